@@ -1,0 +1,130 @@
+"""Anny (Brégier et al., "Human Mesh Modeling for Anny Body", arXiv 2511.03589), taken apart into rigs.
+
+The package ``anny`` holds the published model (Apache-2.0, MakeHuman assets CC0). We ask it for the rest body of a shape and do the
+posing ourselves, with every joint's rest orientation the identity, so that fit, renderer and exporters share one rig.
+"""
+
+import logging
+import os
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from body4d.bodies.rig import Rig
+from body4d.errors import MissingDependencyError
+from body4d.joints import Body29
+
+Array = NDArray[Any]
+
+SHAPE_NAMES = ("gender", "age", "muscle", "weight", "height", "proportions", "scale")
+"""Shape parameters in order: Anny's phenotypes in [0, 1], then a uniform scale around 1."""
+
+ADULT_AGE = 2 / 3
+"""Anny's age anchors: 1/3 is a child, 2/3 a young adult, 1 old."""
+
+DEFAULT_SHAPE = np.array([0.5, ADULT_AGE, 0.5, 0.5, 0.5, 0.5, 1.0], np.float32)
+
+# Anny's rest axes are x left, y back, z up; ours x left, y down, z forward with the body facing -z (docs/conventions.md).
+_ANNY_TO_REST = np.array([[1, 0, 0], [0, 0, -1], [0, 1, 0]], np.float64)
+
+# Knuckles BlazePose marks as "thumb", "index" and "pinky": the heads of these bones.
+_KNUCKLES = {"THUMB": "finger1-2", "INDEX": "finger2-1", "PINKY": "finger5-1"}
+
+
+class AnnyBody:
+    """Anny as a :class:`~body4d.bodies.rig.BodyModel`. ``shape`` is (7,) as :data:`SHAPE_NAMES`."""
+
+    name = "anny"
+
+    def __init__(self) -> None:
+        os.environ.setdefault("WARP_QUIET", "1")
+        try:
+            import warp
+
+            warp.config.log_level = getattr(warp, "LOG_WARNING", 30)
+            warp.config.quiet = True
+            import anny
+        except ImportError as error:
+            raise MissingDependencyError(
+                "The Anny body needs the package 'anny', which is not installed. Install it with: pip install 'body4d[lite]'"
+            ) from error
+        logging.getLogger("anny").setLevel(logging.WARNING)
+        # float64, the package's own default, so that the rigs do not depend on the order of sums; lbs spares Warp's kernels.
+        self._model = anny.Anny(skinning_method="lbs")
+        regressor = anny.KeypointsRegressor.coco(self._model)
+        self.joint_names: tuple[str, ...] = tuple(self._model.bone_labels)
+        self.parents = np.asarray(self._model.bone_parents, np.int64)
+        self.faces = self._model.get_triangular_faces().numpy().astype(np.int32)
+        self._skin_indices, self._skin_weights = _compact_weights(
+            self._model.vertex_bone_indices.numpy(), self._model.vertex_bone_weights.numpy()
+        )
+        by_label = dict(zip(regressor.labels, regressor.regression_weights.numpy(), strict=True))
+        self._regressor = {Body29[label.upper()]: weights for label, weights in by_label.items()}
+        self._fold = self._folding_matrices()
+
+    def rig(self, shape: Array) -> Rig:
+        """The rig of ``shape`` (7,) as :data:`SHAPE_NAMES`; metres, rest axes."""
+        import torch
+
+        values = np.asarray(shape, np.float64)
+        if values.shape != (len(SHAPE_NAMES),):
+            raise ValueError(f"an Anny shape has {len(SHAPE_NAMES)} numbers {SHAPE_NAMES}, found {values.shape}")
+        phenotypes = {name: torch.tensor([value]) for name, value in zip(SHAPE_NAMES[:-1], values[:-1], strict=True)}
+        with torch.no_grad():
+            rest = self._model(pose_parameters=None, phenotype_kwargs=phenotypes)
+        vertices = rest["rest_vertices"][0].numpy() @ _ANNY_TO_REST.T * values[-1]
+        joints = rest["rest_bone_heads"][0].numpy() @ _ANNY_TO_REST.T * values[-1]
+        weights, anchors = self._fold_keypoints(vertices, joints)
+        return Rig(
+            joint_names=self.joint_names,
+            parents=self.parents,
+            rest_joints_m=joints,
+            rest_vertices_m=vertices,
+            faces=self.faces,
+            skin_indices=self._skin_indices,
+            skin_weights=self._skin_weights,
+            joint_set="body29",
+            keypoint_weights=weights,
+            keypoint_anchors_m=anchors,
+        )
+
+    def _folding_matrices(self) -> dict[Body29, tuple[Array, Array]]:
+        """For each regressed keypoint: the vertices it blends, and their weights per joint (n, J)."""
+        dense = np.zeros((len(self._skin_indices), len(self.parents)))
+        np.put_along_axis(dense, self._skin_indices, self._skin_weights, axis=1)
+        fold = {}
+        for keypoint, weights in self._regressor.items():
+            used = np.flatnonzero(weights)
+            fold[keypoint] = (used, weights[used, None] / weights.sum() * dense[used])
+        return fold
+
+    def _fold_keypoints(self, vertices: Array, joints: Array) -> tuple[Array, Array]:
+        """Weights (K, J) and anchors (K, J, 3) of the Body29 keypoints; see :class:`Rig`."""
+        weights = np.zeros((len(Body29), len(joints)))
+        anchors = np.zeros((len(Body29), len(joints), 3))
+        for keypoint, (used, per_joint) in self._fold.items():
+            weights[keypoint] = per_joint.sum(0)
+            anchors[keypoint] = np.einsum("nj,na->ja", per_joint, vertices[used])
+        for side, letter in (("LEFT", "L"), ("RIGHT", "R")):
+            for knuckle, bone in _KNUCKLES.items():
+                j = self.joint_names.index(f"{bone}.{letter}")
+                weights[Body29[f"{side}_{knuckle}"], j] = 1.0
+                anchors[Body29[f"{side}_{knuckle}"], j] = joints[j]
+        return weights, anchors
+
+
+def _compact_weights(indices: Array, weights: Array, most: int = 4) -> tuple[Array, Array]:
+    """The ``most`` strongest influences of each vertex, renormalised: glTF's one set of joints holds four."""
+    order = np.argsort(-weights, axis=1, kind="stable")[:, :most]
+    kept = np.take_along_axis(weights, order, 1)
+    return np.take_along_axis(indices, order, 1).astype(np.int32), kept / kept.sum(1, keepdims=True)
+
+
+@lru_cache(maxsize=1)
+def anny_body() -> AnnyBody:
+    """The one Anny of this process; building it takes seconds, and the very first time on a machine about half a minute."""
+    return AnnyBody()
+
+
