@@ -1,1 +1,65 @@
-"""body4d."""
+"""A video in, consistent moving metric 3D human bodies out.
+
+    import body4d
+    scene = body4d.Pipeline.load(body4d.load_settings()).run("clip.mp4")
+    scene.people[0].joint("left_wrist")  # (T, 3) metres, camera axes
+
+Names are imported when they are first used: importing the package loads no torch and no decoder.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from body4d.config import Settings
+    from body4d.config_load import load_settings
+    from body4d.errors import Body4DError
+    from body4d.export import export_scene
+    from body4d.pipeline import Pipeline
+    from body4d.scene import BodyTrack, Camera, Clip, MaskTrack, Prompt, Scene
+    from body4d.scene_file import load_scene
+
+_HOMES = {
+    "BodyTrack": "scene",
+    "Body4DError": "errors",
+    "Camera": "scene",
+    "Clip": "scene",
+    "MaskTrack": "scene",
+    "Pipeline": "pipeline",
+    "Prompt": "scene",
+    "Scene": "scene",
+    "Settings": "config",
+    "export_scene": "export",
+    "load_scene": "scene_file",
+    "load_settings": "config_load",
+}
+
+__all__ = [
+    "Body4DError",
+    "BodyTrack",
+    "Camera",
+    "Clip",
+    "MaskTrack",
+    "Pipeline",
+    "Prompt",
+    "Scene",
+    "Settings",
+    "__version__",
+    "export_scene",
+    "load_scene",
+    "load_settings",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'body4d' has no attribute {name!r}")
+    value = getattr(import_module(f"body4d.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,53 @@
+# Everything from a fresh clone: `make test`, `make demo`, `make demo VIDEO=clip.mp4`, `make lint`.
+# Set-up goes into .venv at the root and is repeated only when pyproject.toml or constraints.txt change.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+VENV := .venv
+STAMP := $(VENV)/.body4d-installed
+BIN := $(VENV)/bin
+# The lite preset's landmark package has wheels up to Python 3.12.
+PYTHON ?= $(shell for p in python3.11 python3.12 python3 python; do \
+	$$p -c 'import sys; raise SystemExit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null && { echo $$p; break; }; done)
+# CPU wheels of torch live on an index of their own; the one on PyPI brings gigabytes of CUDA along on Linux.
+TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+VIDEO ?=
+
+.PHONY: help setup test lint format demo
+help:
+	@echo "make demo [VIDEO=clip.mp4]   run on a clip, or on a synthetic golf swing and print the scores"
+	@echo "make test                    all tests"
+	@echo "make lint                    ruff, ruff format, pyright"
+	@echo "make setup                   only prepare .venv"
+
+setup: $(STAMP)
+
+$(STAMP): pyproject.toml constraints.txt
+	@test -n "$(PYTHON)" || { echo "body4d's lite preset needs Python 3.11 or 3.12 (mediapipe 0.10.21 has no wheels for others)." \
+		"Install one, or name it: make setup PYTHON=/path/to/python3.12" >&2; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "Installing into $(VENV) (about 1.5 GB; a few minutes the first time)"
+	$(PIP) install --quiet --no-deps --retries 0 --timeout 15 --index-url $(TORCH_INDEX) -c constraints.txt torch 2>/dev/null \
+		|| $(PIP) install --quiet -c constraints.txt torch
+	$(PIP) install --quiet -c constraints.txt -e '.[lite,dev]'
+	# mediapipe asks for the OpenCV build that wants libGL; the headless one is the same module without a window system.
+	$(PIP) install --quiet --no-deps --force-reinstall -c constraints.txt opencv-contrib-python-headless
+	@touch $@
+
+test: $(STAMP)
+	$(BIN)/python -m pytest
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+
+format: $(STAMP)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+demo: $(STAMP)
+	$(BIN)/body4d demo $(if $(VIDEO),--video "$(VIDEO)")
