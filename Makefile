@@ -30,11 +30,11 @@ $(STAMP): pyproject.toml constraints.txt
 		"Install one, or name it: make setup PYTHON=/path/to/python3.12" >&2; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "Installing into $(VENV) (about 1.5 GB; a few minutes the first time)"
-	$(PIP) install --quiet --no-deps --retries 0 --timeout 15 --index-url $(TORCH_INDEX) -c constraints.txt torch 2>/dev/null \
-		|| $(PIP) install --quiet -c constraints.txt torch
-	$(PIP) install --quiet -c constraints.txt -e '.[lite,dev]'
-	# mediapipe asks for the OpenCV build that wants libGL; the headless one is the same module without a window system.
-	$(PIP) install --quiet --no-deps --force-reinstall -c constraints.txt opencv-contrib-python-headless
+	@$(PIP) install -qq --no-deps --retries 0 --timeout 15 --index-url $(TORCH_INDEX) -c constraints.txt torch 2>/dev/null \
+		|| $(PIP) install -qq -c constraints.txt torch
+	$(PIP) install -qq -c constraints.txt -e '.[lite,dev]'
+	@# mediapipe asks for the OpenCV build that wants libGL; the headless one is the same module without a window system.
+	$(PIP) install -qq --no-deps --force-reinstall -c constraints.txt opencv-contrib-python-headless
 	@touch $@
 
 test: $(STAMP)
