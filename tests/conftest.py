@@ -1,0 +1,19 @@
+"""What every test may use: the helpers beside this file, and the real clips where the machine has them."""
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+# The importlib import mode leaves sys.path alone, so the shared helpers (scenes.py, ...) are made importable here.
+sys.path.insert(0, str(Path(__file__).parent))
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder with the real clips (``videos/golf_swing.mp4``, ...), told by the environment variable BODY4D_SHARED."""
+    folder = os.environ.get("BODY4D_SHARED")
+    if not folder:
+        pytest.skip("BODY4D_SHARED is not set: the real clips are not on this machine")
+    return Path(folder)
