@@ -15,10 +15,21 @@ class _Section(BaseModel):
 class VideoSettings(_Section):
     """Which frames are looked at, and at what size."""
 
-    start_s: float | None = Field(None, ge=0, description="First moment to look at, in seconds of playback.")
-    end_s: float | None = Field(None, gt=0, description="Last moment to look at, in seconds of playback.")
-    fps: float | None = Field(None, gt=0, description="Look at no more than this many frames a second; never invents frames.")
-    max_side_px: int | None = Field(None, ge=64, description="Shrink frames so that the longer side is at most this.")
+    start_s: float | None = Field(default=None, ge=0, description="First moment to look at, in seconds of playback.")
+    end_s: float | None = Field(default=None, gt=0, description="Last moment to look at, in seconds of playback.")
+    fps: float | None = Field(default=None, gt=0, description="Look at no more than this many frames a second; never invents frames.")
+    max_side_px: int | None = Field(default=None, ge=64, description="Shrink frames so that the longer side is at most this.")
+    max_megapixels: float = Field(default=40.0, gt=0, description="Larger frames are refused: 8K has 33; beyond lies mostly damage.")
+    variable_rate_tolerance: float = Field(
+        default=0.1, gt=0, description="Frame intervals within this share of their mean count as constant: phones jitter by a few percent."
+    )
+    capture_rate_tolerance: float = Field(
+        default=0.2, gt=0, description="A capture rate within this share of the playback rate is no slow motion: 30 stands for 29.6 too."
+    )
+    queue_mb: float = Field(default=64.0, gt=0, description="Frames decoded ahead take at most this many megabytes; at least one is held.")
+    seek_gap_frames: int = Field(default=48, ge=1, description="Jump to a key frame when that saves decoding this many frames.")
+    encode_crf: float = Field(default=18.0, ge=0, le=51, description="x264 quality of written videos: 18 looks like the original.")
+    encode_preset: str = Field(default="veryfast", description="x264 effort: encoding must not slow the renderer down on two cores.")
 
 
 class PeopleSettings(_Section):
@@ -37,11 +48,50 @@ class CameraSettings(_Section):
     fov_deg: float | None = Field(None, gt=1, lt=170, description="Horizontal field of view in degrees.")
     focal_mm35: float | None = Field(None, gt=5, lt=2000, description="35 mm equivalent focal length in millimetres.")
     default_focal_mm35: float = Field(26.0, description="Main camera of a phone: 24-28 mm on nearly all sold since 2016.")
+    focal_agreement: float = Field(
+        0.02, gt=0, description="fov_deg and focal_mm35, both given, may differ by this share: rounding of what a data sheet says."
+    )
     person_height_m: float | None = Field(None, gt=0.4, lt=2.6, description="Height of the main person; fixes the scale.")
 
 
 class FitSettings(_Section):
-    """Fitting Anny to landmarks and silhouettes (preset lite)."""
+    """Fitting Anny to landmarks and silhouettes (preset lite). Standard deviations say how far each witness is to be trusted."""
+
+    landmark_sigma_of_height: float = Field(0.012, gt=0, description="BlazePose's own scatter, as a share of body height in the picture.")
+    hand_sigma_factor: float = Field(1.5, gt=0, description="Knuckles are that much less certain: a few pixels wide, often blurred.")
+    least_visibility: float = Field(0.05, gt=0, le=1, description="A hidden landmark still says something: its guess is near in the plane.")
+    depth_sigma_m: float = Field(0.15, gt=0, description="BlazePose's depth of a visible landmark; far arms are worse (LITE: over 0.5 m).")
+    acceleration_mps2: float = Field(18.0, gt=0, description="Acceleration of a joint that is ordinary; a sprinting hand has 50.")
+    depth_acceleration_share: float = Field(0.5, gt=0, description="In depth no picture speaks, so motion is held calmer by this factor.")
+    outlier_sigmas: float = Field(3.0, gt=0, description="Beyond this many standard deviations a witness loses its say (Geman-McClure).")
+    wall_deg: float = Field(3.5, gt=0, description="How softly joints stop at the end of their range.")
+    held_sigma_m: float = Field(0.03, gt=0, description="Depth between hands on one grip: a fist's width.")
+    floor_sigma_m: float = Field(0.03, gt=0, description="Height of resting feet over one floor: soles, grass, a camera not quite level.")
+    balance_sigma_m: float = Field(0.10, gt=0, description="Trunk over planted feet, in depth: a person at rest does not topple.")
+    feet_apart_m: float = Field(0.09, gt=0, description="Ankles, heels, toes and knees of the two legs are at least this far apart.")
+    trunk_radius_m: float = Field(0.15, gt=0, description="Elbows and wrists keep this far from the trunk's axis.")
+    apart_sigma_m: float = Field(0.02, gt=0, description="How softly bodies' parts push each other away.")
+    turn_acceleration_deg: float = Field(8.0, gt=0, description="Second difference of a joint's turn per frame that is still ordinary.")
+    outline_sigma_of_height: float = Field(0.02, gt=0, description="Clothes stand off the body by 2 to 4 cm.")
+    outline_points: int = Field(64, ge=8, description="Points of each mask's outline that draw the body; more adds time, not fit.")
+    surface_points: int = Field(1500, ge=200, description="Sample of the body's surface that outline points may pick from.")
+    shape_frames: int = Field(24, ge=1, description="Frames, spread over the clip, from which the one shape is taken.")
+    shape_sigma: float = Field(0.15, gt=0, description="Spread of Anny's phenotypes around the middle of their range.")
+    shape_rounds: int = Field(4, ge=0, description="Times the shape is linearised anew; it settles after three.")
+    pose_rounds: int = Field(3, ge=1, description="Times outlines are matched anew while poses settle.")
+    chunk_frames: int = Field(480, ge=32, description="Frames solved together; bounds memory (about 1 MB a frame).")
+    overlap_frames: int = Field(32, ge=4, description="Frames two chunks share; coupling between frames dies out within ten.")
+
+
+class ContactSettings(_Section):
+    """When a foot rests and when two hands hold one thing, told from the picture."""
+
+    rest_window_s: float = Field(0.3, gt=0, description="A foot must stay for this long; a running foot is down for 0.1 to 0.2 s.")
+    rest_of_height: float = Field(0.025, gt=0, description="It moves less than this share of body height meanwhile: landmark scatter.")
+    held_of_height: float = Field(0.13, gt=0, description="Hands on one grip are this near in the picture: 0.2 m on an adult.")
+    held_pause_s: float = Field(0.3, ge=0, description="Blur parts the landmarks of joined hands for a few frames.")
+    held_least_s: float = Field(0.5, gt=0, description="Hands that only pass each other are near for less.")
+    held_travel_of_height: float = Field(0.25, gt=0, description="Joined hands move together; folded ones rest.")
 
 
 class MotionSettings(_Section):
@@ -66,5 +116,6 @@ class Settings(_Section):
     blazepose: BlazePoseSettings = BlazePoseSettings()
     camera: CameraSettings = CameraSettings()
     fit: FitSettings = FitSettings()
+    contact: ContactSettings = ContactSettings()
     motion: MotionSettings = MotionSettings()
     pictures: PictureSettings = PictureSettings()

@@ -1,0 +1,191 @@
+"""Stream a clip's frames: upright RGB at the clip's size, decoded ahead in a thread, never more than a few in memory."""
+
+import queue
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from av.video.frame import VideoFrame
+from av.video.reformatter import ColorPrimaries, ColorTrc, Interpolation, VideoReformatter
+from numpy.typing import NDArray
+
+from body4d.config import VideoSettings
+from body4d.errors import InputError
+from body4d.scene import Clip
+from body4d.video.container import decoded, open_video
+from body4d.video.timeline import Timeline, frame_tick, timeline
+
+Array = NDArray[Any]
+
+_UNSPECIFIED, _BT709, _BT601 = 2, 1, 5  # ISO/IEC 23091-2 matrix coefficients, as frames carry them.
+_HD_HEIGHT_PX = 720  # Files that do not name their colour matrix: players take BT.709 from here on and BT.601 below.
+_HDR_TRANSFERS = (ColorTrc.SMPTE2084, ColorTrc.ARIB_STD_B67)
+_MAX_QUEUE = 8
+
+
+class VideoFrames:
+    """The frames of ``clip``, streamed in order as often as wanted (a :class:`body4d.models.protocols.FrameSource`).
+
+    A frame that does not decode is shown as the last one before it that does, as a player would; ``notes`` then says so.
+    """
+
+    def __init__(self, clip: Clip, settings: VideoSettings | None = None) -> None:
+        self._clip, self._settings = clip, settings or VideoSettings()
+        self._line = timeline(clip.path)
+        if len(clip) and clip.source_frames[-1] >= len(self._line.ticks):
+            raise InputError(
+                f"{clip.path} has {len(self._line.ticks)} frames, but frame {clip.source_frames[-1]} is wanted; "
+                "the file has changed since it was looked at: start over with it."
+            )
+        self._missing: set[int] = set()
+
+    @property
+    def clip(self) -> Clip:
+        return self._clip
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Sentences for the user about the file, and about frames met so far that do not decode."""
+        if not self._missing:
+            return self._line.notes
+        some = ", ".join(str(i) for i in sorted(self._missing)[:5]) + (", ..." if len(self._missing) > 5 else "")
+        return (*self._line.notes, f"{len(self._missing)} frames do not decode and repeat the one before ({some}).")
+
+    def read(self, first: int = 0, last: int | None = None, step: int = 1) -> Iterator[tuple[int, Array]]:
+        """Yield (clip frame index, RGB uint8 (H, W, 3)) for frames first, first+step, ... below ``last``.
+
+        Decoding runs ahead in a thread, which ends when the iterator is exhausted, closed or dropped.
+        """
+        if first < 0 or step < 1:
+            raise ValueError(f"frames are read forwards from 0 on, found first={first}, step={step}")
+        rows = range(first, len(self._clip) if last is None else min(last, len(self._clip)), step)
+        return _ahead(self._pictures(rows), self._queue_frames()) if len(rows) else iter(())
+
+    def _queue_frames(self) -> int:
+        frame_mb = self._clip.width_px * self._clip.height_px * 3 / 1e6
+        return int(np.clip(self._settings.queue_mb / frame_mb, 1, _MAX_QUEUE))
+
+    def _pictures(self, rows: range) -> Iterator[tuple[int, Array]]:
+        shaper = _Shaper(self._clip, self._line)
+        ticks = self._line.ticks[self._clip.source_frames[rows.start : rows.stop : rows.step]].tolist()
+        shown: tuple[VideoFrame, Array] | None = None
+        for row, (exact, frame) in zip(rows, self._at(ticks), strict=True):
+            if not exact:
+                self._missing.add(row)
+            if shown is None or frame is not shown[0]:
+                shown = frame, shaper(frame)
+            yield row, shown[1] if exact else shown[1].copy()
+
+    def _at(self, ticks: list[int]) -> Iterator[tuple[bool, VideoFrame]]:
+        """For each of the rising ``ticks``: (True, the frame shown then) or (False, its stand-in).
+
+        The stand-in is the same wherever reading starts: if nothing decodes between the key frame jumped to and a missing frame, the
+        jump is repeated further back.
+        """
+        done, back = 0, 0
+        while done < len(ticks):
+            start = max(0, self._line.key_before(ticks[done]) - back) if self._line.clock == "pts" else 0
+            before: VideoFrame | None = None
+            for tick, frame in self._from_key(start):
+                if before is None and start and tick > ticks[done]:
+                    break
+                while done < len(ticks) and ticks[done] < tick:
+                    yield False, before or frame
+                    done += 1
+                if done < len(ticks) and ticks[done] == tick:
+                    yield True, frame
+                    done += 1
+                before = frame
+                if done == len(ticks) or self._jump_pays(tick, ticks[done]):
+                    break
+            else:
+                if before is None and not start:
+                    raise InputError(f"{self._clip.path} can no longer be decoded; it has changed since it was looked at.")
+                if before is not None:
+                    for _ in ticks[done:]:
+                        yield False, before
+                    return
+            back = 2 * back + 1 if before is None else 0
+
+    def _from_key(self, start: int) -> Iterator[tuple[int, VideoFrame]]:
+        """(tick, frame) of everything that decodes from key frame number ``start`` on; from the file's beginning for 0."""
+        with open_video(self._clip.path) as (container, stream):
+            if start:
+                container.seek(self._line.key_ticks[start], stream=stream)
+            for ordinal, frame in enumerate(decoded(container, stream, skip_to_key=start > 0)):
+                tick = frame_tick(frame, ordinal, self._line.clock)
+                if tick is not None:
+                    yield tick, frame
+
+    def _jump_pays(self, tick: int, wanted: int) -> bool:
+        if self._line.clock != "pts" or not self._line.key_ticks:
+            return False
+        key = self._line.key_ticks[self._line.key_before(wanted)]
+        now, then = np.searchsorted(self._line.ticks, [tick, key])
+        return then - now > self._settings.seek_gap_frames
+
+
+class _Shaper:
+    """Decoded frame to upright RGB of the clip's size: one conversion, which resizes and maps colours at once."""
+
+    def __init__(self, clip: Clip, line: Timeline) -> None:
+        a, b, c, d = line.matrix
+        self._swap = a == 0
+        self._flip_x, self._flip_y = a + c < 0, b + d < 0
+        self._size_px = (clip.height_px, clip.width_px) if self._swap else (clip.width_px, clip.height_px)
+        self._reformatter = VideoReformatter()
+
+    def __call__(self, frame: VideoFrame) -> Array:
+        width, height = self._size_px
+        how = Interpolation.AREA if width < frame.width else Interpolation.BICUBIC
+        matrix = frame.colorspace if frame.colorspace != _UNSPECIFIED else _BT709 if frame.height >= _HD_HEIGHT_PX else _BT601
+        hdr = frame.color_trc in _HDR_TRANSFERS
+        rgb = self._reformatter.reformat(
+            frame,
+            width,
+            height,
+            "rgb24",
+            src_colorspace=matrix,
+            interpolation=how | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT,
+            dst_color_trc=ColorTrc.BT709 if hdr else None,
+            dst_color_primaries=ColorPrimaries.BT709 if hdr else None,
+        ).to_ndarray()
+        if self._swap:
+            rgb = rgb.swapaxes(0, 1)
+        return np.ascontiguousarray(rgb[:: -1 if self._flip_y else 1, :: -1 if self._flip_x else 1])
+
+
+def _ahead(items: Iterator[tuple[int, Array]], size: int) -> Iterator[tuple[int, Array]]:
+    """``items``, made in a thread at most ``size`` ahead. Its errors are raised here; it stops when this iterator is closed."""
+    ready: queue.Queue[tuple[int, Array] | BaseException | None] = queue.Queue(size)
+    stopped = threading.Event()
+
+    def put(item: tuple[int, Array] | BaseException | None) -> bool:
+        while not stopped.is_set():
+            try:
+                ready.put(item, timeout=0.05)
+                return True
+            except queue.Full:
+                continue
+        return False
+
+    def work() -> None:
+        try:
+            for item in items:
+                if not put(item):
+                    return
+            put(None)
+        except BaseException as error:  # Raised again where the frames are consumed.
+            put(error)
+
+    thread = threading.Thread(target=work, name="body4d-decode", daemon=True)
+    thread.start()
+    try:
+        while (item := ready.get()) is not None:
+            if isinstance(item, BaseException):
+                raise item
+            yield item
+    finally:
+        stopped.set()
+        thread.join()

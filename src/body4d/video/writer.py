@@ -1,0 +1,166 @@
+"""Write pictures as a video anybody can play: H.264 yuv420p, index first, with the source's timing to the tick."""
+
+import math
+import os
+from contextlib import suppress
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import av
+import numpy as np
+from av.error import FFmpegError
+from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
+from numpy.typing import NDArray
+
+from body4d.config import VideoSettings
+from body4d.errors import OutputError
+from body4d.scene import Clip
+from body4d.video.sound import Sound
+
+Array = NDArray[Any]
+
+_MAX_TICKS_PER_S = 1_000_000  # Times that fit no common grid are kept to a microsecond.
+_LONE_FRAME_S = Fraction(1, 25)
+
+
+class VideoWriter:
+    """Write pictures shown at ``times_s`` (N,) to ``path``; use as a context manager.
+
+    Sizes are padded to even by repeating the last row or column. With ``audio_from`` the sound of that clip's range comes along. The file
+    appears under its name when the block ends without error; until then, and after an error, whatever was there before stays.
+    Raises OutputError where it cannot be written.
+    """
+
+    def __init__(
+        self,
+        path: Path | str,
+        width_px: int,
+        height_px: int,
+        times_s: Array,
+        audio_from: Clip | None = None,
+        settings: VideoSettings | None = None,
+    ) -> None:
+        if not len(times_s):
+            raise ValueError("a video needs at least one frame")
+        self._path = Path(path)
+        self._partial = self._path.with_name(f".{self._path.name}.partial")
+        self._size_px = (width_px, height_px)
+        self._settings = settings or VideoSettings()
+        self._ticks, self._time_base = exact_ticks(np.asarray(times_s, np.float64))
+        self._sound = Sound(audio_from) if audio_from is not None and audio_from.has_audio else None
+        self._written = 0
+        self._reformatter = VideoReformatter()
+
+    def __enter__(self) -> Self:
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._container = av.open(str(self._partial), "w", format="mp4", options={"movflags": "+faststart"})
+            self._stream = self._open_stream()
+            if self._sound:
+                self._sound.open(self._container)
+        except (OSError, FFmpegError) as error:
+            self._discard()
+            raise self._failure(error) from error
+        return self
+
+    def _open_stream(self) -> Any:
+        width, height = (side + side % 2 for side in self._size_px)
+        options = {"crf": f"{self._settings.encode_crf:g}", "preset": self._settings.encode_preset}
+        stream = self._container.add_stream("libx264", rate=self._nominal_rate(), options=options)
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        stream.time_base = stream.codec_context.time_base = self._time_base
+        stream.codec_context.colorspace = stream.codec_context.color_primaries = stream.codec_context.color_trc = 1  # BT.709
+        stream.codec_context.color_range = ColorRange.MPEG
+        return stream
+
+    def _nominal_rate(self) -> Fraction:
+        if len(self._ticks) < 2:
+            return 1 / _LONE_FRAME_S
+        return (Fraction(len(self._ticks) - 1) / (int(self._ticks[-1]) * self._time_base)).limit_denominator(1001)
+
+    def write(self, rgb: Array) -> None:
+        """Add the next picture, RGB uint8 (H, W, 3) of the size given at the start."""
+        width, height = self._size_px
+        if rgb.shape != (height, width, 3) or rgb.dtype != np.uint8:
+            raise ValueError(f"pictures must be uint8 ({height}, {width}, 3), found {rgb.dtype} {rgb.shape}")
+        if self._written == len(self._ticks):
+            raise ValueError(f"all {len(self._ticks)} frames are written already")
+        if height % 2 or width % 2:
+            rgb = np.pad(rgb, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+        frame = self._reformatter.reformat(
+            av.VideoFrame.from_ndarray(np.ascontiguousarray(rgb), format="rgb24"),
+            format="yuv420p",
+            dst_colorspace=Colorspace.ITU709,
+            dst_color_range=ColorRange.MPEG,
+            interpolation=Interpolation.AREA | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INP,
+        )
+        i = self._written
+        frame.pts, frame.time_base, frame.duration = int(self._ticks[i]), self._time_base, self._duration(i)
+        frame.pict_type = 0
+        try:
+            if self._sound:
+                self._sound.mux_until(self._container, float(self._ticks[i] * self._time_base))
+            self._container.mux(self._stream.encode(frame))
+        except (OSError, FFmpegError) as error:
+            raise self._failure(error) from error
+        self._written += 1
+
+    def _duration(self, i: int) -> int:
+        """Ticks until the next frame; the last is shown as long as the one before it."""
+        n = len(self._ticks)
+        if n == 1:
+            return max(1, round(_LONE_FRAME_S / self._time_base))
+        j = min(i, n - 2)
+        return int(self._ticks[j + 1] - self._ticks[j])
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if kind is not None:
+            self._discard()
+            return
+        try:
+            if self._written != len(self._ticks):
+                raise ValueError(f"{self._written} of {len(self._ticks)} frames were written")
+            if self._sound:
+                self._sound.mux_until(self._container, float(self._ticks[-1] + self._duration(self._written - 1)) * float(self._time_base))
+            self._container.mux(self._stream.encode(None))
+            self._container.close()
+            if self._sound:
+                self._sound.close()
+            os.replace(self._partial, self._path)
+        except (OSError, FFmpegError) as failure:
+            self._discard()
+            raise self._failure(failure) from failure
+        except BaseException:
+            self._discard()
+            raise
+
+    def _discard(self) -> None:
+        with suppress(Exception):  # What broke is being reported already; here only the half-written file goes.
+            self._container.close()
+        with suppress(OSError):
+            self._partial.unlink()
+        if self._sound:
+            self._sound.close()
+
+    def _failure(self, error: Exception) -> OutputError:
+        reason = getattr(error, "strerror", None) or str(error)
+        return OutputError(f"{self._path} cannot be written ({reason}); free some space or choose another place.")
+
+
+def exact_ticks(times_s: Array) -> tuple[Array, Fraction]:
+    """(ticks (N,) from 0, time base) whose products are ``times_s``, on the coarsest grid that holds them all, else in microseconds."""
+    steps = np.unique(np.round(np.diff(times_s), 9))
+    ticks_per_s = 1
+    for step in steps:
+        fraction = Fraction(float(step)).limit_denominator(120_000)
+        if abs(float(fraction) - step) < 2e-9:
+            ticks_per_s = math.lcm(ticks_per_s, fraction.denominator)
+        if abs(float(fraction) - step) >= 2e-9 or ticks_per_s > _MAX_TICKS_PER_S:
+            ticks_per_s = _MAX_TICKS_PER_S
+            break
+    ticks = np.round((times_s - times_s[0]) * ticks_per_s).astype(np.int64)
+    if np.any(np.diff(ticks) <= 0):
+        raise ValueError("times_s must rise by at least a microsecond")
+    return ticks, Fraction(1, ticks_per_s)
