@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scenes import make_clip, make_masks, make_scene
 
 from body4d.scene import Camera, Clip, MaskTrack, Prompt, Scene
+from scenes import make_clip, make_masks, make_scene
 
 CAMERA = Camera(focal_px=600.0, cx_px=320.0, cy_px=240.0, width_px=640, height_px=480)
 

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from scenes import make_masks, make_scene, same
 
 from body4d import atomic, scene_file
 from body4d.errors import InputError, OutputError
 from body4d.scene_file import load_bodies, load_masks, load_scene, save_bodies, save_masks, save_scene
+from scenes import make_masks, make_scene, same
 
 
 @pytest.fixture(scope="module")
@@ -168,7 +168,7 @@ def test_bad_files_are_told_in_one_sentence(scene, name, tmp_path):
     save_scene(scene, path)
     spoil, says = BAD[name]
     spoil(path)
-    with pytest.raises(InputError, match="scene.npz") as caught:
+    with pytest.raises(InputError, match=r"scene\.npz") as caught:
         load_scene(path)
     assert says in str(caught.value)
     assert "\n" not in str(caught.value)

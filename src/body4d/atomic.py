@@ -3,7 +3,7 @@
 import errno
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -45,7 +45,5 @@ def output_error(path: Path, error: OSError) -> OutputError:
 
 
 def _remove(part: Path) -> None:
-    try:
+    with suppress(OSError):  # the reason the writing failed is worth more than the reason the clean-up did
         part.unlink(missing_ok=True)
-    except OSError:
-        pass  # the reason the writing failed is worth more than the reason the clean-up did

@@ -5,6 +5,7 @@ import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -141,7 +142,7 @@ def load_masks(path: Path) -> tuple[MaskTrack, ...]:
                 MaskTrack(
                     person_id=person_id,
                     frame_index=data[f"{key}/frame_index"],
-                    codes=tuple(rle[a:b] for a, b in zip(offsets[:-1], offsets[1:], strict=True)),
+                    codes=tuple(rle[a:b] for a, b in pairwise(offsets)),
                     height_px=int(data[f"{key}/size_px"][1]),
                     width_px=int(data[f"{key}/size_px"][0]),
                     landmarks=landmarks,
@@ -189,8 +190,9 @@ def _bodies(data: Mapping[str, Array]) -> tuple[BodyTrack, ...]:
                 body=str(data[f"{key}/body"]),
                 joint_set=str(data[f"{key}/joint_set"]),
                 parameters=data[f"{key}/parameters"],
+                mask_iou=data.get(f"{key}/mask_iou"),
+                joints_raw_m=data.get(f"{key}/joints_raw_m"),
                 **{name: data[f"{key}/{name}"] for name in _TRACK_ARRAYS},
-                **{name: data.get(f"{key}/{name}") for name in _TRACK_OPTIONAL},
             )
         )
     return tuple(tracks)
@@ -202,15 +204,14 @@ def _read_npz(path: Path, kind: str) -> dict[str, Array]:
         raise InputError(f"{path} is a folder, not a {kind} file: name the .npz file inside it.")
     if not path.exists():
         raise InputError(f"{path} does not exist: check the path, or run body4d again to make it.")
-    with _blame(path):
-        with np.load(path, allow_pickle=False) as archive:
-            if not isinstance(archive, np.lib.npyio.NpzFile):
-                raise ValueError("a single array")
-            names = set(archive.files)
-            found = str(archive["format"]) if "format" in names else "some other npz"
-            version = int(archive["schema"]) if "schema" in names else 0
-            if found == f"body4d-{kind}" and version <= SCHEMA:
-                return {name: archive[name] for name in archive.files}
+    with _blame(path), np.load(path, allow_pickle=False) as archive:
+        if not hasattr(archive, "files"):
+            raise ValueError("it holds a single array")
+        names = set(archive.files)
+        found = str(archive["format"]) if "format" in names else "some other npz"
+        version = int(archive["schema"]) if "schema" in names else 0
+        if found == f"body4d-{kind}" and version <= SCHEMA:
+            return {name: archive[name] for name in archive.files}
     if found != f"body4d-{kind}":
         raise InputError(f"{path} is not a body4d {kind} file (found: {found}): name the {kind} file of a run.")
     raise InputError(f"{path} was written by a newer body4d (schema {version}, this one reads up to {SCHEMA}): update body4d.")
