@@ -3,7 +3,7 @@
 Order of precedence: defaults < YAML file < environment (``BODY4D_VIDEO__START_S=2``) < command-line flags.
 """
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -35,11 +35,67 @@ class VideoSettings(_Section):
 class PeopleSettings(_Section):
     """Whom to follow."""
 
-    count: int | Literal["all", "main"] = Field("main", description="How many people: a number, all, or the main subject(s).")
+    count: Annotated[int, Field(ge=1)] | Literal["all", "main"] = Field(
+        "main", description="How many people: a number, all, or the main subject(s)."
+    )
+    main_share: float = Field(
+        0.45, gt=0, le=1, description="Whoever scores at least this share of the best (size x time seen x centrality) is a main subject too."
+    )
+    centre_spread: float = Field(
+        0.5, gt=0, description="Distance from the picture's centre, in half diagonals, at which centrality falls to 0.6; people at the rim count less."
+    )
+    least_seen_s: float = Field(
+        0.5, ge=0, description="Shorter appearances are left out: nothing moves believably in them, and false finds are short."
+    )
+    least_seen_share: float = Field(
+        0.1, ge=0, le=1, description="In clips too short for least_seen_s, the share of the clip someone must be seen in."
+    )
+    least_visibility: float = Field(
+        0.45, ge=0, le=1, description="Mean visibility of the body's joints below which a person is seen in part only and left out."
+    )
+    least_height_share: float = Field(
+        0.12, ge=0, le=1, description="Whoever is smaller than this share of the picture's shorter side is left out: limbs of a few pixels."
+    )
 
 
 class BlazePoseSettings(_Section):
     """Finding and following people with BlazePose (preset lite)."""
+
+    lanes: int = Field(2, ge=1, le=16, description="People looked at side by side; one core each. More lanes than cores gain nothing.")
+    most_people: int = Field(16, ge=1, description="At most this many are followed at a time, the largest first: each costs about 12 ms a frame.")
+    detect_every_s: float = Field(1.0, gt=0, description="The whole picture is searched for new people this often; a search costs 0.2-0.4 s.")
+    search_lost_every_s: float = Field(0.15, gt=0, description="While someone is lost, the place where they should be is searched this often.")
+    tile_shares: tuple[float, ...] = Field(
+        (1.0, 0.67, 0.46), description="Sides of the square search tiles as shares of the shorter side; the detector wants a person to fill a tile."
+    )
+    tile_overlap: float = Field(0.34, ge=0, lt=1, description="Overlap of neighbouring tiles, so that nobody is always cut by a tile's rim.")
+    least_tile_px: int = Field(64, ge=8, description="Smaller tiles hold nobody that could be told apart.")
+    region_same_share: float = Field(
+        0.15, gt=0, description="Found regions whose centres lie nearer than this share of their side are one person: tiles overlap."
+    )
+    region_same_ratio: float = Field(1.4, gt=1, description="... and whose sides differ by less than this factor.")
+    region_most_share: float = Field(
+        4.0, gt=0, description="Regions wider than this many longer sides of the picture are followed no further: the landmarks have exploded."
+    )
+    first_visibility: float = Field(0.5, ge=0, le=1, description="Mean visibility from which on a find begins a new person.")
+    keep_visibility: float = Field(0.25, ge=0, le=1, description="Mean visibility below which a followed person counts as lost on that frame.")
+    duplicate_oks: float = Field(0.6, ge=0, le=1, description="Two sightings whose joints agree this well (OKS) are one person.")
+    duplicate_loose_oks: float = Field(0.25, ge=0, le=1, description="... or this well, where their masks cover each other as well.")
+    duplicate_mask_overlap: float = Field(0.75, ge=0, le=1, description="Shared area by the smaller mask from which on masks cover each other.")
+    reach_sizes: float = Field(0.25, gt=0, description="How far the torso may lie from where it is expected, in body sizes, frame to frame.")
+    reach_sizes_per_s: float = Field(1.0, ge=0, description="... and how much farther for each second unseen: a brisk walk is about 0.8.")
+    reach_most_sizes: float = Field(1.5, gt=0, description="... and at most, however long unseen.")
+    size_ratio_most: float = Field(2.0, gt=1, description="Nobody grows or shrinks by more than this factor between two looks.")
+    colour_weight: float = Field(0.5, ge=0, description="Cost of entirely different colours, in body sizes of distance.")
+    colour_most: float = Field(0.6, ge=0, le=1, description="After an absence, whoever wears colours farther off than this is somebody else.")
+    colour_memory: float = Field(0.05, gt=0, le=1, description="Share of the newest frame in a person's remembered colours.")
+    sure_s: float = Field(0.2, ge=0, description="Absence up to which the place alone is proof enough of who it is.")
+    place_fades_s: float = Field(0.5, gt=0, description="Absence after which the place counts half as much as before.")
+    velocity_window_s: float = Field(0.25, gt=0, description="A person's speed is the slope of the torso's place over this time.")
+    velocity_fades_s: float = Field(0.5, gt=0, description="An unseen person's speed is believed for about this long.")
+    guess_s: float = Field(0.4, ge=0, description="A lost person is looked for at the guessed place on every frame for this long.")
+    reidentify_s: float = Field(2.5, ge=0, description="A person unseen for longer is somebody new on coming back.")
+    front_weight: float = Field(1.0, ge=0, description="Weight of standing in front against the mask's own strength where masks overlap.")
 
 
 class CameraSettings(_Section):

@@ -126,5 +126,3 @@ def _compact_weights(indices: Array, weights: Array, most: int = 4) -> tuple[Arr
 def anny_body() -> AnnyBody:
     """The one Anny of this process; building it takes seconds, and the very first time on a machine about half a minute."""
     return AnnyBody()
-
-

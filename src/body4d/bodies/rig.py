@@ -53,7 +53,7 @@ class Rig:
 
         local = rotations if rotations.ndim == 4 else rotvec_to_matrix(rotations)
         G = np.empty_like(local)
-        p = np.empty(local.shape[:2] + (3,), local.dtype)
+        p = np.empty((*local.shape[:2], 3), local.dtype)
         G[:, 0], p[:, 0] = local[:, 0], translation_m
         for level in self.levels[1:]:
             up = self.parents[level]
