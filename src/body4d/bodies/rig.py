@@ -69,25 +69,24 @@ class Rig:
 
     def vertices(self, G: Array, p: Array) -> Array:
         """Skinned vertices (T, V, 3) float32, metres, camera axes (linear blend skinning). Feed long clips in chunks."""
-        G32 = np.ascontiguousarray(G, np.float32)
-        offset = p.astype(np.float32) - np.einsum("tjab,jb->tja", G32, self.rest_joints_m.astype(np.float32))
-        transforms = np.concatenate([G32, offset[..., None]], axis=-1).reshape(len(G32), len(self.parents), 12)
-        rest = np.concatenate([self.rest_vertices_m, np.ones((len(self.rest_vertices_m), 1))], axis=1).astype(np.float32)
-        out = np.empty((len(G32), len(rest), 3), np.float32)
-        for t in range(len(G32)):
-            blended = (self._skin_matrix @ transforms[t]).reshape(-1, 3, 4)
-            out[t] = np.einsum("vab,vb->va", blended, rest)
+        from body4d.bodies.skinning import skin
+
+        rest, indices, weights = self._skin_arrays
+        transforms = np.empty((*G.shape[:2], 3, 4), np.float32)
+        transforms[..., :3] = G
+        transforms[..., 3] = p - np.einsum("tjab,jb->tja", G, self.rest_joints_m)
+        out = np.empty((len(G), len(rest), 3), np.float32)
+        skin(transforms.reshape(*G.shape[:2], 12), rest, indices, weights, out)
         return out
 
     @cached_property
-    def _skin_matrix(self) -> Any:
-        """Skin weights as a sparse (V, J) matrix."""
-        from scipy.sparse import csr_matrix
-
-        v, w = self.skin_indices.shape
-        rows = np.repeat(np.arange(v), w)
-        entries = (self.skin_weights.ravel().astype(np.float32), (rows, self.skin_indices.ravel()))
-        return csr_matrix(entries, shape=(v, len(self.parents)))
+    def _skin_arrays(self) -> tuple[Array, Array, Array]:
+        """Rest vertices, skin indices and weights as the compiled kernel takes them."""
+        return (
+            np.ascontiguousarray(self.rest_vertices_m, np.float32),
+            np.ascontiguousarray(self.skin_indices, np.int32),
+            np.ascontiguousarray(self.skin_weights, np.float32),
+        )
 
 
 class BodyModel(Protocol):
