@@ -4,6 +4,7 @@ A :class:`Poser` is filled from the pelvis outwards with rotations in stage axes
 person's back, floor at y = 0) and gives local rotations back. All arrays have one row per moment.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,26 @@ SIDES = (("L", 1.0), ("R", -1.0))
 
 # A limb never reaches further than this share of its length: a straighter one has no bending plane, and people do not lock joints.
 FULLEST_REACH = 0.998
+
+
+# Bodies differ in proportion: a motion is eased by this little more than what is out of reach, as often as this.
+_EASE_M = 0.004
+_EASE_TRIES = 12
+
+
+def ease(overreach_m: Callable[[float, float], dict[str, float]]) -> tuple[float, float]:
+    """How far to lower the body and to draw in the hands, in metres, so that nothing is out of reach.
+
+    ``overreach_m(lower_m, draw_in_m)`` tells by how much feet and hands fall short. Raises ValueError where easing does not help.
+    """
+    lower, draw_in = 0.0, 0.0
+    for _ in range(_EASE_TRIES):
+        short = overreach_m(lower, draw_in)
+        if max(short.values()) <= 0.0:
+            return lower, draw_in
+        lower += short["foot"] + (_EASE_M if short["foot"] > 0 else 0.0)
+        draw_in += short["wrist"] + (_EASE_M if short["wrist"] > 0 else 0.0)
+    raise ValueError(f"this motion is out of the body's reach by {max(short.values()):.3f} m; choose a body of usual proportions")
 
 
 def unit(v: Array) -> Array:
@@ -47,7 +68,7 @@ class Poser:
         self.local = np.broadcast_to(np.eye(3), (len(root_m), len(rig.parents), 3, 3)).copy()
         self._index = {name: j for j, name in enumerate(rig.joint_names)}
         self._forward: tuple[Array, Array] | None = None
-        self.overreach_m = 0.0
+        self.overreach_m = {"foot": 0.0, "wrist": 0.0}
 
     def at_rest(self, name: str) -> Array:
         """Rest position (3,) of a joint."""
@@ -90,7 +111,8 @@ class Poser:
     def limb(self, upper: str, lower: str, end: str, target_m: Array, pole: Array) -> None:
         """Bring joint ``end`` to ``target_m`` (T, 3), the middle joint out towards ``pole`` (T, 3).
 
-        A target out of reach is approached as far as the limb goes; ``overreach_m`` keeps the largest shortfall.
+        A target out of reach is approached as far as the limb goes; ``overreach_m`` keeps the
+        largest shortfall of feet and of hands.
         """
         a, b, c = self.at_rest(upper), self.at_rest(lower), self.at_rest(end)
         first, second = np.linalg.norm(b - a), np.linalg.norm(c - b)
@@ -98,7 +120,8 @@ class Poser:
         reach = target_m - start
         wanted = np.linalg.norm(reach, axis=-1)
         distance = np.clip(wanted, abs(first - second) * 1.01, (first + second) * FULLEST_REACH)
-        self.overreach_m = max(self.overreach_m, float(np.max(wanted - distance)))
+        kind = end.split(".")[0]
+        self.overreach_m[kind] = max(self.overreach_m[kind], float(np.max(wanted - distance)))
         along = unit(reach)
         out = unit(pole - np.sum(pole * along, -1, keepdims=True) * along)
         # Law of cosines: the angle at ``upper`` between the reach and the first bone.

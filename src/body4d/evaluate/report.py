@@ -5,16 +5,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from body4d.evaluate.metrics import jitter
 from body4d.scene import Array, BodyTrack, Camera, Scene
 
 VISIBLE_FROM = 0.5
 """A keypoint counts as measured from this visibility on; below it the network guesses (BlazePose's own drawing threshold)."""
 
-BODY_KEYPOINTS = tuple(
-    f"{side}_{part}"
-    for part in ("shoulder", "elbow", "wrist", "hip", "knee", "ankle", "heel", "big_toe")
-    for side in ("left", "right")
-) + ("nose",)
+_PAIRED = ("shoulder", "elbow", "wrist", "hip", "knee", "ankle", "heel", "big_toe")
+BODY_KEYPOINTS = frozenset({"nose", *(f"{side}_{part}" for part in _PAIRED for side in ("left", "right"))})
 """What error_2d is taken over: joints and feet. Eyes, ears and knuckles say more of the head's and hand's detail than of the body."""
 
 

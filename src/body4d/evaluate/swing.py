@@ -10,7 +10,7 @@ inverse kinematics. So the two hands hold one thing in every frame, exactly. Sta
 line runs towards +x, the golfer faces −z. Lengths are for a golfer of ``_AUTHORED_HEIGHT_M`` and scale with the body.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from body4d.bodies.rig import Rig
-from body4d.evaluate.limbs import SIDES, Poser, axis_rotation, frame, hand_axes, unit
+from body4d.evaluate.limbs import SIDES, Poser, axis_rotation, ease, frame, hand_axes, unit
 
 Array = NDArray[Any]
 
@@ -27,7 +27,7 @@ DOWNSWING_S = 0.25
 ADDRESS_SHARE = 0.42  # of the time that the swing leaves over, this part is spent at address, the rest holding the finish
 _AUTHORED_HEIGHT_M = 1.84
 _SMOOTHING_S = 0.018  # rounds the corners of the piecewise cubics, so that accelerations are continuous as a body's are
-_GRIP_HALF_M = 0.038  # half the distance of the two hands' middles along the grip
+_GRIP_HALF_M = 0.033  # half the distance of the two hands' middles along the grip
 _PALM_M = 0.026  # from the line wrist-knuckle to the middle of the handle
 CLUB_LENGTH_M = 0.92  # a middle iron, less what the hands cover
 
@@ -53,11 +53,13 @@ _CURVES: dict[str, tuple[float, ...]] = {
     "hands_up": (0.755, 0.83, 1.13, 1.58, 1.20, 0.83, 0.77, 0.87, 1.17, 1.60, 1.62),
     "hands_forward": (0.36, 0.33, 0.22, -0.06, 0.13, 0.30, 0.38, 0.38, 0.18, -0.06, -0.14),
     # The club: its angle in the swing plane (0 hangs to the ball, 90 points away from the target, 270 at it), that plane's
-    # slope, the roll about the shaft (90: the palms lie in the plane), and the angle between shaft and fingers.
+    # slope, the roll about the shaft (90: the palms lie in the plane), and the angles between shaft and fingers:
+    # the handle runs across the roots of the fingers while the wrists are cocked, along the palm while they are not.
     "club_angle": (0, 88, 178, 258, 196, 96, 6, -84, -168, -240, -300),
     "club_plane": (53, 53, 55, 58, 53, 51, 53, 53, 55, 50, 42),
     "club_roll": (0, 55, 88, 92, 90, 58, 0, -55, -88, -92, -92),
-    "club_in_hand": (34, 42, 54, 60, 60, 50, 34, 34, 44, 56, 58),
+    "shaft_in_lead_hand": (22, 36, 60, 80, 68, 44, 22, 44, 85, 70, 66),
+    "shaft_in_trail_hand": (22, 54, 82, 88, 90, 70, 42, 24, 46, 56, 84),
     "heel_rise": (0, 0, 0, 0, 0, 4, 14, 24, 42, 62, 72),
     "trail_foot_turn": (-8, -8, -8, -8, -8, -7, -4, 3, 18, 42, 58),
 }
@@ -101,8 +103,21 @@ class Club:
     face: Array
 
 
-def swing_poses(rig: Rig, since_takeaway_s: Array) -> tuple[Array, Array, Club]:
-    """Rotation vectors (T, J, 3), root positions (T, 3) in stage axes and the club, at seconds (T,) since takeaway began."""
+class Swing:
+    """How one body swings a club."""
+
+    def __init__(self, rig: Rig) -> None:
+        self._rig = rig
+        moments = np.arange(0.0, swing_length_s(), 0.015)
+        self._eased = ease(lambda lower, draw_in: _swing(rig, moments, lower, draw_in)[0].overreach_m)
+
+    def poses(self, since_takeaway_s: Array) -> tuple[Array, Array, Club]:
+        """Rotation vectors (T, J, 3), root positions (T, 3) in stage axes and the club, at seconds (T,) since takeaway began."""
+        body, club = _swing(self._rig, since_takeaway_s, *self._eased)
+        return *body.result(), club
+
+
+def _swing(rig: Rig, since_takeaway_s: Array, lower_m: float, draw_in_m: float) -> tuple[Poser, Club]:
     c = {name: _curve(name)(np.clip(since_takeaway_s, -0.4, swing_length_s() + 0.4)) for name in _CURVES}
     scale = rig.height_m / _AUTHORED_HEIGHT_M
     rad = {name: np.radians(values) for name, values in c.items()}
@@ -116,14 +131,14 @@ def swing_poses(rig: Rig, since_takeaway_s: Array) -> tuple[Array, Array, Club]:
     body.share(("spine04", "spine03", "spine01"), np.swapaxes(pelvis, -1, -2) @ thorax)
     body.share(("neck01", "head"), np.swapaxes(thorax, -1, -2) @ head)
     # The neck hardly moves until impact, as coaches ask: so it is the neck that is placed, and the pelvis follows from the spine.
-    neck = np.stack([c["neck_x"], -c["neck_up"], -c["neck_forward"]], -1) * scale
+    neck = np.stack([c["neck_x"], -c["neck_up"], -c["neck_forward"]], -1) * scale + [0.0, lower_m, 0.0]
     body = _moved(body, neck - body.position("neck01"))
     _legs(body, c, rad, scale)
     club = _club(c, rad, scale)
-    _arms(body, club, rad["club_in_hand"], thorax, scale)
-    if body.overreach_m > 0.0:
-        raise ValueError(f"the swing's hands or feet are {body.overreach_m:.3f} m out of this body's reach")
-    return *body.result(), club
+    to_neck = neck - club.hands_m
+    club = replace(club, hands_m=club.hands_m + draw_in_m * unit(to_neck))
+    _arms(body, club, {"L": rad["shaft_in_lead_hand"], "R": rad["shaft_in_trail_hand"]}, thorax, scale)
+    return body, club
 
 
 def _moved(body: Poser, by_m: Array) -> Poser:
@@ -169,7 +184,7 @@ def _club(c: dict[str, Array], rad: dict[str, Array], scale: float) -> Club:
     return Club(hands, shaft, np.sin(roll) * normal - np.cos(roll) * ahead)
 
 
-def _arms(body: Poser, club: Club, across_rad: Array, thorax: Array, scale: float) -> None:
+def _arms(body: Poser, club: Club, across_rad: dict[str, Array], thorax: Array, scale: float) -> None:
     """Both hands on the grip, palms facing each other, the lead hand above; elbows hang."""
     for side, sign in SIDES:
         along, palm = hand_axes(body.rig, side)
@@ -178,7 +193,7 @@ def _arms(body: Poser, club: Club, across_rad: Array, thorax: Array, scale: floa
         handed = np.sign(np.cross(along, palm) @ across)
         facing = -sign * club.face
         sideways = -handed * np.cross(club.shaft, facing)
-        fingers = np.cos(across_rad)[:, None] * club.shaft + np.sin(across_rad)[:, None] * sideways
+        fingers = np.cos(across_rad[side])[:, None] * club.shaft + np.sin(across_rad[side])[:, None] * sideways
         hand = frame(fingers, facing) @ frame(along, palm).T
         grip = club.hands_m - sign * _GRIP_HALF_M * scale * club.shaft
         wrist = grip - hand @ (0.85 * knuckle * along + _PALM_M * scale * palm)
