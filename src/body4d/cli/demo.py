@@ -1,0 +1,37 @@
+"""``body4d demo``: the whole thing on one clip, with scores where the truth is known."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from body4d.cli import options
+from body4d.cli.guard import guarded
+
+
+@guarded
+def demo(
+    video: Annotated[Path | None, typer.Option(help="A clip of your own instead of the synthetic golf swing.", metavar="VIDEO")] = None,
+    out: options.Out = None,
+    config: options.Config = None,
+    assignments: options.Set = None,
+    fresh: options.Fresh = False,
+    quiet: options.Quiet = False,
+    as_json: options.Json = False,
+    verbose: options.Verbose = False,
+) -> None:
+    """Make a synthetic golf swing, recover the golfer, and print how far from the truth it came; or run on --video."""
+    from body4d.cli.screen import choose_screen, print_json
+    from body4d.cli.tables import print_score
+    from body4d.cli.work import make_swing, print_result, run_clip, score_run
+
+    settings = options.settings_from(config, assignments, {})
+    screen = choose_screen(quiet=quiet, as_json=as_json)
+    clip = None if video else make_swing(Path("runs") / "demo-clip", screen)
+    folder = run_clip(video or clip, out or (None if video else Path("runs") / "demo"), settings, screen, fresh=fresh)
+    score = None if video else score_run(folder, clip.parent)
+    print_result(folder, quiet=quiet, as_json=as_json)
+    if score and as_json:
+        print_json({"event": "score", **score})
+    elif score and not quiet:
+        print_score(score)

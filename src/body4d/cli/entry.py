@@ -1,0 +1,42 @@
+"""``body4d``: all commands in one."""
+
+from typing import Annotated
+
+import typer
+
+from body4d.cli import config, demo, evaluate, export, info, render, run
+
+app = typer.Typer(
+    name="body4d",
+    help="A video in, consistent moving metric 3D human bodies out.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.command("run")(run.run)
+app.command("render")(render.render)
+app.command("export")(export.export)
+app.command("info")(info.info)
+app.command("eval")(evaluate.evaluate)
+app.command("demo")(demo.demo)
+app.add_typer(config.app, name="config")
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from body4d import __version__
+
+        typer.echo(f"body4d {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def body4d(
+    version: Annotated[bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and stop.")] = False,
+) -> None:
+    """A video in, consistent moving metric 3D human bodies out."""
+
+
+def main() -> None:
+    """Entry point of the command ``body4d``."""
+    app()

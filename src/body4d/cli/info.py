@@ -1,0 +1,35 @@
+"""``body4d info``: what a run folder holds and how good it looks."""
+
+from typing import Annotated
+
+import typer
+
+from body4d.cli import options
+from body4d.cli.guard import guarded
+
+
+@guarded
+def info(
+    run: options.Run,
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON on standard output.")] = False,
+    verbose: options.Verbose = False,
+) -> None:
+    """Say what a run holds: people, errors against what was measured in the picture, stages.
+
+    Without truth these figures say how well the bodies explain the picture, not how right they are in depth: `body4d eval` does that.
+    """
+    from body4d.cli.screen import print_json
+    from body4d.cli.tables import cell, print_people
+    from body4d.run_record import read_run, summary
+
+    record = read_run(run)
+    found = summary(record)
+    if as_json:
+        print_json(found, indent=2)
+        return
+    typer.echo(f"{record.input.get('name')}: {cell(found['frames'])} frames at {cell(found['fps'])} fps, preset {record.preset}")
+    print_people(found["people"])
+    for name, stage in record.stages.items():
+        typer.echo(f"{name:9} {stage.state:10} {stage.seconds:8.1f} s")
+        for note in stage.notes:
+            typer.echo(f"  note: {note}")

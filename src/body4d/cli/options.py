@@ -1,0 +1,36 @@
+"""Options that several commands share, and how flags become settings."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from body4d.config import Settings
+from body4d.config_load import load_settings, parse_assignments
+from body4d.errors import SettingsError
+
+Config = Annotated[Path | None, typer.Option("--config", help="Settings as YAML; `body4d config init` writes one.", metavar="FILE")]
+Set = Annotated[
+    list[str] | None, typer.Option("--set", help="Any setting by name, such as --set fit.outlier_sigmas=4.", metavar="NAME=VALUE")
+]
+Out = Annotated[Path | None, typer.Option("--out", "-o", help="Run folder. Default: runs/<clip's name>.", metavar="FOLDER")]
+Fresh = Annotated[bool, typer.Option("--fresh", help="Do every stage again, whatever an earlier run finished.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")]
+Json = Annotated[bool, typer.Option("--json", help="One JSON object a line on standard output: stage events, then the result.")]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show the log, and where an error arose.")]
+Run = Annotated[Path, typer.Argument(help="A run folder, such as runs/clip.", metavar="RUN")]
+
+
+def settings_from(config: Path | None, assignments: list[str] | None, flags: dict[str, Any]) -> Settings:
+    """Settings of a command: flags that were given win over ``--set``, which wins over environment, file and defaults."""
+    given = {name: value for name, value in flags.items() if value is not None}
+    return load_settings(config, {**parse_assignments(assignments or []), **given})
+
+
+def parse_people(text: str | None) -> int | str | None:
+    """``--people``: a number, ``all`` or ``main``."""
+    if text is None or text in ("all", "main"):
+        return text
+    if text.isdecimal() and int(text) > 0:
+        return int(text)
+    raise SettingsError(f"--people wants a number from 1 on, 'all' or 'main', found {text!r}.")

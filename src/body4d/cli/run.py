@@ -1,0 +1,56 @@
+"""``body4d run``: a video in, a run folder out."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from body4d.cli import options
+from body4d.cli.guard import guarded
+
+
+@guarded
+def run(
+    video: Annotated[Path, typer.Argument(help="The clip.", metavar="VIDEO")],
+    out: options.Out = None,
+    config: options.Config = None,
+    preset: Annotated[str | None, typer.Option(help="auto, lite (CPU, no download) or sam (GPU, official checkpoints).")] = None,
+    people: Annotated[str | None, typer.Option(help="How many to follow: a number, all, or main (default).", metavar="N|all|main")] = None,
+    start: Annotated[float | None, typer.Option(help="First moment to look at, in seconds.")] = None,
+    end: Annotated[float | None, typer.Option(help="Last moment to look at, in seconds.")] = None,
+    fps: Annotated[float | None, typer.Option(help="Look at no more than this many frames a second.")] = None,
+    max_side: Annotated[int | None, typer.Option(help="Shrink frames so that the longer side is at most this, in pixels.")] = None,
+    fov: Annotated[float | None, typer.Option(help="Horizontal field of view in degrees.")] = None,
+    focal_mm35: Annotated[float | None, typer.Option(help="35 mm equivalent focal length in millimetres.")] = None,
+    person_height: Annotated[float | None, typer.Option(help="Height of the main person in metres; fixes the scale.")] = None,
+    pictures: Annotated[bool | None, typer.Option("--pictures/--no-pictures", help="Write the videos and the contact sheet.")] = None,
+    audio: Annotated[bool | None, typer.Option("--audio/--no-audio", help="Carry the clip's sound along into overlay.mp4.")] = None,
+    assignments: options.Set = None,
+    fresh: options.Fresh = False,
+    quiet: options.Quiet = False,
+    as_json: options.Json = False,
+    verbose: options.Verbose = False,
+) -> None:
+    """Recover the people in a clip as moving 3D bodies.
+
+    Stopped at any moment, the same command goes on from where it was.
+    """
+    from body4d.cli.screen import choose_screen
+    from body4d.cli.work import print_result, run_clip
+
+    flags = {
+        "preset": preset,
+        "people.count": options.parse_people(people),
+        "video.start_s": start,
+        "video.end_s": end,
+        "video.fps": fps,
+        "video.max_side_px": max_side,
+        "camera.fov_deg": fov,
+        "camera.focal_mm35": focal_mm35,
+        "camera.person_height_m": person_height,
+        "pictures.enabled": pictures,
+        "pictures.audio": audio,
+    }
+    settings = options.settings_from(config, assignments, flags)
+    folder = run_clip(video, out, settings, choose_screen(quiet=quiet, as_json=as_json), fresh=fresh)
+    print_result(folder, quiet=quiet, as_json=as_json)

@@ -1,0 +1,136 @@
+"""What a run looks like on a terminal, in a log, and to a machine. Progress goes to standard error, results to standard output."""
+
+import json
+import sys
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn, TimeElapsedColumn
+from rich.text import Text
+
+from body4d.progress import Event
+
+LINE_EVERY_S = 10.0
+"""Without a terminal a working stage says so this often: enough to see that it lives, few enough for a log."""
+
+
+class Screen(AbstractContextManager["Screen"]):
+    """A listener that remembers the run folder. The plain one says nothing (``--quiet``)."""
+
+    def __init__(self) -> None:
+        self.folder: Path | None = None
+
+    def __call__(self, event: Event) -> None:
+        if event.stage == "run" and event.state == "started":
+            self.folder = Path(event.note)
+        else:
+            self.show(event)
+
+    def show(self, event: Event) -> None:
+        """Show an event of a stage."""
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None: ...
+
+
+class JsonScreen(Screen):
+    """One JSON object a line."""
+
+    def __call__(self, event: Event) -> None:
+        super().__call__(event)
+        typer.echo(json.dumps(event.as_json(), ensure_ascii=False))
+
+
+class LineScreen(Screen):
+    """Sparse lines for logs."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__()
+        self._clock, self._last = clock, clock()
+
+    def show(self, event: Event) -> None:
+        if event.state == "working" and (self._clock() - self._last < LINE_EVERY_S or event.done >= event.total):
+            return
+        line = line_of(event)
+        if line:
+            self._last = self._clock()
+            typer.echo(line, err=True)
+
+
+class BarScreen(Screen):
+    """A bar for the stage at work, a line for each that is done."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._console = Console(stderr=True)
+        columns = (TextColumn("{task.description:9}"), BarColumn(32), TextColumn("{task.completed:.0f}/{task.total:.0f}"), _Rate())
+        self._bars = Progress(*columns, TimeElapsedColumn(), console=self._console, transient=True)
+        self._task: TaskID | None = None
+        self._bars.start()
+
+    def show(self, event: Event) -> None:
+        if event.state == "working":
+            if self._task is None:
+                self._task = self._bars.add_task(event.stage, total=event.total or None)
+            fields = {"rate_per_s": event.rate_per_s, "left_s": event.left_s}
+            self._bars.update(self._task, completed=event.done, total=event.total, **fields)
+            return
+        if self._task is not None:
+            self._bars.remove_task(self._task)
+            self._task = None
+        line = line_of(event)
+        if line:
+            self._console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._bars.stop()
+
+
+class _Rate(ProgressColumn):
+    def render(self, task: Task) -> Text:
+        return Text(rate_text(task.fields.get("rate_per_s"), task.fields.get("left_s")))
+
+
+def choose_screen(*, quiet: bool, as_json: bool) -> Screen:
+    """The screen for these flags and this standard error."""
+    if as_json:
+        return JsonScreen()
+    if quiet:
+        return Screen()
+    return BarScreen() if sys.stderr.isatty() else LineScreen()
+
+
+def line_of(event: Event) -> str:
+    """An event as a line of a log; empty for what is not worth one."""
+    name = f"{event.stage:9}"
+    if event.state == "note":
+        return f"  note: {event.note}"
+    if event.state == "skipped":
+        return f"{name} already done"
+    if event.state == "done" and event.stage != "run":
+        rate = f", {event.rate_per_s:.1f}/s" if event.rate_per_s and event.total > 1 else ""
+        return f"{name} {event.seconds:.1f} s{rate}"
+    if event.state == "working":
+        return f"{name} {event.done}/{event.total} {rate_text(event.rate_per_s, event.left_s)}"
+    if event.state in ("failed", "cancelled"):
+        return f"{name} {event.state} after {event.seconds:.1f} s"
+    return ""
+
+
+def rate_text(rate_per_s: float | None, left_s: float | None) -> str:
+    """``31.2/s, 0:12 left``; empty where it cannot be told."""
+    parts = [f"{rate_per_s:.1f}/s"] if rate_per_s else []
+    if left_s is not None:
+        minutes, seconds = divmod(round(left_s), 60)
+        parts.append(f"{minutes}:{seconds:02d} left")
+    return ", ".join(parts)
+
+
+def print_json(value: Any, *, indent: int | None = None) -> None:
+    """A result for machines on standard output."""
+    typer.echo(json.dumps(value, indent=indent, ensure_ascii=False, allow_nan=False))

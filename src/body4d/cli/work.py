@@ -1,0 +1,84 @@
+"""What commands do between parsing and printing; what several of them share."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from body4d.cli.screen import Screen, print_json
+from body4d.cli.tables import print_people
+from body4d.config import PictureSettings, Settings
+from body4d.errors import InputError
+from body4d.progress import Meter
+from body4d.run_record import FILES, MASKS, OVERLAY, SHEET, VIEWS, finished_scene, read_run, summary
+
+
+def run_clip(video: Path, out: Path | None, settings: Settings, screen: Screen, *, fresh: bool) -> Path:
+    """Run the pipeline on a clip and return the run folder."""
+    from body4d.pipeline import Pipeline
+
+    with screen:
+        Pipeline.load(settings).run(video, out, fresh=fresh, listener=screen)
+    if screen.folder is None:
+        raise AssertionError("a run that ends well has named its folder")
+    return screen.folder
+
+
+def print_result(folder: Path, *, quiet: bool, as_json: bool) -> None:
+    """What came out: the table of ``info`` and where the files lie; with ``--json`` the event ``result``."""
+    found = summary(read_run(folder))
+    files = [name for name in FILES if (folder / name).is_file()]
+    if as_json:
+        print_json({"event": "result", "run": str(folder), "files": files, **found})
+        return
+    if quiet:
+        return
+    print_people(found["people"])
+    typer.echo(f"\n{folder}/")
+    for name in files:
+        typer.echo(f"  {name:18} {FILES[name]}")
+
+
+def render_run(run: Path, out: Path, video: Path | None, settings: PictureSettings, screen: Screen) -> list[Path]:
+    """Draw a finished run's pictures into ``out``."""
+    from body4d.config_load import load_settings
+    from body4d.pipeline import open_clip
+    from body4d.render.pictures import write_pictures
+    from body4d.run_folder import hold
+    from body4d.scene_file import load_scene
+
+    scene_path, record = finished_scene(run), read_run(run)
+    video = video or Path(record.input["path"])
+    if not video.is_file():
+        raise InputError(f"The clip of this run is no longer at {video}; say where it lies with --video.")
+    out.mkdir(parents=True, exist_ok=True)
+    looked_at = load_settings(None, {f"video.{name}": value for name, value in record.settings["video"].items()}, {}).video
+    paths = [out / OVERLAY, out / VIEWS, out / SHEET]
+    meter = Meter("pictures", screen)
+    with hold(run):
+        write_pictures(load_scene(scene_path, video), open_clip(video, looked_at), *paths, settings, meter)
+    meter.tell("done")
+    return paths
+
+
+def score_run(run: Path, truth: Path) -> dict[str, Any]:
+    """Scores of a finished run against ``truth``: a true scene's file, with its masks beside it, or the folder that holds both."""
+    from body4d.evaluate.score import score
+    from body4d.scene_file import load_masks, load_scene
+
+    scene_path = truth / TRUTH if truth.is_dir() else truth
+    masks_path = scene_path.with_name(TRUTH_MASKS)
+    scene, masks = load_scene(finished_scene(run)), load_masks(run / MASKS)
+    return asdict(score(scene, masks, load_scene(scene_path), load_masks(masks_path)))
+
+
+def make_swing(folder: Path, screen: Screen) -> Path:
+    """The synthetic golf swing of the demo, made once: the video's path."""
+    from body4d.evaluate.synthetic import make_clip
+
+    meter = Meter("clip", screen)
+    meter.tell("started")
+    clip = make_clip("swing", folder)
+    meter.tell("done")
+    return clip.video

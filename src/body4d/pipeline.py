@@ -1,0 +1,231 @@
+"""The verb: the stages in order."""
+
+import os
+import platform
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from body4d.bodies.rig import Rig
+from body4d.config import MotionSettings, PictureSettings, Settings, VideoSettings
+from body4d.errors import Cancelled, NoPersonError
+from body4d.models.protocols import BodyEstimator, CameraEstimator, FrameSource, Report, Segmenter
+from body4d.progress import Listener, silent_listener
+from body4d.run_folder import Outcome, RunFolder
+from body4d.run_record import BODIES, GLB, MASKS, OVERLAY, SCENE, SHEET, VIEWS
+from body4d.scene import Array, BodyTrack, Camera, Clip, MaskTrack, Prompt, Scene
+
+Make = Callable[[Path, Report], Outcome | None]
+Smoother = Callable[[BodyTrack, Rig, Clip, MotionSettings], BodyTrack]
+FloorFinder = Callable[[Sequence[BodyTrack], Camera], Array]
+
+
+def rig_of(track: BodyTrack) -> Rig:
+    """The body a track was fitted with."""
+    from body4d.bodies.rig import body_model
+
+    return body_model(track.body).rig(track.shape)
+
+
+def open_clip(video: Path, settings: VideoSettings) -> FrameSource:
+    """Probe a video and stream its frames. Raises InputError."""
+    from body4d.video import VideoFrames, probe
+
+    return VideoFrames(probe(video, settings), settings)
+
+
+def draw(scene: Scene, frames: FrameSource, into: Path, settings: PictureSettings, report: Report) -> None:
+    """Overlay, views and contact sheet into the folder ``into``."""
+    from body4d.render.pictures import write_pictures
+
+    write_pictures(scene, frames, into / OVERLAY, into / VIEWS, into / SHEET, settings, report)
+
+
+def write_glb(scene: Scene, path: Path) -> None:
+    """Everybody as one rigged, animated asset."""
+    from body4d.export import export_scene
+
+    export_scene(scene, "glb", path)
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """A preset's models in their seats, and the settings they run with. ``Pipeline.load(settings)`` fills the seats.
+
+    ``smoother`` and ``floor`` are pure. ``rig_of`` gives the body a track was fitted with, ``open_clip`` probes a video, ``draw`` and
+    ``write_glb`` write what others look at.
+    """
+
+    settings: Settings
+    preset: str
+    segmenter: Segmenter
+    camera: CameraEstimator
+    bodies: BodyEstimator
+    smoother: Smoother
+    floor: FloorFinder
+    rig_of: Callable[[BodyTrack], Rig] = rig_of
+    open_clip: Callable[[Path, VideoSettings], FrameSource] = open_clip
+    draw: Callable[[Scene, FrameSource, Path, PictureSettings, Report], None] = draw
+    write_glb: Callable[[Scene, Path], None] = write_glb
+    notes: tuple[str, ...] = ()
+
+    @staticmethod
+    def load(settings: Settings | None = None) -> "Pipeline":
+        """The pipeline of ``settings.preset``. Raises MissingDependencyError, SettingsError or WeightsError."""
+        from body4d.config_load import load_settings
+        from body4d.models.load import load_seats
+        from body4d.tracks.grounding import floor_transform
+        from body4d.tracks.smoothing import smooth
+
+        settings = settings or load_settings()
+        seats = load_seats(settings)
+        return Pipeline(settings, seats.preset, seats.segmenter, seats.camera, seats.bodies, smooth, floor_transform, notes=seats.notes)
+
+    def run(
+        self,
+        video: str | os.PathLike[str],
+        out: str | os.PathLike[str] | None = None,
+        *,
+        prompts: Sequence[Prompt] = (),
+        fresh: bool = False,
+        listener: Listener = silent_listener,
+    ) -> Scene:
+        """Everything from a video to a scene, pictures and files in a run folder (``runs/<clip's stem>`` unless ``out`` is given).
+
+        What an earlier run into the same folder finished with the same settings is taken over, unless ``fresh``. Raises InputError,
+        NoPersonError, OutputError, and Cancelled where the user or ``listener`` stops it.
+        """
+        from body4d.scene_file import load_bodies, load_masks, load_scene
+
+        s = self.settings
+        started = time.monotonic()
+        frames = self.open_clip(Path(video), s.video)
+        about = {"preset": self.preset, "notes": list(self.notes), "settings": s.model_dump(mode="json"), "versions": versions()}
+        with _cancellable(), RunFolder.open(Path(video), Path(out) if out else None, about, fresh=fresh, listener=listener) as run:
+            run.tell(self.notes)
+            run.stage("probe", [], self._probe(frames, time.monotonic() - started), uses=[run.input_sha256, s.video])
+            run.stage("masks", [MASKS], self._masks(frames, prompts), after=["probe"], uses=[self.preset, s.people, s.blazepose, prompts])
+            masks = load_masks(run.file(MASKS))
+            camera = Camera(**run.stage("camera", [], self._camera(frames), after=["probe"], uses=[self.preset, s.camera]))
+            fit = [s.fit, s.contact, s.camera]
+            run.stage("bodies", [BODIES], self._bodies(frames, masks, camera), after=["masks", "camera"], uses=fit)
+            bodies = load_bodies(run.file(BODIES))
+            run.stage("motion", [SCENE], self._motion(frames.clip, bodies, masks, camera, run.notes), after=["bodies"], uses=[s.motion])
+            scene = load_scene(run.file(SCENE), Path(video))
+            run.stage("pictures", self._picture_files, self._pictures(scene, frames), after=["motion"], uses=[s.pictures])
+            run.stage("files", [GLB], self._files(scene), after=["motion"])
+        return scene
+
+    # Each of these makes the function that does one stage: into a folder, reporting as it goes.
+
+    def _probe(self, frames: FrameSource, seconds: float) -> Make:
+        clip = frames.clip
+        facts = {"frames": len(clip), "fps": clip.fps, "size_px": [clip.width_px, clip.height_px]}
+        return lambda into, report: Outcome(file_notes(frames), facts, seconds)
+
+    def _masks(self, frames: FrameSource, prompts: Sequence[Prompt]) -> Make:
+        told = set(file_notes(frames))
+
+        def make(into: Path, report: Report) -> Outcome:
+            from body4d.scene_file import save_masks
+
+            tracks = self.segmenter.track(frames, prompts, report)
+            if not any(len(track) for track in tracks):
+                raise NoPersonError(
+                    f"No person was found in the {len(frames.clip)} frames of {frames.clip.path.name}. "
+                    "Give a clip in which somebody is seen from head to foot, or another range with --start and --end."
+                )
+            save_masks(tracks, into / MASKS)
+            # Frames that do not decode are only met by reading them all.
+            return Outcome((*(note for note in file_notes(frames) if note not in told), *self.segmenter.notes))
+
+        return make
+
+    def _camera(self, frames: FrameSource) -> Make:
+        def make(into: Path, report: Report) -> Outcome:
+            camera = self.camera.estimate(frames, report)
+            return Outcome(camera_notes(camera), asdict(camera))
+
+        return make
+
+    def _bodies(self, frames: FrameSource, masks: Sequence[MaskTrack], camera: Camera) -> Make:
+        def make(into: Path, report: Report) -> Outcome:
+            from body4d.scene_file import save_bodies
+
+            tracks = self.bodies.estimate(frames, masks, camera, report)
+            save_bodies(tracks, into / BODIES)
+            return Outcome(getattr(self.bodies, "notes", ()))
+
+        return make
+
+    def _motion(self, clip: Clip, bodies: Sequence[BodyTrack], masks: Sequence[MaskTrack], camera: Camera, notes: Sequence[str]) -> Make:
+        def make(into: Path, report: Report) -> Outcome:
+            from body4d.evaluate.report import report_people
+            from body4d.evaluate.silhouettes import judge_silhouettes
+            from body4d.scene_file import save_scene
+
+            rigs = {track.person_id: self.rig_of(track) for track in bodies}
+            people = tuple(self._smoothed(track, rigs[track.person_id], clip) for track in bodies)
+            people = judge_silhouettes(people, rigs, masks, camera, report)
+            scene = Scene(clip, camera, people, self.floor(people, camera), self.preset, tuple(notes))
+            save_scene(scene, into / SCENE)
+            heights = {person_id: rig.height_m for person_id, rig in rigs.items()}
+            return Outcome(result=[asdict(person) for person in report_people(scene, heights)])
+
+        return make
+
+    def _smoothed(self, track: BodyTrack, rig: Rig, clip: Clip) -> BodyTrack:
+        out = self.smoother(track, rig, clip, self.settings.motion) if self.settings.motion.enabled else track
+        return out if out.joints_raw_m is not None else replace(out, joints_raw_m=track.joints_m)
+
+    @property
+    def _picture_files(self) -> tuple[str, ...]:
+        return (OVERLAY, VIEWS, SHEET) if self.settings.pictures.enabled else ()
+
+    def _pictures(self, scene: Scene, frames: FrameSource) -> Make:
+        def make(into: Path, report: Report) -> None:
+            if self.settings.pictures.enabled:
+                self.draw(scene, frames, into, self.settings.pictures, report)
+
+        return make
+
+    def _files(self, scene: Scene) -> Make:
+        return lambda into, report: self.write_glb(scene, into / GLB)
+
+
+def file_notes(frames: FrameSource) -> tuple[str, ...]:
+    """What a source has to say of its file, where it has anything."""
+    return tuple(getattr(frames, "notes", ()))
+
+
+def camera_notes(camera: Camera) -> tuple[str, ...]:
+    """What the user should know about where the focal length comes from. Pure."""
+    if camera.source != "default":
+        return ()
+    return (
+        f"No field of view was given or found in the file: {camera.fov_deg:.0f} degrees, a phone's main lens, was assumed. "
+        "Distances and sizes depend on it; --fov, --focal-mm35 or --person-height settle them.",
+    )
+
+
+def versions() -> dict[str, str]:
+    """Versions of everything a result may depend on, as far as installed."""
+    found = {"python": platform.python_version()}
+    for package in ("body4d", "numpy", "scipy", "torch", "anny", "mediapipe", "av", "numba"):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+@contextmanager
+def _cancellable() -> Iterator[None]:
+    """Ctrl-C, as an error with a sentence."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise Cancelled("Stopped. What was finished is kept; the same command goes on from there.") from None

@@ -1,0 +1,163 @@
+"""Stand-ins for every seat of the pipeline: no network, no decoder, no Anny; small, quick and the same each time."""
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from body4d.bodies.rig import Rig
+from body4d.config import MotionSettings, PictureSettings, Settings, VideoSettings
+from body4d.joints import Body29
+from body4d.models.protocols import FrameSource, Report
+from body4d.pipeline import Pipeline
+from body4d.run_record import OVERLAY, SHEET, VIEWS
+from body4d.scene import Array, BodyTrack, Camera, Clip, MaskTrack, Prompt, Scene
+
+WIDTH_PX, HEIGHT_PX, FRAMES = 64, 48, 12
+
+
+class FakeFrames:
+    """``FRAMES`` grey frames of 64x48, whatever file is named."""
+
+    def __init__(self, path: Path) -> None:
+        times = np.arange(FRAMES) / 30
+        self.clip = Clip(path, WIDTH_PX, HEIGHT_PX, Fraction(30), times, np.arange(FRAMES), Fraction(30))
+
+    def read(self, first: int = 0, last: int | None = None, step: int = 1) -> Iterator[tuple[int, Array]]:
+        for frame in range(first, FRAMES if last is None else last, step):
+            yield frame, np.full((HEIGHT_PX, WIDTH_PX, 3), 20 * frame % 255, np.uint8)
+
+
+@dataclass
+class Calls:
+    """Which seats were asked, in order; ``pause_s`` makes each step of a stage last."""
+
+    pause_s: float = 0.0
+    names: list[str] = field(default_factory=list)
+
+    def work(self, name: str, report: Report) -> None:
+        self.names.append(name)
+        for done in range(1, FRAMES + 1):
+            time.sleep(self.pause_s)
+            report(done, FRAMES)
+
+
+class FakeSegmenter:
+    notes = ("A second person was too far away to follow.",)
+
+    def __init__(self, calls: Calls, people: int = 1) -> None:
+        self._calls, self._people = calls, people
+
+    def track(self, frames: FrameSource, prompts: Sequence[Prompt], report: Report) -> tuple[MaskTrack, ...]:
+        self._calls.work("masks", report)
+        mask = np.zeros((HEIGHT_PX, WIDTH_PX), bool)
+        mask[10:40, 28:36] = True
+        codes = (MaskTrack.encode(mask),) * FRAMES
+        return tuple(MaskTrack(n, np.arange(FRAMES), codes, HEIGHT_PX, WIDTH_PX) for n in range(self._people))
+
+
+class FakeCamera:
+    def __init__(self, calls: Calls) -> None:
+        self._calls = calls
+
+    def estimate(self, frames: FrameSource, report: Report) -> Camera:
+        self._calls.work("camera", report)
+        return Camera(60.0, WIDTH_PX / 2, HEIGHT_PX / 2, WIDTH_PX, HEIGHT_PX, "default")
+
+
+class FakeBodies:
+    def __init__(self, calls: Calls) -> None:
+        self._calls = calls
+
+    def estimate(self, frames: FrameSource, masks: Sequence[MaskTrack], camera: Camera, report: Report) -> tuple[BodyTrack, ...]:
+        self._calls.work("bodies", report)
+        rig = stick_rig()
+        return tuple(stick_track(mask.person_id, rig, camera) for mask in masks)
+
+
+def stick_rig() -> Rig:
+    """A box 1.6 m tall with one joint; its keypoints lie on a line from head to foot."""
+    corners = np.array([[x, y, z] for x in (-0.2, 0.2) for y in (-0.8, 0.8) for z in (-0.1, 0.1)])
+    faces = [[0, 1, 3], [0, 3, 2], [4, 6, 7], [4, 7, 5], [0, 4, 5], [0, 5, 1], [2, 3, 7], [2, 7, 6], [0, 2, 6], [0, 6, 4], [1, 5, 7], [1, 7, 3]]
+    anchors = np.zeros((len(Body29), 1, 3))
+    anchors[:, 0, 1] = np.linspace(-0.8, 0.8, len(Body29))
+    return Rig(
+        joint_names=("root",),
+        parents=np.array([-1]),
+        rest_joints_m=np.zeros((1, 3)),
+        rest_vertices_m=corners,
+        faces=np.array(faces, np.int32),
+        skin_indices=np.zeros((8, 1), np.int32),
+        skin_weights=np.ones((8, 1)),
+        joint_set="body29",
+        keypoint_weights=np.ones((len(Body29), 1)),
+        keypoint_anchors_m=anchors,
+    )
+
+
+def stick_track(person_id: int, rig: Rig, camera: Camera) -> BodyTrack:
+    """The box 4 m away, swaying; measured keypoints are 1 px to the right of where they are."""
+    sway = 0.1 * np.sin(np.arange(FRAMES))
+    translation = np.stack([sway + person_id, np.zeros(FRAMES), np.full(FRAMES, 4.0)], axis=1)
+    rotations = np.zeros((FRAMES, 1, 3))
+    joints = rig.keypoints(*rig.forward(rotations, translation))
+    return BodyTrack(
+        person_id=person_id,
+        body="stick",
+        frame_index=np.arange(FRAMES),
+        shape=np.zeros(1),
+        rotations=rotations,
+        translation_m=translation,
+        joints_m=joints,
+        keypoints_px=camera.project(joints) + np.array([1.0, 0.0]),
+        visibility=np.ones(joints.shape[:2]),
+        confidence=np.ones(FRAMES),
+        observed=np.ones(FRAMES, bool),
+    )
+
+
+def fake_smoother(track: BodyTrack, rig: Rig, clip: Clip, settings: MotionSettings) -> BodyTrack:
+    return track
+
+
+def fake_floor(people: Sequence[BodyTrack], camera: Camera) -> Array:
+    return np.diag([1.0, -1.0, -1.0, 1.0])
+
+
+def fake_draw(scene: Scene, frames: FrameSource, into: Path, settings: PictureSettings, report: Report) -> None:
+    for name in (OVERLAY, VIEWS, SHEET):
+        with (into / name).open("wb") as file:
+            for frame, picture in frames.read():
+                file.write(picture[:4].tobytes())
+                report(frame + 1, FRAMES)
+
+
+def fake_glb(scene: Scene, path: Path) -> None:
+    path.write_bytes(b"glTF" + scene.people[0].joints_m.tobytes())
+
+
+def fake_open(path: Path, settings: VideoSettings) -> FrameSource:
+    return FakeFrames(path)
+
+
+def fake_pipeline(settings: Settings | None = None, calls: Calls | None = None, **seats: Any) -> Pipeline:
+    """A pipeline of fakes; ``seats`` replaces some."""
+    calls = calls or Calls()
+    defaults: dict[str, Any] = {
+        "settings": settings or Settings(),
+        "preset": "fake",
+        "segmenter": FakeSegmenter(calls),
+        "camera": FakeCamera(calls),
+        "bodies": FakeBodies(calls),
+        "smoother": fake_smoother,
+        "floor": fake_floor,
+        "rig_of": lambda track: stick_rig(),
+        "open_clip": fake_open,
+        "draw": fake_draw,
+        "write_glb": fake_glb,
+    }
+    return Pipeline(**(defaults | seats))
