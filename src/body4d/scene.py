@@ -238,7 +238,8 @@ class BodyTrack:
     camera axes. ``joints_m`` (T, K, 3) the named joints of ``joint_set`` in camera axes. ``keypoints_px`` (T, K, 2) where they
     were *measured* in the picture (NaN: not measured) with ``visibility`` (T, K). ``confidence`` (T,) how far to trust the frame;
     ``observed`` (T,) false where the body was bridged. ``parameters`` (T, P) the model's native parameters where it has any.
-    ``mask_iou`` (T,) overlap of silhouette and mask, NaN where not judged. ``joints_raw_m`` (T, K, 3): the joints before smoothing.
+    ``mask_iou`` (T,) overlap of silhouette and mask, NaN where not judged. ``joints_raw_m`` (T, K, 3): the joints
+    as the networks alone gave them, before any fit or smoothing (NaN where they gave none).
     """
 
     person_id: int

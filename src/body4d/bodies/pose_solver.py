@@ -323,9 +323,7 @@ class PoseProblem:
     settings: FitSettings
     shapes: tuple["ShapeVariant", ...] = ()
 
-    def with_shape_slopes(
-        self, x: Array, J: Array, pose: Pose, G: Array, surface: Array | None = None, t: int | slice = slice(None)
-    ) -> Array:
+    def with_shape_slopes(self, x: Array, J: Array, pose: Pose, surface: Array | None = None, t: slice = slice(None)) -> Array:
         """``J`` with a column for each of ``shapes``: how points ``x`` move per unit of the parameter, poses kept."""
         columns = []
         for variant in self.shapes:

@@ -172,6 +172,7 @@ class _PersonFit:
             visibility=self.seen.visibility,
             confidence=_confidence(joints, self.seen, self.camera, body_visibility),
             observed=np.ones(len(translation), bool),
+            joints_raw_m=_landmarks_in_place(self.seen, joints),
         )
 
 
@@ -182,6 +183,13 @@ def _floor_height(problem: PoseProblem, pose: Pose, evidence: Evidence) -> float
     heights = [x[evidence.planted[:, side] > 0][:, k, 1] for side, feet in enumerate(PARTS.feet) for k in feet]
     resting = np.concatenate(heights)
     return float(np.median(resting)) if len(resting) else float("nan")
+
+
+def _landmarks_in_place(seen: Seen, joints_m: Array) -> Array:
+    """BlazePose's own metric landmarks (T, K, 3), which are relative to the hips, carried to the fitted hips: what the fit had to
+    start from, and what its calm is measured against."""
+    hips = joints_m[:, list(PARTS.hips)].mean(1, keepdims=True)
+    return seen.world_m - seen.world_m[:, list(PARTS.hips)].mean(1, keepdims=True) + hips
 
 
 def _best_rows(score: Array, parts: int) -> Array:

