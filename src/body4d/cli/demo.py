@@ -22,8 +22,8 @@ def demo(
 ) -> None:
     """Make a synthetic golf swing, recover the golfer, and print how far from the truth it came; or run on --video."""
     from body4d.cli.screen import choose_screen, print_json
-    from body4d.cli.tables import print_score
-    from body4d.cli.work import make_swing, print_result, run_clip, score_run
+    from body4d.cli.work import make_swing, print_result, run_clip, score_as_json, score_run
+    from body4d.evaluate.score import table
 
     settings = options.settings_from(config, assignments, {})
     screen = choose_screen(quiet=quiet, as_json=as_json)
@@ -32,6 +32,6 @@ def demo(
     score = None if video else score_run(folder, clip.parent)
     print_result(folder, quiet=quiet, as_json=as_json)
     if score and as_json:
-        print_json({"event": "score", **score})
+        print_json({"event": "score", **score_as_json(score)})
     elif score and not quiet:
-        print_score(score)
+        typer.echo(f"\n{table(score)}")

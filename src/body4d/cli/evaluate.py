@@ -18,11 +18,11 @@ def evaluate(
 ) -> None:
     """Score a finished run against a clip's exact truth: MPJPE, PA-MPJPE, acceleration error, jitter, mask IoU, identity switches."""
     from body4d.cli.screen import print_json
-    from body4d.cli.tables import print_score
-    from body4d.cli.work import score_run
+    from body4d.cli.work import score_as_json, score_run
+    from body4d.evaluate.score import table
 
     score = score_run(run, truth)
     if as_json:
-        print_json(score, indent=2)
+        print_json(score_as_json(score), indent=2)
     else:
-        print_score(score)
+        typer.echo(table(score))

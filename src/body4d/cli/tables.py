@@ -28,22 +28,6 @@ def print_people(people: Sequence[Mapping[str, Any]]) -> None:
     Console().print(table)
 
 
-def print_pairs(title: str, pairs: Mapping[str, Any]) -> None:
-    """Names and figures, one a line."""
-    table = Table(box=None, pad_edge=False, show_header=False, title=title, title_justify="left")
-    table.add_column()
-    table.add_column(justify="right")
-    for name, value in pairs.items():
-        table.add_row(name, cell(value))
-    Console().print(table)
-
-
-def print_score(score: Mapping[str, Any]) -> None:
-    """Figures of ``body4d eval``; those of each person below those of the clip."""
-    flat = {name: value for name, value in score.items() if not isinstance(value, list | tuple | dict)}
-    print_pairs("against the truth", flat)
-
-
 def cell(value: Any) -> str:
     """A figure with three decimals, a dash for what is not known."""
     if value is None:

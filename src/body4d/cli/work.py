@@ -1,8 +1,9 @@
 """What commands do between parsing and printing; what several of them share."""
 
+import math
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -12,6 +13,9 @@ from body4d.config import PictureSettings, Settings
 from body4d.errors import InputError
 from body4d.progress import Meter
 from body4d.run_record import FILES, MASKS, OVERLAY, SHEET, VIEWS, finished_scene, read_run, summary
+
+if TYPE_CHECKING:
+    from body4d.evaluate.score import Score
 
 
 def run_clip(video: Path, out: Path | None, settings: Settings, screen: Screen, *, fresh: bool) -> Path:
@@ -62,15 +66,28 @@ def render_run(run: Path, out: Path, video: Path | None, settings: PictureSettin
     return paths
 
 
-def score_run(run: Path, truth: Path) -> dict[str, Any]:
-    """Scores of a finished run against ``truth``: a true scene's file, with its masks beside it, or the folder that holds both."""
+def score_run(run: Path, truth: Path) -> "Score":
+    """Score a finished run against ``truth``: a true scene's file, with its masks beside it, or the folder that holds both."""
     from body4d.evaluate.score import score
+    from body4d.evaluate.synthetic import TRUTH, TRUTH_MASKS
     from body4d.scene_file import load_masks, load_scene
 
     scene_path = truth / TRUTH if truth.is_dir() else truth
-    masks_path = scene_path.with_name(TRUTH_MASKS)
     scene, masks = load_scene(finished_scene(run)), load_masks(run / MASKS)
-    return asdict(score(scene, masks, load_scene(scene_path), load_masks(masks_path)))
+    return score(scene, masks, load_scene(scene_path), load_masks(scene_path.with_name(TRUTH_MASKS)))
+
+
+def score_as_json(score: "Score") -> dict[str, Any]:
+    """A score for machines; what could not be judged is null."""
+
+    def known(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {name: known(inner) for name, inner in value.items()}
+        if isinstance(value, list | tuple):
+            return [known(inner) for inner in value]
+        return None if isinstance(value, float) and not math.isfinite(value) else value
+
+    return known(asdict(score))
 
 
 def make_swing(folder: Path, screen: Screen) -> Path:

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from body4d.evaluate.metrics import jitter
+from body4d.evaluate.metrics import jitter_m_s3
+from body4d.evaluate.score import SCORED_JOINTS
 from body4d.scene import Array, BodyTrack, Camera, Scene
 
 VISIBLE_FROM = 0.5
@@ -23,8 +24,8 @@ class PersonReport:
     ``error_2d_px``: mean distance between projected joints and measured keypoints of visibility >= 0.5, over :data:`BODY_KEYPOINTS` and
     observed frames; ``error_2d_percent_of_height``: that over the median height of the standing body at the person's distance, in
     pixels (focal length times ``height_m`` over depth), so that crouching does not flatter. ``mask_iou``: mean overlap of silhouette
-    and mask. ``jitter``, ``jitter_raw``: :func:`body4d.evaluate.metrics.jitter` of the smoothed and unsmoothed joints. ``height_m``:
-    standing height, crown to sole.
+    and mask. ``jitter``, ``jitter_raw``: :func:`body4d.evaluate.metrics.jitter_m_s3` of the smoothed and the unsmoothed joints named in
+    :data:`body4d.evaluate.score.SCORED_JOINTS`, in m/s³. ``height_m``: standing height, crown to sole.
     """
 
     id: int
@@ -66,10 +67,18 @@ def _report(track: BodyTrack, scene: Scene, height_m: float | None) -> PersonRep
         error_2d_px=_rounded(error_px, 3),
         error_2d_percent_of_height=_rounded(100 * error_px / height_px, 3) if error_px is not None and height_px else None,
         mask_iou=_rounded(_mean(track.mask_iou), 4),
-        jitter=_rounded(_jitter(track, track.joints_m, scene), 4),
-        jitter_raw=_rounded(_jitter(track, track.joints_raw_m, scene), 4),
+        jitter=_rounded(_jitter(track, track.joints_m, scene), 3),
+        jitter_raw=_rounded(_jitter(track, track.joints_raw_m, scene), 3),
         height_m=_rounded(height_m, 4),
     )
+
+
+def _jitter(track: BodyTrack, joints_m: Array | None, scene: Scene) -> float | None:
+    if joints_m is None:
+        return None
+    columns = [track.joint_names.index(name) for name in SCORED_JOINTS]
+    times_s = scene.clip.times_s[track.frame_index] * scene.clip.time_scale
+    return jitter_m_s3(joints_m[:, columns], times_s, track.frame_index)
 
 
 def _mean(values: Array | None) -> float | None:
