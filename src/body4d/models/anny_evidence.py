@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d, maximum_filter1d
 
-from body4d.bodies.pose_solver import Evidence, Parts
 from body4d.config import ContactSettings, FitSettings
+from body4d.fitting.evidence import Evidence, Parts
 from body4d.joints import Blazepose33, joint_names
 from body4d.joints import Body29 as B
 from body4d.scene import Clip, LandmarkTrack

@@ -15,12 +15,13 @@ from numpy.typing import NDArray
 
 from body4d.bodies.anny import DEFAULT_SHAPE, SHAPE_NAMES, AnnyBody, anny_body
 from body4d.bodies.anny_hands import curled_hands
-from body4d.bodies.anny_pose import DRIVEN_JOINTS, joint_ranges
-from body4d.bodies.chain import Chain, PointSet
-from body4d.bodies.outline import Surface, match_outline, outline_points
-from body4d.bodies.pose_solver import Anchors, Evidence, Pose, PoseProblem, ShapeVariant
-from body4d.bodies.pose_start import starting_pose, starting_translation
 from body4d.config import ContactSettings, FitSettings
+from body4d.fitting.chain import Chain, PointSet
+from body4d.fitting.evidence import Anchors, Evidence, Pose
+from body4d.fitting.joint_ranges import DRIVEN_JOINTS, joint_ranges
+from body4d.fitting.outline import Surface, match_outline, outline_points
+from body4d.fitting.solver import PoseProblem, ShapeVariant
+from body4d.fitting.start import starting_pose, starting_translation
 from body4d.geometry.rotations import matrix_to_rotvec
 from body4d.models.anny_evidence import PARTS, Seen, gather, rows_of
 from body4d.models.protocols import FrameSource, Report

@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 
 from body4d.bodies.anny import DEFAULT_SHAPE, anny_body
-from body4d.bodies.anny_pose import DRIVEN_JOINTS, joint_ranges
-from body4d.bodies.chain import Chain
-from body4d.bodies.pose_solver import Evidence, Pose, PoseProblem
-from body4d.bodies.pose_start import starting_pose, starting_translation
 from body4d.config import FitSettings
+from body4d.fitting.chain import Chain
+from body4d.fitting.evidence import Evidence, Pose
+from body4d.fitting.joint_ranges import DRIVEN_JOINTS, joint_ranges
+from body4d.fitting.solver import PoseProblem
+from body4d.fitting.start import starting_pose, starting_translation
 from body4d.geometry.rotations import geodesic_angle, rotvec_to_matrix
 from body4d.joints import Body29 as B
 from body4d.models.anny_evidence import PARTS

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from body4d.bodies.anny import DEFAULT_SHAPE, anny_body
-from body4d.bodies.anny_pose import DRIVEN_JOINTS
-from body4d.bodies.chain import Chain
+from body4d.fitting.chain import Chain
+from body4d.fitting.joint_ranges import DRIVEN_JOINTS
 from body4d.geometry.rotations import rotvec_to_matrix
 
 

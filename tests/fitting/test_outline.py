@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from body4d.bodies.outline import outline_points
+from body4d.fitting.outline import outline_points
 
 
 def disc(radius: float, size: int = 200) -> np.ndarray:

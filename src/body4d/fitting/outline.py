@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d
 from scipy.spatial import cKDTree
 
-from body4d.bodies.chain import Chain, PointSet
-from body4d.bodies.pose_solver import Anchors, Pose
 from body4d.bodies.rig import Rig
+from body4d.fitting.chain import Chain, PointSet
+from body4d.fitting.evidence import Anchors, Pose
 
 Array = NDArray[Any]
 

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from body4d.bodies.anny_pose import DRIVEN_JOINTS, Ranges
-from body4d.bodies.chain import Chain, PointSet
-from body4d.bodies.pose_solver import Pose
+from body4d.fitting.chain import Chain, PointSet
+from body4d.fitting.evidence import Pose
+from body4d.fitting.joint_ranges import DRIVEN_JOINTS, Ranges
 from body4d.geometry.rotations import matrix_to_rotvec, rotation_between, rotvec_to_matrix
 from body4d.joints import Body29 as B
 
