@@ -82,7 +82,8 @@ class FakeBodies:
 def stick_rig() -> Rig:
     """A box 1.6 m tall with one joint; its keypoints lie on a line from head to foot."""
     corners = np.array([[x, y, z] for x in (-0.2, 0.2) for y in (-0.8, 0.8) for z in (-0.1, 0.1)])
-    faces = [[0, 1, 3], [0, 3, 2], [4, 6, 7], [4, 7, 5], [0, 4, 5], [0, 5, 1], [2, 3, 7], [2, 7, 6], [0, 2, 6], [0, 6, 4], [1, 5, 7], [1, 7, 3]]
+    quads = [(0, 1, 3, 2), (4, 6, 7, 5), (0, 4, 5, 1), (2, 3, 7, 6), (0, 2, 6, 4), (1, 5, 7, 3)]
+    faces = [triangle for a, b, c, d in quads for triangle in ((a, b, c), (a, c, d))]
     anchors = np.zeros((len(Body29), 1, 3))
     anchors[:, 0, 1] = np.linspace(-0.8, 0.8, len(Body29))
     return Rig(

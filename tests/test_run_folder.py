@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from body4d.errors import Cancelled, InputError, OutputError
 from body4d.progress import Event
 from body4d.run_folder import Outcome, RunFolder, default_folder
@@ -73,7 +74,10 @@ def test_another_version_redoes_everything(video: Path, tmp_path: Path, monkeypa
     assert Log(video, tmp_path / "run").made == ["a", "b"]
 
 
-@pytest.mark.parametrize(("error", "state"), [(ValueError("x"), "failed"), (KeyboardInterrupt(), "cancelled"), (Cancelled("x"), "cancelled")])
+ENDS = [(ValueError("x"), "failed"), (KeyboardInterrupt(), "cancelled"), (Cancelled("x"), "cancelled")]
+
+
+@pytest.mark.parametrize(("error", "state"), ENDS)
 def test_a_stage_that_does_not_finish_leaves_nothing_and_is_redone(video: Path, tmp_path: Path, error: BaseException, state: str) -> None:
     with pytest.raises(type(error)):
         Log(video, tmp_path / "run", fail=error)
@@ -163,7 +167,7 @@ def test_an_error_that_is_no_matter_of_writing_goes_through(video: Path, tmp_pat
 def damaged(tmp_path: Path) -> Iterator[Path]:
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / RUN).write_text("{")
-    yield tmp_path / "run"
+    return tmp_path / "run"
 
 
 def test_reading_what_is_no_run(tmp_path: Path, damaged: Path, video: Path) -> None:
@@ -171,7 +175,7 @@ def test_reading_what_is_no_run(tmp_path: Path, damaged: Path, video: Path) -> N
         with pytest.raises(InputError, match=words):
             read_run(path)
     Log(video, tmp_path / "half")
-    with pytest.raises(InputError, match="no scene.npz yet"):
+    with pytest.raises(InputError, match=r"no scene\.npz yet"):
         finished_scene(tmp_path / "half")
 
 

@@ -68,7 +68,7 @@ class RunFolder:
         digest = clip_hash(video)
         path = out if out is not None else default_folder(video, digest)
         _refuse_strange(path)
-        _make_folder(path)
+        make_folder(path)
         with hold(path), output_errors(path):
             old = existing(path)
             if old and old.input.get("sha256") != digest:
@@ -231,7 +231,8 @@ def _busy(path: Path) -> str:
     return f"Another body4d{who} is working in {path}. Wait for it, or choose another folder with --out."
 
 
-def _make_folder(path: Path) -> None:
+def make_folder(path: Path) -> None:
+    """Make a folder and those above it. Raises OutputError, whatever the reason."""
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:

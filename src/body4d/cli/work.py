@@ -47,34 +47,32 @@ def print_result(folder: Path, *, quiet: bool, as_json: bool) -> None:
 def render_run(run: Path, out: Path, video: Path | None, settings: PictureSettings, screen: Screen) -> list[Path]:
     """Draw a finished run's pictures into ``out``."""
     from body4d.config_load import load_settings
-    from body4d.pipeline import open_clip
-    from body4d.render.pictures import write_pictures
-    from body4d.run_folder import hold
+    from body4d.pipeline import draw, open_clip
+    from body4d.run_folder import hold, make_folder
     from body4d.scene_file import load_scene
 
     scene_path, record = finished_scene(run), read_run(run)
     video = video or Path(record.input["path"])
     if not video.is_file():
         raise InputError(f"The clip of this run is no longer at {video}; say where it lies with --video.")
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
     looked_at = load_settings(None, {f"video.{name}": value for name, value in record.settings["video"].items()}, {}).video
-    paths = [out / OVERLAY, out / VIEWS, out / SHEET]
     meter = Meter("pictures", screen)
     with hold(run):
-        write_pictures(load_scene(scene_path, video), open_clip(video, looked_at), *paths, settings, meter)
+        draw(load_scene(scene_path, video), open_clip(video, looked_at), out, settings, meter)
     meter.tell("done")
-    return paths
+    return [out / OVERLAY, out / VIEWS, out / SHEET]
 
 
 def score_run(run: Path, truth: Path) -> "Score":
     """Score a finished run against ``truth``: a true scene's file, with its masks beside it, or the folder that holds both."""
     from body4d.evaluate.score import score
-    from body4d.evaluate.synthetic import TRUTH, TRUTH_MASKS
     from body4d.scene_file import load_masks, load_scene
 
-    scene_path = truth / TRUTH if truth.is_dir() else truth
     scene, masks = load_scene(finished_scene(run)), load_masks(run / MASKS)
-    return score(scene, masks, load_scene(scene_path), load_masks(scene_path.with_name(TRUTH_MASKS)))
+    true_scene = truth / "truth.npz" if truth.is_dir() else truth
+    true_masks = true_scene.with_name(f"{true_scene.stem}_masks.npz")
+    return score(scene, masks, load_scene(true_scene), load_masks(true_masks))
 
 
 def score_as_json(score: "Score") -> dict[str, Any]:
@@ -91,11 +89,13 @@ def score_as_json(score: "Score") -> dict[str, Any]:
 
 
 def make_swing(folder: Path, screen: Screen) -> Path:
-    """The synthetic golf swing of the demo, made once: the video's path."""
+    """The synthetic golf swing of the demo, made once: the video's path. The truth lies beside it and is written last."""
     from body4d.evaluate.synthetic import make_clip
 
     meter = Meter("clip", screen)
-    meter.tell("started")
+    if (folder / "truth.npz").is_file():
+        meter.tell("skipped")
+        return folder / "swing.mp4"
     clip = make_clip("swing", folder)
     meter.tell("done")
     return clip.video
