@@ -39,11 +39,9 @@ class PeopleSettings(_Section):
         "main", description="How many people: a number, all, or the main subject(s)."
     )
     main_share: float = Field(
-        0.45, gt=0, le=1, description="Whoever scores at least this share of the best (size x time seen x centrality) is a main subject too."
+        0.45, gt=0, le=1, description="Whoever scores this share of the best (size x time seen x centrality) is a main subject too."
     )
-    centre_spread: float = Field(
-        0.5, gt=0, description="Distance from the picture's centre, in half diagonals, at which centrality falls to 0.6; people at the rim count less."
-    )
+    centre_spread: float = Field(0.5, gt=0, description="Distance from the centre, in half diagonals, at which centrality falls to 0.6.")
     least_seen_s: float = Field(
         0.5, ge=0, description="Shorter appearances are left out: nothing moves believably in them, and false finds are short."
     )
@@ -62,34 +60,48 @@ class BlazePoseSettings(_Section):
     """Finding and following people with BlazePose (preset lite)."""
 
     lanes: int = Field(2, ge=1, le=16, description="People looked at side by side; one core each. More lanes than cores gain nothing.")
-    most_people: int = Field(16, ge=1, description="At most this many are followed at a time, the largest first: each costs about 12 ms a frame.")
-    detect_every_s: float = Field(1.0, gt=0, description="The whole picture is searched for new people this often; a search costs 0.2-0.4 s.")
-    search_lost_every_s: float = Field(0.15, gt=0, description="While someone is lost, the place where they should be is searched this often.")
+    most_people: int = Field(16, ge=1, description="At most so many are followed at a time: each costs about 12 ms a frame.")
+    detect_every_s: float = Field(1.0, gt=0, description="The whole picture is searched for new people this often; it costs 0.2-0.4 s.")
+    check_every_s: float = Field(
+        0.13, gt=0, description="The detector looks so often around people lost or near others: regions drift to neighbours."
+    )
+    near_share: float = Field(0.5, ge=0, description="People stand near each other when closer than this share of their region.")
+    region_same_share: float = Field(0.08, gt=0, description="Regions whose centres lie nearer than this share of their side are one.")
     tile_shares: tuple[float, ...] = Field(
-        (1.0, 0.67, 0.46), description="Sides of the square search tiles as shares of the shorter side; the detector wants a person to fill a tile."
+        (1.0, 0.67, 0.46), description="Sides of the square search tiles as shares of the shorter side; a person should fill a tile."
     )
-    tile_overlap: float = Field(0.34, ge=0, lt=1, description="Overlap of neighbouring tiles, so that nobody is always cut by a tile's rim.")
+    tile_overlap: float = Field(0.34, ge=0, lt=1, description="Overlap of neighbouring tiles, so that nobody is always cut by a rim.")
     least_tile_px: int = Field(64, ge=8, description="Smaller tiles hold nobody that could be told apart.")
-    region_same_share: float = Field(
-        0.15, gt=0, description="Found regions whose centres lie nearer than this share of their side are one person: tiles overlap."
-    )
     region_same_ratio: float = Field(1.4, gt=1, description="... and whose sides differ by less than this factor.")
     region_most_share: float = Field(
-        4.0, gt=0, description="Regions wider than this many longer sides of the picture are followed no further: the landmarks have exploded."
+        4.0, gt=0, description="Regions wider than this many longer sides of the picture come of exploded landmarks."
     )
     first_visibility: float = Field(0.5, ge=0, le=1, description="Mean visibility from which on a find begins a new person.")
-    keep_visibility: float = Field(0.25, ge=0, le=1, description="Mean visibility below which a followed person counts as lost on that frame.")
+    keep_visibility: float = Field(0.25, ge=0, le=1, description="Mean visibility below which a person counts as lost on a frame.")
     duplicate_oks: float = Field(0.6, ge=0, le=1, description="Two sightings whose joints agree this well (OKS) are one person.")
     duplicate_loose_oks: float = Field(0.25, ge=0, le=1, description="... or this well, where their masks cover each other as well.")
-    duplicate_mask_overlap: float = Field(0.75, ge=0, le=1, description="Shared area by the smaller mask from which on masks cover each other.")
-    reach_sizes: float = Field(0.25, gt=0, description="How far the torso may lie from where it is expected, in body sizes, frame to frame.")
-    reach_sizes_per_s: float = Field(1.0, ge=0, description="... and how much farther for each second unseen: a brisk walk is about 0.8.")
+    duplicate_mask_iou: float = Field(0.7, ge=0, le=1, description="Two masks with a larger IoU are one person, whatever the joints say.")
+    new_covered_most: float = Field(0.5, ge=0, le=1, description="Someone new may share this much of their mask with others.")
+    grown_s: float = Field(0.5, gt=0, description="Who is followed for less gives way to who is followed for longer, in proportion.")
+    duplicate_mask_overlap: float = Field(0.75, ge=0, le=1, description="Shared area by the smaller mask from which on they cover.")
+    reach_sizes: float = Field(0.25, gt=0, description="How far the torso may lie from where it is expected, in body sizes.")
+    reach_sizes_per_s: float = Field(0.6, ge=0, description="... and how much farther for each second unseen: a brisk walk.")
     reach_most_sizes: float = Field(1.5, gt=0, description="... and at most, however long unseen.")
-    size_ratio_most: float = Field(2.0, gt=1, description="Nobody grows or shrinks by more than this factor between two looks.")
+    size_ratio: float = Field(1.4, gt=1, description="Nobody's body circle grows or shrinks by more than this factor from frame to frame,")
+    size_ratio_per_s: float = Field(1.0, ge=0, description="... this much more for each second unseen: people crouch and rise,")
+    size_ratio_most: float = Field(2.0, gt=1, description="... and never by more than this factor.")
     colour_weight: float = Field(0.5, ge=0, description="Cost of entirely different colours, in body sizes of distance.")
-    colour_most: float = Field(0.6, ge=0, le=1, description="After an absence, whoever wears colours farther off than this is somebody else.")
-    colour_memory: float = Field(0.05, gt=0, le=1, description="Share of the newest frame in a person's remembered colours.")
-    sure_s: float = Field(0.2, ge=0, description="Absence up to which the place alone is proof enough of who it is.")
+    colour_most: float = Field(
+        0.42, ge=0, le=1, description="Whoever wears colours farther off than this is somebody else (same person: 99% below 0.33)."
+    )
+    colour_most_after_absence: float = Field(
+        0.35, ge=0, le=1, description="... and after an absence this: 1% of other people lie within 0.26, 25% within 0.44."
+    )
+    likeness_colour_weight: float = Field(
+        2.0, ge=0, description="Weight of like colours against like joints where two sightings of one person compete."
+    )
+    sure_s: float = Field(0.1, ge=0, description="Absence up to which a person counts as seen without a break.")
+    colour_memory: float = Field(0.02, gt=0, le=1, description="Share of the newest frame in a person's remembered colours.")
     place_fades_s: float = Field(0.5, gt=0, description="Absence after which the place counts half as much as before.")
     velocity_window_s: float = Field(0.25, gt=0, description="A person's speed is the slope of the torso's place over this time.")
     velocity_fades_s: float = Field(0.5, gt=0, description="An unseen person's speed is believed for about this long.")
@@ -151,9 +163,21 @@ class ContactSettings(_Section):
 
 
 class MotionSettings(_Section):
-    """The smoother."""
+    """The smoother, and where the floor is. Seconds are of real movement: slow motion is undone first."""
 
     enabled: bool = Field(True, description="False keeps every frame as it was recovered.")
+    slowest_hz: float = Field(1.5, gt=0, description="Lowest cut-off: body sway and slow gestures lie below 1 Hz.")
+    ladder_ratio: float = Field(1.5, gt=1, description="Each cut-off tried is this much higher than the one before.")
+    false_alarms_per_s: float = Field(0.02, gt=0, description="How often noise alone may open a channel's band: once in 50 s.")
+    window_s: float = Field(0.1, gt=0, description="The band opens half of this before a stroke and closes as long after it.")
+    window_frames: int = Field(1, ge=1, description="And this many frames at least.")
+    outlier_sigmas: float = Field(6.0, gt=0, description="A frame this far off what its neighbours say, and alone in it, is not used.")
+    outlier_ratio: float = Field(4.0, gt=1, description="And this many times further off than its neighbours: else it is fast motion.")
+    least_weight: float = Field(0.05, gt=0, le=1, description="A hidden joint's guess still counts this much, so that it stays near.")
+    least_noise_deg: float = Field(0.2, gt=0, description="No measured joint angle is steadier than this.")
+    least_noise_share: float = Field(0.0005, gt=0, description="Nor a position, as a share of its distance: 2 mm at 4 m.")
+    longest_gap_s: float = Field(1.0, ge=0, description="Longer absences stay absent: nobody can tell what happened in them.")
+    gap_half_life_s: float = Field(0.25, gt=0, description="Confidence halves with each such time to the nearest frame that was seen.")
 
 
 class PictureSettings(_Section):
