@@ -13,7 +13,19 @@ from body4d.errors import InputError, NoPersonError, SettingsError
 from body4d.models.blazepose_graph import AlignmentFilter, PoseGraphs, Region, Sighting
 from body4d.models.protocols import FrameSource, Report
 from body4d.scene import LandmarkTrack, MaskTrack, Prompt
-from body4d.tracks.association import BODY_JOINTS, Expected, Look, associate, colour_look, distinct, front, mask_overlap, oks, settle
+from body4d.tracks.association import (
+    BODY_JOINTS,
+    Expected,
+    Look,
+    associate,
+    body_samples,
+    colour_look,
+    distinct,
+    front,
+    likeness,
+    settle,
+    shared_area,
+)
 from body4d.tracks.selection import NOT_PROMPTED, Candidate, Choice, choose, notes, pick
 
 Array = NDArray[Any]
@@ -26,6 +38,7 @@ class _Person:
     number: int
     region: Region
     look: Look
+    since_s: float
     seen_s: float
     filter: AlignmentFilter = field(default_factory=AlignmentFilter)
     recent: deque[tuple[float, Array]] = field(default_factory=deque)
@@ -129,7 +142,7 @@ class Follower:
         self._graphs = graphs
         self._settings = settings
         self._search_frames = search_frames
-        self._searched_s = self._searched_lost_s = -np.inf
+        self._searched_s = self._checked_s = -np.inf
         self._last_s: float | None = None
 
     def step(self, index: int, now_s: float, rgb: Array) -> None:
@@ -145,18 +158,21 @@ class Follower:
         ]
         followed = len(regions)
         regions += self._search(index, now_s, rgb, alive, expected, regions)
-        sightings = [g for g in self._graphs.landmarks(rgb, regions)]
+        sightings = self._graphs.landmarks(rgb, regions)
         found = [(g, r >= followed) for r, g in enumerate(sightings) if g is not None and _usable(g, rgb.shape, s)]
         looks = [_look(g, rgb) for g, _ in found]
-        kept = self._distinct(found, looks, expected)
+        kept = self._distinct(found, looks, alive, expected)
         found, looks = [found[k] for k in kept], [looks[k] for k in kept]
-        pairs = dict((look, person) for person, look in associate(expected, looks, s))
+        pairs = {look: person for person, look in associate(expected, looks, s)}
         masks = _settled(found, looks, rgb.shape[:2], s)
         for i, ((sighting, new), look) in enumerate(zip(found, looks, strict=True)):
             if i in pairs:
                 person = alive[pairs[i]]
             elif new and look.sureness >= s.first_visibility:
-                person = _Person(len(self.people), Region.from_alignment(sighting.alignment_px), look, now_s)
+                if sum(p.seen_s == now_s or p.seen_s == self._last_s for p in alive) >= s.most_people:
+                    self.crowded = True
+                    continue
+                person = _Person(len(self.people), Region.from_alignment(sighting.alignment_px), look, now_s, now_s)
                 self.people.append(person)
             else:
                 continue
@@ -166,41 +182,46 @@ class Follower:
     def _search(
         self, index: int, now_s: float, rgb: Array, alive: list[_Person], expected: list[Expected], regions: list[Region]
     ) -> list[Region]:
-        """Regions of people not followed yet: everywhere when it is time, else only where someone lost should be."""
+        """Regions where somebody may stand who is not followed yet: everywhere when it is time, else where someone is lost or in doubt."""
         s = self._settings
         height, width = rgb.shape[:2]
-        everything = tiles(width, height, s)
-        lost = [p.region.shifted(e.shift_px) for p, e in zip(alive, expected, strict=True) if p.seen_s != self._last_s]
         if now_s - self._searched_s >= s.detect_every_s or index in self._search_frames or self._last_s is None:
-            self._searched_s = self._searched_lost_s = now_s
-        elif lost and now_s - self._searched_lost_s >= s.search_lost_every_s:
-            self._searched_lost_s = now_s
-            everything = [t for t in everything if any(t[0] <= r.x_px < t[2] and t[1] <= r.y_px < t[3] for r in lost)]
+            self._searched_s = self._checked_s = now_s
+            where = tiles(width, height, s)
+        elif now_s - self._checked_s >= s.check_every_s:
+            self._checked_s = now_s
+            moved = [p.region.shifted(e.shift_px) for p, e in zip(alive, expected, strict=True)]
+            doubted = [
+                r
+                for i, (p, r) in enumerate(zip(alive, moved, strict=True))
+                if p.seen_s != self._last_s or any(_near(r, o, s) for k, o in enumerate(moved) if k != i)
+            ]
+            where = list(dict.fromkeys(t for r in doubted for t in _around(r, width, height, s)))
         else:
             return []
         found: list[Region] = []
-        for region in sorted(self._graphs.detect(rgb, everything), key=lambda r: -r.score):
+        for region in sorted(self._graphs.detect(rgb, where), key=lambda r: -r.score):
             if not any(_same(region, other, s) for other in (*regions, *found)):
                 found.append(region)
-        room = max(s.most_people - len(regions), 0)
-        self.crowded = self.crowded or (len(regions) >= s.most_people and bool(found))
         # Several finds may be of one person: look at more than there is room for, the largest first.
-        return sorted(found, key=lambda r: -r.side_px)[: 2 * room]
+        return sorted(found, key=lambda r: -r.side_px)[: 2 * s.most_people]
 
-    def _distinct(self, found: list[tuple[Sighting, bool]], looks: list[Look], expected: list[Expected]) -> list[int]:
-        """One sighting per person, those preferred that carry somebody's track on, then the surer ones."""
+    def _distinct(self, found: list[tuple[Sighting, bool]], looks: list[Look], alive: list[_Person], expected: list[Expected]) -> list[int]:
+        """One sighting per person, those preferred that carry on the track of someone long followed, then the surer ones."""
+        s = self._settings
         masks = [g.strength > 0.5 for g, _ in found]
-        overlaps = np.zeros((len(found), len(found)))
+        shared = np.zeros((len(found), len(found)))
         for i in range(len(found)):
-            for k in range(i):
-                overlaps[i, k] = overlaps[k, i] = mask_overlap(masks[i], found[i][0].box_px, masks[k], found[k][0].box_px)
-        carried = [max((oks(_moved(e), look) for e in expected), default=0.0) for look in looks]
-        order = sorted(range(len(found)), key=lambda i: (-(carried[i] + looks[i].sureness), i))
-        return distinct(looks, overlaps, order, self._settings)
+            for k in range(i + 1):
+                shared[i, k] = shared[k, i] = shared_area(masks[i], found[i][0].box_px, masks[k], found[k][0].box_px)
+        grown = [min(1.0, (p.seen_s - p.since_s) / s.grown_s) for p in alive]
+        worth = [
+            look.sureness + max((g * likeness(e, look, s) for e, g in zip(expected, grown, strict=True)), default=0.0) for look in looks
+        ]
+        order = sorted(range(len(found)), key=lambda i: (-worth[i], i))
+        return distinct(looks, shared, order, [new for _, new in found], s)
 
-    def _remember(
-        self, person: _Person, sighting: Sighting, look: Look, mask: Array, index: int, now_s: float, step_s: float
-    ) -> None:
+    def _remember(self, person: _Person, sighting: Sighting, look: Look, mask: Array, index: int, now_s: float, step_s: float) -> None:
         s = self._settings
         if person.seen_s != self._last_s:  # new, or back after an absence: the filter's past is no longer true
             person.filter = AlignmentFilter()
@@ -241,6 +262,20 @@ def _same(a: Region, b: Region, settings: BlazePoseSettings) -> bool:
     return bool(near) and large / small < settings.region_same_ratio
 
 
+def _near(a: Region, b: Region, settings: BlazePoseSettings) -> bool:
+    return bool(np.hypot(a.x_px - b.x_px, a.y_px - b.y_px) < settings.near_share * max(a.side_px, b.side_px))
+
+
+def _around(region: Region, width_px: int, height_px: int, settings: BlazePoseSettings) -> Iterator[tuple[int, int, int, int]]:
+    """Tiles around a region: as large as it, and half as large again in case the person has moved on."""
+    for factor in (1.0, 1.5):
+        half = region.side_px / 2 * factor
+        x0, y0 = max(0, int(region.x_px - half)), max(0, int(region.y_px - half))
+        x1, y1 = min(width_px, int(region.x_px + half)), min(height_px, int(region.y_px + half))
+        if min(x1 - x0, y1 - y0) >= settings.least_tile_px:
+            yield x0, y0, x1, y1
+
+
 def _usable(sighting: Sighting, shape: tuple[int, ...], settings: BlazePoseSettings) -> bool:
     """Whether these landmarks can be followed: somebody is seen, inside the picture, of a size that makes sense."""
     height, width = shape[:2]
@@ -252,20 +287,15 @@ def _usable(sighting: Sighting, shape: tuple[int, ...], settings: BlazePoseSetti
 
 
 def _look(sighting: Sighting, rgb: Array) -> Look:
-    """Joints, size and colours of a sighting, colours from a few thousand pixels of its mask."""
+    """Joints, size and colours of a sighting."""
+    places, above = body_samples(sighting.points_px)
     x0, y0, x1, y1 = sighting.box_px
-    mask = sighting.strength > 0.5
-    stride = max(1, int(np.sqrt(mask.sum() / 4000)))
-    rows, columns = np.nonzero(mask[::stride, ::stride])
-    rows, columns = rows * stride, columns * stride
-    hips, head = sighting.alignment_px[0] - (x0, y0), sighting.alignment_px[1] - sighting.alignment_px[0]
-    above = (columns - hips[0]) * head[0] + (rows - hips[1]) * head[1] > 0
-    colour = colour_look(rgb[y0:y1, x0:x1][rows, columns], sighting.strength[rows, columns], above)
-    return Look(sighting.points_px, sighting.visibility, float(2 * np.hypot(*head)), colour)
-
-
-def _moved(person: Expected) -> Look:
-    return Look(person.look.points_px + person.shift_px, person.look.visibility, person.look.size_px, person.look.colour)
+    x, y = np.floor(places).astype(int).T
+    inside = (x >= x0) & (x < x1) & (y >= y0) & (y < y1)
+    x, y, above = x[inside], y[inside], above[inside]
+    colour = colour_look(rgb[y, x], sighting.strength[y - y0, x - x0], above)
+    size_px = float(2 * np.linalg.norm(sighting.alignment_px[1] - sighting.alignment_px[0]))
+    return Look(sighting.points_px, sighting.visibility, size_px, colour)
 
 
 def _settled(found: list[tuple[Sighting, bool]], looks: list[Look], shape: tuple[int, ...], settings: BlazePoseSettings) -> list[Array]:

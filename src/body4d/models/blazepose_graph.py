@@ -221,6 +221,7 @@ class _Lane:
         for stream in streams:
             self._graph.observe_output_stream(stream, self._keep)
         self._graph.start_run(side_packets)
+        self._graph.wait_until_idle()  # the models load, and log, in the background
 
     def _keep(self, stream: str, packet: Any) -> None:
         self._results.setdefault(packet.timestamp.value, {})[stream] = packet

@@ -27,12 +27,13 @@ BODY_JOINTS = np.array(
 # Standard deviations of COCO's annotators as fractions of sqrt(area) (cocoapi, cocoeval.py: kpt_oks_sigmas), for BODY_JOINTS.
 _SIGMAS = np.array([0.026, 0.079, 0.079, 0.072, 0.072, 0.062, 0.062, 0.107, 0.107, 0.087, 0.087, 0.089, 0.089])
 _TORSO = np.array([J.LEFT_SHOULDER, J.RIGHT_SHOULDER, J.LEFT_HIP, J.RIGHT_HIP])
-_COLOUR_BINS = (4, 6, 6)
+_COLOUR_BINS = (6, 9, 9)  # brightness, blueness, redness
+_LEAST_COLOUR_SAMPLES = 20  # fewer pixels than this say nothing of what someone wears
 
 
 @dataclass(frozen=True)
 class Look:
-    """``points_px`` (33, 2), ``visibility`` (33,), ``size_px``: diameter of the circle around the whole body, ``colour`` (2·144,)."""
+    """``points_px`` (33, 2), ``visibility`` (33,), ``size_px`` the diameter of the circle around the body, ``colour`` the colours worn."""
 
     points_px: Array
     visibility: Array
@@ -68,8 +69,33 @@ def oks(a: Look, b: Look) -> float:
     return float(np.sum(weight * np.exp(-(distance**2) / (2 * spread**2))) / weight.sum())
 
 
+def likeness(person: Expected, look: Look, settings: BlazePoseSettings) -> float:
+    """How well ``look`` carries on where ``person`` is expected, from 0 up: their joints' similarity, and that of their colours.
+
+    Colours tell a region that drifts to a neighbour, little by little, from the person's own: the joints alone follow it.
+    """
+    moved = Look(person.look.points_px + person.shift_px, person.look.visibility, person.look.size_px, person.look.colour)
+    colour = 1 - colour_distance(person.look.colour, look.colour) / settings.colour_most
+    return oks(moved, look) + settings.likeness_colour_weight * max(0.0, colour)
+
+
+def body_samples(points_px: Array) -> tuple[Array, Array]:
+    """Places on the body where its clothes show: (N, 2) pixels, and (N,) bool, true on the torso and false on the legs.
+
+    The torso is a grid inside the quadrilateral of shoulders and hips, the legs are lines along thighs and shins. A mask would take in
+    neighbours too, which the joints do not.
+    """
+    left, right = points_px[[J.LEFT_SHOULDER, J.LEFT_HIP]], points_px[[J.RIGHT_SHOULDER, J.RIGHT_HIP]]
+    across, down = (a.ravel()[:, None] for a in np.meshgrid(np.linspace(0.12, 0.88, 12), np.linspace(0.05, 0.95, 20)))
+    torso = (1 - down) * ((1 - across) * left[0] + across * right[0]) + down * ((1 - across) * left[1] + across * right[1])
+    along = np.linspace(0.1, 0.9, 20)[:, None]
+    bones = ((J.LEFT_HIP, J.LEFT_KNEE), (J.RIGHT_HIP, J.RIGHT_KNEE), (J.LEFT_KNEE, J.LEFT_ANKLE), (J.RIGHT_KNEE, J.RIGHT_ANKLE))
+    legs = np.concatenate([(1 - along) * points_px[a] + along * points_px[b] for a, b in bones])
+    return np.concatenate([torso, legs]), np.arange(len(torso) + len(legs)) < len(torso)
+
+
 def colour_look(pixels: Array, strength: Array, above: Array) -> Array:
-    """Colours worn, as two histograms (above the hips, below) end to end, each summing to one or zero where nothing is seen.
+    """Colours worn, as two histograms (torso, legs) end to end, each summing to one, or zero where nothing is seen.
 
     ``pixels`` (N, 3) RGB uint8, ``strength`` (N,) how surely each belongs to the person, ``above`` (N,) bool. Brightness is binned
     coarsely and colour finely, with neighbouring bins blurred, so that a change of light moves little.
@@ -87,7 +113,8 @@ def colour_look(pixels: Array, strength: Array, above: Array) -> Array:
             padded = np.pad(histogram, [(1, 1) if a == axis else (0, 0) for a in range(3)], mode="edge")
             before, after = (np.take(padded, range(s, s + _COLOUR_BINS[axis]), axis) for s in (0, 2))
             histogram = 0.5 * histogram + 0.25 * (before + after)
-        halves.append(histogram.ravel() / max(float(histogram.sum()), 1e-9))
+        total = float(histogram.sum())
+        halves.append(histogram.ravel() / total if total >= _LEAST_COLOUR_SAMPLES else np.zeros(histogram.size))
     return np.concatenate(halves)
 
 
@@ -99,33 +126,39 @@ def colour_distance(a: Array, b: Array) -> float:
     return float(np.mean([np.sqrt(max(0.0, 1 - float(np.sqrt(x * y).sum()))) for x, y in halves]))
 
 
-def mask_overlap(a: Array, box_a: Sequence[int], b: Array, box_b: Sequence[int]) -> float:
-    """Overlap in [0, 1] of two masks (h, w) bool lying in boxes (x0, y0, x1, y1) of one picture: shared area by the smaller area."""
+def shared_area(a: Array, box_a: Sequence[int], b: Array, box_b: Sequence[int]) -> int:
+    """Pixels that two masks (h, w) bool, lying in boxes (x0, y0, x1, y1) of one picture, have in common."""
     x0, y0, x1, y1 = max(box_a[0], box_b[0]), max(box_a[1], box_b[1]), min(box_a[2], box_b[2]), min(box_a[3], box_b[3])
-    smaller = min(int(a.sum()), int(b.sum()))
-    if x1 <= x0 or y1 <= y0 or smaller == 0:
-        return 0.0
+    if x1 <= x0 or y1 <= y0:
+        return 0
     cut_a = a[y0 - box_a[1] : y1 - box_a[1], x0 - box_a[0] : x1 - box_a[0]]
     cut_b = b[y0 - box_b[1] : y1 - box_b[1], x0 - box_b[0] : x1 - box_b[0]]
-    return float(np.count_nonzero(cut_a & cut_b) / smaller)
+    return int(np.count_nonzero(cut_a & cut_b))
 
 
-def distinct(looks: Sequence[Look], overlaps: Array, order: Sequence[int], settings: BlazePoseSettings) -> list[int]:
+def distinct(looks: Sequence[Look], shared: Array, order: Sequence[int], new: Sequence[bool], settings: BlazePoseSettings) -> list[int]:
     """Indices of looks that show different people, best first by ``order``.
 
-    ``overlaps`` (N, N) are :func:`mask_overlap`s. Two looks are one person where their joints agree, or where their masks cover
-    each other and their joints agree at least loosely (two people, one behind the other, share mask but not joints).
+    ``shared`` (N, N) are the masks' :func:`shared_area`s, their own areas on the diagonal; ``new`` (N,) tells who is followed by nobody
+    yet. Two looks are one person where their joints agree, where their masks are all but the same, or where one mask lies within the
+    other and the joints agree at least loosely (someone behind another shares mask but not joints). Someone new must show mostly
+    pixels of their own: half a body found again by another tile does not.
     """
     kept: list[int] = []
     for i in order:
-        same = False
-        for k in kept:
-            similarity = oks(looks[i], looks[k])
-            loosely = similarity > settings.duplicate_loose_oks and overlaps[i, k] > settings.duplicate_mask_overlap
-            same = same or similarity > settings.duplicate_oks or loosely
-        if not same:
-            kept.append(i)
+        own = max(float(shared[i, i]), 1.0)
+        if not any(_one_person(looks[i], looks[k], shared[i, k], own, max(float(shared[k, k]), 1.0), settings) for k in kept):
+            covered = sum(float(shared[i, k]) for k in kept) / own
+            if not new[i] or covered <= settings.new_covered_most:
+                kept.append(i)
     return kept
+
+
+def _one_person(a: Look, b: Look, shared: float, area_a: float, area_b: float, settings: BlazePoseSettings) -> bool:
+    similarity = oks(a, b)
+    if similarity > settings.duplicate_oks or shared / (area_a + area_b - shared) > settings.duplicate_mask_iou:
+        return True
+    return similarity > settings.duplicate_loose_oks and shared / min(area_a, area_b) > settings.duplicate_mask_overlap
 
 
 def pair_cost(person: Expected, look: Look, settings: BlazePoseSettings) -> float:
@@ -139,9 +172,9 @@ def pair_cost(person: Expected, look: Look, settings: BlazePoseSettings) -> floa
     ratio = max(person.look.size_px, look.size_px) / max(min(person.look.size_px, look.size_px), 1e-6)
     colour = colour_distance(person.look.colour, look.colour)
     away = float(np.linalg.norm(person.look.centre_px + person.shift_px - look.centre_px)) / size
-    if away > reach or ratio > settings.size_ratio_most:
+    if away > reach or ratio > min(settings.size_ratio + settings.size_ratio_per_s * person.unseen_s, settings.size_ratio_most):
         return np.inf
-    if person.unseen_s > settings.sure_s and colour > settings.colour_most:
+    if colour > (settings.colour_most if person.unseen_s <= settings.sure_s else settings.colour_most_after_absence):
         return np.inf
     # Where a person was unseen for long, the place says less and the colours more.
     return step / (1 + person.unseen_s / settings.place_fades_s) + settings.colour_weight * colour

@@ -14,7 +14,7 @@ Array = NDArray[Any]
 
 @dataclass(frozen=True)
 class Candidate:
-    """What the choice needs to know of one followed person: ``frame_index`` (T,), ``centres_px`` (T, 2), ``heights_px`` (T,), ``visibility`` (T,)."""
+    """What the choice needs of one person: ``frame_index`` (T,), ``centres_px`` (T, 2), ``heights_px`` (T,), ``visibility`` (T,)."""
 
     frame_index: Array
     centres_px: Array
@@ -94,7 +94,9 @@ def gaps(frame_index: Array, frames: int) -> list[tuple[int, int]]:
     return [(int(index[b]) + 1, int(index[b + 1]) - 1) for b in breaks if index[b] + 1 < frames]
 
 
-def notes(people: Sequence[tuple[int, Array]], left_out: Sequence[tuple[int, str]], times_s: Array, shortest_s: float = 0.1) -> tuple[str, ...]:
+def notes(
+    people: Sequence[tuple[int, Array]], left_out: Sequence[tuple[int, str]], times_s: Array, shortest_s: float = 0.1
+) -> tuple[str, ...]:
     """Sentences for the user. ``people`` are (id, frame_index) of those gone on with. Gaps under ``shortest_s`` are not worth a word."""
     sentences = []
     last = len(times_s) - 1
