@@ -1,0 +1,220 @@
+"""Compiled triangle rasterization: which surface each sample of each pixel sees, and what colour that makes.
+
+Samples, not pixels, are tested for coverage and depth (multisampling, as in OpenGL 4.6 section 14.3.1), several to a pixel, so edges
+are smooth; colour is interpolated once for each pixel and surface in it, at the middle of the samples that see it. Vertices are snapped
+to 1/256 pixel and edges evaluated in integers, so that neighbours leave no gap and results do not depend on the order of threads.
+"""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from body4d.compiled import compiled
+
+Array = NDArray[Any]
+
+SUBPIXEL = 256
+FARTHEST_PX = 2_000_000.0
+"""Projected coordinates are held within this, so that products of edges stay within 64 bits."""
+
+
+def pattern(samples: int) -> Array:
+    """Places (S, 2) of the samples within a pixel, in 1/256 pixel: the centre, a rotated grid of 4, or 8 queens."""
+    places = {
+        1: [(128, 128)],
+        4: [(96, 32), (224, 96), (32, 160), (160, 224)],
+        8: [(144, 80), (112, 176), (208, 144), (80, 48), (48, 208), (16, 112), (176, 240), (240, 16)],
+    }
+    return np.array(places[samples], np.int64)
+
+
+@compiled
+def project(vertices_m: Array, focal_px: float, cx_px: float, cy_px: float, out: Array) -> None:
+    """Fill ``out`` (V, 3) float64 with x and y in whole 1/256 pixels and 1/depth. Every depth must be positive."""
+    for v in range(vertices_m.shape[0]):
+        inverse = 1.0 / vertices_m[v, 2]
+        x = vertices_m[v, 0] * inverse * focal_px + cx_px
+        y = vertices_m[v, 1] * inverse * focal_px + cy_px
+        out[v, 0] = np.rint(min(max(x, -FARTHEST_PX), FARTHEST_PX) * SUBPIXEL)
+        out[v, 1] = np.rint(min(max(y, -FARTHEST_PX), FARTHEST_PX) * SUBPIXEL)
+        out[v, 2] = inverse
+
+
+@compiled
+def cover(points: Array, faces: Array, first_face: int, places: Array, top: int, two_sided: bool, depth: Array, seen: Array) -> None:
+    """Draw triangles into the samples of a band of rows that begins at row ``top``.
+
+    ``points`` (V, 3) from :func:`project`; ``places`` (S, 2) from :func:`pattern`. ``depth`` (rows, columns, S) float32 holds the greatest
+    1/depth so far, ``seen`` (rows, columns, S) int32 the triangle it belongs to, counted from ``first_face``. Triangles seen from
+    behind are left out unless ``two_sided``.
+    """
+    rows, width, samples = depth.shape
+    least_place, most_place = places.min(), places.max()
+    at_sample, depth_at = np.empty((samples, 3), np.int64), np.empty(samples)
+    for f in range(faces.shape[0]):
+        i, j, k = faces[f, 0], faces[f, 1], faces[f, 2]
+        x0, y0 = np.int64(points[i, 0]), np.int64(points[i, 1])
+        y1, y2 = np.int64(points[j, 1]), np.int64(points[k, 1])
+        first_row = max((min(y0, y1, y2) - most_place + 255) >> 8, top)
+        last_row = min((max(y0, y1, y2) - least_place) >> 8, top + rows - 1)
+        if first_row > last_row:
+            continue
+        x1, x2 = np.int64(points[j, 0]), np.int64(points[k, 0])
+        first_column = max((min(x0, x1, x2) - most_place + 255) >> 8, 0)
+        last_column = min((max(x0, x1, x2) - least_place) >> 8, width - 1)
+        if first_column > last_column:
+            continue
+        # Counter-clockwise from outside in space is counter-clockwise on the screen, which is a negative area with y down.
+        area = (x1 - x0) * (y2 - y0) - (x2 - x0) * (y1 - y0)
+        z0, z1, z2 = points[i, 2], points[j, 2], points[k, 2]
+        if area < 0:
+            x1, x2, y1, y2, z1, z2, area = x2, x1, y2, y1, z2, z1, -area
+        elif area == 0 or not two_sided:
+            continue
+        scale = 1.0 / area
+        slope_x = ((z1 - z0) * (y2 - y0) - (z2 - z0) * (y1 - y0)) * scale
+        slope_y = ((z2 - z0) * (x1 - x0) - (z1 - z0) * (x2 - x0)) * scale
+        nearest, farthest = max(z0, z1, z2), min(z0, z1, z2)
+        # Edge functions, positive inside, at the corner of the first pixel; and what a sample's place adds to them.
+        right, down = first_column << 8, first_row << 8
+        a_row = (x2 - x1) * (down - y1) - (y2 - y1) * (right - x1)
+        b_row = (x0 - x2) * (down - y2) - (y0 - y2) * (right - x2)
+        c_row = (x1 - x0) * (down - y0) - (y1 - y0) * (right - x0)
+        for s in range(samples):
+            at_sample[s, 0] = (x2 - x1) * places[s, 1] - (y2 - y1) * places[s, 0]
+            at_sample[s, 1] = (x0 - x2) * places[s, 1] - (y0 - y2) * places[s, 0]
+            at_sample[s, 2] = (x1 - x0) * places[s, 1] - (y1 - y0) * places[s, 0]
+            depth_at[s] = slope_x * places[s, 0] + slope_y * places[s, 1]
+        for row in range(first_row, last_row + 1):
+            a, b, c = a_row, b_row, c_row
+            z_left = z0 + slope_x * (right - x0) + slope_y * ((row << 8) - y0)
+            for column in range(first_column, last_column + 1):
+                z_pixel = z_left + slope_x * ((column - first_column) << 8)
+                for s in range(samples):
+                    if ((a + at_sample[s, 0]) | (b + at_sample[s, 1]) | (c + at_sample[s, 2])) >= 0:
+                        z = np.float32(min(max(z_pixel + depth_at[s], farthest), nearest))
+                        if z > depth[row - top, column, s]:
+                            depth[row - top, column, s] = z
+                            seen[row - top, column, s] = first_face + f
+                a -= (y2 - y1) << 8
+                b -= (y0 - y2) << 8
+                c -= (y1 - y0) << 8
+            a_row += (x2 - x1) << 8
+            b_row += (x0 - x2) << 8
+            c_row += (x1 - x0) << 8
+
+
+@compiled
+def resolve(points: Array, faces: Array, colours: Array, places: Array, top: int, left: int, seen: Array, picture: Array) -> None:
+    """Colour part of ``picture`` (H, W, 3) uint8, which holds the background, from the surfaces ``seen`` (rows, columns, S) there.
+
+    The part begins at row ``top`` and column ``left``; ``points`` count columns from there and rows from the picture's top.
+
+    ``colours`` (V, 4) float32: red, green, blue in [0, 255] and opacity in [0, 1] of each vertex, interpolated in perspective.
+    """
+    rows, columns, samples = seen.shape
+    for row in range(rows):
+        for column in range(columns):
+            red, green, blue, cover_sum = 0.0, 0.0, 0.0, 0.0
+            s = 0
+            while s < samples:
+                f = seen[row, column, s]
+                count, x, y = 1, places[s, 0], places[s, 1]
+                if f < 0:
+                    s += 1
+                    continue
+                earlier = False
+                for other in range(s):
+                    earlier = earlier or seen[row, column, other] == f
+                if earlier:
+                    s += 1
+                    continue
+                for other in range(s + 1, samples):
+                    if seen[row, column, other] == f:
+                        count += 1
+                        x += places[other, 0]
+                        y += places[other, 1]
+                s += 1
+                px, py = (column << 8) + x / count, ((row + top) << 8) + y / count
+                i, j, k = faces[f, 0], faces[f, 1], faces[f, 2]
+                xi, yi, xj, yj, xk, yk = points[i, 0], points[i, 1], points[j, 0], points[j, 1], points[k, 0], points[k, 1]
+                a = ((xk - xj) * (py - yj) - (yk - yj) * (px - xj)) * points[i, 2]
+                b = ((xi - xk) * (py - yk) - (yi - yk) * (px - xk)) * points[j, 2]
+                c = ((xj - xi) * (py - yi) - (yj - yi) * (px - xi)) * points[k, 2]
+                share = 1.0 / (a + b + c)
+                a, b, c = a * share, b * share, c * share
+                opacity = (a * colours[i, 3] + b * colours[j, 3] + c * colours[k, 3]) * count
+                red += opacity * (a * colours[i, 0] + b * colours[j, 0] + c * colours[k, 0])
+                green += opacity * (a * colours[i, 1] + b * colours[j, 1] + c * colours[k, 1])
+                blue += opacity * (a * colours[i, 2] + b * colours[j, 2] + c * colours[k, 2])
+                cover_sum += opacity
+            if cover_sum > 0:
+                pixel = picture[row + top, column + left]
+                behind = samples - cover_sum
+                pixel[0] = np.uint8(min(max((red + behind * pixel[0]) / samples + 0.5, 0.0), 255.0))
+                pixel[1] = np.uint8(min(max((green + behind * pixel[1]) / samples + 0.5, 0.0), 255.0))
+                pixel[2] = np.uint8(min(max((blue + behind * pixel[2]) / samples + 0.5, 0.0), 255.0))
+
+
+@compiled
+def cover_centres(points: Array, faces: Array, out: Array) -> None:
+    """Set ``out`` (H, W) bool where the centre of a pixel lies in a triangle, whichever way round."""
+    height, width = out.shape
+    for f in range(faces.shape[0]):
+        i, j, k = faces[f, 0], faces[f, 1], faces[f, 2]
+        y0, y1, y2 = np.int64(points[i, 1]), np.int64(points[j, 1]), np.int64(points[k, 1])
+        first_row, last_row = max((min(y0, y1, y2) + 127) >> 8, 0), min((max(y0, y1, y2) - 128) >> 8, height - 1)
+        if first_row > last_row:
+            continue
+        x0, x1, x2 = np.int64(points[i, 0]), np.int64(points[j, 0]), np.int64(points[k, 0])
+        first_column, last_column = max((min(x0, x1, x2) + 127) >> 8, 0), min((max(x0, x1, x2) - 128) >> 8, width - 1)
+        if first_column > last_column:
+            continue
+        area = (x1 - x0) * (y2 - y0) - (x2 - x0) * (y1 - y0)
+        if area < 0:
+            x1, x2, y1, y2 = x2, x1, y2, y1
+        elif area == 0:
+            continue
+        for row in range(first_row, last_row + 1):
+            y = (row << 8) + 128
+            for column in range(first_column, last_column + 1):
+                x = (column << 8) + 128
+                a = (x2 - x1) * (y - y1) - (y2 - y1) * (x - x1)
+                b = (x0 - x2) * (y - y2) - (y0 - y2) * (x - x2)
+                c = (x1 - x0) * (y - y0) - (y1 - y0) * (x - x0)
+                if (a | b | c) >= 0:
+                    out[row, column] = True
+
+
+def clip_near(vertices_m: Array, faces: Array, colours: Array | None, near_m: float) -> tuple[Array, Array, Array | None]:
+    """(vertices, faces, colours) with what lies nearer than ``near_m`` cut away; new vertices are appended, colours interpolated.
+
+    One triangle becomes none, one or two (Sutherland and Hodgman 1974, against one plane). Plain numpy: few triangles are ever cut.
+    """
+    inside = vertices_m[:, 2] >= near_m
+    count = inside[faces].sum(1)
+    kept, attributes = [faces[count == 3]], [vertices_m] if colours is None else [vertices_m, colours]
+    added: list[list[Array]] = [[values] for values in attributes]
+    total = len(vertices_m)
+    for wanted in (1, 2):
+        cut = faces[count == wanted]
+        if not len(cut):
+            continue
+        # Turn each triangle so that its odd corner, the one inside (1) or outside (2), comes first.
+        odd = np.argmax(inside[cut] == (wanted == 1), axis=1)
+        a, b, c = (np.take_along_axis(cut, ((odd + turn) % 3)[:, None], 1)[:, 0] for turn in range(3))
+        for other in (b, c):
+            share = (near_m - vertices_m[a, 2]) / (vertices_m[other, 2] - vertices_m[a, 2])
+            for values, parts in zip(attributes, added, strict=True):
+                parts.append(values[a] + share[:, None] * (values[other] - values[a]))
+        ab = np.arange(total, total + len(cut))
+        ac, total = ab + len(cut), total + 2 * len(cut)
+        if wanted == 1:
+            kept.append(np.stack([a, ab, ac], 1))
+        else:
+            kept += [np.stack([ab, b, c], 1), np.stack([ab, c, ac], 1)]
+    merged = [np.concatenate(parts) for parts in added]
+    # Vertices behind the plane belong to no face any more, but are still projected: their depth must be positive.
+    merged[0][:, 2] = np.maximum(merged[0][:, 2], near_m)
+    return merged[0], np.concatenate(kept).astype(np.int32), None if colours is None else merged[1]
