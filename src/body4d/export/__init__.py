@@ -1,0 +1,52 @@
+"""Scenes as files other programs open: one module per format. What each file holds: docs/files.md."""
+
+from dataclasses import replace
+from difflib import get_close_matches
+from pathlib import Path
+
+from body4d.errors import NoPersonError, SettingsError
+from body4d.scene import Scene
+
+FORMATS: tuple[str, ...] = ("glb", "bvh", "ply", "npz", "csv")
+
+
+def export_scene(scene: Scene, fmt: str, out: Path) -> list[Path]:
+    """Write ``scene`` as ``fmt`` (one of :data:`FORMATS`) and return the files written, in order.
+
+    ``out`` that ends in ``.<fmt>`` is the file to write; anything else is a folder, made where missing, that gets ``body.glb``,
+    ``person_<id>.bvh``, ``frame_<n>_person_<id>.ply``, ``body.npz`` or ``joints.csv``. PLY is many files and wants a folder.
+    Raises SettingsError for an unknown format or an ``out`` of another format's ending, NoPersonError for a scene without people,
+    OutputError where it cannot be written.
+    """
+    fmt, out = fmt.lower().removeprefix("."), Path(out)
+    if fmt not in FORMATS:
+        near = get_close_matches(fmt, FORMATS, n=1, cutoff=0.0)[0]
+        raise SettingsError(f"Unknown export format {fmt!r}: did you mean {near!r}? Known are {', '.join(FORMATS)}.")
+    ending = out.suffix.lower().removeprefix(".")
+    if ending in FORMATS and ending != fmt and not out.is_dir():
+        raise SettingsError(f"{out} ends in .{ending}, but {fmt} was asked for: give a name that ends in .{fmt}, or a folder.")
+    scene = replace(scene, people=tuple(track for track in scene.people if len(track)))
+    if not scene.people:
+        raise NoPersonError(f"There is nothing to export: nobody was followed in {scene.clip.path.name}.")
+    is_file = ending == fmt and not out.is_dir()
+    if fmt == "glb":
+        from body4d.export.glb import write_glb
+
+        return write_glb(scene, out if is_file else out / "body.glb")
+    if fmt == "bvh":
+        from body4d.export.bvh import write_bvh
+
+        return write_bvh(scene, out, one_file=is_file)
+    if fmt == "ply":
+        from body4d.export.ply import write_ply
+
+        if is_file:
+            raise SettingsError(f"PLY export writes a file for each person and frame: give a folder instead of {out}.")
+        return write_ply(scene, out)
+    if fmt == "npz":
+        from body4d.export.arrays import write_arrays
+
+        return write_arrays(scene, out if is_file else out / "body.npz")
+    from body4d.export.table import write_csv
+
+    return write_csv(scene, out if is_file else out / "joints.csv")

@@ -1,0 +1,78 @@
+"""A person's rig and movement in the axes of asset files: the floor-aligned world, y up. Shared by GLB and BVH."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from body4d.bodies.rig import Rig
+from body4d.geometry.rotations import matrix_to_rotvec, rotvec_to_matrix
+from body4d.scene import BodyTrack
+
+Array = NDArray[Any]
+
+REST_TO_Y_UP = np.diag([1.0, -1.0, -1.0])
+"""Rest axes (y down, face along -z) to asset axes (y up, face along +z, left hand at +x): a half turn, so handedness stays."""
+
+STILL_RAD = 1e-6
+"""A joint that never turns further than this from its first frame is still: float32 rotations repeat no better."""
+
+
+@dataclass(frozen=True)
+class Skeleton:
+    """Joints of one person and their movement, y up, metres.
+
+    ``rest_m`` (J, 3) rest positions, ``rotations`` (T, J, 3, 3) relative to the parent (the root's: to the world), ``root_m`` (T, 3)
+    the root joint in the world. Rest orientations are the identity. ``parents`` (J,), -1 at the root, joint 0.
+    """
+
+    names: tuple[str, ...]
+    parents: Array
+    rest_m: Array
+    rotations: Array
+    root_m: Array
+
+    @property
+    def offsets_m(self) -> Array:
+        """Rest positions (J, 3) relative to the parent: the measured bones; zero at the root."""
+        up = np.maximum(self.parents, 0)
+        return np.where(self.parents[:, None] >= 0, self.rest_m - self.rest_m[up], 0.0)
+
+    def moves(self) -> Array:
+        """Which joints turn at all, bool (J,)."""
+        if len(self.rotations) == 0:
+            return np.zeros(len(self.names), bool)
+        return np.abs(self.rotations - self.rotations[:1]).max(axis=(0, 2, 3)) > STILL_RAD
+
+
+def skeleton_of(rig: Rig, track: BodyTrack, T_world_camera: Array) -> Skeleton:
+    """``track``'s movement as a y-up skeleton in the world of ``T_world_camera`` (4, 4)."""
+    # With v' = C v for rest points: world = Rw (G (v - rest) + p) + tw = (Rw G C) (v' - rest') + (Rw p + tw), and C cancels below the root.
+    C = REST_TO_Y_UP
+    local = C @ rotvec_to_matrix(track.rotations.astype(np.float64)) @ C
+    local[:, 0] = T_world_camera[:3, :3] @ C @ local[:, 0]
+    return Skeleton(
+        names=rig.joint_names,
+        parents=rig.parents,
+        rest_m=rig.rest_joints_m @ C,
+        rotations=local,
+        root_m=track.translation_m @ T_world_camera[:3, :3].T + T_world_camera[:3, 3],
+    )
+
+
+def sample(skeleton: Skeleton, times_s: Array, at_s: Array) -> tuple[Array, Array]:
+    """Rotations (N, J, 3, 3) and root (N, 3) at the moments ``at_s``, between the frames at ``times_s`` (T,).
+
+    Rotations go along the shortest arc on SO(3), the root along a line; before the first and after the last frame both are held.
+    """
+    at = np.clip(at_s, times_s[0], times_s[-1])
+    left = np.clip(np.searchsorted(times_s, at, side="right") - 1, 0, max(len(times_s) - 2, 0))
+    right = np.minimum(left + 1, len(times_s) - 1)
+    span = np.where(right > left, times_s[right] - times_s[left], 1.0)
+    share = (at - times_s[left]) / span
+    a, b = skeleton.rotations[left], skeleton.rotations[right]
+    turned = a @ rotvec_to_matrix(share[:, None, None] * matrix_to_rotvec(np.swapaxes(a, -1, -2) @ b))
+    # Frames that are hit exactly keep their bits' worth: no rounding through the logarithm.
+    rotations = np.where((share == 0)[:, None, None, None], a, turned)
+    return rotations, skeleton.root_m[left] + share[:, None] * (skeleton.root_m[right] - skeleton.root_m[left])

@@ -1,0 +1,173 @@
+"""BVH files read back by an independent reader give the scene's joints to a millimetre, without jumps and with exact times."""
+
+import dataclasses
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from body4d.bodies.rig import body_model
+from body4d.export import export_scene
+from body4d.export.bvh import frame_grid, kept_joints
+from body4d.export.euler import matrix_to_zxy
+from body4d.export.skeleton import sample, skeleton_of
+from body4d.geometry.rotations import geodesic_angle, rotvec_to_matrix
+from scenes import make_clip, make_scene
+
+BVH = pytest.importorskip("pymotion.io.bvh", reason="upc-pymotion, the independent BVH reader, is not installed").BVH
+
+
+def read(path):
+    """Joint names, positions (T, J, 3) by the reader's own forward kinematics, frame time, angles (T, C) as written."""
+    from pymotion.ops.skeleton import fk
+
+    bvh = BVH()
+    bvh.load(str(path))
+    rotations, positions, parents, offsets, _, _ = bvh.get_data()
+    joints, _ = fk(rotations, positions[:, 0], offsets, parents)
+    rows = path.read_text().split("Frame Time:")[1].splitlines()[1:]
+    return list(bvh.data["names"]), joints, bvh.data["frame_time"], np.array([r.split() for r in rows if r], float)[:, 3:]
+
+
+def world_joints(scene, track):
+    rig = body_model(track.body).rig(track.shape)
+    _, p = rig.forward(track.rotations.astype(np.float64), track.translation_m.astype(np.float64))
+    return dict(zip(rig.joint_names, np.moveaxis(p @ scene.T_world_camera[:3, :3].T + scene.T_world_camera[:3, 3], 1, 0), strict=True))
+
+
+@pytest.fixture(scope="module")
+def scene():
+    return make_scene(people=2, frames=12, gaps=True)
+
+
+def test_joints_come_back_to_a_millimetre(scene, tmp_path):
+    paths = export_scene(scene, "bvh", tmp_path)
+    assert [p.name for p in paths] == ["person_1.bvh", "person_2.bvh"]
+    for track, path in zip(scene.people, paths, strict=True):
+        names, joints, _, _ = read(path)
+        truth = world_joints(scene, track)
+        assert len(joints) == len(scene.clip)  # frame k is clip frame k
+        worst = max(np.abs(joints[track.frame_index, names.index(n)] - truth[n]).max() for n in names)
+        assert worst < 1e-3
+        assert np.array_equal(joints[0], joints[track.frame_index[0]])  # held before the person comes
+
+
+def test_bones_have_this_person_s_lengths(scene, tmp_path):
+    for track, path in zip(scene.people, export_scene(scene, "bvh", tmp_path), strict=True):
+        rig = body_model("anny").rig(track.shape)
+        names, joints, _, _ = read(path)
+
+        def measured(a, b, names=names, joints=joints):
+            return np.linalg.norm(joints[3, names.index(a)] - joints[3, names.index(b)])
+
+        for a, b in (("lowerleg01.L", "foot.L"), ("upperarm01.R", "lowerarm01.R")):
+            i, j = rig.joint_names.index(a), rig.joint_names.index(b)
+            assert abs(measured(a, b) - np.linalg.norm(rig.rest_joints_m[i] - rig.rest_joints_m[j])) < 2e-3
+
+
+def test_the_head_ends_at_the_crown_and_the_foot_at_the_toes(scene, tmp_path):
+    text = export_scene(scene, "bvh", tmp_path)[0].read_text()
+
+    def tip(joint):
+        return np.array(text.split(f"JOINT {joint}\n")[1].split("End Site")[1].split("OFFSET")[1].split("}")[0].split(), float)
+
+    assert tip("head")[1] > 0.1
+    assert tip("foot.L")[2] > 0.15
+    assert text.count("End Site") == 5
+
+
+@pytest.mark.parametrize("rate", [Fraction(30000, 1001), Fraction(25), Fraction(240)])
+def test_frame_time_is_exact(rate, tmp_path):
+    path = export_scene(make_scene(frames=5, rate=rate), "bvh", tmp_path)[0]
+    assert f"Frame Time: {float(1 / rate):.10f}" in path.read_text()
+
+
+def test_rounded_stamps_and_every_second_frame_keep_the_exact_rate():
+    clip = make_clip(300)
+    rounded = dataclasses.replace(clip, times_s=np.round(clip.times_s, 3))
+    assert frame_grid(rounded)[1] == float(Fraction(1001, 30000))
+    halved = dataclasses.replace(clip, times_s=clip.times_s[::2], source_frames=clip.source_frames[::2])
+    assert frame_grid(halved)[1] == float(Fraction(1001, 15000))
+    assert frame_grid(make_clip(1)) == (make_clip(1).times_s, float(Fraction(1001, 30000)))
+
+
+def test_variable_rate_is_resampled_evenly_between_the_frames(tmp_path):
+    scene = make_scene(frames=20, variable_rate=True)
+    names, joints, frame_time, _ = read(export_scene(scene, "bvh", tmp_path)[0])
+    assert len(joints) == 20
+    assert np.isclose(frame_time, scene.clip.times_s[-1] / 19)
+    truth = world_joints(scene, scene.people[0])
+    at = frame_time * np.arange(20)
+    for name in ("wrist.L", "foot.R", "head"):
+        straight = np.stack([np.interp(at, scene.clip.times_s, truth[name][:, a]) for a in range(3)], -1)
+        assert np.abs(joints[:, names.index(name)] - straight).max() < 5e-3
+        assert np.abs(joints[:, names.index(name)] - truth[name]).max() > 5e-3  # taken frame by frame it would be off
+
+
+def test_angles_do_not_jump_when_someone_turns_round_and_round(tmp_path):
+    scene = make_scene(frames=60)
+    track = scene.people[0]
+    rotations = track.rotations.copy()
+    rotations[:, 0] = np.linspace(0, 4 * np.pi, 60)[:, None] * np.array([0, 1, 0])
+    scene = dataclasses.replace(scene, people=(dataclasses.replace(track, rotations=rotations),))
+    names, joints, _, angles = read(export_scene(scene, "bvh", tmp_path)[0])
+    assert np.abs(np.diff(angles, axis=0)).max() < 20
+    truth = world_joints(scene, scene.people[0])
+    assert np.abs(joints[:, names.index("wrist.L")] - truth["wrist.L"]).max() < 1e-3
+
+
+def test_fingers_are_written_where_they_move(scene):
+    track = scene.people[0]
+    rig = body_model("anny").rig(track.shape)
+    still = skeleton_of(rig, track, scene.T_world_camera)
+    assert kept_joints(still).sum() == 36
+    rotations = track.rotations.copy()
+    rotations[1:, rig.joint_names.index("finger2-2.L")] = 0.2
+    moving = skeleton_of(rig, dataclasses.replace(track, rotations=rotations), scene.T_world_camera)
+    kept = {n for n, k in zip(rig.joint_names, kept_joints(moving), strict=True) if k}
+    assert {"finger2-3.L", "finger5-1.L", "metacarpal1.L"} <= kept
+    assert not {"finger2-2.R", "toe1-1.L", "eye.L"} & kept
+
+
+def test_one_name_for_one_person_and_numbered_names_for_two(scene, tmp_path):
+    assert export_scene(make_scene(frames=2), "bvh", tmp_path / "x.bvh") == [tmp_path / "x.bvh"]
+    assert [p.name for p in export_scene(scene, "bvh", tmp_path / "y.bvh")] == ["y_person_1.bvh", "y_person_2.bvh"]
+
+
+def _zxy(angles):
+    z, x, y = np.moveaxis(angles, -1, 0)
+    unit = np.eye(3)
+    return rotvec_to_matrix(z[..., None] * unit[2]) @ rotvec_to_matrix(x[..., None] * unit[0]) @ rotvec_to_matrix(y[..., None] * unit[1])
+
+
+ANGLE = st.floats(-7, 7)
+
+
+@settings(max_examples=60)
+@given(st.lists(st.tuples(ANGLE, ANGLE, ANGLE), min_size=1, max_size=6))
+def test_angles_give_back_the_rotation(path):
+    matrices = _zxy(np.array(path))[:, None]
+    assert geodesic_angle(_zxy(matrix_to_zxy(matrices)), matrices).max() < 1e-5
+
+
+@pytest.mark.parametrize("start", [0.0, 0.7, -2.0])
+def test_angles_go_smoothly_through_the_lock(start):
+    """A pitch from 60° over 90° to 120°, hitting 90° exactly, must go on in x instead of turning z and y by half a turn."""
+    path = np.stack([np.full(7, start), np.radians([60, 70, 80, 90, 100, 110, 120]), np.full(7, 0.4)], -1)
+    angles = matrix_to_zxy(_zxy(path)[:, None])[:, 0]
+    assert np.allclose(np.diff(angles, axis=0), np.diff(path, axis=0), atol=1e-6)
+
+
+def test_sampling_goes_along_the_arc_and_holds_at_the_ends(scene):
+    track = scene.people[0]
+    skeleton = skeleton_of(body_model("anny").rig(track.shape), track, scene.T_world_camera)
+    times = scene.clip.times_s[track.frame_index]
+    rotations, root = sample(skeleton, times, np.array([times[0] - 1, times[1], (times[1] + times[2]) / 2, times[-1] + 1]))
+    assert np.array_equal(rotations[0], skeleton.rotations[0])
+    assert np.array_equal(rotations[1], skeleton.rotations[1])
+    assert np.allclose(rotations[3], skeleton.rotations[-1])
+    whole = geodesic_angle(skeleton.rotations[1], skeleton.rotations[2])
+    assert np.allclose(geodesic_angle(skeleton.rotations[1], rotations[2]), whole / 2, atol=1e-6)
+    assert np.allclose(root[2], skeleton.root_m[1:3].mean(0))

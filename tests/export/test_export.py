@@ -1,0 +1,81 @@
+"""What every format shares: names, refusals, full disks, and bytes that do not change."""
+
+import dataclasses
+import errno
+import os
+
+import pytest
+
+from body4d import atomic
+from body4d.errors import NoPersonError, OutputError, SettingsError
+from body4d.export import FORMATS, export_scene
+from scenes import make_scene
+
+
+@pytest.fixture(scope="module")
+def scene():
+    return make_scene(people=1, frames=3)
+
+
+@pytest.mark.parametrize(
+    ("fmt", "name"),
+    [("glb", "body.glb"), ("bvh", "person_1.bvh"), ("ply", "frame_000000_person_1.ply"), ("npz", "body.npz"), ("csv", "joints.csv")],
+)
+def test_a_folder_gets_a_name_and_is_made(scene, fmt, name, tmp_path):
+    paths = export_scene(scene, fmt, tmp_path / "new" / "folder")
+    assert paths[0] == tmp_path / "new" / "folder" / name
+    assert all(p.stat().st_size > 0 for p in paths)
+
+
+@pytest.mark.parametrize("fmt", [f for f in FORMATS if f != "ply"])
+def test_a_file_name_is_taken_as_it_is(scene, fmt, tmp_path):
+    assert export_scene(scene, fmt, tmp_path / f"mine.{fmt}") == [tmp_path / f"mine.{fmt}"]
+    assert os.listdir(tmp_path) == [f"mine.{fmt}"]
+
+
+@pytest.mark.parametrize("fmt", FORMATS)
+def test_same_scene_gives_the_same_bytes(scene, fmt, tmp_path):
+    first, second = (export_scene(scene, fmt, tmp_path / folder) for folder in "ab")
+    assert [p.read_bytes() for p in first] == [p.read_bytes() for p in second]
+
+
+@pytest.mark.parametrize(("typo", "meant"), [("gltf", "glb"), ("bhv", "bvh"), ("csb", "csv"), ("", "")])
+def test_unknown_formats_name_the_nearest(scene, typo, meant, tmp_path):
+    with pytest.raises(SettingsError, match=f"did you mean '{meant}") as caught:
+        export_scene(scene, typo, tmp_path)
+    assert "glb, bvh, ply, npz, csv" in str(caught.value)
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_dot_and_capitals_are_forgiven(scene, tmp_path):
+    assert export_scene(scene, ".CSV", tmp_path)[0].name == "joints.csv"
+
+
+@pytest.mark.parametrize(("fmt", "out"), [("csv", "body.glb"), ("ply", "mesh.ply")])
+def test_an_ending_that_does_not_fit_is_refused(scene, fmt, out, tmp_path):
+    with pytest.raises(SettingsError, match="folder"):
+        export_scene(scene, fmt, tmp_path / out)
+
+
+def test_nobody_is_nothing_to_export(scene, tmp_path):
+    with pytest.raises(NoPersonError, match=r"made\.mp4"):
+        export_scene(dataclasses.replace(scene, people=()), "glb", tmp_path)
+
+
+@pytest.mark.parametrize("fmt", FORMATS)
+def test_a_full_disk_is_one_sentence_and_leaves_nothing_half(scene, fmt, tmp_path, monkeypatch):
+    def full(fd: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(atomic.os, "fsync", full)
+    with pytest.raises(OutputError, match="no room left"):
+        export_scene(scene, fmt, tmp_path)
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("fmt", FORMATS)
+def test_a_file_in_the_way_is_one_sentence(scene, fmt, tmp_path):
+    (tmp_path / "taken").write_text("")
+    with pytest.raises(OutputError, match="taken"):
+        export_scene(scene, fmt, tmp_path / "taken")
+    assert (tmp_path / "taken").read_text() == ""
