@@ -19,7 +19,6 @@ from body4d.tracks.kalman import jerk_density, smooth
 
 Array = NDArray[Any]
 
-_MAD_TO_SIGMA = 1.4826
 _WIDEST_RAD_PER_STEP = 2.2  # of pi, where sampling ends: what passes there leaves little to average over
 _OUTLIER_RAD_PER_STEP = 1.2  # lets fast motion through and not yet a single frame
 
@@ -30,7 +29,7 @@ def noise_sigma(times_s: Array, values: Array, shares: Array, least: float) -> A
     From third differences, which motion hardly has over four frames where it is quiet. ``shares`` (T, B): variance of each
     measurement relative to the channel's usual one, infinite where there is none.
     """
-    T, B, _ = values.shape
+    T, B, D = values.shape
     if T < 4:
         return np.full(B, least)
     windows = np.arange(T - 3)[:, None] + np.arange(4)
@@ -42,12 +41,12 @@ def noise_sigma(times_s: Array, values: Array, shares: Array, least: float) -> A
     difference = np.einsum("wi,wibd->wbd", weights, filled[windows])
     spread = np.einsum("wi,wib->wb", weights**2, np.where(known, shares, 1.0)[windows])
     usable = known[windows].all(1)
+    # Squared lengths against their chi-squared median: the same from whatever direction the axes are laid.
+    squared = np.where(usable, (difference**2).sum(-1) / spread, np.nan)
     sigma = np.full(B, least)
-    for b in np.flatnonzero(usable.any(0)):
-        rows = usable[:, b]
-        sizes = np.abs(difference[rows, b]) / np.sqrt(spread[rows, b])[:, None]
-        sigma[b] = max(least, _MAD_TO_SIGMA * float(np.median(sizes)))
-    return sigma
+    some = usable.any(0)
+    sigma[some] = np.sqrt(np.nanmedian(squared[:, some], axis=0) / chdtri(D, 0.5))
+    return np.maximum(sigma, least)
 
 
 def ladder_hz(times_s: Array, settings: MotionSettings) -> Array:
@@ -72,17 +71,26 @@ def choose_cutoff_hz(times_s: Array, values: Array, variances: Array, settings: 
     usual = usual_variance(variances)
     step_s = float(np.median(np.diff(times_s)))
     known = np.isfinite(variances)
-    runs = [smooth(times_s, values, variances, np.broadcast_to(jerk_density(c, usual, step_s), (T - 1, B))) for c in rungs]
+    tried, tried_variance = _at_each(rungs, times_s, values, variances, usual, step_s)
     # How often noise alone may open the band counts per second, and a wider band has more independent moments in a second.
     allowed = chdtri(D, np.minimum(settings.false_alarms_per_s / (2 * rungs), 0.5)) / D
     chosen = np.zeros((T, B))
     for i in range(len(rungs) - 2, -1, -1):
         for j in range(i + 1, len(rungs)):
-            apart = ((runs[i].position - runs[j].position) ** 2).mean(-1)
-            biased = apart > allowed[j] * runs[j].variance * _noise_between(rungs[j] / rungs[i])
+            apart = ((tried[i] - tried[j]) ** 2).mean(-1)
+            biased = apart > allowed[j] * tried_variance[j] * _noise_between(rungs[j] / rungs[i])
             chosen[biased] = np.maximum(chosen[biased], i + 1)
     window = Window(times_s, max(settings.window_s / 2, settings.window_frames * step_s))
     return _spread_over_time(np.log(rungs), chosen, window.sum(known.astype(float)), times_s, window)
+
+
+def _at_each(rungs: Array, times_s: Array, values: Array, variances: Array, usual: Array, step_s: float) -> tuple[Array, Array]:
+    """Positions (R, T, B, D) and variances (R, T, B) of ``values`` smoothed at each of ``rungs`` (R,) in Hz."""
+    T, B, D = values.shape
+    R = len(rungs)
+    jerk = jerk_density(rungs[:, None], usual, step_s).ravel()
+    run = smooth(times_s, np.tile(values, (1, R, 1)), np.tile(variances, (1, R)), np.broadcast_to(jerk, (T - 1, R * B)))
+    return np.moveaxis(run.position.reshape(T, R, B, D), 1, 0), np.moveaxis(run.variance.reshape(T, R, B), 1, 0)
 
 
 @cache
