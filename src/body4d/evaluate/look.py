@@ -32,6 +32,7 @@ OUTFITS = (
 
 _SHIRT = ("spine01", "spine02", "spine03", "spine04", "clavicle", "shoulder01", "upperarm01", "upperarm02", "breast")
 _TROUSERS = ("root", "pelvis", "spine05", "upperleg01", "upperleg02", "lowerleg01", "lowerleg02")
+_HEM_BELOW_PELVIS_M = 0.03
 _SLEEVE_END_M = 0.06  # a short sleeve ends this far above the elbow
 
 
@@ -46,6 +47,9 @@ def vertex_colours(rig: Rig, outfit: Outfit) -> Array:
     colours[np.isin(base, _SHIRT)] = outfit.shirt
     colours[np.isin(base, _TROUSERS)] = outfit.trousers
     colours[np.char.startswith(base, "foot") | np.char.startswith(base, "toe")] = outfit.shoes
+    # By joints alone the hem would be ragged: at rest it is level, a hand's breadth below the waist.
+    trunk = np.isin(base, _TROUSERS + _SHIRT[:4])
+    colours[trunk] = np.where((v[trunk, 1] < at["root"][1] + _HEM_BELOW_PELVIS_M)[:, None], outfit.shirt, outfit.trousers)
     for side in "LR":
         elbow, shoulder = at[f"lowerarm01.{side}"], at[f"upperarm01.{side}"]
         along = (v - elbow) @ unit(shoulder - elbow)

@@ -30,7 +30,7 @@ VIEWS: dict[Kind, tuple[View, ...]] = {
 }
 """What each kind can be filmed from; the first is the default."""
 
-DEFAULT_SECONDS: dict[Kind, float] = {"swing": 2.5, "walk": 3.0, "crossing": 3.5}
+DEFAULT_SECONDS: dict[Kind, float] = {"swing": 2.5, "walk": 3.0, "crossing": 3.0}
 DEFAULT_SIZE_PX: dict[Kind, tuple[int, int]] = {"swing": (540, 720), "walk": (640, 480), "crossing": (854, 480)}
 
 # The lens most clips are filmed with, a phone's main camera, by the picture's diagonal (CIPA DCG-001), as in config.CameraSettings.
@@ -122,7 +122,7 @@ def place_camera(kind: Kind, view: View, size_px: tuple[int, int]) -> tuple[Came
     look_at = np.array([0.0, -0.98, -0.30 if view == "down-the-line" else -0.1])
     eye_height = 1.25
     # Far enough that 2.3 m of height, or the way walked, fits the picture with room around it.
-    need = {"swing": (1.9, 2.45), "walk": (3.1, 2.5), "crossing": (4.2, 2.5)}[kind]
+    need = {"swing": (1.9, 2.45), "walk": (3.1, 2.5), "crossing": (4.5, 2.5)}[kind]
     distance = max(need[0] * focal / width, need[1] * focal / height)
     if kind == "walk" and view != "side":
         distance = need[1] * focal / height + 1.2

@@ -112,33 +112,42 @@ def _frames(stage: _Stage, times_s: Array, exposure_s: float, seed: int) -> Iter
     """Each frame's picture, and everybody's visible mask at the middle of the exposure."""
     for first in range(0, len(times_s), _CHUNK):
         chunk = times_s[first : first + _CHUNK]
-        moments = [_in_camera(stage, a, chunk) for a in stage.actors]
-        vertices = [_skinned(a, m) for a, m in zip(stage.actors, moments, strict=True)]
-        for i, time_s in enumerate(chunk):
-            now = [v[i] for v in vertices]
-            count = _subframes(stage, time_s, exposure_s)
-            lit = _lit_floor(stage, now)
-            exposure = _exposed(stage, lit, time_s, exposure_s, count)
-            yield _developed(exposure, np.random.default_rng([seed, 3, first + i])), visible_masks(stage, now)
+        middle = [_skinned(stage, a, chunk)[0] for a in stage.actors]
+        counts = _subframes(stage, chunk, exposure_s)
+        spread = [time_s + exposure_s * ((np.arange(n) + 0.5) / n - 0.5) for time_s, n in zip(chunk, counts, strict=True)]
+        exposed = [_skinned(stage, a, np.concatenate(spread)) for a in stage.actors]
+        ends = np.cumsum(counts)
+        for i in range(len(chunk)):
+            now = [v[i] for v in middle]
+            light = np.zeros(stage.background.shape, np.float32)
+            floor = _lit_floor(stage, now)
+            for k in range(ends[i] - counts[i], ends[i]):
+                light += _drawn(stage, [v[k] for v, _ in exposed], [m.club for _, m in exposed], k, floor)
+            yield _developed(light / counts[i], np.random.default_rng([seed, 3, first + i])), visible_masks(stage, now)
 
 
-def _skinned(actor: Actor, moments: Moments) -> Array:
-    G, p = actor.rig.forward(moments.rotations, moments.root_m)
-    return actor.rig.vertices(G, p)
+def _skinned(stage: _Stage, actor: Actor, times_s: Array) -> tuple[Array, Moments]:
+    """Vertices (T, V, 3) in camera axes, and the moments they are of."""
+    moments = _in_camera(stage, actor, times_s)
+    return actor.rig.vertices(*actor.rig.forward(moments.rotations, moments.root_m)), moments
 
 
-def _subframes(stage: _Stage, time_s: float, exposure_s: float) -> int:
-    """How many pictures to average so that nothing visibly jumps between them."""
-    ends = time_s + exposure_s * np.array([-0.5, 0.5])
-    most = 1.0
+def _subframes(stage: _Stage, times_s: Array, exposure_s: float) -> list[int]:
+    """How many pictures of each frame to average so that nothing visibly jumps between them."""
+    around = np.concatenate([times_s - exposure_s / 2, times_s + exposure_s / 2])
+    most = np.ones(len(times_s))
+
+    def note(points_m: Array, step_px: float) -> None:
+        px = stage.camera.project(points_m)
+        travel = np.linalg.norm(px[len(times_s) :] - px[: len(times_s)], axis=-1).reshape(len(times_s), -1)
+        np.maximum(most, np.nan_to_num(travel).max(1) / step_px, out=most)
+
     for actor in stage.actors:
-        moments = _in_camera(stage, actor, ends)
-        keypoints = stage.camera.project(actor.rig.keypoints(*actor.rig.forward(moments.rotations, moments.root_m)))
-        most = max(most, float(np.nanmax(np.linalg.norm(keypoints[1] - keypoints[0], axis=-1))) / _BLUR_STEP_PX)
+        moments = _in_camera(stage, actor, around)
+        note(actor.rig.keypoints(*actor.rig.forward(moments.rotations, moments.root_m)), _BLUR_STEP_PX)
         if moments.club is not None:
-            head = stage.camera.project(moments.club.hands_m + CLUB_LENGTH_M * moments.club.shaft)
-            most = max(most, float(np.linalg.norm(head[1] - head[0])) / _CLUB_STEP_PX)
-    return min(int(np.ceil(most)), _MOST_SUBFRAMES)
+            note(moments.club.hands_m + CLUB_LENGTH_M * moments.club.shaft, _CLUB_STEP_PX)
+    return np.minimum(np.ceil(most).astype(int), _MOST_SUBFRAMES).tolist()
 
 
 def _lit_floor(stage: _Stage, vertices_m: Sequence[Array]) -> Array:
@@ -148,17 +157,6 @@ def _lit_floor(stage: _Stage, vertices_m: Sequence[Array]) -> Array:
     for v in vertices_m:
         lit = lit * shadow((v - t) @ R, stage.camera, stage.T_camera_stage)
     return np.clip(lit + 0.5, 0, 255).astype(np.uint8)
-
-
-def _exposed(stage: _Stage, background: Array, time_s: float, exposure_s: float, count: int) -> Array:
-    """Mean (H, W, 3) float32 of ``count`` moments spread over the exposure."""
-    at = time_s + exposure_s * ((np.arange(count) + 0.5) / count - 0.5)
-    moments = [_in_camera(stage, a, at) for a in stage.actors]
-    vertices = [_skinned(a, m) for a, m in zip(stage.actors, moments, strict=True)]
-    total = np.zeros(background.shape, np.float32)
-    for k in range(count):
-        total += _drawn(stage, [v[k] for v in vertices], [m.club for m in moments], k, background)
-    return total / count
 
 
 def _drawn(stage: _Stage, vertices_m: Sequence[Array], clubs: Sequence[Any], moment: int, background: Array) -> Array:
