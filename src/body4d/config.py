@@ -62,6 +62,11 @@ class BlazePoseSettings(_Section):
     lanes: int = Field(2, ge=1, le=16, description="People looked at side by side; one core each. More lanes than cores gain nothing.")
     most_people: int = Field(16, ge=1, description="At most so many are followed at a time: each costs about 12 ms a frame.")
     detect_every_s: float = Field(1.0, gt=0, description="The whole picture is searched for new people this often; it costs 0.2-0.4 s.")
+    glance_every_s: float = Field(
+        0.2,
+        gt=0,
+        description="The largest tiles alone are searched this often, for people who enter near the camera; it costs about 20 ms.",
+    )
     check_every_s: float = Field(
         0.13, gt=0, description="The detector looks so often around people lost or near others: regions drift to neighbours."
     )
@@ -84,8 +89,8 @@ class BlazePoseSettings(_Section):
     new_covered_most: float = Field(0.5, ge=0, le=1, description="Someone new may share this much of their mask with others.")
     grown_s: float = Field(0.5, gt=0, description="Who is followed for less gives way to who is followed for longer, in proportion.")
     duplicate_mask_overlap: float = Field(0.75, ge=0, le=1, description="Shared area by the smaller mask from which on they cover.")
-    reach_sizes: float = Field(0.25, gt=0, description="How far the torso may lie from where it is expected, in body sizes.")
-    reach_sizes_per_s: float = Field(0.6, ge=0, description="... and how much farther for each second unseen: a brisk walk.")
+    reach_sizes: float = Field(0.1, gt=0, description="How far the torso may lie from where it is expected, in body sizes.")
+    reach_sizes_per_s: float = Field(0.8, ge=0, description="... and how much farther for each second unseen: a brisk walk.")
     reach_most_sizes: float = Field(1.5, gt=0, description="... and at most, however long unseen.")
     size_ratio: float = Field(1.4, gt=1, description="Nobody's body circle grows or shrinks by more than this factor from frame to frame,")
     size_ratio_per_s: float = Field(1.0, ge=0, description="... this much more for each second unseen: people crouch and rise,")
@@ -145,8 +150,10 @@ class FitSettings(_Section):
     surface_points: int = Field(1500, ge=200, description="Sample of the body's surface that outline points may pick from.")
     shape_frames: int = Field(24, ge=1, description="Frames, spread over the clip, from which the one shape is taken.")
     shape_sigma: float = Field(0.15, gt=0, description="Spread of Anny's phenotypes around the middle of their range.")
+    shape_independent_frames: float = Field(2.0, gt=0, description="Landmarks err alike in all frames: they count as this many.")
     shape_rounds: int = Field(4, ge=0, description="Times the shape is linearised anew; it settles after three.")
     pose_rounds: int = Field(3, ge=1, description="Times outlines are matched anew while poses settle.")
+    steps_per_round: int = Field(5, ge=1, description="Gauss-Newton steps between two matchings of outlines.")
     chunk_frames: int = Field(480, ge=32, description="Frames solved together; bounds memory (about 1 MB a frame).")
     overlap_frames: int = Field(32, ge=4, description="Frames two chunks share; coupling between frames dies out within ten.")
 
@@ -168,7 +175,9 @@ class MotionSettings(_Section):
     enabled: bool = Field(True, description="False keeps every frame as it was recovered.")
     slowest_hz: float = Field(1.5, gt=0, description="Lowest cut-off: body sway and slow gestures lie below 1 Hz.")
     ladder_ratio: float = Field(1.5, gt=1, description="Each cut-off tried is this much higher than the one before.")
-    false_alarms_per_s: float = Field(0.02, gt=0, description="How often noise alone may open a channel's band: once in 50 s.")
+    false_alarms_per_s: float = Field(
+        0.001, gt=0, description="How often noise alone may open one joint's band by one cut-off: rarely in a clip."
+    )
     window_s: float = Field(0.1, gt=0, description="The band opens half of this before a stroke and closes as long after it.")
     window_frames: int = Field(1, ge=1, description="And this many frames at least.")
     outlier_sigmas: float = Field(6.0, gt=0, description="A frame this far off what its neighbours say, and alone in it, is not used.")

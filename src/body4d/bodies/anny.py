@@ -72,10 +72,14 @@ class AnnyBody:
         if values.shape != (len(SHAPE_NAMES),):
             raise ValueError(f"an Anny shape has {len(SHAPE_NAMES)} numbers {SHAPE_NAMES}, found {values.shape}")
         phenotypes = {name: torch.tensor([value]) for name, value in zip(SHAPE_NAMES[:-1], values[:-1], strict=True)}
+        model = self._model
         with torch.no_grad():
-            rest = self._model(pose_parameters=None, phenotype_kwargs=phenotypes)
-        vertices = rest["rest_vertices"][0].numpy() @ _ANNY_TO_REST.T * values[-1]
-        joints = rest["rest_bone_heads"][0].numpy() @ _ANNY_TO_REST.T * values[-1]
+            # The rest body alone: posing it, as the model's forward would, is most of the work and is thrown away here.
+            blend = model.get_phenotype_blendshape_coefficients(**phenotypes)
+            rest_vertices = model.get_rest_vertices(blend)[0].numpy()
+            rest_heads = (model.template_bone_heads + torch.einsum("bc,cjd->bjd", blend, model.bone_heads_blendshapes))[0].numpy()
+        vertices = rest_vertices @ _ANNY_TO_REST.T * values[-1]
+        joints = rest_heads @ _ANNY_TO_REST.T * values[-1]
         weights, anchors = self._fold_keypoints(vertices, joints)
         return Rig(
             joint_names=self.joint_names,

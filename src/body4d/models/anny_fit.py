@@ -7,15 +7,20 @@ apart), has other witnesses: bone lengths, joint ranges, outlines, hands on one 
 
 import dataclasses
 import itertools
-from collections.abc import Sequence
+import os
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from body4d.bodies.anny import DEFAULT_SHAPE, SHAPE_NAMES, AnnyBody, anny_body
 from body4d.bodies.anny_hands import curled_hands
 from body4d.config import ContactSettings, FitSettings
+from body4d.errors import Cancelled
 from body4d.fitting.chain import Chain, PointSet
 from body4d.fitting.evidence import Anchors, Evidence, Pose
 from body4d.fitting.joint_ranges import DRIVEN_JOINTS, joint_ranges
@@ -46,16 +51,31 @@ class AnnyFit:
         """One BodyTrack per MaskTrack; every mask track must bring BlazePose landmarks, else ValueError."""
         body = anny_body()
         total = sum(len(track) for track in masks)
-        done = 0
-        tracks = []
-        for n, track in enumerate(masks):
-            if track.landmarks is None:
-                raise ValueError(f"person {track.person_id} has no landmarks, which this fit needs")
-            person = _PersonFit(body, track, frames.clip, camera, self._fit, self._contact)
-            tracks.append(person.run(self._height_m if n == 0 else None, lambda part, base=done: report(base + part, total)))
-            done += len(track)
-            report(done, total)
-        return tuple(tracks)
+        done = [0] * len(masks)
+        stopped = threading.Event()
+
+        def fit(n: int) -> BodyTrack:
+            def progress(rows: int) -> None:
+                if stopped.is_set():
+                    raise Cancelled("stopped")
+                done[n] = rows
+                report(sum(done), total)
+
+            person = _PersonFit(body, masks[n], frames.clip, camera, self._fit, self._contact)
+            track = person.run(self._height_m if n == 0 else None, progress)
+            progress(len(track))
+            return track
+
+        # The matrices are small: one thread each and a person per core is twice as fast as one person on all cores.
+        with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(os.cpu_count()) as pool:
+            tasks = [pool.submit(fit, n) for n in range(len(masks))]
+            try:
+                return tuple(task.result() for task in tasks)
+            except BaseException:
+                stopped.set()
+                for task in tasks:
+                    task.cancel()
+                raise
 
 
 class _PersonFit:
@@ -69,7 +89,9 @@ class _PersonFit:
         self.outline_sigma_px = fit.outline_sigma_of_height * self.seen.height_px
         self.outlines = [outline_points(track.mask(row), fit.outline_points) for row in range(len(track))]
 
-    def run(self, height_m: float | None, report: Any) -> BodyTrack:
+    def run(self, height_m: float | None, progress: Callable[[int], None]) -> BodyTrack:
+        """The person's track; ``progress`` is told rows done, in shares of the work, and may raise to stop it."""
+        T = len(self.track)
         shape = DEFAULT_SHAPE.astype(np.float64)
         problem, surface = self._problem(shape)
         local = starting_pose(problem.chain, problem.keypoints, problem.ranges, np.nan_to_num(self.seen.world_m))
@@ -78,15 +100,22 @@ class _PersonFit:
         )
         depth = pose.translation_m[:, 2]
         evidence = gather(self.seen, self.track.frame_index, self.clip, depth, self.camera.focal_px, self.fit, self.contact)
-        pose = self._in_chunks(problem, None, pose, evidence, rounds=1, coupled=False)
-        report(len(pose.local) // 4)
+        pose = self._in_chunks(pose, lambda part, rows: problem.solve(part, rows_of(evidence, rows), 12, coupled=False))
+        progress(T // 5)
         shape = self._shape(shape, pose, evidence)
         problem, surface = self._problem(shape)
-        pose = self._in_chunks(problem, None, pose, evidence, rounds=1, coupled=False)
-        report(len(pose.local) // 2)
+        pose = self._in_chunks(pose, lambda part, rows: problem.solve(part, rows_of(evidence, rows), 8, coupled=False))
+        progress(2 * T // 5)
         evidence = dataclasses.replace(evidence, floor_y_m=_floor_height(problem, pose, evidence))
-        pose = self._in_chunks(problem, surface, pose, evidence, rounds=self.fit.pose_rounds, coupled=True)
-        return self._track(shape, pose, evidence, height_m)
+
+        def settle(part: Pose, rows: Array) -> Pose:
+            some = rows_of(evidence, rows)
+            for _ in range(self.fit.pose_rounds):
+                part = problem.solve(part, some, self.fit.steps_per_round, self._anchors(problem, surface, part, rows))
+            progress((2 * T + 3 * int(rows[-1])) // 5)
+            return part
+
+        return self._track(shape, self._in_chunks(pose, settle), evidence, height_m)
 
     def _problem(self, shape: Array, slopes: bool = False) -> tuple[PoseProblem, Surface]:
         rig = self.body.rig(shape)
@@ -120,7 +149,7 @@ class _PersonFit:
         rows = _best_rows(self.seen.visibility.sum(1), self.fit.shape_frames)
         few, some = Pose(pose.local[rows], pose.translation_m[rows]), rows_of(evidence, rows)
         shape = shape.copy()
-        sigma = np.full(len(_FITTED), self.fit.shape_sigma)
+        sigma = np.full(len(_FITTED), self.fit.shape_sigma * np.sqrt(min(1.0, self.fit.shape_independent_frames / len(rows))))
         for _ in range(self.fit.shape_rounds):
             problem, surface = self._problem(shape, slopes=True)
             drawn = self._anchors(problem, surface, few, rows)
@@ -135,18 +164,13 @@ class _PersonFit:
         outlines = [self.outlines[row] for row in rows]
         return match_outline(surface, problem.chain, pose, outlines, self.camera.focal_px, self.centre, sigma)
 
-    def _in_chunks(self, problem: PoseProblem, surface: Surface | None, pose: Pose, evidence: Evidence, rounds: int, coupled: bool) -> Pose:
-        """Solve chunk by chunk. Chunks overlap, and each keeps its middle, so that a seam lies far from either chunk's end."""
+    def _in_chunks(self, pose: Pose, solve: Callable[[Pose, Array], Pose]) -> Pose:
+        """``solve(part, rows)`` chunk by chunk. Chunks overlap, and each keeps its middle, so that a seam lies far from either end."""
         T, size, overlap = len(pose.local), self.fit.chunk_frames, self.fit.overlap_frames
         local, translation = pose.local.copy(), pose.translation_m.copy()
         for first in range(0, T, size):
-            low, high = max(0, first - overlap), min(T, first + size + overlap)
-            rows = np.arange(low, high)
-            part, some = Pose(pose.local[low:high], pose.translation_m[low:high]), rows_of(evidence, rows)
-            for _ in range(rounds):
-                drawn = self._anchors(problem, surface, part, rows) if surface else None
-                part = problem.solve(part, some, 5 if surface else 12, drawn, coupled)
-            last = min(T, first + size)
+            low, high, last = max(0, first - overlap), min(T, first + size + overlap), min(T, first + size)
+            part = solve(Pose(pose.local[low:high], pose.translation_m[low:high]), np.arange(low, high))
             local[first:last], translation[first:last] = part.local[first - low : last - low], part.translation_m[first - low : last - low]
         return Pose(local, translation)
 
