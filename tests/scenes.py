@@ -119,7 +119,7 @@ def make_floor(tilt_rad: float = 0.15, camera_height_m: float = 1.4) -> Array:
     """T_world_camera (4, 4) of a camera that looks down by ``tilt_rad`` from ``camera_height_m`` above the floor."""
     c, s = np.cos(tilt_rad), np.sin(tilt_rad)
     transform = np.eye(4)
-    transform[:3, :3] = np.array([[1, 0, 0], [0, c, -s], [0, s, c]]) @ np.diag([1.0, -1.0, -1.0])
+    transform[:3, :3] = np.array([[1, 0, 0], [0, c, s], [0, -s, c]]) @ np.diag([1.0, -1.0, -1.0])
     transform[:3, 3] = [0.1, camera_height_m, 3.5]
     return transform
 

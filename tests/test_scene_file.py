@@ -79,6 +79,11 @@ def test_masks_come_back_the_same(scene, landmarks, tmp_path):
     assert back[0].mask(0).any()
 
 
+def test_paths_may_be_strings(scene, tmp_path):
+    save_scene(scene, f"{tmp_path}/scene.npz")
+    assert load_scene(f"{tmp_path}/scene.npz", video="/elsewhere/x.mp4").clip.path == Path("/elsewhere/x.mp4")
+
+
 def test_nobody_has_masks(tmp_path):
     save_masks((), tmp_path / "masks.npz")
     assert load_masks(tmp_path / "masks.npz") == ()

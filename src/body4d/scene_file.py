@@ -1,6 +1,7 @@
 """Scenes, masks and bodies on disk: npz archives without pickle, the same bytes for the same content. Schema: docs/files.md."""
 
 import io
+import os
 import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
@@ -17,6 +18,7 @@ from body4d.errors import InputError
 from body4d.scene import BodyTrack, Camera, Clip, LandmarkTrack, MaskTrack, Scene
 
 Array = NDArray[Any]
+AnyPath = str | os.PathLike[str]
 
 SCHEMA = 1
 """Version of the three file kinds; raised when a reader of the older one would misread the newer."""
@@ -30,7 +32,7 @@ _DAMAGE = (ValueError, TypeError, LookupError, ArithmeticError, OSError, EOFErro
 _LANDMARK_ARRAYS = ("points_px", "depth_px", "world_m", "visibility")
 
 
-def save_scene(scene: Scene, path: Path) -> None:
+def save_scene(scene: Scene, path: AnyPath) -> None:
     """Write ``scene`` to ``path`` (scene.npz), whole or not at all. Of the clip's path only the name is kept. Raises OutputError."""
     clip, camera = scene.clip, scene.camera
     arrays: dict[str, Any] = {
@@ -56,7 +58,7 @@ def save_scene(scene: Scene, path: Path) -> None:
     write_npz(path, "scene", arrays | _body_arrays(scene.people))
 
 
-def load_scene(path: Path, video: Path | None = None) -> Scene:
+def load_scene(path: AnyPath, video: AnyPath | None = None) -> Scene:
     """Read what :func:`save_scene` wrote. ``video`` is where the clip lies now; without it ``clip.path`` is the bare file name.
 
     Raises InputError where ``path`` is missing, damaged, of another kind or of a newer version.
@@ -66,7 +68,7 @@ def load_scene(path: Path, video: Path | None = None) -> Scene:
         focal = float(data["clip/focal_mm35"])
         width, height = (int(v) for v in data["clip/size_px"])
         clip = Clip(
-            path=video or Path(str(data["clip/name"])),
+            path=Path(video) if video else Path(str(data["clip/name"])),
             width_px=width,
             height_px=height,
             rate=_fraction(data["clip/rate"]),
@@ -98,19 +100,19 @@ def load_scene(path: Path, video: Path | None = None) -> Scene:
         )
 
 
-def save_bodies(tracks: Sequence[BodyTrack], path: Path) -> None:
+def save_bodies(tracks: Sequence[BodyTrack], path: AnyPath) -> None:
     """Write body tracks alone, in order: what a run keeps of the bodies before smoothing. Raises OutputError."""
     write_npz(path, "bodies", _body_arrays(tracks))
 
 
-def load_bodies(path: Path) -> tuple[BodyTrack, ...]:
+def load_bodies(path: AnyPath) -> tuple[BodyTrack, ...]:
     """Read what :func:`save_bodies` wrote. Raises InputError as :func:`load_scene`."""
     data = _read_npz(path, "bodies")
     with _blame(path):
         return _bodies(data)
 
 
-def save_masks(tracks: Sequence[MaskTrack], path: Path) -> None:
+def save_masks(tracks: Sequence[MaskTrack], path: AnyPath) -> None:
     """Write mask tracks in order, run-length codes end to end, with their landmarks where they have any. Raises OutputError."""
     arrays: dict[str, Any] = {"person_ids": np.array([t.person_id for t in tracks], np.int64)}
     for track in tracks:
@@ -126,7 +128,7 @@ def save_masks(tracks: Sequence[MaskTrack], path: Path) -> None:
     write_npz(path, "masks", arrays)
 
 
-def load_masks(path: Path) -> tuple[MaskTrack, ...]:
+def load_masks(path: AnyPath) -> tuple[MaskTrack, ...]:
     """Read what :func:`save_masks` wrote. Raises InputError as :func:`load_scene`."""
     data = _read_npz(path, "masks")
     tracks = []
@@ -151,13 +153,13 @@ def load_masks(path: Path) -> tuple[MaskTrack, ...]:
     return tuple(tracks)
 
 
-def write_npz(path: Path, kind: str, arrays: Mapping[str, Any]) -> None:
+def write_npz(path: AnyPath, kind: str, arrays: Mapping[str, Any]) -> None:
     """Write a compressed npz of ``arrays`` with ``format`` = "body4d-<kind>" and ``schema``: atomic, and the same bytes each time.
 
     ``numpy.savez`` stamps the clock into every entry; here the entries carry a fixed time. Object arrays are refused.
     """
     stamped = {"format": f"body4d-{kind}", "schema": SCHEMA, **arrays}
-    with atomic_file(path) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+    with atomic_file(Path(path)) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, value in stamped.items():
             entry = zipfile.ZipInfo(f"{name}.npy", _EARLIEST)
             entry.compress_type, entry.create_system, entry.external_attr = zipfile.ZIP_DEFLATED, _UNIX, 0o644 << 16
@@ -198,8 +200,9 @@ def _bodies(data: Mapping[str, Array]) -> tuple[BodyTrack, ...]:
     return tuple(tracks)
 
 
-def _read_npz(path: Path, kind: str) -> dict[str, Array]:
+def _read_npz(path: AnyPath, kind: str) -> dict[str, Array]:
     """All arrays of a file of ours, after a look at its kind and version."""
+    path = Path(path)
     if path.is_dir():
         raise InputError(f"{path} is a folder, not a {kind} file: name the .npz file inside it.")
     if not path.exists():
@@ -220,7 +223,7 @@ def _read_npz(path: Path, kind: str) -> dict[str, Array]:
 class _blame:
     """Turns whatever goes wrong while a file is taken apart into one sentence that names the file."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: AnyPath) -> None:
         self._path = path
 
     def __enter__(self) -> None: ...

@@ -1,5 +1,6 @@
 """Scenes as files other programs open: one module per format. What each file holds: docs/files.md."""
 
+import os
 from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
@@ -10,7 +11,7 @@ from body4d.scene import Scene
 FORMATS: tuple[str, ...] = ("glb", "bvh", "ply", "npz", "csv")
 
 
-def export_scene(scene: Scene, fmt: str, out: Path) -> list[Path]:
+def export_scene(scene: Scene, fmt: str, out: str | os.PathLike[str]) -> list[Path]:
     """Write ``scene`` as ``fmt`` (one of :data:`FORMATS`) and return the files written, in order.
 
     ``out`` that ends in ``.<fmt>`` is the file to write; anything else is a folder, made where missing, that gets ``body.glb``,
