@@ -7,28 +7,25 @@ import typer
 
 from body4d.cli import options
 from body4d.cli.guard import guarded
-from body4d.errors import SettingsError
 
 
 @guarded
 def export(
     run: options.Run,
     to: Annotated[str, typer.Option("--to", help="glb, bvh, ply, npz or csv.", metavar="FORMAT")],
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="Where to write. Default: in the run folder.", metavar="PATH")] = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="File or folder to write. Default: in the run folder.", metavar="PATH")] = None,
     quiet: options.Quiet = False,
     as_json: options.Json = False,
     verbose: options.Verbose = False,
 ) -> None:
     """Write the bodies of a finished run as GLB (rigged, animated), BVH (a file per person), PLY, NPZ or CSV."""
     from body4d.cli.screen import print_json
-    from body4d.export import FORMATS, export_scene
+    from body4d.export import export_scene
     from body4d.run_record import finished_scene
     from body4d.scene_file import load_scene
 
-    if to not in FORMATS:
-        raise SettingsError(f"--to {to!r} is not a format; there are {', '.join(FORMATS)}.")
     scene = load_scene(finished_scene(run))
-    paths = export_scene(scene, to, out or run / f"body.{to}")
+    paths = export_scene(scene, to, out or (run / "ply" if to == "ply" else run))
     if as_json:
         print_json({"event": "result", "run": str(run), "files": [str(path) for path in paths]})
     elif not quiet:

@@ -1,0 +1,101 @@
+"""The examples run as written, and the pages that show code and settings do not lie."""
+
+import ast
+import importlib.util
+import re
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from body4d.pipeline import Pipeline
+from body4d.scene_file import save_scene
+from fakes import fake_pipeline
+from scenes import make_scene
+
+ROOT = Path(__file__).parents[1]
+
+
+def load(path: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_run_a_clip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(Pipeline, "load", staticmethod(fake_pipeline))
+    (tmp_path / "clip.mp4").write_bytes(b"fake")
+    load(ROOT / "examples/01_run_a_clip.py").main(str(tmp_path / "clip.mp4"), str(tmp_path / "run"))
+    shown = capsys.readouterr().out
+    assert "motion    done" in shown
+    assert "person 0: 12 frames" in shown
+
+
+@pytest.fixture(scope="module")
+def scene_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("example") / "scene.npz"
+    save_scene(make_scene(), path)
+    return path
+
+
+def test_read_a_scene(scene_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    load(ROOT / "examples/02_read_a_scene.py").main(str(scene_path))
+    shown = capsys.readouterr().out
+    assert "field of view" in shown
+    assert "px (median)" in shown
+
+
+def test_export(scene_path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    load(ROOT / "examples/03_export.py").main(str(scene_path), str(tmp_path))
+    assert [line.partition(":")[0] for line in capsys.readouterr().out.splitlines()] == ["glb", "bvh", "ply", "npz", "csv"]
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "examples").glob("*.py")), ids=lambda path: path.name)
+def test_an_example_is_a_docstring_and_a_short_main(path: Path) -> None:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    assert ast.get_docstring(tree)
+    main = next(node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == "main")
+    assert main.end_lineno is not None
+    assert main.end_lineno - main.lineno < 20
+
+
+def test_the_settings_page_is_up_to_date() -> None:
+    page = load(ROOT / "scripts/settings_page.py").page()
+    assert (ROOT / "docs/settings.md").read_text(encoding="utf-8") == page, "run: python scripts/settings_page.py > docs/settings.md"
+
+
+def test_the_readme_names_what_exists() -> None:
+    import body4d
+    from body4d.cli.entry import app
+    from body4d.errors import Body4DError
+
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    for name in re.findall(r"body4d\.(\w+)\(", text):
+        assert name in body4d.__all__
+    commands = {command.name for command in app.registered_commands} | {group.name or "config" for group in app.registered_groups}
+    assert set(re.findall(r"body4d (run|render|info|export|eval|demo|config)\b", text)) <= commands
+    assert not set(re.findall(r"`body4d (\w+)", text)) - commands
+    for target in re.findall(r"\]\(([\w/.]+)\)", text):
+        assert (ROOT / target).exists(), target
+    codes = {int(code) for code in re.findall(r"^\| (\d+) \|", text, re.MULTILINE)}
+    raised = {error.exit_code for error in [Body4DError, *_all_children(Body4DError)]}
+    assert codes == raised | {0}
+
+
+def _all_children(kind: type) -> list[type]:
+    children = kind.__subclasses__()
+    return children + [grandchild for child in children for grandchild in _all_children(child)]
+
+
+def test_versions_in_the_docs_are_the_pinned_ones() -> None:
+    pins = dict(re.findall(r"^([\w.-]+)==(\S+)$", (ROOT / "constraints.txt").read_text(encoding="utf-8"), re.MULTILINE))
+    assert f"torch=={pins['torch']}" in (ROOT / "README.md").read_text(encoding="utf-8")
+    headless = f"opencv-contrib-python-headless=={pins['opencv-contrib-python-headless']}"
+    assert headless in (ROOT / "README.md").read_text(encoding="utf-8")
+    assert headless in (ROOT / "src/body4d/models/load.py").read_text(encoding="utf-8")
+    assert pins["opencv-contrib-python-headless"] == pins["opencv-contrib-python"]
+    assert sys.version_info >= (3, 11)
