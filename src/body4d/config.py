@@ -62,16 +62,20 @@ class BlazePoseSettings(_Section):
     lanes: int = Field(2, ge=1, le=16, description="People looked at side by side; one core each. More lanes than cores gain nothing.")
     most_people: int = Field(16, ge=1, description="At most so many are followed at a time: each costs about 12 ms a frame.")
     detect_every_s: float = Field(1.0, gt=0, description="The whole picture is searched for new people this often; it costs 0.2-0.4 s.")
+    detect_every_most_s: float = Field(
+        2.0, gt=0, description="... and, as long as nobody new is found, twice as long each time up to this."
+    )
     glance_every_s: float = Field(
         0.2,
         gt=0,
-        description="The largest tiles alone are searched this often, for people who enter near the camera; it costs about 20 ms.",
+        description="The largest tiles alone are searched this often, for people who come near; it costs about 20 ms.",
     )
     check_every_s: float = Field(
         0.13, gt=0, description="The detector looks so often around people lost or near others: regions drift to neighbours."
     )
     near_share: float = Field(0.5, ge=0, description="People stand near each other when closer than this share of their region.")
     region_same_share: float = Field(0.08, gt=0, description="Regions whose centres lie nearer than this share of their side are one.")
+    region_same_share_alone: float = Field(0.25, gt=0, description="... or this share, where nobody else is near.")
     tile_shares: tuple[float, ...] = Field(
         (1.0, 0.67, 0.46), description="Sides of the square search tiles as shares of the shorter side; a person should fill a tile."
     )
