@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from body4d.config import CameraSettings
 from body4d.errors import SettingsError
 from body4d.models.given_camera import GivenCamera, choose_focal, focal_px_of_mm35
