@@ -191,6 +191,11 @@ class MotionSettings(_Section):
     least_noise_share: float = Field(0.0005, gt=0, description="Nor a position, as a share of its distance: 2 mm at 4 m.")
     longest_gap_s: float = Field(1.0, ge=0, description="Longer absences stay absent: nobody can tell what happened in them.")
     gap_half_life_s: float = Field(0.25, gt=0, description="Confidence halves with each such time to the nearest frame that was seen.")
+    floor_cell_m: float = Field(0.3, gt=0, description="Footholds this near are one: a foot standing long says no more than once.")
+    floor_quantile: float = Field(0.1, gt=0, lt=1, description="Height taken in a cell: lifted feet are above, a few wrong ones below.")
+    floor_sigma_m: float = Field(0.05, gt=0, description="How far a foothold is off the floor: mostly by its depth, seen aslant.")
+    floor_level_deg: float = Field(5.0, gt=0, description="How level cameras are. Footholds 0.8 m apart say as much, nearer ones less.")
+    floor_outlier_sigmas: float = Field(3.0, gt=0, description="Beyond, a foothold is on no floor: a step, a chair, a jump.")
 
 
 class PictureSettings(_Section):
