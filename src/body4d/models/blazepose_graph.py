@@ -2,8 +2,10 @@
 
 ``mediapipe.solutions.pose`` finds one person. Its parts serve for many: ``PoseDetectionCpu`` finds people in a tile of the picture, and
 ``PoseLandmarkByRoiCpu`` reads the landmarks and the mask of the one person in a rotated square region (Bazarevsky et al. 2020, "BlazePose:
-On-device Real-time Body Pose Tracking"). The next frame's region comes from the two alignment points the network gives beside its
-landmarks, smoothed by a One Euro filter (Casiez et al. 2012) with the constants of MediaPipe's ``PoseLandmarkFiltering``.
+On-device Real-time Body Pose Tracking").
+
+``mediapipe.solutions.pose`` loses the options of one calculator on the way through Python (the kernel that refines landmarks from heat
+maps), so its landmarks differ from these by about a hundredth of the body's height; these are those of MediaPipe's own C++ graph.
 """
 
 import contextlib
@@ -21,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from body4d.errors import MissingDependencyError
+from body4d.models.blazepose_regions import Region
 
 Array = NDArray[Any]
 
@@ -47,35 +50,7 @@ input_stream: "image"
 node { calculator: "PoseDetectionCpu" input_stream: "IMAGE:image" output_stream: "DETECTIONS:detections" }
 """
 _MODEL_FULL = 1  # the one landmark model inside the wheel
-_REGION_MARGIN = 1.25  # PoseLandmarksToRoi and PoseDetectionToRoi: RectTransformationCalculator.scale_x
 _NOISE = re.compile(rb"^(INFO: Created TensorFlow|WARNING: All log messages before absl|[IWEF]\d{4} \d\d:\d\d:|[IWEF]\d{4} \d\d\d\d:)")
-
-
-@dataclass(frozen=True)
-class Region:
-    """A rotated square around one person: centre and side in picture pixels, angle in radians (0: head up, clockwise positive)."""
-
-    x_px: float
-    y_px: float
-    side_px: float
-    angle: float
-    score: float = 1.0
-
-    @staticmethod
-    def from_alignment(alignment_px: Array, score: float = 1.0) -> "Region":
-        """Region of alignment points (2, 2): hip centre, and the point on the circle around the whole body that is overhead."""
-        (x, y), (dx, dy) = alignment_px[0], alignment_px[1] - alignment_px[0]
-        return Region(float(x), float(y), float(2 * np.hypot(dx, dy) * _REGION_MARGIN), float(np.arctan2(dx, -dy)), score)
-
-    def shifted(self, step_px: Array) -> "Region":
-        return Region(self.x_px + float(step_px[0]), self.y_px + float(step_px[1]), self.side_px, self.angle, self.score)
-
-    def bounds_px(self, width_px: int, height_px: int) -> tuple[int, int, int, int]:
-        """Whole-pixel box (x0, y0, x1, y1) inside the picture that holds the rotated square; empty where it lies outside."""
-        reach = self.side_px / 2 * (abs(np.cos(self.angle)) + abs(np.sin(self.angle))) + 2  # 2 px for the interpolation at the rim
-        x0, y0 = max(0, int(self.x_px - reach)), max(0, int(self.y_px - reach))
-        x1, y1 = min(width_px, int(np.ceil(self.x_px + reach))), min(height_px, int(np.ceil(self.y_px + reach)))
-        return x0, y0, max(x0, x1), max(y0, y1)
 
 
 @dataclass(frozen=True)
@@ -93,31 +68,6 @@ class Sighting:
     def without_mask(self) -> "Sighting":
         """The same without its mask, which is too large to keep for every frame."""
         return dataclasses.replace(self, strength=np.zeros((0, 0), np.float32))
-
-
-class AlignmentFilter:
-    """One Euro filter on the two alignment points, as MediaPipe steadies its regions: speeds are counted in body sizes a second."""
-
-    MIN_CUTOFF_HZ, BETA, SPEED_CUTOFF_HZ = 0.01, 10.0, 1.0  # mediapipe/modules/pose_landmark/pose_landmark_filtering.pbtxt
-
-    def __init__(self) -> None:
-        self._value: Array | None = None
-        self._raw = self._speed = np.zeros((2, 2))
-
-    def __call__(self, alignment_px: Array, step_s: float) -> Array:
-        if self._value is None:
-            self._value = self._raw = alignment_px
-            return alignment_px
-        size_px = max(2 * float(np.hypot(*(alignment_px[1] - alignment_px[0]))), 1e-6)
-        speed = (alignment_px - self._raw) / size_px / step_s
-        self._speed = self._speed + self._weight(self.SPEED_CUTOFF_HZ, step_s) * (speed - self._speed)
-        weight = self._weight(self.MIN_CUTOFF_HZ + self.BETA * np.abs(self._speed), step_s)
-        self._value, self._raw = self._value + weight * (alignment_px - self._value), alignment_px
-        return self._value
-
-    @staticmethod
-    def _weight(cutoff_hz: Any, step_s: float) -> Any:
-        return 1 / (1 + 1 / (2 * np.pi * cutoff_hz * step_s))
 
 
 class PoseGraphs:
