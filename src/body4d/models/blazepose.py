@@ -117,14 +117,15 @@ def _pointed_at(people: list[Person], prompt: Prompt, size: tuple[int, int]) -> 
         if chosen is not None:
             return seen[chosen][0]
     raise InputError(
-        f"The prompt on frame {prompt.frame} points at nobody who could be found ({len(seen)} people were found there); "
+        f"The prompt on frame {prompt.frame} points at nobody who could be found (people found there: {len(seen)}); "
         "click on the middle of a person's body, or choose a frame where the whole body is seen."
     )
 
 
 def _nobody(frames: int, choice: Choice) -> str:
-    seen = f"no person was found in its {frames} frames"
+    count = "1 frame" if frames == 1 else f"{frames} frames"
+    seen = f"no person was found in its {count}"
     if choice.left_out:
         reasons = ", ".join(dict.fromkeys(reason for _, reason in choice.left_out))
-        seen = f"nobody in its {frames} frames could be followed ({reasons})"
+        seen = f"nobody in its {count} could be followed ({reasons})"
     return f"The clip was read to its end and {seen}; use one in which a whole, upright body is seen at some size."

@@ -17,7 +17,7 @@ from body4d.tracks.association import (
     BODY_JOINTS,
     Expected,
     Look,
-    associate,
+    assign,
     body_samples,
     colour_look,
     distinct,
@@ -96,15 +96,16 @@ class Follower:
         sightings = [g and _tidied(g) for g in self._graphs.landmarks(rgb, regions)]
         found = [(g, r >= followed) for r, g in enumerate(sightings) if g is not None and _usable(g, rgb.shape, s)]
         looks = [_look(g, rgb) for g, _ in found]
-        kept = self._distinct(found, looks, alive, expected)
-        found, looks = [found[k] for k in kept], [looks[k] for k in kept]
-        owners: dict[int, Person] = {look: alive[person] for person, look in associate(expected, looks, s)}
-        for i, ((sighting, new), look) in enumerate(zip(found, looks, strict=True)):
-            if i not in owners and new and look.sureness >= s.first_visibility:
+        news = [new for _, new in found]
+        groups = self._distinct(found, looks, alive, expected)
+        chosen, carried = assign(expected, looks, groups, news, s)
+        owners = {look: alive[person] for look, person in carried.items()}
+        for i in chosen:
+            if i not in owners and news[i] and looks[i].sureness >= s.first_visibility:
                 if sum(p.seen_s == self._last_s for p in alive) >= s.most_people:
                     self.crowded = True
                     continue
-                owners[i] = Person(len(self.people), Region.from_alignment(sighting.alignment_px), look, now_s, now_s)
+                owners[i] = Person(len(self.people), Region.from_alignment(found[i][0].alignment_px), looks[i], now_s, now_s)
                 self.people.append(owners[i])
                 self._search_every_s = s.detect_every_s  # where one comes others may follow
         taken = sorted(owners)
@@ -155,8 +156,10 @@ class Follower:
             for tile in around(region, width, height, s)
         ]
 
-    def _distinct(self, found: list[tuple[Sighting, bool]], looks: list[Look], alive: list[Person], expected: list[Expected]) -> list[int]:
-        """One sighting per person, those preferred that carry on the track of someone long followed, then the surer ones."""
+    def _distinct(
+        self, found: list[tuple[Sighting, bool]], looks: list[Look], alive: list[Person], expected: list[Expected]
+    ) -> list[list[int]]:
+        """Sightings by person, those first that carry on the track of someone long followed, then the surer ones."""
         s = self._settings
         masks = [g.strength > 0.5 for g, _ in found]
         shared = np.zeros((len(found), len(found)))

@@ -136,22 +136,27 @@ def shared_area(a: Array, box_a: Sequence[int], b: Array, box_b: Sequence[int]) 
     return int(np.count_nonzero(cut_a & cut_b))
 
 
-def distinct(looks: Sequence[Look], shared: Array, order: Sequence[int], new: Sequence[bool], settings: BlazePoseSettings) -> list[int]:
-    """Indices of looks that show different people, best first by ``order``.
+def distinct(
+    looks: Sequence[Look], shared: Array, order: Sequence[int], new: Sequence[bool], settings: BlazePoseSettings
+) -> list[list[int]]:
+    """Groups of looks that show one person each, within and among groups best first by ``order``.
 
-    ``shared`` (N, N) are the masks' :func:`shared_area`s, their own areas on the diagonal; ``new`` (N,) tells who is followed by nobody
-    yet. Two looks are one person where their joints agree, where their masks are all but the same, or where one mask lies within the
-    other and the joints agree at least loosely (someone behind another shares mask but not joints). Someone new must show mostly
-    pixels of their own: half a body found again by another tile does not.
+    ``shared`` (N, N) are the masks' :func:`shared_area`s, their own areas on the diagonal; ``new`` (N,) tells which come from a search and
+    not from somebody's track. Two looks are one person where their joints agree, where their masks are all but the same, or where one
+    mask lies within the other and the joints agree at least loosely (someone behind another shares mask but not joints). Someone
+    new must show mostly pixels of their own: half a body found again by another tile does not, and is in no group.
     """
-    kept: list[int] = []
+    groups: list[list[int]] = []
     for i in order:
         own = max(float(shared[i, i]), 1.0)
-        if not any(_one_person(looks[i], looks[k], shared[i, k], own, max(float(shared[k, k]), 1.0), settings) for k in kept):
-            covered = sum(float(shared[i, k]) for k in kept) / own
-            if not new[i] or covered <= settings.new_covered_most:
-                kept.append(i)
-    return kept
+        heads = ((g, g[0]) for g in groups)
+        alike = (g for g, h in heads if _one_person(looks[i], looks[h], shared[i, h], own, max(float(shared[h, h]), 1.0), settings))
+        group = next(alike, None)
+        if group is not None:
+            group.append(i)
+        elif not new[i] or sum(float(shared[i, g[0]]) for g in groups) / own <= settings.new_covered_most:
+            groups.append([i])
+    return groups
 
 
 def _one_person(a: Look, b: Look, shared: float, area_a: float, area_b: float, settings: BlazePoseSettings) -> bool:
@@ -180,16 +185,34 @@ def pair_cost(person: Expected, look: Look, settings: BlazePoseSettings) -> floa
     return step / (1 + person.unseen_s / settings.place_fades_s) + settings.colour_weight * colour
 
 
-def associate(people: Sequence[Expected], looks: Sequence[Look], settings: BlazePoseSettings) -> list[tuple[int, int]]:
-    """Pairs (person, look) of the cheapest assignment; people and looks that fit nobody are left out."""
+def associate(people: Sequence[Expected], looks: Sequence[Look], settings: BlazePoseSettings) -> dict[int, int]:
+    """Person of each look, as the cheapest assignment overall has it; people and looks that fit nobody are left out."""
     from scipy.optimize import linear_sum_assignment
 
     if not people or not looks:
-        return []
+        return {}
     cost = np.array([[pair_cost(person, look, settings) for look in looks] for person in people])
     forbidden = 1e6  # dearer than all allowed pairs together, so that as many as possible are matched
     rows, columns = linear_sum_assignment(np.where(np.isfinite(cost), cost, forbidden))
-    return [(int(r), int(c)) for r, c in zip(rows, columns, strict=True) if np.isfinite(cost[r, c])]
+    return {int(c): int(r) for r, c in zip(rows, columns, strict=True) if np.isfinite(cost[r, c])}
+
+
+def assign(
+    people: Sequence[Expected], looks: Sequence[Look], groups: Sequence[Sequence[int]], new: Sequence[bool], settings: BlazePoseSettings
+) -> tuple[list[int], dict[int, int]]:
+    """One look of each group (:func:`distinct`), and the person of each look that carries on somebody's track.
+
+    The best look of a group stands for it. Where that is a find which fits nobody, while the group holds a look from somebody's track, the
+    latter stands for it instead: a find beside a tracked person is not somebody new.
+    """
+    chosen = [group[0] for group in groups]
+    pairs = associate(people, [looks[i] for i in chosen], settings)
+    tracked = [next((i for i in group if not new[i]), None) for group in groups]
+    swaps = {g: t for g, t in enumerate(tracked) if t is not None and g not in pairs and new[chosen[g]]}
+    if swaps:
+        chosen = [swaps.get(g, i) for g, i in enumerate(chosen)]
+        pairs = associate(people, [looks[i] for i in chosen], settings)
+    return chosen, {chosen[g]: person for g, person in pairs.items()}
 
 
 def front(look: Look, index: int, owners: Sequence[tuple[Array, Sequence[int]]]) -> float:
