@@ -125,7 +125,7 @@ def fake_smoother(track: BodyTrack, rig: Rig, clip: Clip, settings: MotionSettin
     return track
 
 
-def fake_floor(people: Sequence[BodyTrack], camera: Camera) -> Array:
+def fake_floor(people: Sequence[BodyTrack], camera: Camera, settings: MotionSettings) -> Array:
     return np.diag([1.0, -1.0, -1.0, 1.0])
 
 

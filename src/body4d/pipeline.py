@@ -20,7 +20,7 @@ from body4d.scene import Array, BodyTrack, Camera, Clip, MaskTrack, Prompt, Scen
 
 Make = Callable[[Path, Report], Outcome | None]
 Smoother = Callable[[BodyTrack, Rig, Clip, MotionSettings], BodyTrack]
-FloorFinder = Callable[[Sequence[BodyTrack], Camera], Array]
+FloorFinder = Callable[[Sequence[BodyTrack], Camera, MotionSettings], Array]
 
 
 def rig_of(track: BodyTrack) -> Rig:
@@ -170,7 +170,7 @@ class Pipeline:
             rigs = {track.person_id: self.rig_of(track) for track in bodies}
             people = tuple(self._smoothed(track, rigs[track.person_id], clip) for track in bodies)
             people = judge_silhouettes(people, rigs, masks, camera, report)
-            scene = Scene(clip, camera, people, self.floor(people, camera), self.preset, tuple(notes))
+            scene = Scene(clip, camera, people, self.floor(people, camera, self.settings.motion), self.preset, tuple(notes))
             save_scene(scene, into / SCENE)
             heights = {person_id: rig.height_m for person_id, rig in rigs.items()}
             return Outcome(result=[asdict(person) for person in report_people(scene, heights)])

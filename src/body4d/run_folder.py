@@ -123,9 +123,9 @@ class RunFolder:
             self._tell_end(meter, "skipped", record.notes)
             return record.result
         self.record.stages[name] = StageRecord(state="running", fingerprint=key)
-        self._save()
-        meter.tell("started")
         with self._ending(name, meter), output_errors(self.path):
+            self._save()
+            meter.tell("started")
             into = self.path / _PARTIAL
             into.mkdir(exist_ok=True)
             outcome = make(into, meter) or Outcome()
