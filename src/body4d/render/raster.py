@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from body4d.bodies.skinning import vertex_normals
 from body4d.render.kernels import SUBPIXEL, clip_near, cover, cover_centres, pattern, project, resolve
-from body4d.render.shading import STUDIO, Light, linear_light, shade
+from body4d.render.shading import STUDIO, Light, linear_light, shade, srgb_table
 from body4d.scene import Camera
 
 Array = NDArray[Any]
@@ -69,7 +69,7 @@ def light_up(mesh: Mesh, light: Light = STUDIO) -> Lit:
     out = np.empty((len(vertices), 4), np.float32)
     if mesh.lit:
         colours = np.ascontiguousarray(np.atleast_2d(linear_light(mesh.colours)), np.float32)
-        shade(vertices, vertex_normals(vertices, faces), colours, float(mesh.opacity), light.packed(), out)
+        shade(vertices, vertex_normals(vertices, faces), colours, float(mesh.opacity), light.packed, srgb_table(), out)
     else:
         out[:, :3], out[:, 3] = np.asarray(mesh.colours) * 255, mesh.opacity
     return Lit(vertices, faces, out, mesh.two_sided)
@@ -186,7 +186,8 @@ def _extent(points: Array, camera: Camera) -> tuple[tuple[int, int], tuple[int, 
     """First and end pixel (x, y) of the part of the picture that ``points`` span."""
     if not len(points):
         return (0, 0), (0, 0)
-    size = np.array([camera.width_px, camera.height_px])
-    low = np.clip(np.floor(points[:, :2].min(0) / SUBPIXEL), 0, size).astype(int)
-    high = np.clip(np.floor(points[:, :2].max(0) / SUBPIXEL) + 1, 0, size).astype(int)
-    return (int(low[0]), int(low[1])), (int(high[0]), int(high[1]))
+    spans = []
+    for axis, size in ((0, camera.width_px), (1, camera.height_px)):
+        along = np.ascontiguousarray(points[:, axis])
+        spans.append((min(max(int(along.min()) // SUBPIXEL, 0), size), min(max(int(along.max()) // SUBPIXEL + 1, 0), size)))
+    return (spans[0][0], spans[1][0]), (spans[0][1], spans[1][1])

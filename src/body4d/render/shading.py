@@ -1,6 +1,7 @@
 """Light on a body: a neutral studio, computed at vertices. The meshes are dense enough that nothing is lost between them."""
 
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
+from functools import cache, cached_property
 from typing import Any
 
 import numpy as np
@@ -30,25 +31,27 @@ class Light:
     gloss: float = 0.10
     wrap: float = 0.15
 
+    @cached_property
     def packed(self) -> Array:
         """The fields in order (16,) float64, directions made unit, as the kernel takes them."""
-        *directions, key, fill, sky, ground, rim, gloss, wrap = astuple(self)
-        units = [np.asarray(d, np.float64) / np.linalg.norm(d) for d in directions]
-        return np.concatenate([*units, [key, fill, sky, ground, rim, gloss, wrap]])
+        units = [np.array(d, np.float64) / np.linalg.norm(d) for d in (self.key_direction, self.fill_direction, self.up)]
+        return np.concatenate([*units, [self.key, self.fill, self.sky, self.ground, self.rim, self.gloss, self.wrap]])
 
 
 STUDIO = Light()
 
 
 @compiled
-def shade(vertices_m: Array, normals: Array, colours: Array, opacity: float, light: Array, out: Array) -> None:
+def shade(vertices_m: Array, normals: Array, colours: Array, opacity: float, light: Array, srgb: Array, out: Array) -> None:
     """Fill ``out`` (V, 4) with lit colours, sRGB in [0, 255], and ``opacity``.
 
-    ``vertices_m``, ``normals`` (V, 3) in camera axes; ``colours`` (V or 1, 3) linear in light; ``light`` from :meth:`Light.packed`.
+    ``vertices_m``, ``normals`` (V, 3) in camera axes; ``colours`` (V or 1, 3) linear in light; ``light`` from :attr:`Light.packed`,
+    ``srgb`` from :func:`srgb_table`.
     Diffuse light wraps a little around the body, as from a large lamp; highlights after Blinn 1977.
     """
     key, fill, sky, ground, rim, gloss, wrap = light[9], light[10], light[11], light[12], light[13], light[14], light[15]
     many = colours.shape[0] > 1
+    last = srgb.shape[0] - 1
     for v in range(vertices_m.shape[0]):
         x, y, z = vertices_m[v, 0], vertices_m[v, 1], vertices_m[v, 2]
         distance = np.sqrt(x * x + y * y + z * z) + 1e-12
@@ -67,8 +70,15 @@ def shade(vertices_m: Array, normals: Array, colours: Array, opacity: float, lig
             # The soft shoulder keeps bright colours from turning white.
             linear = colours[row, c] * diffuse + white * (0.4 + 0.6 * colours[row, c])
             linear = linear if linear < 0.7 else 0.7 + 0.3 * (1 - np.exp((0.7 - linear) / 0.3))
-            out[v, c] = 255.0 * (12.92 * linear if linear < 0.0031308 else 1.055 * linear ** (1 / 2.4) - 0.055)
+            out[v, c] = srgb[min(max(int(linear * last + 0.5), 0), last)]
         out[v, 3] = opacity
+
+
+@cache
+def srgb_table() -> Array:
+    """sRGB in [0, 255] of linear light 0 to 1 in 4096 steps, float32: a power for each vertex would take longer than all the rest."""
+    linear = np.linspace(0, 1, 4096)
+    return (255 * np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)).astype(np.float32)
 
 
 def linear_light(srgb: Array) -> Array:

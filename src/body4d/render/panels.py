@@ -1,0 +1,120 @@
+"""The pictures of one frame: bodies over the video, from the side and from above. Each panel draws without knowing the others."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from body4d.render.look import Rgb, ground_track, person_colour
+from body4d.render.poses import Pose
+from body4d.render.raster import Lit, Mesh, draw, light_up
+from body4d.render.stage import View, floor_picture, heading, stage_bounds
+from body4d.render.strokes import shadow, trail
+from body4d.render.text import PAPER, badge, paste
+from body4d.scene import Camera, Scene
+
+Array = NDArray[Any]
+
+_ABOVE_HEAD_M = 0.22  # From the nose to over the crown, where a person's number stands.
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A posed person ready to be drawn: ``pose``, skinned ``vertices_m`` (V, 3) and its ``lit`` surface, all in camera axes."""
+
+    pose: Pose
+    vertices_m: Array
+    lit: Lit
+
+    @staticmethod
+    def of(pose: Pose, body_opacity: float) -> "Seen":
+        vertices = pose.vertices_m()
+        mesh = Mesh(vertices, pose.rig.faces, np.array(pose.colour) / 255, opacity=body_opacity * pose.opacity)
+        return Seen(pose, vertices, light_up(mesh))
+
+
+def resized(rgb: Array, width_px: int, height_px: int) -> Array:
+    """A picture (H, W, 3) at another size."""
+    if rgb.shape[:2] == (height_px, width_px):
+        return rgb
+    return np.asarray(Image.fromarray(rgb).resize((width_px, height_px), Image.Resampling.BICUBIC))
+
+
+def camera_for(camera: Camera, width_px: int, height_px: int, corner_px: tuple[float, float] = (0, 0), zoom: float | None = None) -> Camera:
+    """``camera`` for a picture of another size: resized, or the part from ``corner_px`` on, ``zoom`` times as large."""
+    factor = width_px / camera.width_px if zoom is None else zoom
+    return replace(
+        camera,
+        focal_px=camera.focal_px * factor,
+        cx_px=(camera.cx_px - corner_px[0]) * factor,
+        cy_px=(camera.cy_px - corner_px[1]) * factor,
+        width_px=width_px,
+        height_px=height_px,
+    )
+
+
+def overlay(rgb: Array, seen: Sequence[Seen], camera: Camera, samples: int, *, tags: bool) -> Array:
+    """Bodies over a frame ``rgb`` (H, W, 3) of ``camera``'s size, each with its number over the head where ``tags``."""
+    picture = draw([person.lit for person in seen], camera, rgb, samples=samples)
+    if tags:
+        for person in sorted(seen, key=lambda s: -s.pose.head_m[2]):
+            _tag(picture, person.pose, camera, person.pose.head_m)
+    return picture
+
+
+@dataclass(frozen=True)
+class StagePanel:
+    """One fixed view of the stage: the empty ``floor`` (H, W, 3) and each person's ``trails_px`` (P, N, 2), NaN where not followed."""
+
+    view: View
+    floor: Array
+    trails_px: Array
+    T_world_camera: Array
+    samples: int
+    shadows: bool = True
+
+    @staticmethod
+    def of(scene: Scene, view: View, samples: int, *, shadows: bool) -> "StagePanel":
+        trails = np.full((len(scene.people), len(scene.clip), 2), np.nan, np.float32)
+        for place, track in enumerate(scene.people):
+            trails[place, track.frame_index] = view.project(ground_track(track.joints_m, track.joint_names, scene.T_world_camera))
+        floor = floor_picture(view, stage_bounds(scene), heading(scene.T_world_camera))
+        return StagePanel(view, floor, trails, scene.T_world_camera, samples, shadows)
+
+    def draw(self, seen: Sequence[Seen], first: int, frame: int, *, tags: bool) -> Array:
+        """The stage at ``frame`` with trails from frame ``first`` on: RGB uint8 (H, W, 3)."""
+        picture = self.floor.copy()
+        camera, height = self.view.camera, self.view.camera.height_px
+        strengths = np.linspace(0.08, 0.95, frame + 1 - first)
+        for place in range(len(self.trails_px)):
+            trail(picture, self.trails_px[place, first : frame + 1], strengths, max(1.2, height / 300), person_colour(place))
+        turn, shift = self.T_world_camera[:3, :3].astype(np.float32), self.T_world_camera[:3, 3].astype(np.float32)
+        meshes = []
+        for person in seen:
+            world = person.vertices_m @ turn.T + shift
+            if self.shadows:
+                shadow(picture, world, person.pose.rig.faces, self.view, person.pose.opacity)
+            points = self.view.points_m(world)
+            meshes.append(Mesh(points, person.pose.rig.faces, np.array(person.pose.colour) / 255, opacity=person.pose.opacity))
+        picture = draw(meshes, camera, picture, samples=self.samples)
+        if tags:
+            for person in seen:
+                _tag(picture, person.pose, camera, self.view.points_m(turn @ person.pose.head_m + shift))
+        return picture
+
+
+def _tag(picture: Array, pose: Pose, camera: Camera, head_m: Array) -> None:
+    """A person's number over the head, on a plate of the person's colour."""
+    if head_m[2] < 0.2:
+        return
+    x, y = camera.project(head_m.astype(np.float64))
+    plate = badge(pose.name, max(11, picture.shape[0] // 42), ink=_ink_on(pose.colour), paper=pose.colour, opacity=0.95)
+    paste(picture, plate, x - plate.shape[1] / 2, y - camera.focal_px * _ABOVE_HEAD_M / head_m[2] - plate.shape[0])
+
+
+def _ink_on(paper: Rgb) -> Rgb:
+    """Black or white, whichever is easier to read on ``paper`` (luma of ITU-R BT.601)."""
+    return (20, 22, 26) if 0.299 * paper[0] + 0.587 * paper[1] + 0.114 * paper[2] > 110 else PAPER
