@@ -32,7 +32,7 @@ OUTFITS = (
 
 _SHIRT = ("spine01", "spine02", "spine03", "spine04", "clavicle", "shoulder01", "upperarm01", "upperarm02", "breast")
 _TROUSERS = ("root", "pelvis", "spine05", "upperleg01", "upperleg02", "lowerleg01", "lowerleg02")
-_HEM_BELOW_PELVIS_M = 0.03
+_HEM_BELOW_PELVIS_M = -0.045
 _SLEEVE_END_M = 0.06  # a short sleeve ends this far above the elbow
 
 
@@ -47,7 +47,7 @@ def vertex_colours(rig: Rig, outfit: Outfit) -> Array:
     colours[np.isin(base, _SHIRT)] = outfit.shirt
     colours[np.isin(base, _TROUSERS)] = outfit.trousers
     colours[np.char.startswith(base, "foot") | np.char.startswith(base, "toe")] = outfit.shoes
-    # By joints alone the hem would be ragged: at rest it is level, a hand's breadth below the waist.
+    # By joints alone the hem would be ragged: at rest it is level, a little below the waist.
     trunk = np.isin(base, _TROUSERS + _SHIRT[:4])
     colours[trunk] = np.where((v[trunk, 1] < at["root"][1] + _HEM_BELOW_PELVIS_M)[:, None], outfit.shirt, outfit.trousers)
     for side in "LR":
@@ -93,7 +93,9 @@ def club_mesh(hands_m: Array, shaft: Array, face: Array, length_m: float) -> tup
     head = hands_m + shaft * length_m
     toe = side if side @ np.array([0.0, 0.0, -1.0]) > 0 or abs(shaft[1]) < 0.5 else -side
     corner = len(stations) * 6
-    vertices.append(np.stack([head + x * toe + y * face + z * shaft for x in (-0.015, 0.075) for y in (-0.012, 0.012) for z in (-0.04, 0.015)]))
+    vertices.append(
+        np.stack([head + x * toe + y * face + z * shaft for x in (-0.015, 0.075) for y in (-0.012, 0.012) for z in (-0.04, 0.015)])
+    )
     colours.append(np.tile((150, 152, 158), (8, 1)))
     box = ((0, 1, 3, 2), (4, 6, 7, 5), (0, 4, 5, 1), (2, 3, 7, 6), (0, 2, 6, 4), (1, 5, 7, 3))
     faces += [(corner + a, corner + b, corner + c) for q in box for a, b, c in ((q[0], q[1], q[2]), (q[0], q[2], q[3]))]

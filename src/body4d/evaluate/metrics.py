@@ -81,7 +81,9 @@ def runs(frame_index: Array) -> list[slice]:
 
 
 def _mean_norm(values: Array, times_s: Array, frame_index: Array, order: int) -> float:
-    parts = [np.linalg.norm(derivative(values[s], times_s[s], order), axis=-1).ravel() for s in runs(frame_index) if s.stop - s.start > order]
+    parts = [
+        np.linalg.norm(derivative(values[s], times_s[s], order), axis=-1).ravel() for s in runs(frame_index) if s.stop - s.start > order
+    ]
     return float(np.concatenate(parts).mean()) if parts else float("nan")
 
 
@@ -175,9 +177,7 @@ def _match(truth_ids: list[int], ids: list[int], iou: Array, before: Mapping[int
     """Pairs {true id: follower} of one frame."""
     from scipy.optimize import linear_sum_assignment
 
-    kept = {
-        t: f for t, f in before.items() if t in truth_ids and f in ids and iou[truth_ids.index(t), ids.index(f)] >= MATCH_IOU
-    }
+    kept = {t: f for t, f in before.items() if t in truth_ids and f in ids and iou[truth_ids.index(t), ids.index(f)] >= MATCH_IOU}
     free_t = [i for i, t in enumerate(truth_ids) if t not in kept]
     free_f = [j for j, f in enumerate(ids) if f not in kept.values()]
     if free_t and free_f:

@@ -31,7 +31,7 @@ VIEWS: dict[Kind, tuple[View, ...]] = {
 """What each kind can be filmed from; the first is the default."""
 
 DEFAULT_SECONDS: dict[Kind, float] = {"swing": 2.5, "walk": 3.0, "crossing": 3.0}
-DEFAULT_SIZE_PX: dict[Kind, tuple[int, int]] = {"swing": (540, 720), "walk": (640, 480), "crossing": (854, 480)}
+DEFAULT_SIZE_PX: dict[Kind, tuple[int, int]] = {"swing": (544, 720), "walk": (640, 480), "crossing": (848, 480)}
 
 # The lens most clips are filmed with, a phone's main camera, by the picture's diagonal (CIPA DCG-001), as in config.CameraSettings.
 _FOCAL_MM35, _DIAGONAL_MM35 = 26.0, 43.2666
@@ -107,7 +107,7 @@ def moved(moments: Moments, rotation: Array, offset_m: Array) -> Moments:
     rotations[:, 0] = matrix_to_rotvec(rotation @ rotvec_to_matrix(rotations[:, 0]))
     club = moments.club
     if club is not None:
-        club = Club(club.hands_m @ rotation.T + offset_m, club.shaft @ rotation.T, club.face @ rotation.T)
+        club = Club(club.hands_m @ rotation.T + offset_m, club.shaft @ rotation.T, club.face @ rotation.T, club.length_m)
     return Moments(rotations, moments.root_m @ rotation.T + offset_m, club)
 
 

@@ -27,9 +27,9 @@ DOWNSWING_S = 0.25
 ADDRESS_SHARE = 0.42  # of the time that the swing leaves over, this part is spent at address, the rest holding the finish
 _AUTHORED_HEIGHT_M = 1.84
 _SMOOTHING_S = 0.018  # rounds the corners of the piecewise cubics, so that accelerations are continuous as a body's are
-_GRIP_HALF_M = 0.033  # half the distance of the two hands' middles along the grip
+_GRIP_HALF_M = 0.026  # half the distance of the two hands' middles along the grip
 _PALM_M = 0.026  # from the line wrist-knuckle to the middle of the handle
-CLUB_LENGTH_M = 0.92  # a middle iron, less what the hands cover
+_CLUB_LENGTH_M = 0.92  # a middle iron, less what the hands cover
 
 # Address, shaft level, lead arm level, top, lead arm level again, shaft level, impact, shaft level, lead arm level, hands high, finish.
 KEY_NAMES = ("address", "takeaway", "halfway", "top", "arm_down", "delivery", "impact", "release", "through", "high", "finish")
@@ -96,11 +96,18 @@ def _curve(name: str) -> Any:
 
 @dataclass(frozen=True)
 class Club:
-    """The club over time: ``hands_m`` (T, 3) the middle of the grip, ``shaft`` and ``face`` (T, 3) unit: to its head, out of its face."""
+    """The club over time: ``hands_m`` (T, 3) the middle of the grip, ``shaft`` and ``face`` (T, 3) unit: to its head, out of its face;
+    ``length_m`` from the hands to the head."""
 
     hands_m: Array
     shaft: Array
     face: Array
+    length_m: float
+
+    @property
+    def head_m(self) -> Array:
+        """Where the head is, (T, 3)."""
+        return self.hands_m + self.length_m * self.shaft
 
 
 class Swing:
@@ -181,7 +188,7 @@ def _club(c: dict[str, Array], rad: dict[str, Array], scale: float) -> Club:
     shaft = np.cos(angle) * down + np.sin(angle) * away
     ahead = np.cos(angle) * away - np.sin(angle) * down
     hands = np.stack([c["hands_x"], -c["hands_up"], -c["hands_forward"]], -1) * scale
-    return Club(hands, shaft, np.sin(roll) * normal - np.cos(roll) * ahead)
+    return Club(hands, shaft, np.sin(roll) * normal - np.cos(roll) * ahead, _CLUB_LENGTH_M * scale)
 
 
 def _arms(body: Poser, club: Club, across_rad: dict[str, Array], thorax: Array, scale: float) -> None:

@@ -1,6 +1,6 @@
 """Clips with exact ground truth: a body moved by joint curves, filmed over a meadow with a camera's noise and motion blur.
 
-Everything follows from the arguments: the same call writes the same truth and the same pictures.
+Everything follows from the arguments: the same call films the same pictures and writes the same truth.
 """
 
 from collections.abc import Iterator, Sequence
@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from body4d.evaluate.backgrounds import SUN, outdoors, shadow
 from body4d.evaluate.look import club_mesh, vertex_colours
 from body4d.evaluate.motions import DEFAULT_SECONDS, DEFAULT_SIZE_PX, KINDS, VIEWS, Actor, Kind, Moments, View, cast, moved, place_camera
-from body4d.evaluate.swing import CLUB_LENGTH_M
 from body4d.render.raster import Mesh, draw, visible
 from body4d.render.shading import Light
 from body4d.scene import BodyTrack, Camera, Clip, MaskTrack, Scene
@@ -146,7 +145,7 @@ def _subframes(stage: _Stage, times_s: Array, exposure_s: float) -> list[int]:
         moments = _in_camera(stage, actor, around)
         note(actor.rig.keypoints(*actor.rig.forward(moments.rotations, moments.root_m)), _BLUR_STEP_PX)
         if moments.club is not None:
-            note(moments.club.hands_m + CLUB_LENGTH_M * moments.club.shaft, _CLUB_STEP_PX)
+            note(moments.club.head_m, _CLUB_STEP_PX)
     return np.minimum(np.ceil(most).astype(int), _MOST_SUBFRAMES).tolist()
 
 
@@ -163,7 +162,7 @@ def _drawn(stage: _Stage, vertices_m: Sequence[Array], clubs: Sequence[Any], mom
     meshes = [Mesh(v, a.rig.faces, c) for v, a, c in zip(vertices_m, stage.actors, stage.colours, strict=True)]
     for club in clubs:
         if club is not None:
-            v, faces, colours = club_mesh(club.hands_m[moment], club.shaft[moment], club.face[moment], CLUB_LENGTH_M)
+            v, faces, colours = club_mesh(club.hands_m[moment], club.shaft[moment], club.face[moment], club.length_m)
             meshes.append(Mesh(v, faces, colours / 255, two_sided=True))
     return draw(meshes, stage.camera, background, light=stage.light)
 
@@ -208,7 +207,9 @@ def _truth(stage: _Stage, clip: Clip, times_s: Array, masks: Sequence[Sequence[A
             translation_m=moments.root_m,
             joints_m=joints,
             keypoints_px=keypoints,
-            visibility=_visibility(keypoints, [np.any([m for j, m in enumerate(masks[f]) if j != i] or [masks[f][i] & False], 0) for f in frames]),
+            visibility=_visibility(
+                keypoints, [np.any([m for j, m in enumerate(masks[f]) if j != i] or [masks[f][i] & False], 0) for f in frames]
+            ),
             confidence=np.ones(len(frames), np.float32),
             observed=np.ones(len(frames), bool),
         )
