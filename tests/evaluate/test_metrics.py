@@ -7,12 +7,12 @@ from body4d.evaluate import metrics as m
 from body4d.geometry.rotations import rotvec_to_matrix
 
 RNG = np.random.default_rng(0)
-BODY = RNG.normal(size=(6, 13, 3)) * 0.4 + [0.3, -0.1, 4.0]
+BODY = RNG.normal(size=(6, 13, 3)) * 0.4 + np.array([0.3, -0.1, 4.0])
 FRAMES = np.arange(6)
 
 
 def test_a_known_offset_is_the_absolute_error_and_centring_takes_it_away():
-    moved = BODY + [0.03, 0.0, 0.04]
+    moved = BODY + np.array([0.03, 0.0, 0.04])
     assert m.mpjpe_m(moved, BODY) == pytest.approx(0.05)
     assert m.mpjpe_m(m.centred(moved, 7, 8), m.centred(BODY, 7, 8)) == pytest.approx(0.0, abs=1e-12)
 
@@ -49,14 +49,14 @@ def test_procrustes_is_the_least_squares_optimum():
     middle = aligned.mean(1, keepdims=True)
     for step in (0.01, -0.01):
         assert np.sum(((aligned - middle) * (1 + step) + middle - BODY) ** 2) > best
-        assert np.sum((aligned + [step, 0, 0] - BODY) ** 2) > best
+        assert np.sum((aligned + np.array([step, 0, 0]) - BODY) ** 2) > best
         turn = rotvec_to_matrix(np.array([0.0, step, 0.0]))
         assert np.sum(((aligned - middle) @ turn.T + middle - BODY) ** 2) > best
 
 
 def test_lateral_and_depth_errors_are_told_apart():
-    assert m.lateral_and_depth_m(BODY + [0.03, -0.04, 0.0], BODY) == pytest.approx((0.05, 0.0))
-    assert m.lateral_and_depth_m(BODY + [0.0, 0.0, -0.07], BODY) == pytest.approx((0.0, 0.07))
+    assert m.lateral_and_depth_m(BODY + np.array([0.03, -0.04, 0.0]), BODY) == pytest.approx((0.05, 0.0))
+    assert m.lateral_and_depth_m(BODY + np.array([0.0, 0.0, -0.07]), BODY) == pytest.approx((0.0, 0.07))
 
 
 @pytest.mark.parametrize("order", [1, 2, 3])

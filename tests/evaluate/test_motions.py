@@ -212,14 +212,14 @@ def test_the_two_who_cross_differ_and_pass_each_other():
 def test_a_limb_reaches_its_target_and_bends_towards_its_pole():
     rig = body_model("anny").rig(np.array(SHAPES["average"], np.float32))
     poser = Poser(rig, np.zeros((2, 3)))
-    target = poser.position("upperarm01.L") + [[0.1, 0.35, -0.2], [0.3, -0.2, -0.1]]
+    target = poser.position("upperarm01.L") + np.array([[0.1, 0.35, -0.2], [0.3, -0.2, -0.1]])
     pole = np.array([[0.0, 0.0, 1.0], [0.0, 1.0, 0.0]])
     poser.limb("upperarm01.L", "lowerarm01.L", "wrist.L", target, pole)
     np.testing.assert_allclose(poser.position("wrist.L"), target, atol=1e-9)
     middle = (poser.position("upperarm01.L") + target) / 2
     assert (np.sum((poser.position("lowerarm01.L") - middle) * pole, -1) > 0.05).all()
     assert poser.overreach_m["wrist"] <= 0
-    poser.limb("upperarm01.L", "lowerarm01.L", "wrist.L", target + [0.5, 0, 0], pole)
+    poser.limb("upperarm01.L", "lowerarm01.L", "wrist.L", target + np.array([0.5, 0, 0]), pole)
     assert poser.overreach_m["wrist"] > 0.1
 
 

@@ -88,7 +88,7 @@ def test_hidden_keypoints_are_marked(crossing):
 
 def test_the_people_are_drawn_where_the_truth_says(crossing):
     """Every visible person's pixels differ from the meadow, which shows where nobody is and no shadow falls."""
-    scene, masks, frames = crossing
+    _, masks, frames = crossing
     pictures = np.stack(frames).astype(np.float32)
     meadow = np.median(pictures, 0)
     for frame in (4, 7, 10):

@@ -24,7 +24,7 @@ def outdoors(camera: Camera, T_camera_stage: Array, seed: int) -> Array:
     """Picture (H, W, 3) float32 in [0, 255] of an empty meadow as ``camera`` sees it; the floor is y = 0 of the stage."""
     rng = np.random.default_rng([seed, 1])
     rays = _rays(camera) @ T_camera_stage[:3, :3]
-    eye = -T_camera_stage[:3, :3].T @ T_camera_stage[:3, 3]
+    eye = np.negative(T_camera_stage[:3, :3].T @ T_camera_stage[:3, 3])
     down = rays[..., 1]
     bearing = np.arctan2(rays[..., 0], rays[..., 2])
     up = -down / np.linalg.norm(rays[..., [0, 2]], axis=-1)
@@ -68,7 +68,7 @@ def _ground(rays: Array, eye: Array, rng: np.random.Generator) -> Array:
     return _GRASS * shade[..., None] * (1 - haze) + _HAZE * haze
 
 
-def _noise_at(rng: np.random.Generator, u: Array, v: Array) -> Array:
+def _noise_at(rng: np.random.Generator, u: Array, v: Array) -> Any:
     """Smooth noise in [0, 1] with features about 1 wide, at coordinates ``u``, ``v``; repeats every 256."""
     table = rng.random((256, 256), dtype=np.float32)
     iu, iv = np.floor(u).astype(np.int64), np.floor(v).astype(np.int64)
@@ -91,5 +91,5 @@ def shadow(vertices_stage_m: Array, camera: Camera, T_camera_stage: Array) -> Ar
     count, _, _ = np.histogram2d(px[:, 1], px[:, 0], bins=(rows, columns), range=((0, rows), (0, columns)))
     dark = gaussian_filter(np.minimum(count, 3.0).astype(np.float32), 1.6)
     light = 1 - _SHADOW_STRENGTH * np.clip(dark / 1.2, 0, 1)
-    full = zoom(light, _SHADOW_CELL_PX, order=1)
+    full: Array = np.asarray(zoom(light, _SHADOW_CELL_PX, order=1))
     return full[: camera.height_px, : camera.width_px, None]

@@ -32,7 +32,7 @@ def ease(overreach_m: Callable[[float, float], dict[str, float]]) -> tuple[float
 
     ``overreach_m(lower_m, draw_in_m)`` tells by how much feet and hands fall short. Raises ValueError where easing does not help.
     """
-    lower, draw_in = 0.0, 0.0
+    lower, draw_in, short = 0.0, 0.0, {}
     for _ in range(_EASE_TRIES):
         short = overreach_m(lower, draw_in)
         if max(short.values()) <= 0.0:

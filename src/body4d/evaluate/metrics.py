@@ -6,6 +6,7 @@ the true times, so that one movement filmed at 30, 60 or 240 frames/s, or at a v
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ MATCH_IOU = 0.3
 ragged mask, whose overlap with the exact one is low though the person is right."""
 
 CONTACT_SPEED_M_S = 0.10
-"""A foot point that truly moves slower than this stands on the floor. WHAM's rule is 1 cm between frames; ours does not depend on the rate."""
+"""A foot point that truly moves slower than this stands on the floor. WHAM counts 1 cm between frames; this does not depend on the rate."""
 
 
 def centred(joints_m: Array, left: int, right: int) -> Array:
@@ -77,7 +78,7 @@ def runs(frame_index: Array) -> list[slice]:
     """Stretches of rows with no frame missing between them. Derivatives are taken within a stretch, never across a gap."""
     cuts = np.flatnonzero(np.diff(frame_index) != 1) + 1
     bounds = [0, *cuts.tolist(), len(frame_index)]
-    return [slice(a, b) for a, b in zip(bounds[:-1], bounds[1:], strict=True)]
+    return [slice(a, b) for a, b in pairwise(bounds)]
 
 
 def _mean_norm(values: Array, times_s: Array, frame_index: Array, order: int) -> float:

@@ -133,5 +133,5 @@ def place_camera(kind: Kind, view: View, size_px: tuple[int, int]) -> tuple[Came
     eye = np.array([look_at[0], -eye_height, look_at[2]]) + distance * back
     transform = np.eye(4)
     transform[:3, :3] = rotation
-    transform[:3, 3] = -rotation @ eye
+    transform[:3, 3] = np.negative(rotation @ eye)
     return Camera(focal, width / 2, height / 2, width, height, source="default"), transform

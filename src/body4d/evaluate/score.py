@@ -13,8 +13,9 @@ from body4d.scene import BodyTrack, MaskTrack, Scene
 
 Array = NDArray[Any]
 
-SCORED_JOINTS = ("nose",) + tuple(
-    f"{side}_{joint}" for joint in ("shoulder", "elbow", "wrist", "hip", "knee", "ankle") for side in ("left", "right")
+SCORED_JOINTS = (
+    "nose",
+    *(f"{side}_{joint}" for joint in ("shoulder", "elbow", "wrist", "hip", "knee", "ankle") for side in ("left", "right")),
 )
 """The joints of MPJPE and its kin: the twelve of the limbs and the nose, which every body model and joint set here has. Eyes and ears
 would count the head five times."""

@@ -98,8 +98,9 @@ def _set_stage(kind: Kind, view: View, size_px: tuple[int, int], seconds: float,
     camera, T_camera_stage = place_camera(kind, view, size_px)
     actors = cast(kind, seconds, seed)
     colours = tuple(vertex_colours(a.rig, a.outfit).astype(np.float32) / 255 for a in actors)
-    to_sun, up = (tuple(float(c) for c in -T_camera_stage[:3, :3] @ v) for v in (SUN, np.array([0.0, 1.0, 0.0])))
-    light = Light(key_direction=to_sun, fill_direction=up, up=up, sky=0.34, ground=0.16, rim=0.04, gloss=0.02)
+    x, y, z = (float(c) for c in np.negative(T_camera_stage[:3, :3] @ SUN))
+    a, b, c = (float(v) for v in -T_camera_stage[:3, 1])
+    light = Light(key_direction=(x, y, z), fill_direction=(a, b, c), up=(a, b, c), sky=0.34, ground=0.16, rim=0.04, gloss=0.02)
     return _Stage(camera, T_camera_stage, actors, colours, outdoors(camera, T_camera_stage, seed), light)
 
 
