@@ -93,13 +93,16 @@ class BlazePoseSettings(_Section):
     new_covered_most: float = Field(0.5, ge=0, le=1, description="Someone new may share this much of their mask with others.")
     grown_s: float = Field(0.5, gt=0, description="Who is followed for less gives way to who is followed for longer, in proportion.")
     duplicate_mask_overlap: float = Field(0.75, ge=0, le=1, description="Shared area by the smaller mask from which on they cover.")
-    reach_sizes: float = Field(0.1, gt=0, description="How far the torso may lie from where it is expected, in body sizes.")
+    reach_sizes: float = Field(0.25, gt=0, description="How far the torso may lie from where it is expected, in body sizes.")
     reach_sizes_per_s: float = Field(0.8, ge=0, description="... and how much farther for each second unseen: a brisk walk.")
     reach_most_sizes: float = Field(1.5, gt=0, description="... and at most, however long unseen.")
+    doubt_most: float = Field(
+        1.2, gt=0, le=2, description="Place and colours, each as a share of the farthest allowed, may add up to this: not both may be poor."
+    )
     size_ratio: float = Field(1.4, gt=1, description="Nobody's body circle grows or shrinks by more than this factor from frame to frame,")
     size_ratio_per_s: float = Field(1.0, ge=0, description="... this much more for each second unseen: people crouch and rise,")
     size_ratio_most: float = Field(2.0, gt=1, description="... and never by more than this factor.")
-    colour_weight: float = Field(0.5, ge=0, description="Cost of entirely different colours, in body sizes of distance.")
+    colour_weight: float = Field(1.0, ge=0, description="Cost of entirely different colours, in body sizes of distance.")
     colour_most: float = Field(
         0.42, ge=0, le=1, description="Whoever wears colours farther off than this is somebody else (same person: 99% below 0.33)."
     )
@@ -107,7 +110,7 @@ class BlazePoseSettings(_Section):
         0.35, ge=0, le=1, description="... and after an absence this: 1% of other people lie within 0.26, 25% within 0.44."
     )
     likeness_colour_weight: float = Field(
-        2.0, ge=0, description="Weight of like colours against like joints where two sightings of one person compete."
+        5.0, ge=0, description="Weight of like colours against like joints where two sightings of one person compete."
     )
     sure_s: float = Field(0.1, ge=0, description="Absence up to which a person counts as seen without a break.")
     colour_memory: float = Field(0.02, gt=0, le=1, description="Share of the newest frame in a person's remembered colours.")
@@ -184,7 +187,7 @@ class MotionSettings(_Section):
     )
     window_s: float = Field(0.1, gt=0, description="The band opens half of this before a stroke and closes as long after it.")
     window_frames: int = Field(1, ge=1, description="And this many frames at least.")
-    outlier_sigmas: float = Field(10.0, gt=0, description="A frame this far off what its neighbours say, and alone in it, is not used.")
+    outlier_sigmas: float = Field(8.0, gt=0, description="A frame this far off what its neighbours say, and alone in it, is not used.")
     outlier_ratio: float = Field(5.0, gt=1, description="And this many times further off than its neighbours: else it is fast motion.")
     least_weight: float = Field(0.05, gt=0, le=1, description="A hidden joint's guess still counts this much, so that it stays near.")
     least_noise_deg: float = Field(0.1, gt=0, description="No measured joint angle is steadier than this.")

@@ -105,7 +105,8 @@ def outliers(times_s: Array, values: Array, variances: Array, settings: MotionSe
     """Which measurements (T, B) of ``values`` (T, B, D) stand alone against their neighbours on both sides, and are none of motion.
 
     Judged by how far each is off a trajectory smoothed without it: more than ``outlier_sigmas`` of the noise, and more than
-    ``outlier_ratio`` times what is usual among the eight frames around it, which in fast motion are off as well.
+    ``outlier_ratio`` times what is usual among the eight frames around it, which in fast motion are off as well. And it sticks out:
+    it is further from the middle of its two neighbours than these are from each other, which what merely moves fast is not.
     """
     T, B, D = values.shape
     known = np.isfinite(variances)
@@ -125,7 +126,10 @@ def outliers(times_s: Array, values: Array, variances: Array, settings: MotionSe
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # a row alone in a gap has no neighbours: NaN, and so no outlier
         usually = np.nanmedian(around, axis=0)
-    return known & (off > settings.outlier_sigmas) & (off > settings.outlier_ratio * usually)
+    sticks_out = np.zeros((T, B), bool)
+    middle, span = (values[:-2] + values[2:]) / 2, values[2:] - values[:-2]
+    sticks_out[1:-1] = np.linalg.norm(values[1:-1] - middle, axis=-1) > np.linalg.norm(span, axis=-1)
+    return known & sticks_out & (off > settings.outlier_sigmas) & (off > settings.outlier_ratio * usually)
 
 
 def usual_variance(variances: Array) -> Array:
