@@ -27,7 +27,7 @@ def outdoors(camera: Camera, T_camera_stage: Array, seed: int) -> Array:
     eye = np.negative(T_camera_stage[:3, :3].T @ T_camera_stage[:3, 3])
     down = rays[..., 1]
     bearing = np.arctan2(rays[..., 0], rays[..., 2])
-    up = -down / np.linalg.norm(rays[..., [0, 2]], axis=-1)
+    up = np.negative(down) / np.linalg.norm(rays[..., [0, 2]], axis=-1)
     picture = _sky(up, bearing, rng)
     trees = _noise_at(rng, bearing * 40, np.zeros_like(bearing))
     edge = 0.035 + 0.03 * trees + 0.008 * _noise_at(rng, bearing * 300, np.zeros_like(bearing))
