@@ -75,7 +75,7 @@ def decoded(container: InputContainer, stream: VideoStream, skip_to_key: bool = 
         yield from frames
 
 
-def demuxed(container: InputContainer, stream: VideoStream) -> Iterator[av.Packet]:
+def demuxed(container: InputContainer, stream: VideoStream | AudioStream) -> Iterator[av.Packet]:
     """The packets of ``stream`` and the empty one that flushes the decoder; a file that breaks off ends as if it stopped there."""
     packets = container.demux(stream)
     while True:

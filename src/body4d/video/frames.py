@@ -18,8 +18,9 @@ from body4d.video.timeline import Timeline, frame_tick, timeline
 
 Array = NDArray[Any]
 
-_UNSPECIFIED, _BT709, _BT601 = 2, 1, 5  # ISO/IEC 23091-2 matrix coefficients, as frames carry them.
-_HD_HEIGHT_PX = 720  # Files that do not name their colour matrix: players take BT.709 from here on and BT.601 below.
+_BT709, _BT601 = 1, 5  # Matrix coefficients of ISO/IEC 23091-2, as frames carry them.
+_KNOWN_MATRICES = frozenset((1, 4, 5, 6, 7, 9))
+_SD_LIMIT_PX = (1280, 577)  # Frames that name no colour matrix: from this width or height on players take BT.709, below it BT.601.
 _HDR_TRANSFERS = (ColorTrc.SMPTE2084, ColorTrc.ARIB_STD_B67)
 _MAX_QUEUE = 8
 
@@ -39,6 +40,7 @@ class VideoFrames:
                 "the file has changed since it was looked at: start over with it."
             )
         self._missing: set[int] = set()
+        self._shapers: list[_Shaper] = []  # Kept between reads: for HDR, one takes a second to make. One serves one read at a time.
 
     @property
     def clip(self) -> Clip:
@@ -67,15 +69,15 @@ class VideoFrames:
         return int(np.clip(self._settings.queue_mb / frame_mb, 1, _MAX_QUEUE))
 
     def _pictures(self, rows: range) -> Iterator[tuple[int, Array]]:
-        shaper = _Shaper(self._clip, self._line)
         ticks = self._line.ticks[self._clip.source_frames[rows.start : rows.stop : rows.step]].tolist()
-        shown: tuple[VideoFrame, Array] | None = None
-        for row, (exact, frame) in zip(rows, self._at(ticks), strict=True):
-            if not exact:
-                self._missing.add(row)
-            if shown is None or frame is not shown[0]:
-                shown = frame, shaper(frame)
-            yield row, shown[1] if exact else shown[1].copy()
+        shaper = self._shapers.pop() if self._shapers else _Shaper(self._clip, self._line)
+        try:
+            for row, (exact, frame) in zip(rows, self._at(ticks), strict=True):
+                if not exact:
+                    self._missing.add(row)
+                yield row, shaper(frame)
+        finally:
+            self._shapers.append(shaper)
 
     def _at(self, ticks: list[int]) -> Iterator[tuple[bool, VideoFrame]]:
         """For each of the rising ``ticks``: (True, the frame shown then) or (False, its stand-in).
@@ -87,6 +89,7 @@ class VideoFrames:
         while done < len(ticks):
             start = max(0, self._line.key_before(ticks[done]) - back) if self._line.clock == "pts" else 0
             before: VideoFrame | None = None
+            sought = done
             for tick, frame in self._from_key(start):
                 if before is None and start and tick > ticks[done]:
                     break
@@ -97,7 +100,8 @@ class VideoFrames:
                     yield True, frame
                     done += 1
                 before = frame
-                if done == len(ticks) or self._jump_pays(tick, ticks[done]):
+                # A jump may land earlier than asked for, so the next one waits until this one has brought what it was for.
+                if done == len(ticks) or (done > sought and self._jump_pays(tick, ticks[done])):
                     break
             else:
                 if before is None and not start:
@@ -139,14 +143,13 @@ class _Shaper:
     def __call__(self, frame: VideoFrame) -> Array:
         width, height = self._size_px
         how = Interpolation.AREA if width < frame.width else Interpolation.BICUBIC
-        matrix = frame.colorspace if frame.colorspace != _UNSPECIFIED else _BT709 if frame.height >= _HD_HEIGHT_PX else _BT601
-        hdr = frame.color_trc in _HDR_TRANSFERS
+        hdr = frame.color_trc in _HDR_TRANSFERS and frame.color_primaries in tuple(ColorPrimaries)
         rgb = self._reformatter.reformat(
             frame,
             width,
             height,
             "rgb24",
-            src_colorspace=matrix,
+            src_colorspace=_matrix(frame),
             interpolation=how | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT,
             dst_color_trc=ColorTrc.BT709 if hdr else None,
             dst_color_primaries=ColorPrimaries.BT709 if hdr else None,
@@ -154,6 +157,13 @@ class _Shaper:
         if self._swap:
             rgb = rgb.swapaxes(0, 1)
         return np.ascontiguousarray(rgb[:: -1 if self._flip_y else 1, :: -1 if self._flip_x else 1])
+
+
+def _matrix(frame: VideoFrame) -> int:
+    """Colour matrix of a frame: what it names, or what players take where it names none or nonsense."""
+    if frame.colorspace in _KNOWN_MATRICES:
+        return frame.colorspace
+    return _BT709 if frame.width >= _SD_LIMIT_PX[0] or frame.height >= _SD_LIMIT_PX[1] else _BT601
 
 
 def _ahead(items: Iterator[tuple[int, Array]], size: int) -> Iterator[tuple[int, Array]]:

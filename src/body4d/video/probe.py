@@ -83,7 +83,7 @@ def select_frames(times_s: Array, start_s: float | None = None, end_s: float | N
     if fps is None or len(chosen) < 2:
         return chosen
     t = times_s[chosen] - times_s[chosen[0]]
-    beats = np.arange(np.floor(t[-1] * fps + slack_s) + 1) / fps
+    beats = np.arange(np.round(t[-1] * fps) + 1) / fps  # Rounded, so that 29.97 asked of 30000/1001 keeps the last frame.
     after = np.clip(np.searchsorted(t, beats), 1, len(t) - 1)
     nearest = np.where(beats - t[after - 1] <= t[after] - beats, after - 1, after)
     return chosen[np.unique(nearest)]

@@ -9,10 +9,11 @@ from av.container import OutputContainer
 from av.error import FFmpegError
 
 from body4d.scene import Clip
-from body4d.video.container import sound_of
+from body4d.video.container import demuxed, sound_of
 from body4d.video.timeline import timeline
 
 _COPIED = frozenset(("aac", "mp3", "ac3", "eac3", "alac"))
+_AAC_RATES = frozenset((8_000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000))
 
 
 class Sound:
@@ -50,7 +51,7 @@ class Sound:
     def _copies(self, output: OutputContainer) -> Iterator[tuple[float, Any]]:
         stream = output.add_stream_from_template(self._source)
         shift = round(self._start_s / self._time_base)
-        for packet in self._input.demux(self._source):
+        for packet in demuxed(self._input, self._source):
             if packet.size and packet.pts is not None and packet.pts >= shift and not packet.is_discard:
                 packet.pts -= shift
                 packet.dts = packet.pts
@@ -58,18 +59,20 @@ class Sound:
                 yield float(packet.pts * self._time_base), packet
 
     def _encoded(self, output: OutputContainer) -> Iterator[tuple[float, Any]]:
-        rate = self._source.rate or 48_000
+        rate = self._source.rate if self._source.rate in _AAC_RATES else 48_000
         stream = output.add_stream("aac", rate=rate, layout="stereo" if self._source.channels > 1 else "mono")
         resampler = av.AudioResampler("fltp", stream.layout, rate)
-        first = round(self._start_s * rate)
-        for packet in self._input.demux(self._source):
+        for packet in demuxed(self._input, self._source):
             try:
-                frames = packet.decode()
+                frames = self._source.decode(packet if packet.size else None)
             except FFmpegError:
                 continue  # A damaged stretch of sound is silent, as in a player; the times of the rest still hold.
             for frame in frames:
                 for piece in resampler.resample(frame):
-                    if piece.pts is not None and piece.pts >= first:
-                        piece.pts -= first
-                        yield from ((float(piece.pts) / rate, p) for p in stream.encode(piece))
+                    if piece.pts is None or piece.time_base is None:
+                        continue
+                    start = round((piece.pts * piece.time_base - self._start_s) * rate)
+                    if start >= 0:
+                        piece.pts, piece.time_base = start, Fraction(1, rate)
+                        yield from ((start / rate, p) for p in stream.encode(piece))
         yield from ((0.0, p) for p in stream.encode(None))

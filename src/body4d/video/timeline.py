@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from body4d.errors import InputError
 from body4d.video.container import decoded, demuxed, open_video
+from body4d.video.quicktime import track_tags
 
 Array = NDArray[Any]
 Clock = Literal["pts", "dts", "count"]
@@ -72,25 +73,28 @@ class _Packets:
     ticks: list[int] = field(default_factory=list)
     keys: set[int] = field(default_factory=set)
     broken: set[int] = field(default_factory=set)
-    count: int = 0
+    seen: int = 0
+    shown: int = 0
 
 
 @lru_cache(maxsize=16)
 def _scan(path: Path, _stamp: Any) -> Timeline:
     packets = _Packets()
     with open_video(path) as (container, stream):
-        promised = len(stream.index_entries) if "mp4" in container.format.name else 0
+        quicktime = "mp4" in container.format.name
+        promised = len(stream.index_entries) if quicktime else 0
         promised_s = (container.duration or 0) / 1e6
         for packet in demuxed(container, stream):
-            if packet.size and not packet.is_discard:
+            if packet.size:
                 _note_packet(packets, packet)
-        metadata = {key.lower(): value for key, value in (container.metadata | stream.metadata).items()}
+        tags = (track_tags(path) if quicktime else {}) | container.metadata | stream.metadata
+        metadata = {key.lower(): value for key, value in tags.items()}
         has_audio = bool(container.streams.audio)
         time_base = stream.time_base or Fraction(1, 90_000)
         rates = tuple(dict.fromkeys(rate for rate in (stream.average_rate, stream.base_rate, stream.guessed_rate) if rate))
         one_each = stream.codec.name in _ONE_FRAME_PER_PACKET
     ticks, clock = np.array(sorted(set(packets.ticks) - packets.broken), np.int64), "pts"
-    timed = len(ticks) + len(packets.broken) == packets.count > 0 and bool(packets.keys)
+    timed = len(set(packets.ticks)) == packets.shown and bool(packets.keys)
     if not (one_each and timed and len(ticks) and _decoder_agrees(path, ticks, packets)):
         ticks, clock = _decode_all(path, packets.broken)
     if not len(ticks):
@@ -98,15 +102,17 @@ def _scan(path: Path, _stamp: Any) -> Timeline:
     if clock == "count":
         time_base = 1 / (rates[0] if rates else Fraction(25))
     result = Timeline(ticks, tuple(sorted(packets.keys)), clock, time_base, rates, *_first_frame(path), has_audio, metadata)
-    notes = _notes(result, max(packets.count, promised), promised_s)
+    notes = _notes(result, packets.shown + max(0, promised - packets.seen), promised_s)
     return Timeline(**{**result.__dict__, "notes": notes})
 
 
 def _note_packet(packets: _Packets, packet: Any) -> None:
-    packets.count += 1
+    packets.seen += 1
+    packets.shown += not packet.is_discard
     if packet.pts is None:
         return
-    packets.ticks.append(packet.pts)
+    if not packet.is_discard:  # An edit list cuts it away, but decoding may have to start at it.
+        packets.ticks.append(packet.pts)
     if packet.is_keyframe:
         packets.keys.add(packet.pts)
     if packet.is_corrupt:

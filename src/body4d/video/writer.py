@@ -22,6 +22,8 @@ from body4d.video.sound import Sound
 Array = NDArray[Any]
 
 _MAX_TICKS_PER_S = 1_000_000  # Times that fit no common grid are kept to a microsecond.
+_MAX_STEP_DENOMINATOR = 120_000  # Above every time base in use; fractions below it lie 2e-10 apart, so that rounding cannot mix them up.
+_TIME_DECIMALS = 11  # What is left of a float64 difference after hours.
 _LONE_FRAME_S = Fraction(1, 25)
 
 
@@ -151,16 +153,16 @@ class VideoWriter:
 
 def exact_ticks(times_s: Array) -> tuple[Array, Fraction]:
     """(ticks (N,) from 0, time base) whose products are ``times_s``, on the coarsest grid that holds them all, else in microseconds."""
-    steps = np.unique(np.round(np.diff(times_s), 9))
-    ticks_per_s = 1
-    for step in steps:
-        fraction = Fraction(float(step)).limit_denominator(120_000)
-        if abs(float(fraction) - step) < 2e-9:
-            ticks_per_s = math.lcm(ticks_per_s, fraction.denominator)
-        if abs(float(fraction) - step) >= 2e-9 or ticks_per_s > _MAX_TICKS_PER_S:
-            ticks_per_s = _MAX_TICKS_PER_S
+    elapsed_s = times_s - times_s[0]
+    ticks_per_s = 1 if len(times_s) > 1 else int(1 / _LONE_FRAME_S)
+    for step_s in np.unique(np.round(np.diff(times_s), _TIME_DECIMALS)).tolist():
+        ticks_per_s = math.lcm(ticks_per_s, Fraction(step_s).limit_denominator(_MAX_STEP_DENOMINATOR).denominator)
+        if ticks_per_s > _MAX_TICKS_PER_S:
             break
-    ticks = np.round((times_s - times_s[0]) * ticks_per_s).astype(np.int64)
+    ticks = np.round(elapsed_s * ticks_per_s)
+    if ticks_per_s > _MAX_TICKS_PER_S or np.max(np.abs(ticks / ticks_per_s - elapsed_s)) > 10.0**-_TIME_DECIMALS:
+        ticks_per_s = _MAX_TICKS_PER_S
+        ticks = np.round(elapsed_s * ticks_per_s)
     if np.any(np.diff(ticks) <= 0):
         raise ValueError("times_s must rise by at least a microsecond")
-    return ticks, Fraction(1, ticks_per_s)
+    return ticks.astype(np.int64), Fraction(1, ticks_per_s)

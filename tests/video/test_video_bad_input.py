@@ -1,0 +1,147 @@
+"""Whatever is given as a video: either its frames, or one InputError that says what was found and what to do."""
+
+import numpy as np
+import pytest
+
+from body4d.config import VideoSettings
+from body4d.errors import Body4DError, InputError
+from body4d.video import VideoFrames, probe
+from body4d.video.quicktime import track_tags
+from make_videos import add_track_tag, cut, make_sound, make_video
+
+
+def _missing(folder):
+    return folder / "nothing.mp4"
+
+
+def _folder(folder):
+    return folder
+
+
+def _empty(folder):
+    (folder / "empty.mp4").write_bytes(b"")
+    return folder / "empty.mp4"
+
+
+def _text(folder):
+    (folder / "text.mp4").write_text("This is no video, ünd so on.\n" * 300)
+    return folder / "text.mp4"
+
+
+def _noise(folder):
+    (folder / "noise.mp4").write_bytes(np.random.default_rng(0).bytes(50_000))
+    return folder / "noise.mp4"
+
+
+def _index_lost(folder):
+    return cut(make_video(folder / "cut.mp4", 60), 0.5)
+
+
+def _content_lost(folder):
+    path = make_video(folder / "hollow.mp4", 20)
+    data = bytearray(path.read_bytes())
+    start, end = data.index(b"mdat") + 4, data.index(b"moov") - 4
+    data[start:end] = bytes(end - start)
+    path.write_bytes(data)
+    return path
+
+
+def _sound(folder):
+    return make_sound(folder / "sound.m4a")
+
+
+def _picture(folder):
+    return make_video(folder / "picture.png", 1, codec="png", pix_fmt="rgb24", format="image2")
+
+
+def _picture_in_disguise(folder):
+    return make_video(folder / "a.jpg", 1, codec="mjpeg", pix_fmt="yuvj420p", format="image2").rename(folder / "picture.mp4")
+
+
+def _playlist(folder):
+    make_video(folder / "secret.ts", 5)
+    (folder / "list.mp4").write_text("#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nsecret.ts\n#EXT-X-ENDLIST\n")
+    return folder / "list.mp4"
+
+
+def _script(folder):
+    make_video(folder / "secret.mp4", 5)
+    (folder / "script.mp4").write_text("ffconcat version 1.0\nfile secret.mp4\n")
+    return folder / "script.mp4"
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (_missing, "There is no file at"),
+        (_folder, "is a folder; give"),
+        (_empty, r"is empty \(0 bytes\); copy"),
+        (_text, "holds text, not a video; give"),
+        (_noise, "is not a video that can be read"),
+        (_index_lost, "whose index is missing or damaged.*copy it again"),
+        (_content_lost, "not one frame of it can be decoded.*copy it again"),
+        (_sound, "holds sound but no moving picture; give"),
+        (_picture, "is a single picture, not a video; give"),
+        (_picture_in_disguise, "is a single picture, not a video; give"),
+        (_playlist, "holds text, not a video"),
+        (_script, "holds text, not a video"),
+    ],
+)
+def test_one_sentence_says_what_is_wrong(tmp_path, make, says):
+    with pytest.raises(InputError, match=says) as caught:
+        probe(make(tmp_path))
+    assert "\n" not in str(caught.value)
+    assert str(tmp_path) in str(caught.value)
+
+
+def test_too_large_a_frame(tmp_path):
+    path = make_video(tmp_path / "a.mp4", 1, size=(320, 240))
+    with pytest.raises(InputError, match=r"320x240, more than the 0\.05 megapixels.*scale it down"):
+        probe(path, VideoSettings(max_megapixels=0.05))
+
+
+@pytest.mark.parametrize("kwargs", [{"frames": 1}, {"frames": 3}, {"frames": 12, "size": (8, 8)}])
+def test_very_little_is_enough(tmp_path, kwargs):
+    clip = probe(make_video(tmp_path / "a.mp4", **kwargs))
+    assert len(list(VideoFrames(clip).read())) == kwargs["frames"]
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "a.mkv", "a.ts", "a.avi"])
+@pytest.mark.parametrize("how", ["cut", "flip"])
+def test_damage_anywhere_gives_frames_or_one_of_our_errors(tmp_path, name, how):
+    """Every few bytes the file is cut off or bytes are turned over; nothing else than frames or a Body4DError may come out."""
+    codec = "mpeg4" if name.endswith("avi") else "libx264"
+    whole = make_video(
+        tmp_path / name, 24, codec=codec, movflags="faststart" if name.endswith("mp4") else "", options={"g": "8"}
+    ).read_bytes()
+    random = np.random.default_rng(0)
+    outcomes = set()
+    for trial in range(12):
+        data = bytearray(whole[: len(whole) * (trial + 1) // 13] if how == "cut" else whole)
+        if how == "flip":
+            for at in random.integers(0, len(data), 20):
+                data[at] ^= 0xFF
+        path = tmp_path / f"{trial}{name}"
+        path.write_bytes(data)
+        try:
+            frames = VideoFrames(probe(path, VideoSettings(max_megapixels=1)))
+            count = sum(1 for _ in frames.read())
+            assert count == len(frames.clip)
+            outcomes.add("frames")
+        except Body4DError:
+            outcomes.add("error")
+    assert "frames" in outcomes
+
+
+def test_damaged_tags_are_no_tags(tmp_path):
+    path = add_track_tag(make_video(tmp_path / "a.mp4"), "key", "value")
+    assert track_tags(path) == {"key": "value"}
+    whole = path.read_bytes()
+    start = whole.rindex(b"moov")
+    for at in range(start, len(whole), 5):
+        data = bytearray(whole)
+        data[at] ^= 0xFF
+        path.write_bytes(data)
+        assert set(track_tags(path)) <= {"key"} | {k for k in track_tags(path) if len(k) == 3}
+    path.write_bytes(whole[: start + 50])
+    assert track_tags(path) == {}
