@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 Array = NDArray[Any]
 
 MATCH_IOU = 0.3
-"""Two masks of less overlap than this are not the same person. Half the 0.5 usual for boxes: a person mostly hidden by another keeps a
+"""Two masks of less overlap than this are not the same person. Lower than the 0.5 usual for boxes: a person mostly hidden by another keeps a
 ragged mask, whose overlap with the exact one is low though the person is right."""
 
 CONTACT_SPEED_M_S = 0.10
