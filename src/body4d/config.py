@@ -71,10 +71,10 @@ class BlazePoseSettings(_Section):
         description="The largest tiles alone are searched this often, for people who come near; it costs about 20 ms.",
     )
     check_every_s: float = Field(
-        0.13, gt=0, description="The detector looks so often around people lost or near others: regions drift to neighbours."
+        0.07, gt=0, description="The detector looks so often around people lost or near others: regions drift to neighbours."
     )
     near_share: float = Field(0.5, ge=0, description="People stand near each other when closer than this share of their region.")
-    region_same_share: float = Field(0.08, gt=0, description="Regions whose centres lie nearer than this share of their side are one.")
+    region_same_share: float = Field(0.05, gt=0, description="Regions whose centres lie nearer than this share of their side are one.")
     region_same_share_alone: float = Field(0.25, gt=0, description="... or this share, where nobody else is near.")
     tile_shares: tuple[float, ...] = Field(
         (1.0, 0.67, 0.46), description="Sides of the square search tiles as shares of the shorter side; a person should fill a tile."
@@ -110,7 +110,7 @@ class BlazePoseSettings(_Section):
         0.35, ge=0, le=1, description="... and after an absence this: 1% of other people lie within 0.26, 25% within 0.44."
     )
     likeness_colour_weight: float = Field(
-        5.0, ge=0, description="Weight of like colours against like joints where two sightings of one person compete."
+        3.0, ge=0, description="Weight of like colours against like joints where two sightings of one person compete."
     )
     sure_s: float = Field(0.1, ge=0, description="Absence up to which a person counts as seen without a break.")
     colour_memory: float = Field(0.02, gt=0, le=1, description="Share of the newest frame in a person's remembered colours.")
@@ -137,12 +137,12 @@ class CameraSettings(_Section):
 class FitSettings(_Section):
     """Fitting Anny to landmarks and silhouettes (preset lite). Standard deviations say how far each witness is to be trusted."""
 
-    landmark_sigma_of_height: float = Field(0.012, gt=0, description="BlazePose's own scatter, as a share of body height in the picture.")
+    landmark_sigma_of_height: float = Field(0.015, gt=0, description="BlazePose's own scatter, as a share of body height in the picture.")
     hand_sigma_factor: float = Field(1.5, gt=0, description="Knuckles are that much less certain: a few pixels wide, often blurred.")
     least_visibility: float = Field(0.05, gt=0, le=1, description="A hidden landmark still says something: its guess is near in the plane.")
-    depth_sigma_m: float = Field(0.15, gt=0, description="BlazePose's depth of a visible landmark; far arms are worse (LITE: over 0.5 m).")
+    depth_sigma_m: float = Field(0.4, gt=0, description="BlazePose's depth of a visible landmark: wrong by 0.1 m alike in all frames, which counts as 0.4.")
     acceleration_mps2: float = Field(18.0, gt=0, description="Acceleration of a joint that is ordinary; a sprinting hand has 50.")
-    depth_acceleration_share: float = Field(0.5, gt=0, description="In depth no picture speaks, so motion is held calmer by this factor.")
+    depth_acceleration_share: float = Field(0.2, gt=0, description="In depth no picture speaks, so motion is held calmer by this factor.")
     outlier_sigmas: float = Field(3.0, gt=0, description="Beyond this many standard deviations a witness loses its say (Geman-McClure).")
     wall_deg: float = Field(3.5, gt=0, description="How softly joints stop at the end of their range.")
     held_sigma_m: float = Field(0.03, gt=0, description="Depth between hands on one grip: a fist's width.")
@@ -152,7 +152,7 @@ class FitSettings(_Section):
     trunk_radius_m: float = Field(0.15, gt=0, description="Elbows and wrists keep this far from the trunk's axis.")
     apart_sigma_m: float = Field(0.02, gt=0, description="How softly bodies' parts push each other away.")
     turn_acceleration_deg: float = Field(8.0, gt=0, description="Second difference of a joint's turn per frame that is still ordinary.")
-    outline_sigma_of_height: float = Field(0.02, gt=0, description="Clothes stand off the body by 2 to 4 cm.")
+    outline_sigma_of_height: float = Field(0.01, gt=0, description="Clothes stand off the body by 1 to 3 cm.")
     outline_points: int = Field(64, ge=8, description="Points of each mask's outline that draw the body; more adds time, not fit.")
     surface_points: int = Field(1500, ge=200, description="Sample of the body's surface that outline points may pick from.")
     shape_frames: int = Field(24, ge=1, description="Frames, spread over the clip, from which the one shape is taken.")

@@ -179,7 +179,8 @@ def pair_cost(person: Expected, look: Look, settings: BlazePoseSettings) -> floa
     away = float(np.linalg.norm(person.look.centre_px + person.shift_px - look.centre_px)) / size
     if away > reach or ratio > min(settings.size_ratio + settings.size_ratio_per_s * person.unseen_s, settings.size_ratio_most):
         return np.inf
-    if colour > (settings.colour_most if person.unseen_s <= settings.sure_s else settings.colour_most_after_absence):
+    farthest = settings.colour_most if person.unseen_s <= settings.sure_s else settings.colour_most_after_absence
+    if colour > farthest or away / reach + colour / farthest > settings.doubt_most:
         return np.inf
     # Where a person was unseen for long, the place says less and the colours more.
     return step / (1 + person.unseen_s / settings.place_fades_s) + settings.colour_weight * colour
