@@ -97,8 +97,8 @@ class Film:
         size = max(13, self.layout.size_px[1] // 34)
         for name, note, box, panel in (
             ("front", "", self.layout.front, front),
-            ("side", "filmed from the left", self.layout.side, side),
-            ("top", "filmed from below", self.layout.top, top),
+            ("side", "camera on the left", self.layout.side, side),
+            ("top", "camera at the bottom", self.layout.top, top),
         ):
             x0, y0, x1, y1 = box
             part = canvas[y0:y1, x0:x1]

@@ -18,7 +18,7 @@ from body4d.scene import Camera, Scene
 
 Array = NDArray[Any]
 
-_ABOVE_HEAD_M = 0.22  # From the nose to over the crown, where a person's number stands.
+_ABOVE_HEAD_M = 0.18  # From the nose to over the crown, where a person's number stands.
 
 
 @dataclass(frozen=True)

@@ -91,11 +91,13 @@ class Sheet:
 def people_box(scene: Scene) -> tuple[int, int, int, int]:
     """The part (x0, y0, x1, y1) of the picture in which everybody moves during the clip, with some room, in sensible proportions."""
     width, height = scene.clip.width_px, scene.clip.height_px
-    found = [scene.camera.project(track.joints_m.astype(np.float64)) for track in scene.people if len(track)]
+    found = [scene.camera.project(track.joints_m.astype(np.float64)) for track in scene.people]
+    found = [points[np.isfinite(points).all((1, 2))] for points in found]  # Joints behind the camera are nowhere in the picture.
+    found = [points for points in found if len(points)]
     if not found:
         return 0, 0, width, height
-    low = np.min([np.nanpercentile(np.nanmin(points, axis=1), 1, axis=0) for points in found], axis=0)
-    high = np.max([np.nanpercentile(np.nanmax(points, axis=1), 99, axis=0) for points in found], axis=0)
+    low = np.min([np.percentile(points.min(1), 1, axis=0) for points in found], axis=0)
+    high = np.max([np.percentile(points.max(1), 99, axis=0) for points in found], axis=0)
     room = _AROUND * (high - low).max()
     low, high = np.clip(low - room, 0, (width, height)), np.clip(high + room, 0, (width, height))
     centre, size = (low + high) / 2, np.maximum(high - low, (min(8, width), min(8, height)))
