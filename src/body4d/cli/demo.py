@@ -27,9 +27,10 @@ def demo(
 
     settings = options.settings_from(config, assignments, {})
     screen = choose_screen(quiet=quiet, as_json=as_json)
-    clip = None if video else make_swing(Path("runs") / "demo-clip", screen)
-    folder = run_clip(video or clip, out or (None if video else Path("runs") / "demo"), settings, screen, fresh=fresh)
-    score = None if video else score_run(folder, clip.parent)
+    truth = Path("runs") / "demo-clip"
+    clip = video or make_swing(truth, screen)
+    folder = run_clip(clip, out or (None if video else Path("runs") / "demo"), settings, screen, fresh=fresh)
+    score = None if video else score_run(folder, truth)
     print_result(folder, quiet=quiet, as_json=as_json)
     if score and as_json:
         print_json({"event": "score", **score_as_json(score)})

@@ -77,8 +77,8 @@ class BarScreen(Screen):
         if event.state == "working":
             if self._task is None:
                 self._task = self._bars.add_task(event.stage, total=event.total or None)
-            fields = {"rate_per_s": event.rate_per_s, "left_s": event.left_s}
-            self._bars.update(self._task, completed=event.done, total=event.total, **fields)
+            rate, left = event.rate_per_s, event.left_s
+            self._bars.update(self._task, completed=event.done, total=event.total, rate_per_s=rate, left_s=left)
             return
         if self._task is not None:
             self._bars.remove_task(self._task)
