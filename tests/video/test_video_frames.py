@@ -240,3 +240,14 @@ def test_real_golf_swing_reads_the_same_from_anywhere(shared):
     assert len(whole) == 264
     for i, rgb in frames.read(100, 240, 60):
         np.testing.assert_array_equal(rgb, whole[i])
+
+
+def test_memory_does_not_grow_with_length(tmp_path):
+    """240 frames are 221 MB; benchmarks/video.py measures ten minutes of 1080p."""
+    psutil = pytest.importorskip("psutil")
+    picture = quadrants(640, 480)
+    path = make_video(tmp_path / "a.mp4", [picture] * 240, options={"preset": "ultrafast", "crf": "30"})
+    frames = VideoFrames(probe(path))
+    me = psutil.Process()
+    used_mb = [me.memory_info().rss / 1e6 for _ in frames.read()]
+    assert max(used_mb[40:]) - used_mb[20] < 40

@@ -75,6 +75,15 @@ def decoded(container: InputContainer, stream: VideoStream, skip_to_key: bool = 
         yield from frames
 
 
+def sought(container: InputContainer, stream: VideoStream, tick: int) -> bool:
+    """Jump to the key frame at or before ``tick``; False where a damaged file does not let itself be sought in."""
+    try:
+        container.seek(tick, stream=stream)
+    except FFmpegError:
+        return False
+    return True
+
+
 def demuxed(container: InputContainer, stream: VideoStream | AudioStream) -> Iterator[av.Packet]:
     """The packets of ``stream`` and the empty one that flushes the decoder; a file that breaks off ends as if it stopped there."""
     packets = container.demux(stream)
@@ -83,6 +92,9 @@ def demuxed(container: InputContainer, stream: VideoStream | AudioStream) -> Ite
             packet = next(packets)
         except StopIteration:
             return
+        except IndexError:  # PyAV: a transport stream announced one more stream on the way. That packet is another stream's.
+            packets = container.demux(stream)
+            continue
         except FFmpegError:
             break
         yield packet

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from body4d.config import VideoSettings
 from body4d.errors import InputError
 from body4d.scene import Clip
-from body4d.video.container import decoded, open_video
+from body4d.video.container import decoded, open_video, sought
 from body4d.video.timeline import Timeline, frame_tick, timeline
 
 Array = NDArray[Any]
@@ -89,7 +89,7 @@ class VideoFrames:
         while done < len(ticks):
             start = max(0, self._line.key_before(ticks[done]) - back) if self._line.clock == "pts" else 0
             before: VideoFrame | None = None
-            sought = done
+            wanted = done
             for tick, frame in self._from_key(start):
                 if before is None and start and tick > ticks[done]:
                     break
@@ -101,7 +101,7 @@ class VideoFrames:
                     done += 1
                 before = frame
                 # A jump may land earlier than asked for, so the next one waits until this one has brought what it was for.
-                if done == len(ticks) or (done > sought and self._jump_pays(tick, ticks[done])):
+                if done == len(ticks) or (done > wanted and self._jump_pays(tick, ticks[done])):
                     break
             else:
                 if before is None and not start:
@@ -115,8 +115,8 @@ class VideoFrames:
     def _from_key(self, start: int) -> Iterator[tuple[int, VideoFrame]]:
         """(tick, frame) of everything that decodes from key frame number ``start`` on; from the file's beginning for 0."""
         with open_video(self._clip.path) as (container, stream):
-            if start:
-                container.seek(self._line.key_ticks[start], stream=stream)
+            if start and not sought(container, stream, self._line.key_ticks[start]):
+                return
             for ordinal, frame in enumerate(decoded(container, stream, skip_to_key=start > 0)):
                 tick = frame_tick(frame, ordinal, self._line.clock)
                 if tick is not None:

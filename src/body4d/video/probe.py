@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from body4d.config import VideoSettings
 from body4d.errors import InputError, SettingsError
 from body4d.scene import Clip
+from body4d.video.container import open_video
 from body4d.video.timeline import Timeline, timeline
 
 Array = NDArray[Any]
@@ -29,13 +30,11 @@ def probe(path: Path | str, settings: VideoSettings | None = None) -> Clip:
     Raises InputError where it is no video or the range holds no frame, SettingsError where the range contradicts itself.
     """
     settings, path = settings or VideoSettings(), Path(path)
+    with open_video(path) as (_, stream):  # Before anything is decoded: a header may claim a size that would fill the memory.
+        _check_size(path, stream.codec_context.width, stream.codec_context.height, settings)
     line = timeline(path)
     width_px, height_px = _upright_size(line)
-    if width_px * height_px > settings.max_megapixels * 1e6:
-        raise InputError(
-            f"{path} is {width_px}x{height_px}, more than the {settings.max_megapixels:g} megapixels a frame may have; "
-            "scale it down first, or raise video.max_megapixels."
-        )
+    _check_size(path, width_px, height_px, settings)
     shrink = min(1.0, (settings.max_side_px or np.inf) / max(width_px, height_px))
     times_s = line.times_s(np.arange(len(line.ticks)))
     chosen = select_frames(times_s, settings.start_s, settings.end_s, settings.fps)
@@ -56,6 +55,14 @@ def probe(path: Path | str, settings: VideoSettings | None = None) -> Clip:
         focal_mm35=_focal_mm35(line),
         variable_rate=variable_rate,
     )
+
+
+def _check_size(path: Path, width_px: int, height_px: int, settings: VideoSettings) -> None:
+    if width_px * height_px > settings.max_megapixels * 1e6:
+        raise InputError(
+            f"{path} is {width_px}x{height_px}, more than the {settings.max_megapixels:g} megapixels a frame may have; "
+            "scale it down first, or raise video.max_megapixels."
+        )
 
 
 def clip_notes(path: Path | str) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ from av.video.frame import VideoFrame
 from numpy.typing import NDArray
 
 from body4d.errors import InputError
-from body4d.video.container import decoded, demuxed, open_video
+from body4d.video.container import decoded, demuxed, open_video, sought
 from body4d.video.quicktime import track_tags
 
 Array = NDArray[Any]
@@ -130,7 +130,8 @@ def _decoder_agrees(path: Path, ticks: Array, packets: _Packets) -> bool:
         if head != ticks[:_HEAD_FRAMES].tolist():
             return False
         last_key = max((key for key in packets.keys if key <= ticks[-1]), default=int(ticks[0]))
-        container.seek(last_key, stream=stream)
+        if not sought(container, stream, last_key):
+            return False
         tail = {frame.pts for frame in decoded(container, stream, skip_to_key=True)}
     return set(ticks[ticks >= last_key].tolist()) <= tail <= set(packets.ticks)
 
