@@ -17,7 +17,7 @@ from body4d.render.panels import Seen, camera_for, overlay
 from body4d.render.pictures import write_pictures
 from body4d.render.poses import Poser
 from body4d.render.raster import silhouette
-from body4d.render.sheet import people_box
+from body4d.render.sheet import moments, people_box
 from body4d.scene import Clip, Scene
 from scenes import make_scene
 
@@ -144,9 +144,13 @@ def test_the_virtual_cameras_stand_still(scene: Scene) -> None:
     film, poser = Film(scene, QUICK), Poser(scene, QUICK)
     picture = np.full((480, 640, 3), GREY, np.uint8)
     views = [film.pictures(frame, picture, poser.at(frame)).views for frame in range(len(scene.clip))]
-    x0, y0, x1, y1 = film.layout.top
-    corners = [view[y0 + 40 : y1, x0:x1][:12, :12] for view in views]
-    assert all((corner == corners[0]).all() for corner in corners)
+    for x0, y0, x1, y1 in (film.layout.side, film.layout.top):
+        panels = [view[y0 + 30 : y1, x0:x1] for view in views]
+        lines = panels[0].min(-1) < 205
+        assert lines.sum() > 300
+        assert len({panel.tobytes() for panel in panels}) > 4  # People do move.
+        for panel in panels:
+            assert (panel == panels[0]).all(-1)[lines].mean() > 0.5  # But for where people stand, every line is where it was.
 
 
 def test_drawing_is_the_same_in_any_order_and_number_of_lanes(scene: Scene, tmp_path: Path, written: list[Path]) -> None:
@@ -257,6 +261,13 @@ def test_the_sheet_looks_at_the_people() -> None:
     assert inside.mean() > 0.95
     assert (x1 - x0) * (y1 - y0) < 0.9 * 640 * 480
     assert people_box(make_scene(0, 3)) == (0, 0, 640, 480)
+
+
+def test_the_sheet_shows_moments_in_which_somebody_is_there(scene: Scene) -> None:
+    frames = moments(scene, QUICK)
+    assert len(frames) == QUICK.sheet_moments
+    assert all(any(True for _ in scene.visible_at(int(frame))) for frame in frames)
+    assert moments(make_scene(0, 3), QUICK).tolist() == [0, 1, 2]
 
 
 def test_a_part_of_the_picture_has_the_part_of_the_camera() -> None:

@@ -24,7 +24,7 @@ def test_everything_that_moves_is_in_the_picture_and_fills_it(scene: Scene, size
         pixels = make(scene, *size).project(world_joints(scene))
         assert np.all(pixels > 0)
         assert np.all(pixels < size)
-        assert np.max(np.ptp(pixels, axis=0) / size) > 0.5
+        assert np.max(np.ptp(pixels, axis=0) / size) > 0.65
 
 
 def test_one_wild_frame_does_not_make_everybody_tiny() -> None:
@@ -74,18 +74,23 @@ def test_views_are_cameras_without_mirrors(scene: Scene) -> None:
 def test_grid_lines_lie_on_whole_metres(scene: Scene) -> None:
     view: View = top_view(scene, 600, 600)
     picture = floor_picture(view, stage_bounds(scene), heading(scene.T_world_camera)).astype(float).sum(-1)
-    low, high = stage_bounds(scene)
-    for x in range(int(np.ceil(low[0])), int(np.floor(high[0])) + 1):
-        for z in np.ceil(low[2]) + 0.3, np.ceil(low[2]) + 0.7:
+    seen = 0
+    for x in range(-3, 4):
+        for z in np.arange(-4, 5) + 0.3:
             (on_x, on_y), (off_x, off_y) = view.project(np.array([[x, 0, z], [x + 0.5, 0, z]]))
-            assert picture[int(on_y), int(on_x)] < picture[int(off_y), int(off_x)] - 15
+            if min(on_x, on_y, off_x, off_y) > 0 and max(on_x, on_y, off_x, off_y) < 600:
+                assert picture[int(on_y), int(on_x)] < picture[int(off_y), int(off_x)] - 15
+                seen += 1
+    assert seen >= 6
 
 
 def test_the_sky_is_no_floor(scene: Scene) -> None:
     picture = floor_picture(side_view(scene, 300, 400), stage_bounds(scene), heading(scene.T_world_camera))
     assert picture.shape == (400, 300, 3)
     assert picture[:40].min() > 240
-    assert picture[-1].min() > 150
+    assert np.median(picture[-1]) < 232
+    assert picture[:40].std(axis=1).max() == 0
+    assert picture[-40:].std(axis=1).max() > 4  # Lines.
 
 
 def test_a_scene_without_anybody_still_has_a_stage(scene: Scene) -> None:

@@ -40,8 +40,7 @@ class Sheet:
     @staticmethod
     def of(scene: Scene, settings: PictureSettings) -> "Sheet":
         times = scene.clip.times_s
-        speed = np.max([joint_speed(track, times) for track in scene.people], axis=0) if scene.people else np.zeros(len(times))
-        frames = key_frames(times, speed, settings.sheet_moments, settings.sheet_motion_share)
+        frames = moments(scene, settings)
         x0, y0, x1, y1 = crop = people_box(scene)
         height = settings.sheet_cell_px
         width = max(1, round(height * (x1 - x0) / (y1 - y0)))
@@ -86,6 +85,17 @@ class Sheet:
         paste(page, time, left, bottom - time.shape[0])
         if time.shape[1] + number.shape[1] + 10 <= self.cell_size_px[0]:
             paste(page, number, left + time.shape[1] + 10, bottom - number.shape[0])
+
+
+def moments(scene: Scene, settings: PictureSettings) -> Array:
+    """Frames (M,) for the sheet, out of those in which anybody is followed; out of all where nobody ever is."""
+    times = scene.clip.times_s
+    speed, followed = np.zeros(len(times)), np.zeros(len(times), bool)
+    for track in scene.people:
+        speed = np.maximum(speed, joint_speed(track, times))
+        followed[track.frame_index] = True
+    there = np.flatnonzero(followed) if followed.any() else np.arange(len(times))
+    return there[key_frames(times[there], speed[there], settings.sheet_moments, settings.sheet_motion_share)]
 
 
 def people_box(scene: Scene) -> tuple[int, int, int, int]:

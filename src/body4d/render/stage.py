@@ -12,7 +12,8 @@ from body4d.scene import Camera, Scene
 Array = NDArray[Any]
 
 _AROUND_M = 0.15  # Joints lie within the body: the crown and the fingertips reach this much farther.
-_LEAST_FLOOR_M = 1.4  # At least so much of the floor is shown, however still somebody stands.
+_LEAST_M = 1.2  # At least so much is shown, however little moves.
+_EMPTY_STAGE = np.array([-1.0, 0.0, -1.0]), np.array([1.0, 1.7, 1.0])  # Where nobody was found.
 _OUTLIER_PERCENT = 0.5  # Of the frames at either end; one frame gone wild shall not make everybody tiny.
 _TILT_DEG = 9.0  # The side camera looks down a little, or the floor would be a line.
 _SIDE_FOV_DEG, _TOP_FOV_DEG = 24.0, 14.0  # Long lenses: sizes can be compared across the stage.
@@ -41,18 +42,23 @@ class View:
 
 def stage_bounds(scene: Scene) -> tuple[Array, Array]:
     """Corners (3,), (3,) in metres, world axes, of the box around all that moves in the clip, the floor under it included."""
-    spans = []
-    for track in scene.people:
-        if len(track):
-            world = track.joints_m @ scene.T_world_camera[:3, :3].T + scene.T_world_camera[:3, 3]
-            spans.append(np.percentile(world.min(1), _OUTLIER_PERCENT, axis=0))
-            spans.append(np.percentile(world.max(1), 100 - _OUTLIER_PERCENT, axis=0))
-    if not spans:
-        spans = [np.array([-0.5, 0, -0.5]), np.array([0.5, 1.7, 0.5])]
-    low, high = np.min(spans, axis=0) - _AROUND_M, np.max(spans, axis=0) + _AROUND_M
-    low[1] = min(0.0, low[1] + _AROUND_M)  # Soles lie where the joints of the feet lie.
-    lacking = np.maximum(_LEAST_FLOOR_M - (high - low), 0) * [0.5, 0, 0.5]
-    return low - lacking, high + lacking
+    spans = _spans(_world_joints(scene))
+    low, high = (spans[0] - _AROUND_M, spans[1] + _AROUND_M) if spans else _EMPTY_STAGE
+    return np.minimum(low, [np.inf, 0, np.inf]), high
+
+
+def _world_joints(scene: Scene) -> list[Array]:
+    """Everybody's joints (T, K, 3) in world axes."""
+    turn, shift = scene.T_world_camera[:3, :3], scene.T_world_camera[:3, 3]
+    return [track.joints_m @ turn.T + shift for track in scene.people if len(track)]
+
+
+def _spans(tracks: Sequence[Array]) -> tuple[Array, Array] | None:
+    """Least and greatest coordinates (D,) of ``tracks``, each (T, K, D), without each track's wildest frames."""
+    if not tracks:
+        return None
+    low = np.min([np.percentile(track.min(1), _OUTLIER_PERCENT, axis=0) for track in tracks], axis=0)
+    return low, np.max([np.percentile(track.max(1), 100 - _OUTLIER_PERCENT, axis=0) for track in tracks], axis=0)
 
 
 def heading(T_world_camera: Array) -> tuple[Array, Array]:
@@ -69,29 +75,29 @@ def side_view(scene: Scene, width_px: int, height_px: int) -> View:
     right, ahead = heading(scene.T_world_camera)
     tilt = np.radians(_TILT_DEG)
     forward = -right * np.cos(tilt) - np.array([0, 1, 0]) * np.sin(tilt)
-    return _fitted(stage_bounds(scene), ahead, forward, _SIDE_FOV_DEG, width_px, height_px)
+    return _fitted(scene, ahead, forward, _SIDE_FOV_DEG, width_px, height_px)
 
 
 def top_view(scene: Scene, width_px: int, height_px: int) -> View:
     """From above: what was far away is at the top, the filming camera stands below."""
     right, _ = heading(scene.T_world_camera)
-    return _fitted(stage_bounds(scene), right, np.array([0.0, -1.0, 0.0]), _TOP_FOV_DEG, width_px, height_px)
+    return _fitted(scene, right, np.array([0.0, -1.0, 0.0]), _TOP_FOV_DEG, width_px, height_px)
 
 
-def _fitted(bounds: tuple[Array, Array], right: Array, forward: Array, fov_deg: float, width_px: int, height_px: int) -> View:
-    """The view along ``forward`` whose picture the box just fills, centred by shifting the lens."""
-    low, high = bounds
-    rotation = np.stack([right, np.cross(forward, right), forward])
-    corners = np.array([[(low, high)[i >> axis & 1][axis] for axis in range(3)] for i in range(8)])
-    centre = (low + high) / 2
-    distance = np.linalg.norm(high - low) / 2 / np.tan(np.radians(fov_deg / 2))
+def _fitted(scene: Scene, right: Array, forward: Array, fov_deg: float, width_px: int, height_px: int) -> View:
+    """The view along ``forward`` whose picture all that moves just fills, centred by shifting the lens."""
+    low, high = stage_bounds(scene)
+    distance = max(np.linalg.norm(high - low), _LEAST_M) / 2 / np.tan(np.radians(fov_deg / 2))
     transform = np.eye(4)
-    transform[:3, :3] = rotation
-    transform[:3, 3] = [0, 0, distance] - rotation @ centre
-    seen = corners @ rotation.T + transform[:3, 3]
-    flat = seen[:, :2] / seen[:, 2:]
-    focal = _FILL * np.min([width_px, height_px] / np.ptp(flat, axis=0))
-    middle = (flat.min(0) + flat.max(0)) / 2
+    transform[:3, :3] = np.stack([right, np.cross(forward, right), forward])
+    transform[:3, 3] = [0, 0, distance] - transform[:3, :3] @ (low + high) / 2
+    view = View(Camera(1.0, 0.0, 0.0, width_px, height_px), transform)
+    spans = _spans([view.project(joints) for joints in _world_joints(scene)])
+    if spans is None:
+        corners = view.project(np.array(_EMPTY_STAGE))
+        spans = corners.min(0), corners.max(0)
+    middle, size = (spans[0] + spans[1]) / 2, np.maximum(spans[1] - spans[0] + 2 * _AROUND_M / distance, _LEAST_M / distance)
+    focal = float(_FILL * np.min([width_px, height_px] / size))
     camera = Camera(focal, width_px / 2 - focal * middle[0], height_px / 2 - focal * middle[1], width_px, height_px)
     return View(camera, transform)
 
@@ -112,7 +118,8 @@ def floor_picture(view: View, bounds: tuple[Array, Array], axes: Sequence[Array]
     low, high = bounds
     size = np.linalg.norm((high - low)[[0, 2]])
     outside = np.linalg.norm(np.maximum(np.maximum(low - floor, floor - high)[..., [0, 2]], 0), axis=-1)
-    solid = np.nan_to_num(np.clip(1 - outside / (0.5 * size + 1.5), 0, 1)) ** 1.5
+    solid = np.nan_to_num(np.clip(1 - outside / (0.5 * size + 1.5), 0, 1))
+    solid = solid**2 * (3 - 2 * solid)  # Without a kink, which would be seen as a line.
     ramp = (rows / height)[..., None]
     picture = _SKY * (1 - ramp) + _HAZE * ramp
     picture += (_FLOOR - picture) * solid[..., None]
