@@ -39,9 +39,9 @@ class PeopleSettings(_Section):
         "main", description="How many people: a number, all, or the main subject(s)."
     )
     main_share: float = Field(
-        0.45, gt=0, le=1, description="Whoever scores this share of the best (size x time seen x centrality) is a main subject too."
+        0.5, gt=0, le=1, description="Whoever scores this share of the best (size x time seen x centrality) is a main subject too."
     )
-    centre_spread: float = Field(0.5, gt=0, description="Distance from the centre, in half diagonals, at which centrality falls to 0.6.")
+    centre_spread: float = Field(0.7, gt=0, description="Distance from the centre, in half diagonals, at which centrality falls to 0.6.")
     least_seen_s: float = Field(
         0.5, ge=0, description="Shorter appearances are left out: nothing moves believably in them, and false finds are short."
     )
@@ -146,14 +146,15 @@ class FitSettings(_Section):
     outlier_sigmas: float = Field(3.0, gt=0, description="Beyond this many standard deviations a witness loses its say (Geman-McClure).")
     wall_deg: float = Field(3.5, gt=0, description="How softly joints stop at the end of their range.")
     held_sigma_m: float = Field(0.03, gt=0, description="Depth between hands on one grip: a fist's width.")
-    floor_sigma_m: float = Field(0.03, gt=0, description="Height of resting feet over one floor: soles, grass, a camera not quite level.")
+    held_across_sigma_m: float = Field(0.08, gt=0, description="The same across the ray, for hands that are hidden: two fists.")
+    floor_sigma_m: float = Field(0.06, gt=0, description="Height of resting feet over one floor: soles, grass, a camera up to 8 degrees off level.")
     balance_sigma_m: float = Field(0.10, gt=0, description="Trunk over planted feet, in depth: a person at rest does not topple.")
     feet_apart_m: float = Field(0.09, gt=0, description="Ankles, heels, toes and knees of the two legs are at least this far apart.")
     trunk_radius_m: float = Field(0.15, gt=0, description="Elbows and wrists keep this far from the trunk's axis.")
     apart_sigma_m: float = Field(0.02, gt=0, description="How softly bodies' parts push each other away.")
-    turn_acceleration_deg: float = Field(8.0, gt=0, description="Second difference of a joint's turn per frame that is still ordinary.")
+    turn_acceleration_deg: float = Field(2.0, gt=0, description="Second difference of a joint's turn per frame that is still ordinary.")
     outline_sigma_of_height: float = Field(0.01, gt=0, description="Clothes stand off the body by 1 to 3 cm.")
-    outline_points: int = Field(64, ge=8, description="Points of each mask's outline that draw the body; more adds time, not fit.")
+    outline_points: int = Field(96, ge=8, description="Points of each mask's outline that draw the body; more adds time, not fit.")
     surface_points: int = Field(1500, ge=200, description="Sample of the body's surface that outline points may pick from.")
     shape_frames: int = Field(24, ge=1, description="Frames, spread over the clip, from which the one shape is taken.")
     shape_sigma: float = Field(0.15, gt=0, description="Spread of Anny's phenotypes around the middle of their range.")
@@ -196,6 +197,7 @@ class MotionSettings(_Section):
     gap_half_life_s: float = Field(0.25, gt=0, description="Confidence halves with each such time to the nearest frame that was seen.")
     floor_cell_m: float = Field(0.3, gt=0, description="Footholds this near are one: a foot standing long says no more than once.")
     floor_quantile: float = Field(0.1, gt=0, lt=1, description="Height taken in a cell: lifted feet are above, a few wrong ones below.")
+    held_across_sigma_m: float = Field(0.08, gt=0, description="The same across the ray, for hands that are hidden: two fists.")
     floor_sigma_m: float = Field(0.05, gt=0, description="How far a foothold is off the floor: mostly by its depth, seen aslant.")
     floor_level_deg: float = Field(5.0, gt=0, description="How level cameras are. Footholds 0.8 m apart say as much, nearer ones less.")
     floor_outlier_sigmas: float = Field(3.0, gt=0, description="Beyond, a foothold is on no floor: a step, a chair, a jump.")

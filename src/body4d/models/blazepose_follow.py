@@ -67,6 +67,15 @@ class Person:
         return Candidate(np.array(self.frames), points.mean(axis=1), heights, visibility)
 
 
+@dataclass(frozen=True)
+class _Seen:
+    """A sighting with what it tells of its person; ``new``: found by a search, not in the region of somebody followed."""
+
+    sighting: Sighting
+    look: Look
+    new: bool
+
+
 class Follower:
     """Follows everybody through frames given in order. ``people`` is everybody ever followed, in order of discovery."""
 
@@ -91,28 +100,42 @@ class Follower:
             for p, e in zip(alive, expected, strict=True)
             if p.seen_s == self._last_s or now_s - p.seen_s <= s.guess_s
         ]
-        followed = len(regions)
-        regions += self._search(index, now_s, rgb, alive, expected, regions)
-        sightings = [g and _tidied(g) for g in self._graphs.landmarks(rgb, regions)]
-        found = [(g, r >= followed) for r, g in enumerate(sightings) if g is not None and _usable(g, rgb.shape, s)]
-        looks = [_look(g, rgb) for g, _ in found]
-        news = [new for _, new in found]
-        groups = self._distinct(found, looks, alive, expected)
-        chosen, carried = assign(expected, looks, groups, news, s)
-        owners = {look: alive[person] for look, person in carried.items()}
-        for i in chosen:
-            if i not in owners and news[i] and looks[i].sureness >= s.first_visibility:
-                if sum(p.seen_s == self._last_s for p in alive) >= s.most_people:
-                    self.crowded = True
-                    continue
-                owners[i] = Person(len(self.people), Region.from_alignment(found[i][0].alignment_px), looks[i], now_s, now_s)
-                self.people.append(owners[i])
-                self._search_every_s = s.detect_every_s  # where one comes others may follow
-        taken = sorted(owners)
-        masks = _settled([found[i][0] for i in taken], [looks[i] for i in taken], rgb.shape, s)
-        for i, mask in zip(taken, masks, strict=True):
-            self._remember(owners[i], found[i][0], looks[i], mask, index, now_s, step_s)
+        seen = self._look(rgb, regions, False) + self._look(rgb, self._search(index, now_s, rgb, alive, expected, regions), True)
+        news = [look.new for look in seen]
+        groups = self._distinct(seen, alive, expected)
+        chosen, carried = assign(expected, [g.look for g in seen], groups, news, s)
+        known = [seen[i] for i in sorted(carried)]
+        people = [alive[carried[i]] for i in sorted(carried)]
+        strangers = [seen[i] for i in chosen if news[i] and i not in carried and seen[i].look.sureness >= s.first_visibility]
+        for stranger in self._confirmed(rgb, strangers, [*known, *(seen[i] for i in chosen if not news[i] and i not in carried)]):
+            if len(people) >= s.most_people:
+                self.crowded = True
+                break
+            people.append(Person(len(self.people), Region.from_alignment(stranger.sighting.alignment_px), stranger.look, now_s, now_s))
+            known.append(stranger)
+            self.people.append(people[-1])
+            self._search_every_s = s.detect_every_s  # where one comes others may follow
+        for person, one, mask in zip(people, known, _settled(known, rgb.shape, s), strict=True):
+            self._remember(person, one, mask, index, now_s, step_s)
         self._last_s = now_s
+
+    def _look(self, rgb: Array, regions: Sequence[Region], new: bool) -> list[_Seen]:
+        """Who can be followed of those seen in the regions."""
+        sightings = [_tidied(g) for g in self._graphs.landmarks(rgb, regions) if g is not None]
+        return [_Seen(g, _look(g, rgb), new) for g in sightings if _usable(g, rgb.shape, self._settings)]
+
+    def _confirmed(self, rgb: Array, strangers: list[_Seen], others: list[_Seen]) -> list[_Seen]:
+        """Those strangers who are still there, and nobody else, when looked at again in the region of their own landmarks.
+
+        The detector's regions are rough; landmarks read in them may be far off, and a first sighting is what a person is known by.
+        """
+        if not strangers:
+            return []
+        again = self._look(rgb, [Region.from_alignment(g.sighting.alignment_px) for g in strangers], True)
+        again = [g for g in again if g.look.sureness >= self._settings.first_visibility]
+        groups = self._distinct([*others, *again], [], [])
+        heads = sorted(group[0] - len(others) for group in groups if min(group) >= len(others))
+        return [again[i] for i in heads]
 
     def _search(
         self, index: int, now_s: float, rgb: Array, alive: list[Person], expected: list[Expected], regions: list[Region]
@@ -156,30 +179,26 @@ class Follower:
             for tile in around(region, width, height, s)
         ]
 
-    def _distinct(
-        self, found: list[tuple[Sighting, bool]], looks: list[Look], alive: list[Person], expected: list[Expected]
-    ) -> list[list[int]]:
+    def _distinct(self, seen: list[_Seen], alive: list[Person], expected: list[Expected]) -> list[list[int]]:
         """Sightings by person, those first that carry on the track of someone long followed, then the surer ones."""
         s = self._settings
-        masks = [g.strength > 0.5 for g, _ in found]
-        shared = np.zeros((len(found), len(found)))
-        for i in range(len(found)):
-            for k in range(i + 1):
-                shared[i, k] = shared[k, i] = shared_area(masks[i], found[i][0].box_px, masks[k], found[k][0].box_px)
+        masks = [(g.sighting.strength > 0.5, g.sighting.box_px) for g in seen]
+        shared = np.array([[shared_area(*a, *b) for b in masks] for a in masks], float).reshape(len(seen), len(seen))
         grown = [min(1.0, (p.seen_s - p.since_s) / s.grown_s) for p in alive]
         worth = [
-            look.sureness + max((g * likeness(e, look, s) for e, g in zip(expected, grown, strict=True)), default=0.0) for look in looks
+            g.look.sureness + max((w * likeness(e, g.look, s) for e, w in zip(expected, grown, strict=True)), default=0.0) for g in seen
         ]
-        order = sorted(range(len(found)), key=lambda i: (-worth[i], i))
-        return distinct(looks, shared, order, [new for _, new in found], s)
+        order = sorted(range(len(seen)), key=lambda i: (-worth[i], i))
+        return distinct([g.look for g in seen], shared, order, [g.new for g in seen], s)
 
-    def _remember(self, person: Person, sighting: Sighting, look: Look, mask: Array, index: int, now_s: float, step_s: float) -> None:
-        s = self._settings
+    def _remember(self, person: Person, seen: _Seen, mask: Array, index: int, now_s: float, step_s: float) -> None:
+        s, sighting, look = self._settings, seen.sighting, seen.look
         if person.seen_s != self._last_s:  # new, or back after an absence: the filter's past is no longer true
             person.filter = AlignmentFilter()
             person.recent.clear()
         person.region = Region.from_alignment(person.filter(sighting.alignment_px, step_s))
-        colour = look.colour if not person.frames else (1 - s.colour_memory) * person.look.colour + s.colour_memory * look.colour
+        newest = max(s.colour_memory, 1 / (len(person.frames) + 1))  # a plain mean at first
+        colour = (1 - newest) * person.look.colour + newest * look.colour
         person.look = Look(look.points_px, look.visibility, look.size_px, colour)
         person.seen_s = now_s
         person.recent.append((now_s, look.centre_px))
@@ -228,7 +247,7 @@ def _look(sighting: Sighting, rgb: Array) -> Look:
     return Look(sighting.points_px, sighting.visibility, size_px, colour)
 
 
-def _settled(sightings: Sequence[Sighting], looks: Sequence[Look], shape: tuple[int, ...], settings: BlazePoseSettings) -> list[Array]:
-    owners = [(g.strength > 0.5, g.box_px) for g in sightings]
-    fronts = [front(look, i, owners) for i, look in enumerate(looks)]
-    return settle([g.strength for g in sightings], [g.box_px for g in sightings], fronts, (shape[0], shape[1]), settings)
+def _settled(seen: Sequence[_Seen], shape: tuple[int, ...], settings: BlazePoseSettings) -> list[Array]:
+    owners = [(g.sighting.strength > 0.5, g.sighting.box_px) for g in seen]
+    fronts = [front(g.look, i, owners) for i, g in enumerate(seen)]
+    return settle([g.sighting.strength for g in seen], [g.sighting.box_px for g in seen], fronts, (shape[0], shape[1]), settings)
