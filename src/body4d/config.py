@@ -140,14 +140,18 @@ class FitSettings(_Section):
     landmark_sigma_of_height: float = Field(0.015, gt=0, description="BlazePose's own scatter, as a share of body height in the picture.")
     hand_sigma_factor: float = Field(1.5, gt=0, description="Knuckles are that much less certain: a few pixels wide, often blurred.")
     least_visibility: float = Field(0.05, gt=0, le=1, description="A hidden landmark still says something: its guess is near in the plane.")
-    depth_sigma_m: float = Field(0.4, gt=0, description="BlazePose's depth of a visible landmark: wrong by 0.1 m alike in all frames, which counts as 0.4.")
+    depth_sigma_m: float = Field(
+        0.4, gt=0, description="BlazePose's depth of a visible landmark: wrong by 0.1 m alike in all frames, which counts as 0.4."
+    )
     acceleration_mps2: float = Field(18.0, gt=0, description="Acceleration of a joint that is ordinary; a sprinting hand has 50.")
     depth_acceleration_share: float = Field(0.2, gt=0, description="In depth no picture speaks, so motion is held calmer by this factor.")
     outlier_sigmas: float = Field(3.0, gt=0, description="Beyond this many standard deviations a witness loses its say (Geman-McClure).")
     wall_deg: float = Field(3.5, gt=0, description="How softly joints stop at the end of their range.")
     held_sigma_m: float = Field(0.03, gt=0, description="Depth between hands on one grip: a fist's width.")
     held_across_sigma_m: float = Field(0.08, gt=0, description="The same across the ray, for hands that are hidden: two fists.")
-    floor_sigma_m: float = Field(0.06, gt=0, description="Height of resting feet over one floor: soles, grass, a camera up to 8 degrees off level.")
+    floor_sigma_m: float = Field(
+        0.06, gt=0, description="Height of resting feet over one floor: soles, grass, a camera up to 8 degrees off level."
+    )
     balance_sigma_m: float = Field(0.10, gt=0, description="Trunk over planted feet, in depth: a person at rest does not topple.")
     feet_apart_m: float = Field(0.09, gt=0, description="Ankles, heels, toes and knees of the two legs are at least this far apart.")
     trunk_radius_m: float = Field(0.15, gt=0, description="Elbows and wrists keep this far from the trunk's axis.")
@@ -214,7 +218,9 @@ class PictureSettings(_Section):
     fade_s: float = Field(0.12, ge=0, description="Time over which a body fades, so that single doubtful frames do not flicker.")
     trail_s: float = Field(4.0, ge=0, description="How much of the pelvis's past is drawn on the floor; more becomes a scribble.")
     overlay_most_px: int = Field(1920, ge=16, description="Longer side of overlay.mp4 at most: 4K would take four times as long to write.")
-    panel_height_px: int = Field(720, ge=180, le=2160, description="Height of views.mp4; small clips are enlarged to it, large ones shrunk.")
+    panel_height_px: int = Field(
+        720, ge=180, le=2160, description="Height of views.mp4; small clips are enlarged to it, large ones shrunk."
+    )
     samples: Literal[1, 4, 8] = Field(4, description="Samples per pixel: 4 gives clean edges, 8 takes half as long again, 1 is jagged.")
     sheet_moments: int = Field(10, ge=1, le=40, description="Columns of the contact sheet; 8 to 12 can be taken in at a glance.")
     sheet_motion_share: float = Field(0.5, ge=0, le=1, description="Moments of the sheet: 0 evenly in time, 1 only where most moves.")

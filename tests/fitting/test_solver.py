@@ -47,7 +47,7 @@ def evidence(problem: PoseProblem, pose: Pose, noise_px: float = 0.0) -> Evidenc
     return Evidence(
         points_px=px,
         sigma_px=np.full((T, len(B)), 3.0),
-        depth_m=x[..., 2] - pose.translation_m[:, 2:],
+        depth_m=x[..., 2] - x[:, list(PARTS.hips), 2].mean(1, keepdims=True),
         depth_sigma_m=np.full((T, len(B)), 0.1),
         acceleration_sigma_m=np.full((T, len(B), 3), 0.02),
         consecutive=np.ones(T - 1, bool),
@@ -125,7 +125,7 @@ def test_planted_feet_stand_on_one_floor(problem):
     wrong = dataclasses.replace(seen, depth_m=split, planted=np.ones((T, 2)), **loose)
     stride = []
     for floor_y in (np.nan, floor):
-        x = points_of(problem, problem.solve(still, dataclasses.replace(wrong, floor_y_m=floor_y), 15))
+        x = points_of(problem, problem.solve(still, dataclasses.replace(wrong, floor_m=floor_y), 15))
         stride.append(abs(x[:, left, 2].mean() - x[:, right, 2].mean()))
     assert stride[0] > 0.1
     assert stride[1] < 0.75 * stride[0]

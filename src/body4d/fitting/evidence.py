@@ -1,8 +1,9 @@
 """What a fit is given and what it gives: poses, what was seen, and where outlines draw the body. Frozen; plain arrays."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from body4d.fitting.chain import PointSet
@@ -22,11 +23,11 @@ class Pose:
 class Evidence:
     """What was seen of one person, row for row (T frames, K keypoints of the point set).
 
-    ``points_px`` (T, K, 2), ``sigma_px`` (T, K) their standard deviation (inf: not seen). ``depth_m`` (T, K) depth relative to the
-    root, ``depth_sigma_m`` (T, K). ``acceleration_sigma_m`` (T, K, 3) how much a joint may deviate from uniform motion between
+    ``points_px`` (T, K, 2), ``sigma_px`` (T, K) their standard deviation (inf: not seen). ``depth_m`` (T, K) depth behind the
+    middle of the hips, ``depth_sigma_m`` (T, K). ``acceleration_sigma_m`` (T, K, 3) how much a joint may deviate from uniform motion between
     frames, per axis. ``consecutive`` (T-1,) whether rows t and t+1 are neighbouring frames. ``held`` (T,) strength in [0, 1] with
     which the two hands are known to hold one thing. ``planted`` (T, 2) the same for the left and right foot resting on the floor,
-    whose height is ``floor_y_m`` in camera axes (NaN: not known).
+    which lies ``floor_m`` from the camera (NaN: not known) along ``down`` (3,), the direction of gravity in camera axes.
     """
 
     points_px: Array
@@ -37,7 +38,8 @@ class Evidence:
     consecutive: Array
     held: Array
     planted: Array
-    floor_y_m: float = float("nan")
+    floor_m: float = float("nan")
+    down: Array = field(default_factory=lambda: np.array([0.0, 1.0, 0.0]))
 
 
 @dataclass(frozen=True)

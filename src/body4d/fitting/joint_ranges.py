@@ -50,7 +50,8 @@ RANGES: dict[str, JointRange] = {
     "neck01": JointRange((-30, -20, -40), (30, 20, 40), (15, 10, 20)),
     "head": JointRange((-30, -20, -40), (30, 20, 40), (15, 10, 20)),
     "clavicle": JointRange((-20, -25, -8), (20, 25, 8), (9, 10, 4)),
-    "upperarm01": JointRange((-140, -140, -110), (140, 140, 110), (70, 70, 40)),
+    # Arms hang: from the A-pose they rest 30 degrees nearer to the trunk and a little forward.
+    "upperarm01": JointRange((-140, -140, -110), (140, 140, 110), (35, 30, 30), (20, 30, 0)),
     "lowerarm01": JointRange((0, -4, -6), (0, 4, 6), (70, 2, 3)),
     "lowerarm02": JointRange((-2, -2, -85), (2, 2, 85), (1, 1, 40)),
     "wrist": JointRange((-70, -30, -6), (70, 30, 6), (25, 12, 3)),
@@ -119,6 +120,8 @@ def joint_ranges(rig: Rig) -> Ranges:
             fore = _unit(at[f"wrist.{side}"] - at[name])
             bent = np.degrees(np.arccos(np.clip(upper @ fore, -1, 1)))
             low[0], high[0] = ELBOW_FLEXION_DEG[0] - bent, ELBOW_FLEXION_DEG[1] - bent
-        rows.append((_axes(name, rig), low, high, np.array(rule.spread_deg, float), middle))
+        # A rotation seen in a mirror keeps its part along the mirror's normal and reverses the rest: inwards is inwards on both sides.
+        mirror = np.array([[1.0], [-1.0], [-1.0]]) if side == "R" else 1.0
+        rows.append((_axes(name, rig) * mirror, low, high, np.array(rule.spread_deg, float), middle))
     axes, low, high, spread, middle = (np.stack(column) for column in zip(*rows, strict=True))
     return Ranges(axes, np.radians(low), np.radians(high), np.radians(spread), np.radians(middle))

@@ -55,9 +55,9 @@ class PoseProblem:
         system = NormalEquations.empty(len(x), J.shape[-1])
         outlier = self.settings.outlier_sigmas
         reprojection(system, x, J, seen, self.focal_px, self.centre_px, outlier)
-        relative_depth(system, x, J, pose.translation_m, seen, outlier)
+        relative_depth(system, x, J, seen, self.parts, outlier)
         limits(system, self.chain, pose.local, G, self.ranges, np.radians(self.settings.wall_deg))
-        held_together(system, x, J, seen, self.parts, self.settings.held_sigma_m)
+        held_together(system, x, J, seen, self.parts, self.settings)
         on_the_floor(system, x, J, seen, self.parts, self.settings)
         apart(system, x, J, self.parts, self.settings)
         if drawn is not None:

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 Array = NDArray[Any]
 
+_FAST = 4.0
+"""Motion this many standard deviations from ordinary is taken for fast motion, not for noise."""
+
 
 def reprojection(system: NormalEquations, x: Array, J: Array, seen: Evidence, focal_px: float, centre: Array, outlier: float) -> None:
     T, K = x.shape[:2]
@@ -34,13 +37,13 @@ def reprojection(system: NormalEquations, x: Array, J: Array, seen: Evidence, fo
     system.add("picture", residual.reshape(T, 2 * K), Ju.reshape(T, 2 * K, -1), np.repeat(soft, 2, axis=1))
 
 
-def relative_depth(system: NormalEquations, x: Array, J: Array, root: Array, seen: Evidence, outlier: float) -> None:
+def relative_depth(system: NormalEquations, x: Array, J: Array, seen: Evidence, parts: Parts, outlier: float) -> None:
+    """Depth of each keypoint behind the middle of the hips, as a landmark network guesses it."""
     weight = np.where(np.isfinite(seen.depth_sigma_m), 1.0 / seen.depth_sigma_m, 0.0)
-    residual = np.nan_to_num(x[..., 2] - root[:, None, 2] - seen.depth_m) * weight
-    soft = robust(residual, outlier)
-    Jz = J[..., 2, :].copy()
-    Jz[..., 2] -= 1.0
-    system.add("depth", residual, Jz * weight[..., None], soft)
+    hips = list(parts.hips)
+    residual = np.nan_to_num(x[..., 2] - x[:, hips, 2].mean(1, keepdims=True) - seen.depth_m) * weight
+    slope = (J[..., 2, :] - J[:, hips, 2].mean(1, keepdims=True)) * weight[..., None]
+    system.add("depth", residual, slope, robust(residual, outlier))
 
 
 def limits(system: NormalEquations, chain: Chain, local: Array, G: Array, ranges: Ranges, wall_rad: float) -> None:
@@ -73,28 +76,33 @@ def limits(system: NormalEquations, chain: Chain, local: Array, G: Array, ranges
         system.note(name, residual)
 
 
-def held_together(system: NormalEquations, x: Array, J: Array, seen: Evidence, parts: Parts, sigma_m: float) -> None:
-    """Hands that hold one thing are at one depth; across the ray the picture itself says where each hand is."""
+def held_together(system: NormalEquations, x: Array, J: Array, seen: Evidence, parts: Parts, settings: FitSettings) -> None:
+    """Hands that hold one thing are at one depth, and side by side. The latter is left loose: where the hands are seen, the picture
+    says better how they lie across the ray."""
     if not np.any(seen.held > 0):
         return
     left, right = (list(side) for side in parts.hands)
-    gap = x[:, left, 2].mean(1) - x[:, right, 2].mean(1)
-    slope = J[:, left, 2].mean(1) - J[:, right, 2].mean(1)
-    scale = seen.held / sigma_m
-    system.add("held", (gap * scale)[:, None], (slope * scale[:, None])[:, None])
+    gap = x[:, left].mean(1) - x[:, right].mean(1)
+    slope = J[:, left].mean(1) - J[:, right].mean(1)
+    across = settings.held_across_sigma_m
+    scale = seen.held[:, None] / np.array([across, across, settings.held_sigma_m])
+    system.add("held", gap * scale, slope * scale[..., None])
 
 
 def on_the_floor(system: NormalEquations, x: Array, J: Array, seen: Evidence, parts: Parts, settings: FitSettings) -> None:
     """Planted feet stand at one height, and the trunk stands over them: what tells depth when the camera looks along the stance."""
-    if not np.isfinite(seen.floor_y_m):
+    if not np.isfinite(seen.floor_m):
         return
+    height, slope = x @ seen.down, np.einsum("tkap,a->tkp", J, seen.down)
     for side, feet in enumerate(parts.feet):
         scale = (seen.planted[:, side] / settings.floor_sigma_m)[:, None]
         for k in feet:
-            system.add("floor", (x[:, k, 1:2] - seen.floor_y_m) * scale, J[:, k, 1:2] * scale[..., None])
+            system.add("floor", (height[:, k, None] - seen.floor_m) * scale, slope[:, k, None] * scale[..., None])
+    # Along the floor, away from the camera: across the ray the picture itself says where the trunk is.
+    away = np.array([0.0, 0.0, 1.0]) - seen.down[2] * seen.down
     feet, trunk = [k for side in parts.feet for k in side], [*parts.hips, *parts.shoulders]
-    lean = x[:, trunk, 2].mean(1) - x[:, feet, 2].mean(1)
-    slope = J[:, trunk, 2].mean(1) - J[:, feet, 2].mean(1)
+    lean = (x[:, trunk].mean(1) - x[:, feet].mean(1)) @ away
+    slope = np.einsum("tap,a->tp", J[:, trunk].mean(1) - J[:, feet].mean(1), away)
     scale = seen.planted.min(1) / settings.balance_sigma_m
     system.add("balance", (lean * scale)[:, None], (slope * scale[:, None])[:, None])
 
@@ -155,7 +163,7 @@ def smooth_motion(
     both = (seen.consecutive[:-1] & seen.consecutive[1:]).astype(float)
     weight = both[:, None, None] / seen.acceleration_sigma_m[1:-1]
     residual = (x[:-2] - 2 * x[1:-1] + x[2:]) * weight
-    soft = robust(np.linalg.norm(residual, axis=-1), 4.0)[..., None]
+    soft = robust(np.linalg.norm(residual, axis=-1), _FAST)[..., None]
     n, K = residual.shape[:2]
     scale = (weight * soft).reshape(n, 3 * K, 1)
     r = (residual * soft).reshape(n, 3 * K)
@@ -181,13 +189,15 @@ def _smooth_turns(system: NormalEquations, chain: Chain, local: Array, G: Array,
     # In camera axes, where a joint's own unknown turn enters with slope one as long as its parent turns little from frame to frame.
     step = np.einsum("tdab,tdb->tda", chain.parent_rotations(G)[:-1], in_parent)
     r = (step[1:] - step[:-1]) * (both / turn_sigma)[:, None, None]
-    w2 = (both / turn_sigma) ** 2
+    # A forearm at impact turns faster than anyone's ordinary motion, for a frame or two: robust, so that it may.
+    soft = np.repeat(robust(np.linalg.norm(r, axis=-1), 4 * _FAST), 3, axis=1)
+    w2 = (both / turn_sigma)[:, None] ** 2 * soft**2
     index = 3 + np.arange(3 * D)
-    rr = r.reshape(n, -1) * (both / turn_sigma)[:, None]
+    rr = r.reshape(n, -1) * soft**2 * (both / turn_sigma)[:, None]
     for first, factor in ((0, 1.0), (1, -2.0), (2, 1.0)):
-        system.H[first : first + n, index, index] += factor**2 * w2[:, None]
+        system.H[first : first + n, index, index] += factor**2 * w2
         system.g[first : first + n, 3:] += factor * rr
-    system.H1[:-1][:, index, index] += -2.0 * w2[:, None]
-    system.H1[1:][:, index, index] += -2.0 * w2[:, None]
-    system.H2[:, index, index] += w2[:, None]
-    system.note("turns", r)
+    system.H1[:-1][:, index, index] += -2.0 * w2
+    system.H1[1:][:, index, index] += -2.0 * w2
+    system.H2[:, index, index] += w2
+    system.note("turns", r.reshape(n, -1), soft)

@@ -11,9 +11,10 @@ from scipy.ndimage import gaussian_filter1d, maximum_filter1d
 
 from body4d.config import ContactSettings, FitSettings
 from body4d.fitting.evidence import Evidence, Parts
+from body4d.geometry.rotations import rotation_between
 from body4d.joints import Blazepose33, joint_names
 from body4d.joints import Body29 as B
-from body4d.scene import Clip, LandmarkTrack
+from body4d.scene import Camera, Clip, LandmarkTrack
 from body4d.tracks.contact import holding, resting
 
 Array = NDArray[Any]
@@ -55,6 +56,14 @@ class Seen:
                 world[:, k], visibility[:, k] = track.world_m[:, z], track.visibility[:, z]
         return Seen(points, depth, world, visibility)
 
+    def turned_to(self, camera: Camera) -> "Seen":
+        """``world_m`` in camera axes. BlazePose sees each person in a crop, as if the camera looked straight at them; its axes are
+        those of the ray through the hips, which differ by up to half the field of view."""
+        hips = self.points_px[:, list(PARTS.hips)].mean(1)
+        ray = np.concatenate([(hips - [camera.cx_px, camera.cy_px]) / camera.focal_px, np.ones((len(hips), 1))], axis=-1)
+        turn = rotation_between(np.broadcast_to([0.0, 0.0, 1.0], ray.shape), ray)
+        return dataclasses.replace(self, world_m=np.einsum("tab,tkb->tka", turn, self.world_m))
+
     @property
     def height_px(self) -> float:
         """The person's size in the picture: the length of trunk and legs as drawn, with head and feet added by their usual share.
@@ -91,7 +100,7 @@ def gather(
     return Evidence(
         points_px=p,
         sigma_px=np.where(known, scatter, np.inf),
-        depth_m=seen.depth_px * (depth_m / focal_px)[:, None],
+        depth_m=seen.world_m[..., 2] - seen.world_m[:, list(PARTS.hips), 2].mean(1, keepdims=True),
         depth_sigma_m=np.where(known, depth_sigma, np.inf),
         acceleration_sigma_m=_acceleration_sigma(p, times, depth_m / focal_px, fit),
         consecutive=rows,

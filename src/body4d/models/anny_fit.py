@@ -84,7 +84,7 @@ class _PersonFit:
     def __init__(self, body: AnnyBody, track: MaskTrack, clip: Clip, camera: Camera, fit: FitSettings, contact: ContactSettings) -> None:
         assert track.landmarks is not None
         self.body, self.track, self.clip, self.camera, self.fit, self.contact = body, track, clip, camera, fit, contact
-        self.seen = Seen.of(track.landmarks)
+        self.seen = Seen.of(track.landmarks).turned_to(camera)
         self.centre = np.array([camera.cx_px, camera.cy_px])
         self.outline_sigma_px = fit.outline_sigma_of_height * self.seen.height_px
         self.outlines = [outline_points(track.mask(row), fit.outline_points) for row in range(len(track))]
@@ -106,7 +106,7 @@ class _PersonFit:
         problem, surface = self._problem(shape)
         pose = self._in_chunks(pose, lambda part, rows: problem.solve(part, rows_of(evidence, rows), 8, coupled=False))
         progress(2 * T // 5)
-        evidence = dataclasses.replace(evidence, floor_y_m=_floor_height(problem, pose, evidence))
+        evidence = dataclasses.replace(evidence, floor_m=_floor_distance(problem, pose, evidence))
 
         def settle(part: Pose, rows: Array) -> Pose:
             some = rows_of(evidence, rows)
@@ -201,13 +201,13 @@ class _PersonFit:
         )
 
 
-def _floor_height(problem: PoseProblem, pose: Pose, evidence: Evidence) -> float:
-    """Height (camera y) of the floor under planted feet, or NaN where none ever rests."""
+def _floor_distance(problem: PoseProblem, pose: Pose, evidence: Evidence) -> float:
+    """How far below the camera the floor under planted feet lies, metres, or NaN where none ever rests."""
     G, p = problem.chain.forward(pose.local, pose.translation_m)
-    x = problem.chain.points(G, p, problem.keypoints)
-    heights = [x[evidence.planted[:, side] > 0][:, k, 1] for side, feet in enumerate(PARTS.feet) for k in feet]
-    resting = np.concatenate(heights)
-    return float(np.median(resting)) if len(resting) else float("nan")
+    below = problem.chain.points(G, p, problem.keypoints) @ evidence.down
+    resting = [below[evidence.planted[:, side] > 0, k] for side, feet in enumerate(PARTS.feet) for k in feet]
+    depths = np.concatenate(resting)
+    return float(np.median(depths)) if len(depths) else float("nan")
 
 
 def _landmarks_in_place(seen: Seen, joints_m: Array) -> Array:
