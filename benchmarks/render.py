@@ -151,8 +151,8 @@ def pictures(rig: Rig, frames: int, width_px: int, height_px: int) -> float:
     )
     scene = Scene(clip, camera, (track,), floor)
     with tempfile.TemporaryDirectory() as folder:
-        paths = [Path(folder) / name for name in ("overlay.mp4", "views.mp4", "sheet.png")]
-        return rate(lambda: write_pictures(scene, _Grey(clip), *paths, PictureSettings(), lambda done, total: None), frames)
+        overlay, views, sheet = (Path(folder) / name for name in ("overlay.mp4", "views.mp4", "sheet.png"))
+        return rate(lambda: write_pictures(scene, _Grey(clip), overlay, views, sheet, PictureSettings(), lambda done, total: None), frames)
 
 
 def main() -> None:

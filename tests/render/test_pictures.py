@@ -17,7 +17,7 @@ from body4d.render.panels import Seen, camera_for, overlay
 from body4d.render.pictures import write_pictures
 from body4d.render.poses import Poser
 from body4d.render.raster import silhouette
-from body4d.render.sheet import moments, people_box
+from body4d.render.sheet import cell_size, moments, people_box
 from body4d.scene import Clip, Scene
 from scenes import make_scene
 
@@ -261,6 +261,18 @@ def test_the_sheet_looks_at_the_people() -> None:
     assert inside.mean() > 0.95
     assert (x1 - x0) * (y1 - y0) < 0.9 * 640 * 480
     assert people_box(make_scene(0, 3)) == (0, 0, 640, 480)
+
+
+@pytest.mark.parametrize("count", [1, 7, 8, 12])
+@pytest.mark.parametrize("aspect", [0.5, 1.0, 1.5])
+def test_two_blocks_of_the_sheet_hold_all_moments(count: int, aspect: float) -> None:
+    settings = PictureSettings()
+    width, height = cell_size(count, aspect, settings)
+    assert width / height == pytest.approx(aspect, rel=0.02)
+    assert height <= settings.sheet_cell_px
+    assert -(-count // 2) * (width + 6) < settings.sheet_most_px - 100
+    if count == 8 and aspect == 0.5:
+        assert height == settings.sheet_cell_px  # Nothing is shrunk without need.
 
 
 def test_the_sheet_shows_moments_in_which_somebody_is_there(scene: Scene) -> None:

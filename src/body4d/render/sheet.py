@@ -19,7 +19,7 @@ from body4d.scene import Camera, Scene
 Array = NDArray[Any]
 
 _ROWS = ("picture", "overlay", "side")
-_GAP_PX, _MARGIN_PX, _HEAD_PX = 6, 18, 34
+_GAP_PX, _MARGIN_PX, _HEAD_PX, _GUTTER_PX = 6, 18, 34, 86
 _PAPER, _INK, _PALE = (255, 255, 255), (52, 58, 66), (140, 147, 156)
 _ASPECTS = (0.5, 1.5)  # Width by height of a cell: narrower ones show nothing, wider ones mostly grass.
 _AROUND = 0.14  # Left around the people, as a share of the box around them.
@@ -42,8 +42,7 @@ class Sheet:
         times = scene.clip.times_s
         frames = moments(scene, settings)
         x0, y0, x1, y1 = crop = people_box(scene)
-        height = settings.sheet_cell_px
-        width = max(1, round(height * (x1 - x0) / (y1 - y0)))
+        width, height = cell_size(len(frames), (x1 - x0) / (y1 - y0), settings)
         camera = camera_for(scene.camera, width, height, (x0, y0), height / (y1 - y0))
         stage = StagePanel.of(scene, side_view(scene, width, height), settings.samples, shadows=True)
         return Sheet(frames, times, crop, (width, height), camera, stage, settings)
@@ -59,8 +58,7 @@ class Sheet:
     def image(self, cells: Sequence[tuple[Array, Array, Array]]) -> Image.Image:
         """The sheet, from the cells of all its frames in order."""
         width, height = self.cell_size_px
-        gutter = max(words(name, 20).shape[1] for name in _ROWS) + 14
-        room = self.settings.sheet_most_px - 2 * _MARGIN_PX - gutter
+        gutter, room = _GUTTER_PX, self.settings.sheet_most_px - 2 * _MARGIN_PX - _GUTTER_PX
         blocks = math.ceil(len(cells) / max(1, room // (width + _GAP_PX)))
         columns = math.ceil(len(cells) / blocks)
         block_height = _HEAD_PX + len(_ROWS) * (height + _GAP_PX) + _MARGIN_PX
@@ -85,6 +83,13 @@ class Sheet:
         paste(page, time, left, bottom - time.shape[0])
         if time.shape[1] + number.shape[1] + 10 <= self.cell_size_px[0]:
             paste(page, number, left + time.shape[1] + 10, bottom - number.shape[0])
+
+
+def cell_size(count: int, aspect: float, settings: PictureSettings) -> tuple[int, int]:
+    """Width and height of a cell: as high as wanted, but small enough that ``count`` moments fit into two blocks."""
+    widest = (settings.sheet_most_px - 2 * _MARGIN_PX - _GUTTER_PX) / math.ceil(count / 2) - _GAP_PX
+    height = min(settings.sheet_cell_px, max(32.0, widest / aspect))
+    return max(1, int(height * aspect)), max(1, int(height))
 
 
 def moments(scene: Scene, settings: PictureSettings) -> Array:
