@@ -210,23 +210,33 @@ class MotionSettings(_Section):
 class PictureSettings(_Section):
     """What the rendered pictures look like."""
 
-    enabled: bool = Field(True, description="False writes numbers only.")
-    audio: bool = Field(False, description="Carry the clip's sound along into overlay.mp4.")
-    overlay_opacity: float = Field(0.82, gt=0, le=1, description="Opacity of bodies over the video: the person should shine through.")
-    faint_opacity: float = Field(0.35, ge=0, le=1, description="Factor of opacity where a body was bridged or is not to be trusted.")
-    faint_below_confidence: float = Field(0.2, ge=0, le=1, description="Frames of less confidence are drawn faintly.")
-    fade_s: float = Field(0.12, ge=0, description="Time over which a body fades, so that single doubtful frames do not flicker.")
-    trail_s: float = Field(4.0, ge=0, description="How much of the pelvis's past is drawn on the floor; more becomes a scribble.")
-    overlay_most_px: int = Field(1920, ge=16, description="Longer side of overlay.mp4 at most: 4K would take four times as long to write.")
-    panel_height_px: int = Field(
-        720, ge=180, le=2160, description="Height of views.mp4; small clips are enlarged to it, large ones shrunk."
+    enabled: bool = Field(default=True, description="False writes numbers only.")
+    audio: bool = Field(default=False, description="Carry the clip's sound along into overlay.mp4.")
+    overlay_opacity: float = Field(
+        default=0.82, gt=0, le=1, description="Opacity of bodies over the video: the person should shine through."
     )
-    samples: Literal[1, 4, 8] = Field(4, description="Samples per pixel: 4 gives clean edges, 8 takes half as long again, 1 is jagged.")
-    sheet_moments: int = Field(10, ge=1, le=40, description="Columns of the contact sheet; 8 to 12 can be taken in at a glance.")
-    sheet_motion_share: float = Field(0.5, ge=0, le=1, description="Moments of the sheet: 0 evenly in time, 1 only where most moves.")
-    sheet_cell_px: int = Field(320, ge=64, description="Height of a picture on the contact sheet.")
-    sheet_most_px: int = Field(2400, ge=400, description="Width of the contact sheet at most; wider ones are broken into blocks.")
-    lanes: int = Field(2, ge=1, le=16, description="Frames drawn side by side; each holds a few pictures in memory.")
+    faint_opacity: float = Field(
+        default=0.35, ge=0, le=1, description="Factor of opacity where a body was bridged or is not to be trusted."
+    )
+    faint_below_confidence: float = Field(default=0.2, ge=0, le=1, description="Frames of less confidence are drawn faintly.")
+    fade_s: float = Field(default=0.12, ge=0, description="Time over which a body fades, so that single doubtful frames do not flicker.")
+    trail_s: float = Field(default=4.0, ge=0, description="How much of the pelvis's past is drawn on the floor; more becomes a scribble.")
+    overlay_most_px: int = Field(
+        default=1920, ge=16, description="Longer side of overlay.mp4 at most: 4K would take four times as long to write."
+    )
+    panel_height_px: int = Field(
+        default=720, ge=180, le=2160, description="Height of views.mp4; small clips are enlarged to it, large ones shrunk."
+    )
+    samples: Literal[1, 4, 8] = Field(
+        default=4, description="Samples per pixel: 4 gives clean edges, 8 takes half as long again, 1 is jagged."
+    )
+    sheet_moments: int = Field(default=10, ge=1, le=40, description="Columns of the contact sheet; 8 to 12 can be taken in at a glance.")
+    sheet_motion_share: float = Field(
+        default=0.5, ge=0, le=1, description="Moments of the sheet: 0 evenly in time, 1 only where most moves."
+    )
+    sheet_cell_px: int = Field(default=320, ge=64, description="Height of a picture on the contact sheet.")
+    sheet_most_px: int = Field(default=2400, ge=400, description="Width of the contact sheet at most; wider ones are broken into blocks.")
+    lanes: int = Field(default=2, ge=1, le=16, description="Frames drawn side by side; each holds a few pictures in memory.")
 
 
 class Settings(_Section):
