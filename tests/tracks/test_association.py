@@ -9,6 +9,7 @@ from body4d.tracks.association import (
     BODY_JOINTS,
     Expected,
     Look,
+    agreement,
     assign,
     associate,
     body_samples,
@@ -122,6 +123,16 @@ def test_half_a_body_found_again_is_nobody_new():
     shared = [[300, 60], [60, 100]]
     assert groups_of([look(100), look(180)], shared, new=[False, True]) == [[0]]
     assert groups_of([look(100), look(180)], shared, new=[False, False]) == [[0], [1]]
+
+
+def test_looks_that_agree_outvote_a_sure_one_that_does_not():
+    looks = [look(100), look(102), look(99), look(140, seen=0.99), look(400)]
+    shared = np.full((5, 5), 95.0)
+    np.fill_diagonal(shared, 100)
+    shared[4, :4] = shared[:4, 4] = 0
+    agreed = agreement(looks, shared)
+    assert agreed[:3].min() > agreed[3] + 0.3
+    assert agreed[4] == 0
 
 
 def test_people_walking_past_each_other_keep_their_names():

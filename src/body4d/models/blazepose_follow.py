@@ -17,6 +17,7 @@ from body4d.tracks.association import (
     BODY_JOINTS,
     Expected,
     Look,
+    agreement,
     assign,
     body_samples,
     colour_look,
@@ -69,11 +70,16 @@ class Person:
 
 @dataclass(frozen=True)
 class _Seen:
-    """A sighting with what it tells of its person; ``new``: found by a search, not in the region of somebody followed."""
+    """A sighting with what it tells of its person.
+
+    ``new``: found by a search, not in the region of somebody followed. ``firm``: carries on the track of somebody with nobody near, and
+    no find stands for them instead: it would only shake them.
+    """
 
     sighting: Sighting
     look: Look
     new: bool
+    firm: bool = False
 
 
 class Follower:
@@ -95,12 +101,16 @@ class Follower:
         step_s = now_s - self._last_s if self._last_s is not None else 1 / 30
         alive = [p for p in self.people if now_s - p.seen_s <= s.reidentify_s + step_s]
         expected = [p.expected(now_s, s) for p in alive]
-        regions = [
-            p.region if p.seen_s == self._last_s else p.region.shifted(e.shift_px)
+        followed = [
+            (p.region if p.seen_s == self._last_s else p.region.shifted(e.shift_px), p.seen_s == self._last_s)
             for p, e in zip(alive, expected, strict=True)
             if p.seen_s == self._last_s or now_s - p.seen_s <= s.guess_s
         ]
-        seen = self._look(rgb, regions, False) + self._look(rgb, self._search(index, now_s, rgb, alive, expected, regions), True)
+        regions = [region for region, _ in followed]
+        # Whoever was seen a moment ago and has nobody near is not in doubt.
+        firm = [at_once and not any(near(r, o, s) for o in regions if o is not r) for r, at_once in followed]
+        seen = self._look(rgb, regions, firm)
+        seen += self._look(rgb, self._search(index, now_s, rgb, alive, expected, regions), None)
         news = [look.new for look in seen]
         groups = self._distinct(seen, alive, expected)
         chosen, carried = assign(expected, [g.look for g in seen], groups, news, s)
@@ -119,10 +129,14 @@ class Follower:
             self._remember(person, one, mask, index, now_s, step_s)
         self._last_s = now_s
 
-    def _look(self, rgb: Array, regions: Sequence[Region], new: bool) -> list[_Seen]:
-        """Who can be followed of those seen in the regions."""
-        sightings = [_tidied(g) for g in self._graphs.landmarks(rgb, regions) if g is not None]
-        return [_Seen(g, _look(g, rgb), new) for g in sightings if _usable(g, rgb.shape, self._settings)]
+    def _look(self, rgb: Array, regions: Sequence[Region], firm: Sequence[bool] | None) -> list[_Seen]:
+        """Who can be followed of those seen in the regions: of followed people, each ``firm`` or not, or (None) of a search."""
+        sightings = self._graphs.landmarks(rgb, regions)
+        marks = firm if firm is not None else [False] * len(sightings)
+        tidy = [(_tidied(g), mark) for g, mark in zip(sightings, marks, strict=True) if g is not None]
+        looks = [_Seen(g, _look(g, rgb), firm is None, mark) for g, mark in tidy if _usable(g, rgb.shape, self._settings)]
+        least = self._settings.first_visibility
+        return [dataclasses.replace(g, firm=g.firm and g.look.sureness >= least) for g in looks]
 
     def _confirmed(self, rgb: Array, strangers: list[_Seen], others: list[_Seen]) -> list[_Seen]:
         """Those strangers who are still there, and nobody else, when looked at again in the region of their own landmarks.
@@ -131,7 +145,7 @@ class Follower:
         """
         if not strangers:
             return []
-        again = self._look(rgb, [Region.from_alignment(g.sighting.alignment_px) for g in strangers], True)
+        again = self._look(rgb, [Region.from_alignment(g.sighting.alignment_px) for g in strangers], None)
         again = [g for g in again if g.look.sureness >= self._settings.first_visibility]
         groups = self._distinct([*others, *again], [], [])
         heads = sorted(group[0] - len(others) for group in groups if min(group) >= len(others))
@@ -185,11 +199,13 @@ class Follower:
         masks = [(g.sighting.strength > 0.5, g.sighting.box_px) for g in seen]
         shared = np.array([[shared_area(*a, *b) for b in masks] for a in masks], float).reshape(len(seen), len(seen))
         grown = [min(1.0, (p.seen_s - p.since_s) / s.grown_s) for p in alive]
-        worth = [
-            g.look.sureness + max((w * likeness(e, g.look, s) for e, w in zip(expected, grown, strict=True)), default=0.0) for g in seen
-        ]
-        order = sorted(range(len(seen)), key=lambda i: (-worth[i], i))
-        return distinct([g.look for g in seen], shared, order, [g.new for g in seen], s)
+        worth = np.array(
+            [g.look.sureness + max((w * likeness(e, g.look, s) for e, w in zip(expected, grown, strict=True)), default=0.0) for g in seen]
+        )
+        looks = [g.look for g in seen]
+        worth += agreement(looks, shared)
+        order = sorted(range(len(seen)), key=lambda i: (not seen[i].firm, -worth[i], i))
+        return distinct(looks, shared, order, [g.new for g in seen], s)
 
     def _remember(self, person: Person, seen: _Seen, mask: Array, index: int, now_s: float, step_s: float) -> None:
         s, sighting, look = self._settings, seen.sighting, seen.look

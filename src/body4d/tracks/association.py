@@ -136,6 +136,20 @@ def shared_area(a: Array, box_a: Sequence[int], b: Array, box_b: Sequence[int]) 
     return int(np.count_nonzero(cut_a & cut_b))
 
 
+def agreement(looks: Sequence[Look], shared: Array) -> Array:
+    """How well each look (N,) agrees, in [0, 1], with those others whose masks are much the same: their mean :func:`oks`; alone 0.
+
+    Rough regions of one person give landmarks that mostly agree, and a few that are sure of themselves and wrong. ``shared`` as for
+    :func:`distinct`.
+    """
+    agreed = np.zeros(len(looks))
+    for i, look in enumerate(looks):
+        union = shared[i, i] + np.diag(shared) - shared[i]
+        others = [k for k in np.flatnonzero(shared[i] > 0.5 * union) if k != i]
+        agreed[i] = float(np.mean([oks(look, looks[k]) for k in others])) if others else 0.0
+    return agreed
+
+
 def distinct(
     looks: Sequence[Look], shared: Array, order: Sequence[int], new: Sequence[bool], settings: BlazePoseSettings
 ) -> list[list[int]]:
