@@ -141,7 +141,7 @@ class FitSettings(_Section):
     hand_sigma_factor: float = Field(1.5, gt=0, description="Knuckles are that much less certain: a few pixels wide, often blurred.")
     least_visibility: float = Field(0.05, gt=0, le=1, description="A hidden landmark still says something: its guess is near in the plane.")
     depth_sigma_m: float = Field(
-        0.4, gt=0, description="BlazePose's depth of a visible landmark: wrong by 0.1 m alike in all frames, which counts as 0.4."
+        0.4, gt=0, description="BlazePose's depth errs by 0.1 m alike in all frames: as 0.4 in each."
     )
     acceleration_mps2: float = Field(18.0, gt=0, description="Acceleration of a joint that is ordinary; a sprinting hand has 50.")
     depth_acceleration_share: float = Field(0.2, gt=0, description="In depth no picture speaks, so motion is held calmer by this factor.")
@@ -150,7 +150,7 @@ class FitSettings(_Section):
     held_sigma_m: float = Field(0.03, gt=0, description="Depth between hands on one grip: a fist's width.")
     held_across_sigma_m: float = Field(0.08, gt=0, description="The same across the ray, for hands that are hidden: two fists.")
     floor_sigma_m: float = Field(
-        0.06, gt=0, description="Height of resting feet over one floor: soles, grass, a camera up to 8 degrees off level."
+        0.06, gt=0, description="Resting feet over one floor: grass, a camera 8 degrees off level."
     )
     balance_sigma_m: float = Field(0.10, gt=0, description="Trunk over planted feet, in depth: a person at rest does not topple.")
     feet_apart_m: float = Field(0.09, gt=0, description="Ankles, heels, toes and knees of the two legs are at least this far apart.")

@@ -123,6 +123,7 @@ def test_planted_feet_stand_on_one_floor(problem):
     split[:, right] -= 0.25
     loose = {"sigma_px": np.full((T, len(B)), 8.0), "depth_sigma_m": np.full_like(split, 0.15)}
     wrong = dataclasses.replace(seen, depth_m=split, planted=np.ones((T, 2)), **loose)
+    problem = dataclasses.replace(problem, settings=FitSettings(floor_sigma_m=0.03))
     stride = []
     for floor_y in (np.nan, floor):
         x = points_of(problem, problem.solve(still, dataclasses.replace(wrong, floor_m=floor_y), 15))

@@ -75,7 +75,7 @@ class AnnyBody:
         model = self._model
         with torch.no_grad():
             # The rest body alone: posing it, as the model's forward would, is most of the work and is thrown away here.
-            blend = model.get_phenotype_blendshape_coefficients(**phenotypes)
+            blend = model.get_phenotype_blendshape_coefficients(**phenotypes)  # pyright: ignore[reportArgumentType]
             rest_vertices = model.get_rest_vertices(blend)[0].numpy()
             rest_heads = (model.template_bone_heads + torch.einsum("bc,cjd->bjd", blend, model.bone_heads_blendshapes))[0].numpy()
         vertices = rest_vertices @ _ANNY_TO_REST.T * values[-1]

@@ -24,8 +24,8 @@ class Evidence:
     """What was seen of one person, row for row (T frames, K keypoints of the point set).
 
     ``points_px`` (T, K, 2), ``sigma_px`` (T, K) their standard deviation (inf: not seen). ``depth_m`` (T, K) depth behind the
-    middle of the hips, ``depth_sigma_m`` (T, K). ``acceleration_sigma_m`` (T, K, 3) how much a joint may deviate from uniform motion between
-    frames, per axis. ``consecutive`` (T-1,) whether rows t and t+1 are neighbouring frames. ``held`` (T,) strength in [0, 1] with
+    middle of the hips, ``depth_sigma_m`` (T, K). ``acceleration_sigma_m`` (T, K, 3) how much a joint may deviate from uniform motion
+    between frames, per axis. ``consecutive`` (T-1,) whether rows t and t+1 are neighbouring frames. ``held`` (T,) strength in [0, 1] with
     which the two hands are known to hold one thing. ``planted`` (T, 2) the same for the left and right foot resting on the floor,
     which lies ``floor_m`` from the camera (NaN: not known) along ``down`` (3,), the direction of gravity in camera axes.
     """

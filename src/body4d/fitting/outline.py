@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 
 from body4d.bodies.rig import Rig
 from body4d.fitting.chain import Chain, PointSet
@@ -101,7 +101,7 @@ def match_outline(
             continue
         # Facing counts as place: a right angle apart is as bad as four standard deviations apart.
         turn = 4 * sigma_px[t] / np.sqrt(2)
-        tree = cKDTree(np.concatenate([u[t, on], turn * facing[t, on]], -1))
+        tree = KDTree(np.concatenate([u[t, on], turn * facing[t, on]], -1))
         distance, nearest = tree.query(np.concatenate([points, turn * normals], -1))
         k = len(points)
         point[t, :k], target[t, :k], normal[t, :k] = on[nearest], points, normals
