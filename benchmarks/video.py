@@ -37,7 +37,7 @@ def stream(path: Path) -> dict[str, float]:
     """Probe and stream one clip in this process; its peak memory is then this process's."""
     from body4d.video import VideoFrames, probe
 
-    start_mb = peak_mb()
+    start_mb = peak_mb()  # Python and its packages alone.
     began = time.perf_counter()
     clip = probe(path)
     probed_s = time.perf_counter() - began
@@ -60,7 +60,12 @@ def stream(path: Path) -> dict[str, float]:
 
 
 def peak_mb() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    """Most memory this process ever held. Linux's ru_maxrss also counts the parent's, so its own high-water mark is read."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+        return int(line.split()[1]) / 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 1024)
 
 
 def main() -> None:
