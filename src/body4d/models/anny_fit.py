@@ -82,7 +82,8 @@ class _PersonFit:
     """The fit of one person: what stays the same through its steps."""
 
     def __init__(self, body: AnnyBody, track: MaskTrack, clip: Clip, camera: Camera, fit: FitSettings, contact: ContactSettings) -> None:
-        assert track.landmarks is not None
+        if track.landmarks is None:
+            raise ValueError(f"person {track.person_id} has no landmarks, which this fit needs")
         self.body, self.track, self.clip, self.camera, self.fit, self.contact = body, track, clip, camera, fit, contact
         self.seen = Seen.of(track.landmarks).turned_to(camera)
         self.centre = np.array([camera.cx_px, camera.cy_px])
