@@ -421,7 +421,7 @@ def test_a_region_is_read_as_mediapipes_own_graph_reads_it(golf):
                 np.abs(ours.points_px - points[:, :2]).max() < 0.5
             )  # a seven hundredth of the body: regions differ by rounding, frame upon frame
             assert np.abs(ours.depth_px - points[:, 2]).max() < 1.0
-            assert np.abs(ours.world_m - world).max() < 0.001
+            assert np.abs(ours.world_m - world).max() < 0.003
             assert np.abs(ours.strength - mask[y0:y1, x0:x1]).mean() < 0.001
             assert mask.sum() == pytest.approx(ours.strength.sum(), rel=1e-3)
     lane.close()
