@@ -28,8 +28,8 @@ def curled_hands(rig: Rig, rotations: Array, held: Array) -> Array:
         heads = rig.rest_joints_m
         wrist, index, pinky = (heads[at[f"{bone}.{side}"]] for bone in ("wrist", "finger2-1", "finger5-1"))
         normal = np.cross(index - wrist, pinky - wrist)
-        # The cross product points to the back of the hand on one side and out of the palm on the other.
-        palm = (normal if side == "L" else -normal) / np.linalg.norm(normal)
+        # Index, then little finger about the wrist: this turns one way on the left hand and the other way on the right.
+        palm = (normal if side == "R" else -normal) / np.linalg.norm(normal)
         for finger in range(1, 6):
             share = _THUMB_SHARE if finger == 1 else 1.0
             for segment in range(3):
