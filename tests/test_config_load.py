@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+
 from body4d.config import Settings
 from body4d.config_load import as_yaml, commented_yaml, load_settings, parse_assignments, valid_names
 from body4d.errors import SettingsError

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from body4d.config_load import load_settings
 from body4d.errors import Cancelled, NoPersonError
 from body4d.pipeline import camera_notes

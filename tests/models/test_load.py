@@ -1,6 +1,7 @@
 """Which preset is taken, and what is said where one cannot be."""
 
 import pytest
+
 from body4d.errors import MissingDependencyError, SettingsError
 from body4d.models.load import choose_preset, require_lite
 
