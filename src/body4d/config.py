@@ -152,82 +152,115 @@ class BlazePoseSettings(_Section):
 class CameraSettings(_Section):
     """The one camera of the clip. Precedence: fov_deg, focal_mm35, the file's metadata, the default."""
 
-    fov_deg: float | None = Field(None, gt=1, lt=170, description="Horizontal field of view in degrees.")
-    focal_mm35: float | None = Field(None, gt=5, lt=2000, description="35 mm equivalent focal length in millimetres.")
-    default_focal_mm35: float = Field(26.0, description="Main camera of a phone: 24-28 mm on nearly all sold since 2016.")
+    fov_deg: float | None = Field(default=None, gt=1, lt=170, description="Horizontal field of view in degrees.")
+    focal_mm35: float | None = Field(default=None, gt=5, lt=2000, description="35 mm equivalent focal length in millimetres.")
+    default_focal_mm35: float = Field(default=26.0, description="Main camera of a phone: 24-28 mm on nearly all sold since 2016.")
     focal_agreement: float = Field(
-        0.02, gt=0, description="fov_deg and focal_mm35, both given, may differ by this share: rounding of what a data sheet says."
+        default=0.02, gt=0, description="fov_deg and focal_mm35, both given, may differ by this share: rounding of what a data sheet says."
     )
-    person_height_m: float | None = Field(None, gt=0.4, lt=2.6, description="Height of the main person; fixes the scale.")
+    person_height_m: float | None = Field(default=None, gt=0.4, lt=2.6, description="Height of the main person; fixes the scale.")
 
 
 class FitSettings(_Section):
     """Fitting Anny to landmarks and silhouettes (preset lite). Standard deviations say how far each witness is to be trusted."""
 
-    landmark_sigma_of_height: float = Field(0.015, gt=0, description="BlazePose's own scatter, as a share of body height in the picture.")
-    hand_sigma_factor: float = Field(1.5, gt=0, description="Knuckles are that much less certain: a few pixels wide, often blurred.")
-    least_visibility: float = Field(0.05, gt=0, le=1, description="A hidden landmark still says something: its guess is near in the plane.")
-    depth_sigma_m: float = Field(0.4, gt=0, description="BlazePose's depth errs by 0.1 m alike in all frames: as 0.4 in each.")
-    acceleration_mps2: float = Field(18.0, gt=0, description="Acceleration of a joint that is ordinary; a sprinting hand has 50.")
-    depth_acceleration_share: float = Field(0.2, gt=0, description="In depth no picture speaks, so motion is held calmer by this factor.")
-    outlier_sigmas: float = Field(3.0, gt=0, description="Beyond this many standard deviations a witness loses its say (Geman-McClure).")
-    wall_deg: float = Field(3.5, gt=0, description="How softly joints stop at the end of their range.")
-    held_sigma_m: float = Field(0.03, gt=0, description="Depth between hands on one grip: a fist's width.")
-    held_across_sigma_m: float = Field(0.08, gt=0, description="The same across the ray, for hands that are hidden: two fists.")
-    floor_sigma_m: float = Field(0.06, gt=0, description="Resting feet over one floor: grass, a camera 8 degrees off level.")
-    balance_sigma_m: float = Field(0.10, gt=0, description="Trunk over planted feet, in depth: a person at rest does not topple.")
-    feet_apart_m: float = Field(0.09, gt=0, description="Ankles, heels, toes and knees of the two legs are at least this far apart.")
-    trunk_radius_m: float = Field(0.15, gt=0, description="Elbows and wrists keep this far from the trunk's axis.")
-    apart_sigma_m: float = Field(0.02, gt=0, description="How softly bodies' parts push each other away.")
-    turn_acceleration_deg: float = Field(2.0, gt=0, description="Second difference of a joint's turn per frame that is still ordinary.")
-    outline_sigma_of_height: float = Field(0.01, gt=0, description="Clothes stand off the body by 1 to 3 cm.")
-    outline_points: int = Field(96, ge=8, description="Points of each mask's outline that draw the body; more adds time, not fit.")
-    surface_points: int = Field(1500, ge=200, description="Sample of the body's surface that outline points may pick from.")
-    shape_frames: int = Field(24, ge=1, description="Frames, spread over the clip, from which the one shape is taken.")
-    shape_sigma: float = Field(0.15, gt=0, description="Spread of Anny's phenotypes around the middle of their range.")
-    shape_independent_frames: float = Field(2.0, gt=0, description="Landmarks err alike in all frames: they count as this many.")
-    shape_rounds: int = Field(4, ge=0, description="Times the shape is linearised anew; it settles after three.")
-    pose_rounds: int = Field(3, ge=1, description="Times outlines are matched anew while poses settle.")
-    steps_per_round: int = Field(5, ge=1, description="Gauss-Newton steps between two matchings of outlines.")
-    chunk_frames: int = Field(480, ge=32, description="Frames solved together; bounds memory (about 1 MB a frame).")
-    overlap_frames: int = Field(32, ge=4, description="Frames two chunks share; coupling between frames dies out within ten.")
+    landmark_sigma_of_height: float = Field(
+        default=0.015, gt=0, description="BlazePose's own scatter, as a share of body height in the picture."
+    )
+    hand_sigma_factor: float = Field(
+        default=1.5, gt=0, description="Knuckles are that much less certain: a few pixels wide, often blurred."
+    )
+    least_visibility: float = Field(
+        default=0.05, gt=0, le=1, description="A hidden landmark still says something: its guess is near in the plane."
+    )
+    depth_sigma_m: float = Field(default=0.4, gt=0, description="BlazePose's depth errs by 0.1 m alike in all frames: as 0.4 in each.")
+    acceleration_mps2: float = Field(default=18.0, gt=0, description="Acceleration of a joint that is ordinary; a sprinting hand has 50.")
+    depth_acceleration_share: float = Field(
+        default=0.2, gt=0, description="In depth no picture speaks, so motion is held calmer by this factor."
+    )
+    outlier_sigmas: float = Field(
+        default=3.0, gt=0, description="Beyond this many standard deviations a witness loses its say (Geman-McClure)."
+    )
+    wall_deg: float = Field(default=3.5, gt=0, description="How softly joints stop at the end of their range.")
+    held_sigma_m: float = Field(default=0.03, gt=0, description="Depth between hands on one grip: a fist's width.")
+    held_across_sigma_m: float = Field(default=0.08, gt=0, description="The same across the ray, for hands that are hidden: two fists.")
+    floor_sigma_m: float = Field(default=0.06, gt=0, description="Resting feet over one floor: grass, a camera 8 degrees off level.")
+    balance_sigma_m: float = Field(default=0.10, gt=0, description="Trunk over planted feet, in depth: a person at rest does not topple.")
+    feet_apart_m: float = Field(
+        default=0.09, gt=0, description="Ankles, heels, toes and knees of the two legs are at least this far apart."
+    )
+    trunk_radius_m: float = Field(default=0.15, gt=0, description="Elbows and wrists keep this far from the trunk's axis.")
+    apart_sigma_m: float = Field(default=0.02, gt=0, description="How softly bodies' parts push each other away.")
+    turn_acceleration_deg: float = Field(
+        default=2.0, gt=0, description="Second difference of a joint's turn per frame that is still ordinary."
+    )
+    outline_sigma_of_height: float = Field(default=0.01, gt=0, description="Clothes stand off the body by 1 to 3 cm.")
+    outline_points: int = Field(default=96, ge=8, description="Points of each mask's outline that draw the body; more adds time, not fit.")
+    surface_points: int = Field(default=1500, ge=200, description="Sample of the body's surface that outline points may pick from.")
+    shape_frames: int = Field(default=24, ge=1, description="Frames, spread over the clip, from which the one shape is taken.")
+    shape_sigma: float = Field(default=0.15, gt=0, description="Spread of Anny's phenotypes around the middle of their range.")
+    shape_independent_frames: float = Field(default=2.0, gt=0, description="Landmarks err alike in all frames: they count as this many.")
+    shape_rounds: int = Field(default=4, ge=0, description="Times the shape is linearised anew; it settles after three.")
+    pose_rounds: int = Field(default=3, ge=1, description="Times outlines are matched anew while poses settle.")
+    steps_per_round: int = Field(default=5, ge=1, description="Gauss-Newton steps between two matchings of outlines.")
+    chunk_frames: int = Field(default=480, ge=32, description="Frames solved together; bounds memory (about 1 MB a frame).")
+    overlap_frames: int = Field(default=32, ge=4, description="Frames two chunks share; coupling between frames dies out within ten.")
 
 
 class ContactSettings(_Section):
     """When a foot rests and when two hands hold one thing, told from the picture."""
 
-    rest_window_s: float = Field(0.3, gt=0, description="A foot must stay for this long; a running foot is down for 0.1 to 0.2 s.")
-    rest_of_height: float = Field(0.025, gt=0, description="It moves less than this share of body height meanwhile: landmark scatter.")
-    held_of_height: float = Field(0.13, gt=0, description="Hands on one grip are this near in the picture: 0.2 m on an adult.")
-    held_pause_s: float = Field(0.3, ge=0, description="Blur parts the landmarks of joined hands for a few frames.")
-    held_least_s: float = Field(0.5, gt=0, description="Hands that only pass each other are near for less.")
-    held_travel_of_height: float = Field(0.25, gt=0, description="Joined hands move together; folded ones rest.")
+    rest_window_s: float = Field(default=0.3, gt=0, description="A foot must stay for this long; a running foot is down for 0.1 to 0.2 s.")
+    rest_of_height: float = Field(
+        default=0.025, gt=0, description="It moves less than this share of body height meanwhile: landmark scatter."
+    )
+    held_of_height: float = Field(default=0.13, gt=0, description="Hands on one grip are this near in the picture: 0.2 m on an adult.")
+    held_pause_s: float = Field(default=0.3, ge=0, description="Blur parts the landmarks of joined hands for a few frames.")
+    held_least_s: float = Field(default=0.5, gt=0, description="Hands that only pass each other are near for less.")
+    held_travel_of_height: float = Field(default=0.25, gt=0, description="Joined hands move together; folded ones rest.")
 
 
 class MotionSettings(_Section):
     """The smoother, and where the floor is. Seconds are of real movement: slow motion is undone first."""
 
-    enabled: bool = Field(True, description="False keeps every frame as it was recovered.")
-    slowest_hz: float = Field(1.5, gt=0, description="Lowest cut-off: body sway and slow gestures lie below 1 Hz.")
-    ladder_ratio: float = Field(1.5, gt=1, description="Each cut-off tried is this much higher than the one before.")
+    enabled: bool = Field(default=True, description="False keeps every frame as it was recovered.")
+    slowest_hz: float = Field(default=1.5, gt=0, description="Lowest cut-off: body sway and slow gestures lie below 1 Hz.")
+    ladder_ratio: float = Field(default=1.5, gt=1, description="Each cut-off tried is this much higher than the one before.")
     false_alarms_per_s: float = Field(
-        0.001, gt=0, description="How often noise alone may open one joint's band by one cut-off: rarely in a clip."
+        default=0.001, gt=0, description="How often noise alone may open one joint's band by one cut-off: rarely in a clip."
     )
-    window_s: float = Field(0.1, gt=0, description="The band opens half of this before a stroke and closes as long after it.")
-    window_frames: int = Field(1, ge=1, description="And this many frames at least.")
-    outlier_sigmas: float = Field(8.0, gt=0, description="A frame this far off what its neighbours say, and alone in it, is not used.")
-    outlier_ratio: float = Field(5.0, gt=1, description="And this many times further off than its neighbours: else it is fast motion.")
-    least_weight: float = Field(0.05, gt=0, le=1, description="A hidden joint's guess still counts this much, so that it stays near.")
-    least_noise_deg: float = Field(0.1, gt=0, description="No measured joint angle is steadier than this.")
-    least_noise_share: float = Field(0.0005, gt=0, description="Nor a position, as a share of its distance: 2 mm at 4 m.")
-    longest_gap_s: float = Field(1.0, ge=0, description="Longer absences stay absent: nobody can tell what happened in them.")
-    gap_half_life_s: float = Field(0.25, gt=0, description="Confidence halves with each such time to the nearest frame that was seen.")
-    floor_cell_m: float = Field(0.3, gt=0, description="Footholds this near are one: a foot standing long says no more than once.")
-    floor_quantile: float = Field(0.1, gt=0, lt=1, description="Height taken in a cell: lifted feet are above, a few wrong ones below.")
-    held_across_sigma_m: float = Field(0.08, gt=0, description="The same across the ray, for hands that are hidden: two fists.")
-    floor_sigma_m: float = Field(0.05, gt=0, description="How far a foothold is off the floor: mostly by its depth, seen aslant.")
-    floor_level_deg: float = Field(5.0, gt=0, description="How level cameras are. Footholds 0.8 m apart say as much, nearer ones less.")
-    floor_outlier_sigmas: float = Field(3.0, gt=0, description="Beyond, a foothold is on no floor: a step, a chair, a jump.")
+    window_s: float = Field(default=0.1, gt=0, description="The band opens half of this before a stroke and closes as long after it.")
+    window_frames: int = Field(default=1, ge=1, description="And this many frames at least.")
+    outlier_sigmas: float = Field(
+        default=8.0, gt=0, description="A frame this far off what its neighbours say, and alone in it, is not used."
+    )
+    outlier_ratio: float = Field(
+        default=5.0, gt=1, description="And this many times further off than its neighbours: else it is fast motion."
+    )
+    least_weight: float = Field(
+        default=0.05, gt=0, le=1, description="A hidden joint's guess still counts this much, so that it stays near."
+    )
+    least_noise_deg: float = Field(default=0.1, gt=0, description="No measured joint angle is steadier than this.")
+    least_noise_share: float = Field(default=0.0005, gt=0, description="Nor a position, as a share of its distance: 2 mm at 4 m.")
+    longest_gap_s: float = Field(default=1.0, ge=0, description="Longer absences stay absent: nobody can tell what happened in them.")
+    gap_half_life_s: float = Field(
+        default=0.25, gt=0, description="Confidence halves with each such time to the nearest frame that was seen."
+    )
+    floor_cell_m: float = Field(default=0.3, gt=0, description="Footholds this near are one: a foot standing long says no more than once.")
+    floor_quantile: float = Field(
+        default=0.1, gt=0, lt=1, description="Height taken in a cell: lifted feet are above, a few wrong ones below."
+    )
+    floor_sigma_m: float = Field(default=0.05, gt=0, description="How far a foothold is off the floor: mostly by its depth, seen aslant.")
+    floor_person_sigma_m: float = Field(
+        default=0.12, gt=0, description="How far all footholds of one person are off: nobody knows how tall they are."
+    )
+    floor_upright_deg: float = Field(
+        default=8.0, gt=0, description="How upright a person stands on average; a golfer's trunk is over their feet."
+    )
+    floor_level_deg: float = Field(
+        default=5.0, gt=0, description="How level cameras are. Footholds 0.8 m apart say as much, nearer ones less."
+    )
+    floor_outlier_sigmas: float = Field(default=3.0, gt=0, description="Beyond, a foothold is on no floor: a step, a chair, a jump.")
 
 
 class PictureSettings(_Section):
@@ -265,7 +298,7 @@ class PictureSettings(_Section):
 class Settings(_Section):
     """Everything a run can be told."""
 
-    preset: Literal["auto", "lite", "sam"] = Field("auto", description="Which models fill the seats.")
+    preset: Literal["auto", "lite", "sam"] = Field(default="auto", description="Which models fill the seats.")
     video: VideoSettings = VideoSettings()
     people: PeopleSettings = PeopleSettings()
     blazepose: BlazePoseSettings = BlazePoseSettings()

@@ -13,7 +13,7 @@ from body4d.cli.guard import guarded
 def export(
     run: options.Run,
     to: Annotated[str, typer.Option("--to", help="glb, bvh, ply, npz or csv.", metavar="FORMAT")],
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="File or folder to write. Default: in the run folder.", metavar="PATH")] = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="File or folder. Default: in the run folder.", metavar="PATH")] = None,
     quiet: options.Quiet = False,
     as_json: options.Json = False,
     verbose: options.Verbose = False,
