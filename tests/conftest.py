@@ -5,6 +5,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# The same examples every time on the machine that decides whether a change goes in; new ones at a developer's desk.
+settings.register_profile("ci", derandomize=True, deadline=None)
+if os.environ.get("CI"):
+    settings.load_profile("ci")
 
 # The importlib import mode leaves sys.path alone, so the shared helpers (scenes.py, ...) are made importable here.
 sys.path.insert(0, str(Path(__file__).parent))

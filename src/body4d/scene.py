@@ -34,6 +34,13 @@ def _check_frame_index(name: str, frame_index: Array) -> None:
         raise ValueError(f"{name} must rise from 0 on without repeats")
 
 
+def _coco_mask() -> Any:
+    """pycocotools' mask module, whose annotations are narrower than what it takes; loaded when the first mask is."""
+    from pycocotools import mask
+
+    return mask
+
+
 @dataclass(frozen=True)
 class Clip:
     """The frames of one video that a run looks at, in order and with their exact times.
@@ -203,29 +210,21 @@ class MaskTrack:
 
     def mask(self, row: int) -> Array:
         """Mask of row ``row`` as bool (H, W)."""
-        from pycocotools import mask as coco
-
-        return coco.decode(self._coco(row)).astype(bool)
+        return _coco_mask().decode(self._coco(row)).astype(bool)
 
     def boxes_px(self) -> Array:
         """Boxes (T, 4) around the masks; an empty mask gives zeros."""
-        from pycocotools import mask as coco
-
-        xywh = coco.toBbox([self._coco(i) for i in range(len(self))]).reshape(-1, 4)
+        xywh = _coco_mask().toBbox([self._coco(i) for i in range(len(self))]).reshape(-1, 4)
         return np.concatenate([xywh[:, :2], xywh[:, :2] + xywh[:, 2:]], axis=1)
 
     def areas_px(self) -> Array:
         """Mask areas (T,) in pixels."""
-        from pycocotools import mask as coco
-
-        return np.asarray(coco.area([self._coco(i) for i in range(len(self))]), dtype=np.int64).reshape(-1)
+        return np.asarray(_coco_mask().area([self._coco(i) for i in range(len(self))]), dtype=np.int64).reshape(-1)
 
     @staticmethod
     def encode(mask: Array) -> bytes:
         """Compressed COCO run-length code of a mask (H, W)."""
-        from pycocotools import mask as coco
-
-        code = coco.encode(np.asfortranarray(mask.astype(np.uint8)))
+        code = _coco_mask().encode(np.asfortranarray(mask.astype(np.uint8)))
         return bytes(code["counts"])
 
 

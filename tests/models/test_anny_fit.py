@@ -4,7 +4,6 @@ import dataclasses
 
 import numpy as np
 import pytest
-from scenes import make_scene
 
 from body4d.bodies.rig import body_model
 from body4d.config import ContactSettings, FitSettings
@@ -14,6 +13,7 @@ from body4d.models.anny_fit import AnnyFit
 from body4d.models.protocols import silent
 from body4d.render.raster import silhouette
 from body4d.scene import LandmarkTrack, MaskTrack, Scene
+from scenes import make_scene
 
 FRAMES = 24
 

@@ -44,7 +44,6 @@ class AnnyBody:
             import warp
 
             warp.config.log_level = getattr(warp, "LOG_WARNING", 30)
-            warp.config.quiet = True
             import anny
         except ImportError as error:
             raise MissingDependencyError(

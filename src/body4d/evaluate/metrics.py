@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 Array = NDArray[Any]
 
 MATCH_IOU = 0.3
-"""Two masks of less overlap than this are not the same person. Lower than the 0.5 usual for boxes: a person mostly hidden by another keeps a
-ragged mask, whose overlap with the exact one is low though the person is right."""
+"""Two masks of less overlap than this are not the same person. Lower than the 0.5 usual for boxes: a person mostly hidden by another keeps
+a ragged mask, whose overlap with the exact one is low though the person is right."""
 
 CONTACT_SPEED_M_S = 0.10
 """A foot point that truly moves slower than this stands on the floor. WHAM counts 1 cm between frames; this does not depend on the rate."""

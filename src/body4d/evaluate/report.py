@@ -24,8 +24,9 @@ class PersonReport:
     ``error_2d_px``: mean distance between projected joints and measured keypoints of visibility >= 0.5, over :data:`BODY_KEYPOINTS` and
     observed frames; ``error_2d_percent_of_height``: that over the median height of the standing body at the person's distance, in
     pixels (focal length times ``height_m`` over depth), so that crouching does not flatter. ``mask_iou``: mean overlap of silhouette
-    and mask. ``jitter``, ``jitter_raw``: :func:`body4d.evaluate.metrics.jitter_m_s3` of the smoothed and the unsmoothed joints named in
-    :data:`body4d.evaluate.score.SCORED_JOINTS`, in m/s³. ``height_m``: standing height, crown to sole.
+    and mask. ``jitter``, ``jitter_raw``: :func:`body4d.evaluate.metrics.jitter_m_s3` of the final joints and of ``joints_raw_m``, the
+    network's own before any fit or smoothing, over :data:`body4d.evaluate.score.SCORED_JOINTS`, in
+    m/s³. ``height_m``: standing height, crown to sole.
     """
 
     id: int
@@ -77,8 +78,10 @@ def _jitter(track: BodyTrack, joints_m: Array | None, scene: Scene) -> float | N
     if joints_m is None:
         return None
     columns = [track.joint_names.index(name) for name in SCORED_JOINTS]
-    times_s = scene.clip.times_s[track.frame_index] * scene.clip.time_scale
-    return jitter_m_s3(joints_m[:, columns], times_s, track.frame_index)
+    # Where the person was bridged nothing was measured; the frames on either side do not follow each other.
+    known = np.isfinite(joints_m[:, columns]).all((1, 2))
+    frames = track.frame_index[known]
+    return jitter_m_s3(joints_m[known][:, columns], scene.clip.times_s[frames] * scene.clip.time_scale, frames)
 
 
 def _mean(values: Array | None) -> float | None:

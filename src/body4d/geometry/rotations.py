@@ -40,7 +40,7 @@ def matrix_to_quat(matrix: Array) -> Array:
     options = [w]
     for i in range(3):
         j, k = (i + 1) % 3, (i + 2) % 3
-        q = np.empty(m.shape[:-2] + (4,), m.dtype)
+        q = np.empty((*m.shape[:-2], 4), m.dtype)
         q[..., 0] = m[..., k, j] - m[..., j, k]
         q[..., 1 + i] = 1 + m[..., i, i] - m[..., j, j] - m[..., k, k]
         q[..., 1 + j] = m[..., j, i] + m[..., i, j]

@@ -84,7 +84,9 @@ def _smooth_part(times: Array, values: Array, variances: Array, jerk: Array) -> 
     mean, covariance = np.empty((T, B, 3, D)), np.empty((T, B, 3, 3))
     ahead_mean, ahead = np.empty((T, B, 3, D)), np.empty((T, B, 3, 3))
     first = np.argmax(measured, axis=0)
-    ahead_mean[0], ahead[0] = 0.0, np.eye(3) * (_DIFFUSE * r[first, np.arange(B)])[:, None, None]
+    # Two measurements tell no acceleration and one no speed: what they cannot tell is zero, or the start would decide it.
+    told = measured.sum(0)[:, None] > np.arange(3)
+    ahead_mean[0], ahead[0] = 0.0, np.eye(3) * (told * (_DIFFUSE * r[first, np.arange(B)])[:, None])[:, None, :]
     ahead_mean[0, :, 0] = y[first, np.arange(B)]
     for t in range(T):
         if t:
