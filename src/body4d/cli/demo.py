@@ -1,7 +1,7 @@
 """``body4d demo``: the whole thing on one clip, with scores where the truth is known."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, cast
 
 import typer
 
@@ -12,6 +12,7 @@ from body4d.cli.guard import guarded
 @guarded
 def demo(
     video: Annotated[Path | None, typer.Option(help="A clip of your own instead of the synthetic golf swing.", metavar="VIDEO")] = None,
+    view: Annotated[str, typer.Option(help="From where the swing is filmed: face-on, down-the-line (hardest) or oblique.")] = "face-on",
     out: options.Out = None,
     config: options.Config = None,
     assignments: options.Set = None,
@@ -23,13 +24,17 @@ def demo(
     """Make a synthetic golf swing, recover the golfer, and print how far from the truth it came; or run on --video."""
     from body4d.cli.screen import choose_screen, print_json
     from body4d.cli.work import make_swing, print_result, run_clip, score_as_json, score_run
+    from body4d.errors import SettingsError
+    from body4d.evaluate.motions import VIEWS, View
     from body4d.evaluate.score import table
 
     settings = options.settings_from(config, assignments, {})
     screen = choose_screen(quiet=quiet, as_json=as_json)
-    truth = Path("runs") / "demo-clip"
-    clip = video or make_swing(truth, screen)
-    folder = run_clip(clip, out or (None if video else Path("runs") / "demo"), settings, screen, fresh=fresh)
+    if view not in VIEWS["swing"]:
+        raise SettingsError(f"A swing cannot be filmed from {view!r}; --view takes one of: {', '.join(VIEWS['swing'])}.")
+    truth = Path("runs") / f"demo-clip-{view}"
+    clip = video or make_swing(truth, cast(View, view), screen)
+    folder = run_clip(clip, out or (None if video else Path("runs") / f"demo-{view}"), settings, screen, fresh=fresh)
     score = None if video else score_run(folder, truth)
     print_result(folder, quiet=quiet, as_json=as_json)
     if score and as_json:

@@ -15,6 +15,7 @@ from body4d.progress import Meter
 from body4d.run_record import FILES, MASKS, OVERLAY, SHEET, VIEWS, finished_scene, read_run, summary
 
 if TYPE_CHECKING:
+    from body4d.evaluate.motions import View
     from body4d.evaluate.score import Score
 
 
@@ -88,7 +89,7 @@ def score_as_json(score: "Score") -> dict[str, Any]:
     return known(asdict(score))
 
 
-def make_swing(folder: Path, screen: Screen) -> Path:
+def make_swing(folder: Path, view: "View", screen: Screen) -> Path:
     """The synthetic golf swing of the demo, made once: the video's path. The truth lies beside it and is written last."""
     from body4d.evaluate.synthetic import make_clip
 
@@ -96,6 +97,6 @@ def make_swing(folder: Path, screen: Screen) -> Path:
     if (folder / "truth.npz").is_file():
         meter.tell("skipped")
         return folder / "swing.mp4"
-    clip = make_clip("swing", folder)
+    clip = make_clip("swing", folder, view=view)
     meter.tell("done")
     return clip.video
