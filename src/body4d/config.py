@@ -165,7 +165,7 @@ class FitSettings(_Section):
     """Fitting Anny to landmarks and silhouettes (preset lite). Standard deviations say how far each witness is to be trusted."""
 
     landmark_sigma_of_height: float = Field(
-        default=0.015, gt=0, description="BlazePose's own scatter, as a share of body height in the picture."
+        default=0.013, gt=0, description="BlazePose's own scatter, as a share of body height in the picture."
     )
     hand_sigma_factor: float = Field(
         default=1.5, gt=0, description="Knuckles are that much less certain: a few pixels wide, often blurred."
@@ -176,7 +176,7 @@ class FitSettings(_Section):
     depth_sigma_m: float = Field(default=0.4, gt=0, description="BlazePose's depth errs by 0.1 m alike in all frames: as 0.4 in each.")
     acceleration_mps2: float = Field(default=18.0, gt=0, description="Acceleration of a joint that is ordinary; a sprinting hand has 50.")
     depth_acceleration_share: float = Field(
-        default=0.2, gt=0, description="In depth no picture speaks, so motion is held calmer by this factor."
+        default=0.5, gt=0, description="In depth no picture speaks, so motion is held calmer by this factor."
     )
     outlier_sigmas: float = Field(
         default=3.0, gt=0, description="Beyond this many standard deviations a witness loses its say (Geman-McClure)."
