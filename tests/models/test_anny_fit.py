@@ -101,13 +101,22 @@ def test_frames_and_ids_are_the_masks(masks, found):
     assert np.isnan(found.keypoints_px[:, Body29.LEFT_SMALL_TOE]).all()  # BlazePose does not mark it
 
 
-def test_chunks_give_what_the_whole_gives(scene, masks, found):
-    chunked = fit(scene, masks, chunk_frames=32, overlap_frames=4)[0]
-    assert np.allclose(chunked.joints_m, found.joints_m)  # shorter than a chunk: the very same sum
-    long = make_scene(people=1, frames=90, seed=3)
+def test_a_clip_shorter_than_a_chunk_is_fitted_whole(scene, masks, found):
+    assert np.array_equal(fit(scene, masks, chunk_frames=32)[0].joints_m, found.joints_m)
+
+
+def test_chunks_show_no_seams_and_err_no_more_than_the_whole():
+    long = make_scene(people=1, frames=150, seed=3)
     seen = observed(long)
-    whole, parts = fit(long, seen)[0], fit(long, seen, chunk_frames=40, overlap_frames=16)[0]
-    assert np.linalg.norm(whole.joints_m - parts.joints_m, axis=-1).mean() < 0.005
+    whole, parts = fit(long, seen)[0], fit(long, seen, chunk_frames=50)[0]
+    truth = relative(long.people[0].joints_m)
+    apart = relative(whole.joints_m) - relative(parts.joints_m)
+    error = np.linalg.norm(relative(whole.joints_m) - truth, axis=-1).mean()
+    # Steps are damped by the whole chunk's cost, so chunks settle a little elsewhere: by far less than either is off.
+    assert np.linalg.norm(apart, axis=-1).mean() < 0.25 * error
+    assert np.linalg.norm(relative(parts.joints_m) - truth, axis=-1).mean() < 1.05 * error
+    steps = np.abs(np.diff(whole.joints_m - parts.joints_m, axis=0)).max((1, 2))
+    assert steps[[49, 99]].max() <= np.delete(steps, [49, 99]).max()
 
 
 def test_a_given_height_scales_body_and_distance_and_leaves_the_picture(scene, masks, found):

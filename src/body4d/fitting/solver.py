@@ -61,7 +61,14 @@ class PoseProblem:
         on_the_floor(system, x, J, seen, self.parts, self.settings)
         apart(system, x, J, self.parts, self.settings)
         if drawn is not None:
-            outline(system, self, pose, G, p, drawn)
+            surface = drawn.surface
+
+            def moved(t: int, which: Array) -> tuple[Array, Array]:
+                at = slice(t, t + 1)
+                x, J = self.chain.points_and_jacobian(G[at], p[at], surface.pick(which))
+                return x[0], self.with_shape_slopes(x, J, pose, which, at)[0]
+
+            outline(system, moved, drawn, self.focal_px, self.centre_px, outlier)
         if coupled:
             smooth_motion(system, self.chain, pose.local, x, J, G, seen, np.radians(self.settings.turn_acceleration_deg))
         return system

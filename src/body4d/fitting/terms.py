@@ -3,7 +3,8 @@
 ``x`` (T, K, 3) are keypoints in metres and ``J`` (T, K, 3, P) their derivatives by the unknowns of their frame.
 """
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,14 +12,12 @@ from numpy.typing import NDArray
 from body4d.config import FitSettings
 from body4d.fitting.chain import Chain
 from body4d.fitting.equations import NormalEquations, robust
-from body4d.fitting.evidence import Anchors, Evidence, Parts, Pose
+from body4d.fitting.evidence import Anchors, Evidence, Parts
 from body4d.fitting.joint_ranges import Ranges
 from body4d.geometry.rotations import matrix_to_rotvec, skew
 
-if TYPE_CHECKING:
-    from body4d.fitting.solver import PoseProblem
-
 Array = NDArray[Any]
+MovedPoints = Callable[[int, Array], tuple[Array, Array]]
 
 _FAST = 4.0
 """Motion this many standard deviations from ordinary is taken for fast motion, not for noise."""
@@ -129,21 +128,18 @@ def apart(system: NormalEquations, x: Array, J: Array, parts: Parts, settings: F
         push(x[:, k] - nearest, J[:, k] - ((1 - share[..., None]) * Jlow + share[..., None] * Jhigh), settings.trunk_radius_m)
 
 
-def outline(system: NormalEquations, problem: "PoseProblem", pose: Pose, G: Array, p: Array, drawn: Anchors) -> None:
-    """Rim points of the body are drawn to the mask's outline, each along the outline's normal only."""
-    focal_px, centre = problem.focal_px, problem.centre_px
+def outline(system: NormalEquations, moved: MovedPoints, drawn: Anchors, focal_px: float, centre: Array, outlier: float) -> None:
+    """Rim points of the body are drawn to the mask's outline, each along the outline's normal only. ``moved(t, which)`` gives
+    surface points ``which`` of frame ``t`` (M, 3) and their derivatives (M, 3, P)."""
     for t in range(len(drawn.point)):
         use = np.isfinite(drawn.sigma_px[t])
         if not use.any():
             continue
-        which, at = drawn.point[t, use], slice(t, t + 1)
-        x, J = problem.chain.points_and_jacobian(G[at], p[at], drawn.surface.pick(which))
-        J = problem.with_shape_slopes(x, J, pose, which, at)
-        x, J, n = x[0], J[0], drawn.normal[t, use]
+        (x, J), n = moved(t, drawn.point[t, use]), drawn.normal[t, use]
         z = np.maximum(x[:, 2], 0.1)
         u = focal_px * x[:, :2] / z[:, None] + centre
         residual = np.sum(n * (u - drawn.target_px[t, use]), -1) / drawn.sigma_px[t, use]
-        soft = robust(residual, problem.settings.outlier_sigmas)
+        soft = robust(residual, outlier)
         along = n / drawn.sigma_px[t, use][:, None] * (focal_px / z * soft)[:, None]
         # d(pixel)/d(point) seen along the normal: (n_x, n_y, -n . slope) f / z
         gradient = np.concatenate([along, -np.sum(along * x[:, :2] / z[:, None], -1, keepdims=True)], -1)
