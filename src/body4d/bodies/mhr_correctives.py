@@ -87,8 +87,8 @@ class PoseCorrectives(nn.Module):
         hidden = torch.relu(features @ self.first.mT)
         if not self._sparse:
             return hidden @ self.second.mT
-        return _SparseProduct.apply(hidden, self._csr("", 0), self._csr("back_", 1))  # pyright: ignore
+        return _SparseProduct.apply(hidden, self._csr("", 0), self._csr("back_", 1))  # pyright: ignore[reportReturnType]
 
     def _csr(self, prefix: str, which: int) -> Tensor:
         parts = [getattr(self, f"{prefix}{name}") for name in ("starts", "columns", "values")]
-        return torch.sparse_csr_tensor(*parts, self._shapes[which], check_invariants=False)
+        return torch.sparse_csr_tensor(parts[0], parts[1], parts[2], self._shapes[which], check_invariants=False)

@@ -11,11 +11,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from body4d.config import MotionSettings
 from body4d.errors import InputError
 from body4d.joints import Mhr70
 from body4d.scene import BodyTrack, Camera, Clip, Scene
+from body4d.tracks.grounding import floor_transform
 
 Array = NDArray[Any]
+
+_LEVEL_DEG = 1e-3  # as good as none
 
 _SHAPES = {
     "pred_keypoints_3d": (len(Mhr70), 3),
@@ -74,9 +78,9 @@ def load_results(paths: Sequence[str | os.PathLike[str]], camera: Camera, mesh: 
     results = [read_result(path) for path in paths]
     people = tuple(_surface(i, r, Path(mesh)) if mesh else _body(i, r) for i, r in enumerate(results, start=1))
     clip = Clip(Path("picture"), camera.width_px, camera.height_px, Fraction(1), np.zeros(1), np.zeros(1, np.int64))
-    from body4d.tracks.grounding import floor_transform
-
-    return Scene(clip, camera, people, floor_transform(people, camera), preset="sam")
+    # One picture does not tell how the floor is tilted: people may be in mid-jump. So the camera is taken to be level.
+    level = MotionSettings.model_validate({"floor_level_deg": _LEVEL_DEG})
+    return Scene(clip, camera, people, floor_transform(people, camera, level), preset="sam")
 
 
 def _surface(person_id: int, result: StoredResult, mesh: Path) -> BodyTrack:
