@@ -282,5 +282,3 @@ def _converted_sizes(state: Mapping[str, Tensor]) -> NetworkSizes:
         decoder_attention=state[layer + "self_attn.q_proj.weight"].shape[0],
         decoder_hidden=state[layer + "ffn.fc1.weight"].shape[0],
     )
-
-

@@ -89,9 +89,7 @@ class VitBackbone(nn.Module):
 
     def __init__(self, sizes: BackboneSizes, grid: tuple[int, int]) -> None:
         super().__init__()
-        self.patch_embed = nn.ModuleDict(
-            {"proj": nn.Conv2d(3, sizes.width, kernel_size=16, stride=16, padding=VIT_PATCH_PADDING_PX)}
-        )
+        self.patch_embed = nn.ModuleDict({"proj": nn.Conv2d(3, sizes.width, kernel_size=16, stride=16, padding=VIT_PATCH_PADDING_PX)})
         # Place 0 belongs to a class token that the network was started from; its position is added to every patch.
         self.pos_embed = nn.Parameter(torch.zeros(1, grid[0] * grid[1] + 1, sizes.width))
         self.blocks = nn.ModuleList(VitBlock(sizes) for _ in range(sizes.depth))

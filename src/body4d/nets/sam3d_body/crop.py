@@ -106,9 +106,7 @@ def ray_ramps(grid: tuple[int, int], crop_px: int, side_margin_px: int, device: 
 def rays(crops: Crops, ramps: tuple[Tensor, Tensor]) -> Tensor:
     """Viewing rays (B, 3, rows, columns), z = 1, of the feature map's cells in the camera's axes."""
     K, A = crops.intrinsics_px, crops.affine
-    x, y = (
-        ((ramp[None] - A[:, i, 2:3]) / A[:, i, i : i + 1] - K[:, i, 2:3]) / K[:, i, i : i + 1] for i, ramp in enumerate(ramps)
-    )
+    x, y = (((ramp[None] - A[:, i, 2:3]) / A[:, i, i : i + 1] - K[:, i, 2:3]) / K[:, i, i : i + 1] for i, ramp in enumerate(ramps))
     x, y = torch.broadcast_tensors(x[:, None, :], y[:, :, None])
     return torch.stack([x, y, torch.ones_like(x)], 1)
 

@@ -260,7 +260,7 @@ def _join(a: Crops, b: Crops) -> Crops:
     return Crops(*(torch.cat([getattr(a, f.name), getattr(b, f.name)]) for f in fields(Crops)))
 
 
-def _map(decoded: Decoded, do) -> Decoded:  # noqa: ANN001
+def _map(decoded: Decoded, do) -> Decoded:
     pose = Pose(*(do(getattr(decoded.pose, f.name)) for f in fields(Pose)))
     view = View(*(do(getattr(decoded.view, f.name)) for f in fields(View)))
     return Decoded(pose, view, do(decoded.hand_tokens))

@@ -97,9 +97,7 @@ class Sam3dBody(nn.Module):
 
 def body_crops(boxes_px: Tensor, frame: Tensor, intrinsics_px: Tensor, sizes: NetworkSizes, settings: Sam3dBodySettings) -> Crops:
     """Crops around people's boxes (B, 4) x0 y0 x1 y1."""
-    return make_crops(
-        boxes_px, frame, intrinsics_px, padding=settings.body_box_padding, aspect=settings.box_aspect, crop_px=sizes.crop_px
-    )
+    return make_crops(boxes_px, frame, intrinsics_px, padding=settings.body_box_padding, aspect=settings.box_aspect, crop_px=sizes.crop_px)
 
 
 def estimate_bodies(
