@@ -25,8 +25,9 @@ _UNCORRECTED = 2  # The first two joints, the world and the root, carry no corre
 class MhrBody(nn.Module):
     """The rig ``file``, ready to run. Call it as :meth:`forward`; :meth:`skeleton` and :meth:`only` spare what is not asked for.
 
-    The surface takes 18439 x 3 x 3000 multiplications for the correctives alone. Buffers are not in the state dict: they are Meta's data,
-    not weights of a network that contains this body.
+    The correctives are 18439 x 3 x 3000 multiplications if done densely; ``sparse`` leaves out those with exact zeros where there are
+    enough of them. False for devices without sparse products (MPS) and for ``torch.compile``, which breaks its graph at them.
+    Buffers are not in the state dict: they are Meta's data, not weights of a network that contains this body.
     """
 
     name = "mhr"
@@ -40,12 +41,12 @@ class MhrBody(nn.Module):
     inverse_bind: Tensor
     ancestors: Tensor
 
-    def __init__(self, file: MhrRigFile) -> None:
+    def __init__(self, file: MhrRigFile, *, sparse: bool = True) -> None:
         super().__init__()
         self.file = file
         self._set_skeleton(file)
         rest, weights = file.rest_vertices_cm, _dense_weights(file)
-        second = compressed(file.correctives_cm)
+        second = compressed(file.correctives_cm) if sparse else file.correctives_cm.to_dense()
         self._set_surface(rest, file.shape_vectors_cm, file.face_vectors_cm, weights, _first_layer(file), second)
 
     def _set_skeleton(self, file: MhrRigFile) -> None:
@@ -176,11 +177,17 @@ class MhrScript(nn.Module):
         return self(parameters.new_zeros(len(parameters), SHAPE_SIZE), parameters)[1]
 
 
-def load_mhr(place: str | os.PathLike[str] | None = None, keypoint_mapping: Tensor | None = None) -> MhrBody | MhrScript:
-    """The rig at ``place``: ours where the file can be taken apart, else the file itself, called. Raises WeightsError."""
+def load_mhr(
+    place: str | os.PathLike[str] | None = None, keypoint_mapping: Tensor | None = None, device: str | torch.device = "cpu"
+) -> MhrBody | MhrScript:
+    """The rig at ``place`` on ``device``: ours where the file can be taken apart, else the file itself, called. Raises WeightsError.
+
+    Correctives are sparse on the CPU alone: an accelerator hides a dense product in its batches.
+    """
     path = find_rig_file(place)
     file = read_rig_file(path, keypoint_mapping)
-    return MhrScript(path) if file is None else MhrBody(file)
+    body = MhrScript(path) if file is None else MhrBody(file, sparse=torch.device(device).type == "cpu")
+    return body.to(device)
 
 
 def mhr_body() -> MhrBody:

@@ -5,8 +5,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-MOST_DENSITY = 0.25
-"""Above this share of non-zeros a dense product is quicker than a sparse one on a CPU (figures: benchmarks/mhr.py)."""
+MOST_DENSITY = 0.4
+"""Above this share of non-zeros a dense product is as quick as a sparse one on a CPU (benchmarks/mhr.py, 2 cores, batches of 1 to 64)."""
 
 
 def density(matrix: Tensor) -> float:
@@ -55,8 +55,8 @@ class _SparseProduct(torch.autograd.Function):
 class PoseCorrectives(nn.Module):
     """Offsets (B, 3 R) of R vertices from the corrective features (B, 6 (J - 2)).
 
-    ``first`` (H, 6 (J - 2)) is dense: 9 MB, nothing. ``second`` (3 R, H) is dense on accelerators, where batches hide its 664 MB, and
-    CSR on the CPU where :func:`compressed` says so. Neither layer has a bias, so a body at rest is not corrected.
+    ``first`` (H, 6 (J - 2)) is dense: 9 MB, nothing. ``second`` (3 R, H) is dense (664 MB) or CSR, see :func:`compressed`.
+    Neither layer has a bias, so a body at rest is not corrected.
     """
 
     first: Tensor
