@@ -118,7 +118,7 @@ def test_missing_tensors_are_named(made: MadeRig, tmp_path: Path) -> None:
     tensors = load_file(path)
     del tensors["mhr.lbs_skin_weights"]
     save_file(tensors, path)
-    with pytest.raises(WeightsError, match="lacks mhr.lbs_skin_weights"):
+    with pytest.raises(WeightsError, match=r"lacks mhr\.lbs_skin_weights"):
         read_rig_file(path)
 
 
