@@ -76,7 +76,7 @@ def test_no_vertex_is_made_until_asked_for(scene):
 
 
 def test_small_hands_are_not_looked_at(scene):
-    net, rig, frames, crops, masks = scene
+    net = scene[0]
     seen = []
     hook = net.backbone.register_forward_hook(lambda _m, given, _o: seen.append(len(given[0])))
     sides = torch.cat([c.side_px for c in full(scene, OURS).hands.crops])

@@ -235,16 +235,22 @@ def final_view(net: Sam3dBody, pose: Pose, before: View, crops: Crops, size_px: 
 
 def estimate_with_hands(net: Sam3dBody, mhr: Mhr, frames: Tensor, first: BodyPass, settings: Sam3dBodySettings) -> FullPass:
     """Add hands to bodies just found in frames (F, H, W, 3) RGB uint8."""
-    height, width = frames.shape[1:3]
-    crops = first.seen.crops
-    hands = run_hands(net, mhr, frames, hand_crops(net, first, width, settings), settings)
+    crops = hand_crops(net, first, frames.shape[2], settings)
+    return join_hands(net, mhr, (frames.shape[2], frames.shape[1]), first, run_hands(net, mhr, frames, crops, settings), settings)
+
+
+def join_hands(
+    net: Sam3dBody, mhr: Mhr, size_px: tuple[int, int], first: BodyPass, hands: HandPass, settings: Sam3dBodySettings
+) -> FullPass:
+    """Decode bodies again knowing where the hands are, and put the hands in. ``size_px``: width, height of the frames."""
+    width, crops = size_px[0], first.seen.crops
     first_wrists = angles.matrix_from_xzy(first.decoded.pose.body_pose[:, WRIST_ANGLES].unflatten(1, (2, 3)))
     before = angles.angle_between(first_wrists, local_wrists(net, first.decoded.pose.joint_rotations, hands))
     valid = hands_to_believe(hands, first.decoded, before, width, settings)
     prompts = keypoint_prompts(crops, hands, first.decoded, valid, width, net.sizes.crop_px, settings)
     again = net.prompted(first, prompts, mhr) if prompts.numel() else first.decoded
     pose, after, taken = merge(net, mhr, again, first_wrists, hands, valid, settings)
-    view = final_view(net, pose, again.view, crops, (width, height), settings)
+    view = final_view(net, pose, again.view, crops, size_px, settings)
     return FullPass(first, hands, prompts, before, after, taken, Decoded(pose, view, first.decoded.hand_tokens))
 
 

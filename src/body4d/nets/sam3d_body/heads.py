@@ -95,6 +95,26 @@ class View:
 class PoseHead(nn.Module):
     """A pose token as an MHR body. ``hand`` makes it the hand model: its prediction is the right wrist's, all else rests."""
 
+    joint_rotation: Tensor
+    scale_mean: Tensor
+    scale_comps: Tensor
+    hand_pose_mean: Tensor
+    hand_pose_comps: Tensor
+    right_wrist_coords: Tensor
+    root_coords: Tensor
+    local_to_world_wrist: Tensor
+    hand_joint_idxs_left: Tensor
+    hand_joint_idxs_right: Tensor
+    nonhand_param_idxs: Tensor
+    keypoint_vertex: Tensor
+    keypoint_from_vertex: Tensor
+    keypoint_from_joint: Tensor
+    body_order: Tensor
+    body_kept: Tensor
+    hand_triples: Tensor
+    hand_pairs: Tensor
+    hand_order: Tensor
+
     def __init__(self, width: int, *, hand: bool) -> None:
         super().__init__()
         self.is_hand = hand
@@ -144,10 +164,9 @@ class PoseHead(nn.Module):
         joints = state[..., :3] * CM
         keypoints = self.keypoint_from_vertex @ (vertices * CM) + self.keypoint_from_joint @ joints
         if self.is_hand:
-            keypoints = torch.cat(
-                [torch.zeros_like(keypoints[:, : HAND_KEYPOINTS.start]), keypoints[:, HAND_KEYPOINTS], torch.zeros_like(keypoints[:, HAND_KEYPOINTS.stop :])],
-                1,
-            )  # fmt: skip
+            shown = torch.zeros(KEYPOINTS, 1, device=keypoints.device)
+            shown[HAND_KEYPOINTS] = 1
+            keypoints = keypoints * shown
         return Pose(
             pose_raw, global_rot, body_pose, shape, scale, hand, face, params,
             keypoints * flip, joints * flip, angles.matrix_from_quat(state[..., 3:7]),

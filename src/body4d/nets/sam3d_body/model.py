@@ -26,6 +26,9 @@ class BodyPass:
 class Sam3dBody(nn.Module):
     """Weights of SAM-3D-Body; the MHR body is passed to each call."""
 
+    ramp_columns: Tensor
+    ramp_rows: Tensor
+
     def __init__(self, sizes: NetworkSizes) -> None:
         super().__init__()
         self.sizes = sizes

@@ -1,5 +1,6 @@
 """Prompts: a mask laid over the feature map, keypoints as tokens, and the positions of both."""
 
+import itertools
 import math
 
 import torch
@@ -42,7 +43,7 @@ class MaskPrompt(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
         channels = (1, 4, 16, 64, 256)
-        pairs = list(zip(channels, channels[1:], strict=False))
+        pairs = list(itertools.pairwise(channels))
         self.convs = nn.ModuleList(nn.Conv2d(a, b, kernel_size=2, stride=2) for a, b in pairs)
         self.norms = nn.ModuleList(ChannelNorm(b) for _, b in pairs)
         self.out = nn.Conv2d(channels[-1], width, kernel_size=1)
