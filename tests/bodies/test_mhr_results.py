@@ -75,7 +75,7 @@ def test_what_is_no_result_is_told(mesh: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="cannot be read"):
         read_result(tmp_path / "broken.npz")
     wrong = save_result(tmp_path / "wrong.npz", mhr_model_params=np.zeros(203))
-    with pytest.raises(InputError, match="mhr_model_params of .* should have shape"):
+    with pytest.raises(InputError, match=r"mhr_model_params of .* should have shape"):
         read_result(wrong)
     with pytest.raises(ValueError, match="a surface of 150 vertices"):
         body_model(f"surface:{mesh}").rig(np.zeros(9))
