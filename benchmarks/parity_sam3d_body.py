@@ -28,6 +28,10 @@ LONG_CHAINS: tuple[tuple[str, str], ...] = (
         r"^(backbone#[1-9]|ray_cond_emb_hand\.(in|out)#\d)\.",
         "a last bit of a hand's box moves single pixels of its crop by one level; upstream against itself: 5e-4",
     ),
+    (
+        r"^decoder_hand\.layer\d+#\d+\.tokens_sub$",
+        "after such a hand crop, the backbone and a layer; what the pose token says keeps the tight limit",
+    ),
     (r"pred_keypoints_2d_verts_sub$", "vertices close to the camera's plane: pixels are divided by a depth near zero"),
 )
 """Patterns of arrays that may be off by 1e-3, and why."""

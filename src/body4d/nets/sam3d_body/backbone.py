@@ -33,8 +33,8 @@ class DinoBackbone(nn.Module):
             layer_norm_eps=1e-5,
             rope_theta=100.0,
             key_bias=False,
-            attn_implementation="sdpa",
         )
+        config._attn_implementation = "sdpa"
         self.vit = DINOv3ViTModel(config)
 
     def reset_buffers(self, device: torch.device | str) -> None:
