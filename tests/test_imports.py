@@ -15,11 +15,11 @@ FLOORS = [
     {"", "scene", "errors", "config", "joints", "progress", "atomic", "compiled"},
     {"config_load", "run_record", "scene_file"},
     {"geometry", "tracks", "bodies", "nets", "fitting", "video"},
-    {"models", "render", "export", "evaluate", "golf"},
+    {"models", "weights", "render", "export", "evaluate", "golf"},
     {"run_folder", "pipeline"},
     {"cli", "app", "batch", "space", "__main__"},
 ]
-TORCH_MAY_LIVE_IN = {"nets", "models", "bodies"}
+TORCH_MAY_LIVE_IN = {"nets", "models", "bodies", "weights"}
 HEAVY = {"torch", "cv2", "mediapipe", "numba", "av", "scipy", "pydantic", "anny"}
 
 

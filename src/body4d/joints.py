@@ -97,7 +97,86 @@ class Blazepose33(IntEnum):
     RIGHT_BIG_TOE = 32
 
 
-JOINT_SETS: dict[str, type[IntEnum]] = {"coco17": Coco17, "body29": Body29, "blazepose33": Blazepose33}
+class Mhr70(IntEnum):
+    """The 70 keypoints of SAM-3D-Body (Yang et al. 2025), in its order; not COCO's: hips come before wrists, wrists after the hands.
+
+    A finger's joints are counted from its tip: first is the one next to the tip, third the knuckle (of the thumb, the one at the wrist).
+    The olecranon is the elbow's tip, the cubital fossa its inner bend, the acromion the bony top of the shoulder.
+    """
+
+    NOSE = 0
+    LEFT_EYE = 1
+    RIGHT_EYE = 2
+    LEFT_EAR = 3
+    RIGHT_EAR = 4
+    LEFT_SHOULDER = 5
+    RIGHT_SHOULDER = 6
+    LEFT_ELBOW = 7
+    RIGHT_ELBOW = 8
+    LEFT_HIP = 9
+    RIGHT_HIP = 10
+    LEFT_KNEE = 11
+    RIGHT_KNEE = 12
+    LEFT_ANKLE = 13
+    RIGHT_ANKLE = 14
+    LEFT_BIG_TOE = 15
+    LEFT_SMALL_TOE = 16
+    LEFT_HEEL = 17
+    RIGHT_BIG_TOE = 18
+    RIGHT_SMALL_TOE = 19
+    RIGHT_HEEL = 20
+    RIGHT_THUMB_TIP = 21
+    RIGHT_THUMB_FIRST = 22
+    RIGHT_THUMB_SECOND = 23
+    RIGHT_THUMB_THIRD = 24
+    RIGHT_INDEX_TIP = 25
+    RIGHT_INDEX_FIRST = 26
+    RIGHT_INDEX_SECOND = 27
+    RIGHT_INDEX_THIRD = 28
+    RIGHT_MIDDLE_TIP = 29
+    RIGHT_MIDDLE_FIRST = 30
+    RIGHT_MIDDLE_SECOND = 31
+    RIGHT_MIDDLE_THIRD = 32
+    RIGHT_RING_TIP = 33
+    RIGHT_RING_FIRST = 34
+    RIGHT_RING_SECOND = 35
+    RIGHT_RING_THIRD = 36
+    RIGHT_PINKY_TIP = 37
+    RIGHT_PINKY_FIRST = 38
+    RIGHT_PINKY_SECOND = 39
+    RIGHT_PINKY_THIRD = 40
+    RIGHT_WRIST = 41
+    LEFT_THUMB_TIP = 42
+    LEFT_THUMB_FIRST = 43
+    LEFT_THUMB_SECOND = 44
+    LEFT_THUMB_THIRD = 45
+    LEFT_INDEX_TIP = 46
+    LEFT_INDEX_FIRST = 47
+    LEFT_INDEX_SECOND = 48
+    LEFT_INDEX_THIRD = 49
+    LEFT_MIDDLE_TIP = 50
+    LEFT_MIDDLE_FIRST = 51
+    LEFT_MIDDLE_SECOND = 52
+    LEFT_MIDDLE_THIRD = 53
+    LEFT_RING_TIP = 54
+    LEFT_RING_FIRST = 55
+    LEFT_RING_SECOND = 56
+    LEFT_RING_THIRD = 57
+    LEFT_PINKY_TIP = 58
+    LEFT_PINKY_FIRST = 59
+    LEFT_PINKY_SECOND = 60
+    LEFT_PINKY_THIRD = 61
+    LEFT_WRIST = 62
+    LEFT_OLECRANON = 63
+    RIGHT_OLECRANON = 64
+    LEFT_CUBITAL_FOSSA = 65
+    RIGHT_CUBITAL_FOSSA = 66
+    LEFT_ACROMION = 67
+    RIGHT_ACROMION = 68
+    NECK = 69
+
+
+JOINT_SETS: dict[str, type[IntEnum]] = {"coco17": Coco17, "body29": Body29, "blazepose33": Blazepose33, "mhr70": Mhr70}
 
 
 def joint_names(joint_set: str) -> tuple[str, ...]:

@@ -1,0 +1,1 @@
+"""Torch networks: weights in, tensors out, no files."""
