@@ -299,26 +299,30 @@ class Sam3dBodySettings(_Section):
     """SAM-3D-Body (preset sam). Values are the published ones unless the description says otherwise."""
 
     upstream_exact: bool = Field(
-        False,
+        default=False,
         description="Repeat the published code's slips outside the networks too: wrist test with the boxes swapped, last projection about "
         "the picture's middle, rotations from before the hands were merged, prompts left out for one person alone. For comparing numbers.",
     )
-    body_box_padding: float = Field(1.25, gt=0, description="A person's box grows by this factor before it is cut out.")
-    hand_box_padding: float = Field(0.9, gt=0, description="... and a hand's box by this one.")
-    box_aspect: float = Field(0.75, gt=0, le=1, description="Width over height a box is grown to before it becomes a square.")
+    body_box_padding: float = Field(default=1.25, gt=0, description="A person's box grows by this factor before it is cut out.")
+    hand_box_padding: float = Field(default=0.9, gt=0, description="... and a hand's box by this one.")
+    box_aspect: float = Field(default=0.75, gt=0, le=1, description="Width over height a box is grown to before it becomes a square.")
     wrist_angle_most_rad: float = Field(
-        1.4, ge=0, description="A hand turned farther than this from where the body has its wrist is not believed: 80 degrees."
+        default=1.4, ge=0, description="A hand turned farther than this from where the body has its wrist is not believed: 80 degrees."
     )
-    hand_box_least_px: float = Field(64.0, ge=0, description="Hands in crops smaller than this are not looked at: too few pixels.")
+    hand_box_least_px: float = Field(default=64.0, ge=0, description="Hands in crops smaller than this are not looked at: too few pixels.")
     hand_keypoint_most: float = Field(
-        0.5, gt=0, description="A hand is not believed where a keypoint lies farther from its crop's middle than this share: outside it."
+        default=0.5,
+        gt=0,
+        description="A hand is not believed where a keypoint lies farther from its crop's middle than this share: outside it.",
     )
     wrist_distance_most_share: float = Field(
-        0.25, gt=0, description="A hand is not believed whose wrist lies farther than this share of its crop from the body's."
+        default=0.25, gt=0, description="A hand is not believed whose wrist lies farther than this share of its crop from the body's."
     )
-    wrist_x_rad: tuple[float, float] = Field((-2.2, 1.0), description="How far a wrist turns about x; picks between equal angle triples.")
-    wrist_y_rad: tuple[float, float] = Field((-1.2, 1.5), description="... about y.")
-    wrist_z_rad: tuple[float, float] = Field((-2.2, 1.5), description="... about z.")
+    wrist_x_rad: tuple[float, float] = Field(
+        default=(-2.2, 1.0), description="How far a wrist turns about x; picks between equal angle triples."
+    )
+    wrist_y_rad: tuple[float, float] = Field(default=(-1.2, 1.5), description="... about y.")
+    wrist_z_rad: tuple[float, float] = Field(default=(-2.2, 1.5), description="... about z.")
 
 
 class Settings(_Section):
