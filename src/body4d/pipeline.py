@@ -25,7 +25,7 @@ FloorFinder = Callable[[Sequence[BodyTrack], Camera, MotionSettings], Array]
 
 def rig_of(track: BodyTrack) -> Rig:
     """The body a track was fitted with."""
-    from body4d.bodies.rig import body_model
+    from body4d.bodies.catalogue import body_model
 
     return body_model(track.body).rig(track.shape)
 

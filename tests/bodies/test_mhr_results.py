@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import trimesh
 
-from body4d.bodies.rig import body_model
+from body4d.bodies.catalogue import body_model
 from body4d.errors import InputError
 from body4d.export import export_scene
 from body4d.models.sam3d_body_results import load_results, read_result

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import torch
 
+from body4d.bodies.catalogue import body_model
 from body4d.bodies.mhr import MhrBody, mhr_body
 from body4d.bodies.mhr_correctives import compressed
 from body4d.bodies.mhr_rig_file import PLACE_VARIABLE, MhrRigFile, find_rig_file, read_rig_file, save_rig_file
-from body4d.bodies.rig import body_model
 from body4d.errors import WeightsError
 from mhr_files import MadeRig, make_rig, save_repack, save_script
 

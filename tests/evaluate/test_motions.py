@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from body4d.bodies.rig import Rig, body_model
+from body4d.bodies.catalogue import body_model
+from body4d.bodies.rig import Rig
 from body4d.evaluate import metrics
 from body4d.evaluate.limbs import Poser, twist_angle, unit
 from body4d.evaluate.motions import KINDS, VIEWS, cast, place_camera

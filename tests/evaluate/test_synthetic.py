@@ -5,7 +5,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from body4d.bodies.rig import body_model
+from body4d.bodies.catalogue import body_model
 from body4d.evaluate.synthetic import SyntheticClip, make_clip
 from body4d.render.raster import silhouette
 from body4d.scene import MaskTrack, Scene

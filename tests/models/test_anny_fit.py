@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from body4d.bodies.rig import body_model
+from body4d.bodies.catalogue import body_model
 from body4d.config import ContactSettings, FitSettings
 from body4d.errors import Cancelled
 from body4d.joints import Blazepose33, Body29

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
 from torch import Tensor
 
 from body4d.bodies.mhr_rig_file import PARAMETER_SIZE, POSE_SIZE, SCALE_SIZE, SHAPE_SIZE
@@ -133,10 +134,8 @@ def _pose(
 
 def _matrices(state: Array) -> Array:
     """Global rotations (..., J, 3, 3) of a skeleton's state."""
-    from body4d.bodies.mhr import quat_to_matrix
-
-    quat = state[..., 3:7] / np.linalg.norm(state[..., 3:7], axis=-1, keepdims=True)
-    return quat_to_matrix(torch.from_numpy(quat)).numpy()
+    quat = state[..., 3:7]
+    return Rotation.from_quat(quat.reshape(-1, 4)).as_matrix().reshape(*quat.shape[:-1], 3, 3)
 
 
 def _influences(dense: Array) -> tuple[Array, Array]:

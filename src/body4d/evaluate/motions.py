@@ -10,7 +10,8 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from body4d.bodies.rig import Rig, body_model
+from body4d.bodies.catalogue import body_model
+from body4d.bodies.rig import Rig
 from body4d.evaluate.limbs import axis_rotation
 from body4d.evaluate.look import OUTFITS, Outfit
 from body4d.evaluate.swing import ADDRESS_SHARE, Club, Swing, swing_length_s

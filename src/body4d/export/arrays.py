@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from body4d.bodies.rig import body_model
+from body4d.bodies.catalogue import body_model
 from body4d.errors import InputError
 from body4d.scene import Scene
 from body4d.scene_file import write_npz

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from body4d.atomic import atomic_file
-from body4d.bodies.rig import Rig, body_model
+from body4d.bodies.catalogue import body_model
+from body4d.bodies.rig import Rig
 from body4d.export.euler import matrix_to_zxy
 from body4d.export.skeleton import REST_TO_Y_UP, Skeleton, sample, skeleton_of
 from body4d.scene import BodyTrack, Clip, Scene

@@ -8,7 +8,8 @@ import pygltflib as gl
 from numpy.typing import NDArray
 
 from body4d.atomic import atomic_file
-from body4d.bodies.rig import Rig, body_model
+from body4d.bodies.catalogue import body_model
+from body4d.bodies.rig import Rig
 from body4d.export.gltf_build import Builder
 from body4d.export.skeleton import REST_TO_Y_UP, Skeleton, skeleton_of
 from body4d.geometry.rotations import matrix_to_quat

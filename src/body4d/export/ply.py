@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from body4d.atomic import atomic_file
-from body4d.bodies.rig import body_model
+from body4d.bodies.catalogue import body_model
 from body4d.export.skeleton import Array
 from body4d.scene import Scene
 

@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from body4d.bodies.rig import Rig, body_model
+from body4d.bodies.catalogue import body_model
+from body4d.bodies.rig import Rig
 from body4d.config import PictureSettings
 from body4d.render.look import Rgb, opacity, person_colour
 from body4d.scene import BodyTrack, Scene
