@@ -44,6 +44,10 @@ def corners(rgb: np.ndarray) -> str:
     return "".join(letters.get(tuple(int(c > 110) for c in rgb[y, x]), "?") for y, x in spots)
 
 
+# On several frame threads x265 hands out garbage time stamps now and then.
+DEFAULT_OPTIONS = {"libx264": {"crf": "8"}, "libx265": {"x265-params": "log-level=none:crf=8:frame-threads=1:pools=none"}}
+
+
 def make_video(
     path: Path,
     frames: int | Sequence[np.ndarray] = 12,
@@ -70,7 +74,7 @@ def make_video(
     time_base = time_base or 1 / Fraction(rate)
     with av.open(str(path), "w", format=format, options={"movflags": movflags} if movflags else {}) as out:
         out.metadata.update(metadata or {})
-        default = {"crf": "8"} if codec == "libx264" else {"x265-params": "log-level=none:crf=8:frame-threads=1:pools=none"} if codec == "libx265" else {}
+        default = DEFAULT_OPTIONS.get(codec, {})
         stream: Any = out.add_stream(codec, rate=rate, options=default | (options or {}))
         stream.width, stream.height, stream.pix_fmt = pictures[0].shape[1], pictures[0].shape[0], pix_fmt
         stream.codec_context.time_base = time_base
