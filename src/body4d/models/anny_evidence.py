@@ -40,21 +40,20 @@ class Seen:
     """A LandmarkTrack in Body29 order; what BlazePose does not mark is NaN with visibility 0. Shapes as in LandmarkTrack."""
 
     points_px: Array
-    depth_px: Array
     world_m: Array
     visibility: Array
 
     @staticmethod
     def of(track: LandmarkTrack) -> "Seen":
         T, names = len(track.points_px), joint_names("body29")
-        points, depth = np.full((T, len(B), 2), np.nan), np.full((T, len(B)), np.nan)
+        points = np.full((T, len(B), 2), np.nan)
         world, visibility = np.full((T, len(B), 3), np.nan), np.zeros((T, len(B)))
         for k, name in enumerate(names):
             if name.upper() in Blazepose33.__members__:
                 z = Blazepose33[name.upper()]
-                points[:, k], depth[:, k] = track.points_px[:, z], track.depth_px[:, z]
+                points[:, k] = track.points_px[:, z]
                 world[:, k], visibility[:, k] = track.world_m[:, z], track.visibility[:, z]
-        return Seen(points, depth, world, visibility)
+        return Seen(points, world, visibility)
 
     def turned_to(self, camera: Camera) -> "Seen":
         """``world_m`` in camera axes. BlazePose sees each person in a crop, as if the camera looked straight at them; its axes are
@@ -84,7 +83,7 @@ class Seen:
 def gather(
     seen: Seen, frame_index: Array, clip: Clip, depth_m: Array, focal_px: float, fit: FitSettings, contact: ContactSettings
 ) -> Evidence:
-    """Evidence of one person. ``depth_m`` (T,) is the person's distance, to turn BlazePose's pixels of depth into metres."""
+    """Evidence of one person. ``depth_m`` (T,) is the person's distance, to turn motion in the picture into metres."""
     height = seen.height_px
     known = np.isfinite(seen.points_px).all(-1)
     scatter = fit.landmark_sigma_of_height * height / np.sqrt(np.clip(seen.visibility, fit.least_visibility, 1))
