@@ -6,8 +6,11 @@ and rigs for renderer and exporters: :mod:`body4d.bodies.mhr_rig`.
 """
 
 import os
+from collections import OrderedDict
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -15,10 +18,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from body4d.bodies.mhr_correctives import PoseCorrectives, compressed, some_rows
+from body4d.bodies.mhr_float32 import full_float32, product
+from body4d.bodies.mhr_quaternions import euler_to_quat, quat_product, quat_to_matrix, quat_turn
 from body4d.bodies.mhr_rig_file import FACE_SIZE, SHAPE_SIZE, MhrRigFile, find_rig_file, read_rig_file
 from body4d.bodies.rig import Rig
 from body4d.errors import WeightsError
 
+_PARTS_KEPT = 4  # Vertex sets of the body's and the hand's keypoints, and room for a caller's own.
 _UNCORRECTED = 2  # The first two joints, the world and the root, carry no corrective features.
 
 
@@ -40,10 +46,12 @@ class MhrBody(nn.Module):
     prerotations: Tensor
     inverse_bind: Tensor
     ancestors: Tensor
+    still: Tensor
 
     def __init__(self, file: MhrRigFile, *, sparse: bool = True) -> None:
         super().__init__()
         self.file = file
+        self._parts = _Parts()
         self._set_skeleton(file)
         rest, weights = file.rest_vertices_cm, _dense_weights(file)
         second = compressed(file.correctives_cm) if sparse else file.correctives_cm.to_dense()
@@ -56,6 +64,7 @@ class MhrBody(nn.Module):
             "prerotations": file.prerotations,
             "inverse_bind": file.inverse_bind,
             "ancestors": _doubling(file.parents.tolist()),
+            "still": torch.tensor([0.0, 0, 0, 0, 0, 0, 1, 1]),
         }
         for name, value in constants.items():
             self.register_buffer(name, value, persistent=False)
@@ -86,9 +95,9 @@ class MhrBody(nn.Module):
             shape, parameters = shape.float(), parameters.float()
             joint_parameters = self._joint_parameters(parameters)
             state = self._kinematics(joint_parameters)
-            rest = self.rest_vertices + (shape @ self.shape_vectors).unflatten(-1, (-1, 3))
+            rest = self.rest_vertices + product(shape, self.shape_vectors).unflatten(-1, (-1, 3))
             if face is not None:
-                rest = rest + (face.float() @ self.face_vectors).unflatten(-1, (-1, 3))
+                rest = rest + product(face.float(), self.face_vectors).unflatten(-1, (-1, 3))
             if correct:
                 rest = rest + self.correctives(corrective_features(joint_parameters)).unflatten(-1, (-1, 3))
             return self._skin(rest, state), state
@@ -98,11 +107,24 @@ class MhrBody(nn.Module):
         with torch.autocast(parameters.device.type, enabled=False):
             return self._kinematics(self._joint_parameters(parameters.float()))
 
+    def at_vertices(self, shape: Tensor, parameters: Tensor, face: Tensor | None, vertex: Tensor) -> tuple[Tensor, Tensor]:
+        """Vertices ``vertex`` (n,) alone, (B, n, 3) in cm, and the state (B, J, 8): as :meth:`forward`, at a fraction of the cost.
+
+        With no vertices this is :meth:`skeleton`. The first call with a set of vertices cuts the body down to it and keeps that
+        for the next calls; hand the same tensor again and nothing has to be read off the device to know it.
+        """
+        if not vertex.numel():
+            state = self.skeleton(parameters)
+            return state.new_zeros(len(state), 0, 3), state
+        return self._parts.find(vertex, self.only)(shape, parameters, face)
+
     def only(self, vertices: Tensor) -> "MhrBody":
-        """The same body with no more than the vertices ``vertices`` (R,): what keypoints need, at a fraction of the cost."""
+        """The same body with no more than the vertices ``vertices`` (R,): what keypoints need."""
+        vertices = vertices.cpu()
         part = MhrBody.__new__(MhrBody)
         nn.Module.__init__(part)
         part.file = self.file
+        part._parts = _Parts()
         part._set_skeleton(self.file)
         rows = (vertices[:, None] * 3 + torch.arange(3)).flatten()
         part._set_surface(
@@ -115,6 +137,11 @@ class MhrBody(nn.Module):
         )
         return part.to(self.rest_vertices.device)
 
+    def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> Self:
+        """Moved to another device, the body is cut down anew there."""
+        self._parts = _Parts()
+        return super()._apply(fn, recurse)
+
     def rig(self, shape: NDArray[np.floating]) -> Rig:
         """The rig of one person for renderer and exporters; ``shape`` (113,): 45 of the shape, then the 68 scales of the bones.
 
@@ -126,7 +153,7 @@ class MhrBody(nn.Module):
 
     def _joint_parameters(self, parameters: Tensor) -> Tensor:
         """(B, J, 7): tx ty tz in cm, rx ry rz, log2 of the scale."""
-        return (parameters @ self.parameter_transform.mT).unflatten(-1, (-1, 7))
+        return product(parameters, self.parameter_transform.mT).unflatten(-1, (-1, 7))
 
     def _kinematics(self, joint_parameters: Tensor) -> Tensor:
         """Global state (B, J, 8) by doubling: after round k each joint stands relative to its 2^(k+1)-th ancestor."""
@@ -134,7 +161,7 @@ class MhrBody(nn.Module):
         place = self.joint_offsets + joint_parameters[..., :3]
         turn = quat_product(self.prerotations.expand(batch, -1, -1), euler_to_quat(joint_parameters[..., 3:6]))
         scale = torch.exp2(joint_parameters[..., 6:7])
-        still = torch.tensor([0.0, 0, 0, 0, 0, 0, 1, 1], device=place.device).expand(batch, 1, 8)
+        still = self.still.expand(batch, 1, 8)
         state = torch.cat([place, turn, scale], -1)
         for up in self.ancestors:
             above = torch.cat([state, still], 1)[:, up]
@@ -152,10 +179,10 @@ class MhrBody(nn.Module):
         """Linear blend skinning (B, V, 3). Blending matrices by one product is quicker than gathering four for each vertex."""
         bind_place, bind_turn, bind_scale = self.inverse_bind.split((3, 4, 1), -1)
         turn = quat_to_matrix(state[..., 3:7]) * state[..., 7:, None]
-        linear = turn @ (quat_to_matrix(bind_turn) * bind_scale[..., None])
-        place = (turn @ bind_place[..., None])[..., 0] + state[..., :3]
+        linear = product(turn, quat_to_matrix(bind_turn) * bind_scale[..., None])
+        place = (turn * bind_place[..., None, :]).sum(-1) + state[..., :3]
         affine = torch.cat([linear, place[..., None]], -1).flatten(-2)
-        blended = (self.skin_weights @ affine).unflatten(-1, (3, 4))
+        blended = product(self.skin_weights, affine).unflatten(-1, (3, 4))
         return (blended[..., :3] * rest[..., None, :]).sum(-1) + blended[..., 3]
 
 
@@ -170,11 +197,44 @@ class MhrScript(nn.Module):
 
     def forward(self, shape: Tensor, parameters: Tensor, face: Tensor | None = None) -> tuple[Tensor, Tensor]:
         face = parameters.new_zeros(len(parameters), FACE_SIZE) if face is None else face
-        with torch.autocast(parameters.device.type, enabled=False):
+        with torch.autocast(parameters.device.type, enabled=False), full_float32():
             return self._script(shape.float(), parameters.float(), face.float())
+
+    def at_vertices(self, shape: Tensor, parameters: Tensor, face: Tensor | None, vertex: Tensor) -> tuple[Tensor, Tensor]:
+        """Vertices ``vertex`` (n,) alone, (B, n, 3) in cm, and the state (B, J, 8). The file can only make all of them."""
+        vertices, state = self(shape, parameters, face)
+        return vertices[:, vertex], state
 
     def skeleton(self, parameters: Tensor) -> Tensor:
         return self(parameters.new_zeros(len(parameters), SHAPE_SIZE), parameters)[1]
+
+
+class _Parts:
+    """Bodies cut down to some vertices, the last few used. Known by the tensor that asked for them, else by its content."""
+
+    def __init__(self) -> None:
+        self._asked: OrderedDict[int, tuple[Tensor, int, MhrBody]] = OrderedDict()
+        self._made: OrderedDict[tuple[int, ...], MhrBody] = OrderedDict()
+
+    def find(self, vertex: Tensor, make: Callable[[Tensor], MhrBody]) -> MhrBody:
+        asked, version = self._asked.get(id(vertex)), -1 if vertex.is_inference() else vertex._version
+        # The tensor itself is kept, so that its id stays its own; its version tells of changes in place.
+        if asked and asked[0] is vertex and asked[1] == version:
+            return asked[2]
+        content = tuple(vertex.tolist())  # Waits for the device: once for each tensor.
+        with torch.inference_mode(False):  # What is kept must serve callers who want gradients, too.
+            part = self._made.pop(content, None) or make(vertex)
+        _put(self._made, content, part)
+        if version >= 0:
+            _put(self._asked, id(vertex), (vertex, version, part))
+        return part
+
+
+def _put(kept: OrderedDict[Any, Any], key: Any, value: Any) -> None:
+    kept[key] = value
+    kept.move_to_end(key)
+    while len(kept) > _PARTS_KEPT:
+        kept.popitem(last=False)
 
 
 def load_mhr(
@@ -205,46 +265,6 @@ def corrective_features(joint_parameters: Tensor) -> Tensor:
     turn = quat_to_matrix(euler_to_quat(joint_parameters[..., _UNCORRECTED:, 3:6]))
     columns = (turn - torch.eye(3, device=turn.device))[..., :2]
     return columns.mT.flatten(-3)
-
-
-def euler_to_quat(angles: Tensor) -> Tensor:
-    """Quaternions (..., 4) x y z w of Rz(c) Ry(b) Rx(a) for angles (..., 3) = a, b, c in radians."""
-    half = angles * 0.5
-    (cx, cy, cz), (sx, sy, sz) = half.cos().unbind(-1), half.sin().unbind(-1)
-    return torch.stack(
-        [
-            sx * cy * cz - cx * sy * sz,
-            cx * sy * cz + sx * cy * sz,
-            cx * cy * sz - sx * sy * cz,
-            cx * cy * cz + sx * sy * sz,
-        ],
-        -1,
-    )
-
-
-def quat_product(a: Tensor, b: Tensor) -> Tensor:
-    """Quaternions (..., 4) x y z w: first ``b``, then ``a``."""
-    va, wa, vb, wb = a[..., :3], a[..., 3:], b[..., :3], b[..., 3:]
-    vector = wa * vb + wb * va + torch.linalg.cross(va, vb)
-    return torch.cat([vector, wa * wb - (va * vb).sum(-1, keepdim=True)], -1)
-
-
-def quat_turn(quat: Tensor, points: Tensor) -> Tensor:
-    """``points`` (..., 3) turned by unit quaternions (..., 4) x y z w."""
-    vector, real = quat[..., :3], quat[..., 3:]
-    across = 2 * torch.linalg.cross(vector, points)
-    return points + real * across + torch.linalg.cross(vector, across)
-
-
-def quat_to_matrix(quat: Tensor) -> Tensor:
-    """Rotation matrices (..., 3, 3) of unit quaternions (..., 4) x y z w."""
-    x, y, z, w = quat.unbind(-1)
-    rows = [
-        torch.stack([1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)], -1),
-        torch.stack([2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)], -1),
-        torch.stack([2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)], -1),
-    ]
-    return torch.stack(rows, -2)
 
 
 def _doubling(parents: list[int]) -> Tensor:

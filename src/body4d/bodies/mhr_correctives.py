@@ -5,6 +5,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from body4d.bodies.mhr_float32 import product
+
 MOST_DENSITY = 0.4
 """Above this share of non-zeros a dense product is as quick as a sparse one on a CPU (benchmarks/mhr.py, 2 cores, batches of 1 to 64)."""
 
@@ -84,9 +86,9 @@ class PoseCorrectives(nn.Module):
             self.register_buffer(name, part, persistent=False)
 
     def forward(self, features: Tensor) -> Tensor:
-        hidden = torch.relu(features @ self.first.mT)
+        hidden = torch.relu(product(features, self.first.mT))
         if not self._sparse:
-            return hidden @ self.second.mT
+            return product(hidden, self.second.mT)
         return _SparseProduct.apply(hidden, self._csr("", 0), self._csr("back_", 1))  # pyright: ignore[reportReturnType]
 
     def _csr(self, prefix: str, which: int) -> Tensor:
