@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from body4d.bodies.mhr_correctives import PoseCorrectives, compressed, some_rows
 from body4d.bodies.mhr_float32 import full_float32, product
 from body4d.bodies.mhr_quaternions import euler_to_quat, quat_product, quat_to_matrix, quat_turn
+from body4d.bodies.mhr_rig import rig_of
 from body4d.bodies.mhr_rig_file import FACE_SIZE, SHAPE_SIZE, MhrRigFile, find_rig_file, read_rig_file
 from body4d.bodies.rig import Rig
 from body4d.errors import WeightsError
@@ -147,8 +148,6 @@ class MhrBody(nn.Module):
 
         Linear blend skinning only: pose correctives cannot go into a Rig (nor a GLB); ``mhr_rig.lbs_gap_m`` tells what they amount to.
         """
-        from body4d.bodies.mhr_rig import rig_of
-
         return rig_of(self, shape)
 
     def _joint_parameters(self, parameters: Tensor) -> Tensor:

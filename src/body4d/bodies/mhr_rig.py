@@ -11,7 +11,7 @@ offsets, since B_p^T (rest_j - rest_p) = s_p t_j at rest and posed alike. What i
 :func:`lbs_gap_m` measures all of it for given parameters.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -19,13 +19,10 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 from torch import Tensor
 
-from body4d.bodies.mhr_rig_file import PARAMETER_SIZE, POSE_SIZE, SCALE_SIZE, SHAPE_SIZE
+from body4d.bodies.mhr_rig_file import PARAMETER_SIZE, POSE_SIZE, SCALE_SIZE, SHAPE_SIZE, MhrRigFile
 from body4d.bodies.rig import Rig
 from body4d.geometry.rotations import matrix_to_rotvec
 from body4d.joints import Mhr70
-
-if TYPE_CHECKING:
-    from body4d.bodies.mhr import MhrBody
 
 Array = NDArray[Any]
 
@@ -37,13 +34,34 @@ _CHUNK = 64
 """Frames posed at once: 64 surfaces with their blended matrices are 75 MB."""
 
 
+class PosableMhr(Protocol):
+    """What a rig is made of: an MHR taken apart that can be posed (:class:`body4d.bodies.mhr.MhrBody`)."""
+
+    @property
+    def file(self) -> MhrRigFile: ...
+
+    @property
+    def rest_vertices(self) -> Tensor:
+        """(V, 3) in cm, on the device that poses."""
+        ...
+
+    @property
+    def skin_weights(self) -> Tensor:
+        """(V, J) dense."""
+        ...
+
+    def __call__(self, shape: Tensor, parameters: Tensor, face: Tensor | None = None, *, correct: bool = True) -> tuple[Tensor, Tensor]: ...
+
+    def skeleton(self, parameters: Tensor) -> Tensor: ...
+
+
 def shape_of(shape: Array, parameters: Array) -> Array:
     """The rig's shape (113,) of one person: shape (45,) and the scales among model parameters (204,), or the median of rows (T, 204)."""
     rows = np.atleast_2d(parameters)[:, POSE_SIZE:PARAMETER_SIZE]
     return np.concatenate([np.median(np.atleast_2d(shape), axis=0), np.median(rows, axis=0)]).astype(np.float32)
 
 
-def rig_of(body: "MhrBody", shape: Array) -> Rig:
+def rig_of(body: PosableMhr, shape: Array) -> Rig:
     """The rig of ``shape`` (113,): 45 of the shape, then 68 scales. Keypoints are NaN where the file came without their mapping."""
     values = np.asarray(shape, np.float32)
     if values.shape != (SHAPE_SIZE + SCALE_SIZE,):
@@ -67,7 +85,7 @@ def rig_of(body: "MhrBody", shape: Array) -> Rig:
     )
 
 
-def motion_of(body: "MhrBody", shape: Array, parameters: Array, camera_translation_m: Array) -> tuple[Array, Array]:
+def motion_of(body: PosableMhr, shape: Array, parameters: Array, camera_translation_m: Array) -> tuple[Array, Array]:
     """Local rotation vectors (T, J, 3) and the root's place (T, 3) in camera axes, for the rig of ``shape`` (113,).
 
     ``parameters`` (T, 204); ``camera_translation_m`` (T, 3) as SAM-3D-Body tells it. MHR's global rotation and translation belong to
@@ -87,7 +105,7 @@ def motion_of(body: "MhrBody", shape: Array, parameters: Array, camera_translati
     return matrix_to_rotvec(local).astype(np.float32), (root + camera_translation_m).astype(np.float32)
 
 
-def vertices_m(body: "MhrBody", shape: Array, parameters: Array, face: Array | None = None, *, correct: bool = True) -> Array:
+def vertices_m(body: PosableMhr, shape: Array, parameters: Array, face: Array | None = None, *, correct: bool = True) -> Array:
     """MHR's own surface (T, V, 3) with correctives, metres, camera axes, without the camera's translation.
 
     ``shape`` (45,) or (T, 45), ``parameters`` (T, 204), ``face`` (72,) or (T, 72).
@@ -100,7 +118,7 @@ def vertices_m(body: "MhrBody", shape: Array, parameters: Array, face: Array | N
     return np.concatenate(out).astype(np.float32)
 
 
-def lbs_gap_m(body: "MhrBody", shape: Array, parameters: Array) -> Array:
+def lbs_gap_m(body: PosableMhr, shape: Array, parameters: Array) -> Array:
     """Distance (T, V) in metres between the rig's surface and MHR's own, for ``shape`` (113,) and ``parameters`` (T, 204).
 
     What a GLB, which carries the rig, does not show.
@@ -119,7 +137,7 @@ def _at_rest(shape: Array) -> Array:
 
 
 def _pose(
-    body: "MhrBody", parameters: Array, shape: Array | None, face: Array | None = None, *, correct: bool = True
+    body: PosableMhr, parameters: Array, shape: Array | None, face: Array | None = None, *, correct: bool = True
 ) -> tuple[Array, Array]:
     """Vertices (T, V, 3) and state (T, J, 8) in MHR's axes and centimetres, float64."""
 
@@ -146,7 +164,7 @@ def _influences(dense: Array) -> tuple[Array, Array]:
     return np.where(weights > 0, indices, 0).astype(np.int32), weights / weights.sum(1, keepdims=True)
 
 
-def _fold_keypoints(body: "MhrBody", rest_vertices_m: Array, rest_joints_m: Array) -> tuple[Array, Array]:
+def _fold_keypoints(body: PosableMhr, rest_vertices_m: Array, rest_joints_m: Array) -> tuple[Array, Array]:
     """Weights (70, J) and anchors (70, J, 3) of the keypoints; see :class:`Rig`. NaN without a mapping."""
     count, joints = len(Mhr70), len(rest_joints_m)
     mapping = body.file.keypoint_mapping
