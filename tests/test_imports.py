@@ -13,8 +13,9 @@ ROOT = Path(__file__).parents[1] / "src" / "body4d"
 # Rooms from the ground up: a module imports from its own floor and those below, never from above.
 FLOORS = [
     {"", "scene", "errors", "config", "joints", "progress", "atomic", "compiled"},
-    {"config_load", "run_record", "scene_file"},
+    {"config_load", "run_record"},
     {"geometry", "tracks", "bodies", "nets", "fitting", "video"},
+    {"scene_file"},
     {"models", "weights", "render", "export", "evaluate", "golf"},
     {"run_folder", "pipeline"},
     {"cli", "app", "batch", "space", "__main__"},

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from body4d import atomic, scene_file
+from body4d.bodies.catalogue import rig_of
 from body4d.errors import InputError, OutputError
 from body4d.scene_file import load_bodies, load_masks, load_scene, save_bodies, save_masks, save_scene
 from scenes import make_masks, make_scene, same
@@ -59,6 +60,22 @@ def test_optional_track_arrays_stay_absent(scene, tmp_path):
     tracks = tuple(dataclasses.replace(p, mask_iou=None, joints_raw_m=None) for p in scene.people)
     save_bodies(tracks, tmp_path / "bodies.npz")
     assert same(load_bodies(tmp_path / "bodies.npz"), tracks)
+
+
+def test_a_carried_rig_draws_and_exports_without_its_model(scene, tmp_path):
+    """A body whose model is no part of body4d: name and shape alone would not bring it back."""
+    rig = rig_of(scene.people[0])
+    person = dataclasses.replace(scene.people[0], body="a model not installed here", shape=np.zeros(3, np.float32), rig=rig)
+    save_bodies((person, scene.people[1]), tmp_path / "bodies.npz")
+    found, other = load_bodies(tmp_path / "bodies.npz")
+    assert other.rig is None
+    again = rig_of(found)
+    assert again.joint_names == rig.joint_names
+    assert again.joint_set == rig.joint_set
+    np.testing.assert_array_equal(again.faces, rig.faces)
+    motion = person.rotations.astype(np.float64), person.translation_m.astype(np.float64)
+    np.testing.assert_allclose(again.keypoints(*again.forward(*motion)), rig.keypoints(*rig.forward(*motion)), atol=1e-5)
+    np.testing.assert_allclose(again.vertices(*again.forward(*motion)), rig.vertices(*rig.forward(*motion)), atol=1e-5)
 
 
 def test_video_says_where_the_clip_lies_now(scene, tmp_path):

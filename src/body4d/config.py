@@ -295,9 +295,48 @@ class PictureSettings(_Section):
     lanes: int = Field(default=2, ge=1, le=16, description="Frames drawn side by side; each holds a few pictures in memory.")
 
 
+class ComputeSettings(_Section):
+    """What the networks of preset sam run on, and how."""
+
+    device: Literal["auto", "cuda", "mps", "cpu"] = Field(default="auto", description="auto: the first there is of cuda, mps, cpu.")
+    precision: Literal["auto", "float32", "bfloat16"] = Field(
+        default="auto", description="Of the large networks; auto: bfloat16 on cuda, else float32. Bodies and geometry are float32 always."
+    )
+    batch: int | None = Field(
+        default=None, ge=1, description="Crops or frames put through a network at once; unset: what free memory holds. Changes no result."
+    )
+    memory_share: float = Field(
+        default=0.7, gt=0, le=1, description="Share of free memory a batch may take: the rest is for what is made between."
+    )
+
+
+class WeightsSettings(_Section):
+    """Where checkpoints lie."""
+
+    folder: str | None = Field(
+        default=None, description="Folder with a folder for each model; unset: $BODY4D_WEIGHTS, /data/checkpoints, ~/.cache/body4d/weights."
+    )
+
+
 class Sam3dBodySettings(_Section):
     """SAM-3D-Body (preset sam). Values are the published ones unless the description says otherwise."""
 
+    mode: Literal["full", "body"] = Field(
+        default="full", description="full looks at both hands once more, from near; it takes three times as long."
+    )
+    mask_prompt: bool = Field(default=True, description="Show the network whom it is to recover where people overlap, by their mask.")
+    outside_visibility: float = Field(
+        default=0.1, ge=0, le=1, description="Visibility of a keypoint that falls outside the picture: the network guessed it."
+    )
+    hand_guess_visibility: float = Field(
+        default=0.4, ge=0, le=1, description="Visibility of a hand's keypoints where its own pass was not made or not believed."
+    )
+    mask_reach_of_height: float = Field(
+        default=0.03,
+        ge=0,
+        description="A joint this near to the mask, as a share of its height, agrees with it: masks are tight.",
+    )
+    least_confidence: float = Field(default=0.05, ge=0, le=1, description="No frame counts less: a body beside its mask is near it still.")
     upstream_exact: bool = Field(
         default=False,
         description="Repeat the published code's slips outside the networks too: wrist test with the boxes swapped, last projection about "
@@ -334,6 +373,8 @@ class Settings(_Section):
     blazepose: BlazePoseSettings = BlazePoseSettings()
     camera: CameraSettings = CameraSettings()
     sam3d_body: Sam3dBodySettings = Sam3dBodySettings()
+    compute: ComputeSettings = ComputeSettings()
+    weights: WeightsSettings = WeightsSettings()
     fit: FitSettings = FitSettings()
     contact: ContactSettings = ContactSettings()
     motion: MotionSettings = MotionSettings()

@@ -47,6 +47,12 @@ class WeightsError(Body4DError):
     exit_code = 7
 
 
+class DeviceError(Body4DError):
+    """The device asked for is not there, or has too little memory for even one picture at a time."""
+
+    exit_code = 8
+
+
 class Cancelled(Body4DError):
     """The user stopped the run. What was finished is kept, and the same command goes on from there."""
 

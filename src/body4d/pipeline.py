@@ -25,9 +25,9 @@ FloorFinder = Callable[[Sequence[BodyTrack], Camera, MotionSettings], Array]
 
 def rig_of(track: BodyTrack) -> Rig:
     """The body a track was fitted with."""
-    from body4d.bodies.catalogue import body_model
+    from body4d.bodies.catalogue import rig_of as find
 
-    return body_model(track.body).rig(track.shape)
+    return find(track)
 
 
 def open_clip(video: Path, settings: VideoSettings) -> FrameSource:

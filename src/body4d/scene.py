@@ -9,12 +9,15 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from body4d.joints import JOINT_SETS, joint_names
+
+if TYPE_CHECKING:
+    from body4d.bodies.rig import Rig
 
 Array = NDArray[Any]
 
@@ -237,6 +240,7 @@ class BodyTrack:
     camera axes. ``joints_m`` (T, K, 3) the named joints of ``joint_set`` in camera axes. ``keypoints_px`` (T, K, 2) where they
     were *measured* in the picture (NaN: not measured) with ``visibility`` (T, K). ``confidence`` (T,) how far to trust the frame;
     ``observed`` (T,) false where the body was bridged. ``parameters`` (T, P) the model's native parameters where it has any.
+    ``rig`` comes along where the body model is no part of body4d, so that a result can be drawn and exported anywhere.
     ``mask_iou`` (T,) overlap of silhouette and mask, NaN where not judged. ``joints_raw_m`` (T, K, 3): the joints
     as the networks alone gave them, before any fit or smoothing (NaN where they gave none).
     """
@@ -256,6 +260,7 @@ class BodyTrack:
     parameters: Array = field(default_factory=lambda: np.zeros((0, 0), np.float32))
     mask_iou: Array | None = None
     joints_raw_m: Array | None = None
+    rig: "Rig | None" = None
 
     def __post_init__(self) -> None:
         t, k = len(self.frame_index), len(JOINT_SETS[self.joint_set])

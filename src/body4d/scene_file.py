@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from body4d.atomic import atomic_file
+from body4d.bodies.rig import Rig
 from body4d.errors import InputError
 from body4d.scene import BodyTrack, Camera, Clip, LandmarkTrack, MaskTrack, Scene
 
@@ -29,6 +30,8 @@ _TRACK_ARRAYS = ("frame_index", "shape", "rotations", "translation_m", "joints_m
 _TRACK_OPTIONAL = ("mask_iou", "joints_raw_m")
 # What numpy, zipfile, zlib and the nouns raise on altered bytes; NotImplementedError: a zip header asking for an unknown compression.
 _DAMAGE = (ValueError, TypeError, LookupError, ArithmeticError, OSError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError)
+_RIG_FLOATS = ("rest_joints_m", "rest_vertices_m", "skin_weights", "keypoint_weights", "keypoint_anchors_m")
+_RIG_WHOLE = ("parents", "faces", "skin_indices")
 _LANDMARK_ARRAYS = ("points_px", "depth_px", "world_m", "visibility")
 
 
@@ -179,7 +182,30 @@ def _body_arrays(tracks: Sequence[BodyTrack]) -> dict[str, Any]:
         for name in (*_TRACK_ARRAYS, *_TRACK_OPTIONAL):
             if getattr(track, name) is not None:
                 arrays[f"{key}/{name}"] = getattr(track, name)
+        if track.rig is not None:
+            arrays |= {f"{key}/rig/{name}": value for name, value in _rig_arrays(track.rig).items()}
     return arrays
+
+
+def _rig_arrays(rig: Rig) -> dict[str, Any]:
+    """A rig in 32 bits: a body is a metre, its vertices lie a millionth apart."""
+    names = {"joint_names": np.array(rig.joint_names), "joint_set": rig.joint_set}
+    return (
+        names
+        | {name: getattr(rig, name).astype(np.float32) for name in _RIG_FLOATS}
+        | {name: getattr(rig, name).astype(np.int32) for name in _RIG_WHOLE}
+    )
+
+
+def _rig(data: Mapping[str, Array], key: str) -> Rig | None:
+    if f"{key}/joint_set" not in data:
+        return None
+    return Rig(
+        joint_names=tuple(str(name) for name in data[f"{key}/joint_names"]),
+        joint_set=str(data[f"{key}/joint_set"]),
+        **{name: data[f"{key}/{name}"].astype(np.float64) for name in _RIG_FLOATS},
+        **{name: data[f"{key}/{name}"] for name in _RIG_WHOLE},
+    )
 
 
 def _bodies(data: Mapping[str, Array]) -> tuple[BodyTrack, ...]:
@@ -194,6 +220,7 @@ def _bodies(data: Mapping[str, Array]) -> tuple[BodyTrack, ...]:
                 parameters=data[f"{key}/parameters"],
                 mask_iou=data.get(f"{key}/mask_iou"),
                 joints_raw_m=data.get(f"{key}/joints_raw_m"),
+                rig=_rig(data, f"{key}/rig"),
                 **{name: data[f"{key}/{name}"] for name in _TRACK_ARRAYS},
             )
         )

@@ -1,6 +1,12 @@
 """The body models by name. What a scene stores is a name; this finds what stands behind it."""
 
-from body4d.bodies.rig import BodyModel
+from body4d.bodies.rig import BodyModel, Rig
+from body4d.scene import BodyTrack
+
+
+def rig_of(track: BodyTrack) -> Rig:
+    """The body of ``track``: the one it carries, else made anew by its model. Raises as :func:`body_model`."""
+    return track.rig if track.rig is not None else body_model(track.body).rig(track.shape)
 
 
 def body_model(name: str) -> BodyModel:

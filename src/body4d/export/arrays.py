@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from body4d.bodies.catalogue import body_model
+from body4d.bodies.catalogue import rig_of
 from body4d.errors import InputError
 from body4d.scene import Scene
 from body4d.scene_file import write_npz
@@ -17,7 +17,7 @@ def write_arrays(scene: Scene, path: Path) -> list[Path]:
     kinds = {(track.body, track.joint_set) for track in scene.people}
     if len(kinds) > 1:
         raise InputError(f"One npz holds people of one body model and joint set, found {sorted(kinds)}: export to csv or glb instead.")
-    rigs = [body_model(track.body).rig(track.shape) for track in scene.people]
+    rigs = [rig_of(track) for track in scene.people]
     frame = np.concatenate([track.frame_index for track in scene.people])
     slot = np.repeat(np.arange(len(rigs)), [len(track) for track in scene.people])
     rows = np.lexsort((slot, frame))

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from body4d.atomic import atomic_file
-from body4d.bodies.catalogue import body_model
+from body4d.bodies.catalogue import rig_of
 from body4d.bodies.rig import Rig
 from body4d.export.euler import matrix_to_zxy
 from body4d.export.skeleton import REST_TO_Y_UP, Skeleton, sample, skeleton_of
@@ -35,7 +35,7 @@ def write_bvh(scene: Scene, out: Path, *, one_file: bool) -> list[Path]:
         path = out / f"person_{track.person_id}.bvh"
         if one_file:
             path = out if len(scene.people) == 1 else out.with_stem(f"{out.stem}_person_{track.person_id}")
-        rig = body_model(track.body).rig(track.shape)
+        rig = rig_of(track)
         text = bvh_text(rig, skeleton_of(rig, track, scene.T_world_camera), track, scene.clip)
         with atomic_file(path) as file:
             file.write(text.encode("ascii", "replace"))

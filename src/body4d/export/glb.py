@@ -8,7 +8,7 @@ import pygltflib as gl
 from numpy.typing import NDArray
 
 from body4d.atomic import atomic_file
-from body4d.bodies.catalogue import body_model
+from body4d.bodies.catalogue import rig_of
 from body4d.bodies.rig import Rig
 from body4d.export.gltf_build import Builder
 from body4d.export.skeleton import REST_TO_Y_UP, Skeleton, skeleton_of
@@ -35,7 +35,7 @@ def write_glb(scene: Scene, path: Path) -> list[Path]:
     skinning: dict[str, tuple[int, int, int]] = {}
     roots = []
     for place, track in enumerate(scene.people):
-        rig = body_model(track.body).rig(track.shape)
+        rig = rig_of(track)
         skeleton = skeleton_of(rig, track, scene.T_world_camera)
         if track.body not in skinning:  # triangles and weights are the body model's, so people share them
             skinning[track.body] = _add_skinning(build, rig)

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from body4d.atomic import atomic_file
-from body4d.bodies.catalogue import body_model
+from body4d.bodies.catalogue import rig_of
 from body4d.export.skeleton import Array
 from body4d.scene import Scene
 
@@ -18,7 +18,7 @@ def write_ply(scene: Scene, folder: Path) -> list[Path]:
     R, t = scene.T_world_camera[:3, :3], scene.T_world_camera[:3, 3]
     paths = []
     for track in scene.people:
-        rig = body_model(track.body).rig(track.shape)
+        rig = rig_of(track)
         for first in range(0, len(track), _CHUNK):
             rows = slice(first, first + _CHUNK)
             G, p = rig.forward(track.rotations[rows].astype(np.float64), track.translation_m[rows].astype(np.float64))

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from body4d.bodies.catalogue import body_model
+from body4d.bodies.catalogue import rig_of
 from body4d.bodies.rig import Rig
 from body4d.config import PictureSettings
 from body4d.render.look import Rgb, opacity, person_colour
@@ -49,7 +49,7 @@ class Poser:
 class _Person:
     def __init__(self, place: int, track: BodyTrack, scene: Scene, settings: PictureSettings) -> None:
         self._place, self._track = place, track
-        self._rig = body_model(track.body).rig(track.shape)
+        self._rig = rig_of(track)
         self._opacity = opacity(track, scene.clip.times_s, settings)
         self._nose = track.joint("nose")
         self._chunk: tuple[int, Array, Array] | None = None
