@@ -20,6 +20,7 @@ from body4d.errors import WeightsError
 from body4d.nets.sam3d_body.model import Sam3dBody
 from body4d.nets.sam3d_body.prompts import KEYPOINTS
 from body4d.nets.sam3d_body.sizes import BackboneSizes, NetworkSizes, sizes_from_shapes
+from body4d.weights.unreadable import unreadable
 
 OFFICIAL_NAME = "model.ckpt"
 CONVERTED_NAMES = {torch.float32: "sam3d_body_float32.safetensors", torch.bfloat16: "sam3d_body_bfloat16.safetensors"}
@@ -78,7 +79,7 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
             return load_file(path)
         state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except Exception as cause:
-        raise WeightsError(f"{path} cannot be read as a checkpoint ({cause}); download it again.") from cause
+        raise unreadable(path, cause) from cause
     state = state.get("state_dict", state) if isinstance(state, dict) else state
     if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
         raise WeightsError(f"{path} holds no state dict of tensors; expected SAM-3D-Body's {OFFICIAL_NAME}.")
@@ -157,6 +158,10 @@ def map_official(state: Mapping[str, Tensor], source: str) -> dict[str, Tensor]:
             ours.update(_keypoints("hand." if found.group(1) else "body.", tensor))
         else:
             ours[our_name(key)] = tensor
+    if "backbone.vit.norm.weight" in ours:
+        # Stands for patches hidden in training; the released files leave it out, and nothing is hidden here.
+        width = ours["backbone.vit.norm.weight"].shape[0]
+        ours.setdefault("backbone.vit.embeddings.mask_token", ours["backbone.vit.norm.weight"].new_zeros(1, 1, width))
     absent = sorted(set(range(KEYPOINTS)) - set(points))
     if absent:
         raise WeightsError(f"{source} lacks prompt_encoder.point_embeddings.{absent[0]}.weight; it is no complete SAM-3D-Body checkpoint.")
