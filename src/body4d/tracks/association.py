@@ -202,11 +202,15 @@ def pair_cost(person: Expected, look: Look, settings: BlazePoseSettings) -> floa
 
 def associate(people: Sequence[Expected], looks: Sequence[Look], settings: BlazePoseSettings) -> dict[int, int]:
     """Person of each look, as the cheapest assignment overall has it; people and looks that fit nobody are left out."""
-    from scipy.optimize import linear_sum_assignment
-
     if not people or not looks:
         return {}
-    cost = np.array([[pair_cost(person, look, settings) for look in looks] for person in people])
+    return cheapest(np.array([[pair_cost(person, look, settings) for look in looks] for person in people]))
+
+
+def cheapest(cost: Array) -> dict[int, int]:
+    """Row of each column of ``cost`` (R, C), as the cheapest assignment overall has it; infinite pairs never, as many others as possible."""
+    from scipy.optimize import linear_sum_assignment
+
     forbidden = 1e6  # dearer than all allowed pairs together, so that as many as possible are matched
     rows, columns = linear_sum_assignment(np.where(np.isfinite(cost), cost, forbidden))
     return {int(c): int(r) for r, c in zip(rows, columns, strict=True) if np.isfinite(cost[r, c])}
