@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[1] / "src" / "body4d"
 
 # Rooms from the ground up: a module imports from its own floor and those below, never from above.
 FLOORS = [
-    {"", "scene", "errors", "config", "joints", "progress", "atomic", "compiled"},
+    {"", "scene", "errors", "config", "joints", "progress", "atomic", "compiled", "usage"},
     {"config_load", "run_record"},
     {"geometry", "tracks", "bodies", "nets", "fitting", "video"},
     {"scene_file"},

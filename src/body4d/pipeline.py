@@ -3,11 +3,12 @@
 import os
 import platform
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 from body4d.bodies.rig import Rig
 from body4d.config import MotionSettings, PictureSettings, Settings, VideoSettings
@@ -17,6 +18,7 @@ from body4d.progress import Listener, silent_listener
 from body4d.run_folder import Outcome, RunFolder
 from body4d.run_record import BODIES, GLB, MASKS, OVERLAY, SCENE, SHEET, VIEWS
 from body4d.scene import Array, BodyTrack, Camera, Clip, MaskTrack, Prompt, Scene
+from body4d.usage import NO_DEVICE, DeviceMemory
 
 Make = Callable[[Path, Report], Outcome | None]
 Smoother = Callable[[BodyTrack, Rig, Clip, MotionSettings], BodyTrack]
@@ -51,12 +53,20 @@ def write_glb(scene: Scene, path: Path) -> None:
     export_scene(scene, "glb", path)
 
 
+USES: dict[str, dict[str, tuple[str, ...]]] = {
+    "masks": {"lite": ("people", "blazepose"), "sam": ("people",)},
+    "camera": {"lite": ("camera",), "sam": ("camera",)},
+    "bodies": {"lite": ("fit", "contact", "camera"), "sam": ("sam3d_body",)},
+}
+"""Sections of the settings that the models of a preset read, stage by stage. Change one, and these stages are done again."""
+
+
 @dataclass(frozen=True)
 class Pipeline:
     """A preset's models in their seats, and the settings they run with. ``Pipeline.load(settings)`` fills the seats.
 
     ``smoother`` and ``floor`` are pure. ``rig_of`` gives the body a track was fitted with, ``open_clip`` probes a video, ``draw`` and
-    ``write_glb`` write what others look at.
+    ``write_glb`` write what others look at. ``weights`` names the checkpoint of each stage that has one.
     """
 
     settings: Settings
@@ -71,6 +81,8 @@ class Pipeline:
     draw: Callable[[Scene, FrameSource, Path, PictureSettings, Report], None] = draw
     write_glb: Callable[[Scene, Path], None] = write_glb
     notes: tuple[str, ...] = ()
+    weights: Mapping[str, str] = field(default_factory=dict)
+    memory: DeviceMemory = NO_DEVICE
 
     @staticmethod
     def load(settings: Settings | None = None) -> "Pipeline":
@@ -82,7 +94,18 @@ class Pipeline:
 
         settings = settings or load_settings()
         seats = load_seats(settings)
-        return Pipeline(settings, seats.preset, seats.segmenter, seats.camera, seats.bodies, smooth, floor_transform, notes=seats.notes)
+        return Pipeline(
+            settings,
+            seats.preset,
+            seats.segmenter,
+            seats.camera,
+            seats.bodies,
+            smooth,
+            floor_transform,
+            notes=seats.notes,
+            weights=seats.weights,
+            memory=seats.memory,
+        )
 
     def run(
         self,
@@ -103,21 +126,36 @@ class Pipeline:
         s = self.settings
         started = time.monotonic()
         frames = self.open_clip(Path(video), s.video)
-        about = {"preset": self.preset, "notes": list(self.notes), "settings": s.model_dump(mode="json"), "versions": versions()}
-        with _cancellable(), RunFolder.open(Path(video), Path(out) if out else None, about, fresh=fresh, listener=listener) as run:
+        about = {
+            "preset": self.preset,
+            "weights": dict(self.weights),
+            "notes": list(self.notes),
+            "settings": s.model_dump(mode="json"),
+            "versions": versions(),
+        }
+        with (
+            _cancellable(),
+            RunFolder.open(Path(video), Path(out) if out else None, about, fresh=fresh, listener=listener, device=self.memory) as run,
+        ):
             run.tell(self.notes)
             run.stage("probe", [], self._probe(frames, time.monotonic() - started), uses=[run.input_sha256, s.video])
-            run.stage("masks", [MASKS], self._masks(frames, prompts), after=["probe"], uses=[self.preset, s.people, s.blazepose, prompts])
+            run.stage("masks", [MASKS], self._masks(frames, prompts), after=["probe"], uses=[*self._uses("masks"), prompts])
             masks = load_masks(run.file(MASKS))
-            camera = Camera(**run.stage("camera", [], self._camera(frames), after=["probe"], uses=[self.preset, s.camera]))
-            fit = [s.fit, s.contact, s.camera]
-            run.stage("bodies", [BODIES], self._bodies(frames, masks, camera), after=["masks", "camera"], uses=fit)
+            camera = Camera(**run.stage("camera", [], self._camera(frames), after=["probe"], uses=self._uses("camera")))
+            run.stage("bodies", [BODIES], self._bodies(frames, masks, camera), after=["masks", "camera"], uses=self._uses("bodies"))
             bodies = load_bodies(run.file(BODIES))
             run.stage("motion", [SCENE], self._motion(frames.clip, bodies, masks, camera, run.notes), after=["bodies"], uses=[s.motion])
             scene = load_scene(run.file(SCENE), Path(video))
             run.stage("pictures", self._picture_files, self._pictures(scene, frames), after=["motion"], uses=[s.pictures])
             run.stage("files", [GLB], self._files(scene), after=["motion"])
         return scene
+
+    def _uses(self, stage: str) -> list[Any]:
+        """What a stage's result hangs on: the settings its model reads, and the checkpoint it was made with."""
+        sections = USES[stage]
+        names = sections.get(self.preset) or sorted({name for names in sections.values() for name in names})
+        compute = self.settings.compute.model_dump(include={"device", "precision"}) if self.preset == "sam" else {}
+        return [self.preset, *(getattr(self.settings, name) for name in names), compute, self.weights.get(stage, "")]
 
     # Each of these makes the function that does one stage: into a folder, reporting as it goes.
 
@@ -214,7 +252,7 @@ def camera_notes(camera: Camera) -> tuple[str, ...]:
 def versions() -> dict[str, str]:
     """Versions of everything a result may depend on, as far as installed."""
     found = {"python": platform.python_version()}
-    for package in ("body4d", "numpy", "scipy", "torch", "anny", "mediapipe", "av", "numba"):
+    for package in ("body4d", "numpy", "scipy", "torch", "anny", "mediapipe", "transformers", "av", "numba"):
         try:
             found[package] = version(package)
         except PackageNotFoundError:

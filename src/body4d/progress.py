@@ -54,6 +54,11 @@ class Meter:
         self._done = self._total = 0
 
     @property
+    def done(self) -> int:
+        """Steps done, in the stage's own unit."""
+        return self._done
+
+    @property
     def seconds(self) -> float:
         return self._clock() - self._start
 

@@ -22,6 +22,7 @@ from body4d.atomic import atomic_file, output_error
 from body4d.errors import Body4DError, Cancelled, InputError, OutputError
 from body4d.progress import Event, Listener, Meter, silent_listener
 from body4d.run_record import RUN, RunRecord, StageRecord, existing
+from body4d.usage import NO_DEVICE, DeviceMemory, Watch
 
 _PARTIAL, _LOCK = ".partial", ".lock"
 
@@ -52,12 +53,19 @@ class RunFolder:
     path: Path
     record: RunRecord
     listener: Listener = silent_listener
+    device: DeviceMemory = NO_DEVICE
     _keys: dict[str, str] = field(default_factory=dict)
 
     @staticmethod
     @contextmanager
     def open(
-        video: Path, out: Path | None, about: Mapping[str, Any], *, fresh: bool = False, listener: Listener = silent_listener
+        video: Path,
+        out: Path | None,
+        about: Mapping[str, Any],
+        *,
+        fresh: bool = False,
+        listener: Listener = silent_listener,
+        device: DeviceMemory = NO_DEVICE,
     ) -> Iterator["RunFolder"]:
         """Hold the folder for ``video``: ``out``, or ``runs/<clip's stem>/``. ``about`` fills settings, versions and preset of run.json.
 
@@ -78,7 +86,7 @@ class RunFolder:
             shutil.rmtree(path / _PARTIAL, ignore_errors=True)
             about = {"body4d": _version(), "input": {"name": video.name, "path": str(video.resolve()), "sha256": digest}, **about}
             record = RunRecord(**about, pid=os.getpid(), stages=old.stages if old and not fresh else {})
-            folder = RunFolder(path, record, listener)
+            folder = RunFolder(path, record, listener, device)
             folder._save()
             listener(Event("run", "started", note=str(path)))
             yield folder
@@ -128,7 +136,8 @@ class RunFolder:
             meter.tell("started")
             into = self.path / _PARTIAL
             into.mkdir(exist_ok=True)
-            outcome = make(into, meter) or Outcome()
+            with Watch(self.device) as watch:
+                outcome = make(into, meter) or Outcome()
             self._take(into, files)
             done = StageRecord(
                 state="done",
@@ -138,6 +147,9 @@ class RunFolder:
                 files=self._sizes(files),
                 # Through JSON, so that a run that resumes sees the very same value.
                 result=json.loads(json.dumps(outcome.result)),
+                steps=meter.done,
+                cpu_peak_mb=watch.cpu_peak_mb,
+                gpu_peak_mb=watch.gpu_peak_mb,
             )
             self.record.stages[name] = done
             self._save()

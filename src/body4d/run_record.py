@@ -25,7 +25,11 @@ FILES = {
 
 
 class StageRecord(BaseModel):
-    """What ``run.json`` keeps of a stage. ``files`` maps names to sizes in bytes; ``result`` holds small results themselves."""
+    """What ``run.json`` keeps of a stage.
+
+    ``files`` maps names to sizes in bytes; ``result`` holds small results themselves. ``steps`` in the stage's own unit, mostly frames;
+    ``cpu_peak_mb`` what the process held at most meanwhile, ``gpu_peak_mb`` what it took of the GPU (None: it used none).
+    """
 
     model_config = ConfigDict(extra="ignore")
     state: Literal["running", "done", "failed", "cancelled"]
@@ -34,6 +38,9 @@ class StageRecord(BaseModel):
     notes: list[str] = []
     files: dict[str, int] = {}
     result: Any = None
+    steps: int = 0
+    cpu_peak_mb: float | None = None
+    gpu_peak_mb: float | None = None
 
 
 class RunRecord(BaseModel):
@@ -46,6 +53,7 @@ class RunRecord(BaseModel):
     notes: list[str] = []
     settings: dict[str, Any] = {}
     versions: dict[str, str] = {}
+    weights: dict[str, str] = {}
     pid: int = 0
     stages: dict[str, StageRecord] = {}
 
@@ -81,6 +89,18 @@ def existing(path: Path) -> RunRecord | None:
         raise InputError(f"{path / RUN} is not body4d's or is damaged. Delete it to start the run afresh.") from error
 
 
+def stage_figures(stage: StageRecord) -> dict[str, Any]:
+    """Time, speed and memory of a stage; what was not measured is None. Pure."""
+    rate = round(stage.steps / stage.seconds, 2) if stage.steps > 1 and stage.seconds else None
+    return {
+        "seconds": stage.seconds,
+        "state": stage.state,
+        "steps_per_s": rate,
+        "cpu_peak_mb": stage.cpu_peak_mb,
+        "gpu_peak_mb": stage.gpu_peak_mb,
+    }
+
+
 def summary(record: RunRecord) -> dict[str, Any]:
     """What ``body4d info --json`` prints. People are there once the stage ``motion`` is done; see ``evaluate/report.py``. Pure."""
     done = {name: stage.result for name, stage in record.stages.items() if stage.state == "done"}
@@ -89,5 +109,5 @@ def summary(record: RunRecord) -> dict[str, Any]:
         "frames": clip.get("frames"),
         "fps": clip.get("fps"),
         "people": done.get("motion") or [],
-        "stages": {name: {"seconds": stage.seconds, "state": stage.state} for name, stage in record.stages.items()},
+        "stages": {name: stage_figures(stage) for name, stage in record.stages.items()},
     }

@@ -129,7 +129,10 @@ def test_info(video: Path) -> None:
     ok("run", video)
     found = json.loads(ok("info", "runs/clip", "--json").stdout)
     assert list(found) == ["frames", "fps", "people", "stages"]
-    assert set(found["stages"]["masks"]) == {"seconds", "state"}
+    masks = found["stages"]["masks"]
+    assert set(masks) == {"seconds", "state", "steps_per_s", "cpu_peak_mb", "gpu_peak_mb"}
+    assert masks["cpu_peak_mb"] > 10
+    assert masks["gpu_peak_mb"] is None
     shown = ok("info", "runs/clip").stdout
     assert "12 frames at 30.000 fps" in shown
     assert "too far away to follow" in shown

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -96,7 +97,7 @@ def test_tracks_are_those_of_the_masks(parts, masks) -> None:
 
 
 @pytest.mark.parametrize("mode", ["body", "full"])
-def test_results_do_not_depend_on_the_batch(parts, masks, mode: str) -> None:
+def test_results_do_not_depend_on_the_batch(parts, masks, mode: Literal["body", "full"]) -> None:
     settings = Sam3dBodySettings(mode=mode, hand_box_least_px=1.0, wrist_angle_most_rad=4.0)
     one, _ = recover(parts, masks, settings, batch=1)
     for batch in (3, 64):
@@ -171,6 +172,21 @@ def test_one_body_for_the_clip_stands_where_it_is_seen(parts, masks) -> None:
         moved = points + (track.translation_m * (factor - 1))[:, None]
         worse = np.linalg.norm(CAMERA.project(moved) - track.keypoints_px, axis=-1)
         assert np.sqrt((ours**2).mean()) < np.sqrt((worse**2).mean())
+
+
+def test_a_known_height_scales_everybody_and_no_picture(parts, masks) -> None:
+    plain, _ = recover(parts, masks)
+    settings = Sam3dBodySettings(hand_box_least_px=1.0, wrist_angle_most_rad=4.0)
+    estimator = Sam3dBodyEstimator(lambda device, dtype: parts, settings, ComputeSettings(device="cpu"), person_height_m=1.83)
+    tall = estimator.estimate(Frames(), masks, CAMERA, silent)
+    assert tall[0].rig is not None
+    assert tall[0].rig.height_m == pytest.approx(1.83, rel=1e-5)
+    for one, other in zip(plain, tall, strict=True):
+        factor = other.joints_m[0, 0, 2] / one.joints_m[0, 0, 2]
+        np.testing.assert_allclose(other.translation_m, one.translation_m * factor, rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(CAMERA.project(other.joints_m), CAMERA.project(one.joints_m), atol=0.01)
+        points = [t.rig.keypoints(*t.rig.forward(t.rotations.astype(float), t.translation_m.astype(float))) for t in (one, other)]
+        np.testing.assert_allclose(points[1], points[0] * factor, rtol=1e-3, atol=1e-4)
 
 
 def test_models_are_loaded_when_work_begins(parts) -> None:

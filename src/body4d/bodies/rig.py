@@ -1,6 +1,6 @@
 """The rig: what every parametric body becomes for one shape, and how it moves. Pure numpy."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Protocol
 
@@ -35,6 +35,11 @@ class Rig:
     def height_m(self) -> float:
         """Standing height of the rest pose, crown to sole."""
         return float(np.ptp(self.rest_vertices_m[:, 1]))
+
+    def scaled(self, factor: float) -> "Rig":
+        """The same body, ``factor`` times as large."""
+        lengths = ("rest_joints_m", "rest_vertices_m", "keypoint_anchors_m")
+        return replace(self, **{name: getattr(self, name) * factor for name in lengths})
 
     @cached_property
     def levels(self) -> list[Array]:

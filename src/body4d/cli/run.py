@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from body4d.cli import options
+from body4d.cli import options, prompts
 from body4d.cli.guard import guarded
 
 
@@ -15,6 +15,12 @@ def run(
     out: options.Out = None,
     config: options.Config = None,
     preset: Annotated[str | None, typer.Option(help="auto, lite (CPU, no download) or sam (GPU, official checkpoints).")] = None,
+    weights: Annotated[Path | None, typer.Option(help="Folder with the checkpoints of preset sam.", metavar="FOLDER")] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cuda, mps or cpu, for the networks of preset sam.")] = None,
+    text: prompts.Text = None,
+    click: prompts.Click = None,
+    unclick: prompts.Unclick = None,
+    box: prompts.Box = None,
     people: Annotated[str | None, typer.Option(help="How many to follow: a number, all, or main (default).", metavar="N|all|main")] = None,
     start: Annotated[float | None, typer.Option(help="First moment to look at, in seconds.")] = None,
     end: Annotated[float | None, typer.Option(help="Last moment to look at, in seconds.")] = None,
@@ -25,6 +31,7 @@ def run(
     person_height: Annotated[float | None, typer.Option(help="Height of the main person in metres; fixes the scale.")] = None,
     pictures: Annotated[bool | None, typer.Option("--pictures/--no-pictures", help="Write the videos and the contact sheet.")] = None,
     audio: Annotated[bool | None, typer.Option("--audio/--no-audio", help="Carry the clip's sound along into overlay.mp4.")] = None,
+    profile: Annotated[bool, typer.Option("--profile", help="Print time, speed and memory of each stage at the end.")] = False,
     assignments: options.Set = None,
     fresh: options.Fresh = False,
     quiet: options.Quiet = False,
@@ -40,6 +47,8 @@ def run(
 
     flags = {
         "preset": preset,
+        "weights.folder": None if weights is None else str(weights),
+        "compute.device": device,
         "people.count": options.parse_people(people),
         "video.start_s": start,
         "video.end_s": end,
@@ -52,5 +61,6 @@ def run(
         "pictures.audio": audio,
     }
     settings = options.settings_from(config, assignments, flags)
-    folder = run_clip(video, out, settings, choose_screen(quiet=quiet, as_json=as_json), fresh=fresh)
-    print_result(folder, quiet=quiet, as_json=as_json)
+    whom = prompts.parse_prompts(text, click, unclick, box)
+    folder = run_clip(video, out, settings, choose_screen(quiet=quiet, as_json=as_json), prompts=whom, fresh=fresh)
+    print_result(folder, quiet=quiet, as_json=as_json, profile=profile)

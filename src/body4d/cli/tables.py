@@ -17,6 +17,8 @@ _PEOPLE = {
     "height_m": "height m",
 }
 
+_STAGES = {"seconds": "seconds", "steps_per_s": "frames/s", "cpu_peak_mb": "CPU MB", "gpu_peak_mb": "GPU MB"}
+
 
 def print_people(people: Sequence[Mapping[str, Any]]) -> None:
     """One row per person of ``body4d info``."""
@@ -25,6 +27,17 @@ def print_people(people: Sequence[Mapping[str, Any]]) -> None:
         table.add_column(title, justify="right")
     for person in people:
         table.add_row(*(cell(person.get(key)) for key in _PEOPLE))
+    Console().print(table)
+
+
+def print_stages(stages: Mapping[str, Mapping[str, Any]]) -> None:
+    """One row per stage: time, speed and most memory held."""
+    table = Table(box=None, pad_edge=False)
+    table.add_column("stage")
+    for title in _STAGES.values():
+        table.add_column(title, justify="right")
+    for name, stage in stages.items():
+        table.add_row(name, *(f"{value:.1f}" if (value := stage.get(key)) is not None else "–" for key in _STAGES))
     Console().print(table)
 
 

@@ -1,6 +1,7 @@
 """What commands do between parsing and printing; what several of them share."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -8,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from body4d.cli.screen import Screen, print_json
-from body4d.cli.tables import print_people
+from body4d.cli.tables import print_people, print_stages
 from body4d.config import PictureSettings, Settings
 from body4d.errors import InputError
 from body4d.progress import Meter
@@ -17,20 +18,21 @@ from body4d.run_record import FILES, MASKS, OVERLAY, SHEET, VIEWS, finished_scen
 if TYPE_CHECKING:
     from body4d.evaluate.motions import View
     from body4d.evaluate.score import Score
+    from body4d.scene import Prompt
 
 
-def run_clip(video: Path, out: Path | None, settings: Settings, screen: Screen, *, fresh: bool) -> Path:
+def run_clip(video: Path, out: Path | None, settings: Settings, screen: Screen, *, prompts: "Sequence[Prompt]" = (), fresh: bool) -> Path:
     """Run the pipeline on a clip and return the run folder."""
     from body4d.pipeline import Pipeline
 
     with screen:
-        Pipeline.load(settings).run(video, out, fresh=fresh, listener=screen)
+        Pipeline.load(settings).run(video, out, prompts=prompts, fresh=fresh, listener=screen)
     if screen.folder is None:
         raise AssertionError("a run that ends well has named its folder")
     return screen.folder
 
 
-def print_result(folder: Path, *, quiet: bool, as_json: bool) -> None:
+def print_result(folder: Path, *, quiet: bool, as_json: bool, profile: bool = False) -> None:
     """What came out: the table of ``info`` and where the files lie; with ``--json`` the event ``result``."""
     found = summary(read_run(folder))
     files = [name for name in FILES if (folder / name).is_file()]
@@ -40,6 +42,9 @@ def print_result(folder: Path, *, quiet: bool, as_json: bool) -> None:
     if quiet:
         return
     print_people(found["people"])
+    if profile:
+        typer.echo()
+        print_stages(found["stages"])
     typer.echo(f"\n{folder}/")
     for name in files:
         typer.echo(f"  {name:18} {FILES[name]}")

@@ -123,3 +123,14 @@ def _group_free_bytes() -> int:
             return (1 << 62) if limit == "max" else max(int(limit) - int(now.read()), 0)
     except (OSError, ValueError):
         return 1 << 62
+
+
+def reset_gpu_peak() -> None:
+    """Begin to measure the GPU's peak anew, where one is in use."""
+    if torch.cuda.is_available() and torch.cuda.is_initialized():
+        torch.cuda.reset_peak_memory_stats()
+
+
+def gpu_peak_bytes() -> int | None:
+    """Most GPU memory taken since :func:`reset_gpu_peak`, None where no GPU is in use."""
+    return torch.cuda.max_memory_reserved() if torch.cuda.is_available() and torch.cuda.is_initialized() else None

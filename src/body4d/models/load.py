@@ -1,13 +1,14 @@
 """Which models fill the seats: presets, and why one was taken."""
 
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from importlib.util import find_spec
 
 from body4d.config import Settings
 from body4d.errors import MissingDependencyError, SettingsError
 from body4d.models.protocols import BodyEstimator, CameraEstimator, Segmenter
+from body4d.usage import NO_DEVICE, DeviceMemory
 
 LITE_PYTHONS = ((3, 11), (3, 12))
 """Pythons for which mediapipe 0.10.21, the last line that holds its models, has wheels and body4d is tested."""
@@ -17,13 +18,16 @@ _LITE_PACKAGES = ("mediapipe", "anny", "torch")
 
 @dataclass(frozen=True)
 class Seats:
-    """What a preset puts where. ``notes`` say which preset was taken and why."""
+    """What a preset puts where. ``notes`` say which preset was taken and why; ``weights`` names the checkpoint of each stage that has one,
+    and ``memory`` is how the GPU's peak is asked for."""
 
     preset: str
     segmenter: Segmenter
     camera: CameraEstimator
     bodies: BodyEstimator
     notes: tuple[str, ...] = ()
+    weights: Mapping[str, str] = field(default_factory=dict)
+    memory: DeviceMemory = NO_DEVICE
 
 
 def load_seats(settings: Settings) -> Seats:

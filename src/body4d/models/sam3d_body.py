@@ -98,7 +98,7 @@ class Sam3dBodyEstimator:
             batches = Batches(size, "people")
             found = self._recover(run, frames, masks, batches, report)
             self._notes = (batches.note,) if batches.note else ()
-            return tuple(self._track(track, rows, camera, mhr) for track, rows in zip(masks, found, strict=True))
+            return self._sized(tuple(self._track(track, rows, camera, mhr) for track, rows in zip(masks, found, strict=True)))
         finally:
             del net, mhr
             release()
@@ -146,6 +146,23 @@ class Sam3dBodyEstimator:
             joint_set="mhr70",
             parameters=found.parameters,
             rig=rig,
+        )
+
+    def _sized(self, tracks: tuple[BodyTrack, ...]) -> tuple[BodyTrack, ...]:
+        """Everybody larger or smaller by what makes the main person as tall as was told: the picture stays the same, and a focal length
+        or a network's sense of scale that errs does so for all of them."""
+        main = tracks[0].rig if tracks else None
+        if self._height_m is None or main is None:
+            return tracks
+        factor = self._height_m / main.height_m
+        return tuple(
+            replace(
+                track,
+                rig=track.rig.scaled(factor) if track.rig else None,
+                translation_m=(track.translation_m * factor).astype(np.float32),
+                joints_m=(track.joints_m * factor).astype(np.float32),
+            )
+            for track in tracks
         )
 
     def _placed(self, found: Found, shape: Array, visibility: Array, camera: Camera, mhr: MhrBody, rig: Rig) -> tuple[Array, Array]:

@@ -1,0 +1,81 @@
+"""``--text``, ``--click``, ``--unclick`` and ``--box``: whom to follow, as prompts."""
+
+import re
+from collections.abc import Sequence
+from typing import Annotated
+
+import numpy as np
+import typer
+
+from body4d.errors import SettingsError
+from body4d.scene import Prompt
+
+Text = Annotated[list[str] | None, typer.Option("--text", help="Whom to follow, in words (preset sam).", metavar="WORDS")]
+Click = Annotated[
+    list[str] | None,
+    typer.Option("--click", help="A point on someone: frame, pixels, and which person (1, 2, ...).", metavar="FRAME:X,Y[:WHO]"),
+]
+Unclick = Annotated[
+    list[str] | None, typer.Option("--unclick", help="A point that does not belong to them, to correct a mask.", metavar="FRAME:X,Y[:WHO]")
+]
+Box = Annotated[list[str] | None, typer.Option("--box", help="A box around someone.", metavar="FRAME:X,Y,X,Y[:WHO]")]
+
+_NUMBER = r"-?\d+(?:\.\d+)?"
+_CLICK = re.compile(rf"(\d+):({_NUMBER}),({_NUMBER})(?::(\d+))?")
+_BOX = re.compile(rf"(\d+):({_NUMBER}),({_NUMBER}),({_NUMBER}),({_NUMBER})(?::(\d+))?")
+
+
+def parse_prompts(
+    texts: Sequence[str] | None, clicks: Sequence[str] | None, unclicks: Sequence[str] | None, boxes: Sequence[str] | None
+) -> tuple[Prompt, ...]:
+    """Prompts of these options. Clicks of one frame and person are one prompt; who is not numbered gets the next free number.
+
+    Raises SettingsError where one cannot be read, or an --unclick does not say whom it corrects.
+    """
+    wanted = [(_fields("--click", _CLICK, text), 1) for text in clicks or ()]
+    boxed = [_fields("--box", _BOX, text) for text in boxes or ()]
+    away = [(_fields("--unclick", _CLICK, text), 0) for text in unclicks or ()]
+    named = [fields[-1] for fields, _ in wanted] + [fields[-1] for fields in boxed]
+    numbers = _numbered(named)
+    people = sorted(set(numbers))
+    points: dict[tuple[int, int], list[tuple[float, float, int]]] = {}
+    for (fields, label), who in zip(wanted, numbers, strict=False):
+        points.setdefault((int(fields[0] or 0), who), []).append((float(fields[1] or 0), float(fields[2] or 0), label))
+    for fields, label in away:
+        if fields[-1] is None and len(people) != 1:
+            raise SettingsError("--unclick must say whom it corrects where not exactly one person was clicked: --unclick 12:640,360:2.")
+        who = people[0] if fields[-1] is None else int(fields[-1])
+        points.setdefault((int(fields[0] or 0), who), []).append((float(fields[1] or 0), float(fields[2] or 0), label))
+    out = [Prompt(text=text) for text in texts or () if text.strip()]
+    for fields, who in zip(boxed, numbers[len(wanted) :], strict=True):
+        out.append(Prompt(frame=int(fields[0] or 0), person_id=who, box_px=_box([float(f or 0) for f in fields[1:5]])))
+    for (frame, who), rows in sorted(points.items()):
+        table = np.array(rows)
+        out.append(Prompt(frame=frame, person_id=who, points_px=table[:, :2], labels=table[:, 2].astype(np.int64)))
+    return tuple(out)
+
+
+def _numbered(named: Sequence[str | None]) -> list[int]:
+    """A number from 1 on for each; those without one get the smallest that is free."""
+    taken = {int(who) for who in named if who is not None}
+    out = []
+    for who in named:
+        number = int(who) if who is not None else next(n for n in range(1, len(named) + len(taken) + 2) if n not in taken)
+        taken.add(number)
+        out.append(number)
+    return out
+
+
+def _box(sides: list[float]) -> np.ndarray:
+    x0, y0, x1, y1 = sides
+    if x1 <= x0 or y1 <= y0:
+        raise SettingsError(f"--box wants left, top, right, bottom, found {x0:g},{y0:g},{x1:g},{y1:g}: it is empty.")
+    return np.array(sides)
+
+
+def _fields(option: str, pattern: re.Pattern[str], text: str) -> tuple[str | None, ...]:
+    found = pattern.fullmatch(text.replace(" ", ""))
+    if not found:
+        example = "0:120,40,380,700 or 0:120,40,380,700:2" if option == "--box" else "12:640,360 or 12:640,360:2"
+        raise SettingsError(f"{option} cannot be read: {text!r}. It wants frame, place and, if need be, person: {option} {example}.")
+    return found.groups()
