@@ -26,7 +26,7 @@ import numpy as np
 
 LIMIT = 1e-4
 LONG_CHAIN_LIMIT = 1e-3
-MODELS = {"sam3d_body": "parity_sam3d_body"}
+MODELS = {"moge": "parity_moge", "sam3d_body": "parity_sam3d_body"}
 
 
 @dataclass(frozen=True)
