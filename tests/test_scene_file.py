@@ -56,6 +56,13 @@ def test_clip_comes_back_the_same(scene, change, tmp_path):
     assert same(load_scene(tmp_path / "scene.npz").clip, clip)
 
 
+@pytest.mark.parametrize("change", [{"source": "moge", "focal_spread": 0.04}, {"static": False}], ids=["estimated", "moving"])
+def test_camera_comes_back_the_same(scene, change, tmp_path):
+    camera = dataclasses.replace(scene.camera, **change)
+    save_scene(dataclasses.replace(scene, camera=camera), tmp_path / "scene.npz")
+    assert same(load_scene(tmp_path / "scene.npz").camera, camera)
+
+
 def test_optional_track_arrays_stay_absent(scene, tmp_path):
     tracks = tuple(dataclasses.replace(p, mask_iou=None, joints_raw_m=None) for p in scene.people)
     save_bodies(tracks, tmp_path / "bodies.npz")
@@ -127,7 +134,8 @@ def test_numpy_alone_reads_the_documented_keys(scene, tmp_path):
 
 def test_docs_name_every_key(scene, tmp_path):
     text = (Path(__file__).parents[1] / "docs" / "files.md").read_text()
-    save_scene(dataclasses.replace(scene, clip=dataclasses.replace(scene.clip, capture_rate=Fraction(240))), tmp_path / "scene.npz")
+    clip, camera = dataclasses.replace(scene.clip, capture_rate=Fraction(240)), dataclasses.replace(scene.camera, focal_spread=0.1)
+    save_scene(dataclasses.replace(scene, clip=clip, camera=camera), tmp_path / "scene.npz")
     save_masks(make_masks(scene), tmp_path / "masks.npz")
     for name in ("scene.npz", "masks.npz"):
         with np.load(tmp_path / name) as data:

@@ -150,7 +150,10 @@ class BlazePoseSettings(_Section):
 
 
 class CameraSettings(_Section):
-    """The one camera of the clip. Precedence: fov_deg, focal_mm35, the file's metadata, the default."""
+    """The one camera of the clip. Precedence: fov_deg, focal_mm35, the file's metadata, MoGe-2 (preset sam), the default.
+
+    Whether it moves is told by comparing the background of a few frames; lengths in the picture are shares of its diagonal.
+    """
 
     fov_deg: float | None = Field(default=None, gt=1, lt=170, description="Horizontal field of view in degrees.")
     focal_mm35: float | None = Field(default=None, gt=5, lt=2000, description="35 mm equivalent focal length in millimetres.")
@@ -159,6 +162,49 @@ class CameraSettings(_Section):
         default=0.02, gt=0, description="fov_deg and focal_mm35, both given, may differ by this share: rounding of what a data sheet says."
     )
     person_height_m: float | None = Field(default=None, gt=0.4, lt=2.6, description="Height of the main person; fixes the scale.")
+    motion: Literal["static", "moving"] = Field(
+        default="static", description="moving: bodies stay in the camera's axes of their frame, and no floor is claimed to be fixed."
+    )
+    motion_frames: int = Field(default=9, ge=2, description="Frames, spread over the clip, whose background is compared.")
+    motion_side_px: int = Field(default=480, ge=64, description="Longer side they are shrunk to: half a pixel is a thousandth of it.")
+    motion_points: int = Field(default=400, ge=8, description="Corners followed from frame to frame at most; more tell no more.")
+    motion_least_points: int = Field(default=20, ge=2, description="With fewer followed between two frames, nothing can be told.")
+    motion_columns: int = Field(default=8, ge=1, description="Columns the picture is cut into; a part has one vote, however many corners.")
+    motion_rows: int = Field(default=6, ge=1, description="... and its rows.")
+    motion_least_parts: int = Field(default=6, ge=1, description="Corners in fewer parts may all belong to one thing that moves.")
+    motion_same_share: float = Field(
+        default=0.004, gt=0, description="Points this near to where they should be agree: followed corners err by half of that."
+    )
+    motion_least_share: float = Field(
+        default=0.01,
+        gt=0,
+        description="A picture whose rim moves by less stands still: half a degree with a phone's lens, wind on a tripod.",
+    )
+    motion_agreed_share: float = Field(default=0.5, gt=0, le=1, description="Share of the votes a movement needs: the background's.")
+    motion_ahead_share: float = Field(default=0.2, ge=0, le=1, description="... and by how much it must beat standing still.")
+    motion_incoherent_share: float = Field(
+        default=0.15, ge=0, le=1, description="Where fewer parts than this stand still, the camera travels past things at many distances."
+    )
+    motion_zoom_least: float = Field(default=1.03, gt=1, description="Pictures that grow by less than this factor are not called zoomed.")
+
+
+class MogeSettings(_Section):
+    """The focal length by MoGe-2 (preset sam), where nothing more certain tells it."""
+
+    frames: int = Field(default=8, ge=1, description="Frames, spread over the clip, that are looked at; their median counts.")
+    detail: float = Field(default=9.0, ge=0, le=9, description="Published measure of patches a picture is cut into: 9 is the finest.")
+    mask_least: float = Field(default=0.5, gt=0, lt=1, description="Published: points less sure to be anything (sky) are not used.")
+    points_least_share: float = Field(
+        default=0.1, ge=0, le=1, description="A frame with a smaller share of sure points tells nothing about the lens."
+    )
+    solver_tolerance: float = Field(
+        default=1e-3, gt=0, description="Published: the fit of a frame ends when a step gains a smaller share than this."
+    )
+    fov_least_deg: float = Field(default=5.0, gt=0, description="Narrower is no lens people are filmed with (400 mm has 5 degrees).")
+    fov_most_deg: float = Field(default=130.0, lt=180, description="Wider is no lens without distortion (10 mm has 122 degrees).")
+    spread_most: float = Field(
+        default=0.15, gt=0, description="Frames whose focal lengths scatter by more than this share do not agree; the run then says so."
+    )
 
 
 class FitSettings(_Section):
@@ -432,6 +478,7 @@ class Settings(_Section):
     people: PeopleSettings = PeopleSettings()
     blazepose: BlazePoseSettings = BlazePoseSettings()
     camera: CameraSettings = CameraSettings()
+    moge: MogeSettings = MogeSettings()
     sam3: Sam3Settings = Sam3Settings()
     sam3d_body: Sam3dBodySettings = Sam3dBodySettings()
     compute: ComputeSettings = ComputeSettings()

@@ -114,8 +114,9 @@ class Prompt:
 class Camera:
     """One pinhole camera for a whole clip: square pixels, no distortion. Pixels from the top-left corner.
 
-    ``source`` says where the focal length comes from: "fov", "focal_mm35", "metadata", "default", "moge".
-    ``static`` is False where the camera is known to move.
+    ``source`` says where the focal length comes from: "fov", "focal_mm35", "metadata", "moge", "default".
+    ``static`` is False where the camera is known to move. ``focal_spread`` is by what share of it the focal lengths of single frames
+    scatter, where it was estimated from frames.
     """
 
     focal_px: float
@@ -125,6 +126,7 @@ class Camera:
     height_px: int
     source: str = "default"
     static: bool = True
+    focal_spread: float | None = None
 
     def __post_init__(self) -> None:
         if not (np.isfinite(self.focal_px) and self.focal_px > 0):

@@ -56,6 +56,8 @@ def save_scene(scene: Scene, path: AnyPath) -> None:
         "camera/source": camera.source,
         "camera/static": camera.static,
     }
+    if camera.focal_spread is not None:
+        arrays["camera/focal_spread"] = camera.focal_spread
     if clip.capture_rate is not None:
         arrays["clip/capture_rate"] = [clip.capture_rate.numerator, clip.capture_rate.denominator]
     write_npz(path, "scene", arrays | _body_arrays(scene.people))
@@ -92,6 +94,7 @@ def load_scene(path: AnyPath, video: AnyPath | None = None) -> Scene:
             height_px=int(data["camera/size_px"][1]),
             source=str(data["camera/source"]),
             static=bool(data["camera/static"]),
+            focal_spread=float(data["camera/focal_spread"]) if "camera/focal_spread" in data else None,
         )
         return Scene(
             clip=clip,
