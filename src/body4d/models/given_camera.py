@@ -5,7 +5,7 @@ import numpy as np
 from body4d.config import CameraSettings
 from body4d.errors import SettingsError
 from body4d.models.protocols import FrameSource, Report
-from body4d.scene import Camera
+from body4d.scene import Camera, Clip
 
 DIAGONAL_35MM_MM = 43.2666
 """Diagonal of the 36 x 24 mm frame. "35 mm equivalent" compares diagonals (CIPA DCG-001), so a crop's aspect does not matter."""
@@ -25,11 +25,17 @@ class GivenCamera:
         clip = frames.clip
         focal_px, source = choose_focal(self._settings, clip.width_px, clip.height_px, clip.focal_mm35)
         report(1, 1)
-        return Camera(focal_px, clip.width_px / 2, clip.height_px / 2, clip.width_px, clip.height_px, source)
+        return ideal_camera(clip, focal_px, source, self._settings)
+
+
+def ideal_camera(clip: Clip, focal_px: float, source: str, settings: CameraSettings, spread: float | None = None) -> Camera:
+    """A camera that looks through the middle of its picture, and stands still unless the user says that it moves."""
+    middle = (clip.width_px / 2, clip.height_px / 2)
+    return Camera(focal_px, *middle, clip.width_px, clip.height_px, source, settings.motion == "static", spread)
 
 
 def choose_focal(settings: CameraSettings, width_px: int, height_px: int, metadata_mm35: float | None) -> tuple[float, str]:
-    """Focal length in pixels and where it comes from (``Camera.source``). Pure."""
+    """Focal length in pixels and where it comes from (``Camera.source``); "default" where nothing tells it. Pure."""
     from_fov = None if settings.fov_deg is None else float(width_px / 2 / np.tan(np.radians(settings.fov_deg) / 2))
     from_mm35 = None if settings.focal_mm35 is None else focal_px_of_mm35(settings.focal_mm35, width_px, height_px)
     if from_fov is not None and from_mm35 is not None and abs(from_fov / from_mm35 - 1) > settings.focal_agreement:
