@@ -150,10 +150,7 @@ class BlazePoseSettings(_Section):
 
 
 class CameraSettings(_Section):
-    """The one camera of the clip. Precedence: fov_deg, focal_mm35, the file's metadata, MoGe-2 (preset sam), the default.
-
-    Whether it moves is told by comparing the background of a few frames; lengths in the picture are shares of its diagonal.
-    """
+    """The one camera of the clip. Precedence: fov_deg, focal_mm35, the file's metadata, MoGe-2 (preset sam), the default."""
 
     fov_deg: float | None = Field(default=None, gt=1, lt=170, description="Horizontal field of view in degrees.")
     focal_mm35: float | None = Field(default=None, gt=5, lt=2000, description="35 mm equivalent focal length in millimetres.")
@@ -173,14 +170,18 @@ class CameraSettings(_Section):
     motion_rows: int = Field(default=6, ge=1, description="... and its rows.")
     motion_least_parts: int = Field(default=6, ge=1, description="Corners in fewer parts may all belong to one thing that moves.")
     motion_same_share: float = Field(
-        default=0.004, gt=0, description="Points this near to where they should be agree: followed corners err by half of that."
+        default=0.004, gt=0, description="Points this near to where they should be, as a share of the diagonal, agree: half of it is error."
     )
     motion_least_share: float = Field(
-        default=0.01,
-        gt=0,
-        description="A picture whose rim moves by less stands still: half a degree with a phone's lens, wind on a tripod.",
+        default=0.01, gt=0, description="Rims that move by less of the diagonal stand still: half a degree with a phone, wind on a tripod."
     )
     motion_agreed_share: float = Field(default=0.5, gt=0, le=1, description="Share of the votes a movement needs: the background's.")
+    motion_bent_share: float = Field(
+        default=0.3,
+        ge=0,
+        lt=1,
+        description="... and these nearer than this share of the way moved: a turn moves a wide lens's rim farther.",
+    )
     motion_ahead_share: float = Field(default=0.2, ge=0, le=1, description="... and by how much it must beat standing still.")
     motion_incoherent_share: float = Field(
         default=0.15, ge=0, le=1, description="Where fewer parts than this stand still, the camera travels past things at many distances."
@@ -283,6 +284,14 @@ class MotionSettings(_Section):
     outlier_ratio: float = Field(
         default=5.0, gt=1, description="And this many times further off than its neighbours: else it is fast motion."
     )
+    detour_sigmas: float = Field(
+        default=5.0, gt=0, description="A joint that leaps this far from one frame to the next, and soon back, was wrong meanwhile."
+    )
+    detour_ratio: float = Field(
+        default=3.0, gt=1, description="And leaps this many times further than in the frames beside: a stroke gathers its speed, within 2."
+    )
+    detour_longest_s: float = Field(default=0.15, gt=0, description="A longer stay is a movement: nobody's limb is back sooner from one.")
+    detour_longest_frames: int = Field(default=4, ge=1, description="And this many frames at least, for slow frame rates.")
     least_weight: float = Field(
         default=0.05, gt=0, le=1, description="A hidden joint's guess still counts this much, so that it stays near."
     )
@@ -457,6 +466,7 @@ class Sam3Settings(_Section):
     return_size_ratio: float = Field(
         default=2.5, gt=1, description="Nobody comes back larger or smaller by more than this: rims cut in half."
     )
+    colour_memory: float = Field(default=0.2, gt=0, le=1, description="Share of the newest search in a person's remembered colours.")
     return_place_weight: float = Field(
         default=0.2, ge=0, description="Cost of a place at the end of one's reach against entirely other colours: a tie-break."
     )
