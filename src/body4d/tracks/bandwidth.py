@@ -6,7 +6,6 @@ at each moment the lowest one is taken that differs from none of the wider ones 
 smoothed strongly; a fast stroke opens the band by itself. Everything looks equally far into past and future.
 """
 
-import warnings
 from functools import cache
 from typing import Any
 
@@ -20,7 +19,6 @@ from body4d.tracks.kalman import jerk_density, smooth
 Array = NDArray[Any]
 
 _WIDEST_RAD_PER_STEP = 2.2  # of pi, where sampling ends: what passes there leaves little to average over
-_OUTLIER_RAD_PER_STEP = 1.2  # lets fast motion through and not yet a single frame
 
 
 def noise_sigma(times_s: Array, values: Array, shares: Array, least: float) -> Array:
@@ -99,37 +97,6 @@ def _noise_between(ratio: float) -> float:
     w = np.linspace(0, 20, 4001)
     wide, narrow = 1 / (1 + w**6), 1 / (1 + (w * ratio) ** 6)
     return float(np.sum((wide - narrow) ** 2) / np.sum(wide))
-
-
-def outliers(times_s: Array, values: Array, variances: Array, settings: MotionSettings) -> Array:
-    """Which measurements (T, B) of ``values`` (T, B, D) stand alone against their neighbours on both sides, and are none of motion.
-
-    Judged by how far each is off a trajectory smoothed without it: more than ``outlier_sigmas`` of the noise, and more than
-    ``outlier_ratio`` times what is usual among the eight frames around it, which in fast motion are off as well. And it sticks out:
-    it is further from the middle of its two neighbours than these are from each other, which what merely moves fast is not.
-    """
-    T, B, D = values.shape
-    known = np.isfinite(variances)
-    if T < 6:
-        return np.zeros((T, B), bool)
-    usual = usual_variance(variances)
-    step_s = float(np.median(np.diff(times_s)))
-    jerk = jerk_density(np.full((T - 1, B), _OUTLIER_RAD_PER_STEP / (2 * np.pi * step_s)), usual, step_s)
-    run = smooth(times_s, values, variances, jerk)
-    safe = np.where(known, variances, 1.0)
-    free = np.clip(1 - run.variance / safe, 1e-3, 1.0)
-    residual = np.where(known[..., None], values - run.position, 0.0)
-    # A residual divided by its own share of say is the one it would have had without its say.
-    off = np.sqrt((residual**2).sum(-1) / (safe * free) / D)
-    padded = np.pad(np.where(known, off, np.nan), ((4, 4), (0, 0)), constant_values=np.nan)
-    around = np.stack([padded[i : i + T] for i in range(9) if i != 4])
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # a row alone in a gap has no neighbours: NaN, and so no outlier
-        usually = np.nanmedian(around, axis=0)
-    sticks_out = np.zeros((T, B), bool)
-    middle, span = (values[:-2] + values[2:]) / 2, values[2:] - values[:-2]
-    sticks_out[1:-1] = np.linalg.norm(values[1:-1] - middle, axis=-1) > np.linalg.norm(span, axis=-1)
-    return known & sticks_out & (off > settings.outlier_sigmas) & (off > settings.outlier_ratio * usually)
 
 
 def usual_variance(variances: Array) -> Array:

@@ -18,10 +18,11 @@ from body4d.bodies.rig import Rig
 from body4d.config import MotionSettings
 from body4d.geometry.rotations import matrix_to_rotvec, rotation_between, rotvec_to_matrix
 from body4d.scene import BodyTrack, Clip
-from body4d.tracks.bandwidth import choose_cutoff_hz, noise_sigma, outliers, usual_variance
+from body4d.tracks.bandwidth import choose_cutoff_hz, noise_sigma, usual_variance
 from body4d.tracks.gaps import bridged_confidence, stretches
 from body4d.tracks.kalman import jerk_density
 from body4d.tracks.kalman import smooth as kalman_smooth
+from body4d.tracks.outliers import chords, detours, lone_outliers
 
 Array = NDArray[Any]
 
@@ -99,16 +100,18 @@ class _Seen:
 
 def smooth_series(times_s: Array, values: Array, variances: Array, settings: MotionSettings) -> Array:
     """Smoothed ``values`` (T, B, D) of a flat space; ``variances`` (T, B), infinite where there is no measurement."""
-    variances = np.where(outliers(times_s, values, variances, settings), np.inf, variances)
+    variances = _without_detours(times_s, values, variances, settings)
+    variances = np.where(lone_outliers(times_s, values, variances, settings), np.inf, variances)
     return kalman_smooth(times_s, values, variances, _jerk(times_s, values, variances, settings)).position
 
 
 def smooth_rotations(times_s: Array, local: Array, variances: Array, settings: MotionSettings) -> Array:
     """Smoothed rotations (T, B, 3, 3) of ``local``; ``variances`` (T, B) in rad² about any axis, infinite where there is none."""
+    variances = _without_detours(times_s, chords(local), variances, settings)
     reference = fill_rotations(times_s, local, np.isfinite(variances))
     measured = np.where(np.isfinite(variances)[..., None, None], local, reference)
     unrolled = unroll(reference)
-    variances = np.where(outliers(times_s, unrolled, variances, settings), np.inf, variances)
+    variances = np.where(lone_outliers(times_s, unrolled, variances, settings), np.inf, variances)
     reference = fill_rotations(times_s, measured, np.isfinite(variances))
     unrolled = unroll(reference)
     jerk = _jerk(times_s, unrolled, variances, settings)
@@ -118,6 +121,15 @@ def smooth_rotations(times_s: Array, local: Array, variances: Array, settings: M
         reference = reference @ rotvec_to_matrix(correction)
         unrolled = unroll(reference)
     return reference
+
+
+def _without_detours(times_s: Array, places: Array, variances: Array, settings: MotionSettings) -> Array:
+    """``variances`` (T, B), infinite also for measurements ``places`` (T, B, D) of a detour; twice, as one may touch another."""
+    for _ in range(2):
+        known = np.isfinite(variances)
+        points = np.where(known[..., None], places, np.nan)
+        variances = np.where(detours(times_s, points, np.sqrt(np.where(known, variances, 0.0)), settings), np.inf, variances)
+    return variances
 
 
 def unroll(rotations: Array) -> Array:
