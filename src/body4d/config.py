@@ -298,8 +298,35 @@ class MotionSettings(_Section):
     least_noise_deg: float = Field(default=0.1, gt=0, description="No measured joint angle is steadier than this.")
     least_noise_share: float = Field(default=0.0005, gt=0, description="Nor a position, as a share of its distance: 2 mm at 4 m.")
     longest_gap_s: float = Field(default=1.0, ge=0, description="Longer absences stay absent: nobody can tell what happened in them.")
+    gap_decay_s: float = Field(
+        default=0.1, gt=0, description="Across an absence accelerations decay by e in this time: nobody speeds up for a second on end."
+    )
     gap_half_life_s: float = Field(
         default=0.25, gt=0, description="Confidence halves with each such time to the nearest frame that was seen."
+    )
+    ground: Literal["auto", "off"] = Field(
+        default="auto", description="auto: feet that rest on the floor are held, if the camera stands still; off: never."
+    )
+    foot_enter_m_s: float = Field(
+        default=0.25, gt=0, description="A heel or toe slower than this rests; what smoothing leaves of noise moves it by 0.1 to 0.2 m/s."
+    )
+    foot_leave_m_s: float = Field(default=0.5, gt=0, description="And rests on until it is faster: a stepping foot does 3 m/s.")
+    foot_depth_share: float = Field(
+        default=0.35, ge=0, le=1, description="Speed along the view counts by this share: depth is three times as uncertain."
+    )
+    foot_enter_rise_m: float = Field(default=0.03, gt=0, description="A point higher over where it stands otherwise does not begin to rest.")
+    foot_leave_rise_m: float = Field(default=0.05, gt=0, description="Nor goes on resting: a lifted heel or a jump.")
+    foot_level_quantile: float = Field(
+        default=0.15, gt=0, lt=1, description="Height at which a heel or toe stands: low in its heights, a few wrong ones below."
+    )
+    foot_window_s: float = Field(default=0.08, gt=0, description="Speeds of feet are taken over this time: the roll of a step takes 0.1 s.")
+    foot_least_s: float = Field(default=0.1, gt=0, description="Shorter rests are none: a runner's foot is down for 0.1 to 0.2 s.")
+    foot_blend_s: float = Field(default=0.15, gt=0, description="Time over which a foot is let go and taken hold of.")
+    foot_depth_s: float = Field(
+        default=0.1, gt=0, description="The whole body follows its resting feet in depth, evened over this time: one step to the next."
+    )
+    foot_most_m: float = Field(
+        default=0.25, gt=0, description="A foot further off its hold than this is not drawn there: the hold is wrong, or it did move."
     )
     floor_cell_m: float = Field(default=0.3, gt=0, description="Footholds this near are one: a foot standing long says no more than once.")
     floor_quantile: float = Field(

@@ -47,7 +47,7 @@ class Sorted:
 
 def overlaps(a: Array, b: Array) -> Array:
     """Intersection over union (N, M) of masks bool (N, h, w) and (M, h, w); empty masks overlap with nothing."""
-    flat_a, flat_b = (m.reshape(len(m), -1).astype(np.float32) for m in (a, b))
+    flat_a, flat_b = (m.reshape(len(m), int(np.prod(m.shape[1:]))).astype(np.float32) for m in (a, b))
     shared = flat_a @ flat_b.T
     union = flat_a.sum(1)[:, None] + flat_b.sum(1)[None] - shared
     return shared / np.maximum(union, 1.0)
