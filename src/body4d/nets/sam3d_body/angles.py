@@ -4,6 +4,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from body4d.nets.sam3d_body.layers import exact_product
+
 
 def matrix_from_6d(columns: Tensor) -> Tensor:
     """Rotations (..., 3, 3) whose first two columns are (..., 6) made orthonormal (Zhou et al. 2019)."""
@@ -45,13 +47,13 @@ def axis_rotation(axis: int, angle: Tensor) -> Tensor:
 def matrix_from_xyz(angles: Tensor) -> Tensor:
     """R = Rz Ry Rx of angles (..., 3) given as x, y, z."""
     x, y, z = angles.unbind(-1)
-    return axis_rotation(2, z) @ axis_rotation(1, y) @ axis_rotation(0, x)
+    return exact_product(exact_product(axis_rotation(2, z), axis_rotation(1, y)), axis_rotation(0, x))
 
 
 def matrix_from_xzy(angles: Tensor) -> Tensor:
     """R = Rx Rz Ry of angles (..., 3) given as x, z, y."""
     x, z, y = angles.unbind(-1)
-    return axis_rotation(0, x) @ axis_rotation(2, z) @ axis_rotation(1, y)
+    return exact_product(exact_product(axis_rotation(0, x), axis_rotation(2, z)), axis_rotation(1, y))
 
 
 def xzy_from_matrix(R: Tensor) -> Tensor:

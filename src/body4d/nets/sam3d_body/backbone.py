@@ -4,6 +4,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from body4d.nets.sam3d_body.dino import block, weights_of
+from body4d.nets.sam3d_body.layers import constant, patch_linear
 from body4d.nets.sam3d_body.sizes import BackboneSizes, NetworkSizes
 
 IMAGE_MEAN = (0.485, 0.456, 0.406)
@@ -14,7 +16,7 @@ VIT_PATCH_PADDING_PX = 2
 
 
 class DinoBackbone(nn.Module):
-    """DINOv3 ViT of Hugging Face transformers; the final-normed patch tokens as a map."""
+    """DINOv3 ViT; the final-normed patch tokens as a map. Hugging Face transformers holds weights and positions, :mod:`dino` runs them."""
 
     def __init__(self, sizes: BackboneSizes, crop_px: int) -> None:
         super().__init__()
@@ -36,17 +38,38 @@ class DinoBackbone(nn.Module):
         )
         config._attn_implementation = "sdpa"
         self.vit = DINOv3ViTModel(config)
+        self._run = block
 
     def reset_buffers(self, device: torch.device | str) -> None:
         """Make anew what no checkpoint holds, after the module was built on the meta device."""
         rope = type(self.vit.rope_embeddings)
         with torch.device(device):
-            self.vit.rope_embeddings = rope(self.vit.config)
+            # A fresh module is one in training, and would move the positions at random.
+            self.vit.rope_embeddings = rope(self.vit.config).train(self.vit.training)
+
+    def compile_blocks(self) -> None:
+        """Run every block through one compiled function; see :mod:`compiling`."""
+        self._run = torch.compile(block)
 
     def forward(self, pixels: Tensor) -> Tensor:
-        tokens = self.vit(pixels).last_hidden_state[:, 1 + REGISTER_TOKENS :]
-        rows, columns = pixels.shape[-2] // 16, pixels.shape[-1] // 16
-        return tokens.transpose(1, 2).unflatten(2, (rows, columns))
+        embed, config = self.vit.embeddings, self.vit.config
+        cells = patch_linear(pixels.to(embed.cls_token.dtype), embed.patch_embeddings)
+        grid, count = cells.shape[1:3], len(cells)
+        x = torch.cat([embed.cls_token.expand(count, -1, -1), embed.register_tokens.expand(count, -1, -1), cells.flatten(1, 2)], 1)
+        # Only shape and type of what is given here are looked at.
+        cos, sin = self.vit.rope_embeddings(torch.empty((1, 1, *pixels.shape[-2:]), device=pixels.device))
+        late = torch.zeros_like(x)
+        scale = embed.cls_token.flatten()
+        run = self._run if count > 1 else block
+        if run is not block:  # One compiled version for every batch but a single crop.
+            torch._dynamo.mark_dynamic(x, 0)
+            torch._dynamo.mark_dynamic(late, 0)
+        for layer in self.vit.model.layer:
+            weights = weights_of(layer)
+            x, late = run(x, late, scale, cos, sin, weights, config.num_attention_heads, config.layer_norm_eps)
+            scale = weights.scale2
+        first = 1 + REGISTER_TOKENS
+        return self.vit.norm(x[:, first:] + late[:, first:] * scale).mT.unflatten(2, grid)
 
 
 class VitAttention(nn.Module):
@@ -89,7 +112,8 @@ class VitBackbone(nn.Module):
 
     def __init__(self, sizes: BackboneSizes, grid: tuple[int, int]) -> None:
         super().__init__()
-        self.patch_embed = nn.ModuleDict({"proj": nn.Conv2d(3, sizes.width, kernel_size=16, stride=16, padding=VIT_PATCH_PADDING_PX)})
+        embed = nn.Conv2d(3, sizes.width, kernel_size=16, stride=16, padding=VIT_PATCH_PADDING_PX)
+        self.patch_embed = nn.ModuleDict({"proj": embed})
         # Place 0 belongs to a class token that the network was started from; its position is added to every patch.
         self.pos_embed = nn.Parameter(torch.zeros(1, grid[0] * grid[1] + 1, sizes.width))
         self.blocks = nn.ModuleList(VitBlock(sizes) for _ in range(sizes.depth))
@@ -98,12 +122,17 @@ class VitBackbone(nn.Module):
     def reset_buffers(self, device: torch.device | str) -> None:
         """Nothing: every tensor of this backbone is in its checkpoint."""
 
+    def compile_blocks(self) -> None:
+        """Nothing: this backbone was not measured."""
+
     def forward(self, pixels: Tensor) -> Tensor:
-        x = self.patch_embed["proj"](pixels.to(self.pos_embed.dtype))
-        grid = x.shape[-2:]
-        x = x.flatten(2).transpose(1, 2) + self.pos_embed[:, 1:] + self.pos_embed[:, :1]
-        for block in self.blocks:
-            x = block(x)
+        pad = VIT_PATCH_PADDING_PX
+        # Two pixels in at one side push two out at the other, which no patch sees.
+        x = patch_linear(F.pad(pixels.to(self.pos_embed.dtype), (pad, -pad, pad, -pad)), self.patch_embed["proj"])  # type: ignore[arg-type]
+        grid = x.shape[1:3]
+        x = x.flatten(1, 2) + self.pos_embed[:, 1:] + self.pos_embed[:, :1]
+        for layer in self.blocks:
+            x = layer(x)
         return self.last_norm(x).transpose(1, 2).unflatten(2, grid)
 
 
@@ -118,6 +147,5 @@ def normalise(crops: Tensor, side_margin_px: int = 0) -> Tensor:
     """RGB uint8 crops (B, 3, s, s) as the backbone wants them: ImageNet mean and spread, float32, side columns cut off."""
     if side_margin_px:
         crops = crops[..., side_margin_px:-side_margin_px]
-    mean = torch.tensor(IMAGE_MEAN, device=crops.device)[:, None, None]
-    std = torch.tensor(IMAGE_STD, device=crops.device)[:, None, None]
+    mean, std = (constant(values, crops.device)[:, None, None] for values in (IMAGE_MEAN, IMAGE_STD))
     return (crops.float() / 255 - mean) / std

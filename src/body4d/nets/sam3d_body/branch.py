@@ -4,12 +4,11 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from body4d.nets.sam3d_body.crop import Crops, box_condition, rays
 from body4d.nets.sam3d_body.decoder import Context, Decoder, RayCondition
 from body4d.nets.sam3d_body.heads import OUTPUTS, CameraHead, Mhr, Pose, PoseHead, View
-from body4d.nets.sam3d_body.layers import Mlp
+from body4d.nets.sam3d_body.layers import Mlp, constant
 from body4d.nets.sam3d_body.prompts import KEYPOINTS
 from body4d.nets.sam3d_body.sizes import NetworkSizes
 
@@ -62,6 +61,13 @@ class Branch(nn.Module):
         self.head_pose = PoseHead(width, hand=hand)
         self.head_camera = CameraHead(width, HAND_CAMERA_FACTOR if hand else 1.0)
 
+    def lower(self, dtype: torch.dtype) -> None:
+        """Let the decoder's large products run in ``dtype``; the heads stay float32."""
+        for layer in self.decoder.layers:
+            layer.lower(dtype)  # type: ignore[operator]
+        for part in (self.keypoint_feat_linear, self.keypoint_posemb_linear.fc2, self.keypoint3d_posemb_linear.fc2):
+            part.to(dtype)
+
     def look(self, features: Tensor, crops: Crops, ramps: tuple[Tensor, Tensor], image_position: Tensor) -> Seen:
         """Mix the viewing rays in and make every layer's keys and values: all of decoding that hangs on the image alone."""
         features = self.ray_cond_emb(features, rays(crops, ramps))
@@ -102,20 +108,39 @@ class Branch(nn.Module):
         """Tell the keypoint tokens where their keypoints are by now, and what the image shows there."""
         crop = view.keypoints_crop
         valid = ((crop + 0.5 >= 0) & (crop + 0.5 <= 1)).all(-1) & (view.depth_m >= LEAST_DEPTH_M)
-        grid = 2 * crop
+        places = crop
         if self.sizes.side_margin_px:
             widen = self.sizes.crop_px / (self.sizes.crop_px - 2 * self.sizes.side_margin_px)
-            grid = grid * torch.tensor([widen, 1.0], device=grid.device)
-        seen = F.grid_sample(features, grid[:, :, None].to(features), mode="bilinear", padding_mode="zeros", align_corners=False)
-        seen = seen[..., 0].mT * valid[..., None]
+            places = crop * constant((widen, 1.0), crop.device)
+        seen = at_places(features, places + 0.5, valid)
+        shown = valid[..., None]
         keypoints = pose.keypoints_m
         keypoints = keypoints - keypoints[:, HIPS].mean(1, keepdim=True)
-        place_2d = self.keypoint_posemb_linear(crop) * valid[..., None]
+        place_2d = torch.where(shown, self.keypoint_posemb_linear(crop), 0)
         place_3d = self.keypoint3d_posemb_linear(keypoints)
         first = tokens.shape[1] - 2 * KEYPOINTS
         before, in_2d, in_3d = tokens.split([first, KEYPOINTS, KEYPOINTS], 1)
-        tokens = torch.cat([before, in_2d + self.keypoint_feat_linear(seen), in_3d], 1)
+        tokens = torch.cat([before, in_2d + self.keypoint_feat_linear(seen.to(self.keypoint_feat_linear.weight.dtype)), in_3d], 1)
         return tokens, torch.cat([position[:, :first], place_2d, place_3d], 1)
+
+
+def at_places(features: Tensor, places: Tensor, valid: Tensor) -> Tensor:
+    """Maps (B, C, h, w) looked up bilinearly at places (B, n, 2), x and y in [0, 1] of the map, nothing outside it: (B, n, C) float32.
+
+    Zeros where ``valid`` (B, n) is not. Places stay float32 whatever the map is, and whole cells are read, which lie together in memory.
+    """
+    rows, columns = features.shape[-2:]
+    x = torch.where(valid, places[..., 0], -1.0) * columns - 0.5
+    y = torch.where(valid, places[..., 1], -1.0) * rows - 0.5
+    left, top = x.floor(), y.floor()
+    column = torch.stack([left, left + 1, left, left + 1], -1)
+    row = torch.stack([top, top, top + 1, top + 1], -1)
+    weight = (1 - (x[..., None] - column).abs()) * (1 - (y[..., None] - row).abs())
+    inside = (column >= 0) & (column < columns) & (row >= 0) & (row < rows)
+    cell = row.clamp(0, rows - 1) * columns + column.clamp(0, columns - 1)
+    first = torch.arange(len(features), device=features.device)[:, None, None] * (rows * columns)
+    taps = features.movedim(1, -1).reshape(-1, features.shape[1])[cell.long() + first]
+    return (taps * (weight * inside)[..., None]).sum(2)
 
 
 def _estimate(previous: Decoded) -> Tensor:

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from body4d.nets.sam3d_body.layers import exact_product
+
 
 @dataclass(frozen=True)
 class Crops:
@@ -68,8 +70,9 @@ def warp(pictures: Tensor, crops: Crops, crop_px: int) -> Tensor:
     affine = crop_affine(crops.centre_px, crops.side_px, crop_px)
     ramp = torch.arange(crop_px, device=pictures.device, dtype=torch.float32)
     # Back from crop to frame: float32 steps, as OpenCV 5 takes them.
-    step = (1 / affine[:, (0, 1), (0, 1)]).float()
-    first = (-affine[:, :, 2] / affine[:, (0, 1), (0, 1)]).float()
+    scale = affine.diagonal(dim1=1, dim2=2)
+    step = (1 / scale).float()
+    first = (-affine[:, :, 2] / scale).float()
     x, y = (torch.addcmul(first[:, i, None], ramp[None], step[:, i, None]) for i in (0, 1))
     x0, y0 = x.floor(), y.floor()
     across, down = (x - x0)[:, None, :, None], (y - y0)[:, :, None, None]
@@ -113,7 +116,7 @@ def rays(crops: Crops, ramps: tuple[Tensor, Tensor]) -> Tensor:
 
 def to_crop(points_px: Tensor, crops: Crops, crop_px: int) -> Tensor:
     """Frame pixels (B, n, 2) as crop coordinates from -0.5 to 0.5."""
-    moved = points_px @ crops.affine[:, :, :2].mT + crops.affine[:, None, :, 2]
+    moved = exact_product(points_px, crops.affine[:, :, :2].mT) + crops.affine[:, None, :, 2]
     return moved / crop_px - 0.5
 
 

@@ -29,10 +29,11 @@ class Attention(nn.Module):
         return x.unflatten(-1, (self.heads, HEAD_WIDTH)).transpose(1, 2)
 
     def keys_values(self, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        return self.split(self.k_proj(k)), self.split(self.v_proj(v))
+        dtype = self.k_proj.weight.dtype
+        return self.split(self.k_proj(k.to(dtype))), self.split(self.v_proj(v.to(dtype)))
 
     def forward(self, q: Tensor, keys_values: tuple[Tensor, Tensor]) -> Tensor:
-        x = F.scaled_dot_product_attention(self.split(self.q_proj(q)), *keys_values)
+        x = F.scaled_dot_product_attention(self.split(self.q_proj(q.to(self.q_proj.weight.dtype))), *keys_values)
         return self.proj(x.transpose(1, 2).flatten(2))
 
 
@@ -55,8 +56,13 @@ class Layer(nn.Module):
 
     def look(self, image: Tensor, image_position: Tensor) -> tuple[Tensor, Tensor]:
         """Keys and values of the image's cells (B, cells, C)."""
-        seen = self.ln2_2(image)
-        return self.cross_attn.keys_values(seen + self.ln_pe_2(image_position), seen)
+        seen = self.ln2_2(image.to(self.ln2_2.weight.dtype))
+        return self.cross_attn.keys_values(seen + self.ln_pe_2(image_position).to(seen.dtype), seen)
+
+    def lower(self, dtype: torch.dtype) -> None:
+        """Products and the image's norm in ``dtype``. The tokens that go from layer to layer, and their norms, stay float32."""
+        for part in (self.ln2_2, self.self_attn, self.cross_attn, self.ffn):
+            part.to(dtype)
 
     def forward(self, tokens: Tensor, position: Tensor, keys_values: tuple[Tensor, Tensor]) -> Tensor:
         position = self.ln_pe_1(position)
@@ -104,8 +110,11 @@ class RayCondition(nn.Module):
         self.norm = nn.LayerNorm(width, eps=EPS)
 
     def forward(self, features: Tensor, rays: Tensor) -> Tensor:
-        """Features (B, C, h, w) and rays (B, 3, h, w) to features of the same shape."""
+        """Features (B, C, h, w) of any precision and rays (B, 3, h, w) float32 to features of the same shape and precision."""
         bands = torch.linspace(1.0, self.TOP_BAND, self.BANDS, device=rays.device)
         angle = torch.pi * (rays[:, :, None] * bands[:, None, None]).flatten(1, 2)
-        mixed = self.conv(torch.cat([features, rays, angle.sin(), angle.cos()], 1))
-        return self.norm(mixed.movedim(1, -1)).movedim(-1, 1)
+        weight, width = self.conv.weight.flatten(1), features.shape[1]
+        # A product of the image and one of the rays: rays are thin, and bfloat16 would move them by pixels.
+        mixed = F.linear(features.movedim(1, -1), weight[:, :width].to(features.dtype))
+        mixed = mixed + F.linear(torch.cat([rays, angle.sin(), angle.cos()], 1).movedim(1, -1), weight[:, width:])
+        return self.norm(mixed).to(features.dtype).movedim(-1, 1)

@@ -13,6 +13,7 @@ from body4d.nets.sam3d_body import angles
 from body4d.nets.sam3d_body.branch import Decoded
 from body4d.nets.sam3d_body.crop import Crops, make_crops, to_crop, warp
 from body4d.nets.sam3d_body.heads import Mhr, Pose, View, at_vertices, project
+from body4d.nets.sam3d_body.layers import constant, exact_product, fixed_index
 from body4d.nets.sam3d_body.model import BodyPass, Sam3dBody
 from body4d.nets.sam3d_body.prompts import NO_PROMPT
 
@@ -99,7 +100,7 @@ def unmirror(pose: Pose, net: Sam3dBody) -> Pose:
     mean, spread = head.scale_mean, head.scale_comps
     size = mean[RIGHT_HAND_SCALE] + spread[RIGHT_HAND_SCALE, RIGHT_HAND_SCALE] * scale[:, RIGHT_HAND_SCALE]
     scale[:, LEFT_HAND_SCALE] = (size - mean[LEFT_HAND_SCALE]) / spread[LEFT_HAND_SCALE, LEFT_HAND_SCALE]
-    turn = torch.tensor([1.0, -1.0, -1.0], device=scale.device)
+    turn = constant((1.0, -1.0, -1.0), scale.device)
     rotations[:, LEFT_WRIST_JOINT] = rotations[:, RIGHT_WRIST_JOINT] * turn[:, None]
     hand[:, :HAND_PARTS] = hand[:, HAND_PARTS:]
     return replace(pose, scale=scale, joint_rotations=rotations, hand=hand)
@@ -107,10 +108,12 @@ def unmirror(pose: Pose, net: Sam3dBody) -> Pose:
 
 def local_wrists(net: Sam3dBody, body_rotations: Tensor, hands: HandPass) -> Tensor:
     """Wrist rotations (B, 2, 3, 3) on arms (B, 127, 3, 3) that give the hands the rotations their own pass saw."""
-    rest = body_rotations[:, LOWER_ARM_JOINTS] @ net.body.head_pose.joint_rotation[list(WRIST_TWIST_JOINTS)]
+    device = body_rotations.device
+    arms = body_rotations[:, fixed_index(LOWER_ARM_JOINTS, device)]
+    rest = exact_product(arms, net.body.head_pose.joint_rotation[fixed_index(WRIST_TWIST_JOINTS, device)])
     left, right = hands.decoded
     seen = torch.stack([left.pose.joint_rotations[:, LEFT_WRIST_JOINT], right.pose.joint_rotations[:, RIGHT_WRIST_JOINT]], 1)
-    return rest.mT @ seen
+    return exact_product(rest.mT, seen)
 
 
 def hand_wrists_px(hands: HandPass, width_px: int) -> Tensor:
@@ -124,7 +127,7 @@ def hands_to_believe(hands: HandPass, body: Decoded, wrist_angle: Tensor, width_
     has its wrist."""
     side = torch.stack([c.side_px for c in hands.crops], 1)
     spread = torch.stack([d.view.keypoints_crop.abs().amax((1, 2)) for d in hands.decoded], 1)
-    expected = body.view.keypoints_px[:, (LEFT_WRIST_KEYPOINT, RIGHT_WRIST_KEYPOINT)]
+    expected = body.view.keypoints_px[:, fixed_index((LEFT_WRIST_KEYPOINT, RIGHT_WRIST_KEYPOINT), wrist_angle.device)]
     away = (hand_wrists_px(hands, width_px) - expected).norm(dim=-1)
     # Published: each wrist's distance is measured by the other hand's box.
     share = away / (side.flip(1) if settings.upstream_exact else side)
@@ -146,27 +149,26 @@ def keypoint_prompts(
     people but leaves such prompts out for one alone, a different number of tokens; ``upstream_exact`` repeats that.
     """
     wrists = hand_wrists_px(hands, width_px).flip(1)
-    points = torch.cat([wrists, body.view.keypoints_px[:, (RIGHT_ELBOW_KEYPOINT, LEFT_ELBOW_KEYPOINT)]], 1)
+    device = crops.side_px.device
+    points = torch.cat([wrists, body.view.keypoints_px[:, fixed_index((RIGHT_ELBOW_KEYPOINT, LEFT_ELBOW_KEYPOINT), device)]], 1)
     places = to_crop(points, crops, crop_px)
-    kept = (places.abs() <= 0.5).all(-1) & valid[:, (RIGHT, LEFT, RIGHT, LEFT)]
-    labels = torch.tensor(
-        [RIGHT_WRIST_KEYPOINT, LEFT_WRIST_KEYPOINT, RIGHT_ELBOW_KEYPOINT, LEFT_ELBOW_KEYPOINT], device=places.device, dtype=places.dtype
-    )
+    kept = (places.abs() <= 0.5).all(-1) & valid[:, fixed_index((RIGHT, LEFT, RIGHT, LEFT), device)]
+    labels = constant((RIGHT_WRIST_KEYPOINT, LEFT_WRIST_KEYPOINT, RIGHT_ELBOW_KEYPOINT, LEFT_ELBOW_KEYPOINT), device)
     prompts = torch.cat([(places + 0.5).clamp(0, 1), labels.expand(len(crops), -1)[..., None]], -1)
     if settings.upstream_exact and len(crops) == 1:
         return prompts[:, kept[0]]
-    nothing = torch.tensor([0.0, 0.0, NO_PROMPT], device=prompts.device)
+    nothing = constant((0.0, 0.0, NO_PROMPT), device)
     return torch.where(kept[..., None], prompts, nothing)
 
 
 def natural_wrist(xzy: Tensor, settings: Sam3dBodySettings) -> Tensor:
     """Of the two angle triples (..., 3) that mean the same rotation, the one less far beyond what a wrist can do."""
-    limits = torch.tensor([settings.wrist_x_rad, settings.wrist_z_rad, settings.wrist_y_rad], device=xzy.device)
+    limits = constant((settings.wrist_x_rad, settings.wrist_z_rad, settings.wrist_y_rad), xzy.device)
 
     def beyond(a: Tensor) -> Tensor:
         return ((limits[:, 0] - a).clamp(min=0) ** 2 + (a - limits[:, 1]).clamp(min=0) ** 2).sum(-1)
 
-    turned = (xzy + torch.pi) * torch.tensor([1.0, -1.0, 1.0], device=xzy.device)
+    turned = (xzy + torch.pi) * constant((1.0, -1.0, 1.0), xzy.device)
     other = torch.atan2(turned.sin(), turned.cos())
     return torch.where((beyond(other) < beyond(xzy))[..., None], other, xzy)
 
@@ -186,10 +188,11 @@ def merge(
     taken = valid & (angle < settings.wrist_angle_most_rad)
     take = taken[..., None]
 
-    body_pose = pose.body_pose.clone()
-    wrists = body_pose[:, WRIST_ANGLES].unflatten(1, (2, 3))
+    body_pose = pose.body_pose
+    slots = fixed_index(WRIST_ANGLES, body_pose.device)
+    wrists = body_pose[:, slots].unflatten(1, (2, 3))
     wrists = torch.where(take, natural_wrist(angles.xzy_from_matrix(local), settings), wrists)
-    body_pose[:, WRIST_ANGLES] = wrists.flatten(1)
+    body_pose = body_pose.index_copy(1, slots, wrists.flatten(1))
 
     hand = torch.stack([left.hand[:, :HAND_PARTS], right.hand[:, HAND_PARTS:]], 1)
     hand = torch.where(take, hand, pose.hand.unflatten(1, (2, HAND_PARTS))).flatten(1)
@@ -244,7 +247,8 @@ def join_hands(
 ) -> FullPass:
     """Decode bodies again knowing where the hands are, and put the hands in. ``size_px``: width, height of the frames."""
     width, crops = size_px[0], first.seen.crops
-    first_wrists = angles.matrix_from_xzy(first.decoded.pose.body_pose[:, WRIST_ANGLES].unflatten(1, (2, 3)))
+    slots = fixed_index(WRIST_ANGLES, crops.side_px.device)
+    first_wrists = angles.matrix_from_xzy(first.decoded.pose.body_pose[:, slots].unflatten(1, (2, 3)))
     before = angles.angle_between(first_wrists, local_wrists(net, first.decoded.pose.joint_rotations, hands))
     valid = hands_to_believe(hands, first.decoded, before, width, settings)
     prompts = keypoint_prompts(crops, hands, first.decoded, valid, width, net.sizes.crop_px, settings)

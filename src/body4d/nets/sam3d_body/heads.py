@@ -1,15 +1,17 @@
 """From a pose token to body parameters, joints, keypoints and where the body stands before the camera."""
 
-from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from typing import Any, Protocol, Self, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
 from body4d.nets.sam3d_body import angles
 from body4d.nets.sam3d_body.crop import Crops, to_crop
-from body4d.nets.sam3d_body.layers import Mlp
+from body4d.nets.sam3d_body.layers import Mlp, constant, exact_product
 from body4d.nets.sam3d_body.prompts import KEYPOINTS
+from body4d.nets.sam3d_body.replay import Replay
 
 JOINTS = 127
 CM = 0.01
@@ -118,6 +120,7 @@ class PoseHead(nn.Module):
     def __init__(self, width: int, *, hand: bool) -> None:
         super().__init__()
         self.is_hand = hand
+        self.replay = Replay()
         self.proj = Mlp(width, width, OUTPUTS)
         for name, shape in (
             ("joint_rotation", (JOINTS, 3, 3)), ("scale_mean", (68,)), ("scale_comps", (28, 68)), ("hand_pose_mean", (54,)),
@@ -141,20 +144,29 @@ class PoseHead(nn.Module):
 
     def forward(self, token: Tensor, start: Tensor, mhr: Mhr) -> Pose:
         """Pose of tokens (B, width); the head predicts the step from ``start`` (1 or B, 519)."""
-        parts = dict(zip(PARTS, (self.proj(token) + start).float().split(list(PARTS.values()), -1), strict=True))
-        R = angles.matrix_from_6d(parts["rotation"])
+        raw = (self.proj(token) + start).float()
+        return Pose(*self.replay(lambda raw: self._read(raw, mhr), raw, mhr))
+
+    def _read(self, raw: Tensor, mhr: Mhr) -> tuple[Tensor, ...]:
+        """The fields of the :class:`Pose` that raw numbers (B, 519) stand for."""
+        rotation, pose, shape, scale, hand, face = raw.split(list(PARTS.values()), -1)
         # Published: the angles in order z, y, x stand where MHR reads x, y, z; the network learnt around it.
-        rotation = angles.xyz_from_matrix(R).flip(-1)
-        return self.pose(
+        turn = angles.xyz_from_matrix(angles.matrix_from_6d(rotation)).flip(-1)
+        found = self.pose(
             mhr,
-            global_rot=rotation,
-            body_pose=self.body_angles(parts["pose"]),
-            shape=parts["shape"],
-            scale=parts["scale"],
-            hand=parts["hand"],
-            face=torch.zeros_like(parts["face"]),
-            pose_raw=torch.cat([parts["rotation"], parts["pose"]], -1),
+            global_rot=turn,
+            body_pose=self.body_angles(pose),
+            shape=shape,
+            scale=scale,
+            hand=hand,
+            face=torch.zeros_like(face),
+            pose_raw=torch.cat([rotation, pose], -1),
         )
+        return tuple(getattr(found, field.name) for field in fields(found))
+
+    def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> Self:
+        self.replay.forget()  # Recordings know the tables by their places in memory.
+        return super()._apply(fn, recurse)
 
     def pose(self, mhr: Mhr, *, global_rot: Tensor, body_pose: Tensor, shape: Tensor, scale: Tensor, hand: Tensor, face: Tensor, pose_raw: Tensor) -> Pose:  # fmt: skip  # noqa: E501
         """The MHR body of these parameters."""
@@ -162,7 +174,7 @@ class PoseHead(nn.Module):
         vertices, state = at_vertices(mhr, shape, params, face, self.keypoint_vertex)
         flip = _flip(state)
         joints = state[..., :3] * CM
-        keypoints = self.keypoint_from_vertex @ (vertices * CM) + self.keypoint_from_joint @ joints
+        keypoints = exact_product(self.keypoint_from_vertex, vertices * CM) + exact_product(self.keypoint_from_joint, joints)
         if self.is_hand:
             shown = torch.zeros(KEYPOINTS, 1, device=keypoints.device)
             shown[HAND_KEYPOINTS] = 1
@@ -183,7 +195,7 @@ class PoseHead(nn.Module):
 
     def hand_angles(self, components: Tensor) -> Tensor:
         """Angles (..., 27) of one hand's 54 components."""
-        continuous = self.hand_pose_mean + components @ self.hand_pose_comps
+        continuous = self.hand_pose_mean + exact_product(components, self.hand_pose_comps)
         triples = angles.xyz_from_6d(continuous[..., self.hand_triples]).flatten(-2)
         pairs = continuous[..., self.hand_pairs]
         return torch.cat([triples, torch.atan2(pairs[..., 0], pairs[..., 1])], -1)[..., self.hand_order]
@@ -193,13 +205,13 @@ class PoseHead(nn.Module):
         shift = torch.zeros_like(global_rot)
         if self.is_hand:
             # The hand model predicts its wrist's rotation; turned into the whole body's, which keeps the wrist where it is.
-            global_rot = angles.xyz_from_matrix(angles.matrix_from_xyz(global_rot) @ self.local_to_world_wrist)
+            global_rot = angles.xyz_from_matrix(exact_product(angles.matrix_from_xyz(global_rot), self.local_to_world_wrist))
             arm = self.right_wrist_coords - self.root_coords
-            shift = -(angles.matrix_from_xyz(global_rot) @ arm + self.root_coords)
+            shift = -((angles.matrix_from_xyz(global_rot) * arm).sum(-1) + self.root_coords)
         pose = torch.cat([shift * 10, global_rot, body_pose[..., :130]], -1)
         left, right = self.hand_angles(hand.unflatten(-1, (2, 54))).unbind(-2)
         pose = pose.index_copy(1, self.hand_joint_idxs_left, left).index_copy(1, self.hand_joint_idxs_right, right)
-        params = torch.cat([pose, self.scale_mean + scale @ self.scale_comps], -1)
+        params = torch.cat([pose, self.scale_mean + exact_product(scale, self.scale_comps)], -1)
         return params.index_fill(1, self.nonhand_param_idxs, 0) if self.is_hand else params
 
 
@@ -231,16 +243,17 @@ class CameraHead(nn.Module):
 def project(points_m: Tensor, intrinsics_px: Tensor) -> tuple[Tensor, Tensor]:
     """Pixels (B, n, 2) and depths (B, n) of points (B, n, 3) in the camera's axes."""
     depth = points_m[..., 2]
-    pixels = (points_m / depth[..., None]) @ intrinsics_px.mT
+    pixels = exact_product(points_m / depth[..., None], intrinsics_px.mT)
     return pixels[..., :2], depth
 
 
 def at_vertices(mhr: Mhr, shape: Tensor, params: Tensor, face: Tensor, vertex: Tensor) -> tuple[Tensor, Tensor]:
-    """Some vertices (B, n, 3) and the skeleton's state: only these are made where the body can do that."""
-    if isinstance(mhr, MhrAtVertices):
-        return mhr.at_vertices(shape, params, face, vertex)
-    vertices, state = mhr(shape, params, face)
-    return vertices[:, vertex], state
+    """Some vertices (B, n, 3) and the skeleton's state: only these are made where the body can do that. Never under autocast."""
+    with torch.autocast(params.device.type, enabled=False):
+        if isinstance(mhr, MhrAtVertices):
+            return mhr.at_vertices(shape, params, face, vertex)
+        vertices, state = mhr(shape, params, face)
+        return vertices[:, vertex], state
 
 
 def all_vertices_m(mhr: Mhr, pose: Pose) -> Tensor:
@@ -251,7 +264,7 @@ def all_vertices_m(mhr: Mhr, pose: Pose) -> Tensor:
 
 def _flip(like: Tensor) -> Tensor:
     """From MHR's axes (y up, z towards the viewer) to the camera's."""
-    return torch.tensor([1.0, -1.0, -1.0], device=like.device, dtype=like.dtype)
+    return constant((1.0, -1.0, -1.0), like.device, like.dtype)
 
 
 def _index_tables() -> dict[str, Tensor]:

@@ -1,6 +1,10 @@
 """The whole network: crops of any people in any frames in, bodies out, all at once."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import wraps
+from pathlib import Path
+from typing import Concatenate, ParamSpec, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -9,6 +13,7 @@ from torch.nn import functional as F
 from body4d.config import Sam3dBodySettings
 from body4d.nets.sam3d_body.backbone import make_backbone, normalise
 from body4d.nets.sam3d_body.branch import Branch, Decoded, Seen
+from body4d.nets.sam3d_body.compiling import keep_compiled
 from body4d.nets.sam3d_body.crop import Crops, make_crops, ray_ramps, warp
 from body4d.nets.sam3d_body.heads import Mhr
 from body4d.nets.sam3d_body.prompts import NO_PROMPT, FourierPosition, PromptEncoder
@@ -21,6 +26,21 @@ class BodyPass:
 
     decoded: Decoded
     seen: Seen
+
+
+Given = ParamSpec("Given")
+Answer = TypeVar("Answer")
+
+
+def own_precision(method: Callable[Concatenate["Sam3dBody", Given], Answer]) -> Callable[Concatenate["Sam3dBody", Given], Answer]:
+    """The network picks its precisions itself: a caller's autocast would reach angles and cameras."""
+
+    @wraps(method)
+    def run(self: "Sam3dBody", *given: Given.args, **named: Given.kwargs) -> Answer:
+        with torch.autocast(self.hand_box_embedding.device.type, enabled=False):
+            return method(self, *given, **named)
+
+    return run
 
 
 class Sam3dBody(nn.Module):
@@ -55,26 +75,45 @@ class Sam3dBody(nn.Module):
         self.body.head_pose.reset_buffers(device)
         self.hand.head_pose.reset_buffers(device)
 
-    def set_backbone_dtype(self, dtype: torch.dtype) -> "Sam3dBody":
-        """The backbone is nearly all of the work and takes bfloat16 well; MHR and geometry stay in float32."""
+    def set_precision(self, dtype: torch.dtype) -> "Sam3dBody":
+        """Run the large products in ``dtype``, float32 (the reference), bfloat16 or float16: the backbone, and of the decoders what
+        grows with the image or with the tokens. What tokens add up to, heads, angles, MHR, cameras and crops stay float32.
+
+        Digits that were cut off do not come back with float32: load the weights anew for that. Before :meth:`compile_backbone`.
+        """
         self.backbone.to(dtype)
+        self.backbone.reset_buffers(self.ramp_rows.device)  # Positions are float32 in every precision.
+        for branch in (self.body, self.hand):
+            branch.lower(dtype)
+        return self
+
+    set_backbone_dtype = set_precision
+
+    def compile_backbone(self, folder: Path | None = None) -> "Sam3dBody":
+        """Compile the backbone's block at its next call, after the precision is set; see :mod:`compiling`. One version serves all blocks
+        and all batches; a single crop runs uncompiled."""
+        keep_compiled(folder)
+        self.backbone.compile_blocks()
         return self
 
     def features(self, crops_rgb: Tensor) -> Tensor:
-        """Feature maps (B, C, h, w) float32 of RGB uint8 crops (B, 3, s, s)."""
-        return self.backbone(normalise(crops_rgb, self.sizes.side_margin_px)).float()
+        """Feature maps (B, C, h, w) of RGB uint8 crops (B, 3, s, s), in the backbone's precision and channels last in memory."""
+        return self.backbone(normalise(crops_rgb, self.sizes.side_margin_px))
 
+    @own_precision
     def forward(self, crops_rgb: Tensor, crops: Crops, mhr: Mhr, masks: Tensor | None = None, mask_score: Tensor | None = None) -> BodyPass:
         """Bodies in crops (B, 3, s, s) uint8. ``masks`` (B, 1, s, s) 0 to 255 with ``mask_score`` (B,), 0 where a crop has no mask."""
         features = self.prompt_encoder.add_mask(self.features(crops_rgb), masks, mask_score, self.sizes.side_margin_px)
         seen = self.body.look(features, crops, (self.ramp_columns, self.ramp_rows), self.prompt_encoder.position.of_grid(self.sizes.grid))
         return BodyPass(self.body(seen, self.no_prompt(len(crops)), self.hand_box_embedding, mhr), seen)
 
+    @own_precision
     def prompted(self, first: BodyPass, prompts: Tensor, mhr: Mhr) -> Decoded:
         """Decode the same crops again from the first answer, with keypoint prompts (B, n, 3); the image is not looked at anew."""
         tokens = self.prompt_to_token(self.prompt_encoder.embed_keypoints(prompts))
         return self.body(first.seen, tokens, self.hand_box_embedding, mhr, previous=first.decoded)
 
+    @own_precision
     def hands(self, crops_rgb: Tensor, crops: Crops, mhr: Mhr) -> Decoded:
         """Right hands, and left ones that were mirrored, in crops (B, 3, s, s) uint8."""
         features = self.prompt_encoder.add_mask(self.features(crops_rgb), None, None, self.sizes.side_margin_px)
@@ -88,6 +127,7 @@ class Sam3dBody(nn.Module):
         dummy[..., 2] = NO_PROMPT
         return self.prompt_to_token(self.prompt_encoder.embed_keypoints(dummy)).expand(count, -1, -1)
 
+    @own_precision
     def hand_boxes(self, hand_tokens: Tensor) -> Tensor:
         """Boxes (B, 2, 4) of left and right hand: centre and size in [0, 1] of the crop."""
         x = F.relu(self.bbox_embed[0](hand_tokens))

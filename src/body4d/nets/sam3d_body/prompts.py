@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from body4d.nets.sam3d_body.layers import ChannelNorm
+from body4d.nets.sam3d_body.layers import ChannelNorm, exact_product, patch_linear
 
 KEYPOINTS = 70
 NO_PROMPT = -2
@@ -25,7 +25,7 @@ class FourierPosition(nn.Module):
 
     def forward(self, xy: Tensor) -> Tensor:
         """Features (..., width) of places (..., 2)."""
-        angle = 2 * math.pi * ((2 * xy - 1) @ self.matrix)
+        angle = 2 * math.pi * exact_product(2 * xy - 1, self.matrix)
         return torch.cat([angle.sin(), angle.cos()], -1)
 
     def of_grid(self, grid: tuple[int, int]) -> Tensor:
@@ -50,8 +50,8 @@ class MaskPrompt(nn.Module):
 
     def forward(self, mask: Tensor) -> Tensor:
         for conv, norm in zip(self.convs, self.norms, strict=True):
-            mask = F.gelu(norm(conv(mask)))
-        return self.out(mask)
+            mask = F.gelu(norm(patch_linear(mask, conv))).movedim(-1, 1)  # type: ignore[arg-type]
+        return patch_linear(mask, self.out).movedim(-1, 1)
 
 
 class PromptEncoder(nn.Module):
@@ -80,10 +80,10 @@ class PromptEncoder(nn.Module):
         """Features (B, C, h, w) plus the mask's. ``mask`` (B, 1, s, s) has values 0 to 255, ``score`` (B,) 0 where there is none."""
         nothing = self.no_mask[..., None, None]
         if mask is None or score is None:
-            return features + nothing
+            return features + nothing.to(features.dtype)
         score = score[:, None, None, None]
         embedded = self.mask(mask.float())
         cells = side_margin_px * features.shape[-2] // mask.shape[-1]
         if cells:
             embedded = embedded[..., cells:-cells]
-        return features + torch.where(score > 0, score * embedded, nothing)
+        return features + torch.where(score > 0, score * embedded, nothing).to(features.dtype)

@@ -1,0 +1,238 @@
+"""How fast is SAM-3D-Body? People in frames as MHR bodies, from uint8 frames on the host to results on the host, without decoding video.
+
+    python benchmarks/mesh.py --device cuda --weights random --people 2 --frames 64 --mode full [--json]
+
+Times are medians over --repeats passes through all frames, after one pass to warm up (and compile). Shares are of one more pass with
+marks between the parts. The weights are random and so are the pictures: the work is the real work, its results mean nothing.
+"""
+
+import argparse
+import json
+import time
+from collections import defaultdict
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from ceiling import backbone_flops, matmul_ceiling, median_s, person_flops, wait
+from made_body import SIZES, Work, made_rig, made_work, random_net
+from torch import Tensor
+
+from body4d.config import Sam3dBodySettings
+from body4d.nets.sam3d_body import hands as hands_module
+from body4d.nets.sam3d_body import model as model_module
+from body4d.nets.sam3d_body.hands import FullPass, hand_crops, join_hands, run_hands
+from body4d.nets.sam3d_body.model import BodyPass, Sam3dBody, body_crops, estimate_bodies
+from body4d.nets.sam3d_body.upload import Upload
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+class Marks:
+    """Time per part: every mark ends one stretch and begins the next. Parts within parts count for themselves."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._cuda = device.type == "cuda"
+        self._marks: list[tuple[str, Any]] = []
+        self._inside = ["host"]
+        self.prefix = ""
+
+    def _mark(self) -> None:
+        name = self._inside[-1]
+        now: Any = time.perf_counter()
+        if self._cuda:
+            now = torch.cuda.Event(enable_timing=True)
+            now.record()
+        self._marks.append((name, now))
+
+    @contextmanager
+    def part(self, name: str):
+        self._inside.append(self.prefix + name)
+        self._mark()
+        yield
+        self._inside.pop()
+        self._mark()
+
+    def wrap(self, name: str, run: Any) -> Any:
+        def inside(*given: Any) -> Any:
+            with self.part(name):
+                return run(*given)
+
+        return inside
+
+    def seconds(self) -> dict[str, float]:
+        total: dict[str, float] = defaultdict(float)
+        for (name, a), (_, b) in zip(self._marks, self._marks[1:], strict=False):
+            total[name] += a.elapsed_time(b) / 1e3 if self._cuda else b - a
+        return dict(total)
+
+
+@contextmanager
+def marked(net: Sam3dBody, marks: Marks):
+    """Marks around crop, backbone and what makes bodies of pose tokens, MHR most of it, for as long as this lasts."""
+    warp, heads = model_module.warp, [branch.head_pose for branch in (net.body, net.hand)]
+    model_module.warp = hands_module.warp = marks.wrap("crop", warp)
+    object.__setattr__(net, "features", marks.wrap("backbone", net.features))
+    replays = [head.replay for head in heads]
+    for head in heads:
+        head.replay = marks.wrap("MHR", head.replay)  # type: ignore[assignment]
+    yield
+    model_module.warp = hands_module.warp = warp
+    object.__delattr__(net, "features")
+    for head, replay in zip(heads, replays, strict=True):
+        head.replay = replay
+
+
+@dataclass
+class Runner:
+    """Batches of ``batch`` people through the network, results on the host."""
+
+    net: Sam3dBody
+    mhr: Any
+    work: Work
+    mode: str
+    batch: int
+    device: torch.device
+    settings: Sam3dBodySettings
+    hand_crops: int = 0
+
+    def __post_init__(self) -> None:
+        self._upload = Upload(self.device)
+        self._K = self.work.intrinsics_px.to(self.device)
+
+    @torch.inference_mode()
+    def __call__(self, marks: Marks | None = None) -> list[Tensor]:
+        """All frames once. Frames of one batch at a time are on the device; the host waits for a batch once the next one is queued."""
+        people = len(self.work.boxes_px)
+        step = max(1, self.batch // people)
+        out, before = [], None
+        self.hand_crops = 0
+        for first in range(0, len(self.work.frames), step):
+            asked = self._one(list(self.work.frames[first : first + step].numpy()), marks)
+            if before is not None:
+                out.append(before.cpu())
+            before = asked
+        assert before is not None
+        return [*out, before.cpu()]
+
+    def _one(self, pictures: list[Any], marks: Marks | None) -> Tensor:
+        def part(name: str) -> AbstractContextManager[None]:
+            return marks.part(name) if marks else torch.inference_mode()
+
+        people, count = len(self.work.boxes_px), len(self.work.boxes_px) * len(pictures)
+        with part("upload"):
+            frames = self._upload(pictures)
+            boxes = self.work.boxes_px.repeat(len(pictures), 1).to(self.device, non_blocking=True)
+            index = torch.arange(count, device=self.device) // people
+        with part("decoder"):
+            crops = body_crops(boxes, index, self._K.expand(count, 3, 3), self.net.sizes, self.settings)
+            first = estimate_bodies(self.net, self.mhr, frames, crops)
+        found = self._with_hands(frames, first, marks).decoded if self.mode == "full" else first.decoded
+        pose, view = found.pose, found.view
+        return torch.cat([t.flatten(1) for t in (pose.mhr_params, pose.shape, pose.keypoints_m, view.translation_m, view.keypoints_px)], 1)
+
+    def _with_hands(self, frames: Tensor, first: BodyPass, marks: Marks | None) -> FullPass:
+        """As ``estimate_with_hands``, with marks between its two steps."""
+        if marks:
+            marks.prefix = "hands: "
+        with marks.part("decoder") if marks else torch.inference_mode():
+            hands = run_hands(self.net, self.mhr, frames, hand_crops(self.net, first, frames.shape[2], self.settings), self.settings)
+        if marks:
+            marks.prefix = "joining: "
+        with marks.part("decoder") if marks else torch.inference_mode():
+            full = join_hands(self.net, self.mhr, (frames.shape[2], frames.shape[1]), first, hands, self.settings)
+        if marks:
+            marks.prefix = ""
+            self.hand_crops += int(hands.done.sum())
+        return full
+
+
+def peak_bytes(device: torch.device) -> int:
+    """Most memory torch held on the device, or the process on the host."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated()
+    if device.type == "mps":
+        return torch.mps.driver_allocated_memory()
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def measure(args: argparse.Namespace) -> dict[str, Any]:
+    """All figures of one run."""
+    device, dtype, sizes = torch.device(args.device), DTYPES[args.dtype], SIZES[args.size]
+    if args.memory_limit_gb:
+        torch.cuda.set_per_process_memory_fraction(args.memory_limit_gb * 1e9 / torch.cuda.get_device_properties(0).total_memory)
+    net = random_net(sizes, device).set_precision(dtype)
+    if args.compile == "on":
+        net.compile_backbone()
+    mhr = made_rig(args.size == "full", device)
+    work = made_work(args.frames, args.people, *args.frame_size)
+    run = Runner(net, mhr, work, args.mode, args.batch, device, Sam3dBodySettings(mode=args.mode))
+    ceiling = matmul_ceiling(device, dtype)
+    idle = torch.cuda.memory_allocated() if device.type == "cuda" else peak_bytes(device)
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+    start = time.perf_counter()
+    run()
+    wait(device)
+    first_s = time.perf_counter() - start
+    pass_s = median_s(run, device, args.repeats, warm=0)
+    peak = peak_bytes(device)
+    marks = Marks(device)
+    with marked(net, marks):
+        run(marks)
+        wait(device)
+    shares = marks.seconds()
+    people = args.frames * args.people
+    flops = person_flops(sizes, hands=args.mode == "full")
+    return {
+        "device": torch.cuda.get_device_name() if device.type == "cuda" else f"{device.type}, {torch.get_num_threads()} threads",
+        "torch": torch.__version__, "size": args.size, "dtype": args.dtype, "mode": args.mode, "compile": args.compile,
+        "frame_size": list(args.frame_size), "people": args.people, "frames": args.frames, "batch": args.batch,
+        "person_frames_per_s": people / pass_s, "first_pass_s": first_s, "pass_s": pass_s,
+        "hand_crops": run.hand_crops if args.mode == "full" else 0, "hand_crops_wanted": 2 * people if args.mode == "full" else 0,
+        "peak_gb": peak / 1e9, "weights_gb": idle / 1e9, "bytes_per_person": (peak - idle) / min(args.batch, people),
+        "tflop_per_person": flops / 1e12, "backbone_tflop_per_crop": backbone_flops(sizes) / 1e12,
+        "tflop_per_s": flops * people / pass_s / 1e12, "ceiling_tflop_per_s": ceiling / 1e12,
+        "of_ceiling": flops * people / pass_s / ceiling,
+        "share": {name: s / sum(shares.values()) for name, s in sorted(shares.items(), key=lambda item: -item[1])},
+    }  # fmt: skip
+
+
+def parse(given: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", default="cpu", choices=("cpu", "cuda", "mps"))
+    parser.add_argument("--weights", default="random", choices=("random",))
+    parser.add_argument("--size", default="full", choices=tuple(SIZES))
+    parser.add_argument("--people", type=int, default=2)
+    parser.add_argument("--frames", type=int, default=64)
+    parser.add_argument("--frame-size", default="1920x1080", type=lambda text: tuple(int(n) for n in text.split("x")))
+    parser.add_argument("--mode", default="full", choices=("body", "full"))
+    parser.add_argument("--batch", type=int, default=128, help="people at once; twice as many hands")
+    parser.add_argument("--dtype", choices=tuple(DTYPES), help="default: bfloat16 on cuda, else float32")
+    parser.add_argument("--compile", default="off", choices=("on", "off"))
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--memory-limit-gb", type=float, help="CUDA: torch may take no more than this")
+    parser.add_argument("--json", action="store_true")
+    args = parser.parse_args(given)
+    args.dtype = args.dtype or ("bfloat16" if args.device == "cuda" else "float32")
+    return args
+
+
+def main() -> None:
+    args = parse()
+    found = measure(args)
+    if args.json:
+        print(json.dumps(found))
+        return
+    for name, value in found.items():
+        if name == "share":
+            print("share of time", ", ".join(f"{part} {share:.1%}" for part, share in value.items()))
+        else:
+            print(f"{name:24}", f"{value:.4g}" if isinstance(value, float) else value)
+
+
+if __name__ == "__main__":
+    main()
