@@ -10,7 +10,7 @@ import argparse
 import json
 import time
 from collections import defaultdict
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -118,7 +118,7 @@ class Runner:
 
     def _one(self, pictures: list[Any], marks: Marks | None) -> Tensor:
         def part(name: str) -> AbstractContextManager[None]:
-            return marks.part(name) if marks else torch.inference_mode()
+            return marks.part(name) if marks else nullcontext()
 
         people, count = len(self.work.boxes_px), len(self.work.boxes_px) * len(pictures)
         with part("upload"):
@@ -136,11 +136,11 @@ class Runner:
         """As ``estimate_with_hands``, with marks between its two steps."""
         if marks:
             marks.prefix = "hands: "
-        with marks.part("decoder") if marks else torch.inference_mode():
+        with marks.part("decoder") if marks else nullcontext():
             hands = run_hands(self.net, self.mhr, frames, hand_crops(self.net, first, frames.shape[2], self.settings), self.settings)
         if marks:
             marks.prefix = "joining: "
-        with marks.part("decoder") if marks else torch.inference_mode():
+        with marks.part("decoder") if marks else nullcontext():
             full = join_hands(self.net, self.mhr, (frames.shape[2], frames.shape[1]), first, hands, self.settings)
         if marks:
             marks.prefix = ""
