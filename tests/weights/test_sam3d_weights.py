@@ -85,6 +85,7 @@ def test_vit_h_folder(tmp_path: Path) -> None:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_converted_is_the_same_network(folder: Path, net: Sam3dBody, tmp_path: Path, dtype: torch.dtype) -> None:
     path = convert(folder, tmp_path, dtype)
+    assert path.stat().st_mode == (folder / "model.ckpt").stat().st_mode
     ours = load_sam3d_body(tmp_path)
     assert same(net, ours)
     assert same(net, load_sam3d_body(path))

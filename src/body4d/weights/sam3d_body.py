@@ -139,6 +139,7 @@ def convert(source: Path, folder: Path, dtype: torch.dtype = torch.bfloat16) -> 
     target = folder / CONVERTED_NAMES[dtype]
     partial = target.with_suffix(".partial")
     save_file(out, partial, metadata={"format": "pt", "body4d": CONVERTED_MARK, "from": path.name})
+    partial.chmod(path.stat().st_mode & 0o666)  # safetensors writes for its owner alone.
     partial.replace(target)
     return target
 
