@@ -30,6 +30,7 @@ BAD_TRACK = {
     "infinite place": ("translation_m", lambda v: np.full_like(v, np.inf), "infinity"),
     "observed as numbers": ("observed", lambda v: v.astype(float), "dtype"),
     "one IoU": ("mask_iou", lambda v: v[:1], "mask_iou must have shape"),
+    "uncertainty of another length": ("joint_sigma_m", lambda v: np.zeros((1, 29)), "joint_sigma_m must have shape"),
     "raw of another length": ("joints_raw_m", lambda v: v[:1], "joints_raw_m must have shape"),
 }
 

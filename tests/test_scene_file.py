@@ -69,6 +69,13 @@ def test_optional_track_arrays_stay_absent(scene, tmp_path):
     assert same(load_bodies(tmp_path / "bodies.npz"), tracks)
 
 
+def test_uncertainty_comes_back_the_same(scene, tmp_path):
+    sigma = np.random.default_rng(0).uniform(0.001, 0.1, scene.people[0].visibility.shape).astype(np.float32)
+    tracks = (dataclasses.replace(scene.people[0], joint_sigma_m=sigma), *scene.people[1:])
+    save_bodies(tracks, tmp_path / "bodies.npz")
+    assert same(load_bodies(tmp_path / "bodies.npz"), tracks)
+
+
 def test_a_carried_rig_draws_and_exports_without_its_model(scene, tmp_path):
     """A body whose model is no part of body4d: name and shape alone would not bring it back."""
     rig = rig_of(scene.people[0])

@@ -314,7 +314,7 @@ class MotionSettings(_Section):
     foot_depth_share: float = Field(
         default=0.35, ge=0, le=1, description="Speed along the view counts by this share: depth is three times as uncertain."
     )
-    foot_enter_rise_m: float = Field(default=0.03, gt=0, description="A point higher over where it stands otherwise does not begin to rest.")
+    foot_enter_rise_m: float = Field(default=0.03, gt=0, description="A point this far above where it usually stands begins no rest.")
     foot_leave_rise_m: float = Field(default=0.05, gt=0, description="Nor goes on resting: a lifted heel or a jump.")
     foot_level_quantile: float = Field(
         default=0.15, gt=0, lt=1, description="Height at which a heel or toe stands: low in its heights, a few wrong ones below."

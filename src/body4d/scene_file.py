@@ -27,7 +27,7 @@ SCHEMA = 1
 _EARLIEST = (1980, 1, 1, 0, 0, 0)  # the first moment a zip entry can carry: a fixed one keeps the bytes free of the clock
 _UNIX = 3
 _TRACK_ARRAYS = ("frame_index", "shape", "rotations", "translation_m", "joints_m", "keypoints_px", "visibility", "confidence", "observed")
-_TRACK_OPTIONAL = ("mask_iou", "joints_raw_m")
+_TRACK_OPTIONAL = ("mask_iou", "joints_raw_m", "joint_sigma_m")
 # What numpy, zipfile, zlib and the nouns raise on altered bytes; NotImplementedError: a zip header asking for an unknown compression.
 _DAMAGE = (ValueError, TypeError, LookupError, ArithmeticError, OSError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError)
 _RIG_FLOATS = ("rest_joints_m", "rest_vertices_m", "skin_weights", "keypoint_weights", "keypoint_anchors_m")
@@ -221,8 +221,7 @@ def _bodies(data: Mapping[str, Array]) -> tuple[BodyTrack, ...]:
                 body=str(data[f"{key}/body"]),
                 joint_set=str(data[f"{key}/joint_set"]),
                 parameters=data[f"{key}/parameters"],
-                mask_iou=data.get(f"{key}/mask_iou"),
-                joints_raw_m=data.get(f"{key}/joints_raw_m"),
+                **{name: data.get(f"{key}/{name}") for name in _TRACK_OPTIONAL},
                 rig=_rig(data, f"{key}/rig"),
                 **{name: data[f"{key}/{name}"] for name in _TRACK_ARRAYS},
             )

@@ -309,8 +309,8 @@ def test_rotations_of_one_joint_do_not_depend_on_the_others():
     times = np.arange(60) / 30
     local = rotvec_to_matrix(noisy(sway(times), 0.03))
     variances = np.full((60, 5), 0.03**2)
-    together = smooth_rotations(times, local, variances, DEFAULT)
-    alone = smooth_rotations(times, local[:, 2:3], variances[:, 2:3], DEFAULT)
+    together, _ = smooth_rotations(times, local, variances, DEFAULT)
+    alone, _ = smooth_rotations(times, local[:, 2:3], variances[:, 2:3], DEFAULT)
     np.testing.assert_allclose(together[:, 2:3], alone, atol=1e-10)
 
 

@@ -23,6 +23,7 @@ from body4d.tracks.gaps import bridged_confidence, stretches
 from body4d.tracks.kalman import jerk_density
 from body4d.tracks.kalman import smooth as kalman_smooth
 from body4d.tracks.outliers import chords, detours, lone_outliers
+from body4d.tracks.uncertainty import joint_sigma_m
 
 Array = NDArray[Any]
 
@@ -50,8 +51,10 @@ def smooth(track: BodyTrack, rig: Rig, clip: Clip, settings: MotionSettings) -> 
     seen = _Seen(track, rig, rows, times_s[track.frame_index[rows]], settings)
     runs = stretches(track.frame_index[rows], times_s, settings.longest_gap_s)
     parts = [seen.smoothed(run, times_s, settings) for run in runs]
-    rotations, translation = (np.concatenate(p) for p in zip(*parts, strict=True))
-    return _rebuilt(track, rig, np.concatenate(runs), times_s, rotations, translation, settings)
+    rotations, translation, turn_variance, place_variance = (np.concatenate(p) for p in zip(*parts, strict=True))
+    out = _rebuilt(track, rig, np.concatenate(runs), times_s, rotations, translation, settings)
+    sigma = joint_sigma_m(rig, rotations, translation, turn_variance, place_variance)
+    return dataclasses.replace(out, joint_sigma_m=sigma.astype(track.joints_m.dtype))
 
 
 class _Seen:
@@ -76,8 +79,9 @@ class _Seen:
         self.direction_sigma = noise_sigma(times_s, self.direction[:, None], self.place_shares, least)
         self.distance_sigma = noise_sigma(times_s, self.log_distance[:, None, None], self.place_shares, least)
 
-    def smoothed(self, frames: Array, times_s: Array, settings: MotionSettings) -> tuple[Array, Array]:
-        """Rotation vectors (T, J, 3) and translations (T, 3) at the clip's ``frames`` (T,)."""
+    def smoothed(self, frames: Array, times_s: Array, settings: MotionSettings) -> tuple[Array, Array, Array, Array]:
+        """Rotation vectors (T, J, 3) and translations (T, 3) at the clip's ``frames`` (T,), and their variances: (T, J) in rad² about
+        each axis, (T,) in m² over all axes."""
         times = times_s[frames]
         here = np.flatnonzero((self.frames >= frames[0]) & (self.frames <= frames[-1]))
         at = self.frames[here] - frames[0]
@@ -88,25 +92,30 @@ class _Seen:
             return out
 
         rotations = np.repeat(self.still[None], len(frames), axis=0)
+        turn_variance = np.zeros(rotations.shape[:2])
         if len(self.driven):
             variances = on_timeline(self.turn_shares, np.inf) * self.turn_sigma**2
-            local = smooth_rotations(times, on_timeline(self.local, np.nan), variances, settings)
+            local, turn_variance[:, self.driven] = smooth_rotations(times, on_timeline(self.local, np.nan), variances, settings)
             rotations[:, self.driven] = matrix_to_rotvec(local)
         shares = on_timeline(self.place_shares, np.inf)
-        direction = smooth_series(times, on_timeline(self.direction, np.nan)[:, None], shares * self.direction_sigma**2, settings)
-        distance = smooth_series(times, on_timeline(self.log_distance, np.nan)[:, None, None], shares * self.distance_sigma**2, settings)
-        return rotations, self.view.place(direction[:, 0], distance[:, 0, 0])
+        direction, across = smooth_series(times, on_timeline(self.direction, np.nan)[:, None], shares * self.direction_sigma**2, settings)
+        log_m = on_timeline(self.log_distance, np.nan)[:, None, None]
+        log_m, along = smooth_series(times, log_m, shares * self.distance_sigma**2, settings)
+        place_variance = np.exp(2 * log_m[:, 0, 0]) * (2 * across[:, 0] + along[:, 0])
+        return rotations, self.view.place(direction[:, 0], log_m[:, 0, 0]), turn_variance, place_variance
 
 
-def smooth_series(times_s: Array, values: Array, variances: Array, settings: MotionSettings) -> Array:
-    """Smoothed ``values`` (T, B, D) of a flat space; ``variances`` (T, B), infinite where there is no measurement."""
+def smooth_series(times_s: Array, values: Array, variances: Array, settings: MotionSettings) -> tuple[Array, Array]:
+    """Smoothed ``values`` (T, B, D) of a flat space and their variances (T, B); ``variances`` (T, B) infinite where nothing is measured."""
     variances = _without_detours(times_s, values, variances, settings)
     variances = np.where(lone_outliers(times_s, values, variances, settings), np.inf, variances)
-    return kalman_smooth(times_s, values, variances, _jerk(times_s, values, variances, settings)).position
+    run = kalman_smooth(times_s, values, variances, _jerk(times_s, values, variances, settings), settings.gap_decay_s)
+    return run.position, run.variance
 
 
-def smooth_rotations(times_s: Array, local: Array, variances: Array, settings: MotionSettings) -> Array:
-    """Smoothed rotations (T, B, 3, 3) of ``local``; ``variances`` (T, B) in rad² about any axis, infinite where there is none."""
+def smooth_rotations(times_s: Array, local: Array, variances: Array, settings: MotionSettings) -> tuple[Array, Array]:
+    """Smoothed rotations (T, B, 3, 3) of ``local`` and their variances (T, B); ``variances`` (T, B) in rad² about any axis, infinite
+    where there is none."""
     variances = _without_detours(times_s, chords(local), variances, settings)
     reference = fill_rotations(times_s, local, np.isfinite(variances))
     measured = np.where(np.isfinite(variances)[..., None, None], local, reference)
@@ -115,12 +124,13 @@ def smooth_rotations(times_s: Array, local: Array, variances: Array, settings: M
     reference = fill_rotations(times_s, measured, np.isfinite(variances))
     unrolled = unroll(reference)
     jerk = _jerk(times_s, unrolled, variances, settings)
+    variance = np.zeros_like(variances)
     for _ in range(_ROUNDS):
         error = matrix_to_rotvec(np.swapaxes(reference, 2, 3) @ measured)
-        correction = kalman_smooth(times_s, unrolled + error, variances, jerk).position - unrolled
-        reference = reference @ rotvec_to_matrix(correction)
-        unrolled = unroll(reference)
-    return reference
+        run = kalman_smooth(times_s, unrolled + error, variances, jerk, settings.gap_decay_s)
+        reference = reference @ rotvec_to_matrix(run.position - unrolled)
+        unrolled, variance = unroll(reference), run.variance
+    return reference, variance
 
 
 def _without_detours(times_s: Array, places: Array, variances: Array, settings: MotionSettings) -> Array:
