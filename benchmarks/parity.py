@@ -7,7 +7,7 @@ default $BODY4D_SHARED/goldens, else the folder the golden file lies in. The sal
 from the end of the file's name (_B.npz), unless it is told. The size of the network follows from the name, too.
 
 Relative means: largest difference over the golden array's largest value, so that entries that happen to be near zero do not decide. The
-run fails beyond 1e-4, or beyond 1e-3 at places named with their reason; keypoints in the picture are also held to 0.01 pixels. Arrays
+run fails beyond 1e-4, or beyond 1e-3 at places named with their reason; keypoints inside the picture are also held to 0.01 pixels. Arrays
 that mix large and small numbers are stored in their parts as well, so that nothing small hides behind something large.
 Lines that begin with "note" tell what was run besides and does not decide.
 The last line names the worst array and its figure.
@@ -26,7 +26,7 @@ import numpy as np
 
 LIMIT = 1e-4
 LONG_CHAIN_LIMIT = 1e-3
-MODELS = {"moge": "parity_moge", "sam3d_body": "parity_sam3d_body"}
+MODELS = {"diffusion_vas": "parity_diffusion_vas", "moge": "parity_moge", "sam3d_body": "parity_sam3d_body"}
 
 
 @dataclass(frozen=True)
