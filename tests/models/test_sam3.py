@@ -434,6 +434,14 @@ def test_the_tiny_network_follows_clicks_and_boxes_of_two_people(folder: Path) -
         assert not (a & b).any()
 
 
+def test_products_in_bfloat16_follow_all_the_same(folder: Path) -> None:
+    compute = ComputeSettings(device="cpu", batch=3, precision="bfloat16")
+    segmenter = Sam3Segmenter(weights_in(folder), Sam3Settings(), PeopleSettings(), compute)
+    prompts = [click(2, 20, 2), click(4, 3, 2, label=0), Prompt(text="person")]
+    (track,) = segmenter.track(Clips(7, lambda t: {RED: 5 + 2 * t}), prompts, silent)
+    assert (track.person_id, len(track)) == (2, 7)
+
+
 def test_memory_is_flat_in_length(folder: Path) -> None:
     def peak(frames: int) -> int:
         clip = Clips(frames, lambda t: {RED: 5 + t % 50}, size=(320, 240))

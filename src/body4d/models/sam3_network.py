@@ -25,7 +25,7 @@ _MEAN, _SPREAD = 0.5, 0.5
 _TOKENS = 32
 """Length of a text, padded or cut; the text encoder takes no other."""
 _MOST_QUERY_MAPS = 4
-"""Maps as large as the finest features alive at once in neck and mask decoder, measured by counting their tensors."""
+"""Maps as large as the finest features thought alive at once in a neck or the mask decoder; where it is more, the batch halves."""
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,341 @@
+"""How fast are the masks of preset sam, and does their memory grow? Everything but loading: frames, encoder, detector, tracker, masks.
+
+    python benchmarks/masks.py --device cuda --weights random [--people 1] [--ask text] [--frames 240] [--clip VIDEO] [--json]
+    python benchmarks/masks.py --device cpu --weights tiny --lengths 200,2000,20000
+
+Without --clip, frames with detail and noise are encoded and decoded again. ``--weights random``: SAM-3 of the published size, so the work
+is the real work and the masks mean nothing; ``tiny``: tests/sam3_files.py; else an official folder. Random weights find nobody, so with
+``--ask text`` the detector works on every fourth frame as it would and upright bars stand for what it found; ``clicks`` needs no detector.
+Rates are of a whole pass after one to warm up; shares are of one more pass that waits after every part. Operations are torch's own count
+of products, convolutions and attention. ``--lengths``: one process for each length, clicked in the middle, so both ways are gone.
+"""
+
+import argparse
+import functools
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+import tracemalloc
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from ceiling import matmul_ceiling, wait
+from torch.utils.flop_counter import FlopCounterMode
+
+from body4d.config import ComputeSettings, PeopleSettings, Sam3Settings
+from body4d.models import sam3_network
+from body4d.models.device import choose_device, choose_dtype
+from body4d.models.protocols import FrameSource
+from body4d.models.sam3 import Sam3Segmenter
+from body4d.models.sam3_follow import Asked, Followed
+from body4d.models.sam3_network import Finds, Sam3Network
+from body4d.models.sam3_stream import Writer
+from body4d.scene import Clip, Prompt
+from body4d.video import VideoFrames, probe
+from body4d.weights.sam3 import Sam3Weights, load_sam3
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+import sam3_files
+
+RATE = 30
+STEADY = 24
+"""Frames after which a person's memory is full."""
+SETTINGS = Sam3Settings(trial_share=0, same_person_iou=1.0, rest_after_s=1e6)
+"""Nobody is dropped: masks of random weights confirm nothing."""
+
+
+class MadeFrames:
+    """A clip made as it is read: a bar over noise."""
+
+    def __init__(self, frames: int, size: tuple[int, int]) -> None:
+        self.clip = Clip(Path("made"), *size, Fraction(RATE), np.arange(frames) / RATE, np.arange(frames))
+        self._noise = np.random.default_rng(0).integers(0, 60, (size[1], size[0] + 64, 3), dtype=np.uint8)
+
+    def read(self, first: int = 0, last: int | None = None, step: int = 1) -> Iterator[tuple[int, Any]]:
+        width = self.clip.width_px
+        for frame in range(first, len(self.clip) if last is None else min(last, len(self.clip)), step):
+            picture = self._noise[:, frame % 64 : frame % 64 + width].copy()
+            picture[:, frame % width : frame % width + width // 6] = (220, 180, 40)
+            yield frame, picture
+
+
+class TimedFrames:
+    """Hands on frames and counts the seconds they are waited for."""
+
+    def __init__(self, frames: FrameSource, clock: "Clock") -> None:
+        self._frames, self._clock, self.clip = frames, clock, frames.clip
+
+    def read(self, first: int = 0, last: int | None = None, step: int = 1) -> Iterator[tuple[int, Any]]:
+        passed = self._frames.read(first, last, step)
+        while (item := self._clock.run("waiting for frames", lambda: next(passed, None))) is not None:
+            yield item
+
+
+class Clock:
+    """Seconds by part; what runs inside another part counts for the inner one alone."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.seconds: dict[str, float] = defaultdict(float)
+        self._device = device
+        self._inner: list[float] = []
+
+    def run(self, part: str, work: Callable[[], Any]) -> Any:
+        wait(self._device)
+        start = time.perf_counter()
+        self._inner.append(0.0)
+        try:
+            out = work()
+            wait(self._device)
+        finally:
+            taken = time.perf_counter() - start
+            self.seconds[part] += taken - self._inner.pop()
+            if self._inner:
+                self._inner[-1] += taken
+        return out
+
+    def timed(self, part: str, method: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(method)
+        def run(*args: Any, **more: Any) -> Any:
+            return self.run(part, lambda: method(*args, **more))
+
+        return run
+
+
+def random_weights(device: torch.device) -> Sam3Weights:
+    """The published size, weights as transformers starts them; somebody is always seen, as in sam3_files."""
+    from transformers import Sam3VideoConfig, Sam3VideoModel
+
+    torch.manual_seed(0)
+    with torch.device(device):
+        model = Sam3VideoModel(Sam3VideoConfig())
+    with torch.no_grad():
+        sam3_files._seen(model)
+    return Sam3Weights(model.to(device).eval().requires_grad_(False), sam3_files._tokenizer())
+
+
+def weights_of(name: str, device: torch.device) -> Sam3Weights:
+    if name == "random":
+        return random_weights(device)
+    if name != "tiny":
+        return load_sam3(Path(name), device)
+    with tempfile.TemporaryDirectory() as folder:
+        return load_sam3(sam3_files.write_tiny_sam3(Path(folder), finds=False), device)
+
+
+def bars(people: int) -> Callable[..., Finds]:
+    """What stands for finds: upright bars side by side."""
+
+    def found(per_text: Any, cells: tuple[int, int], settings: Sam3Settings) -> Finds:
+        masks = np.zeros((people, *cells), bool)
+        step = cells[1] // people
+        for i in range(people):
+            masks[i, cells[0] // 6 : -cells[0] // 6, i * step : i * step + max(step // 2, 2)] = True
+        return Finds(masks, np.full(people, 0.9, np.float32), (frozenset({0}),) * people)
+
+    return found
+
+
+def prompts_of(people: int, clip: Clip, frame: int) -> list[Prompt]:
+    """A click on each of so many places side by side."""
+    places = (np.arange(people) + 0.5) * clip.width_px / people
+    return [
+        Prompt(frame=frame, person_id=i + 1, points_px=np.array([[x, clip.height_px / 2]]), labels=np.ones(1)) for i, x in enumerate(places)
+    ]
+
+
+@torch.inference_mode()
+def flops_of(network: Sam3Network, clip: Clip) -> dict[str, int]:
+    """Operations of one frame in the encoder, of its search for one text, and of one person with a full memory."""
+    picture = np.zeros((clip.height_px, clip.width_px, 3), np.uint8)
+    text = network.text("person")
+    with FlopCounterMode(display=False) as encoder:
+        features = network.encode([picture], [False], [])[0][0]
+    with FlopCounterMode(display=False) as searched:
+        network.encode([picture], [True], [text])
+    follow = Followed(network, (clip.width_px, clip.height_px), 10**6, {0: Asked(np.array([[5.0, 5.0]]), np.array([1]))})
+    for frame in range(STEADY):
+        follow.visit(frame, features)
+    with FlopCounterMode(display=False) as tracker:
+        follow.visit(STEADY, features)
+    each = encoder.get_total_flops()
+    return {"encoder": each, "detector": searched.get_total_flops() - each, "tracker": tracker.get_total_flops()}
+
+
+def open_frames(args: argparse.Namespace, folder: Path) -> FrameSource:
+    if args.clip:
+        return VideoFrames(probe(args.clip))
+    from camera import make_clip
+
+    make_clip(folder / "made.mp4", *args.size)
+    return VideoFrames(probe(folder / "made.mp4"))
+
+
+class FirstFrames:
+    """The first ``frames`` of a source."""
+
+    def __init__(self, source: FrameSource, frames: int) -> None:
+        clip = source.clip
+        frames = min(frames, len(clip))
+        self._source = source
+        self.clip = Clip(clip.path, clip.width_px, clip.height_px, clip.rate, clip.times_s[:frames], clip.source_frames[:frames])
+
+    def read(self, first: int = 0, last: int | None = None, step: int = 1) -> Iterator[tuple[int, Any]]:
+        return self._source.read(first, len(self.clip) if last is None else min(last, len(self.clip)), step)
+
+
+def measure(args: argparse.Namespace) -> dict[str, Any]:
+    """Rate, memory, shares and how much of the device's best is used."""
+    compute = ComputeSettings(device=args.device, precision=args.precision, batch=args.batch)
+    device = choose_device(compute)
+    dtype = choose_dtype(compute, device)
+    weights = weights_of(args.weights, device)
+    settings = SETTINGS.model_copy(update={"most_people": args.people})
+    if args.ask == "text" and args.weights in ("random", "tiny"):
+        sam3_network.merged = bars(args.people)
+    with tempfile.TemporaryDirectory() as folder:
+        frames = FirstFrames(open_frames(args, Path(folder)), args.frames)
+        clip = frames.clip
+        prompts = prompts_of(args.people, clip, 0) if args.ask == "clicks" else []
+        people = PeopleSettings(count="all", least_seen_s=0, least_visibility=0, least_height_share=0)
+        segmenter = Sam3Segmenter(lambda device: weights, settings, people, compute)
+        # The weights stay for the next pass.
+        seconds = []
+        tracks: Any = ()
+        for _ in range(1 + args.repeats):
+            if device.type == "cuda":
+                torch.cuda.reset_peak_memory_stats(device)
+            start = time.perf_counter()
+            tracks = segmenter.track(frames, prompts, lambda done, total: None)
+            seconds.append(time.perf_counter() - start)
+        best = sorted(seconds[1:])[len(seconds[1:]) // 2]
+        peak = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None
+        shares = parts_of(segmenter, frames, prompts, device)
+        network = Sam3Network(weights, settings, device, dtype)
+        flops = flops_of(network, clip)
+    each = flops["encoder"] + args.people * flops["tracker"]
+    each += flops["detector"] / settings.detect_every_frames if args.ask == "text" else 0
+    ceiling = matmul_ceiling(device, dtype)
+    rate = len(clip) / best
+    return {
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+        "precision": str(dtype).removeprefix("torch."),
+        "weights": args.weights,
+        "ask": args.ask,
+        "people": args.people,
+        "people_followed": len(tracks),
+        "masks": sum(len(t) for t in tracks),
+        "size_px": [clip.width_px, clip.height_px],
+        "frames": len(clip),
+        "frames_per_s": round(rate, 2),
+        "seconds_of_passes": [round(s, 2) for s in seconds],
+        "shares": shares,
+        "peak_device_gb": round(peak / 1e9, 2) if peak is not None else None,
+        "peak_host_gb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9, 2),
+        "gflop": {name: round(count / 1e9, 2) for name, count in flops.items()},
+        "gflop_per_frame": round(each / 1e9, 2),
+        "tflop_per_s": round(each * rate / 1e12, 2),
+        "matmul_tflop_per_s": round(ceiling / 1e12, 2),
+        "share_of_matmul": round(each * rate / ceiling, 3),
+    }
+
+
+def parts_of(segmenter: Sam3Segmenter, frames: FrameSource, prompts: list[Prompt], device: torch.device) -> dict[str, float]:
+    """Share of each part in one pass that waits after every part."""
+    clock = Clock(device)
+    places = [(Sam3Network, "encode", "encoder"), (Sam3Network, "_search", "detector"), (Followed, "visit", "tracker")]
+    places += [(Writer, "flush", "masks"), (Writer, "finish", "masks")]
+    kept = [(owner, name, getattr(owner, name)) for owner, name, _ in places]
+    for owner, name, part in places:
+        setattr(owner, name, clock.timed(part, getattr(owner, name)))
+    try:
+        timed = TimedFrames(frames, clock)
+        clock.run("decisions and the rest", lambda: segmenter.track(timed, prompts, lambda done, total: None))
+    finally:
+        for owner, name, method in kept:
+            setattr(owner, name, method)
+    total = sum(clock.seconds.values())
+    return {part: round(seconds / total, 3) for part, seconds in sorted(clock.seconds.items(), key=lambda item: -item[1])}
+
+
+def grow(args: argparse.Namespace, frames: int) -> dict[str, Any]:
+    """Memory of one length, in this process: resident after a tenth of the way, and the most."""
+    compute = ComputeSettings(device=args.device, batch=args.batch)
+    device = choose_device(compute)
+    weights = weights_of(args.weights, device)
+    made = MadeFrames(frames, (160, 120))
+    settings = Sam3Settings(backward_mb=8)
+    segmenter = Sam3Segmenter(lambda device: weights, settings, PeopleSettings(), compute)
+    resident: list[int] = []
+
+    def report(done: int, total: int) -> None:
+        if done % 50 == 0:
+            resident.append(int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize())
+
+    if args.trace:
+        tracemalloc.start()
+    start = time.perf_counter()
+    tracks = segmenter.track(made, prompts_of(args.people, made.clip, frames // 2), report)
+    seconds = time.perf_counter() - start
+    return {
+        "frames": frames,
+        "masks": sum(len(t) for t in tracks),
+        "code_mb": round(sum(len(code) for t in tracks for code in t.codes) / 1e6, 2),
+        "frames_per_s": round(frames / seconds, 1),
+        "resident_mb_at_100_frames": round(resident[1] / 1e6, 1),
+        "resident_mb_most": round(max(resident) / 1e6, 1),
+        "python_mb_most": round(tracemalloc.get_traced_memory()[1] / 1e6, 1) if args.trace else None,
+        "device_mb_most": round(torch.cuda.max_memory_allocated(device) / 1e6, 1) if device.type == "cuda" else None,
+    }
+
+
+def show(result: Any) -> None:
+    rows = result if isinstance(result, list) else [result]
+    for row in rows:
+        for name, value in row.items():
+            print(f"{name:28} {value}")
+        print()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--precision", default="auto")
+    parser.add_argument("--weights", default="tiny", help="random, tiny or a folder")
+    parser.add_argument("--ask", choices=["text", "clicks"], default="text")
+    parser.add_argument("--people", type=int, default=1)
+    parser.add_argument("--frames", type=int, default=240)
+    parser.add_argument("--size", type=int, nargs=2, default=(1920, 1080))
+    parser.add_argument("--clip", type=Path)
+    parser.add_argument("--batch", type=int)
+    parser.add_argument("--repeats", type=int, default=1)
+    parser.add_argument("--lengths", help="such as 200,2000,20000")
+    parser.add_argument("--trace", action="store_true", help="with --lengths: Python's own count of its memory too; slow")
+    parser.add_argument("--length", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--json", action="store_true")
+    args = parser.parse_args()
+    if args.length:
+        result: Any = grow(args, args.length)
+    elif args.lengths:
+        again = [sys.executable, __file__, *(a for a in sys.argv[1:] if a != "--json"), "--json"]
+        result = []
+        for length in args.lengths.split(","):
+            done = subprocess.run([*again, "--length", length], check=True, capture_output=True, text=True)
+            result.append(json.loads(done.stdout.splitlines()[-1]))
+    else:
+        result = measure(args)
+    if args.json:
+        print(json.dumps(result))
+    else:
+        show(result)
+
+
+if __name__ == "__main__":
+    main()
