@@ -83,7 +83,7 @@ def test_info_says_what_the_issue_asks_for(video: Path, tmp_path: Path) -> None:
         ({"motion.enabled": False}, []),
         ({"camera.fov_deg": 60}, ["camera", "bodies"]),
         ({"fit.outlier_sigmas": 4}, ["bodies"]),
-        ({"people.count": 2}, ["masks", "bodies"]),
+        ({"people.count": 2}, ["masks", "camera", "bodies"]),
         ({"video.start_s": 0.1}, ["masks", "camera", "bodies"]),
     ],
 )

@@ -10,8 +10,10 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from body4d.bodies.rig import Rig
-from body4d.config import MotionSettings, PictureSettings, Settings, VideoSettings
+from body4d.config import CameraSettings, MotionSettings, PictureSettings, Settings, VideoSettings
 from body4d.errors import Cancelled, NoPersonError
 from body4d.models.protocols import BodyEstimator, CameraEstimator, FrameSource, Report, Segmenter
 from body4d.progress import Listener, silent_listener
@@ -22,6 +24,7 @@ from body4d.usage import NO_DEVICE, DeviceMemory
 
 Make = Callable[[Path, Report], Outcome | None]
 Smoother = Callable[[BodyTrack, Rig, Clip, MotionSettings], BodyTrack]
+CameraWatch = Callable[[FrameSource, CameraSettings, Sequence[MaskTrack]], Sequence[str]]
 FloorFinder = Callable[[Sequence[BodyTrack], Camera, MotionSettings], Array]
 
 
@@ -53,12 +56,20 @@ def write_glb(scene: Scene, path: Path) -> None:
     export_scene(scene, "glb", path)
 
 
+LEVEL: Array = np.diag([1.0, -1.0, -1.0, 1.0])
+"""Camera axes to a world that has only turned its axes: y up."""
+
 USES: dict[str, dict[str, tuple[str, ...]]] = {
-    "masks": {"lite": ("people", "blazepose"), "sam": ("people",)},
-    "camera": {"lite": ("camera",), "sam": ("camera",)},
-    "bodies": {"lite": ("fit", "contact", "camera"), "sam": ("sam3d_body",)},
+    "masks": {"lite": ("people", "blazepose"), "sam": ("people", "sam3")},
+    "camera": {"lite": ("camera",), "sam": ("camera", "moge")},
+    "bodies": {"lite": ("fit", "contact", "camera"), "sam": ("sam3d_body", "camera")},
 }
 """Sections of the settings that the models of a preset read, stage by stage. Change one, and these stages are done again."""
+
+
+def not_watched(frames: FrameSource, settings: CameraSettings, masks: Sequence[MaskTrack]) -> Sequence[str]:
+    """Says nothing about the camera's motion."""
+    return ()
 
 
 @dataclass(frozen=True)
@@ -66,7 +77,8 @@ class Pipeline:
     """A preset's models in their seats, and the settings they run with. ``Pipeline.load(settings)`` fills the seats.
 
     ``smoother`` and ``floor`` are pure. ``rig_of`` gives the body a track was fitted with, ``open_clip`` probes a video, ``draw`` and
-    ``write_glb`` write what others look at. ``weights`` names the checkpoint of each stage that has one.
+    ``write_glb`` write what others look at.
+    ``watch_camera`` has sentences for the user where the camera moves, ``weights`` names the checkpoint of each stage that has one.
     """
 
     settings: Settings
@@ -83,11 +95,13 @@ class Pipeline:
     notes: tuple[str, ...] = ()
     weights: Mapping[str, str] = field(default_factory=dict)
     memory: DeviceMemory = NO_DEVICE
+    watch_camera: CameraWatch = not_watched
 
     @staticmethod
     def load(settings: Settings | None = None) -> "Pipeline":
         """The pipeline of ``settings.preset``. Raises MissingDependencyError, SettingsError or WeightsError."""
         from body4d.config_load import load_settings
+        from body4d.models.camera_motion import watch_camera
         from body4d.models.load import load_seats
         from body4d.tracks.grounding import floor_transform
         from body4d.tracks.smoothing import smooth
@@ -105,6 +119,7 @@ class Pipeline:
             notes=seats.notes,
             weights=seats.weights,
             memory=seats.memory,
+            watch_camera=watch_camera,
         )
 
     def run(
@@ -141,7 +156,7 @@ class Pipeline:
             run.stage("probe", [], self._probe(frames, time.monotonic() - started), uses=[run.input_sha256, s.video])
             run.stage("masks", [MASKS], self._masks(frames, prompts), after=["probe"], uses=[*self._uses("masks"), prompts])
             masks = load_masks(run.file(MASKS))
-            camera = Camera(**run.stage("camera", [], self._camera(frames), after=["probe"], uses=self._uses("camera")))
+            camera = Camera(**run.stage("camera", [], self._camera(frames, masks), after=["masks"], uses=self._uses("camera")))
             run.stage("bodies", [BODIES], self._bodies(frames, masks, camera), after=["masks", "camera"], uses=self._uses("bodies"))
             bodies = load_bodies(run.file(BODIES))
             run.stage("motion", [SCENE], self._motion(frames.clip, bodies, masks, camera, run.notes), after=["bodies"], uses=[s.motion])
@@ -182,10 +197,11 @@ class Pipeline:
 
         return make
 
-    def _camera(self, frames: FrameSource) -> Make:
+    def _camera(self, frames: FrameSource, masks: Sequence[MaskTrack]) -> Make:
         def make(into: Path, report: Report) -> Outcome:
             camera = self.camera.estimate(frames, report)
-            return Outcome(camera_notes(camera), asdict(camera))
+            moves = self.watch_camera(frames, self.settings.camera, masks)
+            return Outcome((*camera_notes(camera), *getattr(self.camera, "notes", ()), *moves), asdict(camera))
 
         return make
 
@@ -208,7 +224,9 @@ class Pipeline:
             rigs = {track.person_id: self.rig_of(track) for track in bodies}
             people = tuple(self._smoothed(track, rigs[track.person_id], clip) for track in bodies)
             people = judge_silhouettes(people, rigs, masks, camera, report)
-            scene = Scene(clip, camera, people, self.floor(people, camera, self.settings.motion), self.preset, tuple(notes))
+            # A moving camera has no floor that stays where it is.
+            floor = self.floor(people, camera, self.settings.motion) if camera.static else LEVEL
+            scene = Scene(clip, camera, people, floor, self.preset, tuple(notes))
             save_scene(scene, into / SCENE)
             heights = {person_id: rig.height_m for person_id, rig in rigs.items()}
             return Outcome(result=[asdict(person) for person in report_people(scene, heights)])

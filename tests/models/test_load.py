@@ -1,9 +1,12 @@
 """Which preset is taken, and what is said where one cannot be."""
 
+from pathlib import Path
+
 import pytest
 
-from body4d.errors import MissingDependencyError, SettingsError
-from body4d.models.load import choose_preset, require_lite
+from body4d.config import ComputeSettings, Settings, WeightsSettings
+from body4d.errors import DeviceError, MissingDependencyError, WeightsError
+from body4d.models.load import choose_preset, load_seats, require_lite, require_sam, why_not_sam
 
 
 @pytest.mark.parametrize(
@@ -23,9 +26,32 @@ def test_preset(wanted: str, missing: str | None, preset: str, words: str) -> No
     assert bool(note) == (wanted == "auto")
 
 
-def test_sam_says_why_not() -> None:
-    with pytest.raises(SettingsError, match=r"not there yet: no GPU.*--preset lite"):
-        choose_preset("sam", "no GPU")
+def test_sam_says_which_package_is_missing() -> None:
+    with pytest.raises(MissingDependencyError, match=r"needs transformers.*body4d\[sam\]"):
+        require_sam(lambda name: name != "transformers")
+
+
+def test_sam_says_which_checkpoint_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = Settings(preset="sam", weights=WeightsSettings(folder=str(tmp_path)))
+    with pytest.raises(WeightsError, match=rf"SAM-3 has no checkpoint here \(looked in {tmp_path}\).*facebook/sam3.*--weights"):
+        load_seats(settings)
+    assert why_not_sam(settings) == "SAM-3 and SAM-3D-Body have no checkpoints here"
+    (tmp_path / "sam3").mkdir()
+    (tmp_path / "sam3" / "config.json").touch()
+    assert why_not_sam(settings) == "SAM-3D-Body has no checkpoint here"
+    (tmp_path / "facebook" / "sam-3d-body-vith").mkdir(parents=True)
+    (tmp_path / "facebook" / "sam-3d-body-vith" / "model.ckpt").touch()
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.setattr("torch.backends.mps.is_available", lambda: False)
+    assert "no GPU" in (why_not_sam(settings) or "")
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    assert why_not_sam(settings) is None
+
+
+def test_a_gpu_that_is_not_there_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    with pytest.raises(DeviceError, match="--device cuda"):
+        load_seats(Settings(preset="sam", compute=ComputeSettings(device="cuda"), weights=WeightsSettings(folder=str(tmp_path))))
 
 
 @pytest.mark.parametrize("python", [(3, 13), (3, 14)])

@@ -12,7 +12,7 @@ from body4d.models.load import require_headless_opencv
 from body4d.models.protocols import FrameSource, Report, silent
 from body4d.scene import MaskTrack
 from body4d.tracks.lens import spread_frames
-from body4d.tracks.moving_camera import ClipMotion, PairMotion, judge_clip, judge_pair
+from body4d.tracks.moving_camera import ClipMotion, PairMotion, judge_clip, judge_pair, motion_notes
 
 Array = NDArray[Any]
 
@@ -50,6 +50,11 @@ def camera_motion(frames: FrameSource, settings: CameraSettings, masks: Sequence
             pairs.append(judge_pair(before, after, width, height, settings))
         report(len(looks), len(index))
     return judge_clip(pairs) if len(index) > 1 else ClipMotion("still")
+
+
+def watch_camera(frames: FrameSource, settings: CameraSettings, masks: Sequence[MaskTrack] = ()) -> tuple[str, ...]:
+    """What the user should know about the camera's motion."""
+    return motion_notes(camera_motion(frames, settings, masks), settings)
 
 
 def people_in(masks: Sequence[MaskTrack], frame: int, size: tuple[int, int]) -> Array:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from importlib.util import find_spec
 
 from body4d.config import Settings
-from body4d.errors import MissingDependencyError, SettingsError
+from body4d.errors import MissingDependencyError
 from body4d.models.protocols import BodyEstimator, CameraEstimator, Segmenter
 from body4d.usage import NO_DEVICE, DeviceMemory
 
@@ -14,6 +14,7 @@ LITE_PYTHONS = ((3, 11), (3, 12))
 """Pythons for which mediapipe 0.10.21, the last line that holds its models, has wheels and body4d is tested."""
 
 _LITE_PACKAGES = ("mediapipe", "anny", "torch")
+_SAM_PACKAGES = ("torch", "transformers", "safetensors")
 
 
 @dataclass(frozen=True)
@@ -31,11 +32,15 @@ class Seats:
 
 
 def load_seats(settings: Settings) -> Seats:
-    """Fill the seats for ``settings.preset``. Raises MissingDependencyError or SettingsError where that cannot be."""
-    preset, note = choose_preset(settings.preset, why_not_sam())
-    if preset != "lite":
-        raise AssertionError(f"preset {preset!r} has no seats")
-    require_lite(sys.version_info[:2], lambda name: find_spec(name) is not None)
+    """Fill the seats for ``settings.preset``. Raises MissingDependencyError, SettingsError, WeightsError or DeviceError."""
+    # Only ``auto`` asks: looking for a GPU loads torch.
+    preset, note = choose_preset(settings.preset, why_not_sam(settings) if settings.preset == "auto" else None)
+    return sam_seats(settings, note) if preset == "sam" else lite_seats(settings, note)
+
+
+def lite_seats(settings: Settings, note: str = "") -> Seats:
+    """BlazePose, a given camera and Anny: everything inside the installed packages."""
+    require_lite(sys.version_info[:2], _installed)
     require_headless_opencv()
     from body4d.models.anny_fit import AnnyFit
     from body4d.models.blazepose import BlazePoseSegmenter
@@ -50,20 +55,69 @@ def load_seats(settings: Settings) -> Seats:
     )
 
 
-def why_not_sam() -> str | None:
-    """Why the preset ``sam`` cannot be used, or None where it can."""
-    return "its models (SAM-3, SAM-3D-Body, MoGe-2) are not part of this version of body4d"
+def sam_seats(settings: Settings, note: str = "") -> Seats:
+    """SAM-3, MoGe-2 and SAM-3D-Body. Checkpoints are found now and read when their stage begins. Raises as :func:`load_seats`."""
+    require_sam(_installed)
+    from body4d.models.device import choose_device, gpu_peak_bytes, reset_gpu_peak
+    from body4d.models.given_camera import GivenCamera
+    from body4d.models.moge import MogeCamera, moge_in
+    from body4d.models.sam3 import Sam3Segmenter
+    from body4d.models.sam3 import weights_in as sam3_in
+    from body4d.models.sam3d_body import Sam3dBodyEstimator, weights_in
+    from body4d.weights.catalogue import MOGE, SAM3, SAM3D_BODY, find, place
+    from body4d.weights.sam3d_body import find_checkpoint
+
+    choose_device(settings.compute)
+    masks, bodies, lens = place(SAM3, settings.weights), place(SAM3D_BODY, settings.weights), find(MOGE, settings.weights)
+    body_file = find_checkpoint(bodies)
+    camera = MogeCamera(moge_in(lens, settings.moge), settings.camera, settings.moge, settings.compute) if lens else None
+    weights = {"masks": masks.name, "camera": lens.name if lens else "", "bodies": f"{bodies.name}/{body_file.name}"}
+    return Seats(
+        preset="sam",
+        segmenter=Sam3Segmenter(sam3_in(masks), settings.sam3, settings.people, settings.compute),
+        camera=camera or GivenCamera(settings.camera),
+        bodies=Sam3dBodyEstimator(weights_in(body_file), settings.sam3d_body, settings.compute, settings.camera.person_height_m),
+        notes=(note,) if note else (),
+        weights={stage: name for stage, name in weights.items() if name},
+        memory=DeviceMemory(reset_gpu_peak, gpu_peak_bytes),
+    )
+
+
+def why_not_sam(settings: Settings) -> str | None:
+    """Why ``auto`` does not take the preset ``sam``, or None where it does: it wants a GPU, the packages and the checkpoints."""
+    missing = [name for name in _SAM_PACKAGES if not _installed(name)]
+    if missing:
+        return f"{' and '.join(missing)} is not installed (pip install 'body4d[sam]')"
+    from body4d.weights.catalogue import SAM3, SAM3D_BODY, find
+
+    absent = [model.name for model in (SAM3, SAM3D_BODY) if find(model, settings.weights) is None]
+    if absent:
+        return f"{' and '.join(absent)} has no checkpoint here" if len(absent) == 1 else f"{' and '.join(absent)} have no checkpoints here"
+    from body4d.models.device import choose_device
+
+    if choose_device(settings.compute).type == "cpu":
+        return "there is no GPU (--preset sam runs on the CPU all the same, about a minute for each frame)"
+    return None
 
 
 def choose_preset(wanted: str, sam_missing: str | None) -> tuple[str, str]:
-    """The preset to take and a sentence that says why, empty where the user chose it. Pure. Raises SettingsError."""
-    if wanted == "sam" and sam_missing:
-        raise SettingsError(f"The preset sam is not there yet: {sam_missing}. Use --preset lite, which needs no GPU and no checkpoint.")
+    """The preset to take and a sentence that says why, empty where the user chose it. Pure."""
     if wanted != "auto":
         return wanted, ""
     if sam_missing:
         return "lite", f"Preset lite was taken, not sam: {sam_missing}."
     return "sam", "Preset sam was taken: its checkpoints and a GPU are there."
+
+
+def require_sam(installed: Callable[[str], bool]) -> None:
+    """Raise MissingDependencyError unless the packages of the extra ``sam`` are there. Pure, given what is installed."""
+    missing = [name for name in _SAM_PACKAGES if not installed(name)]
+    if missing:
+        raise MissingDependencyError(f"The preset sam needs {' and '.join(missing)}, not found here: pip install 'body4d[sam]'.")
+
+
+def _installed(name: str) -> bool:
+    return find_spec(name) is not None
 
 
 def require_lite(python: tuple[int, int], installed: Callable[[str], bool]) -> None:
