@@ -359,6 +359,15 @@ def test_going_back_holds_no_more_than_told() -> None:
         assert window[0][0] == 200 - 5 * count + 4
 
 
+def test_going_back_reads_no_stretch_that_nobody_wants() -> None:
+    clip = Clips(200, lambda t: {})
+    wanted = {*range(150, 160), *range(20, 25)}
+    passed = windows(clip, 0, 200, lambda: 5, reverse=True, most_bytes=2 * 10 * 3 * W * H, wanted=lambda frame: frame in wanted)
+    got = [frame for window in passed for frame, _ in window]
+    assert [f for f in got if f in wanted] == sorted(wanted, reverse=True)
+    assert len(clip.reads) == 20
+
+
 def test_a_full_memory_halves_the_batch() -> None:
     class Short(ScriptedNetwork):
         def encode(self, pictures, search, texts):

@@ -41,11 +41,19 @@ class Seen:
 
 
 def windows(
-    frames: FrameSource, first: int, last: int, size: Callable[[], int], *, reverse: bool, most_bytes: float
+    frames: FrameSource,
+    first: int,
+    last: int,
+    size: Callable[[], int],
+    *,
+    reverse: bool,
+    most_bytes: float,
+    wanted: Callable[[int], bool] = lambda frame: True,
 ) -> Iterator[list[tuple[int, Array]]]:
     """Frames ``first`` to below ``last`` in lists of ``size()``, last first where ``reverse``.
 
-    Videos are decoded forwards alone: backwards, up to ``most_bytes`` of frames are read at once, the next stretch while one is used.
+    Videos are decoded forwards alone: backwards, up to ``most_bytes`` of frames are read at once, the next stretch while one is used;
+    stretches of which no frame is ``wanted`` are not read.
     """
     if not reverse:
         window: list[tuple[int, Array]] = []
@@ -65,9 +73,9 @@ def windows(
         stretches = [(max(first, end - stretch), end) for end in range(last, first, -stretch)]
         ahead: deque[Future[list[tuple[int, Array]]]] = deque()
         for begin, end in [*stretches, (last, last)]:
-            if begin < end:
+            if any(wanted(frame) for frame in range(begin, end)):
                 ahead.append(reader.submit(lambda a=begin, b=end: list(frames.read(a, b))))
-            pictures = ahead.popleft().result() if len(ahead) > 1 or begin == end else []
+            pictures = ahead.popleft().result() if len(ahead) > (1 if begin < end else 0) else []
             while pictures:
                 count = min(size(), len(pictures))
                 yield pictures[-count:][::-1]
@@ -92,7 +100,7 @@ class Encoder:
         """Frames ``first`` to below ``last`` that are ``wanted``, a batch at a time; with ``texts`` every n-th frame is searched."""
         s = self._settings
         size = lambda: self._batches.size  # noqa: E731
-        for window in windows(self._frames, first, last, size, reverse=reverse, most_bytes=s.backward_mb * 1e6):
+        for window in windows(self._frames, first, last, size, reverse=reverse, most_bytes=s.backward_mb * 1e6, wanted=wanted):
             window = [item for item in window if wanted(item[0])]
             pictures = [picture for _, picture in window]
             search = [bool(texts) and (frame - first) % s.detect_every_frames == 0 for frame, _ in window]
