@@ -68,7 +68,7 @@ def trial(place: Path, mode: str, dtype: str) -> dict[str, Any]:
         start = time.perf_counter()
         mhr = load_mhr(find_rig_file(place.parent if place.parent.name != "converted" else place.parent.parent))
         row["load_rig_s"] = time.perf_counter() - start
-        net.set_backbone_dtype(getattr(torch, dtype))
+        net.set_precision(getattr(torch, dtype))
         settings = Sam3dBodySettings()
         start = time.perf_counter()
         with torch.inference_mode():

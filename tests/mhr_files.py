@@ -42,7 +42,7 @@ class MadeRig:
     joint_names: tuple[str, ...]
 
 
-def make_rig(vertices: int = 60, joints: int = 12, faces: int = 80, seed: int = 0) -> MadeRig:
+def make_rig(vertices: int = 60, joints: int = 12, faces: int = 80, seed: int = 0, *, hidden_per_joint: int = _HIDDEN_PER_JOINT) -> MadeRig:
     """A rig with ``joints`` joints (127 is MHR's) in a tree at most 16 deep, each parent before its children."""
     rng = np.random.default_rng(seed)
     parents = _tree(joints, rng)
@@ -55,7 +55,7 @@ def make_rig(vertices: int = 60, joints: int = 12, faces: int = 80, seed: int = 
     influences = _influences(owner, parents, rng)
     state = plain_skeleton(np.zeros((joints, 7)), parents, offsets, turns)
     base = state[owner, :3] + rng.normal(0, 4, (vertices, 3))
-    places, values, hidden = _first_layer(parents, rng)
+    places, values, hidden = _first_layer(parents, rng, hidden_per_joint)
     return MadeRig(
         base_shape=base.astype(np.float32),
         shape_vectors=rng.normal(0, 0.3, (45, vertices, 3)).astype(np.float32),
@@ -71,7 +71,7 @@ def make_rig(vertices: int = 60, joints: int = 12, faces: int = 80, seed: int = 
         vert_indices=influences[0].astype(np.int64),
         sparse_indices=places,
         sparse_weight=values,
-        correctives=_second_layer(owner, influences, hidden, rng),
+        correctives=_second_layer(owner, influences, hidden, hidden_per_joint, rng),
         joint_names=("body_world", "root", *(f"bone_{j}" for j in range(2, joints))),
     )
 
@@ -123,28 +123,28 @@ def _transform(joints: int, rng: np.random.Generator) -> Array:
     return out.reshape(7 * joints, -1)
 
 
-def _first_layer(parents: Array, rng: np.random.Generator) -> tuple[Array, Array, int]:
-    """Places (2, M) and values (M,) of the sparse layer: a joint's 24 units see its own rotation, its parent's and one child's."""
+def _first_layer(parents: Array, rng: np.random.Generator, units_each: int) -> tuple[Array, Array, int]:
+    """Places (2, M) and values (M,) of the sparse layer: a joint's units see its own rotation, its parent's and one child's."""
     joints = len(parents)
     rows, columns = [], []
     for j in range(2, joints):
         seen = [j] + [p for p in (int(parents[j]),) if p >= 2] + np.flatnonzero(parents == j)[:1].tolist()
-        for unit in range(_HIDDEN_PER_JOINT):
+        for unit in range(units_each):
             for k in seen:
-                rows += [(j - 2) * _HIDDEN_PER_JOINT + unit] * 6
+                rows += [(j - 2) * units_each + unit] * 6
                 columns += range((k - 2) * 6, (k - 2) * 6 + 6)
     order = rng.permutation(len(rows))
     places = np.array([rows, columns], dtype=np.int64)[:, order]
-    return places, rng.normal(0, 0.4, len(rows)).astype(np.float32), (joints - 2) * _HIDDEN_PER_JOINT
+    return places, rng.normal(0, 0.4, len(rows)).astype(np.float32), (joints - 2) * units_each
 
 
-def _second_layer(owner: Array, influences: tuple[Array, Array, Array], hidden: int, rng: np.random.Generator) -> Array:
+def _second_layer(owner: Array, influences: tuple[Array, Array, Array], hidden: int, units_each: int, rng: np.random.Generator) -> Array:
     """(3 V, H): a vertex answers to the units of the joints that move it, and to no other."""
     out = np.zeros((len(owner), 3, hidden), np.float32)
     for vertex, joint in zip(influences[0], influences[1], strict=True):
         if joint >= 2:
-            units = slice((joint - 2) * _HIDDEN_PER_JOINT, (joint - 1) * _HIDDEN_PER_JOINT)
-            out[vertex, :, units] = rng.normal(0, 0.05, (3, _HIDDEN_PER_JOINT))
+            units = slice((joint - 2) * units_each, (joint - 1) * units_each)
+            out[vertex, :, units] = rng.normal(0, 0.05, (3, units_each))
     return out.reshape(3 * len(owner), hidden)
 
 

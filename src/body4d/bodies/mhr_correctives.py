@@ -1,5 +1,6 @@
 """Pose correctives of MHR: a two-layer network from joint rotations to offsets of the rest surface."""
 
+import warnings
 from typing import Any
 
 import torch
@@ -23,8 +24,11 @@ def compressed(matrix: Tensor, most_density: float = MOST_DENSITY) -> Tensor:
     """``matrix`` as CSR with 32-bit indices where few entries are non-zero, else dense; the same numbers either way."""
     if matrix.layout == torch.sparse_csr or density(matrix) > most_density:
         return matrix
-    csr = matrix.to_sparse_csr()
-    return torch.sparse_csr_tensor(csr.crow_indices().int(), csr.col_indices().int(), csr.values(), csr.shape)
+    with warnings.catch_warnings():
+        # torch calls sparse matrices a beta on first use; a product with one is all that is wanted here, and tested.
+        warnings.filterwarnings("ignore", category=UserWarning, message="Sparse")
+        csr = matrix.to_sparse_csr()
+        return torch.sparse_csr_tensor(csr.crow_indices().int(), csr.col_indices().int(), csr.values(), csr.shape)
 
 
 def some_rows(matrix: Tensor, rows: Tensor) -> Tensor:

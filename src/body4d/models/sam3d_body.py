@@ -23,10 +23,11 @@ from body4d.errors import InputError, WeightsError
 from body4d.geometry.placing import place_by_points
 from body4d.models.device import Batches, batch_that_fits, choose_device, choose_dtype, free_bytes, release
 from body4d.models.protocols import FrameSource, Report
+from body4d.nets.sam3d_body.compiling import worth_compiling
 from body4d.nets.sam3d_body.hands import estimate_with_hands
 from body4d.nets.sam3d_body.heads import Mhr, PoseHead
 from body4d.nets.sam3d_body.model import Sam3dBody, body_crops, estimate_bodies
-from body4d.nets.sam3d_body.sizes import NetworkSizes
+from body4d.nets.sam3d_body.upload import Upload
 from body4d.scene import BodyTrack, Camera, MaskTrack
 from body4d.tracks.agreement import frame_confidence, keypoint_visibility
 from body4d.weights.sam3d_body import find_checkpoint, load_sam3d_body
@@ -69,7 +70,7 @@ def weights_in(place: Path) -> Load:
 
     def load(device: torch.device, dtype: torch.dtype) -> tuple[Sam3dBody, MhrBody]:
         file = find_checkpoint(place)
-        net = load_sam3d_body(file, device=device).set_backbone_dtype(dtype)
+        net = load_sam3d_body(file, device=device).set_precision(dtype)
         return net, mhr_beside(file, net.body.head_pose, device)
 
     return load
@@ -92,6 +93,9 @@ class Sam3dBodyEstimator:
         device = choose_device(self._compute)
         dtype = choose_dtype(self._compute, device)
         net, mhr = self._load(device, dtype)
+        crops = sum(len(track) for track in masks) * (3 if self._settings.mode == "full" else 1)
+        if worth_compiling(crops, device.type, self._compute.compile, self._compute.compile_from_crops):
+            net.compile_backbone()
         try:
             run = Recovery(net, mhr, camera, self._settings, device)
             size = batch_that_fits(free_bytes(device), run.bytes_each(frames, dtype), self._compute, _MOST.get(device.type, 4))
@@ -183,13 +187,14 @@ class Recovery:
 
     def __init__(self, net: Sam3dBody, mhr: Mhr, camera: Camera, settings: Sam3dBodySettings, device: torch.device) -> None:
         self._net, self._mhr, self._settings, self._device = net, mhr, settings, device
+        self._upload = Upload(device)
         self._K = torch.tensor(camera.K, dtype=torch.float32, device=device)
         self._pictures: tuple[Sequence[Array], Tensor] | None = None
 
     def bytes_each(self, frames: FrameSource, dtype: torch.dtype) -> int:
         """Memory one person of one frame takes: a picture, a mask, and what the network makes of a crop."""
         clip = frames.clip
-        return clip.width_px * clip.height_px * 4 + bytes_per_person(self._net.sizes, dtype.itemsize, hands=self._settings.mode == "full")
+        return clip.width_px * clip.height_px * 4 + self._net.sizes.bytes_per_crop(dtype.itemsize, hands=self._settings.mode == "full")
 
     @torch.inference_mode()
     def __call__(self, pictures: Sequence[Array], wanted: Sequence[_Wanted]) -> Found:
@@ -211,17 +216,8 @@ class Recovery:
         """The pictures (F, H, W, 3) there, kept for the next call with the very same ones."""
         if self._pictures is None or self._pictures[0] is not pictures:
             self._pictures = None
-            self._pictures = (pictures, torch.from_numpy(np.stack(pictures)).to(self._device))
+            self._pictures = (pictures, self._upload(pictures))
         return self._pictures[1]
-
-
-def bytes_per_person(sizes: NetworkSizes, itemsize: int, *, hands: bool) -> int:
-    """Memory one person takes while the network works, ``itemsize`` bytes for each number of the backbone; both hands go at once."""
-    cells = sizes.grid[0] * sizes.grid[1]
-    block = cells * (3 * sizes.backbone.hidden + 8 * sizes.backbone.width) * itemsize
-    maps = 6 * cells * sizes.backbone.width * 4 + 2 * sizes.decoder_depth * sizes.decoder_attention * cells * 4
-    cut = 6 * 3 * sizes.crop_px**2 * 4
-    return (2 if hands else 1) * (max(block, cut) + maps)
 
 
 def gathered(frames: FrameSource, masks: Sequence[MaskTrack], size: Callable[[], int]) -> Iterator[tuple[list[Array], list[_Wanted]]]:

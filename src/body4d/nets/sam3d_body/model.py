@@ -87,8 +87,6 @@ class Sam3dBody(nn.Module):
             branch.lower(dtype)
         return self
 
-    set_backbone_dtype = set_precision
-
     def compile_backbone(self, folder: Path | None = None) -> "Sam3dBody":
         """Compile the backbone's block at its next call, after the precision is set; see :mod:`compiling`. One version serves all blocks
         and all batches; a single crop runs uncompiled."""
