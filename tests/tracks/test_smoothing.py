@@ -203,6 +203,60 @@ def test_a_single_flipped_frame_is_not_followed(rig):
     assert off_rad(got.rotations, truth)[38:43, 2].max() < 0.03
 
 
+@pytest.mark.parametrize("length", [2, 3, 4])
+def test_a_few_wrong_frames_in_a_row_are_not_followed(rig, length):
+    times = np.arange(90) / 30
+    truth = sway(times)
+    rotations = noisy(truth, 0.01)
+    wrong = slice(40, 40 + length)
+    turn = rotvec_to_matrix(np.array([0.2, 0.3, 1.2]))
+    rotations[wrong, 2] = matrix_to_rotvec(rotvec_to_matrix(rotations[wrong, 2]) @ turn)
+    place = np.tile([0.3, 0.1, 4.0], (90, 1)) + np.random.default_rng(1).normal(0, 0.002, (90, 3))
+    true_place = np.tile([0.3, 0.1, 4.0], (90, 1))
+    place[wrong] *= 1.2
+    got = smooth(make_track(rig, rotations, place), rig, make_clip(90), DEFAULT)
+    assert off_rad(got.rotations, truth)[35:50, 2].max() < 0.05
+    assert np.abs(got.translation_m - true_place)[35:50].max() < 0.02
+
+
+def test_uncertainty_is_the_size_of_the_error_and_grows_into_a_gap(rig):
+    times = np.arange(240) / 30
+    truth = make_track(rig, sway(times), np.stack([0.2 * np.sin(times), 0 * times, 4 + 0.2 * np.cos(times)], -1))
+    errors, told = [], []
+    for seed in range(6):
+        shaken = truth.translation_m + np.random.default_rng(seed).normal(0, 1, (240, 3)) * [0.005, 0.005, 0.05]
+        got = smooth(make_track(rig, noisy(truth.rotations, 0.03, seed), shaken), rig, make_clip(240), DEFAULT)
+        errors.append(((got.joints_m - truth.joints_m) ** 2).sum(-1))
+        told.append(got.joint_sigma_m**2)
+    ratio = np.sqrt(np.mean(errors, (0, 1)) / np.mean(told, (0, 1)))
+    assert ratio.min() > 0.7
+    assert ratio.max() < 1.5
+    raw = make_track(rig, noisy(truth.rotations, 0.03), truth.translation_m)
+    sigma = smooth(with_gap(raw, 100, 120), rig, make_clip(240), DEFAULT).joint_sigma_m
+    assert np.all(np.diff(sigma[100:109], axis=0) > 0)
+    assert np.all(np.diff(sigma[111:120], axis=0) < 0)
+    assert sigma[110, WRIST] > 3 * sigma[90, WRIST]
+    assert np.all(sigma[:, WRIST] > sigma[:, Coco17.LEFT_ELBOW])
+
+
+def test_nobody_is_swapped_where_two_cross(rig):
+    """Two walk past each other; the one behind is taken for the other in half of the frames in between, without confidence."""
+    times = np.arange(90) / 30
+    place = [np.stack([s * (times - 1.5), 0 * times, 4 + d + 0 * times], -1) for s, d in ((1.0, 0.0), (-1.0, 1.0))]
+    hidden = np.flatnonzero(np.abs(times - 1.5) < 0.25)
+    rng = np.random.default_rng(0)
+    shown = place[1] + rng.normal(0, 0.005, (90, 3))
+    taken = hidden[rng.random(len(hidden)) < 0.5]
+    shown[taken] = place[0][taken]
+    confidence = np.ones(90)
+    confidence[hidden] = 0.2
+    track = make_track(rig, noisy(sway(times), 0.01), shown, confidence=confidence)
+    got = smooth(track, rig, make_clip(90), DEFAULT)
+    to_other, to_own = (np.linalg.norm(got.translation_m - p, axis=-1) for p in place)
+    assert np.all(to_own < to_other)
+    assert to_own.max() < 0.15
+
+
 def with_gap(track, first, stop):
     keep = np.r_[0:first, stop : len(track)]
     changes = {

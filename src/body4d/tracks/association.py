@@ -208,7 +208,7 @@ def associate(people: Sequence[Expected], looks: Sequence[Look], settings: Blaze
 
 
 def cheapest(cost: Array) -> dict[int, int]:
-    """Row of each column of ``cost`` (R, C), as the cheapest assignment overall has it; infinite pairs never, as many others as possible."""
+    """Row of each column of ``cost`` (R, C), by the cheapest assignment overall; infinite pairs never, as many others as possible."""
     from scipy.optimize import linear_sum_assignment
 
     forbidden = 1e6  # dearer than all allowed pairs together, so that as many as possible are matched

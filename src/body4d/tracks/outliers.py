@@ -16,7 +16,7 @@ _OUTLIER_RAD_PER_STEP = 1.2  # lets fast motion through and not yet a single fra
 
 
 def detours(times_s: Array, places: Array, sigmas: Array, settings: MotionSettings) -> Array:
-    """Which measurements (T, B) leap away from one frame to the next, stay away for a while, and leap back.
+    """Which measurements (T, B) leap away from one frame to the next, stay away for a while, and leap back or are not seen again.
 
     ``places`` (T, B, D) are points, NaN where there is none; of rotations, :func:`chords`. ``sigmas`` (T, B) of one axis. A run
     counts where both leaps are more than ``detour_sigmas`` of the noise and ``detour_ratio`` times every step beside them, outside and
@@ -28,8 +28,32 @@ def detours(times_s: Array, places: Array, sigmas: Array, settings: MotionSettin
         return out
     longest = max(settings.detour_longest_frames, int(settings.detour_longest_s / float(np.median(np.diff(times_s)))))
     for rows, channels in _alike(~np.isnan(places[..., 0])):
-        out[np.ix_(rows, channels)] = _detours(places[rows][:, channels], sigmas[rows][:, channels], longest, settings)
+        here, noise = places[rows][:, channels], sigmas[rows][:, channels]
+        out[np.ix_(rows, channels)] = _detours(here, noise, longest, settings)
+        # Beside a gap there is no leap back to be seen: a short run that leaps away from all the rest is left out as well.
+        for part in np.split(np.arange(len(rows)), np.flatnonzero(np.diff(rows) > longest) + 1):
+            edges = _loose_edges(here[part], noise[part], longest, settings)
+            out[np.ix_(rows[part], channels)] |= edges | _loose_edges(here[part[::-1]], noise[part[::-1]], longest, settings)[::-1]
     return out
+
+
+def _loose_edges(places: Array, sigmas: Array, longest: int, settings: MotionSettings) -> Array:
+    """Which of the first rows (T, B) of a stretch are parted from the rest by a leap; no more than a third of it."""
+    T, B, _ = places.shape
+    out = np.zeros((T, B), bool)
+    step = np.linalg.norm(np.diff(places, axis=0), axis=-1)
+    noise = _leap_noise(places, sigmas, settings)
+    inside = np.zeros(B)
+    for length in range(1, min(longest, T // 3) + 1):
+        leap, after = step[length - 1], step[length]
+        out[:length] |= (leap > settings.detour_ratio * np.maximum(inside, after)) & (leap > noise[length])
+        inside = np.maximum(inside, leap)
+    return out
+
+
+def _leap_noise(places: Array, sigmas: Array, settings: MotionSettings) -> Array:
+    """Size (T, B) that a step of noise alone does not reach."""
+    return settings.detour_sigmas * np.sqrt(2 * min(places.shape[2], 3)) * sigmas
 
 
 def chords(rotations: Array) -> Array:
@@ -50,7 +74,7 @@ def _detours(places: Array, sigmas: Array, longest: int, settings: MotionSetting
     if T < 4:
         return out
     step = np.linalg.norm(np.diff(places, axis=0), axis=-1)
-    noise = settings.detour_sigmas * np.sqrt(2 * min(places.shape[2], 3)) * sigmas
+    noise = _leap_noise(places, sigmas, settings)
     before = np.concatenate([np.zeros((1, B)), step[:-1]])
     after = np.concatenate([step[1:], np.zeros((1, B))])
     inside = np.zeros_like(step)  # of the run that step i leads into, the largest step so far

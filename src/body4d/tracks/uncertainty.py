@@ -21,7 +21,7 @@ def joint_sigma_m(rig: Rig, rotations: Array, translation_m: Array, turn_varianc
 
     ``turn_variance`` (T, J) in rad² about each axis of a joint, ``place_variance`` (T,) in m², the sum over axes.
     """
-    shares = _below(rig) @ rig.keypoint_weights.T  # (J, K): how much of a keypoint hangs from a joint
+    shares = hanging(rig) @ rig.keypoint_weights.T  # (J, K): how much of a keypoint hangs from a joint
     out = np.empty((len(rotations), rig.keypoint_weights.shape[0]))
     moving = np.flatnonzero(turn_variance.any(0))
     for first in range(0, len(rotations), _CHUNK):
@@ -33,8 +33,8 @@ def joint_sigma_m(rig: Rig, rotations: Array, translation_m: Array, turn_varianc
     return np.sqrt(out + place_variance[:, None])
 
 
-def _below(rig: Rig) -> Array:
-    """(J, J): 1 where the second joint is the first or hangs from it."""
+def hanging(rig: Rig) -> Array:
+    """Matrix (J, J): 1 where the second joint is the first or hangs from it."""
     below = np.eye(len(rig.parents))
     for j in range(len(rig.parents) - 1, 0, -1):
         below[rig.parents[j]] += below[j]

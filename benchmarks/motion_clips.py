@@ -1,0 +1,192 @@
+"""Tracks as a network would give them, made from the body model's own motion: the truth, and what is injected into it from a seed.
+
+Injected, all seeded: white noise and slow drift (AR(1)) of every driven joint's rotation, of the place across the view and, far larger,
+along it; outliers of 1 to 4 frames in a row (a limb wrong, the body the wrong way round, a jump in depth) with no lower confidence, for a
+network does not know; gaps of 5 to 30 frames; and where two people cross, stretches of low confidence, more noise and single frames in
+which the hidden one's crop gave the other's body. Gaps and outliers keep away from the stroke of the swing, where a lost frame is
+lost speed whatever the filter; noise and drift do not.
+"""
+
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from body4d.bodies.rig import Rig
+from body4d.evaluate.motions import Actor, Kind, cast, moved, place_camera
+from body4d.geometry.rotations import matrix_to_rotvec, rotvec_to_matrix
+from body4d.scene import BodyTrack, Camera, Clip
+
+Array = NDArray[Any]
+
+WHITE_DEG = 0.6  # with the chain's levers: 19 mm per frame squared of acceleration error at 30 fps, as single-frame networks have
+DRIFT_DEG, DRIFT_S = 1.2, 0.4
+ACROSS_M, ACROSS_DRIFT_M = 0.003, 0.006
+ALONG_M, ALONG_DRIFT_M = 0.03, 0.04
+OUTLIER_EVERY_FRAMES, LONGEST_OUTLIER = 40, 4
+GAP_EVERY_S, GAP_FRAMES = 1.2, (5, 30)
+CLEAR_OF_GAP_S, CLEAR_OF_OUTLIER_S = 0.3, 0.15
+NEAR_M = 0.7  # two people whose roots are this near across the view hide each other
+CONFIDENCE, HIDDEN_CONFIDENCE = 0.9, 0.25
+LIMBS = ("upperarm01", "lowerarm01", "upperleg01", "lowerleg01")
+
+
+@dataclass(frozen=True)
+class Made:
+    """One person of one clip: the truth, what a network gave, and which of the truth's rows are in a gap."""
+
+    truth: BodyTrack
+    raw: BodyTrack
+    rig: Rig
+    gaps: tuple[slice, ...]
+
+
+@dataclass(frozen=True)
+class MadeClip:
+    """``name`` as the table shows it; ``T_world_camera`` the true world."""
+
+    name: str
+    kind: Kind
+    clip: Clip
+    camera: Camera
+    T_camera_stage: Array
+    people: tuple[Made, ...]
+
+
+def make(kind: Kind, rate: int, seed: int, seconds: float = 3.0) -> MadeClip:
+    """A clip of ``kind`` at ``rate`` frames/s, filmed by the synthetic clips' camera from its default side."""
+    size = (640, 480)
+    times_s = np.arange(round(seconds * rate)) / rate
+    view = {"swing": "face-on", "walk": "oblique", "crossing": "side"}[kind]
+    camera, T_camera_stage = place_camera(kind, view, size)  # pyright: ignore[reportArgumentType]
+    actors = cast(kind, seconds, 0)
+    truths = [_truth(actor, times_s, T_camera_stage, camera) for actor in actors]
+    rng = np.random.default_rng([seed, rate, ("swing", "walk", "crossing").index(kind)])
+    people = []
+    for i, (actor, truth) in enumerate(zip(actors, truths, strict=True)):
+        other = truths[1 - i] if len(truths) == 2 else None
+        people.append(_made(truth, other, actor.rig, times_s, kind, rng))
+    clip = Clip(Path(f"{kind}.mp4"), *size, Fraction(rate), times_s, np.arange(len(times_s)))
+    return MadeClip(f"{kind} {rate}", kind, clip, camera, T_camera_stage, tuple(people))
+
+
+def _truth(actor: Actor, times_s: Array, T_camera_stage: Array, camera: Camera) -> BodyTrack:
+    moments = moved(actor.poses(times_s), T_camera_stage[:3, :3], T_camera_stage[:3, 3])
+    joints = actor.rig.keypoints(*actor.rig.forward(moments.rotations, moments.root_m))
+    T = len(times_s)
+    return BodyTrack(
+        person_id=actor.person_id,
+        body="anny",
+        frame_index=np.arange(T),
+        shape=actor.shape,
+        rotations=moments.rotations,
+        translation_m=moments.root_m,
+        joints_m=joints,
+        keypoints_px=camera.project(joints),
+        visibility=np.ones(joints.shape[:2]),
+        confidence=np.full(T, CONFIDENCE),
+        observed=np.ones(T, bool),
+    )
+
+
+def posed(track: BodyTrack, rig: Rig, rotations: Array, translation_m: Array) -> BodyTrack:
+    """``track`` with another motion, its joints to match."""
+    joints = rig.keypoints(*rig.forward(rotations, translation_m))
+    return replace(track, rotations=rotations, translation_m=translation_m, joints_m=joints)
+
+
+def _made(truth: BodyTrack, other: BodyTrack | None, rig: Rig, times_s: Array, kind: Kind, rng: np.random.Generator) -> Made:
+    T = len(times_s)
+    wrist = np.linalg.norm(np.gradient(truth.joint("left_wrist"), times_s, axis=0), axis=-1)
+    stroke_s = times_s[wrist.argmax()] if kind == "swing" else np.inf
+    gaps = _gaps(times_s, stroke_s, rng)
+    in_gap = np.zeros(T, bool)
+    for gap in gaps:
+        in_gap[gap] = True
+    hidden = np.zeros(T, bool)
+    if other is not None:
+        apart = np.linalg.norm((truth.translation_m - other.translation_m)[:, :2], axis=-1)
+        # Only the one behind is hidden.
+        hidden = (apart < NEAR_M) & (truth.translation_m[:, 2] > other.translation_m[:, 2])
+    worse = np.where(hidden, 3.0, 1.0)
+    local, place = _noisy(truth, worse, times_s, rng)
+    free = ~in_gap & (np.abs(times_s - stroke_s) > CLEAR_OF_OUTLIER_S)
+    _outliers(local, place, rig, free, rng)
+    if other is not None:
+        taken = np.flatnonzero(hidden & (rng.random(T) < 0.2))
+        local[taken], place[taken] = rotvec_to_matrix(other.rotations[taken]), other.translation_m[taken]
+    raw = posed(truth, rig, matrix_to_rotvec(local), place)
+    confidence = np.where(hidden, HIDDEN_CONFIDENCE, CONFIDENCE)
+    visibility = np.where(hidden[:, None], 0.4, truth.visibility)
+    return Made(truth, replace(raw, observed=~in_gap, confidence=confidence, visibility=visibility), rig, gaps)
+
+
+def _noisy(truth: BodyTrack, worse: Array, times_s: Array, rng: np.random.Generator) -> tuple[Array, Array]:
+    """Rotations (T, J, 3, 3) and places (T, 3) with noise and drift; ``worse`` (T,) multiplies both."""
+    local = rotvec_to_matrix(truth.rotations)
+    driven = np.flatnonzero(np.abs(truth.rotations - truth.rotations[:1]).max((0, 2)) > 1e-3)
+    off = np.radians(WHITE_DEG) * rng.standard_normal((len(local), len(driven), 3))
+    off += np.radians(DRIFT_DEG) * _drift(off.shape, times_s, rng)
+    local[:, driven] = local[:, driven] @ rotvec_to_matrix(off * worse[:, None, None])
+    sizes = np.array([[ACROSS_M, ACROSS_DRIFT_M], [ACROSS_M, ACROSS_DRIFT_M], [ALONG_M, ALONG_DRIFT_M]])
+    shake = sizes[:, 0] * rng.standard_normal((len(local), 3)) + sizes[:, 1] * _drift((len(local), 3), times_s, rng)
+    # Depth errs along the ray to the person, not along the camera's axis.
+    ray = truth.translation_m / truth.translation_m[:, 2:]
+    place = truth.translation_m + (shake * [1, 1, 0] + shake[:, 2:] * ray) * worse[:, None]
+    return local, place
+
+
+def _drift(shape: tuple[int, ...], times_s: Array, rng: np.random.Generator) -> Array:
+    """AR(1) of unit variance and correlation time ``DRIFT_S``."""
+    keep = np.exp(-np.diff(times_s, prepend=times_s[0] - 1.0) / DRIFT_S)
+    kick = rng.standard_normal(shape)
+    out = np.empty(shape)
+    out[0] = kick[0]
+    for t in range(1, shape[0]):
+        out[t] = keep[t] * out[t - 1] + np.sqrt(1 - keep[t] ** 2) * kick[t]
+    return out
+
+
+def _gaps(times_s: Array, stroke_s: float, rng: np.random.Generator) -> tuple[slice, ...]:
+    """Gaps that touch neither each other, the ends, nor the stroke."""
+    T = len(times_s)
+    taken = np.zeros(T, bool)
+    margin = max(8, T // 12)
+    taken[:margin] = taken[-margin:] = True
+    taken |= np.abs(times_s - stroke_s) < CLEAR_OF_GAP_S
+    out: list[slice] = []
+    for _ in range(200):
+        if len(out) >= round(times_s[-1] / GAP_EVERY_S):
+            break
+        length = int(rng.integers(GAP_FRAMES[0], GAP_FRAMES[1] + 1))
+        first = int(rng.integers(0, T - length))
+        if not taken[first : first + length].any():
+            out.append(slice(first, first + length))
+            taken[max(0, first - margin) : first + length + margin] = True
+    return tuple(sorted(out, key=lambda gap: gap.start))
+
+
+def _outliers(local: Array, place: Array, rig: Rig, free: Array, rng: np.random.Generator) -> None:
+    """Outliers written into rotations (T, J, 3, 3) and places (T, 3), on rows ``free`` (T,)."""
+    T = len(local)
+    for _ in range(round(T / OUTLIER_EVERY_FRAMES)):
+        length = int(rng.integers(1, LONGEST_OUTLIER + 1))
+        first = int(rng.integers(0, T - length))
+        rows = slice(first, first + length)
+        kind = rng.choice(["limb", "limb", "turned", "depth"])
+        axis = rng.standard_normal(3)
+        turn = rotvec_to_matrix(axis / np.linalg.norm(axis) * rng.uniform(0.6, 1.6))
+        name = f"{rng.choice(LIMBS)}.{rng.choice(['L', 'R'])}"
+        jump = 1 + rng.choice([-1, 1]) * rng.uniform(0.08, 0.2)
+        if not free[rows].all():
+            continue
+        if kind == "limb":
+            joint = rig.joint_names.index(name)
+            local[rows, joint] = local[rows, joint] @ turn
+        elif kind == "turned":
+            local[rows, 0] = local[rows, 0] @ rotvec_to_matrix(np.array([0.0, 2.8, 0.0]))
+        else:
+            place[rows] *= jump
