@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from body4d.config import OcclusionSettings
 from body4d.tracks.occlusion import Span
-from body4d.tracks.windows import foretold, picture_size, region_of, seconds_for, widened, window_count, windows_of
+from body4d.tracks.windows import foretold, looked_at, picture_size, region_of, seconds_for, widened, window_count, windows_of
 
 S = OcclusionSettings()
 
@@ -77,3 +77,22 @@ def test_what_is_foretold() -> None:
     assert "was not measured" in said
     measured = S.model_copy(update={"window_seconds": {"H200": 2.5}})
     assert "about 10 s on NVIDIA H200" in foretold(spans, rows, "NVIDIA H200", measured)
+
+
+@pytest.mark.parametrize(
+    ("spans", "expected"),
+    [
+        ([(10, 14)], [(0, 25)]),
+        ([(40, 44)], [(30, 55)]),
+        ([(10, 14), (30, 34)], [(0, 45)]),  # widened, they meet
+        ([(10, 14), (80, 84)], [(0, 25), (70, 95)]),
+        ([(0, 100)], [(0, 50), (50, 100)]),  # more than memory holds
+    ],
+)
+def test_what_is_looked_at(spans: list[tuple[int, int]], expected: list[tuple[int, int]]) -> None:
+    small = S.model_copy(update={"group_frames": 60})
+    assert [(s.first, s.last) for s in looked_at([Span(0, *span) for span in spans], [100], small)] == expected
+
+
+def test_people_are_looked_at_apart() -> None:
+    assert looked_at([Span(1, 0, 20), Span(0, 0, 20)], [20, 20], S) == [Span(0, 0, 20), Span(1, 0, 20)]

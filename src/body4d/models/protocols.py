@@ -6,6 +6,7 @@ from typing import Any, Protocol
 from numpy.typing import NDArray
 
 from body4d.scene import BodyTrack, Camera, Clip, MaskTrack, Prompt
+from body4d.tracks.hidden import HiddenStretch
 
 Report = Callable[[int, int], None]
 """Called with (done, total) now and then while a stage works; may raise :class:`body4d.errors.Cancelled` to stop it."""
@@ -37,6 +38,21 @@ class CameraEstimator(Protocol):
     """One camera for the clip."""
 
     def estimate(self, frames: FrameSource, report: Report) -> Camera: ...
+
+
+class Completer(Protocol):
+    """Finds who is hidden, and completes them: stretches by person, then in time; none where nobody is."""
+
+    def foresee(self, clip: Clip, masks: Sequence[MaskTrack]) -> str:
+        """A sentence on what ``complete`` will look at and what that is expected to take, "" where nothing. Loads no network."""
+        ...
+
+    def complete(self, frames: FrameSource, masks: Sequence[MaskTrack], report: Report) -> tuple[HiddenStretch, ...]: ...
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Sentences for the user about the last ``complete``."""
+        ...
 
 
 class BodyEstimator(Protocol):

@@ -1,6 +1,7 @@
 """Which rows and which part of the picture the networks of hidden people look at, and what that costs. Pure."""
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,23 @@ def widened(span: Span, least: int, first: int, last: int) -> Span:
     start = min(max(span.first - lacking // 2, first), last - len(span) - lacking)
     start = max(start, first)
     return Span(span.person, start, max(start + len(span) + lacking, span.last))
+
+
+def looked_at(spans: Sequence[Span], rows: Sequence[int], settings: OcclusionSettings) -> list[Span]:
+    """Spans widened to a window where the track, of ``rows`` rows for each person, has as many; those that then meet are one, and long
+    ones are cut into pieces that memory holds. By person, then in time."""
+    out: list[Span] = []
+    for span in sorted(spans, key=lambda s: (s.person, s.first)):
+        wide = widened(span, settings.window_frames, 0, rows[span.person])
+        if out and out[-1].person == wide.person and wide.first < out[-1].last:
+            wide = Span(wide.person, out.pop().first, wide.last)
+        out.append(wide)
+    return [piece for span in out for piece in _pieces(span, settings.group_frames)]
+
+
+def _pieces(span: Span, most: int) -> list[Span]:
+    cuts = np.rint(np.linspace(span.first, span.last, -(-len(span) // most) + 1)).astype(int).tolist()
+    return [Span(span.person, a, b) for a, b in pairwise(cuts)]
 
 
 def windows_of(count: int, window: int, overlap: int) -> list[range]:
@@ -67,7 +85,7 @@ def usual_size(boxes: Array, settings: OcclusionSettings) -> tuple[float, float]
 
 def window_count(spans: Sequence[Span], rows: Sequence[int], settings: OcclusionSettings) -> int:
     """Windows that ``spans`` take through one pipeline, of people with ``rows`` rows each."""
-    looked = (widened(span, settings.window_frames, 0, rows[span.person]) for span in spans)
+    looked = looked_at(spans, rows, settings)
     return sum(len(windows_of(len(span), settings.window_frames, settings.overlap_frames)) for span in looked)
 
 

@@ -31,6 +31,9 @@ SAM3D_BODY = Checkpoint(
     "SAM-3D-Body", "facebook/sam-3d-body-dinov3", ("facebook/sam-3d-body-vith", "Comfy-Org/sam-3d-body"), ("sam3d_body", "sam-3d-body")
 )
 MOGE = Checkpoint("MoGe-2", "Ruicheng/moge-2-vitl-normal", (), ("moge-2", "moge"))
+VAS_AMODAL = Checkpoint("Diffusion-VAS (outlines)", "kaihuac/diffusion-vas-amodal-segmentation")
+VAS_CONTENT = Checkpoint("Diffusion-VAS (completion)", "kaihuac/diffusion-vas-content-completion")
+DEPTH_ANYTHING = Checkpoint("Depth-Anything-V2", "depth-anything/Depth-Anything-V2-Large-hf")
 
 
 def roots(settings: WeightsSettings) -> tuple[Path, ...]:
