@@ -32,7 +32,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@echo "Installing into $(VENV) (about 1.5 GB; a few minutes the first time)"
 	@$(PIP) install -qq --no-deps --retries 0 --timeout 15 --index-url $(TORCH_INDEX) -c constraints.txt torch 2>/dev/null \
 		|| $(PIP) install -qq -c constraints.txt torch
-	$(PIP) install -qq -c constraints.txt -e '.[lite,dev]'
+	$(PIP) install -qq -c constraints.txt -e '.[lite,app,dev]'
 	@# mediapipe asks for the OpenCV build that wants libGL; the headless one is the same module without a window system.
 	$(PIP) install -qq --no-deps --force-reinstall -c constraints.txt opencv-contrib-python-headless
 	@touch $@
