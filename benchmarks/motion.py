@@ -7,7 +7,6 @@ of body4d.evaluate.metrics; each is the mean over people and draws. Exit code 1 
 """
 
 import argparse
-import json
 import sys
 import time
 from collections.abc import Callable

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from pycocotools import mask as coco_mask
 
 from body4d.scene import Camera, Clip, MaskTrack, Prompt, Scene
 from scenes import make_clip, make_masks, make_scene
@@ -112,6 +114,12 @@ def test_points_behind_the_camera_are_nan():
 
 def test_field_of_view_is_that_of_the_width():
     assert np.isclose(dataclasses.replace(CAMERA, focal_px=320.0).fov_deg, 90)
+
+
+@given(arrays(bool, st.tuples(st.integers(1, 9), st.integers(1, 9))), st.booleans())
+def test_masks_are_coded_as_coco_does_it(mask, by_columns):
+    theirs = coco_mask.encode(np.asfortranarray(mask.astype(np.uint8)))["counts"]
+    assert MaskTrack.encode(np.asfortranarray(mask) if by_columns else mask) == theirs
 
 
 def test_masks_decode_to_what_was_encoded():

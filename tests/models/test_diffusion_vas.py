@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
-from vas_files import write_tiny_depth_anything, write_tiny_diffusion_vas
 
 from body4d.config import ComputeSettings, OcclusionSettings
 from body4d.errors import WeightsError
@@ -15,6 +14,7 @@ from body4d.models.diffusion_vas import Loads, VasCompleter, vas_in
 from body4d.models.diffusion_vas_paint import Key, Step, VasPainter
 from body4d.scene import Clip, MaskTrack
 from body4d.weights.diffusion_vas import load_vas
+from vas_files import write_tiny_depth_anything, write_tiny_diffusion_vas
 
 WIDTH, HEIGHT = 256, 128
 CPU = ComputeSettings(device="cpu")

@@ -1,5 +1,6 @@
 """SAM-3's network on tiny random weights: pixels, batches, finds, and the memory of one person, against transformers' own ways."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from transformers import Sam3TrackerVideoModel
 from transformers.models.sam3_tracker_video.modeling_sam3_tracker_video import Sam3TrackerVideoInferenceSession
 
 from body4d.config import Sam3Settings
+from body4d.models import sam3_network
 from body4d.models.sam3_follow import Asked, Followed
 from body4d.models.sam3_network import Features, Sam3Network, merged, prepared
 from body4d.weights.sam3 import load_sam3
@@ -53,7 +55,7 @@ def test_pixels_are_squashed_as_pillow_does_it(size: tuple[int, int]) -> None:
     made = np.random.default_rng(1)
     picture = made.integers(0, 256, (*size, 3), dtype=np.uint8)
     theirs = np.asarray(Image.fromarray(picture).resize((SIZE, SIZE), Image.Resampling.BILINEAR), np.float32)
-    ours = prepared([picture], SIZE, CPU)
+    ours = prepared(torch.from_numpy(picture[None]), SIZE)
     assert ours.shape == (1, 3, SIZE, SIZE)
     levels = (ours[0].permute(1, 2, 0).numpy() * 0.5 + 0.5) * 255
     assert np.abs(levels - theirs).max() <= 1.01
@@ -70,7 +72,7 @@ def test_batched_features_are_the_unbatched_ones(network: Sam3Network, pictures:
 def test_features_are_those_of_transformers_tracker(folder: Path, pictures: np.ndarray, features: list[Features]) -> None:
     tracker = Sam3TrackerVideoModel.from_pretrained(folder, local_files_only=True).eval()
     with torch.inference_mode():
-        out = tracker.get_image_features(prepared([pictures[3]], SIZE, CPU), return_dict=True)
+        out = tracker.get_image_features(prepared(torch.from_numpy(pictures[3][None]), SIZE), return_dict=True)
     for ours, theirs in zip(features[3].maps, out.fpn_hidden_states, strict=True):
         assert torch.allclose(ours, theirs, atol=2e-6)
     assert torch.allclose(features[3].places, out.fpn_position_encoding[-1], atol=1e-6)
@@ -86,11 +88,41 @@ def test_finds_are_those_of_the_detector_alone_and_in_batches(network: Sam3Netwo
         with torch.inference_mode():
             detector = network.model.detector_model
             told = network._tokenizer("person", return_tensors="pt", padding="max_length", max_length=32)
-            out = detector(pixel_values=prepared([pictures[i]], SIZE, CPU), **told)
+            out = detector(pixel_values=prepared(torch.from_numpy(pictures[i][None]), SIZE), **told)
         scores = (out.pred_logits.sigmoid() * out.presence_logits.sigmoid())[0]
         order = torch.argsort(-scores, stable=True)
         assert finds.scores == pytest.approx(scores[order].numpy(), abs=1e-5)
         assert np.mean(finds.masks != (out.pred_masks[0][order] > 0).numpy()) < 1e-3
+
+
+def test_weights_cast_ahead_give_the_numbers_of_autocast(folder: Path, pictures: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
+    def seen(cast: bool) -> list[torch.Tensor]:
+        if not cast:
+            monkeypatch.setattr(sam3_network, "cast_ahead", lambda model, dtype: None)
+        settings = Sam3Settings(detection_score=0.01, duplicate_find_iou=1.0, least_cells=1)
+        net = Sam3Network(load_sam3(folder), settings, CPU, torch.bfloat16)
+        monkeypatch.undo()
+        weights = net.tracker.mask_decoder.transformer.layers[0].self_attn.q_proj.weight
+        assert weights.dtype == (torch.bfloat16 if cast else torch.float32)
+        found = net.encode(list(pictures[:2]), [True, True], [net.text("person")])
+        followed = Followed(net, (W, H), FRAMES, {0: CLICK})
+        logits = [followed.visit(t, found[t][0]) for t in range(2)]
+        assert found[1][1] is not None
+        return [*found[1][0].maps, torch.from_numpy(found[1][1].scores), *logits]
+
+    for ours, autocast in zip(seen(True), seen(False), strict=True):
+        assert torch.equal(ours, autocast)
+
+
+@pytest.mark.skipif("BODY4D_SLOW_TESTS" not in os.environ, reason="half a minute of a C++ compiler: set BODY4D_SLOW_TESTS")
+def test_a_compiled_encoder_says_the_same(folder: Path, pictures: np.ndarray, features: list[Features]) -> None:
+    net = Sam3Network(load_sam3(folder), Sam3Settings(), CPU, torch.float32)
+    net.compile_encoder()
+    for count in (3, 2, 1):
+        got = net.encode(list(pictures[:count]), [False] * count, [])
+        for i in range(count):
+            for a, b in zip(got[i][0].maps, features[i].maps, strict=True):
+                assert torch.allclose(a, b, atol=1e-4)
 
 
 def test_a_long_text_is_cut(network: Sam3Network) -> None:
@@ -112,7 +144,7 @@ def test_somebody_found_by_two_texts_is_one_find() -> None:
 
 def reference(network: Sam3Network, pictures: np.ndarray, frame: int) -> tuple[dict, dict]:
     """transformers' session holding the whole clip: forwards, then backwards as if nothing had been followed forwards."""
-    pixels = prepared(list(pictures), SIZE, CPU)
+    pixels = prepared(torch.from_numpy(np.stack(pictures)), SIZE)
     out = []
     for reverse in (False, True):
         session = Sam3TrackerVideoInferenceSession(video=pixels, video_height=H, video_width=W, dtype=torch.float32)

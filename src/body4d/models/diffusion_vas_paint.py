@@ -10,8 +10,8 @@ from torch import Tensor
 
 from body4d.config import ComputeSettings, OcclusionSettings
 from body4d.models.device import Batches, batch_that_fits, free_bytes
+from body4d.nets.compiling import keep_compiled
 from body4d.nets.diffusion_vas.sampler import Recipe, VasNetworks, clip_embeddings, decode, denoise, picture_latents
-from body4d.nets.sam3d_body.compiling import keep_compiled
 from body4d.tracks.windows import windows_of
 from body4d.weights.diffusion_vas import find_vas, load_vas
 

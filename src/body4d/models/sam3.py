@@ -22,6 +22,7 @@ from body4d.models.sam3_network import Sam3Network
 from body4d.models.sam3_passes import Passes, Progress, Whom, first_mask
 from body4d.models.sam3_stream import Encoder, Writer
 from body4d.models.sam3_wishes import Wish, meant, same_person, wishes
+from body4d.nets.compiling import worth_compiling
 from body4d.scene import MaskTrack, Prompt
 from body4d.tracks.masks import without
 from body4d.tracks.selection import NOT_PROMPTED, Candidate, choose, notes
@@ -65,6 +66,8 @@ class Sam3Segmenter:
         weights = self._load(device)
         try:
             network = Sam3Network(weights, self._settings, device, choose_dtype(self._compute, device))
+            if worth_compiling(len(frames.clip), device.type, self._compute.compile, self._compute.compile_from_frames):
+                network.compile_encoder()
             work = Work(network, frames, self._settings, self._people, self._compute, report)
             try:
                 return work.tracks(asked, texts if prompts else [self._settings.text])

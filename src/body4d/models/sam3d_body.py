@@ -23,11 +23,11 @@ from body4d.errors import InputError, WeightsError
 from body4d.geometry.placing import place_by_points
 from body4d.models.device import Batches, batch_that_fits, choose_device, choose_dtype, free_bytes, release
 from body4d.models.protocols import FrameSource, Report
-from body4d.nets.sam3d_body.compiling import worth_compiling
+from body4d.nets.compiling import worth_compiling
 from body4d.nets.sam3d_body.hands import estimate_with_hands
 from body4d.nets.sam3d_body.heads import Mhr, PoseHead
 from body4d.nets.sam3d_body.model import Sam3dBody, body_crops, estimate_bodies
-from body4d.nets.sam3d_body.upload import Upload
+from body4d.nets.upload import Upload
 from body4d.scene import BodyTrack, Camera, MaskTrack
 from body4d.tracks.agreement import frame_confidence, keypoint_visibility
 from body4d.weights.sam3d_body import find_checkpoint, load_sam3d_body

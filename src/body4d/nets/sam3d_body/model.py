@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from body4d.config import Sam3dBodySettings
+from body4d.nets.compiling import keep_compiled
 from body4d.nets.sam3d_body.backbone import make_backbone, normalise
 from body4d.nets.sam3d_body.branch import Branch, Decoded, Seen
-from body4d.nets.sam3d_body.compiling import keep_compiled
 from body4d.nets.sam3d_body.crop import Crops, make_crops, ray_ramps, warp
 from body4d.nets.sam3d_body.heads import Mhr
 from body4d.nets.sam3d_body.prompts import NO_PROMPT, FourierPosition, PromptEncoder
@@ -88,8 +88,10 @@ class Sam3dBody(nn.Module):
         return self
 
     def compile_backbone(self, folder: Path | None = None) -> "Sam3dBody":
-        """Compile the backbone's block at its next call, after the precision is set; see :mod:`compiling`. One version serves all blocks
-        and all batches; a single crop runs uncompiled."""
+        """Compile the backbone's block at its next call, after the precision is set; see :mod:`body4d.nets.compiling`.
+
+        One version serves all blocks and all batches; a single crop runs uncompiled.
+        """
         keep_compiled(folder)
         self.backbone.compile_blocks()
         return self

@@ -1,19 +1,19 @@
-"""When compiling the backbone pays, and where what was compiled is kept for the next run."""
+"""When compiling a network pays, and where what was compiled is kept for the next run."""
 
 import os
 from pathlib import Path
 from typing import Literal
 
 
-def worth_compiling(crops: int, device: str, wish: Literal["auto", "on", "off"], pays_from_crops: int) -> bool:
-    """Whether to compile before ``crops`` crops go through the backbone of ``device`` ("cuda", "mps", "cpu").
+def worth_compiling(count: int, device: str, wish: Literal["auto", "on", "off"], pays_from: int) -> bool:
+    """Whether to compile before ``count`` pictures go through a backbone on ``device`` ("cuda", "mps", "cpu").
 
-    ``wish`` "on" and "off" are obeyed; on CUDA "auto" compiles where the seconds it takes come back. A person in a frame is one crop,
-    three with hands.
+    ``wish`` "on" and "off" are obeyed; on CUDA "auto" compiles where the seconds it takes come back. For SAM-3D-Body a
+    person in a frame is one picture, three with hands.
     """
     if wish != "auto":
         return wish == "on"
-    return device == "cuda" and crops >= pays_from_crops
+    return device == "cuda" and count >= pays_from
 
 
 def pays_from(compile_s: float, crops_per_s: float, compiled_crops_per_s: float) -> float:
