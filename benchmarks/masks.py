@@ -193,7 +193,7 @@ class FirstFrames:
 
 def measure(args: argparse.Namespace) -> dict[str, Any]:
     """Rate, memory, shares and how much of the device's best is used."""
-    compute = ComputeSettings(device=args.device, precision=args.precision, batch=args.batch)
+    compute = ComputeSettings(device=args.device, precision=args.precision, batch=args.batch, compile=args.compile)
     device = choose_device(compute)
     dtype = choose_dtype(compute, device)
     weights = weights_of(args.weights, device)
@@ -228,6 +228,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
         "precision": str(dtype).removeprefix("torch."),
         "weights": args.weights,
+        "compile": args.compile,
         "ask": args.ask,
         "people": args.people,
         "people_followed": len(tracks),
@@ -315,6 +316,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, nargs=2, default=(1920, 1080))
     parser.add_argument("--clip", type=Path)
     parser.add_argument("--batch", type=int)
+    parser.add_argument("--compile", default="off", choices=["on", "off"], help="the encoder; compiled in the pass that warms up")
     parser.add_argument("--repeats", type=int, default=1)
     parser.add_argument("--lengths", help="such as 200,2000,20000")
     parser.add_argument("--trace", action="store_true", help="with --lengths: Python's own count of its memory too; slow")

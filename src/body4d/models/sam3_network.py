@@ -76,7 +76,8 @@ class Sam3Network:
         """Compile the encoder's layers at their next call: one version for those that look at windows, one for those that see all."""
         keep_compiled()
         for layer in self._backbone.layers:
-            layer.forward = _compiled(layer.forward)
+            if "forward" not in vars(layer):  # not compiled before: a model may be used for several clips
+                layer.forward = _compiled(layer.forward)
 
     @property
     def _backbone(self) -> Any:
