@@ -6,6 +6,8 @@
 Without --clip, frames with detail and noise are encoded and decoded again. ``--weights random``: SAM-3 of the published size, so the work
 is the real work and the masks mean nothing; ``tiny``: tests/sam3_files.py; else an official folder. Random weights find nobody, so with
 ``--ask text`` the detector works on every fourth frame as it would and upright bars stand for what it found; ``clicks`` needs no detector.
+Nor do random weights follow anybody: their masks are noise of a hundred thousand edges, which takes as long to code as fifty people, so an
+upright bar stands for what the tracker says as well.
 Rates are of a whole pass after one to warm up; shares are of one more pass that waits after every part. Operations are torch's own count
 of products, convolutions and attention. ``--lengths``: one process for each length, clicked in the middle, so both ways are gone.
 """
@@ -143,6 +145,18 @@ def bars(people: int) -> Callable[..., Finds]:
     return found
 
 
+def barred(visit: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
+    """``Followed.visit`` with an upright bar for its answer."""
+
+    @functools.wraps(visit)
+    def run(*args: Any, **more: Any) -> torch.Tensor:
+        said = visit(*args, **more)
+        rows, columns = (torch.arange(n, device=said.device) / n - 0.5 for n in said.shape)
+        return 1e-9 * said + torch.minimum(0.3 - rows.abs()[:, None], 0.1 - columns.abs())
+
+    return run
+
+
 def prompts_of(people: int, clip: Clip, frame: int) -> list[Prompt]:
     """A click on each of so many places side by side."""
     places = (np.arange(people) + 0.5) * clip.width_px / people
@@ -198,6 +212,8 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
     dtype = choose_dtype(compute, device)
     weights = weights_of(args.weights, device)
     settings = SETTINGS.model_copy(update={"most_people": args.people})
+    if args.weights in ("random", "tiny"):
+        Followed.visit = barred(Followed.visit)
     if args.ask == "text" and args.weights in ("random", "tiny"):
         sam3_network.merged = bars(args.people)
     with tempfile.TemporaryDirectory() as folder:
