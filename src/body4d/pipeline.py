@@ -93,6 +93,7 @@ class Pipeline:
     draw: Callable[[Scene, FrameSource, Path, PictureSettings, Report], None] = draw
     write_glb: Callable[[Scene, Path], None] = write_glb
     notes: tuple[str, ...] = ()
+    hints: tuple[str, ...] = ()
     weights: Mapping[str, str] = field(default_factory=dict)
     memory: DeviceMemory = NO_DEVICE
     watch_camera: CameraWatch = not_watched
@@ -117,6 +118,7 @@ class Pipeline:
             smooth,
             floor_transform,
             notes=seats.notes,
+            hints=seats.hints,
             weights=seats.weights,
             memory=seats.memory,
             watch_camera=watch_camera,
@@ -152,7 +154,7 @@ class Pipeline:
             _cancellable(),
             RunFolder.open(Path(video), Path(out) if out else None, about, fresh=fresh, listener=listener, device=self.memory) as run,
         ):
-            run.tell(self.notes)
+            run.tell((*self.notes, *self.hints))
             run.stage("probe", [], self._probe(frames, time.monotonic() - started), uses=[run.input_sha256, s.video])
             run.stage("masks", [MASKS], self._masks(frames, prompts), after=["probe"], uses=[*self._uses("masks"), prompts])
             masks = load_masks(run.file(MASKS))

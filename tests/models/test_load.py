@@ -6,7 +6,7 @@ import pytest
 
 from body4d.config import ComputeSettings, Settings, WeightsSettings
 from body4d.errors import DeviceError, MissingDependencyError, WeightsError
-from body4d.models.load import choose_preset, load_seats, require_lite, require_sam, why_not_sam
+from body4d.models.load import FIRST_TIME, choose_preset, load_seats, require_lite, require_sam, why_not_sam
 
 
 @pytest.mark.parametrize(
@@ -46,6 +46,14 @@ def test_sam_says_which_checkpoint_is_missing(tmp_path: Path, monkeypatch: pytes
     assert "no GPU" in (why_not_sam(settings) or "")
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     assert why_not_sam(settings) is None
+
+
+def test_the_first_run_of_a_machine_says_why_it_takes_longer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ANNY_CACHE_DIR", str(tmp_path))
+    assert load_seats(Settings(preset="lite")).hints == (FIRST_TIME,)
+    (tmp_path / "v14").mkdir()
+    (tmp_path / "v14" / "build_compact_model_data_0.safetensors").touch()
+    assert load_seats(Settings(preset="lite")).hints == ()
 
 
 def test_a_gpu_that_is_not_there_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,7 @@ posing ourselves, with every joint's rest orientation the identity, so that fit,
 import logging
 import os
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -31,6 +32,12 @@ _ANNY_TO_REST = np.array([[1, 0, 0], [0, 0, -1], [0, 1, 0]], np.float64)
 
 # Knuckles BlazePose marks as "thumb", "index" and "pinky": the heads of these bones.
 _KNUCKLES = {"THUMB": "finger1-2", "INDEX": "finger2-1", "PINKY": "finger5-1"}
+
+
+def is_built() -> bool:
+    """Whether this machine has used Anny before: the package reads a hundred megabytes of text once and keeps what it made of it."""
+    folder = Path(os.environ.get("ANNY_CACHE_DIR") or Path.home() / ".cache" / "anny")
+    return any(folder.glob("*/build_compact_model_data_*.safetensors"))
 
 
 class AnnyBody:
@@ -127,5 +134,5 @@ def _compact_weights(indices: Array, weights: Array, most: int = 4) -> tuple[Arr
 
 @lru_cache(maxsize=1)
 def anny_body() -> AnnyBody:
-    """The one Anny of this process; building it takes seconds, and the very first time on a machine about half a minute."""
+    """The one Anny of this process; building it takes seconds, and the very first time on a machine a minute or two."""
     return AnnyBody()

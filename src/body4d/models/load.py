@@ -13,20 +13,23 @@ from body4d.usage import NO_DEVICE, DeviceMemory
 LITE_PYTHONS = ((3, 11), (3, 12))
 """Pythons for which mediapipe 0.10.21, the last line that holds its models, has wheels and body4d is tested."""
 
+FIRST_TIME = "The body model is prepared on this machine once, which takes a minute or two more than later runs."
+
 _LITE_PACKAGES = ("mediapipe", "anny", "torch")
 _SAM_PACKAGES = ("torch", "transformers", "safetensors")
 
 
 @dataclass(frozen=True)
 class Seats:
-    """What a preset puts where. ``notes`` say which preset was taken and why; ``weights`` names the checkpoint of each stage that has one,
-    and ``memory`` is how the GPU's peak is asked for."""
+    """What a preset puts where. ``notes`` say which preset was taken and why, ``hints`` what is so today alone and belongs to no result;
+    ``weights`` names the checkpoint of each stage that has one, and ``memory`` is how the GPU's peak is asked for."""
 
     preset: str
     segmenter: Segmenter
     camera: CameraEstimator
     bodies: BodyEstimator
     notes: tuple[str, ...] = ()
+    hints: tuple[str, ...] = ()
     weights: Mapping[str, str] = field(default_factory=dict)
     memory: DeviceMemory = NO_DEVICE
 
@@ -42,6 +45,7 @@ def lite_seats(settings: Settings, note: str = "") -> Seats:
     """BlazePose, a given camera and Anny: everything inside the installed packages."""
     require_lite(sys.version_info[:2], _installed)
     require_headless_opencv()
+    from body4d.bodies.anny import is_built
     from body4d.models.anny_fit import AnnyFit
     from body4d.models.blazepose import BlazePoseSegmenter
     from body4d.models.given_camera import GivenCamera
@@ -52,6 +56,7 @@ def lite_seats(settings: Settings, note: str = "") -> Seats:
         camera=GivenCamera(settings.camera),
         bodies=AnnyFit(settings.fit, settings.contact, settings.camera.person_height_m),
         notes=(note,) if note else (),
+        hints=() if is_built() else (FIRST_TIME,),
     )
 
 
