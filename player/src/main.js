@@ -28,7 +28,7 @@ class Player {
       onChange: (view) => panel.showView(view),
     });
     this.views.controls.addEventListener("change", () => this.draw());
-    furnish(this.scene, room, this.views.ahead);
+    furnish(this.scene, this.camera, room.box, this.views.ahead);
     new ResizeObserver(() => this.resize()).observe(element);
     panel.connect(this);
   }
@@ -58,11 +58,14 @@ class Player {
     if (this.following && moved) this.follow();
     const gliding = this.views.step(clock);
     updateTrails(this.people, this.movement);
+    const shadows = [this.movement.time, ...this.people.map((person) => person.mesh.visible)].join();
+    this.renderer.shadowMap.needsUpdate = shadows !== this.shadows;
+    this.shadows = shadows;
     this.renderer.render(this.scene, this.camera);
     this.panel.showMoment(this.movement);
-    const goes_on = this.movement.playing || gliding || this.views.glide;
-    this.before = goes_on ? clock : null;
-    if (goes_on) this.draw();
+    const goesOn = this.movement.playing || gliding || this.views.glide;
+    this.before = goesOn ? clock : null;
+    if (goesOn) this.draw();
   }
 
   follow() {
@@ -138,6 +141,7 @@ async function open() {
     canvas.addEventListener("webglcontextlost", () => panel.say("The browser took the 3D view away, perhaps for want of memory. Load the page again."));
     const gltf = await parseGlb(await fetchGlb(document, (share) => panel.loading(share)));
     const player = new Player(stage, gltf, panel);
+    player.views.reframe();
     const view = asked.get("view");
     player.views.go(["camera", "front", "side", "top"].includes(view) ? view : "free", true);
     if (asked.has("frame")) player.seek(Number(asked.get("frame")) || 0);

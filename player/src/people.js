@@ -4,7 +4,7 @@ import { Box3, Color, Curve, Group, Mesh, MeshBasicMaterial, Quaternion, TubeGeo
 const AROUND_M = 0.15; // Joints lie within the body: the crown and the fingertips reach this much farther.
 const SAMPLES = 48; // Moments looked at to find the room that the movement takes.
 const TRAIL_S = 1.5; // A swing's way down and through; longer paths of a long clip are a tangle.
-const TRAIL_RADIUS_M = 0.006;
+const TRAIL_RADIUS_M = 0.008;
 const UPRIGHT = 0.35; // Below this share of the facing lies in the floor's plane, someone lies, and faces nowhere.
 
 /** People in the file's order: the node that shows or hides them, their mesh and their root joint. */
@@ -12,10 +12,9 @@ export function peopleOf(gltf) {
   const people = [];
   gltf.scene.traverse((node) => {
     if (!node.isSkinnedMesh) return;
-    // The loader sets a mesh with children apart from them only where it has several primitives; the skeleton's root tells the rest.
     node.frustumCulled = false; // Its box is that of the rest pose.
     node.castShadow = node.receiveShadow = true;
-    node.material.envMapIntensity = 0;
+    node.material.transparent = true; // Drawn after the floor, so that a foot a centimetre too deep stands on it and is not cut.
     const root = node.skeleton.bones[0];
     const extras = node.userData;
     const name = extras.person_id === undefined ? `Person ${people.length + 1}` : `Person ${extras.person_id}`;
@@ -31,22 +30,24 @@ export function setShown(person, shown) {
 
 const isThere = (person) => person.root.getWorldScale(new Vector3()).x > 0.5;
 
-/** The box around all that moves, floor included; y up, metres. */
+/** All that moves: `points`, joints at moments spread over the clip, and `box` around bodies and floor; y up, metres. */
 export function roomOf(people, movement) {
   const box = new Box3();
+  const points = [];
   const at = new Vector3();
   const count = Math.min(SAMPLES, movement.times.length);
   for (let i = 0; i < count; i++) {
     movement.showFrame((movement.lastFrame * i) / Math.max(count - 1, 1));
     for (const person of people) {
       person.root.updateWorldMatrix(true, true);
-      if (isThere(person)) for (const bone of person.mesh.skeleton.bones) box.expandByPoint(at.setFromMatrixPosition(bone.matrixWorld));
+      if (isThere(person)) for (const bone of person.mesh.skeleton.bones) points.push(at.setFromMatrixPosition(bone.matrixWorld).clone());
     }
   }
-  if (box.isEmpty()) box.set(new Vector3(-1, 0, -1), new Vector3(1, 1.7, 1));
+  if (!points.length) points.push(new Vector3(-0.5, 0, 0), new Vector3(0.5, 1.7, 0));
+  box.setFromPoints(points);
   box.expandByScalar(AROUND_M);
   box.min.y = Math.min(Math.max(box.min.y, -AROUND_M), 0);
-  return box;
+  return { box, points, around: AROUND_M };
 }
 
 /** Where the first person faces in the first pose, as an angle about the floor's normal (0: +z); null where it cannot be told. */

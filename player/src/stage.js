@@ -1,7 +1,7 @@
 // What people stand in: light, a floor with a grid of metres, shadows.
 import {
-  Color, DirectionalLight, HemisphereLight, Mesh, NoToneMapping, PCFShadowMap, PerspectiveCamera, PlaneGeometry, Scene, ShaderMaterial,
-  ShadowMaterial, Vector3, WebGLRenderer,
+  Color, DirectionalLight, HemisphereLight, Mesh, NoToneMapping, PerspectiveCamera, PlaneGeometry, Scene, ShaderMaterial,
+  ShadowMaterial, VSMShadowMap, Vector3, WebGLRenderer,
 } from "three";
 import { Sentence } from "./load.js";
 
@@ -18,29 +18,34 @@ export function makeStage(canvas) {
   }
   renderer.toneMapping = NoToneMapping; // colours as in the pictures
   renderer.shadowMap.enabled = true;
-  renderer.shadowMap.type = PCFShadowMap;
+  renderer.shadowMap.type = VSMShadowMap;
+  renderer.shadowMap.autoUpdate = false; // Only when someone moved: turning the picture costs no new shadows.
   renderer.setPixelRatio(Math.min(window.devicePixelRatio || 1, MOST_PIXELS_PER_POINT));
   const scene = new Scene();
   const camera = new PerspectiveCamera(30, 1, 0.05, 200);
   return { renderer, scene, camera };
 }
 
-/** Lights and floor around `room` (a box, metres). `clear` of lights that shine from the side of `ahead`, the front. */
-export function furnish(scene, room, ahead) {
+/** Lights and floor around `room` (a box, metres); the main light comes from the side of `ahead`, the front. */
+export function furnish(scene, camera, room, ahead) {
   const centre = room.getCenter(new Vector3());
   const size = room.getSize(new Vector3());
   const reach = Math.hypot(size.x, size.z) / 2 + 0.6;
   const around = (turn, tilt, distance) => new Vector3().setFromSphericalCoords(distance, (Math.PI / 180) * (90 - tilt), ahead + turn).add(centre);
-  scene.add(new HemisphereLight(0xffffff, 0xb9bec6, 1.55));
-  const key = new DirectionalLight(0xfffaf2, 1.75);
-  key.position.copy(around(0.75, 58, 12));
-  castShadows(key, Math.max(reach, size.y), 0.1, 30, 0.38, 4);
+  scene.add(new HemisphereLight(0xffffff, 0xaeb4bd, 1.7));
+  const key = new DirectionalLight(0xfffaf2, 1.15);
+  key.position.copy(around(0.6, 62, 12));
+  castShadows(key, 1024, Math.max(reach, size.y), 0.1, 30, 0.38, 4);
+  const eye = new DirectionalLight(0xffffff, 1.1); // From where one looks, so that no side is dark.
+  camera.add(eye, eye.target);
+  eye.target.position.set(0, 0, -1);
+  scene.add(camera);
   const rim = new DirectionalLight(0xe8f1ff, 0.9);
   rim.position.copy(around(Math.PI - 0.5, 30, 12));
   // A light so low overhead that only what touches the floor, or nearly, lies between them: its shadow is the contact.
   const contact = new DirectionalLight(0xffffff, 0.12);
   contact.position.set(centre.x, CONTACT_M, centre.z);
-  castShadows(contact, reach, 0, CONTACT_M + 0.1, 0.75, 9);
+  castShadows(contact, 512, reach, 0, CONTACT_M + 0.1, 0.75, 5);
   for (const light of [key, rim, contact]) {
     light.target.position.set(centre.x, light === contact ? 0 : centre.y, centre.z);
     scene.add(light, light.target);
@@ -48,11 +53,11 @@ export function furnish(scene, room, ahead) {
   scene.add(...floor(centre, reach));
 }
 
-function castShadows(light, reach, near, far, intensity, radius) {
+function castShadows(light, pixels, reach, near, far, intensity, radius) {
   light.castShadow = true;
   Object.assign(light.shadow.camera, { left: -reach, right: reach, top: reach, bottom: -reach, near, far });
-  light.shadow.mapSize.set(1024, 1024);
-  Object.assign(light.shadow, { intensity, radius, bias: -0.0006, normalBias: 0.03 });
+  light.shadow.mapSize.set(pixels, pixels);
+  Object.assign(light.shadow, { intensity, radius, blurSamples: 8, bias: -0.0004, normalBias: 0.02 });
 }
 
 function floor(centre, reach) {

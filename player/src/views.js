@@ -3,7 +3,7 @@ import { MathUtils, Quaternion, Spherical, Vector3 } from "three";
 import { OrbitControls } from "three/examples/jsm/controls/OrbitControls.js";
 
 const FOV_DEG = 30; // A longish lens: limbs near and far can be compared.
-const FILL = 0.86; // Share of the picture that the movement takes.
+const FILL = 0.97; // Share of the free part of the picture that the movement takes.
 const GLIDE_MS = 450;
 const HOME_TURN = MathUtils.degToRad(32); // A three-quarter view shows depth and the face.
 const TILT = { free: 12, front: 4, side: 4, top: 89.9 };
@@ -12,7 +12,7 @@ export class Views {
   /** `margins` () => pixels {top, bottom} that buttons cover. `onChange(view)` hears of every change, by button or by hand. */
   constructor(camera, element, { room, facing, clipCamera, margins, onChange }) {
     Object.assign(this, { camera, element, room, clipCamera, margins, onChange });
-    this.centre = room.getCenter(new Vector3());
+    this.centre = room.box.getCenter(new Vector3());
     this.ahead = facing ?? this.cameraSide();
     this.glide = null;
     this.view = "free";
@@ -34,23 +34,32 @@ export class Views {
     this.touched = true;
     if (this.view === "free") return;
     this.view = "free";
-    this.camera.clearViewOffset();
     this.onChange("free");
   }
 
   /** Goes to a view: "free", "front", "side", "top" or "camera"; at once, or gliding. */
-  go(view, at_once = false) {
+  go(view, atOnce = false) {
     this.view = view;
     this.touched = false;
     const goal = view === "camera" && this.clipCamera ? this.asFilmed() : this.around(view);
     this.onChange(view);
-    const still = at_once || matchMedia("(prefers-reduced-motion: reduce)").matches;
+    const still = atOnce || matchMedia("(prefers-reduced-motion: reduce)").matches;
     if (still) return this.take(goal, 1, goal);
     this.glide = { goal, from: this.now(), begun: null };
   }
 
+  /** The share of the picture's height that no button covers. */
+  free() {
+    const { top, bottom } = this.margins();
+    return Math.max(1 - (top + bottom) / (this.element.clientHeight || 1), 0.3);
+  }
+
   /** After the window changed: a view nobody touched is framed anew. */
   reframe() {
+    // The middle of what buttons leave free is the middle of the picture: what is turned about stays in sight.
+    const { clientWidth: width, clientHeight: height } = this.element;
+    const { top, bottom } = this.margins();
+    this.camera.setViewOffset(width || 1, height || 1, 0, (bottom - top) / 2, width || 1, height || 1);
     if (this.touched) this.camera.updateProjectionMatrix();
     else this.go(this.view, true);
   }
@@ -92,7 +101,7 @@ export class Views {
     const forward = new Vector3(0, 0, -1).applyQuaternion(quaternion);
     const depth = Math.max(this.centre.clone().sub(position).dot(forward), 0.5);
     const half = Math.tan(MathUtils.degToRad(this.clipCamera.fov) / 2);
-    const fov = 2 * MathUtils.radToDeg(Math.atan(half * Math.max(1, this.clipCamera.aspect / this.camera.aspect)));
+    const fov = 2 * MathUtils.radToDeg(Math.atan(half * Math.max(1 / this.free(), this.clipCamera.aspect / this.camera.aspect)));
     return { position, quaternion, target: position.clone().addScaledVector(forward, depth), fov };
   }
 
@@ -103,20 +112,11 @@ export class Views {
     const back = new Vector3().setFromSphericalCoords(1, phi, turn);
     const right = new Vector3(Math.cos(turn), 0, -Math.sin(turn));
     const up = new Vector3().crossVectors(back, right);
-    const { top, bottom } = this.margins();
-    const height = this.element.clientHeight || 1;
-    const free = Math.max(1 - (top + bottom) / height, 0.4) * FILL;
-    const tan = Math.tan(MathUtils.degToRad(FOV_DEG) / 2);
-    let distance = 0.5;
-    for (let corner = 0; corner < 8; corner++) {
-      const { min, max } = this.room;
-      const at = new Vector3(corner & 1 ? max.x : min.x, corner & 2 ? max.y : min.y, corner & 4 ? max.z : min.z).sub(this.centre);
-      const deep = at.dot(back);
-      distance = Math.max(distance, deep + Math.abs(at.dot(up)) / (tan * free), deep + Math.abs(at.dot(right)) / (tan * FILL * this.camera.aspect));
-    }
-    // Buttons above and below cover unlike much: the middle of what they leave free is where the movement belongs.
-    const shift = ((top - bottom) / 2 / height) * 2 * tan * distance;
-    const target = this.centre.clone().addScaledVector(up, shift);
+    const tan = Math.tan(MathUtils.degToRad(FOV_DEG) / 2) * FILL;
+    const upright = span(this.room, this.centre, up, back, tan * this.free());
+    const across = span(this.room, this.centre, right, back, tan * this.camera.aspect);
+    const distance = Math.max(upright.distance, across.distance, 1);
+    const target = this.centre.clone().addScaledVector(up, upright.shift).addScaledVector(right, across.shift);
     return { position: target.clone().addScaledVector(back, distance), quaternion: null, target, fov: FOV_DEG };
   }
 
@@ -125,4 +125,18 @@ export class Views {
     this.camera.position.add(step);
     this.controls.target.add(step);
   }
+}
+
+/** How far back along `back` a camera must stand, and how far along `axis`, for all points to lie evenly within slopes of ±`tan`. */
+function span(room, centre, axis, back, tan) {
+  let more = -Infinity;
+  let less = -Infinity;
+  const at = new Vector3();
+  for (const point of room.points) {
+    const along = at.copy(point).sub(centre).dot(axis);
+    const deep = at.dot(back);
+    more = Math.max(more, (along + room.around) / tan + deep);
+    less = Math.max(less, (room.around - along) / tan + deep);
+  }
+  return { distance: (more + less) / 2, shift: ((more - less) / 2) * tan };
 }
