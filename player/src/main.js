@@ -80,6 +80,7 @@ class Player {
   toggle() {
     if (this.movement.playing) this.movement.pause();
     else this.movement.play();
+    this.panel.showMoment(this.movement); // at once, however long the next picture takes
     this.draw();
   }
 

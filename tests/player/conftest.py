@@ -27,9 +27,10 @@ def chrome():
 @pytest.fixture(scope="session")
 def site(tmp_path_factory):
     """The address of a server with the player under /player/ and movements under /run/."""
+    from browser import serving
+
     from body4d.export import export_scene
     from body4d.player import player_folder
-    from browser import serving
     from scenes import make_scene
 
     root = tmp_path_factory.mktemp("site")
@@ -46,10 +47,10 @@ def site(tmp_path_factory):
 
 @pytest.fixture
 def visit(chrome, site):
-    """``visit("one", "&play=0")`` opens the player on /run/one.glb and fails at the end for anything it asked elsewhere or complained of."""
+    """``visit("one", "&play=0")`` opens the player on /run/one.glb; fails at the end if it asked elsewhere or complained."""
     contexts, asked, complaints = [], [], []
 
-    def open_page(name: str, more: str = "", *, size=(480, 480), before=None, state="ready", **options):
+    def open_page(name: str, more: str = "", *, size=(360, 420), before=None, state="ready", **options):
         context = chrome.new_context(viewport={"width": size[0], "height": size[1]}, **options)
         contexts.append(context)
         page = context.new_page()

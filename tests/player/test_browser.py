@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
+from browser import coloured, differ, picture
 
 from body4d.bodies.catalogue import rig_of
 from body4d.export import export_scene
-from browser import coloured, differ, picture
 from scenes import make_scene
 
 STILL = "&play=0"
@@ -73,9 +73,9 @@ def test_each_view_is_another_picture_and_a_drag_frees_it(visit):
         assert not found[:, [0, -1]].any(), f"{view}: cut off at a side"
     names = list(shots)
     assert all(differ(shots[a], shots[b]) > 500 for i, a in enumerate(names) for b in names[:i])
-    page.mouse.move(240, 200)
+    page.mouse.move(180, 150)
     page.mouse.down()
-    page.mouse.move(320, 200, steps=4)
+    page.mouse.move(240, 150, steps=3)
     page.mouse.up()
     assert page.get_attribute("[data-view=free]", "aria-pressed") == "true"
     assert page.get_attribute("[data-view=top]", "aria-pressed") == "false"
