@@ -16,7 +16,7 @@ FLOORS = [
     {"config_load", "run_record"},
     {"geometry", "tracks", "bodies", "nets", "fitting", "video"},
     {"scene_file"},
-    {"models", "weights", "render", "export", "evaluate", "golf"},
+    {"models", "weights", "render", "export", "evaluate", "golf", "player"},
     {"run_folder", "pipeline"},
     {"cli", "app", "batch", "space", "__main__"},
 ]

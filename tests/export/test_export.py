@@ -19,7 +19,14 @@ def scene():
 
 @pytest.mark.parametrize(
     ("fmt", "name"),
-    [("glb", "body.glb"), ("bvh", "person_1.bvh"), ("ply", "frame_000000_person_1.ply"), ("npz", "body.npz"), ("csv", "joints.csv")],
+    [
+        ("glb", "body.glb"),
+        ("bvh", "person_1.bvh"),
+        ("ply", "frame_000000_person_1.ply"),
+        ("npz", "body.npz"),
+        ("csv", "joints.csv"),
+        ("html", "body.html"),
+    ],
 )
 def test_a_folder_gets_a_name_and_is_made(scene, fmt, name, tmp_path):
     paths = export_scene(scene, fmt, tmp_path / "new" / "folder")

@@ -12,13 +12,13 @@ from body4d.cli.guard import guarded
 @guarded
 def export(
     run: options.Run,
-    to: Annotated[str, typer.Option("--to", help="glb, bvh, ply, npz or csv.", metavar="FORMAT")],
+    to: Annotated[str, typer.Option("--to", help="glb, bvh, ply, npz, csv or html.", metavar="FORMAT")],
     out: Annotated[Path | None, typer.Option("--out", "-o", help="File or folder. Default: in the run folder.", metavar="PATH")] = None,
     quiet: options.Quiet = False,
     as_json: options.Json = False,
     verbose: options.Verbose = False,
 ) -> None:
-    """Write the bodies of a finished run as GLB (rigged, animated), BVH (a file per person), PLY, NPZ or CSV."""
+    """Write the bodies of a finished run as GLB (rigged, animated), BVH (a file per person), PLY, NPZ, CSV or a page to look at (HTML)."""
     from body4d.cli.screen import print_json
     from body4d.export import export_scene
     from body4d.run_record import finished_scene

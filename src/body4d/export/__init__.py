@@ -8,14 +8,14 @@ from pathlib import Path
 from body4d.errors import NoPersonError, SettingsError
 from body4d.scene import Scene
 
-FORMATS: tuple[str, ...] = ("glb", "bvh", "ply", "npz", "csv")
+FORMATS: tuple[str, ...] = ("glb", "bvh", "ply", "npz", "csv", "html")
 
 
 def export_scene(scene: Scene, fmt: str, out: str | os.PathLike[str]) -> list[Path]:
     """Write ``scene`` as ``fmt`` (one of :data:`FORMATS`) and return the files written, in order.
 
     ``out`` that ends in ``.<fmt>`` is the file to write; anything else is a folder, made where missing, that gets ``body.glb``,
-    ``person_<id>.bvh``, ``frame_<n>_person_<id>.ply``, ``body.npz`` or ``joints.csv``. PLY is many files and wants a folder.
+    ``person_<id>.bvh``, ``frame_<n>_person_<id>.ply``, ``body.npz``, ``joints.csv`` or ``body.html``. PLY is many files and wants a folder.
     Raises SettingsError for an unknown format or an ``out`` of another format's ending, NoPersonError for a scene without people,
     OutputError where it cannot be written.
     """
@@ -48,6 +48,10 @@ def export_scene(scene: Scene, fmt: str, out: str | os.PathLike[str]) -> list[Pa
         from body4d.export.arrays import write_arrays
 
         return write_arrays(scene, out if is_file else out / "body.npz")
+    if fmt == "html":
+        from body4d.export.html import write_html
+
+        return write_html(scene, out if is_file else out / "body.html")
     from body4d.export.table import write_csv
 
     return write_csv(scene, out if is_file else out / "joints.csv")

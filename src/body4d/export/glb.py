@@ -25,7 +25,15 @@ _INFLUENCES = 4  # glTF's one set of joints
 
 
 def write_glb(scene: Scene, path: Path) -> list[Path]:
-    """Write ``scene`` to ``path``. Axes: the floor-aligned world, y up, metres; times: ``Clip.times_s``. Raises OutputError."""
+    """Write ``scene`` to ``path``. Raises OutputError."""
+    content = glb_bytes(scene)
+    with atomic_file(path) as file:
+        file.write(content)
+    return [path]
+
+
+def glb_bytes(scene: Scene) -> bytes:
+    """``scene`` as a GLB. Axes: the floor-aligned world, y up, metres; times: ``Clip.times_s``."""
     from body4d import __version__
 
     build = Builder()
@@ -55,10 +63,7 @@ def write_glb(scene: Scene, path: Path) -> list[Path]:
     }
     gltf.scenes = [gl.Scene(name="body4d", nodes=roots, extras=extras)]
     gltf.scene = 0
-    content = build.to_bytes()
-    with atomic_file(path) as file:
-        file.write(content)
-    return [path]
+    return build.to_bytes()
 
 
 def _add_skinning(build: Builder, rig: Rig) -> tuple[int, int, int]:
