@@ -24,7 +24,7 @@ from body4d.nets.sam3d_body import hands as hands_module
 from body4d.nets.sam3d_body import model as model_module
 from body4d.nets.sam3d_body.hands import FullPass, hand_crops, join_hands, run_hands
 from body4d.nets.sam3d_body.model import BodyPass, Sam3dBody, body_crops, estimate_bodies
-from body4d.nets.sam3d_body.upload import Upload
+from body4d.nets.upload import Upload
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 

@@ -53,7 +53,7 @@ def test_pixels_are_squashed_as_pillow_does_it(size: tuple[int, int]) -> None:
     made = np.random.default_rng(1)
     picture = made.integers(0, 256, (*size, 3), dtype=np.uint8)
     theirs = np.asarray(Image.fromarray(picture).resize((SIZE, SIZE), Image.Resampling.BILINEAR), np.float32)
-    ours = prepared([picture], SIZE, CPU)
+    ours = prepared(torch.from_numpy(picture)[None], SIZE)
     assert ours.shape == (1, 3, SIZE, SIZE)
     levels = (ours[0].permute(1, 2, 0).numpy() * 0.5 + 0.5) * 255
     assert np.abs(levels - theirs).max() <= 1.01
@@ -70,7 +70,7 @@ def test_batched_features_are_the_unbatched_ones(network: Sam3Network, pictures:
 def test_features_are_those_of_transformers_tracker(folder: Path, pictures: np.ndarray, features: list[Features]) -> None:
     tracker = Sam3TrackerVideoModel.from_pretrained(folder, local_files_only=True).eval()
     with torch.inference_mode():
-        out = tracker.get_image_features(prepared([pictures[3]], SIZE, CPU), return_dict=True)
+        out = tracker.get_image_features(prepared(torch.from_numpy(pictures[3])[None], SIZE), return_dict=True)
     for ours, theirs in zip(features[3].maps, out.fpn_hidden_states, strict=True):
         assert torch.allclose(ours, theirs, atol=2e-6)
     assert torch.allclose(features[3].places, out.fpn_position_encoding[-1], atol=1e-6)
@@ -86,7 +86,7 @@ def test_finds_are_those_of_the_detector_alone_and_in_batches(network: Sam3Netwo
         with torch.inference_mode():
             detector = network.model.detector_model
             told = network._tokenizer("person", return_tensors="pt", padding="max_length", max_length=32)
-            out = detector(pixel_values=prepared([pictures[i]], SIZE, CPU), **told)
+            out = detector(pixel_values=prepared(torch.from_numpy(pictures[i])[None], SIZE), **told)
         scores = (out.pred_logits.sigmoid() * out.presence_logits.sigmoid())[0]
         order = torch.argsort(-scores, stable=True)
         assert finds.scores == pytest.approx(scores[order].numpy(), abs=1e-5)
@@ -112,7 +112,7 @@ def test_somebody_found_by_two_texts_is_one_find() -> None:
 
 def reference(network: Sam3Network, pictures: np.ndarray, frame: int) -> tuple[dict, dict]:
     """transformers' session holding the whole clip: forwards, then backwards as if nothing had been followed forwards."""
-    pixels = prepared(list(pictures), SIZE, CPU)
+    pixels = prepared(torch.from_numpy(np.stack(pictures)), SIZE)
     out = []
     for reverse in (False, True):
         session = Sam3TrackerVideoInferenceSession(video=pixels, video_height=H, video_width=W, dtype=torch.float32)

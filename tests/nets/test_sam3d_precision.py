@@ -13,7 +13,7 @@ from body4d.nets.sam3d_body.compiling import keep_compiled, pays_from, worth_com
 from body4d.nets.sam3d_body.hands import estimate_with_hands
 from body4d.nets.sam3d_body.layers import patch_linear
 from body4d.nets.sam3d_body.model import body_crops, estimate_bodies
-from body4d.nets.sam3d_body.upload import Upload
+from body4d.nets.upload import Upload
 
 spec = importlib.util.spec_from_file_location("sam3d_helpers", Path(__file__).parent / "sam3d_helpers.py")
 assert spec

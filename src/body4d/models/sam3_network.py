@@ -15,6 +15,8 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from body4d.config import Sam3Settings
+from body4d.models.sam3_speed import cast_once, record_tracker
+from body4d.nets.upload import Upload
 from body4d.tracks.identity import likeliest, overlaps
 from body4d.weights.sam3 import Sam3Weights
 
@@ -34,6 +36,10 @@ class Features:
 
     maps: tuple[Tensor, ...]
     places: Tensor
+
+    @property
+    def tensors(self) -> tuple[Tensor, ...]:
+        return (*self.maps, self.places)
 
 
 @dataclass(frozen=True)
@@ -61,12 +67,16 @@ class _Texts:
 
 
 class Sam3Network:
-    """A loaded SAM-3 at work. Weights stay float32; on CUDA products are made in ``dtype`` (autocast)."""
+    """A loaded SAM-3 at work: products are made in ``dtype`` (autocast), which its weights are cast to once, all else is float32."""
 
     def __init__(self, weights: Sam3Weights, settings: Sam3Settings, device: torch.device, dtype: torch.dtype) -> None:
         self.model: Any = weights.model
         self._tokenizer: Any = weights.tokenizer
         self._settings, self.device, self.dtype = settings, device, dtype
+        self._upload = Upload(device)
+        if dtype != torch.float32:
+            cast_once(self.model, dtype)
+        self.recordings = record_tracker(self.tracker)
 
     @property
     def tracker(self) -> Any:
@@ -98,7 +108,7 @@ class Sam3Network:
     def encode(self, pictures: Sequence[Array], search: Sequence[bool], texts: Sequence[Text]) -> list[tuple[Features, Finds | None]]:
         """Features of pictures (H, W, 3) uint8, and what ``texts`` find in those to be searched. One batch."""
         with self.autocast():
-            hidden = self.model.detector_model.vision_encoder.backbone(prepared(pictures, self.side_px, self.device)).last_hidden_state
+            hidden = self.model.detector_model.vision_encoder.backbone(prepared(self._upload(pictures), self.side_px)).last_hidden_state
             maps, places = self.model.get_vision_features_for_tracker(_Hidden(hidden))
             rows = [i for i, wanted in enumerate(search) if wanted]
             finds = dict(zip(rows, self._search(hidden[rows], texts), strict=True)) if rows and texts else {}
@@ -145,18 +155,17 @@ class _Hidden:
     last_hidden_state: Tensor
 
 
-def prepared(pictures: Sequence[Array], side_px: int, device: torch.device) -> Tensor:
-    """Pictures (H, W, 3) uint8 as the network sees them (B, 3, side, side) float32, squashed on the device.
+def prepared(pictures: Tensor, side_px: int) -> Tensor:
+    """Pictures (B, H, W, 3) uint8 as the network sees them (B, 3, side, side) float32, squashed where they are.
 
     On CUDA the filter takes no bytes: it is run on floats there and rounded, which may differ from the CPU's by one level of 255.
     """
     out = []
-    for picture in pictures:
-        there = torch.from_numpy(np.ascontiguousarray(picture)).to(device, non_blocking=True).permute(2, 0, 1)[None]
-        if device.type != "cpu":
-            there = there.float()
-        small = interpolate(there, (side_px, side_px), mode="bilinear", align_corners=False, antialias=True)
-        out.append(small if device.type == "cpu" else small.round().clamp(0, 255))
+    on_cpu = pictures.device.type == "cpu"
+    for picture in pictures.permute(0, 3, 1, 2).split(1):
+        picture = picture if on_cpu else picture.float()
+        small = interpolate(picture, (side_px, side_px), mode="bilinear", align_corners=False, antialias=True)
+        out.append(small if on_cpu else small.round().clamp(0, 255))
     return (torch.cat(out).float() / 255 - _MEAN) / _SPREAD
 
 

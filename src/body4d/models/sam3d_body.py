@@ -27,7 +27,7 @@ from body4d.nets.sam3d_body.compiling import worth_compiling
 from body4d.nets.sam3d_body.hands import estimate_with_hands
 from body4d.nets.sam3d_body.heads import Mhr, PoseHead
 from body4d.nets.sam3d_body.model import Sam3dBody, body_crops, estimate_bodies
-from body4d.nets.sam3d_body.upload import Upload
+from body4d.nets.upload import Upload
 from body4d.scene import BodyTrack, Camera, MaskTrack
 from body4d.tracks.agreement import frame_confidence, keypoint_visibility
 from body4d.weights.sam3d_body import find_checkpoint, load_sam3d_body
