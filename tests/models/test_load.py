@@ -6,7 +6,7 @@ import pytest
 
 from body4d.config import ComputeSettings, Settings, WeightsSettings
 from body4d.errors import DeviceError, MissingDependencyError, WeightsError
-from body4d.models.load import choose_preset, load_seats, require_lite, require_sam, why_not_sam
+from body4d.models.load import NO_LENS, choose_preset, load_seats, require_lite, require_sam, why_not_sam
 
 
 @pytest.mark.parametrize(
@@ -31,7 +31,7 @@ def test_sam_says_which_package_is_missing() -> None:
         require_sam(lambda name: name != "transformers")
 
 
-def test_sam_says_which_checkpoint_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sam_says_which_checkpoint_is_missing(tmp_path: Path) -> None:
     settings = Settings(preset="sam", weights=WeightsSettings(folder=str(tmp_path)))
     with pytest.raises(WeightsError, match=rf"SAM-3 has no checkpoint here \(looked in {tmp_path}\).*facebook/sam3.*--weights"):
         load_seats(settings)
@@ -39,13 +39,56 @@ def test_sam_says_which_checkpoint_is_missing(tmp_path: Path, monkeypatch: pytes
     (tmp_path / "sam3").mkdir()
     (tmp_path / "sam3" / "config.json").touch()
     assert why_not_sam(settings) == "SAM-3D-Body has no checkpoint here"
-    (tmp_path / "facebook" / "sam-3d-body-vith").mkdir(parents=True)
-    (tmp_path / "facebook" / "sam-3d-body-vith" / "model.ckpt").touch()
+
+
+def whole(folder: Path) -> Settings:
+    """Settings of a folder in which all that is looked for before work begins lies."""
+    sam3, body = folder / "sam3", folder / "facebook" / "sam-3d-body-vith"
+    sam3.mkdir()
+    (sam3 / "config.json").write_text('{"model_type": "sam3_video"}')
+    (body / "assets").mkdir(parents=True)
+    for path in (sam3 / "model.safetensors", sam3 / "tokenizer.json", body / "model.ckpt", body / "assets" / "mhr_model.pt"):
+        path.touch()
+    return Settings(preset="sam", weights=WeightsSettings(folder=str(folder)))
+
+
+def test_auto_takes_sam_where_all_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = whole(tmp_path)
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     monkeypatch.setattr("torch.backends.mps.is_available", lambda: False)
     assert "no GPU" in (why_not_sam(settings) or "")
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     assert why_not_sam(settings) is None
+
+
+@pytest.mark.parametrize(
+    ("absent", "words"),
+    [
+        ("sam3/model.safetensors", "holds no SAM-3 checkpoint"),
+        ("sam3/config.json", "lacks config.json"),
+        ("sam3/tokenizer.json", "lacks the tokenizer"),
+        ("facebook/sam-3d-body-vith/model.ckpt", "No SAM-3D-Body weights in"),
+        ("facebook/sam-3d-body-vith/assets/mhr_model.pt", "lacks assets/mhr_model.pt"),
+    ],
+)
+def test_half_a_download_is_found_out_before_work_begins(
+    absent: str, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = whole(tmp_path)
+    (tmp_path / absent).unlink()
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.delenv("BODY4D_MHR", raising=False)
+    reason = why_not_sam(settings)
+    assert reason is not None
+    assert words in reason
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    with pytest.raises(WeightsError, match=words):
+        load_seats(settings)
+
+
+def test_a_missing_lens_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    assert load_seats(whole(tmp_path)).notes == (NO_LENS,)
 
 
 def test_a_gpu_that_is_not_there_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from importlib.util import find_spec
 
 from body4d.config import Settings
-from body4d.errors import MissingDependencyError
+from body4d.errors import MissingDependencyError, WeightsError
 from body4d.models.protocols import BodyEstimator, CameraEstimator, Segmenter
 from body4d.usage import NO_DEVICE, DeviceMemory
 
@@ -15,6 +15,8 @@ LITE_PYTHONS = ((3, 11), (3, 12))
 
 _LITE_PACKAGES = ("mediapipe", "anny", "torch")
 _SAM_PACKAGES = ("torch", "transformers", "safetensors")
+
+NO_LENS = "MoGe-2 has no checkpoint here, so no network is asked for the field of view."
 
 
 @dataclass(frozen=True)
@@ -63,13 +65,16 @@ def sam_seats(settings: Settings, note: str = "") -> Seats:
     from body4d.models.moge import MogeCamera, moge_in
     from body4d.models.sam3 import Sam3Segmenter
     from body4d.models.sam3 import weights_in as sam3_in
-    from body4d.models.sam3d_body import Sam3dBodyEstimator, weights_in
+    from body4d.models.sam3d_body import Sam3dBodyEstimator, rig_beside, weights_in
     from body4d.weights.catalogue import MOGE, SAM3, SAM3D_BODY, find, place
+    from body4d.weights.sam3 import find_sam3
     from body4d.weights.sam3d_body import find_checkpoint
 
     choose_device(settings.compute)
     masks, bodies, lens = place(SAM3, settings.weights), place(SAM3D_BODY, settings.weights), find(MOGE, settings.weights)
-    body_file = find_checkpoint(bodies)
+    # What is missing is said now, not when the masks are done.
+    masks, body_file = find_sam3(masks), find_checkpoint(bodies)
+    rig_beside(body_file)
     camera = MogeCamera(moge_in(lens, settings.moge), settings.camera, settings.moge, settings.compute) if lens else None
     weights = {"masks": masks.name, "camera": lens.name if lens else "", "bodies": f"{bodies.name}/{body_file.name}"}
     return Seats(
@@ -77,7 +82,7 @@ def sam_seats(settings: Settings, note: str = "") -> Seats:
         segmenter=Sam3Segmenter(sam3_in(masks), settings.sam3, settings.people, settings.compute),
         camera=camera or GivenCamera(settings.camera),
         bodies=Sam3dBodyEstimator(weights_in(body_file), settings.sam3d_body, settings.compute, settings.camera.person_height_m),
-        notes=(note,) if note else (),
+        notes=tuple(sentence for sentence in (note, "" if lens else NO_LENS) if sentence),
         weights={stage: name for stage, name in weights.items() if name},
         memory=DeviceMemory(reset_gpu_peak, gpu_peak_bytes),
     )
@@ -88,13 +93,21 @@ def why_not_sam(settings: Settings) -> str | None:
     missing = [name for name in _SAM_PACKAGES if not _installed(name)]
     if missing:
         return f"{' and '.join(missing)} is not installed (pip install 'body4d[sam]')"
-    from body4d.weights.catalogue import SAM3, SAM3D_BODY, find
+    from body4d.weights.catalogue import SAM3, SAM3D_BODY, find, place
 
     absent = [model.name for model in (SAM3, SAM3D_BODY) if find(model, settings.weights) is None]
     if absent:
         return f"{' and '.join(absent)} has no checkpoint here" if len(absent) == 1 else f"{' and '.join(absent)} have no checkpoints here"
     from body4d.models.device import choose_device
+    from body4d.models.sam3d_body import rig_beside
+    from body4d.weights.sam3 import find_sam3
+    from body4d.weights.sam3d_body import find_checkpoint
 
+    try:
+        find_sam3(place(SAM3, settings.weights))
+        rig_beside(find_checkpoint(place(SAM3D_BODY, settings.weights)))
+    except WeightsError as error:
+        return str(error).rstrip(".")
     if choose_device(settings.compute).type == "cpu":
         return "there is no GPU (--preset sam runs on the CPU all the same, about a minute for each frame)"
     return None
