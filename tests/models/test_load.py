@@ -71,9 +71,7 @@ def test_auto_takes_sam_where_all_is_there(tmp_path: Path, monkeypatch: pytest.M
         ("facebook/sam-3d-body-vith/assets/mhr_model.pt", "lacks assets/mhr_model.pt"),
     ],
 )
-def test_half_a_download_is_found_out_before_work_begins(
-    absent: str, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_half_a_download_is_found_out_before_work_begins(absent: str, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = whole(tmp_path)
     (tmp_path / absent).unlink()
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)

@@ -51,22 +51,22 @@ class _Recording:
 class Recordings:
     """Calls steps on tensors; where their shapes come again and again, records them as a CUDA graph and replays that.
 
-    What the steps read besides their tensors must stay where it is in memory, and they must not wait for the device. Where a driver
-    cannot record them, they are called as they are.
+    What the steps read besides their tensors must stay where it is in memory, and they must not wait for the device. Where they cannot be
+    recorded they are called as they are from then on: ``enabled`` is then False, and the log says why.
     """
 
     def __init__(self) -> None:
+        self.enabled = True
         self._met: Counter[Any] = Counter()
         self._kept: OrderedDict[Any, _Recording] = OrderedDict()
         self._pool: Any = None
-        self._refused = False
 
     def __len__(self) -> int:
         return len(self._kept)
 
     def __call__(self, name: str, steps: Steps, given: tuple[Tensor, ...], about: Any = None) -> tuple[Tensor, ...]:
         """``steps(*given)``; ``name`` and ``about`` are all that ``steps`` hangs on besides."""
-        if self._refused or not given[0].is_cuda:
+        if not self.enabled or not given[0].is_cuda:
             return steps(*given)
         key = (name, about, tuple((tuple(t.shape), t.stride(), t.dtype) for t in given))
         if key not in self._kept:
@@ -92,7 +92,7 @@ class Recordings:
         except RuntimeError as error:
             if isinstance(error, torch.OutOfMemoryError):
                 raise
-            self._refused = True
+            self.enabled = False
             self._kept.clear()
             logging.getLogger(__name__).warning("SAM-3's tracker runs unrecorded, and slower: %s", str(error).splitlines()[0])
             return False
@@ -165,8 +165,9 @@ def one_ahead(items: Iterator[Item], device: torch.device, tensors: Callable[[It
                 coming = ahead.submit(make)
                 here = torch.cuda.current_stream(device)
                 here.wait_event(made)
-                for tensor in tensors(item):
-                    tensor.record_stream(here)
+                with torch.inference_mode():  # They may be tensors of it, which are touched nowhere else.
+                    for tensor in tensors(item):
+                        tensor.record_stream(here)
                 yield item
         finally:
             ahead.shutdown()

@@ -102,9 +102,7 @@ class Encoder:
         batches = self._encoded(first, last, reverse, texts, wanted)
         return one_ahead(batches, self._network.device, lambda batch: (t for seen in batch for t in seen.features.tensors))
 
-    def _encoded(
-        self, first: int, last: int, reverse: bool, texts: Sequence[Text], wanted: Callable[[int], bool]
-    ) -> Iterator[list[Seen]]:
+    def _encoded(self, first: int, last: int, reverse: bool, texts: Sequence[Text], wanted: Callable[[int], bool]) -> Iterator[list[Seen]]:
         s = self._settings
         size = lambda: self._batches.size  # noqa: E731
         for window in windows(self._frames, first, last, size, reverse=reverse, most_bytes=s.backward_mb * 1e6, wanted=wanted):

@@ -61,7 +61,9 @@ def _require_inside(prompt: Prompt, width_px: int, height_px: int) -> None:
     size = np.array([width_px, height_px])
     for point in () if prompt.points_px is None else prompt.points_px:
         if (point < 0).any() or (point > size).any():
-            raise InputError(f"A click on frame {prompt.frame} is at {point[0]:g},{point[1]:g}, outside the picture of {width_px}x{height_px}.")
+            raise InputError(
+                f"A click on frame {prompt.frame} is at {point[0]:g},{point[1]:g}, outside the picture of {width_px}x{height_px}."
+            )
     if prompt.box_px is not None and ((prompt.box_px[:2] >= size).any() or (prompt.box_px[2:] <= 0).any()):
         sides = ",".join(f"{side:g}" for side in prompt.box_px)
         raise InputError(f"The box {sides} on frame {prompt.frame} lies outside the picture of {width_px}x{height_px}.")
