@@ -151,7 +151,7 @@ def one_ahead(items: Iterator[Item], device: torch.device, tensors: Callable[[It
     aside = torch.cuda.Stream(device)
     aside.wait_stream(torch.cuda.current_stream(device))
 
-    def make() -> tuple[Item | None, torch.cuda.Event]:
+    def make() -> tuple[Item | None, Any]:
         with torch.cuda.stream(aside):
             return next(items, None), aside.record_event()
 
