@@ -3,13 +3,14 @@
     python benchmarks/masks.py --device cuda --weights random [--people 1] [--ask text] [--frames 240] [--clip VIDEO] [--json]
     python benchmarks/masks.py --device cpu --weights tiny --lengths 200,2000,20000
 
-Without --clip, frames with detail and noise are encoded and decoded again. ``--weights random``: SAM-3 of the published size, so the work
-is the real work and the masks mean nothing; ``tiny``: tests/sam3_files.py; else an official folder. Random weights find nobody, so with
-``--ask text`` the detector works on every fourth frame as it would and upright bars stand for what it found; ``clicks`` needs no detector.
-Nor do random weights follow anybody: their masks are noise of a hundred thousand edges, which takes as long to code as fifty people, so an
-upright bar stands for what the tracker says as well.
-Rates are of a whole pass after one to warm up; shares are of one more pass that waits after every part. Operations are torch's own count
-of products, convolutions and attention. ``--lengths``: one process for each length, clicked in the middle, so both ways are gone.
+30 frames a second are sought of one H200, 1080p and one person. Without --clip, frames with detail and noise are encoded and decoded
+again; with --made they are made as they are read, and no PyAV is needed. --plain: nothing is encoded ahead and nothing recorded.
+``--weights random``: SAM-3 of the published size, so the work is the real work and the masks mean nothing; ``tiny``: tests/sam3_files.py;
+else an official folder. Random weights find nobody, so with ``--ask text`` the detector works on every fourth frame as it would and upright
+bars stand for what it found; ``clicks`` needs no detector. Nor do they follow anybody: their masks are noise of a hundred thousand edges,
+which takes as long to code as fifty people, so an upright bar stands for what the tracker says as well. Rates are of a whole pass after one
+to warm up; shares are of one more pass that waits after every part and does nothing ahead. Operations are torch's own count of products,
+convolutions and attention. ``--lengths``: one process for each length, clicked in the middle, so both ways are gone.
 """
 
 import argparse
@@ -33,7 +34,7 @@ from ceiling import matmul_ceiling, wait
 from torch.utils.flop_counter import FlopCounterMode
 
 from body4d.config import ComputeSettings, PeopleSettings, Sam3Settings
-from body4d.models import sam3_network
+from body4d.models import sam3_network, sam3_speed, sam3_stream
 from body4d.models.device import choose_device, choose_dtype
 from body4d.models.protocols import FrameSource
 from body4d.models.sam3 import Sam3Segmenter
@@ -41,7 +42,6 @@ from body4d.models.sam3_follow import Asked, Followed
 from body4d.models.sam3_network import Finds, Sam3Network
 from body4d.models.sam3_stream import Writer
 from body4d.scene import Clip, Prompt
-from body4d.video import VideoFrames, probe
 from body4d.weights.sam3 import Sam3Weights, load_sam3
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
@@ -50,6 +50,7 @@ import sam3_files
 RATE = 30
 STEADY = 24
 """Frames after which a person's memory is full."""
+SOUGHT_FRAMES_PER_S = 30
 SETTINGS = Sam3Settings(trial_share=0, same_person_iou=1.0, rest_after_s=1e6)
 """Nobody is dropped: masks of random weights confirm nothing."""
 
@@ -174,6 +175,7 @@ def flops_of(network: Sam3Network, clip: Clip) -> dict[str, int]:
         features = network.encode([picture], [False], [])[0][0]
     with FlopCounterMode(display=False) as searched:
         network.encode([picture], [True], [text])
+    network.recordings.enabled = False  # What is replayed is not counted.
     follow = Followed(network, (clip.width_px, clip.height_px), 10**6, {0: Asked(np.array([[5.0, 5.0]]), np.array([1]))})
     for frame in range(STEADY):
         follow.visit(frame, features)
@@ -184,6 +186,10 @@ def flops_of(network: Sam3Network, clip: Clip) -> dict[str, int]:
 
 
 def open_frames(args: argparse.Namespace, folder: Path) -> FrameSource:
+    if args.made:
+        return MadeFrames(args.frames, tuple(args.size))
+    from body4d.video import VideoFrames, probe
+
     if args.clip:
         return VideoFrames(probe(args.clip))
     from camera import make_clip
@@ -205,6 +211,11 @@ class FirstFrames:
         return self._source.read(first, len(self.clip) if last is None else min(last, len(self.clip)), step)
 
 
+def not_ahead(items: Iterator[Any], device: torch.device, tensors: Any) -> Iterator[Any]:
+    """Stands for ``one_ahead``."""
+    return items
+
+
 def measure(args: argparse.Namespace) -> dict[str, Any]:
     """Rate, memory, shares and how much of the device's best is used."""
     compute = ComputeSettings(device=args.device, precision=args.precision, batch=args.batch, compile=args.compile)
@@ -216,6 +227,9 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
         Followed.visit = barred(Followed.visit)
     if args.ask == "text" and args.weights in ("random", "tiny"):
         sam3_network.merged = bars(args.people)
+    if args.plain:
+        sam3_speed.RECORD_AFTER = 10**9
+        sam3_stream.one_ahead = not_ahead
     with tempfile.TemporaryDirectory() as folder:
         frames = FirstFrames(open_frames(args, Path(folder)), args.frames)
         clip = frames.clip
@@ -252,6 +266,8 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
         "size_px": [clip.width_px, clip.height_px],
         "frames": len(clip),
         "frames_per_s": round(rate, 2),
+        "frames_per_s_sought": SOUGHT_FRAMES_PER_S,
+        "plain": args.plain,
         "seconds_of_passes": [round(s, 2) for s in seconds],
         "shares": shares,
         "peak_device_gb": round(peak / 1e9, 2) if peak is not None else None,
@@ -272,10 +288,12 @@ def parts_of(segmenter: Sam3Segmenter, frames: FrameSource, prompts: list[Prompt
     kept = [(owner, name, getattr(owner, name)) for owner, name, _ in places]
     for owner, name, part in places:
         setattr(owner, name, clock.timed(part, getattr(owner, name)))
+    ahead, sam3_stream.one_ahead = sam3_stream.one_ahead, not_ahead
     try:
         timed = TimedFrames(frames, clock)
         clock.run("decisions and the rest", lambda: segmenter.track(timed, prompts, lambda done, total: None))
     finally:
+        sam3_stream.one_ahead = ahead
         for owner, name, method in kept:
             setattr(owner, name, method)
     total = sum(clock.seconds.values())
@@ -331,6 +349,8 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=240)
     parser.add_argument("--size", type=int, nargs=2, default=(1920, 1080))
     parser.add_argument("--clip", type=Path)
+    parser.add_argument("--made", action="store_true", help="frames are made, not decoded")
+    parser.add_argument("--plain", action="store_true", help="nothing encoded ahead, nothing recorded")
     parser.add_argument("--batch", type=int)
     parser.add_argument("--compile", default="off", choices=["on", "off"], help="the encoder; compiled in the pass that warms up")
     parser.add_argument("--repeats", type=int, default=1)

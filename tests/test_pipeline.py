@@ -208,7 +208,12 @@ def test_ctrl_c_leaves_a_folder_that_resumes(video: Path, tmp_path: Path) -> Non
     assert calls.names == ["bodies"]
 
 
-def test_only_an_assumed_camera_is_worth_a_note() -> None:
+def test_an_assumed_camera_is_worth_a_note_and_a_told_one_is_not() -> None:
     camera = Camera(60.0, 32, 24, 64, 48, "default")
     assert "56 degrees" in camera_notes(camera)[0]
     assert camera_notes(Camera(60.0, 32, 24, 64, 48, "metadata")) == ()
+
+
+def test_what_a_network_says_of_the_lens_is_told_with_its_spread() -> None:
+    camera = Camera(60.0, 32, 24, 64, 48, "moge", focal_spread=0.031)
+    assert camera_notes(camera) == ("The horizontal field of view, 56.1 degrees, is what MoGe-2 sees. Frames looked at scatter by 3.1 %.",)

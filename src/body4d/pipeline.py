@@ -67,6 +67,10 @@ USES: dict[str, dict[str, tuple[str, ...]]] = {
 """Sections of the settings that the models of a preset read, stage by stage. Change one, and these stages are done again."""
 
 
+NETWORKS = {"moge": "MoGe-2"}
+"""Networks that tell a focal length, by ``Camera.source``."""
+
+
 def not_watched(frames: FrameSource, settings: CameraSettings, masks: Sequence[MaskTrack]) -> Sequence[str]:
     """Says nothing about the camera's motion."""
     return ()
@@ -265,6 +269,9 @@ def file_notes(frames: FrameSource) -> tuple[str, ...]:
 
 def camera_notes(camera: Camera) -> tuple[str, ...]:
     """What the user should know about where the focal length comes from. Pure."""
+    if camera.source in NETWORKS:
+        alike = "" if camera.focal_spread is None else f" Frames looked at scatter by {100 * camera.focal_spread:.1f} %."
+        return (f"The horizontal field of view, {camera.fov_deg:.1f} degrees, is what {NETWORKS[camera.source]} sees.{alike}",)
     if camera.source != "default":
         return ()
     return (

@@ -4,12 +4,14 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from body4d.run_record import FILES
+from body4d.run_record import BODIES, FILES, GLB, MASKS, SCENE
 from body4d.scene_file import load_scene
 from make_tiny_checkpoints import write_tiny_checkpoints
 from make_videos import make_video
@@ -29,17 +31,39 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_video(tmp_path_factory.mktemp("clip") / "clip.mp4", frames=12)
 
 
+ENVIRONMENT = {**os.environ, "HF_HUB_OFFLINE": "1", "BODY4D_MOGE__FRAMES": "2", "BODY4D_MOGE__DETAIL": "0"}
+
+
+def command(*words: object) -> list[str]:
+    return [sys.executable, "-m", "body4d", *map(str, words)]
+
+
 def body4d(*words: object, check: bool = True) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "body4d", *map(str, words)]
-    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "BODY4D_MOGE__FRAMES": "2", "BODY4D_MOGE__DETAIL": "0"}
-    return subprocess.run(command, capture_output=True, text=True, check=check, env=environment)
+    return subprocess.run(command(*words), capture_output=True, text=True, check=check, env=ENVIRONMENT)
 
 
 @pytest.fixture(scope="module")
 def finished(weights: Path, clip: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Stopped by a kill while bodies were recovered, and finished by the same command."""
     out = tmp_path_factory.mktemp("runs") / "clip"
-    body4d("run", clip, "--preset", "sam", "--weights", weights, "--device", "cpu", "--end", "0.2", "--out", out, "--quiet")
+    words = ("run", clip, "--preset", "sam", "--weights", weights, "--device", "cpu", "--end", "0.1", "--out", out, "--quiet")
+    killed_in(command(*words), out, "bodies")
+    body4d(*words)
     return out
+
+
+def killed_in(words: list[str], run: Path, stage: str) -> None:
+    """Start a run and kill it as soon as it works on ``stage``."""
+    process = subprocess.Popen(words, env=ENVIRONMENT)
+    while stage not in (stages := read_stages(run)) or stages[stage]["state"] != "running":
+        assert process.poll() is None, f"ended before {stage}: {stages}"
+        time.sleep(0.02)
+    process.kill()
+    process.wait()
+
+
+def read_stages(run: Path) -> dict[str, Any]:
+    return json.loads((run / "run.json").read_text())["stages"] if (run / "run.json").is_file() else {}
 
 
 def test_everything_is_there_and_says_what_it_was_made_with(finished: Path) -> None:
@@ -55,6 +79,13 @@ def test_everything_is_there_and_says_what_it_was_made_with(finished: Path) -> N
     assert "Checkpoints: SAM-3 from files of your own, SAM License; SAM-3D-Body from files of your own" in record["notes"][0]
     assert all(stage["state"] == "done" and stage["cpu_peak_mb"] > 0 for stage in record["stages"].values())
     assert not any("Traceback" in note for note in record["notes"])
+
+
+def test_a_killed_run_ends_with_the_same_bytes(finished: Path, weights: Path, clip: Path, tmp_path: Path) -> None:
+    words = ("run", clip, "--preset", "sam", "--weights", weights, "--device", "cpu", "--end", "0.1", "--no-pictures", "--quiet")
+    body4d(*words, "--out", tmp_path)
+    for name in (MASKS, BODIES, SCENE, GLB):
+        assert (finished / name).read_bytes() == (tmp_path / name).read_bytes(), name
 
 
 def test_the_scene_holds_an_mhr_body(finished: Path) -> None:
@@ -76,7 +107,7 @@ def test_results_are_drawn_and_exported_without_any_checkpoint(finished: Path, t
 
 
 def test_a_second_run_takes_everything_over(finished: Path, weights: Path, clip: Path) -> None:
-    words = ("run", clip, "--preset", "sam", "--weights", weights, "--device", "cpu", "--end", "0.2", "--out", finished)
+    words = ("run", clip, "--preset", "sam", "--weights", weights, "--device", "cpu", "--end", "0.1", "--out", finished)
     again = body4d(*words, "--profile")
     assert again.stderr.count("already done") == 7
     assert "frames/s" in again.stdout

@@ -12,6 +12,11 @@ def test_words() -> None:
     assert [p.text for p in prompts] == ["the golfer", "a child"]
 
 
+def test_words_for_one_person_and_a_click_on_another() -> None:
+    prompts = parse_prompts(["the golfer in yellow:1"], ["4:10,20"], ["9:5,5:1"], None)
+    assert [(p.text, p.person_id, p.frame) for p in prompts] == [("the golfer in yellow", 1, 0), (None, 2, 4), (None, 1, 9)]
+
+
 def test_each_click_is_somebody_unless_numbered() -> None:
     prompts = parse_prompts(None, ["0:10,20", "5:30,40", "5:1,2:1"], None, None)
     assert [(p.frame, p.person_id) for p in prompts] == [(0, 2), (5, 1), (5, 3)]
@@ -39,6 +44,9 @@ def test_boxes_and_clicks_share_the_numbers() -> None:
         ({"boxes": ["0:1,2,3"]}, "--box cannot be read"),
         ({"boxes": ["0:30,2,3,40"]}, "it is empty"),
         ({"unclicks": ["0:1,2"]}, "must say whom"),
+        ({"texts": [" "]}, "is empty"),
+        ({"texts": [":2"]}, "is empty"),
+        ({"clicks": ["0:1,2:0"]}, "numbered from 1 on"),
         ({"clicks": ["0:1,2", "0:5,5"], "unclicks": ["0:1,2"]}, "must say whom"),
     ],
 )

@@ -1,6 +1,7 @@
 """Which preset is taken, and what is said where one cannot be."""
 
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from safetensors.torch import save_file
 
 from body4d.config import ComputeSettings, Settings, WeightsSettings
 from body4d.errors import DeviceError, MissingDependencyError, WeightsError
-from body4d.models.load import FIRST_TIME, choose_preset, load_seats, require_lite, require_sam, why_not_sam
+from body4d.models.load import FIRST_TIME, NO_LENS, choose_preset, load_seats, require_lite, require_sam, why_not_sam
 
 
 @pytest.mark.parametrize(
@@ -34,24 +35,35 @@ def test_sam_says_which_package_is_missing() -> None:
         require_sam(lambda name: name != "transformers")
 
 
-def test_sam_says_which_checkpoint_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sam_says_which_checkpoint_is_missing(tmp_path: Path) -> None:
     settings = Settings(preset="sam", weights=WeightsSettings(folder=str(tmp_path)))
     with pytest.raises(WeightsError, match=rf"SAM-3 has no checkpoint here \(looked in {tmp_path}\).*facebook/sam3.*--weights"):
         load_seats(settings)
     assert why_not_sam(settings) == "SAM-3 and SAM-3D-Body have no checkpoints here"
-    for name in ("config.json", "tokenizer.json"):
-        (tmp_path / "sam3").mkdir(exist_ok=True)
-        (tmp_path / "sam3" / name).touch()
-    save_file({"a": torch.zeros(1)}, tmp_path / "sam3" / "model.safetensors")
-    assert why_not_sam(settings) == "SAM-3D-Body has no checkpoint here"
+    settings = whole(tmp_path)
     body = tmp_path / "facebook" / "sam-3d-body-vith"
-    (body / "assets").mkdir(parents=True)
-    (body / "model.ckpt").touch()
     # What ends early is no reason to begin a run that cannot end.
+    (body / "model.ckpt").write_bytes(b"")
     assert re.search("model.ckpt is empty: `body4d weights download sam3d-body` mends it$", why_not_sam(settings) or "")
-    torch.save({}, body / "model.ckpt")
-    assert "lacks assets/mhr_model.pt, the rig" in (why_not_sam(settings) or "")
-    torch.save({}, body / "assets" / "mhr_model.pt")
+    shutil.rmtree(body)
+    assert why_not_sam(settings) == "SAM-3D-Body has no checkpoint here"
+
+
+def whole(folder: Path) -> Settings:
+    """Settings of a folder in which all that is looked for before work begins lies."""
+    sam3, body = folder / "sam3", folder / "facebook" / "sam-3d-body-vith"
+    sam3.mkdir()
+    (sam3 / "config.json").write_text('{"model_type": "sam3_video"}')
+    (sam3 / "tokenizer.json").touch()
+    save_file({"a": torch.zeros(1)}, sam3 / "model.safetensors")
+    (body / "assets").mkdir(parents=True)
+    for path in (body / "model.ckpt", body / "assets" / "mhr_model.pt"):
+        torch.save({}, path)
+    return Settings(preset="sam", weights=WeightsSettings(folder=str(folder)))
+
+
+def test_auto_takes_sam_where_all_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = whole(tmp_path)
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     monkeypatch.setattr("torch.backends.mps.is_available", lambda: False)
     assert "no GPU" in (why_not_sam(settings) or "")
@@ -65,6 +77,32 @@ def test_the_first_run_of_a_machine_says_why_it_takes_longer(tmp_path: Path, mon
     (tmp_path / "v14").mkdir()
     (tmp_path / "v14" / "build_compact_model_data_0.safetensors").touch()
     assert load_seats(Settings(preset="lite")).hints == ()
+
+
+@pytest.mark.parametrize(
+    ("absent", "words"),
+    [
+        ("sam3/model.safetensors", "holds no SAM-3 checkpoint"),
+        ("sam3/config.json", "lacks config.json"),
+        ("sam3/tokenizer.json", "lacks the tokenizer"),
+        ("facebook/sam-3d-body-vith/model.ckpt", "No SAM-3D-Body weights in"),
+        ("facebook/sam-3d-body-vith/assets/mhr_model.pt", "lacks assets/mhr_model.pt"),
+    ],
+)
+def test_half_a_download_is_found_out_before_work_begins(absent: str, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = whole(tmp_path)
+    (tmp_path / absent).unlink()
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.delenv("BODY4D_MHR", raising=False)
+    assert why_not_sam(settings) is not None
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    with pytest.raises(WeightsError, match=words):
+        load_seats(settings)
+
+
+def test_a_missing_lens_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    assert load_seats(whole(tmp_path)).notes[0] == NO_LENS
 
 
 def test_a_gpu_that_is_not_there_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -313,6 +313,10 @@ def test_prompts_that_mean_nobody_are_refused(scripted) -> None:
         scripted().track(clip, [click(10, 5)], silent)
     with pytest.raises(InputError, match="Person 3 has only clicks that say where they are not"):
         scripted().track(clip, [click(2, 5, 3, label=0)], silent)
+    with pytest.raises(InputError, match=f"at 70,.* outside the picture of {W}x{H}"):
+        scripted().track(clip, [click(2, 70)], silent)
+    with pytest.raises(InputError, match=f"The box 64,5,90,40 on frame 2 lies outside the picture of {W}x{H}"):
+        scripted().track(clip, [Prompt(frame=2, box_px=np.array([64.0, 5, 90, 40]))], silent)
 
 
 def test_cancelling_leaves_cleanly(scripted) -> None:

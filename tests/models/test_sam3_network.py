@@ -12,7 +12,6 @@ from transformers import Sam3TrackerVideoModel
 from transformers.models.sam3_tracker_video.modeling_sam3_tracker_video import Sam3TrackerVideoInferenceSession
 
 from body4d.config import Sam3Settings
-from body4d.models import sam3_network
 from body4d.models.sam3_follow import Asked, Followed
 from body4d.models.sam3_network import Features, Sam3Network, merged, prepared
 from body4d.weights.sam3 import load_sam3
@@ -93,25 +92,6 @@ def test_finds_are_those_of_the_detector_alone_and_in_batches(network: Sam3Netwo
         order = torch.argsort(-scores, stable=True)
         assert finds.scores == pytest.approx(scores[order].numpy(), abs=1e-5)
         assert np.mean(finds.masks != (out.pred_masks[0][order] > 0).numpy()) < 1e-3
-
-
-def test_weights_cast_ahead_give_the_numbers_of_autocast(folder: Path, pictures: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
-    def seen(cast: bool) -> list[torch.Tensor]:
-        if not cast:
-            monkeypatch.setattr(sam3_network, "cast_ahead", lambda model, dtype: None)
-        settings = Sam3Settings(detection_score=0.01, duplicate_find_iou=1.0, least_cells=1)
-        net = Sam3Network(load_sam3(folder), settings, CPU, torch.bfloat16)
-        monkeypatch.undo()
-        weights = net.tracker.mask_decoder.transformer.layers[0].self_attn.q_proj.weight
-        assert weights.dtype == (torch.bfloat16 if cast else torch.float32)
-        found = net.encode(list(pictures[:2]), [True, True], [net.text("person")])
-        followed = Followed(net, (W, H), FRAMES, {0: CLICK})
-        logits = [followed.visit(t, found[t][0]) for t in range(2)]
-        assert found[1][1] is not None
-        return [*found[1][0].maps, torch.from_numpy(found[1][1].scores), *logits]
-
-    for ours, autocast in zip(seen(True), seen(False), strict=True):
-        assert torch.equal(ours, autocast)
 
 
 @pytest.mark.skipif("BODY4D_SLOW_TESTS" not in os.environ, reason="half a minute of a C++ compiler: set BODY4D_SLOW_TESTS")

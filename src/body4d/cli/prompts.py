@@ -10,7 +10,10 @@ import typer
 from body4d.errors import SettingsError
 from body4d.scene import Prompt
 
-Text = Annotated[list[str] | None, typer.Option("--text", help="Whom to follow, in words (preset sam).", metavar="WORDS")]
+Text = Annotated[
+    list[str] | None,
+    typer.Option("--text", help="Whom to follow, in words (preset sam): everybody they fit, or the one person WHO.", metavar="WORDS[:WHO]"),
+]
 Click = Annotated[
     list[str] | None,
     typer.Option("--click", help="A point on someone: frame, pixels, and which person (1, 2, ...).", metavar="FRAME:X,Y[:WHO]"),
@@ -22,6 +25,7 @@ Box = Annotated[list[str] | None, typer.Option("--box", help="A box around someo
 
 _NUMBER = r"-?\d+(?:\.\d+)?"
 _CLICK = re.compile(rf"(\d+):({_NUMBER}),({_NUMBER})(?::(\d+))?")
+_TEXT = re.compile(r"(.*?)(?::(\d+))?", re.DOTALL)
 _BOX = re.compile(rf"(\d+):({_NUMBER}),({_NUMBER}),({_NUMBER}),({_NUMBER})(?::(\d+))?")
 
 
@@ -30,13 +34,15 @@ def parse_prompts(
 ) -> tuple[Prompt, ...]:
     """Prompts of these options. Clicks of one frame and person are one prompt; who is not numbered gets the next free number.
 
-    Raises SettingsError where one cannot be read, or an --unclick does not say whom it corrects.
+    Raises SettingsError where one is empty or cannot be read, or an --unclick does not say whom it corrects.
     """
     wanted = [(_fields("--click", _CLICK, text), 1) for text in clicks or ()]
     boxed = [_fields("--box", _BOX, text) for text in boxes or ()]
     away = [(_fields("--unclick", _CLICK, text), 0) for text in unclicks or ()]
+    words = [_words(text) for text in texts or ()]
     named = [fields[-1] for fields, _ in wanted] + [fields[-1] for fields in boxed]
-    numbers = _numbered(named)
+    told = [who for _, who in words if who is not None]
+    numbers = _numbered([*named, *map(str, told)])
     people = sorted(set(numbers))
     points: dict[tuple[int, int], list[tuple[float, float, int]]] = {}
     for (fields, label), who in zip(wanted, numbers, strict=False):
@@ -46,8 +52,8 @@ def parse_prompts(
             raise SettingsError("--unclick must say whom it corrects where not exactly one person was clicked: --unclick 12:640,360:2.")
         who = people[0] if fields[-1] is None else int(fields[-1])
         points.setdefault((int(fields[0] or 0), who), []).append((float(fields[1] or 0), float(fields[2] or 0), label))
-    out = [Prompt(text=text) for text in texts or () if text.strip()]
-    for fields, who in zip(boxed, numbers[len(wanted) :], strict=True):
+    out = [Prompt(text=text, person_id=who) for text, who in words]
+    for fields, who in zip(boxed, numbers[len(wanted) :], strict=False):
         out.append(Prompt(frame=int(fields[0] or 0), person_id=who, box_px=_box([float(f or 0) for f in fields[1:5]])))
     for (frame, who), rows in sorted(points.items()):
         table = np.array(rows)
@@ -66,6 +72,21 @@ def _numbered(named: Sequence[str | None]) -> list[int]:
     return out
 
 
+def _words(text: str) -> tuple[str, int | None]:
+    """Words, and whose they are alone."""
+    found = _TEXT.fullmatch(text.strip())
+    words, who = found.groups() if found else (text, None)
+    if not words.strip():
+        raise SettingsError(f'--text {text!r} is empty: say in a word or a few whom to follow, such as --text "the golfer in yellow".')
+    _require_number("--text", text, who)
+    return words.strip(), None if who is None else int(who)
+
+
+def _require_number(option: str, text: str, who: str | None) -> None:
+    if who is not None and int(who) == 0:
+        raise SettingsError(f"{option} {text!r} is for person 0: people are numbered from 1 on.")
+
+
 def _box(sides: list[float]) -> np.ndarray:
     x0, y0, x1, y1 = sides
     if x1 <= x0 or y1 <= y0:
@@ -78,4 +99,5 @@ def _fields(option: str, pattern: re.Pattern[str], text: str) -> tuple[str | Non
     if not found:
         example = "0:120,40,380,700 or 0:120,40,380,700:2" if option == "--box" else "12:640,360 or 12:640,360:2"
         raise SettingsError(f"{option} cannot be read: {text!r}. It wants frame, place and, if need be, person: {option} {example}.")
+    _require_number(option, text, found.groups()[-1])
     return found.groups()

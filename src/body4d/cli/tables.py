@@ -31,7 +31,7 @@ def print_people(people: Sequence[Mapping[str, Any]]) -> None:
 
 
 def print_stages(stages: Mapping[str, Mapping[str, Any]]) -> None:
-    """One row per stage: time, speed and most memory held."""
+    """One row per stage: time, speed and most memory held; below it what that means for the GPU, where one was used."""
     table = Table(box=None, pad_edge=False)
     table.add_column("stage")
     for title in _STAGES.values():
@@ -39,6 +39,9 @@ def print_stages(stages: Mapping[str, Mapping[str, Any]]) -> None:
     for name, stage in stages.items():
         table.add_row(name, *(f"{value:.1f}" if (value := stage.get(key)) is not None else "–" for key in _STAGES))
     Console().print(table)
+    most = max((stage["gpu_peak_mb"] for stage in stages.values() if stage.get("gpu_peak_mb")), default=None)
+    if most is not None:
+        Console().print(f"Each model was let go when its stage was done; the GPU held {most:.0f} MB at most.", soft_wrap=True)
 
 
 def cell(value: Any) -> str:

@@ -18,6 +18,8 @@ FIRST_TIME = "The body model is prepared on this machine once, which takes a min
 _LITE_PACKAGES = ("mediapipe", "anny", "torch")
 _SAM_PACKAGES = ("torch", "transformers", "safetensors")
 
+NO_LENS = "MoGe-2 has no checkpoint here, so no network is asked for the field of view."
+
 
 @dataclass(frozen=True)
 class Seats:
@@ -75,17 +77,21 @@ def sam_seats(settings: Settings, note: str = "") -> Seats:
     """SAM-3, MoGe-2 and SAM-3D-Body. Checkpoints are found now and read when their stage begins. Raises as :func:`load_seats`."""
     require_sam(_installed)
     from body4d.models.device import choose_device, gpu_peak_bytes, reset_gpu_peak
-    from body4d.models.given_camera import GivenCamera
-    from body4d.models.moge import MogeCamera, moge_in
-    from body4d.models.sam3 import Sam3Segmenter
-    from body4d.models.sam3 import weights_in as sam3_in
-    from body4d.models.sam3d_body import Sam3dBodyEstimator, weights_in
     from body4d.weights.catalogue import MOGE, SAM3, SAM3D_BODY, find, place
+    from body4d.weights.sam3 import find_sam3
     from body4d.weights.sam3d_body import find_checkpoint
 
     choose_device(settings.compute)
     masks, bodies, lens = place(SAM3, settings.weights), place(SAM3D_BODY, settings.weights), find(MOGE, settings.weights)
-    body_file = find_checkpoint(bodies)
+    # What is missing is said now: before the models' packages are loaded, which takes seconds, and not when the masks are done.
+    masks, body_file = find_sam3(masks), find_checkpoint(bodies)
+    from body4d.models.given_camera import GivenCamera
+    from body4d.models.moge import MogeCamera, moge_in
+    from body4d.models.sam3 import Sam3Segmenter
+    from body4d.models.sam3 import weights_in as sam3_in
+    from body4d.models.sam3d_body import Sam3dBodyEstimator, rig_beside, weights_in
+
+    rig_beside(body_file)
     camera = MogeCamera(moge_in(lens, settings.moge), settings.camera, settings.moge, settings.compute) if lens else None
     weights = {"masks": masks.name, "camera": lens.name if lens else "", "bodies": f"{bodies.name}/{body_file.name}"}
     return Seats(
@@ -93,7 +99,7 @@ def sam_seats(settings: Settings, note: str = "") -> Seats:
         segmenter=Sam3Segmenter(sam3_in(masks), settings.sam3, settings.people, settings.compute),
         camera=camera or GivenCamera(settings.camera),
         bodies=Sam3dBodyEstimator(weights_in(body_file), settings.sam3d_body, settings.compute, settings.camera.person_height_m),
-        notes=(note,) if note else (),
+        notes=tuple(sentence for sentence in (note, "" if lens else NO_LENS) if sentence),
         weights={stage: name for stage, name in weights.items() if name},
         memory=DeviceMemory(reset_gpu_peak, gpu_peak_bytes),
     )

@@ -59,7 +59,7 @@ class Sam3Segmenter:
         Raises InputError for a prompt beside the clip or one that cannot tell whom it means, WeightsError, DeviceError.
         """
         self._notes = ()
-        asked, texts = wishes(prompts, len(frames.clip))
+        asked, texts = wishes(prompts, frames.clip)
         if not len(frames.clip):
             return ()
         device = choose_device(self._compute)

@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import interpolate
 
 from body4d.config import Sam3Settings
+from body4d.models.sam3_speed import cast_once, record_tracker
 from body4d.nets.compiling import keep_compiled
 from body4d.nets.upload import Upload
 from body4d.tracks.identity import likeliest, overlaps
@@ -36,6 +37,10 @@ class Features:
 
     maps: tuple[Tensor, ...]
     places: Tensor
+
+    @property
+    def tensors(self) -> tuple[Tensor, ...]:
+        return (*self.maps, self.places)
 
 
 @dataclass(frozen=True)
@@ -63,14 +68,16 @@ class _Texts:
 
 
 class Sam3Network:
-    """A loaded SAM-3 at work. On CUDA products are made in ``dtype`` (autocast); everything else stays float32."""
+    """A loaded SAM-3 at work: products are made in ``dtype`` (autocast), which its weights are cast to once, all else is float32."""
 
     def __init__(self, weights: Sam3Weights, settings: Sam3Settings, device: torch.device, dtype: torch.dtype) -> None:
         self.model: Any = weights.model
         self._tokenizer: Any = weights.tokenizer
         self._settings, self.device, self.dtype = settings, device, dtype
         self._upload = Upload(device)
-        cast_ahead(self.model, dtype)
+        if dtype != torch.float32:
+            cast_once(self.model, dtype)
+        self.recordings = record_tracker(self.tracker)
 
     def compile_encoder(self) -> None:
         """Compile the encoder's layers at their next call: one version for those that look at windows, one for those that see all."""
@@ -185,18 +192,6 @@ def _compiled(plain: Callable[..., Tensor]) -> Callable[..., Tensor]:
         return fast(hidden_states, **more)
 
     return run
-
-
-def cast_ahead(model: Any, dtype: torch.dtype) -> None:
-    """Cast once what autocast would cast anew for every product: the same numbers, a third of the tracker's steps fewer.
-
-    Texts are encoded without autocast, so their encoder is left as it is.
-    """
-    if dtype == torch.float32:
-        return
-    for name, module in model.named_modules():
-        if ".text_" not in f".{name}" and isinstance(module, nn.Linear | nn.Conv2d | nn.ConvTranspose2d):
-            module.to(dtype)
 
 
 def merged(per_text: Sequence[tuple[Array, Array]], cells: tuple[int, int], settings: Sam3Settings) -> Finds:

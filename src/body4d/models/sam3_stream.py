@@ -16,6 +16,7 @@ from body4d.config import Sam3Settings
 from body4d.models.device import Batches
 from body4d.models.protocols import FrameSource
 from body4d.models.sam3_network import Features, Finds, Sam3Network, Text
+from body4d.models.sam3_speed import one_ahead
 from body4d.scene import MaskTrack
 from body4d.tracks.masks import owners, tidied
 
@@ -83,7 +84,7 @@ def windows(
 
 
 class Encoder:
-    """Encodes a clip's frames in batches ahead of the tracker; what was handed out is freed with the next batch."""
+    """Encodes a clip's frames in batches, on CUDA one batch ahead of the tracker; what was handed out is freed with the next."""
 
     def __init__(self, network: Sam3Network, frames: FrameSource, batches: Batches, settings: Sam3Settings) -> None:
         self._network, self._frames, self._batches, self._settings = network, frames, batches, settings
@@ -98,6 +99,10 @@ class Encoder:
         wanted: Callable[[int], bool] = lambda frame: True,
     ) -> Iterator[list[Seen]]:
         """Frames ``first`` to below ``last`` that are ``wanted``, a batch at a time; with ``texts`` every n-th frame is searched."""
+        batches = self._encoded(first, last, reverse, texts, wanted)
+        return one_ahead(batches, self._network.device, lambda batch: (t for seen in batch for t in seen.features.tensors))
+
+    def _encoded(self, first: int, last: int, reverse: bool, texts: Sequence[Text], wanted: Callable[[int], bool]) -> Iterator[list[Seen]]:
         s = self._settings
         size = lambda: self._batches.size  # noqa: E731
         for window in windows(self._frames, first, last, size, reverse=reverse, most_bytes=s.backward_mb * 1e6, wanted=wanted):
@@ -136,15 +141,15 @@ class Writer:
             self._waiting.append((frame, [p[0] for p in people], [p[2] for p in people], [p[1] for p in people]))
 
     def flush(self) -> None:
-        """Bring what was added to the host in one go, and hand it to the threads."""
+        """Send what was added to the host in one go, and hand it to the threads."""
         if not self._waiting:
             return
-        host = torch.stack([one for _, _, _, logits in self._waiting for one in logits]).cpu().numpy()
+        host, there = on_host(torch.stack([one for _, _, _, logits in self._waiting for one in logits]))
         at = 0
         for frame, numbers, ranks, logits in self._waiting:
             part = host[at : at + len(logits)]
             at += len(logits)
-            self._coded.append(self._pool.submit(_coded, frame, numbers, part, ranks, self._size_px, self._settings))
+            self._coded.append(self._pool.submit(_coded, frame, numbers, part, ranks, self._size_px, self._settings, there))
         self._waiting = []
         while self._coded and (len(self._coded) > _AHEAD_MOST or self._coded[0].done()):
             self._take()
@@ -168,10 +173,28 @@ class Writer:
                 self.rows.setdefault(number, {})[frame] = code
 
 
+def on_host(tensor: Tensor) -> tuple[Array, Callable[[], object]]:
+    """A tensor's numbers on the host, and what to call before they are read: from CUDA they are sent, and nothing is waited for."""
+    if not tensor.is_cuda:
+        return tensor.cpu().numpy(), lambda: None
+    host = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
+    host.copy_(tensor, non_blocking=True)
+    sent = torch.cuda.Event()
+    sent.record()
+    return host.numpy(), sent.synchronize
+
+
 def _coded(
-    frame: int, numbers: list[int], logits: Array, ranks: list[int], size_px: tuple[int, int], settings: Sam3Settings
+    frame: int,
+    numbers: list[int],
+    logits: Array,
+    ranks: list[int],
+    size_px: tuple[int, int],
+    settings: Sam3Settings,
+    there: Callable[[], object] = lambda: None,
 ) -> tuple[int, list[int], list[bytes | None]]:
-    """(frame, numbers, code of each or None where nobody is seen)."""
+    """(frame, numbers, code of each or None where nobody is seen). ``there`` returns when the logits have arrived."""
+    there()
     tidy = [tidied(one, settings.hole_cells) for one in logits]
     seen = [i for i, one in enumerate(tidy) if ranks[i] != YIELDS and np.count_nonzero(one > 0) >= settings.least_cells]
     codes: list[bytes | None] = [None] * len(numbers)

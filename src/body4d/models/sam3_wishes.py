@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from body4d.errors import InputError
 from body4d.models.sam3_follow import Asked
-from body4d.scene import MaskTrack, Prompt
+from body4d.scene import Clip, MaskTrack, Prompt
 from body4d.tracks.selection import pick
 
 Array = NDArray[Any]
@@ -29,16 +29,18 @@ class Wish:
         return next((frame for frame, asked in self.asked.items() if asked.says_where), None)
 
 
-def wishes(prompts: Sequence[Prompt], frames: int) -> tuple[list[Wish], list[str]]:
+def wishes(prompts: Sequence[Prompt], clip: Clip) -> tuple[list[Wish], list[str]]:
     """People asked for one by one, and texts that stand for everybody they fit. Prompts with one ``person_id`` are one person's.
 
-    Raises InputError for a frame that the clip has not.
+    Raises InputError for a frame that the clip has not, and for a place beside its picture.
     """
+    frames = len(clip)
     people: list[Wish] = []
     open_texts: list[str] = []
     for prompt in prompts:
         if not 0 <= prompt.frame < frames:
             raise InputError(f"A prompt is for frame {prompt.frame}, and the clip has frames 0 to {frames - 1}.")
+        _require_inside(prompt, clip.width_px, clip.height_px)
         points = prompt.points_px is not None or prompt.box_px is not None
         if prompt.text and prompt.person_id is None and not points:
             open_texts.append(prompt.text)
@@ -52,6 +54,19 @@ def wishes(prompts: Sequence[Prompt], frames: int) -> tuple[list[Wish], list[str
         if points:
             wish.asked[prompt.frame] = _added(wish.asked.get(prompt.frame, Asked()), prompt)
     return people, list(dict.fromkeys(open_texts))
+
+
+def _require_inside(prompt: Prompt, width_px: int, height_px: int) -> None:
+    """Raise InputError for a click outside the picture, or a box of which nothing is inside."""
+    size = np.array([width_px, height_px])
+    for point in () if prompt.points_px is None else prompt.points_px:
+        if (point < 0).any() or (point > size).any():
+            raise InputError(
+                f"A click on frame {prompt.frame} is at {point[0]:g},{point[1]:g}, outside the picture of {width_px}x{height_px}."
+            )
+    if prompt.box_px is not None and ((prompt.box_px[:2] >= size).any() or (prompt.box_px[2:] <= 0).any()):
+        sides = ",".join(f"{side:g}" for side in prompt.box_px)
+        raise InputError(f"The box {sides} on frame {prompt.frame} lies outside the picture of {width_px}x{height_px}.")
 
 
 def _added(asked: Asked, prompt: Prompt) -> Asked:

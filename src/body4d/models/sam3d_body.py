@@ -4,6 +4,7 @@ Frames are cut at their own resolution on the device; a batch mixes people and f
 one shape for the clip is the median of what it says, and each body then stands where its keypoints are seen.
 """
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -16,7 +17,7 @@ from torch import Tensor
 
 from body4d.bodies.mhr import MhrBody, load_mhr
 from body4d.bodies.mhr_rig import motion_of, shape_of
-from body4d.bodies.mhr_rig_file import find_rig_file
+from body4d.bodies.mhr_rig_file import PLACE_VARIABLE, find_rig_file
 from body4d.bodies.rig import Rig
 from body4d.config import ComputeSettings, Sam3dBodySettings
 from body4d.errors import InputError, WeightsError
@@ -96,6 +97,7 @@ class Sam3dBodyEstimator:
         crops = sum(len(track) for track in masks) * (3 if self._settings.mode == "full" else 1)
         if worth_compiling(crops, device.type, self._compute.compile, self._compute.compile_from_crops):
             net.compile_backbone()
+        run: Recovery | None = None
         try:
             run = Recovery(net, mhr, camera, self._settings, device)
             size = batch_that_fits(free_bytes(device), run.bytes_each(frames, dtype), self._compute, _MOST.get(device.type, 4))
@@ -105,6 +107,7 @@ class Sam3dBodyEstimator:
             return self._sized(tuple(self._track(track, rows, camera, mhr) for track, rows in zip(masks, found, strict=True)))
         finally:
             del net, mhr
+            run = None  # It holds both.
             release()
 
     def _recover(
@@ -249,16 +252,29 @@ def mhr_beside(checkpoint: Path, head: PoseHead, device: torch.device | str) -> 
 
     Raises WeightsError where there is none, or one that can be called but tells no skeleton.
     """
-    beside = [checkpoint.parent / "mhr.safetensors", checkpoint.parent / "assets" / "mhr_model.pt", checkpoint.parent / "mhr_model.pt"]
-    place = next((path for path in beside if path.is_file()), None)
-    if place is None and checkpoint.suffix == ".safetensors":
-        place = checkpoint
-    path = find_rig_file(place)
+    path = rig_beside(checkpoint)
     mhr = load_mhr(path, device=device)
     if not isinstance(mhr, MhrBody):
         raise WeightsError(f"{path} can pose a body but tells no skeleton to draw and export: take the published mhr_model.pt.")
     mhr.file = replace(mhr.file, keypoint_mapping=dense_mapping(head, len(mhr.file.rest_vertices_cm)))
     return mhr
+
+
+def rig_beside(checkpoint: Path) -> Path:
+    """The rig file that came with a checkpoint file, else that of $BODY4D_MHR. Raises WeightsError where there is none."""
+    beside = [checkpoint.parent / "mhr.safetensors", checkpoint.parent / "assets" / "mhr_model.pt", checkpoint.parent / "mhr_model.pt"]
+    place = next((path for path in beside if path.is_file()), None)
+    if place is None and checkpoint.suffix == ".safetensors":
+        place = checkpoint
+    try:
+        return find_rig_file(place)
+    except WeightsError:
+        if place is None and not os.environ.get(PLACE_VARIABLE):
+            raise WeightsError(
+                f"{checkpoint.parent} lacks assets/mhr_model.pt, the body that goes with {checkpoint.name}: download it from "
+                f"https://huggingface.co/facebook/sam-3d-body-dinov3, or set {PLACE_VARIABLE} to where it lies."
+            ) from None
+        raise
 
 
 def dense_mapping(head: PoseHead, vertices: int) -> Tensor:
