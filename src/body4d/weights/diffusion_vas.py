@@ -7,15 +7,17 @@ UNet's file ``conv_in2`` is the layer in use; ``conv_in`` is what it was trained
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
 from body4d.errors import WeightsError
-from body4d.nets.diffusion_vas.sampler import VasNetworks
-from body4d.nets.diffusion_vas.unet import LATENT_CHANNELS, VasUnet
+from body4d.nets.diffusion_vas.sampler import LATENT_CHANNELS, VasNetworks
 from body4d.weights.unreadable import unreadable
+
+if TYPE_CHECKING:
+    from body4d.nets.diffusion_vas.unet import VasUnet
 
 PARTS = {"unet": "diffusion_pytorch_model", "vae": "diffusion_pytorch_model", "image_encoder": "model"}
 """Folders of a pipeline that hold weights, and what their files are called."""
@@ -89,8 +91,9 @@ def build_vas(
     )
 
 
-def build_unet(config: Mapping[str, Any], state: Mapping[str, Tensor], source: str) -> VasUnet:
+def build_unet(config: Mapping[str, Any], state: Mapping[str, Tensor], source: str) -> "VasUnet":
     """The UNet that a config tells around a state dict under the published names."""
+    from body4d.nets.diffusion_vas.unet import VasUnet
 
     def make() -> Any:
         return VasUnet.from_config({**config, "in_channels": 3 * LATENT_CHANNELS})
