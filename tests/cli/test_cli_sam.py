@@ -46,7 +46,12 @@ def test_everything_is_there_and_says_what_it_was_made_with(finished: Path) -> N
     assert all((finished / name).is_file() for name in FILES)
     record = json.loads((finished / "run.json").read_text())
     assert record["preset"] == "sam"
-    assert record["weights"] == {"masks": "sam3", "camera": "moge-2-vitl-normal", "bodies": "sam-3d-body-dinov3/model.ckpt"}
+    assert record["weights"] == {
+        "masks": "sam3",
+        "occlusion": "diffusion-vas-amodal-segmentation + diffusion-vas-content-completion + Depth-Anything-V2-Large-hf",
+        "camera": "moge-2-vitl-normal",
+        "bodies": "sam-3d-body-dinov3/model.ckpt",
+    }
     assert all(stage["state"] == "done" and stage["cpu_peak_mb"] > 0 for stage in record["stages"].values())
     assert not any("Traceback" in note for note in record["notes"])
 
@@ -72,7 +77,7 @@ def test_results_are_drawn_and_exported_without_any_checkpoint(finished: Path, t
 def test_a_second_run_takes_everything_over(finished: Path, weights: Path, clip: Path) -> None:
     words = ("run", clip, "--preset", "sam", "--weights", weights, "--device", "cpu", "--end", "0.2", "--out", finished)
     again = body4d(*words, "--profile")
-    assert again.stderr.count("already done") == 7
+    assert again.stderr.count("already done") == 8
     assert "frames/s" in again.stdout
 
 

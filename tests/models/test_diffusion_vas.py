@@ -1,3 +1,4 @@
+import itertools
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -6,7 +7,6 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
-from vas_files import write_tiny_depth_anything, write_tiny_diffusion_vas
 
 from body4d.config import ComputeSettings, OcclusionSettings
 from body4d.errors import WeightsError
@@ -15,6 +15,7 @@ from body4d.models.diffusion_vas import Loads, VasCompleter, vas_in
 from body4d.models.diffusion_vas_paint import Key, Step, VasPainter
 from body4d.scene import Clip, MaskTrack
 from body4d.weights.diffusion_vas import load_vas
+from vas_files import write_tiny_depth_anything, write_tiny_diffusion_vas
 
 WIDTH, HEIGHT = 256, 128
 CPU = ComputeSettings(device="cpu")
@@ -159,7 +160,7 @@ def test_who_is_hidden_is_completed() -> None:
     np.testing.assert_array_equal(stretch.pictures[0, 20, 67], [0, 255, 0])
     np.testing.assert_array_equal(stretch.pictures[0, 5, 5], [255, 255, 255])
     assert told[-1][0] == told[-1][1]
-    assert all(a[0] <= b[0] for a, b in zip(told, told[1:], strict=False))
+    assert all(a[0] <= b[0] for a, b in itertools.pairwise(told))
 
 
 def test_what_the_networks_are_shown() -> None:
@@ -238,7 +239,7 @@ def test_the_tiny_checkpoints_go_through(tmp_path: Path) -> None:
 
 
 def test_missing_checkpoints_are_told_at_once(tmp_path: Path) -> None:
-    with pytest.raises(WeightsError, match="lacks config.json"):
+    with pytest.raises(WeightsError, match=r"lacks config\.json"):
         vas_in(tmp_path, tmp_path, tmp_path, QUICK, CPU)
 
 
