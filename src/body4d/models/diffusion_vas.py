@@ -24,7 +24,7 @@ from body4d.scene import Clip, MaskTrack
 from body4d.tracks.hidden import HiddenStretch
 from body4d.tracks.occlusion import Span, runs, spans_to_look_at
 from body4d.tracks.outlines import Judged, judge, largest_piece
-from body4d.tracks.windows import foretold, looked_at, widened, window_count, windows_of
+from body4d.tracks.windows import foretold, looked_at, widened, windows_of, windows_through
 
 Array = NDArray[Any]
 
@@ -84,7 +84,7 @@ class VasCompleter:
             return ()
         looks = [look_at(span, masks[span.person], settings) for span in looked_at(spans, rows, settings)]
         # Completing costs as much again at most; how much, the outlines will tell.
-        progress = _Progress(report, window_count(spans, rows, settings), settings.steps)
+        progress = _Progress(report, len(windows_through(spans, rows, settings)), settings.steps)
         device = choose_device(self._compute)
         dtype = choose_dtype(self._compute, device)
         found = self._outlined(frames, looks, device, dtype, progress)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from body4d.errors import WeightsError
+from body4d.nets.diffusion_vas.quicker import quicker
 from body4d.nets.diffusion_vas.sampler import LATENT_CHANNELS, VasNetworks
 from body4d.weights.unreadable import unreadable
 
@@ -85,7 +86,7 @@ def build_vas(
 
     return VasNetworks(
         unet=_moved(build_unet(configs["unet"], states["unet"], f"{source}: unet"), device, dtype),
-        vae=filled("vae", vae, states["vae"]),
+        vae=quicker(filled("vae", vae, states["vae"])),
         clip=filled("image_encoder", clip, {key: value for key, value in states["image_encoder"].items() if not key.endswith(_COMPUTED)}),
         scheduler=lambda: EulerDiscreteScheduler.from_config(dict(scheduler)),
     )
@@ -100,7 +101,7 @@ def build_unet(config: Mapping[str, Any], state: Mapping[str, Tensor], source: s
 
     net = _filled(make, _unet_state(state), source)
     assert isinstance(net, VasUnet)
-    return net
+    return quicker(net)
 
 
 def load_depth_anything(folder: Path, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> nn.Module:
