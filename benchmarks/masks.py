@@ -22,7 +22,6 @@ import sys
 import tempfile
 import time
 import tracemalloc
-from collections import defaultdict
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -30,7 +29,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from ceiling import matmul_ceiling, wait
+from ceiling import matmul_ceiling
+from clock import Clock
 from torch.utils.flop_counter import FlopCounterMode
 
 from body4d.config import ComputeSettings, PeopleSettings, Sam3Settings
@@ -80,36 +80,6 @@ class TimedFrames:
         passed = self._frames.read(first, last, step)
         while (item := self._clock.run("waiting for frames", lambda: next(passed, None))) is not None:
             yield item
-
-
-class Clock:
-    """Seconds by part; what runs inside another part counts for the inner one alone."""
-
-    def __init__(self, device: torch.device) -> None:
-        self.seconds: dict[str, float] = defaultdict(float)
-        self._device = device
-        self._inner: list[float] = []
-
-    def run(self, part: str, work: Callable[[], Any]) -> Any:
-        wait(self._device)
-        start = time.perf_counter()
-        self._inner.append(0.0)
-        try:
-            out = work()
-            wait(self._device)
-        finally:
-            taken = time.perf_counter() - start
-            self.seconds[part] += taken - self._inner.pop()
-            if self._inner:
-                self._inner[-1] += taken
-        return out
-
-    def timed(self, part: str, method: Callable[..., Any]) -> Callable[..., Any]:
-        @functools.wraps(method)
-        def run(*args: Any, **more: Any) -> Any:
-            return self.run(part, lambda: method(*args, **more))
-
-        return run
 
 
 def random_weights(device: torch.device) -> Sam3Weights:

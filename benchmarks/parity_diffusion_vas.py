@@ -64,10 +64,15 @@ def unet_case(data: Any, unet: Any) -> Iterator[Row | str]:
     yield compare("unet/output", data["output"], unet(sample, t, embeds.reshape(*sample.shape[:2], -1), about).numpy())
 
 
+def in_colour(pictures: Tensor) -> Tensor:
+    """Pictures (F, 1 or 3, H, W) with three channels."""
+    return pictures.expand(-1, 3, -1, -1).contiguous()
+
+
 def pipeline_case(case: str, data: Any, nets: VasNetworks) -> Iterator[Row | str]:
     """One video from its two pictures a frame to the decoded ones, noise as the published code draws it."""
     golden = {key.removeprefix(f"{case}/"): data[key] for key in data.files if key.startswith(f"{case}/")}
-    first, second = (torch.from_numpy(golden[name]).float()[0].repeat(1, 3, 1, 1) for name in ("arg1", "arg2"))
+    first, second = (in_colour(torch.from_numpy(golden[name]).float()[0]) for name in ("arg1", "arg2"))
     generator = torch.Generator().manual_seed(SEED)
     noises = [torch.randn(first[:, None].shape, generator=generator)[:, 0] for _ in range(2)]
     embeddings = clip_embeddings(nets, first)

@@ -16,6 +16,7 @@ from body4d.models.protocols import FrameSource, Report
 from body4d.pipeline import Pipeline
 from body4d.run_record import OVERLAY, SHEET, VIEWS
 from body4d.scene import Array, BodyTrack, Camera, Clip, MaskTrack, Prompt, Scene
+from body4d.tracks.hidden import HiddenStretch
 
 WIDTH_PX, HEIGHT_PX, FRAMES = 64, 48, 12
 
@@ -60,6 +61,36 @@ class FakeSegmenter:
         return tuple(MaskTrack(n, np.arange(FRAMES), codes, HEIGHT_PX, WIDTH_PX) for n in range(self._people))
 
 
+class FakeCompleter:
+    """Says of the first person that they are hidden on frames 4 and 5, and paints them green."""
+
+    notes = ()
+
+    def __init__(self, calls: Calls) -> None:
+        self._calls = calls
+
+    def foresee(self, clip: Clip, masks: Sequence[MaskTrack]) -> str:
+        return "1 person may be hidden on 4 frames."
+
+    def complete(self, frames: FrameSource, masks: Sequence[MaskTrack], report: Report) -> tuple[HiddenStretch, ...]:
+        self._calls.work("occlusion", report)
+        green = np.zeros((4, 16, 32, 3), np.uint8)
+        green[..., 1] = 255
+        return (
+            HiddenStretch(
+                person_id=masks[0].person_id,
+                frame_index=np.arange(3, 7),
+                hidden=np.array([False, True, True, False]),
+                visible_share=np.array([0.9, 0.5, 0.4, 0.8], np.float32),
+                codes=masks[0].codes[3:7],
+                height_px=HEIGHT_PX,
+                width_px=WIDTH_PX,
+                box_px=np.array([0, 0, WIDTH_PX, HEIGHT_PX]),
+                pictures=green,
+            ),
+        )
+
+
 class FakeCamera:
     def __init__(self, calls: Calls) -> None:
         self._calls = calls
@@ -73,7 +104,14 @@ class FakeBodies:
     def __init__(self, calls: Calls) -> None:
         self._calls = calls
 
-    def estimate(self, frames: FrameSource, masks: Sequence[MaskTrack], camera: Camera, report: Report) -> tuple[BodyTrack, ...]:
+    def estimate(
+        self,
+        frames: FrameSource,
+        masks: Sequence[MaskTrack],
+        camera: Camera,
+        report: Report,
+        hidden: Sequence[HiddenStretch] = (),
+    ) -> tuple[BodyTrack, ...]:
         self._calls.work("bodies", report)
         rig = stick_rig()
         return tuple(stick_track(mask.person_id, rig, camera) for mask in masks)
@@ -152,6 +190,7 @@ def fake_pipeline(settings: Settings | None = None, calls: Calls | None = None, 
         "settings": settings or Settings(),
         "preset": "fake",
         "segmenter": FakeSegmenter(calls),
+        "completer": FakeCompleter(calls),
         "camera": FakeCamera(calls),
         "bodies": FakeBodies(calls),
         "smoother": fake_smoother,

@@ -3,7 +3,8 @@
     python tests/make_tiny_checkpoints.py DIR
     body4d run clip.mp4 --preset sam --weights DIR --device cpu --end 1.0
 
-Weights are made up. SAM-3's find one person, nearly as large as the picture; MoGe's see a wall; the bodies mean nothing.
+Weights are made up. SAM-3's find one person, nearly as large as the picture; MoGe's see a wall; the bodies mean nothing; to Diffusion-VAS
+whoever may be hidden is as large as their surroundings.
 """
 
 import sys
@@ -15,6 +16,7 @@ from mhr_files import FULL_JOINTS, FULL_VERTICES, make_rig, save_script
 from moge_files import write_tiny_moge
 from sam3_files import write_tiny_sam3
 from sam3d_files import TINY, official_state, save_official
+from vas_files import write_tiny_depth_anything, write_tiny_diffusion_vas
 
 
 def write_tiny_checkpoints(folder: Path) -> Path:
@@ -22,6 +24,9 @@ def write_tiny_checkpoints(folder: Path) -> Path:
     write_tiny_sam3(folder / "sam3")
     write_tiny_moge(folder / "moge-2-vitl-normal")
     write_tiny_sam3d_body(folder / "sam-3d-body-dinov3")
+    write_tiny_diffusion_vas(folder / "diffusion-vas-amodal-segmentation", white=True)
+    write_tiny_diffusion_vas(folder / "diffusion-vas-content-completion", seed=1)
+    write_tiny_depth_anything(folder / "Depth-Anything-V2-Large-hf")
     return folder
 
 

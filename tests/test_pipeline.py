@@ -16,13 +16,14 @@ from body4d.config_load import load_settings
 from body4d.errors import Cancelled, NoPersonError
 from body4d.pipeline import camera_notes
 from body4d.progress import Event
-from body4d.run_record import BODIES, FILES, GLB, MASKS, OVERLAY, RUN, SCENE, SHEET, VIEWS, read_run, summary
+from body4d.run_record import BODIES, FILES, GLB, HIDDEN, MASKS, OVERLAY, RUN, SCENE, SHEET, VIEWS, read_run, summary
 from body4d.scene import Camera
-from body4d.scene_file import load_scene
-from fakes import FRAMES, Calls, FakeSegmenter, fake_pipeline
+from body4d.scene_file import load_hidden, load_scene
+from body4d.tracks.hidden import HiddenStretch
+from fakes import FRAMES, Calls, FakeBodies, FakeSegmenter, fake_pipeline
 
-STAGES = ["probe", "masks", "camera", "bodies", "motion", "pictures", "files"]
-SAME_BYTES = [MASKS, BODIES, SCENE, OVERLAY, VIEWS, SHEET, GLB]
+STAGES = ["probe", "masks", "occlusion", "camera", "bodies", "motion", "pictures", "files"]
+SAME_BYTES = [MASKS, HIDDEN, BODIES, SCENE, OVERLAY, VIEWS, SHEET, GLB]
 
 
 @pytest.fixture
@@ -83,8 +84,9 @@ def test_info_says_what_the_issue_asks_for(video: Path, tmp_path: Path) -> None:
         ({"motion.enabled": False}, []),
         ({"camera.fov_deg": 60}, ["camera", "bodies"]),
         ({"fit.outlier_sigmas": 4}, ["bodies"]),
-        ({"people.count": 2}, ["masks", "camera", "bodies"]),
-        ({"video.start_s": 0.1}, ["masks", "camera", "bodies"]),
+        ({"occlusion.steps": 4}, ["occlusion", "bodies"]),
+        ({"people.count": 2}, ["masks", "occlusion", "camera", "bodies"]),
+        ({"video.start_s": 0.1}, ["masks", "occlusion", "camera", "bodies"]),
     ],
 )
 def test_only_what_a_setting_touches_is_done_again(change: dict[str, object], redone: list[str], video: Path, tmp_path: Path) -> None:
@@ -94,11 +96,40 @@ def test_only_what_a_setting_touches_is_done_again(change: dict[str, object], re
     assert calls.names == redone
 
 
+def test_who_is_hidden_is_told_before_and_after(video: Path, tmp_path: Path) -> None:
+    events: list[Event] = []
+    fake_pipeline().run(video, tmp_path / "run", listener=events.append)
+    told = [(event.stage, event.state, event.note) for event in events]
+    cost = told.index(("run", "note", "1 person may be hidden on 4 frames."))
+    assert cost < next(i for i, (stage, state, _) in enumerate(told) if (stage, state) == ("occlusion", "working"))
+    assert any("completed: person 0 on 2 frames" in note for note in load_scene(tmp_path / "run" / SCENE).notes)
+    (stretch,) = load_hidden(tmp_path / "run" / HIDDEN)
+    assert stretch.frame_index.tolist() == [3, 4, 5, 6]
+    # Taken over by the next run, it is not told again what it would cost.
+    events.clear()
+    fake_pipeline().run(video, tmp_path / "run", listener=events.append)
+    assert not any("may be hidden" in event.note for event in events)
+
+
+def test_bodies_are_told_who_is_hidden(video: Path, tmp_path: Path) -> None:
+    class Bodies(FakeBodies):
+        def estimate(self, frames, masks, camera, report, hidden=()):
+            given.extend(hidden)
+            return super().estimate(frames, masks, camera, report, hidden)
+
+    given: list[HiddenStretch] = []
+    fake_pipeline(bodies=Bodies(Calls())).run(video, tmp_path / "run")
+    assert [stretch.frame_index.tolist() for stretch in given] == [[3, 4, 5, 6]]
+    given.clear()
+    fake_pipeline(bodies=Bodies(Calls()), completer=None).run(video, tmp_path / "other")
+    assert given == []
+
+
 def test_fresh_does_all_again(video: Path, tmp_path: Path) -> None:
     fake_pipeline().run(video, tmp_path / "run")
     calls = Calls()
     fake_pipeline(calls=calls).run(video, tmp_path / "run", fresh=True)
-    assert calls.names == ["masks", "camera", "bodies"]
+    assert calls.names == ["masks", "occlusion", "camera", "bodies"]
 
 
 def test_a_resumed_run_gives_the_same_scene(video: Path, tmp_path: Path) -> None:

@@ -15,7 +15,8 @@ import pytest
 from body4d import atomic, scene_file
 from body4d.bodies.catalogue import rig_of
 from body4d.errors import InputError, OutputError
-from body4d.scene_file import load_bodies, load_masks, load_scene, save_bodies, save_masks, save_scene
+from body4d.scene_file import load_bodies, load_hidden, load_masks, load_scene, save_bodies, save_hidden, save_masks, save_scene
+from body4d.tracks.hidden import HiddenStretch
 from scenes import make_masks, make_scene, same
 
 
@@ -69,9 +70,10 @@ def test_optional_track_arrays_stay_absent(scene, tmp_path):
     assert same(load_bodies(tmp_path / "bodies.npz"), tracks)
 
 
-def test_uncertainty_comes_back_the_same(scene, tmp_path):
+def test_uncertainty_and_who_was_hidden_come_back_the_same(scene, tmp_path):
+    hidden = np.arange(len(scene.people[0])) == 1
     sigma = np.random.default_rng(0).uniform(0.001, 0.1, scene.people[0].visibility.shape).astype(np.float32)
-    tracks = (dataclasses.replace(scene.people[0], joint_sigma_m=sigma), *scene.people[1:])
+    tracks = (dataclasses.replace(scene.people[0], joint_sigma_m=sigma, hidden=hidden), *scene.people[1:])
     save_bodies(tracks, tmp_path / "bodies.npz")
     assert same(load_bodies(tmp_path / "bodies.npz"), tracks)
 
@@ -115,6 +117,26 @@ def test_paths_may_be_strings(scene, tmp_path):
     assert load_scene(f"{tmp_path}/scene.npz", video="/elsewhere/x.mp4").clip.path == Path("/elsewhere/x.mp4")
 
 
+def made_stretches(masks):
+    track, frames = masks[1], slice(1, 4)
+    pictures = np.random.default_rng(0).integers(0, 256, (3, 8, 16, 3), dtype=np.uint8)
+    flags, share = np.array([False, True, True]), np.array([0.9, 0.5, 0.25], np.float32)
+    size = track.height_px, track.width_px
+    box = np.array([2, 1, 30, 20])
+    one = HiddenStretch(track.person_id, track.frame_index[frames], flags, share, track.codes[frames], *size, box, pictures)
+    return one, dataclasses.replace(one, person_id=7, pictures=255 - pictures)
+
+
+def test_hidden_stretches_come_back_the_same(scene, tmp_path):
+    stretches = made_stretches(make_masks(scene))
+    save_hidden(stretches, tmp_path / "hidden.npz")
+    back = load_hidden(tmp_path / "hidden.npz")
+    assert same(back, stretches)
+    assert np.array_equal(back[1].outline().mask(1), stretches[1].outline().mask(1))
+    save_hidden((), tmp_path / "nobody.npz")
+    assert load_hidden(tmp_path / "nobody.npz") == ()
+
+
 def test_nobody_has_masks(tmp_path):
     save_masks((), tmp_path / "masks.npz")
     assert load_masks(tmp_path / "masks.npz") == ()
@@ -142,11 +164,14 @@ def test_numpy_alone_reads_the_documented_keys(scene, tmp_path):
 def test_docs_name_every_key(scene, tmp_path):
     text = (Path(__file__).parents[1] / "docs" / "files.md").read_text()
     clip, camera = dataclasses.replace(scene.clip, capture_rate=Fraction(240)), dataclasses.replace(scene.camera, focal_spread=0.1)
-    save_scene(dataclasses.replace(scene, clip=clip, camera=camera), tmp_path / "scene.npz")
+    hidden = dataclasses.replace(scene.people[0], hidden=np.zeros(len(scene.people[0]), bool))
+    people = (hidden, *scene.people[1:])
+    save_scene(dataclasses.replace(scene, clip=clip, camera=camera, people=people), tmp_path / "scene.npz")
     save_masks(make_masks(scene), tmp_path / "masks.npz")
-    for name in ("scene.npz", "masks.npz"):
+    save_hidden(made_stretches(make_masks(scene))[:1], tmp_path / "hidden.npz")
+    for name in ("scene.npz", "masks.npz", "hidden.npz"):
         with np.load(tmp_path / name) as data:
-            missing = {key.replace("person_1/", "").replace("person_2/", "") for key in data.files}
+            missing = {key.replace("person_1/", "").replace("person_2/", "").replace("stretch_0/", "") for key in data.files}
         assert not {key for key in missing if f"`{key}`" not in text}, name
 
 

@@ -1,6 +1,7 @@
 """Writes tiny Diffusion-VAS and Depth-Anything-V2 checkpoints in the official folders' layouts: made-up weights, half precision.
 
-Random weights paint noise: no outline is credible, and nobody is ever found hidden with them.
+Random weights paint noise: no outline is credible, and nobody is ever found hidden with them. With ``white=True`` the decoder's last layer
+paints everything white: every outline is as large as what the networks look at.
 """
 
 import json
@@ -66,7 +67,7 @@ SCHEDULER: dict[str, Any] = {
 }
 
 
-def write_tiny_diffusion_vas(folder: Path, seed: int = 0) -> Path:
+def write_tiny_diffusion_vas(folder: Path, seed: int = 0, *, white: bool = False) -> Path:
     """A pipeline's folder: model_index.json, unet/, vae/, image_encoder/, scheduler/, feature_extractor/."""
     from diffusers.models.autoencoders.autoencoder_kl_temporal_decoder import AutoencoderKLTemporalDecoder
     from diffusers.models.unets.unet_spatio_temporal_condition import UNetSpatioTemporalConditionModel
@@ -80,7 +81,11 @@ def write_tiny_diffusion_vas(folder: Path, seed: int = 0) -> Path:
     # The layer in use stands beside the one it was trained from.
     shapes = {"conv_in2.weight": (width, 12, 3, 3), "conv_in2.bias": (width,)}
     _write(folder / "unet", UNET, made_up(_shapes(unet) | shapes, seed), "diffusion_pytorch_model.safetensors")
-    _write(folder / "vae", VAE, made_up(_shapes(vae), seed + 1), "diffusion_pytorch_model.safetensors")
+    decoded = made_up(_shapes(vae), seed + 1)
+    if white:
+        decoded["decoder.time_conv_out.weight"].zero_()
+        decoded["decoder.time_conv_out.bias"].fill_(1.5)
+    _write(folder / "vae", VAE, decoded, "diffusion_pytorch_model.safetensors")
     _write(folder / "image_encoder", CLIP, made_up(_shapes(clip), seed + 2), "model.safetensors")
     _json(folder / "scheduler" / "scheduler_config.json", SCHEDULER)
     _json(folder / "feature_extractor" / "preprocessor_config.json", {"image_processor_type": "CLIPImageProcessor"})

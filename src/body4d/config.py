@@ -612,7 +612,11 @@ class OcclusionSettings(_Section):
     long_side_px: int = Field(
         default=512, ge=64, multiple_of=64, description="... and the longer one. 512 and 1024 take five times as long."
     )
-    window_frames: int = Field(default=25, ge=2, description="Frames the networks see at once: as many as they were trained on.")
+    window_frames: int = Field(
+        default=25,
+        ge=2,
+        description="Frames the networks see at once at most: as many as they were trained on. Windows are even, so shorter.",
+    )
     overlap_frames: int = Field(default=5, ge=1, description="Frames that neighbouring windows of a long stretch share at least.")
     steps: int = Field(
         default=25, ge=1, description="Published steps of denoising. Half as many take half the time; the loss was not measured."
@@ -627,12 +631,12 @@ class OcclusionSettings(_Section):
     )
     group_frames: int = Field(default=500, ge=25, description="Frames of stretches held in memory at once, about 3 MB each.")
     compile: Literal["on", "off"] = Field(
-        default="off", description="Compile the UNet (CUDA): benchmarks/occlusion.py --compile on tells whether it pays."
+        default="off", description="Compile the UNet's blocks (CUDA): benchmarks/occlusion.py --compile on tells whether it pays."
     )
     window_seconds: dict[str, float] = Field(
         default={},
-        description="Seconds a window takes through one pipeline, by a part of the device's name, as benchmarks/occlusion.py measures it; "
-        "the estimate of the cost is made with it.",
+        description="Seconds a window of 25 frames, 25 steps and 256 x 512 takes through one pipeline, by a part of the device's name, as "
+        "benchmarks/occlusion.py measures it; the estimate of the cost is made with it.",
     )
     confidence_least: float = Field(
         default=0.15, gt=0, le=1, description="Confidence of a frame where nothing is seen: the network's guess is near, but a guess."

@@ -15,11 +15,12 @@ import numpy as np
 from body4d.bodies.rig import Rig
 from body4d.config import CameraSettings, MotionSettings, PictureSettings, Settings, VideoSettings
 from body4d.errors import Cancelled, NoPersonError
-from body4d.models.protocols import BodyEstimator, CameraEstimator, FrameSource, Report, Segmenter
+from body4d.models.protocols import BodyEstimator, CameraEstimator, Completer, FrameSource, Report, Segmenter
 from body4d.progress import Listener, silent_listener
 from body4d.run_folder import Outcome, RunFolder
-from body4d.run_record import BODIES, GLB, MASKS, OVERLAY, SCENE, SHEET, VIEWS
+from body4d.run_record import BODIES, GLB, HIDDEN, MASKS, OVERLAY, SCENE, SHEET, VIEWS
 from body4d.scene import Array, BodyTrack, Camera, Clip, MaskTrack, Prompt, Scene
+from body4d.tracks.hidden import HiddenStretch, hidden_notes
 from body4d.usage import NO_DEVICE, DeviceMemory
 
 Make = Callable[[Path, Report], Outcome | None]
@@ -61,6 +62,7 @@ LEVEL: Array = np.diag([1.0, -1.0, -1.0, 1.0])
 
 USES: dict[str, dict[str, tuple[str, ...]]] = {
     "masks": {"lite": ("people", "blazepose"), "sam": ("people", "sam3")},
+    "occlusion": {"lite": (), "sam": ("occlusion",)},
     "camera": {"lite": ("camera",), "sam": ("camera", "moge")},
     "bodies": {"lite": ("fit", "contact", "camera"), "sam": ("sam3d_body", "camera")},
 }
@@ -80,6 +82,7 @@ def not_watched(frames: FrameSource, settings: CameraSettings, masks: Sequence[M
 class Pipeline:
     """A preset's models in their seats, and the settings they run with. ``Pipeline.load(settings)`` fills the seats.
 
+    Without a ``completer`` nobody is completed.
     ``smoother`` and ``floor`` are pure. ``rig_of`` gives the body a track was fitted with, ``open_clip`` probes a video, ``draw`` and
     ``write_glb`` write what others look at.
     ``watch_camera`` has sentences for the user where the camera moves, ``weights`` names the checkpoint of each stage that has one, and
@@ -103,6 +106,7 @@ class Pipeline:
     memory: DeviceMemory = NO_DEVICE
     watch_camera: CameraWatch = not_watched
     sources: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    completer: Completer | None = None
 
     @staticmethod
     def load(settings: Settings | None = None) -> "Pipeline":
@@ -129,6 +133,7 @@ class Pipeline:
             memory=seats.memory,
             watch_camera=watch_camera,
             sources=seats.sources,
+            completer=seats.completer,
         )
 
     def run(
@@ -145,7 +150,7 @@ class Pipeline:
         What an earlier run into the same folder finished with the same settings is taken over, unless ``fresh``. Raises InputError,
         NoPersonError, OutputError, and Cancelled where the user or ``listener`` stops it.
         """
-        from body4d.scene_file import load_bodies, load_masks, load_scene
+        from body4d.scene_file import load_bodies, load_hidden, load_masks, load_scene
 
         s = self.settings
         started = time.monotonic()
@@ -166,8 +171,11 @@ class Pipeline:
             run.stage("probe", [], self._probe(frames, time.monotonic() - started), uses=[run.input_sha256, s.video])
             run.stage("masks", [MASKS], self._masks(frames, prompts), after=["probe"], uses=[*self._uses("masks"), prompts])
             masks = load_masks(run.file(MASKS))
+            run.stage("occlusion", [HIDDEN], self._occlusion(frames, masks, run.tell), after=["masks"], uses=self._uses("occlusion"))
+            hidden = load_hidden(run.file(HIDDEN))
             camera = Camera(**run.stage("camera", [], self._camera(frames, masks), after=["masks"], uses=self._uses("camera")))
-            run.stage("bodies", [BODIES], self._bodies(frames, masks, camera), after=["masks", "camera"], uses=self._uses("bodies"))
+            make = self._bodies(frames, masks, camera, hidden)
+            run.stage("bodies", [BODIES], make, after=["masks", "occlusion", "camera"], uses=self._uses("bodies"))
             bodies = load_bodies(run.file(BODIES))
             run.stage("motion", [SCENE], self._motion(frames.clip, bodies, masks, camera, run.notes), after=["bodies"], uses=[s.motion])
             scene = load_scene(run.file(SCENE), Path(video))
@@ -207,6 +215,20 @@ class Pipeline:
 
         return make
 
+    def _occlusion(self, frames: FrameSource, masks: Sequence[MaskTrack], tell: Callable[[Sequence[str]], None]) -> Make:
+        def make(into: Path, report: Report) -> Outcome:
+            from body4d.scene_file import save_hidden
+
+            found: tuple[HiddenStretch, ...] = ()
+            if self.completer is not None:
+                cost = self.completer.foresee(frames.clip, masks)
+                tell([cost] if cost else [])
+                found = self.completer.complete(frames, masks, report)
+            save_hidden(found, into / HIDDEN)
+            return Outcome((*getattr(self.completer, "notes", ()), *hidden_notes(found)))
+
+        return make
+
     def _camera(self, frames: FrameSource, masks: Sequence[MaskTrack]) -> Make:
         def make(into: Path, report: Report) -> Outcome:
             camera = self.camera.estimate(frames, report)
@@ -215,11 +237,11 @@ class Pipeline:
 
         return make
 
-    def _bodies(self, frames: FrameSource, masks: Sequence[MaskTrack], camera: Camera) -> Make:
+    def _bodies(self, frames: FrameSource, masks: Sequence[MaskTrack], camera: Camera, hidden: Sequence[HiddenStretch]) -> Make:
         def make(into: Path, report: Report) -> Outcome:
             from body4d.scene_file import save_bodies
 
-            tracks = self.bodies.estimate(frames, masks, camera, report)
+            tracks = self.bodies.estimate(frames, masks, camera, report, hidden)
             save_bodies(tracks, into / BODIES)
             return Outcome(getattr(self.bodies, "notes", ()))
 
@@ -283,7 +305,7 @@ def camera_notes(camera: Camera) -> tuple[str, ...]:
 def versions() -> dict[str, str]:
     """Versions of everything a result may depend on, as far as installed."""
     found = {"python": platform.python_version()}
-    for package in ("body4d", "numpy", "scipy", "torch", "anny", "mediapipe", "transformers", "av", "numba"):
+    for package in ("body4d", "numpy", "scipy", "torch", "anny", "mediapipe", "transformers", "diffusers", "av", "numba"):
         try:
             found[package] = version(package)
         except PackageNotFoundError:

@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from body4d.errors import InputError
 
-RUN, MASKS, BODIES, SCENE = "run.json", "masks.npz", "bodies.npz", "scene.npz"
+RUN, MASKS, HIDDEN, BODIES, SCENE = "run.json", "masks.npz", "hidden.npz", "bodies.npz", "scene.npz"
 OVERLAY, VIEWS, SHEET, GLB = "overlay.mp4", "views.mp4", "contact_sheet.png", "body.glb"
 
 
@@ -18,6 +18,7 @@ FILES = {
     GLB: "rigged, animated bodies for Blender, Unity, the web",
     SCENE: "all numbers: joints in metres, rotations, camera",
     MASKS: "a mask per person and frame",
+    HIDDEN: "people completed where they are hidden (preset sam)",
     BODIES: "bodies before smoothing",
     RUN: "settings, versions, seconds, notes",
 }

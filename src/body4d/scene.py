@@ -250,7 +250,8 @@ class BodyTrack:
     ``rig`` comes along where the body model is no part of body4d, so that a result can be drawn and exported anywhere.
     ``mask_iou`` (T,) overlap of silhouette and mask, NaN where not judged. ``joints_raw_m`` (T, K, 3): the joints
     as the networks alone gave them, before any fit or smoothing (NaN where they gave none). ``joint_sigma_m`` (T, K): how far the
-    joints are off by the smoother's own account, root mean square, metres; absent where nothing was smoothed.
+    joints are off by the smoother's own account, root mean square, metres; absent where nothing was smoothed. ``hidden`` (T,) true
+    where the person was hidden and the body comes from a completed picture; absent where they never were completed.
     """
 
     person_id: int
@@ -269,6 +270,7 @@ class BodyTrack:
     mask_iou: Array | None = None
     joints_raw_m: Array | None = None
     joint_sigma_m: Array | None = None
+    hidden: Array | None = None
     rig: "Rig | None" = None
 
     def __post_init__(self) -> None:
@@ -288,6 +290,8 @@ class BodyTrack:
             _check("joints_raw_m", self.joints_raw_m, (t, k, 3), "f")
         if self.joint_sigma_m is not None:
             _check("joint_sigma_m", self.joint_sigma_m, (t, k), "f")
+        if self.hidden is not None:
+            _check("hidden", self.hidden, (t,), "b")
         for name in ("rotations", "translation_m", "joints_m"):
             if not np.all(np.isfinite(getattr(self, name))):
                 raise ValueError(f"{name} of person {self.person_id} holds NaN or infinity")

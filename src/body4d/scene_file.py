@@ -17,21 +17,23 @@ from body4d.atomic import atomic_file
 from body4d.bodies.rig import Rig
 from body4d.errors import InputError
 from body4d.scene import BodyTrack, Camera, Clip, LandmarkTrack, MaskTrack, Scene
+from body4d.tracks.hidden import HiddenStretch
 
 Array = NDArray[Any]
 AnyPath = str | os.PathLike[str]
 
 SCHEMA = 1
-"""Version of the three file kinds; raised when a reader of the older one would misread the newer."""
+"""Version of the file kinds; raised when a reader of the older one would misread the newer."""
 
 _EARLIEST = (1980, 1, 1, 0, 0, 0)  # the first moment a zip entry can carry: a fixed one keeps the bytes free of the clock
 _UNIX = 3
 _TRACK_ARRAYS = ("frame_index", "shape", "rotations", "translation_m", "joints_m", "keypoints_px", "visibility", "confidence", "observed")
-_TRACK_OPTIONAL = ("mask_iou", "joints_raw_m", "joint_sigma_m")
+_TRACK_OPTIONAL = ("mask_iou", "joints_raw_m", "joint_sigma_m", "hidden")
 # What numpy, zipfile, zlib and the nouns raise on altered bytes; NotImplementedError: a zip header asking for an unknown compression.
 _DAMAGE = (ValueError, TypeError, LookupError, ArithmeticError, OSError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError)
 _RIG_FLOATS = ("rest_joints_m", "rest_vertices_m", "skin_weights", "keypoint_weights", "keypoint_anchors_m")
 _RIG_WHOLE = ("parents", "faces", "skin_indices")
+_HIDDEN_ARRAYS = ("frame_index", "hidden", "visible_share", "box_px", "pictures")
 _LANDMARK_ARRAYS = ("points_px", "depth_px", "world_m", "visibility")
 
 
@@ -125,8 +127,7 @@ def save_masks(tracks: Sequence[MaskTrack], path: AnyPath) -> None:
         key = f"person_{track.person_id}"
         arrays[f"{key}/frame_index"] = track.frame_index
         arrays[f"{key}/size_px"] = [track.width_px, track.height_px]
-        arrays[f"{key}/rle"] = np.frombuffer(b"".join(track.codes), np.uint8)
-        arrays[f"{key}/rle_offsets"] = np.cumsum([0, *(len(code) for code in track.codes)], dtype=np.int64)
+        arrays |= _code_arrays(key, track.codes)
         if track.landmarks is not None:
             arrays[f"{key}/landmarks/joint_set"] = track.landmarks.joint_set
             for name in _LANDMARK_ARRAYS:
@@ -141,7 +142,6 @@ def load_masks(path: AnyPath) -> tuple[MaskTrack, ...]:
     with _blame(path):
         for person_id in data["person_ids"].tolist():
             key = f"person_{person_id}"
-            rle, offsets = data[f"{key}/rle"].tobytes(), data[f"{key}/rle_offsets"].tolist()
             landmarks = None
             if f"{key}/landmarks/joint_set" in data:
                 seen = {name: data[f"{key}/landmarks/{name}"] for name in _LANDMARK_ARRAYS}
@@ -150,13 +150,40 @@ def load_masks(path: AnyPath) -> tuple[MaskTrack, ...]:
                 MaskTrack(
                     person_id=person_id,
                     frame_index=data[f"{key}/frame_index"],
-                    codes=tuple(rle[a:b] for a, b in pairwise(offsets)),
+                    codes=_codes(data, key),
                     height_px=int(data[f"{key}/size_px"][1]),
                     width_px=int(data[f"{key}/size_px"][0]),
                     landmarks=landmarks,
                 )
             )
     return tuple(tracks)
+
+
+def save_hidden(stretches: Sequence[HiddenStretch], path: AnyPath) -> None:
+    """Write hidden stretches in order, with their outlines and completed pictures. Raises OutputError."""
+    arrays: dict[str, Any] = {"person_ids": np.array([s.person_id for s in stretches], np.int64)}
+    for i, stretch in enumerate(stretches):
+        key = f"stretch_{i}"
+        arrays[f"{key}/size_px"] = [stretch.width_px, stretch.height_px]
+        arrays |= _code_arrays(key, stretch.codes)
+        arrays |= {f"{key}/{name}": getattr(stretch, name) for name in _HIDDEN_ARRAYS}
+    write_npz(path, "hidden", arrays)
+
+
+def load_hidden(path: AnyPath) -> tuple[HiddenStretch, ...]:
+    """Read what :func:`save_hidden` wrote. Raises InputError as :func:`load_scene`."""
+    data = _read_npz(path, "hidden")
+    with _blame(path):
+        return tuple(
+            HiddenStretch(
+                person_id=person_id,
+                codes=_codes(data, f"stretch_{i}"),
+                width_px=int(data[f"stretch_{i}/size_px"][0]),
+                height_px=int(data[f"stretch_{i}/size_px"][1]),
+                **{name: data[f"stretch_{i}/{name}"] for name in _HIDDEN_ARRAYS},
+            )
+            for i, person_id in enumerate(data["person_ids"].tolist())
+        )
 
 
 def write_npz(path: AnyPath, kind: str, arrays: Mapping[str, Any]) -> None:
@@ -172,6 +199,17 @@ def write_npz(path: AnyPath, kind: str, arrays: Mapping[str, Any]) -> None:
             content = io.BytesIO()
             np.lib.format.write_array(content, np.asarray(value, order="C"), version=(1, 0), allow_pickle=False)
             archive.writestr(entry, content.getvalue())
+
+
+def _code_arrays(key: str, codes: Sequence[bytes]) -> dict[str, Any]:
+    """Run-length codes end to end, and where each begins."""
+    offsets = np.cumsum([0, *(len(code) for code in codes)], dtype=np.int64)
+    return {f"{key}/rle": np.frombuffer(b"".join(codes), np.uint8), f"{key}/rle_offsets": offsets}
+
+
+def _codes(data: Mapping[str, Array], key: str) -> tuple[bytes, ...]:
+    rle = data[f"{key}/rle"].tobytes()
+    return tuple(rle[a:b] for a, b in pairwise(data[f"{key}/rle_offsets"].tolist()))
 
 
 def _body_arrays(tracks: Sequence[BodyTrack]) -> dict[str, Any]:

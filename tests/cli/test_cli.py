@@ -68,9 +68,15 @@ def test_run_names_people_and_files(video: Path) -> None:
     assert Path("runs/clip", SCENE).is_file()
 
 
+def test_occlusion_is_a_setting(video: Path) -> None:
+    ok("run", video, "--occlusion", "off")
+    assert used[-1].occlusion.mode == "off"
+    assert call("run", video, "--occlusion", "perhaps").exit_code == 2
+
+
 def test_a_second_run_says_what_was_done_before(video: Path) -> None:
     ok("run", video)
-    assert ok("run", video).stderr.count("already done") == 7
+    assert ok("run", video).stderr.count("already done") == 8
     assert ok("run", video, "--fresh").stderr.count("already done") == 0
 
 
@@ -115,7 +121,7 @@ def test_json_is_an_object_a_line_and_ends_with_the_result(video: Path) -> None:
     *events, last = lines_of(result)
     assert result.stderr == ""
     assert {event["event"] for event in events} == {"stage"}
-    assert {event["stage"] for event in events} == {"run", "probe", "masks", "camera", "bodies", "motion", "pictures", "files"}
+    assert {event["stage"] for event in events} == {"run", "probe", "masks", "occlusion", "camera", "bodies", "motion", "pictures", "files"}
     assert (last["event"], last["run"], last["frames"]) == ("result", "runs/clip", FRAMES)
     assert last["files"] == list(FILES)
 

@@ -70,12 +70,21 @@ def test_everything_is_there_and_says_what_it_was_made_with(finished: Path) -> N
     assert all((finished / name).is_file() for name in FILES)
     record = json.loads((finished / "run.json").read_text())
     assert record["preset"] == "sam"
-    assert record["weights"] == {"masks": "sam3", "camera": "moge-2-vitl-normal", "bodies": "sam-3d-body-dinov3/model.ckpt"}
-    assert record["sources"] == {
-        "sam3": {"checkpoint": "SAM-3", "licence": "SAM License"},
-        "sam3d-body": {"checkpoint": "SAM-3D-Body", "licence": "SAM License"},
-        "moge": {"checkpoint": "MoGe-2", "licence": "MIT"},
+    assert record["weights"] == {
+        "masks": "sam3",
+        "occlusion": "diffusion-vas-amodal-segmentation + diffusion-vas-content-completion + Depth-Anything-V2-Large-hf",
+        "camera": "moge-2-vitl-normal",
+        "bodies": "sam-3d-body-dinov3/model.ckpt",
     }
+    assert (
+        record["sources"].items()
+        >= {
+            "sam3": {"checkpoint": "SAM-3", "licence": "SAM License"},
+            "sam3d-body": {"checkpoint": "SAM-3D-Body", "licence": "SAM License"},
+            "moge": {"checkpoint": "MoGe-2", "licence": "MIT"},
+        }.items()
+    )
+    assert len(record["sources"]) == 6
     assert "Checkpoints: SAM-3 from files of your own, SAM License; SAM-3D-Body from files of your own" in record["notes"][0]
     assert all(stage["state"] == "done" and stage["cpu_peak_mb"] > 0 for stage in record["stages"].values())
     assert not any("Traceback" in note for note in record["notes"])
@@ -109,7 +118,7 @@ def test_results_are_drawn_and_exported_without_any_checkpoint(finished: Path, t
 def test_a_second_run_takes_everything_over(finished: Path, weights: Path, clip: Path) -> None:
     words = ("run", clip, "--preset", "sam", "--weights", weights, "--device", "cpu", "--end", "0.1", "--out", finished)
     again = body4d(*words, "--profile")
-    assert again.stderr.count("already done") == 7
+    assert again.stderr.count("already done") == 8
     assert "frames/s" in again.stdout
 
 

@@ -1,3 +1,4 @@
+import itertools
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -159,7 +160,7 @@ def test_who_is_hidden_is_completed() -> None:
     np.testing.assert_array_equal(stretch.pictures[0, 20, 67], [0, 255, 0])
     np.testing.assert_array_equal(stretch.pictures[0, 5, 5], [255, 255, 255])
     assert told[-1][0] == told[-1][1]
-    assert all(a[0] <= b[0] for a, b in zip(told, told[1:], strict=False))
+    assert all(a[0] <= b[0] for a, b in itertools.pairwise(told))
 
 
 def test_what_the_networks_are_shown() -> None:
@@ -175,9 +176,11 @@ def test_what_the_networks_are_shown() -> None:
     picture, outline, keys, _ = seat.content.calls[0]
     row = keys.index((1, 17))
     assert np.mean((outline[row, 0].numpy() > 0) == OUTLINE) > 0.99
-    # Red where seen, white everywhere else, the person in front included.
-    inside = picture[row, :, 32, 62 if seen[32, 62] else 73].numpy()
-    np.testing.assert_allclose(inside, np.array([200, 0, 0]) / 127.5 - 1, atol=0.02)
+    # Red where seen (above the shoulder of who is in front), white everywhere else, the person in front included.
+    assert seen[17, 67]
+    assert not seen[32, 67]
+    np.testing.assert_allclose(picture[row, :, 17, 67].numpy(), np.array([200, 0, 0]) / 127.5 - 1, atol=0.02)
+    np.testing.assert_allclose(picture[row, :, 32, 67].numpy(), 1)
     np.testing.assert_allclose(picture[row, :, 5, 5].numpy(), 1)
 
 
@@ -191,14 +194,22 @@ def test_only_stretches_go_to_the_networks() -> None:
 
 def test_two_people_go_together_and_results_hang_on_no_grouping() -> None:
     everybody = WHOLE_FRAME.model_copy(update={"mode": "on"})
-    together, apart = (Seat(OUTLINE, everybody.model_copy(update={"group_frames": n})) for n in (60, 25))
+    together, apart = (Seat(OUTLINE, everybody.model_copy(update={"group_frames": n})) for n in (60, 30))
     a, b = (reported(seat, crossing())[0] for seat in (together, apart))
     assert len(together.amodal.calls) == 1
-    assert len(apart.amodal.calls) == 4
+    assert len(apart.amodal.calls) == 2
     assert [s.person_id for s in a] == [s.person_id for s in b]
     for one, other in zip(a, b, strict=True):
         np.testing.assert_array_equal(one.frame_index, other.frame_index)
         assert one.codes == other.codes
+
+
+def test_a_stretch_too_long_for_memory_is_cut_and_none_of_it_is_lost() -> None:
+    everybody = WHOLE_FRAME.model_copy(update={"mode": "on"})
+    whole, pieces = (reported(Seat(OUTLINE, everybody.model_copy(update={"group_frames": n})), crossing())[0] for n in (60, 25))
+    assert (len(whole), len(pieces)) == (1, 2)  # cut in the middle of who is hidden
+    np.testing.assert_array_equal(np.concatenate([s.frame_index for s in pieces]), whole[0].frame_index)
+    assert pieces[0].codes + pieces[1].codes == whole[0].codes
 
 
 def test_a_region_of_a_person_lies_right_in_the_frame() -> None:
@@ -228,7 +239,7 @@ def test_the_tiny_checkpoints_go_through(tmp_path: Path) -> None:
 
 
 def test_missing_checkpoints_are_told_at_once(tmp_path: Path) -> None:
-    with pytest.raises(WeightsError, match="lacks config.json"):
+    with pytest.raises(WeightsError, match=r"lacks config\.json"):
         vas_in(tmp_path, tmp_path, tmp_path, QUICK, CPU)
 
 
@@ -254,7 +265,8 @@ def test_people_painted_together_come_out_as_alone(nets) -> None:
     one, two = [(1, f) for f in range(10)], [(2, f) for f in range(8)]
     both = painted(nets, QUICK, one + two, [10, 8])
     torch.testing.assert_close(both[10:], painted(nets, QUICK, two, [8]), atol=1e-4, rtol=0)
-    assert both.std() > 0.05
+    # Another person's pictures are far from these, so that the likeness means something.
+    assert (both[:8] - both[10:]).abs().max() > 100e-4
 
 
 @pytest.mark.parametrize("size", [(480, 640), (640, 480), (1080, 1920), (1920, 1080), (512, 1024), (100, 900)])

@@ -18,6 +18,7 @@ from body4d.models import sam3d_body as adapter
 from body4d.models.protocols import silent
 from body4d.models.sam3d_body import FACE, MODEL, SHAPE, Recovery, Sam3dBodyEstimator, dense_mapping, gathered
 from body4d.scene import BodyTrack, Camera, Clip, MaskTrack
+from body4d.tracks.hidden import HiddenStretch
 from mhr_files import make_rig, save_script
 
 spec = importlib.util.spec_from_file_location("sam3d_helpers", Path(__file__).parents[1] / "nets" / "sam3d_helpers.py")
@@ -209,3 +210,66 @@ def test_batch_follows_free_memory(parts, masks, monkeypatch: pytest.MonkeyPatch
 
 def test_columns_of_the_parameters() -> None:
     assert (MODEL.stop - MODEL.start, SHAPE.stop - SHAPE.start, FACE.stop - FACE.start) == (204, 45, 72)
+
+
+def hidden_stretch(frames: list[int], hidden: list[bool]) -> HiddenStretch:
+    """Person 7 of the fixture, whose lower half is not seen, completed in red."""
+    whole = []
+    for frame in frames:
+        mask = np.zeros((H, W), bool)
+        mask[20:220, 40 + 3 * frame : 100 + 3 * frame] = True
+        whole.append(MaskTrack.encode(mask))
+    red = np.zeros((len(frames), 60, 80, 3), np.uint8)
+    red[..., 0] = 255
+    share = np.full(len(frames), 0.4, np.float32)
+    return HiddenStretch(7, np.array(frames), np.array(hidden), share, tuple(whole), H, W, np.array([0, 0, W, H]), red)
+
+
+def half_seen(track: MaskTrack, frames: list[int]) -> MaskTrack:
+    codes = list(track.codes)
+    for frame in frames:
+        mask = track.mask(frame)
+        mask[120:] = False
+        codes[frame] = MaskTrack.encode(mask)
+    return replace(track, codes=tuple(codes))
+
+
+def test_who_is_hidden_is_shown_completed_in_a_picture_of_their_own(masks) -> None:
+    seen = (half_seen(masks[0], [1, 2, 3]), masks[1])
+    stretch = hidden_stretch([1, 2, 3], [False, True, False])
+    frames = Frames()
+    ((pictures, wanted),) = gathered(frames, seen, lambda: 64, [stretch])
+    assert frames.read_frames == [0, 1, 2, 3, 4]
+    by_row = {(want.person, want.row): want for want in wanted}
+    for row in (1, 2, 3):
+        want = by_row[0, row]
+        assert want.box_px.tolist() == [40 + 3 * row, 20, 100 + 3 * row, 220]  # of the whole outline
+        assert want.mask.sum() == 60 * 200
+        own, filmed = pictures[want.picture], frames.pictures[row]
+        assert (own[120:220, 40 + 3 * row : 100 + 3 * row] == (255, 0, 0)).all()
+        np.testing.assert_array_equal(own[:120], filmed[:120])  # what is seen stays as it was filmed
+        np.testing.assert_array_equal(own[:, 100 + 3 * row :], filmed[:, 100 + 3 * row :])
+    # Everybody else looks at the frame itself, which nobody painted in.
+    for person, row, frame in ((1, 0, 1), (1, 1, 2), (1, 2, 4), (0, 0, 0), (0, 4, 4)):
+        np.testing.assert_array_equal(pictures[by_row[person, row].picture], frames.pictures[frame])
+    assert by_row[0, 4].picture == by_row[1, 2].picture
+    assert len(pictures) == 5 + 2
+
+
+def test_hidden_frames_are_flagged_and_trusted_less(parts, masks) -> None:
+    seen = (half_seen(masks[0], [1, 2, 3]), masks[1])
+    stretch = hidden_stretch([1, 2, 3], [False, True, False])
+    settings = Sam3dBodySettings(mode="body")
+    estimator = Sam3dBodyEstimator(lambda device, dtype: parts, settings, ComputeSettings(device="cpu"))
+    one, two = estimator.estimate(Frames(), seen, CAMERA, silent, [stretch])
+    assert one.hidden is not None
+    assert one.hidden.tolist() == [False, False, True, False, False]
+    assert two.hidden is None
+    # The network looks at single frames: as if the whole had been filmed so, but for the trust.
+    plain = Frames()
+    for row in (1, 2, 3):
+        plain.pictures[row, 120:220, 40 + 3 * row : 100 + 3 * row] = (255, 0, 0)
+    filmed, _ = estimator.estimate(plain, masks, CAMERA, silent)
+    np.testing.assert_allclose(one.parameters, filmed.parameters, atol=1e-5)
+    np.testing.assert_allclose(one.keypoints_px, filmed.keypoints_px, atol=1e-2)
+    np.testing.assert_allclose(one.confidence, filmed.confidence * np.where(one.hidden, 0.4, 1.0), rtol=1e-5)

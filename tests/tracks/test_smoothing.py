@@ -321,6 +321,16 @@ def test_what_is_hidden_counts_less(rig):
     assert pulled[1] < 0.5 * pulled[0]
 
 
+def test_who_was_completed_stays_flagged_and_who_is_bridged_is_not(rig):
+    hidden = np.isin(np.arange(60), np.arange(20, 30))
+    whole = make_track(rig, sway(np.arange(60) / 30))
+    track = dataclasses.replace(with_gap(whole, 25, 35), hidden=np.delete(hidden, np.arange(25, 35)))
+    got = smooth(track, rig, make_clip(60), DEFAULT)
+    assert len(got) == 60
+    assert np.flatnonzero(got.hidden).tolist() == [20, 21, 22, 23, 24]
+    assert np.flatnonzero(~got.observed).tolist() == list(range(25, 35))
+
+
 def test_joints_that_never_move_stay_exactly(rig):
     rotations = noisy(sway(np.arange(40) / 30), 0.02)
     rotations[:, 3] = [0.1, 0.2, 0.3]

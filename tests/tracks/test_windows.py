@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from body4d.config import OcclusionSettings
 from body4d.tracks.occlusion import Span
-from body4d.tracks.windows import foretold, looked_at, picture_size, region_of, seconds_for, widened, window_count, windows_of
+from body4d.tracks.windows import foretold, looked_at, picture_size, region_of, seconds_for, widened, windows_of, windows_through, work_of
 
 S = OcclusionSettings()
 
@@ -18,11 +18,17 @@ def test_windows_cover_every_row_and_share_enough(count: int, window: int, overl
     assert {row for w in windows for row in w} == set(range(count))
     assert len({len(w) for w in windows}) == 1
     assert all(a.stop - b.start >= min(overlap, window - 1) for a, b in pairwise(windows))
+    assert len(windows[0]) <= window
 
 
 @pytest.mark.parametrize(("count", "expected"), [(7, 1), (25, 1), (26, 2), (45, 2), (46, 3), (65, 3), (90, 5)])
 def test_no_more_windows_than_needed(count: int, expected: int) -> None:
     assert len(windows_of(count, 25, 5)) == expected
+
+
+@pytest.mark.parametrize(("count", "length"), [(25, 25), (26, 16), (34, 20), (45, 25), (46, 19)])
+def test_windows_are_no_longer_than_needed(count: int, length: int) -> None:
+    assert len(windows_of(count, 25, 5)[0]) == length
 
 
 @given(st.integers(0, 100), st.integers(1, 100), st.integers(0, 50), st.integers(1, 40))
@@ -70,13 +76,22 @@ def test_seconds(device: str, expected: float | None) -> None:
 
 def test_what_is_foretold() -> None:
     spans, rows = [Span(0, 10, 50), Span(1, 0, 5), Span(1, 60, 65)], [90, 90]
-    assert window_count(spans, rows, S) == 4
+    assert [len(window) for window in windows_through(spans, rows, S)] == [23, 23, 25, 25]
     assert foretold([], rows, "cpu", S) == ""
     said = foretold(spans, rows, "NVIDIA H200", S)
     assert said.startswith("2 people may be hidden on 50 frames: 4 windows")
     assert "was not measured" in said
     measured = S.model_copy(update={"window_seconds": {"H200": 2.5}})
-    assert "about 10 s on NVIDIA H200" in foretold(spans, rows, "NVIDIA H200", measured)
+    assert "about 10 s on NVIDIA H200" in foretold(spans, rows, "NVIDIA H200", measured)  # 96 frames of 25
+
+
+@pytest.mark.parametrize(
+    ("changes", "times"),
+    [({}, 1), ({"steps": 10}, 0.4), ({"short_side_px": 512, "long_side_px": 1024}, 4), ({"window_frames": 20}, 1)],
+    ids=str,
+)
+def test_work_follows_steps_and_size(changes: dict[str, int], times: float) -> None:
+    assert work_of([range(25), range(10, 35)], S.model_copy(update=changes)) == pytest.approx(2 * times)
 
 
 @pytest.mark.parametrize(

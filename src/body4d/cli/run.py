@@ -30,6 +30,9 @@ def run(
     focal_mm35: Annotated[float | None, typer.Option(help="35 mm equivalent focal length in millimetres.")] = None,
     camera: Annotated[str | None, typer.Option(help="static (default) or moving: then no floor is claimed to be fixed.")] = None,
     person_height: Annotated[float | None, typer.Option(help="Height of the main person in metres; fixes the scale.")] = None,
+    occlusion: Annotated[
+        str | None, typer.Option(help="Complete hidden people (sam): auto (where somebody may be hidden), on (everywhere) or off.")
+    ] = None,
     pictures: Annotated[bool | None, typer.Option("--pictures/--no-pictures", help="Write the videos and the contact sheet.")] = None,
     audio: Annotated[bool | None, typer.Option("--audio/--no-audio", help="Carry the clip's sound along into overlay.mp4.")] = None,
     profile: Annotated[bool, typer.Option("--profile", help="Print time, speed and memory of each stage at the end.")] = False,
@@ -59,6 +62,7 @@ def run(
         "camera.focal_mm35": focal_mm35,
         "camera.motion": camera,
         "camera.person_height_m": person_height,
+        "occlusion.mode": occlusion,
         "pictures.enabled": pictures,
         "pictures.audio": audio,
     }

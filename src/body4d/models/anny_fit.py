@@ -31,6 +31,7 @@ from body4d.geometry.rotations import matrix_to_rotvec
 from body4d.models.anny_evidence import PARTS, Seen, gather, rows_of
 from body4d.models.protocols import FrameSource, Report
 from body4d.scene import BodyTrack, Camera, Clip, MaskTrack
+from body4d.tracks.hidden import HiddenStretch
 
 Array = NDArray[Any]
 
@@ -47,8 +48,18 @@ class AnnyFit:
     def __init__(self, fit: FitSettings, contact: ContactSettings, person_height_m: float | None = None) -> None:
         self._fit, self._contact, self._height_m = fit, contact, person_height_m
 
-    def estimate(self, frames: FrameSource, masks: Sequence[MaskTrack], camera: Camera, report: Report) -> tuple[BodyTrack, ...]:
-        """One BodyTrack per MaskTrack; every mask track must bring BlazePose landmarks, else ValueError."""
+    def estimate(
+        self,
+        frames: FrameSource,
+        masks: Sequence[MaskTrack],
+        camera: Camera,
+        report: Report,
+        hidden: Sequence[HiddenStretch] = (),
+    ) -> tuple[BodyTrack, ...]:
+        """One BodyTrack per MaskTrack; every mask track must bring BlazePose landmarks, else ValueError.
+
+        Landmarks are found before anybody is completed: ``hidden`` changes nothing.
+        """
         body = anny_body()
         total = sum(len(track) for track in masks)
         done = [0] * len(masks)

@@ -24,7 +24,7 @@ from body4d.scene import Clip, MaskTrack
 from body4d.tracks.hidden import HiddenStretch
 from body4d.tracks.occlusion import Span, runs, spans_to_look_at
 from body4d.tracks.outlines import Judged, judge, largest_piece
-from body4d.tracks.windows import foretold, looked_at, widened, window_count, windows_of
+from body4d.tracks.windows import foretold, looked_at, widened, windows_of, windows_through
 
 Array = NDArray[Any]
 
@@ -64,6 +64,7 @@ class VasCompleter:
     def __init__(self, loads: Loads, settings: OcclusionSettings, compute: ComputeSettings) -> None:
         self._loads, self._settings, self._compute = loads, settings, compute
         self._notes: tuple[str, ...] = ()
+        self._decided: tuple[Sequence[MaskTrack], tuple[Span, ...]] | None = None
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -72,19 +73,25 @@ class VasCompleter:
 
     def foresee(self, clip: Clip, masks: Sequence[MaskTrack]) -> str:
         """What ``complete`` will look at and what that is expected to take, "" where nothing; loads no network."""
-        spans = spans_to_look_at(masks, clip.times_s, self._settings)
+        spans = self._spans(clip, masks)
         return foretold(spans, [len(track) for track in masks], _name(choose_device(self._compute)), self._settings) if spans else ""
+
+    def _spans(self, clip: Clip, masks: Sequence[MaskTrack]) -> tuple[Span, ...]:
+        """Where somebody may be hidden; decided once for the same masks."""
+        if self._decided is None or self._decided[0] is not masks:
+            self._decided = masks, spans_to_look_at(masks, clip.times_s, self._settings)
+        return self._decided[1]
 
     def complete(self, frames: FrameSource, masks: Sequence[MaskTrack], report: Report) -> tuple[HiddenStretch, ...]:
         """Stretches on which somebody is hidden, by person, then in time. Raises WeightsError, DeviceError."""
         self._notes = ()
         settings, rows = self._settings, [len(track) for track in masks]
-        spans = spans_to_look_at(masks, frames.clip.times_s, settings)
+        spans = self._spans(frames.clip, masks)
         if not spans:
             return ()
         looks = [look_at(span, masks[span.person], settings) for span in looked_at(spans, rows, settings)]
         # Completing costs as much again at most; how much, the outlines will tell.
-        progress = _Progress(report, window_count(spans, rows, settings), settings.steps)
+        progress = _Progress(report, len(windows_through(spans, rows, settings)), settings.steps)
         device = choose_device(self._compute)
         dtype = choose_dtype(self._compute, device)
         found = self._outlined(frames, looks, device, dtype, progress)

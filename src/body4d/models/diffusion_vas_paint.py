@@ -1,6 +1,7 @@
 """A Diffusion-VAS pipeline at work: two pictures a frame in, the painted one out, windows of several people together."""
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Protocol
 
@@ -11,7 +12,8 @@ from torch import Tensor
 from body4d.config import ComputeSettings, OcclusionSettings
 from body4d.models.device import Batches, batch_that_fits, free_bytes
 from body4d.nets.compiling import keep_compiled
-from body4d.nets.diffusion_vas.sampler import Recipe, VasNetworks, clip_embeddings, decode, denoise, picture_latents
+from body4d.nets.diffusion_vas.quicker import MOST_ELEMENTS, MOST_SEQUENCES, compile_blocks
+from body4d.nets.diffusion_vas.sampler import LATENT_CHANNELS, Recipe, VasNetworks, clip_embeddings, decode, denoise, picture_latents
 from body4d.tracks.windows import windows_of
 from body4d.weights.diffusion_vas import find_vas, load_vas
 
@@ -21,9 +23,11 @@ Key = tuple[int, int]
 Step = Callable[[int], None]
 """Hears how many windows have gone through one step of denoising."""
 
-_MOST_ROWS = {"cuda": 32, "mps": 2, "cpu": 1}
-"""Windows' halves put through the UNet at once at most: 32 of 25 frames fill the largest GPU."""
-_LATENT = 8
+_MOST_ROWS = {"cuda": 16, "mps": 2, "cpu": 1}
+"""Windows' halves put through the UNet at once at most: more gains no speed."""
+_WIDE = 128
+"""Channels of the VAE's finest maps; twice as many on the way out."""
+_COMPILED = ("SpatioTemporalResBlock", "TransformerSpatioTemporalModel")
 
 
 class Painter(Protocol):
@@ -54,7 +58,7 @@ class VasPainter:
     def paint(self, first: Tensor, second: Tensor, keys: Sequence[Key], videos: Sequence[int], step: Step) -> Tensor:
         """As :meth:`Painter.paint`."""
         told, embeddings = self._looked_at(first, second, keys)
-        latents = torch.cat([self._noise(key, (_LATENT // 2, *told.shape[2:]), 2)[None] for key in keys]).to(self._nets.device)
+        latents = self._noises(keys, (LATENT_CHANNELS, *told.shape[2:]), 2)
         starts = np.cumsum([0, *videos])
         window, overlap = self._settings.window_frames, self._settings.overlap_frames
         windows = [
@@ -71,11 +75,12 @@ class VasPainter:
     def _looked_at(self, first: Tensor, second: Tensor, keys: Sequence[Key]) -> tuple[Tensor, Tensor]:
         """Latents (F, 8, h, w) of both pictures, and what CLIP sees in the first one (F, D)."""
         nets = self._nets
-        batches = self._batches(_bytes_per_picture(first, nets.dtype), "pictures", 64)
+        elements = _WIDE * first.shape[2] * first.shape[3]
+        batches = self._batches(6 * elements * nets.dtype.itemsize, "pictures", min(64, MOST_ELEMENTS // elements))
 
         def work(rows: slice) -> tuple[Tensor, Tensor]:
             pair = [p[rows].to(nets.device, torch.float32) for p in (first, second)]
-            noises = [torch.stack([self._noise(key, p.shape[1:], i) for key in keys[rows]]).to(nets.device) for i, p in enumerate(pair)]
+            noises = [self._noises(keys[rows], p.shape[1:], i) for i, p in enumerate(pair)]
             latents = [picture_latents(nets, p, n) for p, n in zip(pair, noises, strict=True)]
             return torch.cat(latents, 1).float(), clip_embeddings(nets, pair[0])
 
@@ -85,7 +90,12 @@ class VasPainter:
 
     def _denoised(self, noise: Tensor, told: Tensor, embeddings: Tensor, windows: list[list[int]], step: Step) -> Tensor:
         each = bytes_per_row(len(windows[0]), noise.shape[2:], self._nets)
-        batches = self._batches(each, "windows of frames", _MOST_ROWS.get(noise.device.type, 1))
+        # Attention over time sees every place of a row as a sequence of its own; a feed-forward is eight times as wide as its maps.
+        places = noise.shape[2] * noise.shape[3]
+        widest = len(windows[0]) * places * 8 * self._nets.unet.config["block_out_channels"][0]
+        most = min(_MOST_ROWS.get(noise.device.type, 1), MOST_SEQUENCES // places, MOST_ELEMENTS // widest)
+        batches = self._batches(each, "windows of frames", most)
+        batches.size = evenly(2 * len(windows), batches.size)
         watch = lambda *_: step(len(windows))  # noqa: E731
         out = denoise(self._nets, noise, told, embeddings, windows, self._recipe, batches.run, watch)
         self._tell(batches)
@@ -93,24 +103,34 @@ class VasPainter:
 
     def _decoded(self, latents: Tensor) -> Tensor:
         chunk = self._settings.decode_frames
-        each = chunk * latents.shape[2] * latents.shape[3] * 64 * 128 * 6 * self._nets.dtype.itemsize
-        batches = self._batches(each, "groups of frames", 8)
+        elements = chunk * latents.shape[2] * latents.shape[3] * 64 * 2 * _WIDE
+        batches = self._batches(3 * elements * self._nets.dtype.itemsize, "groups of frames", min(8, MOST_ELEMENTS // elements))
         pictures = decode(self._nets, latents, chunk, batches.run)
         self._tell(batches)
         return ((pictures + 1) / 2).clamp(0, 1).cpu()
 
     def _batches(self, each: int, what: str, most: int) -> Batches:
         free = free_bytes(self._nets.device)
-        return Batches(batch_that_fits(free, each, self._compute, most), what)
+        return Batches(batch_that_fits(free, each, self._compute, max(most, 1)), what)
 
     def _tell(self, batches: Batches) -> None:
         if batches.note and batches.note not in self._notes:
             self._notes = (*self._notes, batches.note)
 
+    def _noises(self, keys: Sequence[Key], shape: Sequence[int], turn: int) -> Tensor:
+        """Noise (F, ...) on the device, drawn by several threads: one takes 19 ms for a picture of 512 x 1024."""
+        with ThreadPoolExecutor() as pool:
+            return torch.stack(list(pool.map(lambda key: self._noise(key, shape, turn), keys))).to(self._nets.device)
+
     def _noise(self, key: Key, shape: Sequence[int], turn: int) -> Tensor:
         """Noise of one frame of one person, the same on every device: drawn on the host."""
         seed = int(np.random.SeedSequence([self._settings.seed, self._which, *key, turn]).generate_state(1, np.uint64)[0] >> np.uint64(1))
         return torch.randn(tuple(shape), generator=torch.Generator().manual_seed(seed))
+
+
+def evenly(count: int, most: int) -> int:
+    """At most ``most`` at once, so that ``count`` go in batches as equal as can be: a last small one would not fill the device."""
+    return -(-count // -(-count // most))
 
 
 def bytes_per_row(frames: int, size: Sequence[int], nets: VasNetworks) -> int:
@@ -120,8 +140,12 @@ def bytes_per_row(frames: int, size: Sequence[int], nets: VasNetworks) -> int:
     return int(frames * size[0] * size[1] * (kept + 20 * widths[0]) * nets.dtype.itemsize)
 
 
-def _bytes_per_picture(pictures: Tensor, dtype: torch.dtype) -> int:
-    return pictures.shape[2] * pictures.shape[3] * 128 * 6 * dtype.itemsize
+def compiled(nets: VasNetworks, settings: OcclusionSettings) -> VasNetworks:
+    """The same networks, the UNet's blocks compiled where that is wished and CUDA is there."""
+    if settings.compile == "on" and nets.device.type == "cuda":
+        keep_compiled()
+        compile_blocks(nets.unet, *_COMPILED)
+    return nets
 
 
 def painter_in(
@@ -131,10 +155,6 @@ def painter_in(
     folder = find_vas(place)
 
     def load(device: torch.device, dtype: torch.dtype) -> VasPainter:
-        nets = load_vas(folder, device, dtype)
-        if settings.compile == "on" and device.type == "cuda":
-            keep_compiled()
-            nets.unet.compile()
-        return VasPainter(nets, which, settings, compute)
+        return VasPainter(compiled(load_vas(folder, device, dtype), settings), which, settings, compute)
 
     return load

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 
 from body4d.config import Settings
-from body4d.errors import MissingDependencyError
-from body4d.models.protocols import BodyEstimator, CameraEstimator, Segmenter
+from body4d.errors import MissingDependencyError, SettingsError
+from body4d.models.protocols import BodyEstimator, CameraEstimator, Completer, Segmenter
 from body4d.usage import NO_DEVICE, DeviceMemory
 
 LITE_PYTHONS = ((3, 11), (3, 12))
@@ -25,7 +25,7 @@ NO_LENS = "MoGe-2 has no checkpoint here, so no network is asked for the field o
 class Seats:
     """What a preset puts where. ``notes`` say which preset was taken and why, ``hints`` what is so today alone and belongs to no result;
     ``weights`` names the checkpoint of each stage that has one, ``sources`` tell where it comes from and under which licence, and
-    ``memory`` is how the GPU's peak is asked for."""
+    ``memory`` is how the GPU's peak is asked for. Without a ``completer`` nobody hidden is completed."""
 
     preset: str
     segmenter: Segmenter
@@ -36,6 +36,7 @@ class Seats:
     weights: Mapping[str, str] = field(default_factory=dict)
     memory: DeviceMemory = NO_DEVICE
     sources: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    completer: Completer | None = None
 
 
 def load_seats(settings: Settings) -> Seats:
@@ -56,6 +57,8 @@ def with_sources(seats: Seats, settings: Settings) -> Seats:
 
 def lite_seats(settings: Settings, note: str = "") -> Seats:
     """BlazePose, a given camera and Anny: everything inside the installed packages."""
+    if settings.occlusion.mode == "on":
+        raise SettingsError("--occlusion on needs preset sam; lite bridges hidden stretches. Use --preset sam, or --occlusion auto.")
     require_lite(sys.version_info[:2], _installed)
     require_headless_opencv()
     from body4d.bodies.anny import is_built
@@ -93,16 +96,51 @@ def sam_seats(settings: Settings, note: str = "") -> Seats:
 
     rig_beside(body_file)
     camera = MogeCamera(moge_in(lens, settings.moge), settings.camera, settings.moge, settings.compute) if lens else None
-    weights = {"masks": masks.name, "camera": lens.name if lens else "", "bodies": f"{bodies.name}/{body_file.name}"}
+    completer, completed_by = completer_seat(settings)
+    weights = {
+        "masks": masks.name,
+        "occlusion": completed_by,
+        "camera": lens.name if lens else "",
+        "bodies": f"{bodies.name}/{body_file.name}",
+    }
     return Seats(
         preset="sam",
         segmenter=Sam3Segmenter(sam3_in(masks), settings.sam3, settings.people, settings.compute),
         camera=camera or GivenCamera(settings.camera),
-        bodies=Sam3dBodyEstimator(weights_in(body_file), settings.sam3d_body, settings.compute, settings.camera.person_height_m),
+        bodies=Sam3dBodyEstimator(
+            weights_in(body_file), settings.sam3d_body, settings.compute, settings.camera.person_height_m, settings.occlusion
+        ),
         notes=tuple(sentence for sentence in (note, "" if lens else NO_LENS) if sentence),
         weights={stage: name for stage, name in weights.items() if name},
         memory=DeviceMemory(reset_gpu_peak, gpu_peak_bytes),
+        completer=completer,
     )
+
+
+def completer_seat(settings: Settings) -> tuple[Completer | None, str]:
+    """Diffusion-VAS, or one that only says whom it would have looked at; and the names of its checkpoints, "" without.
+
+    Raises WeightsError or MissingDependencyError where ``occlusion.mode`` is on and it cannot be, and where a checkpoint is incomplete.
+    """
+    from body4d.models.diffusion_vas import VasCompleter, vas_in
+    from body4d.models.no_completer import NoCompleter
+    from body4d.weights.catalogue import DEPTH_ANYTHING, VAS_AMODAL, VAS_CONTENT, find, place
+
+    mode = settings.occlusion.mode
+    if mode == "off":
+        return None, ""
+    if not _installed("diffusers"):
+        if mode == "on":
+            raise MissingDependencyError("--occlusion on needs diffusers, not found here: pip install 'body4d[sam]'.")
+        return NoCompleter("diffusers is not installed (pip install 'body4d[sam]')", settings.occlusion), ""
+    models = (VAS_AMODAL, VAS_CONTENT, DEPTH_ANYTHING)
+    absent = [model for model in models if find(model, settings.weights) is None]
+    if absent and mode == "auto":
+        verb = "has no checkpoint" if len(absent) == 1 else "have no checkpoints"
+        return NoCompleter(f"{' and '.join(model.name for model in absent)} {verb} here", settings.occlusion), ""
+    amodal, content, depth = (place(model, settings.weights) for model in models)
+    loads = vas_in(amodal, content, depth, settings.occlusion, settings.compute)
+    return VasCompleter(loads, settings.occlusion, settings.compute), f"{amodal.name} + {content.name} + {depth.name}"
 
 
 def why_not_sam(settings: Settings) -> str | None:

@@ -56,9 +56,19 @@ class Completer(Protocol):
 
 
 class BodyEstimator(Protocol):
-    """Bodies of followed people, before smoothing: one BodyTrack per MaskTrack, same order and frames."""
+    """Bodies of followed people, before smoothing: one BodyTrack per MaskTrack, same order and frames.
 
-    def estimate(self, frames: FrameSource, masks: Sequence[MaskTrack], camera: Camera, report: Report) -> tuple[BodyTrack, ...]: ...
+    ``hidden`` are the stretches on which a :class:`Completer` found somebody hidden and completed them.
+    """
+
+    def estimate(
+        self,
+        frames: FrameSource,
+        masks: Sequence[MaskTrack],
+        camera: Camera,
+        report: Report,
+        hidden: Sequence[HiddenStretch] = (),
+    ) -> tuple[BodyTrack, ...]: ...
 
 
 def silent(done: int, total: int) -> None:

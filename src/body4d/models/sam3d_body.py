@@ -1,11 +1,12 @@
 """SAM-3D-Body (Yang et al. 2025) in the seat of the BodyEstimator: people of any frames, recovered in batches, as MHR bodies.
 
 Frames are cut at their own resolution on the device; a batch mixes people and frames as they come. The network looks at single frames:
-one shape for the clip is the median of what it says, and each body then stands where its keypoints are seen.
+one shape for the clip is the median of what it says, and each body then stands where its keypoints are seen. Who is hidden is looked at
+in pictures of their own, in which nothing is in front of them any more.
 """
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -19,11 +20,12 @@ from body4d.bodies.mhr import MhrBody, load_mhr
 from body4d.bodies.mhr_rig import motion_of, shape_of
 from body4d.bodies.mhr_rig_file import PLACE_VARIABLE, find_rig_file
 from body4d.bodies.rig import Rig
-from body4d.config import ComputeSettings, Sam3dBodySettings
+from body4d.config import ComputeSettings, OcclusionSettings, Sam3dBodySettings
 from body4d.errors import InputError, WeightsError
 from body4d.geometry.placing import place_by_points
 from body4d.models.device import Batches, batch_that_fits, choose_device, choose_dtype, free_bytes, release
 from body4d.models.protocols import FrameSource, Report
+from body4d.models.sam3d_body_wanted import Wanted, gathered
 from body4d.nets.compiling import worth_compiling
 from body4d.nets.sam3d_body.hands import estimate_with_hands
 from body4d.nets.sam3d_body.heads import Mhr, PoseHead
@@ -31,6 +33,7 @@ from body4d.nets.sam3d_body.model import Sam3dBody, body_crops, estimate_bodies
 from body4d.nets.upload import Upload
 from body4d.scene import BodyTrack, Camera, MaskTrack
 from body4d.tracks.agreement import frame_confidence, keypoint_visibility
+from body4d.tracks.hidden import HiddenStretch, hidden_confidence, hidden_rows, of_person
 from body4d.weights.sam3d_body import find_checkpoint, load_sam3d_body
 
 Array = NDArray[Any]
@@ -55,17 +58,6 @@ class Found:
     hands_seen: Array
 
 
-@dataclass(frozen=True)
-class _Wanted:
-    """One person in one frame of a batch."""
-
-    picture: int
-    person: int
-    row: int
-    mask: Array
-    box_px: Array
-
-
 def weights_in(place: Path) -> Load:
     """Loads network and rig from a checkpoint's folder or file; the rig from $BODY4D_MHR where the checkpoint comes without."""
 
@@ -80,8 +72,16 @@ def weights_in(place: Path) -> Load:
 class Sam3dBodyEstimator:
     """A :class:`~body4d.models.protocols.BodyEstimator`. Weights are loaded by ``load`` when work begins and let go when it ends."""
 
-    def __init__(self, load: Load, settings: Sam3dBodySettings, compute: ComputeSettings, person_height_m: float | None = None) -> None:
+    def __init__(
+        self,
+        load: Load,
+        settings: Sam3dBodySettings,
+        compute: ComputeSettings,
+        person_height_m: float | None = None,
+        occlusion: OcclusionSettings | None = None,
+    ) -> None:
         self._load, self._settings, self._compute, self._height_m = load, settings, compute, person_height_m
+        self._occlusion = occlusion or OcclusionSettings()
         self._notes: tuple[str, ...] = ()
 
     @property
@@ -89,8 +89,19 @@ class Sam3dBodyEstimator:
         """Sentences for the user about the last ``estimate``."""
         return self._notes
 
-    def estimate(self, frames: FrameSource, masks: Sequence[MaskTrack], camera: Camera, report: Report) -> tuple[BodyTrack, ...]:
-        """One BodyTrack per MaskTrack, on its frames less those whose mask is empty. Raises WeightsError, DeviceError, InputError."""
+    def estimate(
+        self,
+        frames: FrameSource,
+        masks: Sequence[MaskTrack],
+        camera: Camera,
+        report: Report,
+        hidden: Sequence[HiddenStretch] = (),
+    ) -> tuple[BodyTrack, ...]:
+        """One BodyTrack per MaskTrack, on its frames less those whose mask is empty. Raises WeightsError, DeviceError, InputError.
+
+        On ``hidden`` stretches the network is shown the completed person, their whole outline and its box. Frames on which they are
+        hidden are flagged, and trusted by the share that is seen.
+        """
         device = choose_device(self._compute)
         dtype = choose_dtype(self._compute, device)
         net, mhr = self._load(device, dtype)
@@ -102,22 +113,29 @@ class Sam3dBodyEstimator:
             run = Recovery(net, mhr, camera, self._settings, device)
             size = batch_that_fits(free_bytes(device), run.bytes_each(frames, dtype), self._compute, _MOST.get(device.type, 4))
             batches = Batches(size, "people")
-            found = self._recover(run, frames, masks, batches, report)
+            found = self._recover(run, frames, masks, batches, report, hidden)
             self._notes = (batches.note,) if batches.note else ()
-            return self._sized(tuple(self._track(track, rows, camera, mhr) for track, rows in zip(masks, found, strict=True)))
+            theirs = [of_person(track.person_id, hidden) for track in masks]
+            return self._sized(tuple(self._track(t, rows, camera, mhr, s) for t, rows, s in zip(masks, found, theirs, strict=True)))
         finally:
             del net, mhr
             run = None  # It holds both.
             release()
 
     def _recover(
-        self, run: "Recovery", frames: FrameSource, masks: Sequence[MaskTrack], batches: Batches, report: Report
+        self,
+        run: "Recovery",
+        frames: FrameSource,
+        masks: Sequence[MaskTrack],
+        batches: Batches,
+        report: Report,
+        hidden: Sequence[HiddenStretch],
     ) -> list[dict[int, tuple[Found, float]]]:
         """For each person, by row of the mask track: what was found (B = 1) and how far it is to be trusted."""
         out: list[dict[int, tuple[Found, float]]] = [{} for _ in masks]
         done, total = 0, sum(len(track) for track in masks)
         report(0, total)
-        for pictures, wanted in gathered(frames, masks, lambda: batches.size):
+        for pictures, wanted in gathered(frames, masks, lambda: batches.size, hidden):
             parts = batches.run(len(wanted), lambda rows, p=pictures, w=wanted: run(p, w[rows]))
             found = _joined(parts)
             for i, want in enumerate(wanted):
@@ -127,12 +145,20 @@ class Sam3dBodyEstimator:
             report(done, total)
         return out
 
-    def _track(self, track: MaskTrack, rows: dict[int, tuple[Found, float]], camera: Camera, mhr: MhrBody) -> BodyTrack:
+    def _track(
+        self,
+        track: MaskTrack,
+        rows: dict[int, tuple[Found, float]],
+        camera: Camera,
+        mhr: MhrBody,
+        hidden: Sequence[HiddenStretch],
+    ) -> BodyTrack:
         if not rows:
             raise InputError(f"Person {track.person_id} has no mask on any frame: leave this person out, or prompt them anew.")
         order = sorted(rows)
         found = _joined([rows[row][0] for row in order])
-        trust = np.array([rows[row][1] for row in order], np.float32)
+        frame_index = track.frame_index[order]
+        trust = np.array([rows[row][1] for row in order], np.float32) * hidden_confidence(frame_index, hidden, self._occlusion)
         sure = trust >= np.median(trust)
         shape = shape_of(found.parameters[sure, SHAPE], found.parameters[sure, MODEL])
         visibility = keypoint_visibility(found.keypoints_px, found.hands_seen, camera.width_px, camera.height_px, self._settings)
@@ -141,7 +167,7 @@ class Sam3dBodyEstimator:
         return BodyTrack(
             person_id=track.person_id,
             body=mhr.name,
-            frame_index=track.frame_index[order],
+            frame_index=frame_index,
             shape=shape,
             rotations=rotations,
             translation_m=translation,
@@ -152,6 +178,7 @@ class Sam3dBodyEstimator:
             observed=np.ones(len(order), bool),
             joint_set="mhr70",
             parameters=found.parameters,
+            hidden=hidden_rows(frame_index, hidden) if hidden else None,
             rig=rig,
         )
 
@@ -200,7 +227,7 @@ class Recovery:
         return clip.width_px * clip.height_px * 4 + self._net.sizes.bytes_per_crop(dtype.itemsize, hands=self._settings.mode == "full")
 
     @torch.inference_mode()
-    def __call__(self, pictures: Sequence[Array], wanted: Sequence[_Wanted]) -> Found:
+    def __call__(self, pictures: Sequence[Array], wanted: Sequence[Wanted]) -> Found:
         net, settings = self._net, self._settings
         frames = self._on_device(pictures)
         boxes = torch.from_numpy(np.stack([w.box_px for w in wanted]).astype(np.float32)).to(self._device)
@@ -221,30 +248,6 @@ class Recovery:
             self._pictures = None
             self._pictures = (pictures, self._upload(pictures))
         return self._pictures[1]
-
-
-def gathered(frames: FrameSource, masks: Sequence[MaskTrack], size: Callable[[], int]) -> Iterator[tuple[list[Array], list[_Wanted]]]:
-    """Pictures, and who is wanted in them, ``size()`` people at a time or one picture's; each picture is read once."""
-    there: dict[int, list[tuple[int, int]]] = {}
-    for person, track in enumerate(masks):
-        for row, frame in enumerate(track.frame_index):
-            there.setdefault(int(frame), []).append((person, row))
-    if not there:
-        return
-    boxes = [track.boxes_px() for track in masks]
-    pictures: list[Array] = []
-    wanted: list[_Wanted] = []
-    for frame, picture in frames.read(min(there), max(there) + 1):
-        people = [(person, row, masks[person].mask(row)) for person, row in there.get(frame, ())]
-        people = [one for one in people if one[2].any()]
-        if wanted and len(wanted) + len(people) > size():
-            yield pictures, wanted
-            pictures, wanted = [], []
-        if people:
-            wanted += [_Wanted(len(pictures), person, row, mask, boxes[person][row]) for person, row, mask in people]
-            pictures.append(picture)
-    if wanted:
-        yield pictures, wanted
 
 
 def mhr_beside(checkpoint: Path, head: PoseHead, device: torch.device | str) -> MhrBody:

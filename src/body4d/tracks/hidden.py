@@ -55,6 +55,11 @@ class HiddenStretch:
         return MaskTrack(self.person_id, self.frame_index, self.codes, self.height_px, self.width_px)
 
 
+def of_person(person_id: int, stretches: Sequence[HiddenStretch]) -> tuple[HiddenStretch, ...]:
+    """One person's stretches."""
+    return tuple(stretch for stretch in stretches if stretch.person_id == person_id)
+
+
 def with_outlines(track: MaskTrack, stretches: Sequence[HiddenStretch]) -> MaskTrack:
     """``track`` with the whole outline in place of the part that is seen, on the frames of this person's ``stretches``."""
     whole = {int(f): code for s in stretches if s.person_id == track.person_id for f, code in zip(s.frame_index, s.codes, strict=True)}
@@ -87,6 +92,23 @@ def sampled(picture: Array, x: Array, y: Array) -> Array:
     upper = (1 - a) * source[top, left] + a * source[top, right]
     lower = (1 - a) * source[low, left] + a * source[low, right]
     return np.clip(np.rint((1 - b) * upper + b * lower), 0, 255).astype(np.uint8)
+
+
+def hidden_rows(frame_index: Array, stretches: Sequence[HiddenStretch]) -> Array:
+    """Which of one person's frames (T,) are hidden ones of their ``stretches``, bool."""
+    frames = [stretch.frame_index[stretch.hidden] for stretch in stretches]
+    return np.isin(frame_index, np.concatenate(frames)) if frames else np.zeros(len(frame_index), bool)
+
+
+def hidden_notes(stretches: Sequence[HiddenStretch]) -> tuple[str, ...]:
+    """A sentence on who was completed, none where nobody was."""
+    counts: dict[int, int] = {}
+    for stretch in stretches:
+        counts[stretch.person_id] = counts.get(stretch.person_id, 0) + int(stretch.hidden.sum())
+    if not counts:
+        return ()
+    who = ", ".join(f"person {person} on {count} {'frame' if count == 1 else 'frames'}" for person, count in counts.items())
+    return (f"Hidden and completed: {who}. What cannot be seen is a likely guess, and counts for less.",)
 
 
 def hidden_confidence(frame_index: Array, stretches: Sequence[HiddenStretch], settings: OcclusionSettings) -> Array:

@@ -274,6 +274,7 @@ def _rebuilt(
         observed=observed,
         parameters=carried(track.parameters, np.nan),
         mask_iou=carried(track.mask_iou, np.nan),
+        hidden=carried(track.hidden, 0.0),
     )
 
 

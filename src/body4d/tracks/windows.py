@@ -12,6 +12,9 @@ from body4d.tracks.occlusion import Span
 
 Array = NDArray[Any]
 
+MEASURED_AT = 25, 25, 256 * 512
+"""Frames, steps and pixels of the window that ``OcclusionSettings.window_seconds`` is told of."""
+
 
 def widened(span: Span, least: int, first: int, last: int) -> Span:
     """``span`` with rows on both sides until it has ``least``, within rows ``first`` to ``last``: what was seen tells what is hidden."""
@@ -39,12 +42,15 @@ def _pieces(span: Span, most: int) -> list[Span]:
 
 
 def windows_of(count: int, window: int, overlap: int) -> list[range]:
-    """Windows over ``count`` rows, all of one length, as few as share ``overlap`` rows with their neighbours at least, evenly spread."""
+    """Windows over ``count`` rows, evenly spread: as few of at most ``window`` rows as share ``overlap`` with neighbours at least, and
+    then as short as that many can be, all of one length."""
     if count <= window:
         return [range(count)]
     overlap = min(overlap, window - 1)
-    needed = int(np.ceil((count - overlap) / (window - overlap)))
-    return [range(int(a), int(a) + window) for a in np.rint(np.linspace(0, count - window, needed))]
+    needed = -(-(count - overlap) // (window - overlap))
+    length = -(-(count + (needed - 1) * overlap) // needed)
+    # Whole rows apart, so that none is shared too little.
+    return [range(a, a + length) for a in (i * (count - length) // (needed - 1) for i in range(needed))]
 
 
 def region_of(boxes: Array, usual: tuple[float, float], size: tuple[int, int], settings: OcclusionSettings) -> Array:
@@ -83,26 +89,34 @@ def usual_size(boxes: Array, settings: OcclusionSettings) -> tuple[float, float]
     return float(width), float(height)
 
 
-def window_count(spans: Sequence[Span], rows: Sequence[int], settings: OcclusionSettings) -> int:
+def windows_through(spans: Sequence[Span], rows: Sequence[int], settings: OcclusionSettings) -> list[range]:
     """Windows that ``spans`` take through one pipeline, of people with ``rows`` rows each."""
     looked = looked_at(spans, rows, settings)
-    return sum(len(windows_of(len(span), settings.window_frames, settings.overlap_frames)) for span in looked)
+    return [window for span in looked for window in windows_of(len(span), settings.window_frames, settings.overlap_frames)]
 
 
-def seconds_for(windows: int, device: str, measured: Mapping[str, float]) -> float | None:
-    """Seconds ``windows`` take through one pipeline on a device of that name, or None where none like it was ``measured``."""
+def work_of(windows: Sequence[range], settings: OcclusionSettings) -> float:
+    """How much ``windows`` are to do, in windows of :data:`MEASURED_AT`."""
+    frames, steps, pixels = MEASURED_AT
+    size = settings.short_side_px * settings.long_side_px / pixels
+    return sum(map(len, windows)) / frames * settings.steps / steps * size
+
+
+def seconds_for(work: float, device: str, measured: Mapping[str, float]) -> float | None:
+    """Seconds that ``work`` windows take through one pipeline on a device of that name, or None where none like it was ``measured``."""
     each = next((seconds for name, seconds in measured.items() if name.lower() in device.lower()), None)
-    return None if each is None else windows * each
+    return None if each is None else work * each
 
 
 def foretold(spans: Sequence[Span], rows: Sequence[int], device: str, settings: OcclusionSettings) -> str:
     """A sentence that says what will be looked at and what it is expected to take; empty where nothing is."""
     if not spans:
         return ""
-    people, frames, windows = len({span.person for span in spans}), sum(map(len, spans)), window_count(spans, rows, settings)
+    windows = windows_through(spans, rows, settings)
+    people, frames = len({span.person for span in spans}), sum(map(len, spans))
     who = "1 person" if people == 1 else f"{people} people"
-    much = "1 window" if windows == 1 else f"{windows} windows"
-    seconds = seconds_for(windows, device, settings.window_seconds)
+    much = "1 window" if len(windows) == 1 else f"{len(windows)} windows"
+    seconds = seconds_for(work_of(windows, settings), device, settings.window_seconds)
     cost = (
         f"how long that takes on {device} was not measured"
         if seconds is None

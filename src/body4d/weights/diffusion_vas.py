@@ -7,15 +7,18 @@ UNet's file ``conv_in2`` is the layer in use; ``conv_in`` is what it was trained
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
 from body4d.errors import WeightsError
-from body4d.nets.diffusion_vas.sampler import VasNetworks
-from body4d.nets.diffusion_vas.unet import LATENT_CHANNELS, VasUnet
+from body4d.nets.diffusion_vas.quicker import quicker
+from body4d.nets.diffusion_vas.sampler import LATENT_CHANNELS, VasNetworks
 from body4d.weights.unreadable import unreadable
+
+if TYPE_CHECKING:
+    from body4d.nets.diffusion_vas.unet import VasUnet
 
 PARTS = {"unet": "diffusion_pytorch_model", "vae": "diffusion_pytorch_model", "image_encoder": "model"}
 """Folders of a pipeline that hold weights, and what their files are called."""
@@ -83,21 +86,22 @@ def build_vas(
 
     return VasNetworks(
         unet=_moved(build_unet(configs["unet"], states["unet"], f"{source}: unet"), device, dtype),
-        vae=filled("vae", vae, states["vae"]),
+        vae=quicker(filled("vae", vae, states["vae"])),
         clip=filled("image_encoder", clip, {key: value for key, value in states["image_encoder"].items() if not key.endswith(_COMPUTED)}),
         scheduler=lambda: EulerDiscreteScheduler.from_config(dict(scheduler)),
     )
 
 
-def build_unet(config: Mapping[str, Any], state: Mapping[str, Tensor], source: str) -> VasUnet:
+def build_unet(config: Mapping[str, Any], state: Mapping[str, Tensor], source: str) -> "VasUnet":
     """The UNet that a config tells around a state dict under the published names."""
+    from body4d.nets.diffusion_vas.unet import VasUnet
 
     def make() -> Any:
         return VasUnet.from_config({**config, "in_channels": 3 * LATENT_CHANNELS})
 
     net = _filled(make, _unet_state(state), source)
     assert isinstance(net, VasUnet)
-    return net
+    return quicker(net)
 
 
 def load_depth_anything(folder: Path, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> nn.Module:

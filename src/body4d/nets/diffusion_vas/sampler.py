@@ -6,13 +6,14 @@ overlap, their predictions are averaged at every step, so that the frames they s
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from body4d.nets.diffusion_vas.unet import LATENT_CHANNELS, VasUnet
+if TYPE_CHECKING:  # diffusers takes seconds to import, and most clips never ask for it
+    from body4d.nets.diffusion_vas.unet import VasUnet
 
 Rows = Callable[[int, Callable[[slice], Tensor]], list[Tensor]]
 """Does work on consecutive rows that cover a count: all at once, or as many as memory holds."""
@@ -20,6 +21,8 @@ Rows = Callable[[int, Callable[[slice], Tensor]], list[Tensor]]
 Watch = Callable[[int, Tensor, Tensor, Tensor], None]
 """Hears of each step: its number, its noise level, the UNet's input and what it made of it."""
 
+LATENT_CHANNELS = 4
+"""Channels of a picture's latents: the noisy ones, then those of the first and of the second picture that tell what is wanted."""
 CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 CLIP_SIDE_PX = 224
 FPS, MOTION_BUCKET, NOISE_SHARE = 7, 127, 0.02
@@ -30,7 +33,7 @@ FPS, MOTION_BUCKET, NOISE_SHARE = 7, 127, 0.02
 class VasNetworks:
     """One pipeline's networks: ``scheduler`` makes a new EulerDiscreteScheduler."""
 
-    unet: VasUnet
+    unet: "VasUnet"
     vae: Any
     clip: nn.Module
     scheduler: Callable[[], Any]

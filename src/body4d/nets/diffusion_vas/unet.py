@@ -6,9 +6,6 @@ import torch
 from diffusers.models.unets.unet_spatio_temporal_condition import UNetSpatioTemporalConditionModel
 from torch import Tensor, nn
 
-LATENT_CHANNELS = 4
-"""Channels of a picture's latents: the noisy ones, then those of the first and of the second picture that tell what is wanted."""
-
 
 class VasUnet(UNetSpatioTemporalConditionModel):
     """diffusers' network with 12 input channels, whose attention looks at an embedding of every frame instead of one for the video."""
