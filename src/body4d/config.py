@@ -634,7 +634,7 @@ class OcclusionSettings(_Section):
         default="off", description="Compile the UNet's blocks (CUDA): benchmarks/occlusion.py --compile on tells whether it pays."
     )
     window_seconds: dict[str, float] = Field(
-        default={},
+        default={"H200": 3.8},
         description="Seconds a window of 25 frames, 25 steps and 256 x 512 takes through one pipeline, by a part of the device's name, as "
         "benchmarks/occlusion.py measures it; the estimate of the cost is made with it.",
     )
