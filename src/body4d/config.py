@@ -304,8 +304,6 @@ class MotionSettings(_Section):
     gap_half_life_s: float = Field(
         default=0.25, gt=0, description="Confidence halves with each such time to the nearest frame that was seen."
     )
-    sure_m: float = Field(default=0.005, gt=0, description="A joint this sure is shown as sure: smoothing leaves millimetres of noise.")
-    unsure_m: float = Field(default=0.1, gt=0, description="And this unsure as a guess: a hand's width beside, it is elsewhere.")
     ground: Literal["auto", "off"] = Field(
         default="auto", description="auto: feet that rest on the floor are held, if the camera stands still; off: never."
     )
@@ -360,6 +358,11 @@ class PictureSettings(_Section):
     )
     faint_below_confidence: float = Field(default=0.2, ge=0, le=1, description="Frames of less confidence are drawn faintly.")
     fade_s: float = Field(default=0.12, ge=0, description="Time over which a body fades, so that single doubtful frames do not flicker.")
+    show_uncertainty: bool = Field(
+        default=False, description="Parts of a body turn from the person's colour to magenta as the smoother gets less sure of them."
+    )
+    sure_m: float = Field(default=0.005, gt=0, description="A joint this sure is shown as sure: smoothing leaves millimetres of noise.")
+    unsure_m: float = Field(default=0.1, gt=0, description="And this unsure as a guess: a hand's width beside, it is elsewhere.")
     trail_s: float = Field(default=4.0, ge=0, description="How much of the pelvis's past is drawn on the floor; more becomes a scribble.")
     overlay_most_px: int = Field(
         default=1920, ge=16, description="Longer side of overlay.mp4 at most: 4K would take four times as long to write."

@@ -29,7 +29,11 @@ def run(
     fov: Annotated[float | None, typer.Option(help="Horizontal field of view in degrees; wins over what the file or a model says.")] = None,
     focal_mm35: Annotated[float | None, typer.Option(help="35 mm equivalent focal length in millimetres.")] = None,
     camera: Annotated[str | None, typer.Option(help="static (default) or moving: then no floor is claimed to be fixed.")] = None,
+    ground: Annotated[
+        str | None, typer.Option(help="auto (default): feet that rest do not slide, where the camera stands still; or off.")
+    ] = None,
     person_height: Annotated[float | None, typer.Option(help="Height of the main person in metres; fixes the scale.")] = None,
+    show_uncertainty: options.ShowUncertainty = None,
     pictures: Annotated[bool | None, typer.Option("--pictures/--no-pictures", help="Write the videos and the contact sheet.")] = None,
     audio: Annotated[bool | None, typer.Option("--audio/--no-audio", help="Carry the clip's sound along into overlay.mp4.")] = None,
     profile: Annotated[bool, typer.Option("--profile", help="Print time, speed and memory of each stage at the end.")] = False,
@@ -59,6 +63,8 @@ def run(
         "camera.focal_mm35": focal_mm35,
         "camera.motion": camera,
         "camera.person_height_m": person_height,
+        "motion.ground": ground,
+        "pictures.show_uncertainty": show_uncertainty,
         "pictures.enabled": pictures,
         "pictures.audio": audio,
     }
