@@ -209,7 +209,7 @@ def test_resting_wants_both_slow_and_low():
     height = 0.2 * np.clip(np.minimum(times - 1, 3.5 - times), 0, 1)
     points = np.stack([0 * times, -height, 5 + 0 * times], -1)[:, None]
     view = np.tile([0.0, 0, 1], (120, 1))
-    rests = resting(points, view, times, UP, DEFAULT)[:, 0]
+    rests = resting(points, view, times, UP, np.array([DEFAULT.foot_wander_m]), DEFAULT)[:, 0]
     assert rests[:30].all()
     assert not rests[height > DEFAULT.foot_leave_rise_m].any()
     assert rests[-10:].all()
