@@ -291,6 +291,9 @@ class MotionSettings(_Section):
         default=3.0, gt=1, description="And leaps this many times further than in the frames beside: a stroke gathers its speed, within 2."
     )
     detour_longest_s: float = Field(default=0.15, gt=0, description="A longer stay is a movement: nobody's limb is back sooner from one.")
+    detour_quickest_s: float = Field(
+        default=0.03, ge=0, description="A shorter stay may be as wild as it likes within: nobody's limb goes and comes back in it."
+    )
     detour_longest_frames: int = Field(default=4, ge=1, description="And this many frames at least, for slow frame rates.")
     least_weight: float = Field(
         default=0.05, gt=0, le=1, description="A hidden joint's guess still counts this much, so that it stays near."
