@@ -328,7 +328,7 @@ class MotionSettings(_Section):
         default=0.015, gt=0, description="A point that creeps further than this from where it rests has moved, as the picture shows,"
     )
     foot_wander_sigmas: float = Field(
-        default=3.0, ge=0, description="... beyond so many times its own uncertainty: what errs from frame to frame errs slowly as well."
+        default=1.5, ge=0, description="... beyond so many times its own uncertainty: what errs from frame to frame errs slowly as well."
     )
     foot_blend_s: float = Field(default=0.15, gt=0, description="Time over which a foot is let go and taken hold of.")
     foot_depth_s: float = Field(
