@@ -325,10 +325,10 @@ class MotionSettings(_Section):
     foot_window_s: float = Field(default=0.08, gt=0, description="Speeds of feet are taken over this time: the roll of a step takes 0.1 s.")
     foot_least_s: float = Field(default=0.1, gt=0, description="Shorter rests are none: a runner's foot is down for 0.1 to 0.2 s.")
     foot_wander_m: float = Field(
-        default=0.015, gt=0, description="A point that creeps further than this from where it rests has moved, as the picture shows,"
+        default=0.02, gt=0, description="A point that creeps further than this from where it rests has moved, as the picture shows,"
     )
     foot_wander_sigmas: float = Field(
-        default=1.5, ge=0, description="... beyond so many times its own uncertainty: what errs from frame to frame errs slowly as well."
+        default=3.0, ge=0, description="... beyond so many times its own uncertainty: what errs from frame to frame errs slowly as well."
     )
     foot_blend_s: float = Field(default=0.15, gt=0, description="Time over which a foot is let go and taken hold of.")
     foot_depth_s: float = Field(

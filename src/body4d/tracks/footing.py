@@ -123,9 +123,9 @@ def staying(points_m: Array, view: Array, times_s: Array, wander_m: float, setti
     where two means explain it best; between them, and where a part is shorter than ``foot_least_s``, the point is free.
     """
     out = np.zeros(len(points_m), bool)
-    along = np.einsum("ta,ta->t", points_m, view)
-    # Depth is looked at by the same share as in speeds.
-    seen = points_m - (1 - settings.foot_depth_share) * along[:, None] * view
+    # Depth counts by the same share as in speeds. One direction for the whole stretch: turning with the person, it would hide their way.
+    ahead = view.mean(0) / np.linalg.norm(view.mean(0))
+    seen = points_m - (1 - settings.foot_depth_share) * (points_m @ ahead)[:, None] * ahead
     even = _evened(seen, np.ones(len(seen)), times_s, settings.foot_blend_s / 2)
     waiting = [(0, len(points_m))]
     while waiting:
