@@ -1,5 +1,6 @@
 """The pipeline with a fake in every seat: order, resuming, stopping, and a kill at any moment."""
 
+import dataclasses
 import hashlib
 import json
 import random
@@ -20,7 +21,7 @@ from body4d.run_record import BODIES, FILES, GLB, HIDDEN, MASKS, OVERLAY, RUN, S
 from body4d.scene import Camera
 from body4d.scene_file import load_hidden, load_scene
 from body4d.tracks.hidden import HiddenStretch
-from fakes import FRAMES, Calls, FakeBodies, FakeSegmenter, fake_pipeline
+from fakes import FRAMES, Calls, FakeBodies, FakeCamera, FakeSegmenter, fake_pipeline
 
 STAGES = ["probe", "masks", "occlusion", "camera", "bodies", "motion", "pictures", "files"]
 SAME_BYTES = [MASKS, HIDDEN, BODIES, SCENE, OVERLAY, VIEWS, SHEET, GLB]
@@ -76,12 +77,50 @@ def test_info_says_what_the_issue_asks_for(video: Path, tmp_path: Path) -> None:
     assert 0 < person["mask_iou"] < 1
 
 
+def test_feet_are_settled_between_two_looks_for_the_floor(video: Path, tmp_path: Path) -> None:
+    """The floor of the scene is that of the settled people, and the mask overlap is judged on them."""
+    asked: list[float] = []
+
+    def floor(people, camera, settings):
+        asked.append(float(people[0].translation_m[0, 1]))
+        out = np.diag([1.0, -1.0, -1.0, 1.0])
+        out[1, 3] = asked[-1]
+        return out
+
+    def feet(people, rigs, clip, camera, T_world_camera, settings):
+        assert set(rigs) == {people[0].person_id}
+        np.testing.assert_array_equal(T_world_camera[1, 3], 0)
+        low = np.array([0, 1.0, 0])
+        return tuple(dataclasses.replace(track, translation_m=track.translation_m + low, joints_m=track.joints_m + low) for track in people)
+
+    plain = fake_pipeline().run(video, tmp_path / "plain").people[0]
+    scene = fake_pipeline(floor=floor, feet=feet).run(video, tmp_path / "run")
+    assert asked == [0.0, 1.0]
+    assert scene.T_world_camera[1, 3] == 1
+    np.testing.assert_allclose(scene.people[0].joints_m, plain.joints_m + [0, 1, 0])
+    np.testing.assert_array_equal(scene.people[0].joints_raw_m, plain.joints_raw_m)
+    assert scene.people[0].mask_iou.max() < plain.mask_iou.min()
+
+
+def test_a_moving_camera_settles_nobody(video: Path, tmp_path: Path) -> None:
+    class Moving(FakeCamera):
+        def estimate(self, frames, report):
+            return dataclasses.replace(super().estimate(frames, report), static=False)
+
+    def never(*args):
+        raise AssertionError("a moving camera has no floor")
+
+    scene = fake_pipeline(camera=Moving(Calls()), floor=never, feet=never).run(video, tmp_path / "run")
+    np.testing.assert_array_equal(scene.T_world_camera, np.diag([1.0, -1.0, -1.0, 1.0]))
+
+
 @pytest.mark.parametrize(
     ("change", "redone"),
     [
         ({}, []),
         ({"pictures.audio": True}, []),
         ({"motion.enabled": False}, []),
+        ({"motion.ground": "off"}, []),
         ({"camera.fov_deg": 60}, ["camera", "bodies"]),
         ({"fit.outlier_sigmas": 4}, ["bodies"]),
         ({"occlusion.steps": 4}, ["occlusion", "bodies"]),

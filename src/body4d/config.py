@@ -291,6 +291,9 @@ class MotionSettings(_Section):
         default=3.0, gt=1, description="And leaps this many times further than in the frames beside: a stroke gathers its speed, within 2."
     )
     detour_longest_s: float = Field(default=0.15, gt=0, description="A longer stay is a movement: nobody's limb is back sooner from one.")
+    detour_quickest_s: float = Field(
+        default=0.03, ge=0, description="A shorter stay may be as wild as it likes within: nobody's limb goes and comes back in it."
+    )
     detour_longest_frames: int = Field(default=4, ge=1, description="And this many frames at least, for slow frame rates.")
     least_weight: float = Field(
         default=0.05, gt=0, le=1, description="A hidden joint's guess still counts this much, so that it stays near."
@@ -304,8 +307,6 @@ class MotionSettings(_Section):
     gap_half_life_s: float = Field(
         default=0.25, gt=0, description="Confidence halves with each such time to the nearest frame that was seen."
     )
-    sure_m: float = Field(default=0.005, gt=0, description="A joint this sure is shown as sure: smoothing leaves millimetres of noise.")
-    unsure_m: float = Field(default=0.1, gt=0, description="And this unsure as a guess: a hand's width beside, it is elsewhere.")
     ground: Literal["auto", "off"] = Field(
         default="auto", description="auto: feet that rest on the floor are held, if the camera stands still; off: never."
     )
@@ -323,6 +324,12 @@ class MotionSettings(_Section):
     )
     foot_window_s: float = Field(default=0.08, gt=0, description="Speeds of feet are taken over this time: the roll of a step takes 0.1 s.")
     foot_least_s: float = Field(default=0.1, gt=0, description="Shorter rests are none: a runner's foot is down for 0.1 to 0.2 s.")
+    foot_wander_m: float = Field(
+        default=0.02, gt=0, description="A point that creeps further than this from where it rests has moved, as the picture shows,"
+    )
+    foot_wander_sigmas: float = Field(
+        default=3.0, ge=0, description="... beyond so many times its own uncertainty: what errs from frame to frame errs slowly as well."
+    )
     foot_blend_s: float = Field(default=0.15, gt=0, description="Time over which a foot is let go and taken hold of.")
     foot_depth_s: float = Field(
         default=0.1, gt=0, description="The whole body follows its resting feet in depth, evened over this time: one step to the next."
@@ -360,6 +367,11 @@ class PictureSettings(_Section):
     )
     faint_below_confidence: float = Field(default=0.2, ge=0, le=1, description="Frames of less confidence are drawn faintly.")
     fade_s: float = Field(default=0.12, ge=0, description="Time over which a body fades, so that single doubtful frames do not flicker.")
+    show_uncertainty: bool = Field(
+        default=False, description="Parts of a body turn from the person's colour to magenta as the smoother gets less sure of them."
+    )
+    sure_m: float = Field(default=0.005, gt=0, description="A joint this sure is shown as sure: smoothing leaves millimetres of noise.")
+    unsure_m: float = Field(default=0.1, gt=0, description="And this unsure as a guess: a hand's width beside, it is elsewhere.")
     trail_s: float = Field(default=4.0, ge=0, description="How much of the pelvis's past is drawn on the floor; more becomes a scribble.")
     overlay_most_px: int = Field(
         default=1920, ge=16, description="Longer side of overlay.mp4 at most: 4K would take four times as long to write."

@@ -27,6 +27,7 @@ Make = Callable[[Path, Report], Outcome | None]
 Smoother = Callable[[BodyTrack, Rig, Clip, MotionSettings], BodyTrack]
 CameraWatch = Callable[[FrameSource, CameraSettings, Sequence[MaskTrack]], Sequence[str]]
 FloorFinder = Callable[[Sequence[BodyTrack], Camera, MotionSettings], Array]
+Feet = Callable[[Sequence[BodyTrack], Mapping[int, Rig], Clip, Camera, Array, MotionSettings], tuple[BodyTrack, ...]]
 
 
 def rig_of(track: BodyTrack) -> Rig:
@@ -78,15 +79,21 @@ def not_watched(frames: FrameSource, settings: CameraSettings, masks: Sequence[M
     return ()
 
 
+def not_settled(
+    people: Sequence[BodyTrack], rigs: Mapping[int, Rig], clip: Clip, camera: Camera, T_world_camera: Array, settings: MotionSettings
+) -> tuple[BodyTrack, ...]:
+    """Leaves feet where they are."""
+    return tuple(people)
+
+
 @dataclass(frozen=True)
 class Pipeline:
     """A preset's models in their seats, and the settings they run with. ``Pipeline.load(settings)`` fills the seats.
 
-    Without a ``completer`` nobody is completed.
-    ``smoother`` and ``floor`` are pure. ``rig_of`` gives the body a track was fitted with, ``open_clip`` probes a video, ``draw`` and
-    ``write_glb`` write what others look at.
-    ``watch_camera`` has sentences for the user where the camera moves, ``weights`` names the checkpoint of each stage that has one, and
-    ``sources`` tells of each where it comes from and under which licence.
+    Without a ``completer`` nobody is completed. ``smoother``, ``floor`` and ``feet`` (holds feet that rest) are pure. ``rig_of`` gives the
+    body a track was fitted with, ``open_clip`` probes a video, ``draw`` and ``write_glb`` write what others look at. ``watch_camera`` has
+    sentences for the user where the camera moves, ``weights`` names the checkpoint of each stage that has one, and ``sources`` tells of
+    each where it comes from and under which licence.
     """
 
     settings: Settings
@@ -107,6 +114,7 @@ class Pipeline:
     watch_camera: CameraWatch = not_watched
     sources: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     completer: Completer | None = None
+    feet: Feet = not_settled
 
     @staticmethod
     def load(settings: Settings | None = None) -> "Pipeline":
@@ -114,6 +122,7 @@ class Pipeline:
         from body4d.config_load import load_settings
         from body4d.models.camera_motion import watch_camera
         from body4d.models.load import load_seats
+        from body4d.tracks.footing import settle_feet
         from body4d.tracks.grounding import floor_transform
         from body4d.tracks.smoothing import smooth
 
@@ -134,6 +143,7 @@ class Pipeline:
             watch_camera=watch_camera,
             sources=seats.sources,
             completer=seats.completer,
+            feet=settle_feet,
         )
 
     def run(
@@ -255,9 +265,9 @@ class Pipeline:
 
             rigs = {track.person_id: self.rig_of(track) for track in bodies}
             people = tuple(self._smoothed(track, rigs[track.person_id], clip) for track in bodies)
+            people, floor = self._grounded(people, rigs, clip, camera)
+            # After the feet, so that the overlap is that of the body which is kept.
             people = judge_silhouettes(people, rigs, masks, camera, report)
-            # A moving camera has no floor that stays where it is.
-            floor = self.floor(people, camera, self.settings.motion) if camera.static else LEVEL
             scene = Scene(clip, camera, people, floor, self.preset, tuple(notes))
             save_scene(scene, into / SCENE)
             heights = {person_id: rig.height_m for person_id, rig in rigs.items()}
@@ -268,6 +278,17 @@ class Pipeline:
     def _smoothed(self, track: BodyTrack, rig: Rig, clip: Clip) -> BodyTrack:
         out = self.smoother(track, rig, clip, self.settings.motion) if self.settings.motion.enabled else track
         return out if out.joints_raw_m is not None else replace(out, joints_raw_m=track.joints_m)
+
+    def _grounded(
+        self, people: Sequence[BodyTrack], rigs: Mapping[int, Rig], clip: Clip, camera: Camera
+    ) -> tuple[tuple[BodyTrack, ...], Array]:
+        """``people`` with resting feet held, and the floor they stand on. A moving camera has no floor that stays where it is."""
+        motion = self.settings.motion
+        if not camera.static:
+            return tuple(people), LEVEL
+        people = self.feet(people, rigs, clip, camera, self.floor(people, camera, motion), motion)
+        # Feet that no longer wander tell the floor once more, and the world's origin goes with the first person.
+        return people, self.floor(people, camera, motion)
 
     @property
     def _picture_files(self) -> tuple[str, ...]:

@@ -35,9 +35,26 @@ def test_rows_are_the_scene_s(scene, tmp_path):
         assert data["joint_names"][9] == "left_wrist"
 
 
+def with_sigma(scene):
+    """The scene with the first person's uncertainty known, the second one's not."""
+    sigma = np.random.default_rng(0).uniform(0.001, 0.1, scene.people[0].joints_m.shape[:2])
+    return dataclasses.replace(scene, people=(dataclasses.replace(scene.people[0], joint_sigma_m=sigma), scene.people[1]))
+
+
+def test_how_sure_each_joint_is_comes_along(scene, tmp_path):
+    told = with_sigma(scene)
+    with np.load(export_scene(told, "npz", tmp_path)[0]) as data:
+        assert data["joint_sigma_m"].shape == data["joints_m"].shape[:2]
+        for sigma, frame, person in zip(data["joint_sigma_m"], data["frame"], data["person"], strict=True):
+            if person == told.people[0].person_id:
+                np.testing.assert_array_equal(sigma, told.people[0].joint_sigma_m[told.people[0].row(int(frame))])
+            else:
+                assert np.isnan(sigma).all()
+
+
 def test_docs_name_every_key(scene, tmp_path):
     text = DOCS.read_text(encoding="utf-8")
-    with np.load(export_scene(scene, "npz", tmp_path)[0]) as data:
+    with np.load(export_scene(with_sigma(scene), "npz", tmp_path)[0]) as data:
         assert not {key for key in data.files if f"`{key}`" not in text}
 
 

@@ -209,7 +209,7 @@ def test_resting_wants_both_slow_and_low():
     height = 0.2 * np.clip(np.minimum(times - 1, 3.5 - times), 0, 1)
     points = np.stack([0 * times, -height, 5 + 0 * times], -1)[:, None]
     view = np.tile([0.0, 0, 1], (120, 1))
-    rests = resting(points, view, times, UP, DEFAULT)[:, 0]
+    rests = resting(points, view, times, UP, np.array([DEFAULT.foot_wander_m]), DEFAULT)[:, 0]
     assert rests[:30].all()
     assert not rests[height > DEFAULT.foot_leave_rise_m].any()
     assert rests[-10:].all()
@@ -224,3 +224,67 @@ def test_a_hold_is_whole_at_rest_and_fades_beside():
     assert hold.share[:8].max() == hold.share[-8:].max() == 0
     moved = points + hold.share[:, None] * hold.offset_m
     assert np.ptp(moved[22:33, 0]) < 0.1 * np.ptp(points[22:33, 0])
+
+
+def standing(rig, heel_x):
+    """A body that stands and moves as a whole to the right by ``heel_x`` (T,) metres."""
+    frames = len(heel_x)
+    return make_track(rig, np.zeros((frames, len(rig.parents), 3)), np.stack([heel_x, 0 * heel_x + 0.2, 0 * heel_x + 5], -1))
+
+
+def test_a_foot_that_creeps_is_not_held_at_one_place(rig):
+    """20 cm in 4 s, slower than any threshold of speed: the picture shows it, so it stays."""
+    creeping = standing(rig, 0.2 * np.arange(120) / 120)
+    got = settled(creeping, rig)
+    assert np.abs(got.joints_m - creeping.joints_m).max() < 2 * DEFAULT.foot_wander_m
+    np.testing.assert_allclose(np.ptp(got.joints_m[:, FEET, 0], axis=0), 0.2, atol=0.05)
+
+
+def test_a_foot_set_down_elsewhere_has_two_places(rig):
+    """8 cm to the right in half a second, then still: both rests are held where they are, not between them."""
+    x = 0.08 * np.clip((np.arange(120) - 52) / 15, 0, 1)
+    track = standing(rig, x + 0.003 * np.sin(np.arange(120) / 4))
+    got = settled(track, rig)
+    for rows, place in ((slice(8, 44), 0.0), (slice(76, 112), 0.08)):
+        feet = got.joints_m[rows][:, FEET, 0] - standing(rig, np.zeros(1)).joints_m[0, FEET, 0]
+        np.testing.assert_allclose(feet.mean(0), place, atol=0.004)
+        assert np.ptp(feet, axis=0).max() < 0.002
+
+
+def test_the_less_sure_a_foot_is_the_farther_it_may_wander(rig):
+    """A sway by 8 cm to each side: a foot known to a millimetre does sway, of one known to 3 cm it is noise."""
+    track = standing(rig, 0.08 * np.sin(2 * np.pi * 0.2 * np.arange(120) / 30))
+    moved = []
+    for sigma in (0.001, 0.03):
+        told = dataclasses.replace(track, joint_sigma_m=np.full(track.joints_m.shape[:2], sigma))
+        moved.append(np.ptp(settled(told, rig).joints_m[:, FEET, 0], axis=0).max())
+    assert moved[0] > 0.08
+    assert moved[1] < 0.03
+
+
+def test_feet_already_held_hardly_move_again(walk, rig):
+    once = settled(wobbling(walk, rig), rig)
+    twice = settled(once, rig)
+    given_track = wobbling(walk, rig)
+    first = np.linalg.norm(once.joints_m[:, FEET] - given_track.joints_m[:, FEET], axis=-1).mean()
+    assert np.linalg.norm(twice.joints_m[:, FEET] - once.joints_m[:, FEET], axis=-1).mean() < 0.35 * first
+
+
+def test_a_body_that_stands_still_is_unchanged(rig):
+    track = standing(rig, np.zeros(60))
+    np.testing.assert_allclose(settled(track, rig).joints_m, track.joints_m, atol=1e-6)
+
+
+def test_mhrs_joint_set_has_feet_too(walk, rig):
+    """The same body under MHR's 70 keypoints: feet are held alike."""
+    from body4d.joints import Mhr70
+
+    columns = [Body29[joint.name] if joint.name in Body29.__members__ else Body29.NOSE for joint in Mhr70]
+    rig70 = dataclasses.replace(
+        rig, joint_set="mhr70", keypoint_weights=rig.keypoint_weights[columns], keypoint_anchors_m=rig.keypoint_anchors_m[columns]
+    )
+    track = wobbling(walk, rig)
+    chosen = {name: getattr(track, name)[:, columns] for name in ("joints_m", "keypoints_px", "visibility")}
+    track70 = dataclasses.replace(track, body="mhr", joint_set="mhr70", **chosen)
+    got = settle_feet([track70], {1: rig70}, make_clip(len(track)), CAMERA, WORLD, DEFAULT)[0]
+    np.testing.assert_allclose(got.joints_m, settled(track, rig).joints_m[:, columns], atol=1e-9)

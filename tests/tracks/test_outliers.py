@@ -67,3 +67,22 @@ def test_rotations_are_told_apart_by_angle_past_half_a_turn():
     rotations = rotvec_to_matrix(np.random.default_rng(0).normal(0, SIGMA, (60, 1, 3)))
     rotations[30:33] = rotations[30:33] @ rotvec_to_matrix(np.array([0.0, np.radians(170), 0.0]))
     assert found(np.arange(60) / 30, chords(rotations)).tolist() == [30, 31, 32]
+
+
+def test_a_step_of_noise_beside_a_leap_does_not_hide_it():
+    """A step of four sigmas before a leap of nineteen back, and none of motion."""
+    times = np.arange(60) / 30
+    places = np.zeros((60, 1, 3))
+    places[29] = [0.0, 0.0, -4 * SIGMA]
+    places[30:32] = [0.0, 0.0, 15 * SIGMA]
+    assert {30, 31} <= set(found(times, places).tolist())
+
+
+@pytest.mark.parametrize(("rate", "is_found"), [(240.0, True), (30.0, False)])
+def test_a_wild_stay_is_none_of_motion_if_it_is_too_quick(rate, is_found):
+    """Away, half back, away, back: in 17 ms nobody does it, in 130 ms somebody may."""
+    times, places = moving(90, rate)
+    places[40:44, 0, 1] += [0.8, 0.35, 0.8, 0.8]
+    assert set(range(40, 44)) <= set(found(times, places).tolist()) or not is_found
+    if not is_found:
+        assert not {40, 41, 42, 43} <= set(found(times, places).tolist())

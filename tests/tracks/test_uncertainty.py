@@ -1,7 +1,7 @@
 import numpy as np
 
 from body4d.bodies.anny import DEFAULT_SHAPE, anny_body
-from body4d.config import MotionSettings
+from body4d.config import PictureSettings
 from body4d.geometry.rotations import matrix_to_rotvec, rotvec_to_matrix
 from body4d.joints import Body29
 from body4d.tracks.uncertainty import doubt, hanging, joint_sigma_m
@@ -41,7 +41,7 @@ def test_only_joints_above_a_keypoint_move_it():
 
 
 def test_doubt_is_a_share():
-    s = MotionSettings()
+    s = PictureSettings()
     shares = doubt(np.array([0.0, s.sure_m, np.sqrt(s.sure_m * s.unsure_m), s.unsure_m, 9.0]), s.sure_m, s.unsure_m)
     np.testing.assert_allclose(shares, [0, 0, 0.5, 1, 1])
     assert np.all(np.diff(doubt(np.linspace(s.sure_m, s.unsure_m, 20), s.sure_m, s.unsure_m)) > 0)

@@ -18,6 +18,9 @@ Fresh = Annotated[bool, typer.Option("--fresh", help="Do every stage again, what
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object a line on standard output: stage events, then the result.")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show the log, and where an error arose.")]
+ShowUncertainty = Annotated[
+    bool | None, typer.Option("--show-uncertainty/--no-uncertainty", help="Colour bodies by how sure each part is.")
+]
 Run = Annotated[Path, typer.Argument(help="A run folder, such as runs/clip.", metavar="RUN")]
 
 

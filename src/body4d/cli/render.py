@@ -17,6 +17,7 @@ def render(
     ] = None,
     video: Annotated[Path | None, typer.Option(help="Where the clip lies, if it was moved.", metavar="VIDEO")] = None,
     audio: Annotated[bool | None, typer.Option("--audio/--no-audio", help="Carry the clip's sound along into overlay.mp4.")] = None,
+    show_uncertainty: options.ShowUncertainty = None,
     assignments: options.Set = None,
     quiet: options.Quiet = False,
     as_json: options.Json = False,
@@ -26,7 +27,7 @@ def render(
     from body4d.cli.screen import choose_screen, print_json
     from body4d.cli.work import render_run
 
-    settings = options.settings_from(None, assignments, {"pictures.audio": audio}).pictures
+    settings = options.settings_from(None, assignments, {"pictures.audio": audio, "pictures.show_uncertainty": show_uncertainty}).pictures
     with choose_screen(quiet=quiet, as_json=as_json) as screen:
         paths = render_run(run, out or run, video, settings, screen)
     if as_json:

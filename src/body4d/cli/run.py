@@ -29,10 +29,14 @@ def run(
     fov: Annotated[float | None, typer.Option(help="Horizontal field of view in degrees; wins over what the file or a model says.")] = None,
     focal_mm35: Annotated[float | None, typer.Option(help="35 mm equivalent focal length in millimetres.")] = None,
     camera: Annotated[str | None, typer.Option(help="static (default) or moving: then no floor is claimed to be fixed.")] = None,
+    ground: Annotated[
+        str | None, typer.Option(help="auto (default): feet that rest do not slide, where the camera stands still; or off.")
+    ] = None,
     person_height: Annotated[float | None, typer.Option(help="Height of the main person in metres; fixes the scale.")] = None,
     occlusion: Annotated[
         str | None, typer.Option(help="Complete hidden people (sam): auto (where somebody may be hidden), on (everywhere) or off.")
     ] = None,
+    show_uncertainty: options.ShowUncertainty = None,
     pictures: Annotated[bool | None, typer.Option("--pictures/--no-pictures", help="Write the videos and the contact sheet.")] = None,
     audio: Annotated[bool | None, typer.Option("--audio/--no-audio", help="Carry the clip's sound along into overlay.mp4.")] = None,
     profile: Annotated[bool, typer.Option("--profile", help="Print time, speed and memory of each stage at the end.")] = False,
@@ -63,6 +67,8 @@ def run(
         "camera.motion": camera,
         "camera.person_height_m": person_height,
         "occlusion.mode": occlusion,
+        "motion.ground": ground,
+        "pictures.show_uncertainty": show_uncertainty,
         "pictures.enabled": pictures,
         "pictures.audio": audio,
     }

@@ -1,13 +1,17 @@
 """NPZ for those who have numpy and not body4d: rows for each frame and person, and the rigs to pose and skin them with."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from body4d.bodies.catalogue import rig_of
 from body4d.errors import InputError
 from body4d.scene import Scene
 from body4d.scene_file import write_npz
+
+Array = NDArray[Any]
 
 _ROWS = ("joints_m", "keypoints_px", "visibility", "confidence", "observed", "rotations", "translation_m")
 
@@ -29,6 +33,7 @@ def write_arrays(scene: Scene, path: Path) -> list[Path]:
         "person": person_ids[slot[rows]],
         "person_index": slot[rows],
         **{name: np.concatenate([getattr(track, name) for track in scene.people])[rows] for name in _ROWS},
+        **_sigma(scene, rows),
         "joint_names": np.array(scene.people[0].joint_names),
         "person_ids": person_ids,
         "shape": np.stack([track.shape for track in scene.people]),
@@ -47,3 +52,12 @@ def write_arrays(scene: Scene, path: Path) -> list[Path]:
     }
     write_npz(path, "export", arrays)
     return [path]
+
+
+def _sigma(scene: Scene, rows: Array) -> dict[str, Array]:
+    """``joint_sigma_m`` (R, K) in the order ``rows``, NaN for people of whom it is not known; nothing where it is of nobody."""
+    if all(track.joint_sigma_m is None for track in scene.people):
+        return {}
+    known = [track.joint_sigma_m for track in scene.people]
+    filled = [np.full(t.joints_m.shape[:2], np.nan) if s is None else s for t, s in zip(scene.people, known, strict=True)]
+    return {"joint_sigma_m": np.concatenate(filled)[rows]}

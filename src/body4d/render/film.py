@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from body4d.config import PictureSettings
+from body4d.render.certainty import UNSURE
 from body4d.render.panels import Seen, StagePanel, camera_for, overlay, resized
 from body4d.render.poses import Pose
 from body4d.render.sheet import Sheet
@@ -113,6 +114,9 @@ class Film:
                 paste(part, caption, size * 0.6 + plate.shape[1] + size * 0.5, size * 0.6 + (plate.shape[0] - caption.shape[0]) / 2)
                 grid = words("grid 1 m", round(size * 0.72), _PALE)
                 paste(part, grid, part.shape[1] - grid.shape[1] - size * 0.6, part.shape[0] - grid.shape[0] - size * 0.6)
+        if self._settings.show_uncertainty:
+            key = badge(f"magenta: may be {100 * self._settings.unsure_m:.0f} cm off", round(size * 0.72), UNSURE, _INK, _PLATE_OPACITY)
+            paste(canvas, key, self.layout.front[2] - key.shape[1] - size * 0.6, height - key.shape[0] - size * 0.6)
         clock = badge(f"{self._times[frame]:.2f} s", size, _INK, _PLATE, _PLATE_OPACITY)
         paste(canvas, clock, size * 0.6, height - clock.shape[0] - size * 0.6)
         return canvas

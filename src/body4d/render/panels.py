@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from body4d.render.certainty import tinted
 from body4d.render.look import Rgb, ground_track, person_colour
 from body4d.render.poses import Pose
 from body4d.render.raster import Lit, Mesh, draw, light_up
@@ -32,7 +33,7 @@ class Seen:
     @staticmethod
     def of(pose: Pose, body_opacity: float) -> "Seen":
         vertices = pose.vertices_m()
-        mesh = Mesh(vertices, pose.rig.faces, np.array(pose.colour) / 255, opacity=body_opacity * pose.opacity)
+        mesh = Mesh(vertices, pose.rig.faces, tinted(pose.colour, pose.doubts), opacity=body_opacity * pose.opacity)
         return Seen(pose, vertices, light_up(mesh))
 
 
@@ -101,7 +102,7 @@ class StagePanel:
             if self.shadows:
                 shadow(picture, world, person.pose.rig.faces, self.view, person.pose.opacity)
             points = self.view.points_m(world)
-            meshes.append(Mesh(points, person.pose.rig.faces, np.array(person.pose.colour) / 255, opacity=person.pose.opacity))
+            meshes.append(Mesh(points, person.pose.rig.faces, tinted(person.pose.colour, person.pose.doubts), opacity=person.pose.opacity))
         picture = draw(meshes, camera, picture, samples=self.samples)
         if tags:
             for person in seen:

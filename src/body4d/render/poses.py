@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from body4d.bodies.catalogue import rig_of
 from body4d.bodies.rig import Rig
 from body4d.config import PictureSettings
+from body4d.render.certainty import skin_doubt
 from body4d.render.look import Rgb, opacity, person_colour
 from body4d.scene import BodyTrack, Scene
 
@@ -19,7 +20,10 @@ _CHUNK = 64
 
 @dataclass(frozen=True)
 class Pose:
-    """One person at one frame: ``rig`` posed by ``G`` (1, J, 3, 3), ``p`` (1, J, 3), with looks. ``head_m`` (3,) the nose, camera axes."""
+    """One person at one frame: ``rig`` posed by ``G`` (1, J, 3, 3), ``p`` (1, J, 3), with looks. ``head_m`` (3,) the nose, camera axes.
+
+    ``doubts`` (V,) in [0, 1]: how unsure each vertex is, where that is to be shown.
+    """
 
     place: int
     rig: Rig
@@ -29,6 +33,7 @@ class Pose:
     opacity: float
     name: str
     head_m: Array
+    doubts: Array | None = None
 
     def vertices_m(self) -> Array:
         """Skinned vertices (V, 3), camera axes. Takes a tenth of a millisecond, so that it is left to the thread that draws."""
@@ -51,8 +56,9 @@ class _Person:
         self._place, self._track = place, track
         self._rig = rig_of(track)
         self._opacity = opacity(track, scene.clip.times_s, settings)
+        self._settings = settings
         self._nose = track.joint("nose")
-        self._chunk: tuple[int, Array, Array] | None = None
+        self._chunk: tuple[int, Array, Array, Array | None] | None = None
 
     def at(self, frame: int) -> Pose | None:
         row = self._track.row(frame)
@@ -62,8 +68,8 @@ class _Person:
         if self._chunk is None or self._chunk[0] != first:
             rows = slice(first, first + _CHUNK)
             posed = self._rig.forward(self._track.rotations[rows].astype(np.float64), self._track.translation_m[rows].astype(np.float64))
-            self._chunk = (first, *posed)
-        _, G, p = self._chunk
+            self._chunk = (first, *posed, skin_doubt(self._rig, self._track, rows, self._settings))
+        _, G, p, doubts = self._chunk
         own = slice(row - first, row - first + 1)
         return Pose(
             place=self._place,
@@ -74,4 +80,5 @@ class _Person:
             opacity=float(self._opacity[row]),
             name=str(self._track.person_id),
             head_m=self._nose[row],
+            doubts=None if doubts is None else doubts[row - first],
         )

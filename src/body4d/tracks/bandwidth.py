@@ -77,9 +77,18 @@ def choose_cutoff_hz(times_s: Array, values: Array, variances: Array, settings: 
         for j in range(i + 1, len(rungs)):
             apart = ((tried[i] - tried[j]) ** 2).mean(-1)
             biased = apart > allowed[j] * tried_variance[j] * _noise_between(rungs[j] / rungs[i])
+            biased = _with_neighbours(biased, known)
             chosen[biased] = np.maximum(chosen[biased], i + 1)
     window = Window(times_s, max(settings.window_s / 2, settings.window_frames * step_s))
     return _spread_over_time(np.log(rungs), chosen, window.sum(known.astype(float)), times_s, window)
+
+
+def _with_neighbours(flags: Array, known: Array) -> Array:
+    """``flags`` (T, B) without those that stand alone between measured frames: one wrong frame is no motion, whatever it is off by."""
+    lone = known & flags
+    lone[1:] &= ~flags[:-1]
+    lone[:-1] &= ~flags[1:]
+    return flags & ~lone
 
 
 def _at_each(rungs: Array, times_s: Array, values: Array, variances: Array, usual: Array, step_s: float) -> tuple[Array, Array]:

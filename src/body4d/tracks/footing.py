@@ -69,11 +69,13 @@ def _hold(
     settings: MotionSettings,
 ) -> tuple[Array, Array]:
     """Rotations (T, J, 3, 3) and places (T, 3) of consecutive frames with resting feet held."""
+    sigma_m = np.zeros(len(track.joint_names)) if track.joint_sigma_m is None else np.median(track.joint_sigma_m, axis=0)
     columns = [track.joint_names.index(f"{side}_{part}") for side in SIDES for part in POINTS]
     G, p = rig.forward(local, place)
     points = rig.keypoints(G, p)[:, columns]
     view = place / np.linalg.norm(place, axis=-1, keepdims=True)
-    rests = resting(points, view, times_s, up, settings)
+    wander = settings.foot_wander_m + settings.foot_wander_sigmas * sigma_m[columns]
+    rests = resting(points, view, times_s, up, wander, settings)
     holds = [held(points[:, i], rests[:, i], times_s, settings) for i in range(len(columns))]
     deeper = _deeper(holds, view, times_s, settings)
     shift = deeper[:, None] * view
@@ -86,11 +88,12 @@ def _hold(
     return local, place
 
 
-def resting(points_m: Array, view: Array, times_s: Array, up: Array, settings: MotionSettings) -> Array:
+def resting(points_m: Array, view: Array, times_s: Array, up: Array, wander_m: Array, settings: MotionSettings) -> Array:
     """Which foot points (T, P) rest. ``points_m`` (T, P, 3), ``view`` (T, 3) unit, along the view, ``up`` (3,) unit, same axes.
 
     A rest is slower than ``foot_leave_m_s`` and lower than ``foot_leave_rise_m`` over where the point usually stands, for ``foot_least_s``
-    at least, and somewhere within slower and lower than the ``foot_enter_...`` thresholds.
+    at least, and somewhere within slower and lower than the ``foot_enter_...`` thresholds; and it stays within ``wander_m`` (P,) of a
+    place, see :func:`staying`.
     """
     half = settings.foot_window_s / 2
     start, stop = np.clip(times_s - half, times_s[0], times_s[-1]), np.clip(times_s + half, times_s[0], times_s[-1])
@@ -108,8 +111,45 @@ def resting(points_m: Array, view: Array, times_s: Array, up: Array, settings: M
     for i in range(may.shape[1]):
         for first, last in _runs(may[:, i]):
             rows = slice(first, last + 1)
-            out[rows, i] = surely[rows, i].any() and times_s[last] - times_s[first] >= settings.foot_least_s
+            if surely[rows, i].any() and times_s[last] - times_s[first] >= settings.foot_least_s:
+                out[rows, i] = staying(points_m[rows, i], view[rows], times_s[rows], wander_m[i], settings)
     return out
+
+
+def staying(points_m: Array, view: Array, times_s: Array, wander_m: float, settings: MotionSettings) -> Array:
+    """In which rows of a slow stretch a point (T, 3) stays at a place, as opposed to creeping or being turned on its toes.
+
+    What the camera sees is believed: a stretch that leaves ``wander_m`` of its mean place, evened over ``foot_blend_s``, is two, cut
+    where two means explain it best; between them, and where a part is shorter than ``foot_least_s``, the point is free.
+    """
+    out = np.zeros(len(points_m), bool)
+    # Depth counts by the same share as in speeds. One direction for the whole stretch: turning with the person, it would hide their way.
+    ahead = view.mean(0) / np.linalg.norm(view.mean(0))
+    seen = points_m - (1 - settings.foot_depth_share) * (points_m @ ahead)[:, None] * ahead
+    even = _evened(seen, np.ones(len(seen)), times_s, settings.foot_blend_s / 2)
+    waiting = [(0, len(points_m))]
+    while waiting:
+        first, stop = waiting.pop()
+        if stop - first < 2 or times_s[stop - 1] - times_s[first] < settings.foot_least_s:
+            continue
+        part = even[first:stop]
+        if np.linalg.norm(part - part.mean(0), axis=-1).max() <= wander_m:
+            out[first:stop] = True
+            continue
+        cut_s = _cut_s(part, times_s[first:stop])
+        half = settings.foot_blend_s / 2
+        waiting.append((first, int(np.searchsorted(times_s, cut_s - half, side="right"))))
+        waiting.append((int(np.searchsorted(times_s, cut_s + half)), stop))
+    return out
+
+
+def _cut_s(points: Array, times_s: Array) -> float:
+    """The moment between two rows that parts ``points`` (T, D) into two with the least squares about their own means."""
+    sums, count = np.cumsum(points, axis=0)[:-1], np.arange(1, len(points))
+    rest = points.sum(0) - sums
+    explained = (sums**2).sum(-1) / count + (rest**2).sum(-1) / (len(points) - count)
+    at = int(np.argmax(explained))
+    return float(times_s[at] + times_s[at + 1]) / 2
 
 
 def _runs(flags: Array) -> list[tuple[int, int]]:

@@ -20,16 +20,19 @@ def detours(times_s: Array, places: Array, sigmas: Array, settings: MotionSettin
 
     ``places`` (T, B, D) are points, NaN where there is none; of rotations, :func:`chords`. ``sigmas`` (T, B) of one axis. A run
     counts where both leaps are more than ``detour_sigmas`` of the noise and ``detour_ratio`` times every step beside them, outside and
-    inside the run, and the run comes back to within half of them. The fastest stroke gathers and loses its speed over some
-    frames, so it has no such leaps; no run is longer than ``detour_longest_s`` or ``detour_longest_frames``.
+    inside the run, less half of ``detour_sigmas``, which noise does; and the run comes back to within half of them. The fastest stroke
+    gathers and loses its speed over some frames, so it has no such leaps; no run is longer than ``detour_longest_s`` or
+    ``detour_longest_frames``, and within one of ``detour_quickest_s`` any step may be large.
     """
     out = np.zeros(places.shape[:2], bool)
     if len(times_s) < 4:
         return out
-    longest = max(settings.detour_longest_frames, int(settings.detour_longest_s / float(np.median(np.diff(times_s)))))
+    step_s = float(np.median(np.diff(times_s)))
+    longest = max(settings.detour_longest_frames, int(settings.detour_longest_s / step_s))
+    quickest = int(settings.detour_quickest_s / step_s)
     for rows, channels in _alike(~np.isnan(places[..., 0])):
         here, noise = places[rows][:, channels], sigmas[rows][:, channels]
-        out[np.ix_(rows, channels)] = _detours(here, noise, longest, settings)
+        out[np.ix_(rows, channels)] = _detours(here, noise, longest, quickest, settings)
         # Beside a gap there is no leap back to be seen: a short run that leaps away from all the rest is left out as well.
         for part in np.split(np.arange(len(rows)), np.flatnonzero(np.diff(rows) > longest) + 1):
             edges = _loose_edges(here[part], noise[part], longest, settings)
@@ -45,9 +48,9 @@ def _loose_edges(places: Array, sigmas: Array, longest: int, settings: MotionSet
     noise = _leap_noise(places, sigmas, settings)
     inside = np.zeros(B)
     for length in range(1, min(longest, T // 3) + 1):
-        leap, after = step[length - 1], step[length]
+        leap, after = step[length - 1], np.maximum(step[length] - noise[length] / 2, 0.0)
         out[:length] |= (leap > settings.detour_ratio * np.maximum(inside, after)) & (leap > noise[length])
-        inside = np.maximum(inside, leap)
+        inside = np.maximum(inside, np.maximum(leap - noise[length - 1] / 2, 0.0))
     return out
 
 
@@ -67,7 +70,7 @@ def _alike(known: Array) -> list[tuple[Array, Array]]:
     return [(np.flatnonzero(pattern), np.flatnonzero(which.ravel() == i)) for i, pattern in enumerate(patterns)]
 
 
-def _detours(places: Array, sigmas: Array, longest: int, settings: MotionSettings) -> Array:
+def _detours(places: Array, sigmas: Array, longest: int, quickest: int, settings: MotionSettings) -> Array:
     """:func:`detours` of rows that follow each other."""
     T, B, _ = places.shape
     out = np.zeros((T, B), bool)
@@ -84,7 +87,9 @@ def _detours(places: Array, sigmas: Array, longest: int, settings: MotionSetting
         if length > 1:
             inside = np.maximum(inside[: len(into)], step[length - 1 : T - 2])
         across = np.linalg.norm(places[length + 1 :] - places[: T - 1 - length], axis=-1)
-        beside = np.maximum(np.maximum(before[: len(into)], after[length:]), inside[: len(into)])
+        beside = np.maximum(before[: len(into)], after[length:])
+        beside = beside if length <= quickest else np.maximum(beside, inside[: len(into)])
+        beside = np.maximum(beside - noise[: len(into)] / 2, 0.0)
         leap = np.minimum(into, from_)
         run = (leap > settings.detour_ratio * beside) & (leap > 2 * across) & (leap > noise[: len(into)]) & (leap > noise[length + 1 :])
         for offset in range(1, length + 1):

@@ -135,7 +135,7 @@ def smooth_rotations(
     times_s: Array, local: Array, variances: Array, settings: MotionSettings, least_hz: Array | None = None
 ) -> tuple[Array, Array]:
     """Smoothed rotations (T, B, 3, 3) of ``local`` and their variances (T, B); ``variances`` (T, B) in rad² about any axis, infinite
-    where there is none. No cut-off is below ``least_hz`` (T, B)."""
+    where there is none. Where ``least_hz`` (T, B) is above a cut-off, this is raised half of the way to it."""
     variances = _without_detours(times_s, chords(local), variances, settings)
     reference = fill_rotations(times_s, local, np.isfinite(variances))
     measured = np.where(np.isfinite(variances)[..., None, None], local, reference)
@@ -189,6 +189,7 @@ def _jerk(times_s: Array, values: Array, variances: Array, settings: MotionSetti
     if len(times_s) < 2:
         return np.zeros((0, values.shape[1]))
     cutoff = choose_cutoff_hz(times_s, values, variances, settings)
+    # Half of the way: with all of it noise that the joints had lost adds up at the end again.
     cutoff = cutoff if least_hz is None else np.maximum(cutoff, np.sqrt(cutoff * least_hz))
     return jerk_density(np.sqrt(cutoff[:-1] * cutoff[1:]), usual_variance(variances), float(np.median(np.diff(times_s))))
 

@@ -1,0 +1,54 @@
+"""The benchmark of motion: what it injects comes from the seed alone, and it judges what is sought."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
+
+GOOD = {
+    "mpjpe_mm": 10.0, "acceleration_m_s2": 1.0, "jitter_m_s3": 20.0, "wrist_speed_kept": 0.99,
+    "foot_sliding_m_s": 0.1, "gap_mm": 20.0, "swapped_frames": 0.0,
+}  # fmt: skip
+RAW = GOOD | {
+    "mpjpe_mm": 20.0,
+    "acceleration_m_s2": 50.0,
+    "jitter_m_s3": 900.0,
+    "wrist_speed_kept": 1.2,
+    "foot_sliding_m_s": 1.0,
+    "gap_mm": 60.0,
+}
+
+
+@pytest.mark.parametrize(
+    ("change", "missed"),
+    [
+        ({}, []),
+        ({"jitter_m_s3": 300.0}, ["jitter at most"]),
+        ({"mpjpe_mm": 20.5}, ["MPJPE not worse"]),
+        ({"wrist_speed_kept": 0.95}, ["peak wrist speed of"]),
+        ({"foot_sliding_m_s": 0.5}, ["foot sliding at most"]),
+        ({"gap_mm": 40.0}, ["gap error at most"]),
+        ({"swapped_frames": 1.0}, ["nobody nearer"]),
+        ({"wrist_speed_kept": float("nan"), "gap_mm": float("nan")}, []),
+        ({"acceleration_m_s2": 60.0}, ["acceleration error: ours best"]),
+    ],
+)
+def test_each_line_is_judged_by_its_own_figure(change, missed):
+    from motion_verdicts import verdicts
+
+    found = [v.sought for v in verdicts({"swing-30": {"raw": RAW, "ours": GOOD | change}}) if not v.holds]
+    assert len(found) == len(missed)
+    assert all(sought.startswith(start) for sought, start in zip(found, missed, strict=True))
+
+
+def test_the_same_seed_gives_the_same_clip_and_another_another():
+    from motion_clips import make
+
+    one, again, other = (make("walk", 30, seed, seconds=1.5).people[0] for seed in (3, 3, 4))
+    np.testing.assert_array_equal(one.raw.joints_m, again.raw.joints_m)
+    np.testing.assert_array_equal(one.raw.observed, again.raw.observed)
+    assert np.abs(one.raw.joints_m - other.raw.joints_m).max() > 0.01
+    np.testing.assert_array_equal(one.truth.joints_m, other.truth.joints_m)
