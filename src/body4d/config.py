@@ -636,6 +636,38 @@ class OcclusionSettings(_Section):
     )
 
 
+class DoctorSettings(_Section):
+    """From when on `body4d doctor` warns. None of these changes a run."""
+
+    lite_memory_gb: float = Field(default=2.0, gt=0, description="Free memory for preset lite: a short clip of one person took 1.2.")
+    sam_gpu_gb: float = Field(
+        default=16.0, gt=0, description="GPU memory for preset sam at speed: SAM-3D-Body with hands took 15.0 when held to 24 (on an H100)."
+    )
+    sam_gpu_least_gb: float = Field(
+        default=6.0,
+        gt=0,
+        description="With less, preset sam is not expected to start: SAM-3's checkpoint alone has 3.4. An estimate, not measured.",
+    )
+    sam_memory_gb: float = Field(default=7.0, gt=0, description="Free memory for preset sam on the CPU: one frame took up to 6.7 GiB.")
+    runs_disk_gb: float = Field(default=2.0, gt=0, description="Free disk for runs: a minute of 1080p leaves some hundred megabytes.")
+    runs_disk_least_gb: float = Field(default=0.1, gt=0, description="With less, a run of even a short clip is not expected to end.")
+    answer_most_s: float = Field(default=2.5, gt=0, description="The Hub is waited for this long: the doctor is to be quick.")
+
+
+class SpaceSettings(_Section):
+    """What is sent to a HuggingFace Space, and how it is waited for."""
+
+    hardware: str = Field(
+        default="l40sx1", description="Hardware asked for: an L40S has 48 GB, three times what preset sam takes at speed."
+    )
+    sleep_s: int = Field(default=900, ge=-1, description="Seconds without a visitor after which paid hardware is put to sleep; -1: never.")
+    file_most_mb: float = Field(default=1.0, gt=0, description="A larger file in what is sent is refused: sources are smaller.")
+    sent_most_mb: float = Field(default=20.0, gt=0, description="... and more than this altogether.")
+    poll_s: float = Field(default=5.0, gt=0, description="How often a Space that is waited for is asked.")
+    wait_most_s: float = Field(default=3600.0, gt=0, description="How long it is waited for: an image takes about a quarter of an hour.")
+    tail_lines: int = Field(default=200, ge=1, description="Last lines of a log that its state is told from.")
+
+
 class Settings(_Section):
     """Everything a run can be told."""
 
@@ -654,3 +686,5 @@ class Settings(_Section):
     contact: ContactSettings = ContactSettings()
     motion: MotionSettings = MotionSettings()
     pictures: PictureSettings = PictureSettings()
+    doctor: DoctorSettings = DoctorSettings()
+    space: SpaceSettings = SpaceSettings()

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from body4d.cli import config, demo, evaluate, export, info, render, run
+from body4d.cli import config, demo, doctor, evaluate, export, info, render, run
 
 app = typer.Typer(
     name="body4d",
@@ -19,6 +19,7 @@ app.command("export")(export.export)
 app.command("info")(info.info)
 app.command("eval")(evaluate.evaluate)
 app.command("demo")(demo.demo)
+app.command("doctor")(doctor.doctor)
 app.add_typer(config.app, name="config")
 
 
