@@ -18,7 +18,7 @@ from body4d.weights.sources import REQUESTS_PAGE, TOKENS_PAGE, Source
 
 State = Literal[
     "open", "granted", "no_token", "invalid_token", "not_requested", "pending", "rejected", "reset", "token_lacks_gated",
-    "no_repository", "busy", "unreachable", "refused",
+    "no_repository", "busy", "offline", "unreachable", "refused",
 ]  # fmt: skip
 
 LOG_IN = "log in with `hf auth login`, or put the token into HF_TOKEN"
@@ -64,10 +64,10 @@ def probe_path(source: Source) -> str:
 def judge(answer: Answer, whoami: Answer | None) -> State | None:
     """What the answer for a gated file, asked with a token, means; None where only ``whoami`` can tell and was not asked yet. Pure."""
     said = answer.message.lower()
-    if answer.granted:
-        return "granted"
+    if answer.granted or answer.code in ("EntryNotFound", "RevisionNotFound"):
+        return "granted"  # the gate comes before the file is looked for
     if answer.status == 0:
-        return "unreachable"
+        return "offline" if answer.code == "OfflineModeIsEnabled" else "unreachable"
     if answer.status == 429:
         return "busy"
     if answer.status >= 500:
@@ -140,6 +140,7 @@ def explain(source: Source, state: State, hub: Hub, answer: Answer | None = None
         ),
         "no_repository": (f"{repo} is not on {hub.endpoint}, or is private: see {page}, and give your own files with --weights.", page),
         "busy": (f"{hub.endpoint} asks to wait before the next question (429): try again in some minutes.", ""),
+        "offline": ("HF_HUB_OFFLINE is set, so the Hub is not asked: unset it to fetch, or bring the files by hand.", ""),
         "unreachable": (
             f"{hub.endpoint} cannot be reached{f' (it answered {status})' if status not in ('', '0') else ''}: check the network, proxy "
             "settings and HF_ENDPOINT, or bring the files by hand.",
