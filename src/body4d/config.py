@@ -664,6 +664,7 @@ class SpaceSettings(_Section):
     file_most_mb: float = Field(default=1.0, gt=0, description="A larger file in what is sent is refused: sources are smaller.")
     sent_most_mb: float = Field(default=20.0, gt=0, description="... and more than this altogether.")
     poll_s: float = Field(default=5.0, gt=0, description="How often a Space that is waited for is asked.")
+    notice_s: float = Field(default=30.0, ge=0, description="The Hub may take this long to begin building what was pushed.")
     wait_most_s: float = Field(default=3600.0, gt=0, description="How long it is waited for: an image takes about a quarter of an hour.")
     tail_lines: int = Field(default=200, ge=1, description="Last lines of a log that its state is told from.")
 

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from body4d.cli import config, demo, doctor, evaluate, export, info, render, run
+from body4d.cli import config, demo, doctor, evaluate, export, info, render, run, space
 
 app = typer.Typer(
     name="body4d",
@@ -21,6 +21,7 @@ app.command("eval")(evaluate.evaluate)
 app.command("demo")(demo.demo)
 app.command("doctor")(doctor.doctor)
 app.add_typer(config.app, name="config")
+app.add_typer(space.app, name="space")
 
 
 def _print_version(wanted: bool) -> None:

@@ -44,7 +44,9 @@ def check_space(space: Space) -> list[Remark]:
         return [Remark("Space", "this is none")]
     remarks = [Remark("Space", space.space_id)]
     if not space.data_mounted:
-        remedy = "`body4d space create --bucket` mounts one; without it checkpoints are fetched anew after each restart"
+        remedy = (
+            "`body4d space create OWNER/NAME --bucket OWNER/DATA` mounts one; without it checkpoints are fetched anew after each restart"
+        )
         remarks.append(Remark("Space's disk", "nothing is mounted at /data", remedy))
     elif not space.data_writable:
         remarks.append(Remark("Space's disk", "/data is mounted and cannot be written", "mount it for writing, for user 1000"))
@@ -53,5 +55,7 @@ def check_space(space: Space) -> list[Remark]:
     if space.token:
         remarks.append(Remark("Space's token", "HF_TOKEN is set (not shown)"))
     else:
-        remarks.append(Remark("Space's token", "the secret HF_TOKEN is not set", "`body4d space create --token-secret` sets it"))
+        remarks.append(
+            Remark("Space's token", "the secret HF_TOKEN is not set", "`body4d space create OWNER/NAME --secret HF_TOKEN` sets it")
+        )
     return remarks

@@ -13,7 +13,7 @@ State = Literal[
 
 UNDER_WAY: frozenset[State] = frozenset({"building", "starting", "downloading"})
 """States that pass by themselves."""
-HEALTHY: frozenset[State] = UNDER_WAY | {"running", "lite", "gated", "asleep"}
+HEALTHY: frozenset[State] = frozenset({*UNDER_WAY, "running", "lite", "gated", "asleep"})
 """States in which a visitor is, or soon will be, served; in ``gated`` and ``lite`` by the preset lite."""
 
 _GPU_FULL = re.compile(r"CUDA out of memory|OutOfMemoryError|CUBLAS_STATUS_ALLOC_FAILED", re.IGNORECASE)
@@ -58,7 +58,9 @@ def judge(facts: Facts) -> Condition:
         running = " The version before goes on running." if stage == "RUNNING_BUILDING" else ""
         return Condition("building", f"The image is being built: {_last(facts.build_log) or 'no line in its log yet'}.{running}")
     if stage in ("PAUSED", "STOPPED", "SLEEPING"):
-        return Condition("asleep", f"It is {stage.lower()} and costs nothing.", "A visit wakes one that sleeps, `body4d space restart` any.")
+        return Condition(
+            "asleep", f"It is {stage.lower()} and costs nothing.", "A visit wakes one that sleeps, `body4d space restart` any."
+        )
     if stage == "RUNTIME_ERROR":
         return _ended(facts)
     if stage in ("APP_STARTING", "RUNNING_APP_STARTING"):
@@ -71,7 +73,9 @@ def judge(facts: Facts) -> Condition:
 def _build_failed(facts: Facts) -> Condition:
     why = next((line for line in reversed(facts.build_log) if _FAULT.search(line)), "") or facts.message or _last(facts.build_log)
     if _DISK_FULL.search(why):
-        return Condition("build_failed", f"The image could not be built, for want of disk: {_short(why)}.", "`body4d space restart --factory`.")
+        return Condition(
+            "build_failed", f"The image could not be built, for want of disk: {_short(why)}.", "`body4d space restart --factory`."
+        )
     return Condition(
         "build_failed",
         f"The image could not be built: {_short(why) or 'the log says nothing'}.",
@@ -98,7 +102,9 @@ def _out_of_memory(facts: Facts, text: str) -> Condition | None:
     where = facts.hardware or "its hardware"
     if found := _GPU_FULL.search(text):
         said = f"The GPU's memory ran out on {where} ({found[0]})."
-        return Condition("out_of_memory", said, "A GPU with more memory (`body4d space create --hardware`), or shorter clips and fewer people.")
+        return Condition(
+            "out_of_memory", said, "A GPU with more memory (`body4d space create --hardware`), or shorter clips and fewer people."
+        )
     if found := _MEMORY_FULL.search(text):
         said = f"Memory ran out on {where} ({found[0]})."
         return Condition("out_of_memory", said, "Hardware with more memory (`body4d space create --hardware`), then restart.")

@@ -52,7 +52,9 @@ def inspect(pieces: tuple[Piece, ...], settings: SpaceSettings, own_secrets: Ite
         faults += found
     total = sum(len(piece.data) for piece in pieces)
     if total > settings.sent_most_mb * 1e6:
-        faults.append(Fault("", f"All together has {total / 1e6:.1f} MB, and {settings.sent_most_mb:g} may be sent: leave out what is large."))
+        faults.append(
+            Fault("", f"All together has {total / 1e6:.1f} MB, and {settings.sent_most_mb:g} may be sent: leave out what is large.")
+        )
     return (*faults, *_matches(texts))
 
 
