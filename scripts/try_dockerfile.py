@@ -1,4 +1,4 @@
-"""Run the steps of space/Dockerfile in order without Docker: ``python scripts/try_dockerfile.py FOLDER [--build-arg NAME=VALUE] [--serve]``.
+"""The steps of space/Dockerfile in order without Docker: ``python scripts/try_dockerfile.py FOLDER [--build-arg NAME=VALUE] [--serve]``.
 
 FOLDER becomes the root of the file system that the image would have: /opt, /home and /tmp of the Dockerfile lie in it. The context is what
 `body4d space push` sends. What needs the image itself is not run but said: FROM, useradd, chown, USER. apt-get only simulates. The Python

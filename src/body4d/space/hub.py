@@ -144,6 +144,9 @@ class SpaceOnHub:
                 return
             kind = HubAway if status == 429 or status >= 500 else SpaceError
             raise kind(sentence(status, what, self.name, self._hub, error.server_message or "")) from None
+        except ValueError as error:
+            # The Hub's check of the README's head, which huggingface_hub passes on as it came.
+            raise SpaceError(f"The Hub did not {what}: {scrubbed(str(error), self._hub)}") from None
         except transport_errors() as error:
             reason = f"{self._hub.endpoint} cannot be reached to {what} ({type(error).__name__})"
             raise HubAway(f"{reason}: check the network, proxy settings and HF_ENDPOINT.") from None
