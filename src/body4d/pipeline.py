@@ -78,7 +78,8 @@ class Pipeline:
 
     ``smoother`` and ``floor`` are pure. ``rig_of`` gives the body a track was fitted with, ``open_clip`` probes a video, ``draw`` and
     ``write_glb`` write what others look at.
-    ``watch_camera`` has sentences for the user where the camera moves, ``weights`` names the checkpoint of each stage that has one.
+    ``watch_camera`` has sentences for the user where the camera moves, ``weights`` names the checkpoint of each stage that has one, and
+    ``sources`` tells of each where it comes from and under which licence.
     """
 
     settings: Settings
@@ -96,6 +97,7 @@ class Pipeline:
     weights: Mapping[str, str] = field(default_factory=dict)
     memory: DeviceMemory = NO_DEVICE
     watch_camera: CameraWatch = not_watched
+    sources: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
     @staticmethod
     def load(settings: Settings | None = None) -> "Pipeline":
@@ -120,6 +122,7 @@ class Pipeline:
             weights=seats.weights,
             memory=seats.memory,
             watch_camera=watch_camera,
+            sources=seats.sources,
         )
 
     def run(
@@ -144,6 +147,7 @@ class Pipeline:
         about = {
             "preset": self.preset,
             "weights": dict(self.weights),
+            "sources": {name: dict(source) for name, source in self.sources.items()},
             "notes": list(self.notes),
             "settings": s.model_dump(mode="json"),
             "versions": versions(),

@@ -54,6 +54,7 @@ class RunRecord(BaseModel):
     settings: dict[str, Any] = {}
     versions: dict[str, str] = {}
     weights: dict[str, str] = {}
+    sources: dict[str, dict[str, str]] = {}
     pid: int = 0
     stages: dict[str, StageRecord] = {}
 

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from body4d.cli import config, demo, doctor, evaluate, export, info, render, run, space
+from body4d.cli import config, demo, doctor, evaluate, export, info, render, run, space, weights
 
 app = typer.Typer(
     name="body4d",
@@ -20,6 +20,7 @@ app.command("info")(info.info)
 app.command("eval")(evaluate.evaluate)
 app.command("demo")(demo.demo)
 app.command("doctor")(doctor.doctor)
+app.add_typer(weights.app, name="weights")
 app.add_typer(config.app, name="config")
 app.add_typer(space.app, name="space")
 

@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 
 from body4d.config import Settings
@@ -20,7 +20,7 @@ _SAM_PACKAGES = ("torch", "transformers", "safetensors")
 @dataclass(frozen=True)
 class Seats:
     """What a preset puts where. ``notes`` say which preset was taken and why; ``weights`` names the checkpoint of each stage that has one,
-    and ``memory`` is how the GPU's peak is asked for."""
+    and ``memory`` is how the GPU's peak is asked for. ``sources`` tell of each checkpoint where it comes from and under which licence."""
 
     preset: str
     segmenter: Segmenter
@@ -29,13 +29,23 @@ class Seats:
     notes: tuple[str, ...] = ()
     weights: Mapping[str, str] = field(default_factory=dict)
     memory: DeviceMemory = NO_DEVICE
+    sources: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
 
 def load_seats(settings: Settings) -> Seats:
     """Fill the seats for ``settings.preset``. Raises MissingDependencyError, SettingsError, WeightsError or DeviceError."""
     # Only ``auto`` asks: looking for a GPU loads torch.
     preset, note = choose_preset(settings.preset, why_not_sam(settings) if settings.preset == "auto" else None)
-    return sam_seats(settings, note) if preset == "sam" else lite_seats(settings, note)
+    return with_sources(sam_seats(settings, note), settings) if preset == "sam" else lite_seats(settings, note)
+
+
+def with_sources(seats: Seats, settings: Settings) -> Seats:
+    """``seats`` with the origin and licence of every checkpoint in them, and a note that says so."""
+    from body4d.weights.status import look
+
+    origins = {found.model.key: found.origin for found in look(settings.weights) if found.place and found.model.seat in seats.weights}
+    said = "; ".join(f"{o['checkpoint']} from {o.get('repository', 'files of your own')}, {o['licence']}" for o in origins.values())
+    return replace(seats, sources=origins, notes=(*seats.notes, f"Checkpoints: {said}."))
 
 
 def lite_seats(settings: Settings, note: str = "") -> Seats:
@@ -88,11 +98,15 @@ def why_not_sam(settings: Settings) -> str | None:
     missing = [name for name in _SAM_PACKAGES if not _installed(name)]
     if missing:
         return f"{' and '.join(missing)} is not installed (pip install 'body4d[sam]')"
-    from body4d.weights.catalogue import SAM3, SAM3D_BODY, find
+    from body4d.weights.catalogue import SAM3, SAM3D_BODY
+    from body4d.weights.status import look
 
-    absent = [model.name for model in (SAM3, SAM3D_BODY) if find(model, settings.weights) is None]
+    found = look(settings.weights, (SAM3, SAM3D_BODY))
+    absent = [one.model.name for one in found if one.state == "absent"]
     if absent:
         return f"{' and '.join(absent)} has no checkpoint here" if len(absent) == 1 else f"{' and '.join(absent)} have no checkpoints here"
+    if broken := next((one.sentence for one in found if not one.ready), None):
+        return broken.removesuffix(".")
     from body4d.models.device import choose_device
 
     if choose_device(settings.compute).type == "cpu":

@@ -143,7 +143,7 @@ _VAS_FILES = ("model_index.json", "*/config.json", "scheduler/*.json", "feature_
 
 def _vas(key: str, what: str, repo: str) -> Checkpoint:
     source = Source(repo, NO_LICENCE, patterns=_VAS_FILES)
-    return Checkpoint(key, f"Diffusion-VAS ({what})", "hidden people", "optional", (source,), (_VAS_LAYOUT,))
+    return Checkpoint(key, f"Diffusion-VAS ({what})", "occlusion", "optional", (source,), (_VAS_LAYOUT,))
 
 
 VAS_AMODAL = _vas("vas-amodal", "outlines", "kaihuac/diffusion-vas-amodal-segmentation")
@@ -152,7 +152,7 @@ VAS_CONTENT = _vas("vas-content", "completion", "kaihuac/diffusion-vas-content-c
 DEPTH_ANYTHING = Checkpoint(
     key="depth-anything",
     name="Depth-Anything-V2",
-    seat="hidden people",
+    seat="occlusion",
     need="optional",
     sources=(
         Source(

@@ -89,7 +89,8 @@ def _carry_out(plan: Plan, settings: WeightsSettings, hub: Hub, listener: Listen
     listing, meter = plan.listing, Meter(plan.model.key, listener)
     left = plan.left_bytes
     with _held(plan.folder):
-        meter.tell("started", f"{listing.source.repo} at {listing.commit[:12]}, {listing.source.licence.name}")
+        meter.tell("started")
+        meter.tell("note", _announced(plan))
         sums = {**plan.sums, **_fetch_all(plan, settings, hub, listener, meter)}
         files = {file.path: FileRecord(size_bytes=file.size_bytes, sha256=sums[file.path]) for file in listing.files}
         record = Record(repo=listing.source.repo, commit=listing.commit, licence=listing.source.licence.name, files=files)
@@ -97,6 +98,16 @@ def _carry_out(plan: Plan, settings: WeightsSettings, hub: Hub, listener: Listen
         shutil.rmtree(plan.folder / OWN_FOLDER / "parts", ignore_errors=True)
     meter.tell("done")
     return Fetched(plan.model, plan.folder, listing.source, listing.commit, left)
+
+
+def _announced(plan: Plan) -> str:
+    """What is taken from where, under which licence."""
+    source, licence = plan.listing.source, plan.listing.source.licence
+    known = "" if source.revision in (None, plan.listing.commit) else " (the newest, not the one that was checked)"
+    return (
+        f"{plan.model.name} from {source.page} at {plan.listing.commit[:12]}{known}, {plan.left_bytes / 1e9:.2f} of "
+        f"{plan.listing.size_bytes / 1e9:.2f} GB to come, into {plan.folder}. Licence: {licence.name} ({licence.url}). {licence.note}"
+    ).strip()
 
 
 def _fetch_all(plan: Plan, settings: WeightsSettings, hub: Hub, listener: Listener, meter: Meter) -> dict[str, str]:

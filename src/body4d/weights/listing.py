@@ -11,6 +11,9 @@ from body4d.weights.hub import Hub, quiet, scrubbed, transport_errors
 from body4d.weights.sources import Source
 from body4d.weights.transfer import BUSY, Wanted
 
+SILENCES = 2
+"""Tries at a Hub that does not answer the first question at all: most likely there is no way to it, and the user waits."""
+
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 

@@ -3,7 +3,8 @@
 Layouts (a folder holding one of these files, or the file itself):
 
 - official: ``model.ckpt`` (a pickled state dict, flat or under ``state_dict``) beside ``assets/mhr_model.pt``;
-- ComfyUI's repack: one safetensors file with the backbone renamed as transformers names it and the MHR rig under ``mhr.``;
+- ComfyUI's repack, in the folder or in ``detection/``: one safetensors file with the backbone renamed as transformers names it and the
+  MHR rig under ``mhr.``;
 - converted: our own safetensors, written once by :func:`convert`, mapped into memory afterwards.
 
 The rig itself (``mhr_model.pt`` or ``mhr.*``) is read by ``bodies.mhr``.
@@ -64,7 +65,9 @@ def find_checkpoint(place: Path) -> Path:
     if place.is_file():
         return place
     names = [*CONVERTED_NAMES.values(), OFFICIAL_NAME]
-    found = [place / name for name in names if (place / name).is_file()] or sorted(place.glob("sam_3d_body*.safetensors"))
+    # ComfyUI's repository has its file in a folder of its own.
+    repacks = (path for folder in (place, place / "detection") for path in sorted(folder.glob("sam_3d_body*.safetensors")))
+    found = [place / name for name in names if (place / name).is_file()] or list(repacks)
     if not found:
         raise WeightsError(f"No SAM-3D-Body weights in {place}: expected {OFFICIAL_NAME} or a sam_3d_body*.safetensors file there.")
     return found[0]

@@ -60,9 +60,8 @@ class Source:
 
     @property
     def size_bytes(self) -> int | None:
-        """All of its files together, None where that is not known beforehand."""
-        sizes = [file.size_bytes for file in self.files]
-        return None if self.patterns or not sizes or None in sizes else sum(size or 0 for size in sizes)
+        """Its files together, as far as known beforehand (where the weights are, the rest is small), else None."""
+        return sum(file.size_bytes or 0 for file in self.files) or None
 
     def file(self, path: str) -> PublishedFile | None:
         """What is known beforehand of the file at ``path``."""
@@ -82,9 +81,10 @@ class Source:
 class Checkpoint:
     """A model in a seat: its ``sources`` in the order they are tried, and how it is known on a disk.
 
-    ``key`` is its name on the command line. ``layouts`` are sets of file patterns, any of which is a whole checkpoint that the reader
-    takes. ``folders`` are names its folder goes by besides its repositories'. ``foreign`` are files (below its folder, or below the root
-    where they start with ``../``) that hold the same model in a form that is not read, each with what to say of it.
+    ``key`` is its name on the command line, ``seat`` the stage of a run it works in. ``layouts`` are sets of file patterns, any of which
+    is a whole checkpoint that the reader takes. ``folders`` are names its folder goes by besides its repositories'. ``foreign`` are files
+    (below its folder, or below the root where they start with ``../``) that hold the same model in a form that is not read, each with
+    what to say of it.
     """
 
     key: str

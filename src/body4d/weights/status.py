@@ -44,6 +44,14 @@ class Found:
         return (self.source or self.model.sources[0]).licence
 
     @property
+    def origin(self) -> dict[str, str]:
+        """Where the files come from and the licence they stand under, for the record of a result. What is not known is left out."""
+        repo = self.record.repo if self.record else self.source.repo if self.source else ""
+        commit = self.record.commit if self.record else ""
+        told = {"checkpoint": self.model.name, "repository": repo, "commit": commit, "licence": self.licence.name}
+        return {name: text for name, text in told.items() if text}
+
+    @property
     def in_hub_cache(self) -> bool:
         """Whether it lies in the cache that huggingface_hub keeps for all programs."""
         return self.place is not None and self.place.is_relative_to(hub_cache())
