@@ -2,7 +2,10 @@
 
 import asyncio
 import json
-import threading
+import os
+import socket
+import subprocess
+import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -10,10 +13,9 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
-from urllib.error import HTTPError
+from urllib.error import HTTPError, URLError
 
 import pytest
-import uvicorn
 from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
@@ -28,12 +30,14 @@ from body4d.space.board import LOG_EVERY_S, Board, Row
 from body4d.space.condition import Facts as SpaceFacts
 from body4d.space.condition import judge
 from body4d.space.front import PROGRESS, Front
+from body4d.space.marks import read_marks
 from body4d.space.outlook import Outlook, after, first
 from body4d.space.start import get_ready
 from body4d.weights.catalogue import CHECKPOINTS, MOGE, SAM3, SAM3D_BODY
 from body4d.weights.sources import Checkpoint
 from body4d.weights.status import Found, look
 from hub_standin import Account, HubStandIn, Repo
+from serving import served
 from weights_fakes import GATED, MODEL, TOKEN, WEIGHTS
 
 L40S = Torch("2.13.0", "13.0", "cuda", "NVIDIA L40S", 48_000_000_000, 47_000_000_000, (8, 9), ("sm_86",))
@@ -238,17 +242,8 @@ def front() -> Iterator[tuple[Front, str, Board]]:
     """A front served by uvicorn on a free port."""
     board = Board(lambda _: None)
     front = Front(board)
-    server = uvicorn.Server(uvicorn.Config(front, port=0, log_level="error"))
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    end = time.monotonic() + 20
-    while not server.started and time.monotonic() < end:
-        time.sleep(0.02)
-    port = server.servers[0].sockets[0].getsockname()[1]
-    yield front, f"http://127.0.0.1:{port}", board
-    server.should_exit = True
-    thread.join(20)
-    assert not thread.is_alive()
+    with served(front) as url:
+        yield front, url, board
 
 
 def get(url: str) -> tuple[int, str, str]:
@@ -308,3 +303,58 @@ def test_a_websocket_is_asked_to_come_later() -> None:
 
     asyncio.run(Front(Board(lambda _: None))({"type": "websocket", "path": "/"}, receive, send))
     assert said == [{"type": "websocket.close", "code": 1013}]
+
+
+def test_an_app_that_knows_no_beginnings_is_served_as_it_is(front: tuple[Front, str, Board]) -> None:
+    server, url, _ = front
+
+    async def plain(scope: Any, receive: Any, send: Any) -> None:
+        assert scope["type"] == "http"
+        await PlainTextResponse("plain")(scope, receive, send)
+
+    server.hand_over(Wrapped(plain), 20)
+    assert get(f"{url}/")[2] == "plain"
+
+
+class Wrapped:
+    """An app inside something that is no Starlette, and returns at once when told of beginnings."""
+
+    def __init__(self, app: Any) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "http":
+            await self._app(scope, receive, send)
+
+
+def test_the_container_as_it_is_run(tmp_path: Path) -> None:
+    """The command in a process of its own: a page at once, a port that is taken, and an end when told."""
+    with socket.socket() as trial:
+        trial.bind(("127.0.0.1", 0))
+        port = trial.getsockname()[1]
+    environment = {
+        "PATH": os.environ["PATH"],
+        "HOME": str(tmp_path),
+        "BODY4D_PRESET": "lite",
+        "PYTHONPATH": os.environ.get("PYTHONPATH", ""),
+    }
+    words = [sys.executable, "-m", "body4d", "space", "start", "--host", "127.0.0.1", "--port", str(port)]
+    running = subprocess.Popen(words, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    try:
+        end = time.monotonic() + 60
+        page = (0, "", "")
+        while page[0] != 200 and time.monotonic() < end:
+            try:
+                page = get(f"http://127.0.0.1:{port}/")
+            except URLError:
+                time.sleep(0.1)
+        assert page[0] == 200
+        second = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60)
+        assert second.returncode == 10
+        assert "cannot be taken" in second.stderr
+    finally:
+        running.terminate()
+        said, _ = running.communicate(timeout=60)
+    assert running.returncode == 0, said
+    assert read_marks(tuple(said.splitlines()))[0].word == "starting"
+    assert "Traceback" not in said

@@ -1,6 +1,7 @@
 """``body4d space``: a HuggingFace Space of one's own, from check to running."""
 
 import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -163,7 +164,10 @@ def start(
     """What the container runs: the page at once, then checkpoints, then the app."""
     from body4d.space.start import serve
 
-    serve(options.settings_from(config, assignments, {}), host, port)
+    if not serve(options.settings_from(config, assignments, {}), host, port):
+        # Threads that load torch would be waited for, and nothing they do has to be finished.
+        sys.stdout.flush()
+        os._exit(0)
 
 
 def _space(name: str, answer_most_s: float) -> "SpaceOnHub":

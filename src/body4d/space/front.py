@@ -6,7 +6,6 @@ An ASGI application that hands everything over once told to. It knows nothing of
 import asyncio
 import threading
 from collections.abc import Awaitable, Callable, MutableMapping
-from contextlib import AsyncExitStack
 from importlib.resources import files
 from typing import Any
 
@@ -59,33 +58,25 @@ class Front:
             raise self._fault
 
     async def _live(self, receive: Receive, send: Send) -> None:
-        """The server's life. The app's own beginning and end run in this one task, as its libraries expect."""
+        """The server's life, and within it the app's."""
         await receive()
         self._loop, self._wanted = asyncio.get_running_loop(), asyncio.Event()
         await send({"type": "lifespan.startup.complete"})
         self._up.set()
-        async with AsyncExitStack() as stack:
-            ending = asyncio.create_task(_as_coroutine(receive))
-            given = asyncio.create_task(self._wanted.wait())
-            await asyncio.wait({ending, given}, return_when=asyncio.FIRST_COMPLETED)
-            given.cancel()
-            if not ending.done():
-                await self._begin(stack)
-            await ending
-        await send({"type": "lifespan.shutdown.complete"})
-
-    async def _begin(self, stack: AsyncExitStack) -> None:
-        app = self._given
-        assert app is not None
-        try:
-            router = getattr(app, "router", None)
-            if router is not None:
-                await stack.enter_async_context(router.lifespan_context(app))
-            self._serving = app
-        except Exception as error:
-            self._fault = error
-        finally:
+        ending = asyncio.create_task(_as_coroutine(receive))
+        given = asyncio.create_task(self._wanted.wait())
+        await asyncio.wait({ending, given}, return_when=asyncio.FIRST_COMPLETED)
+        given.cancel()
+        life = None
+        if not ending.done() and self._given is not None:
+            life = _Life(self._given)
+            self._fault = await life.begin()
+            self._serving = None if self._fault else self._given
             self._answered.set()
+        await ending
+        if life is not None:
+            await life.end()
+        await send({"type": "lifespan.shutdown.complete"})
 
     async def _wait(self, scope: Message, send: Send) -> None:
         import json
@@ -101,6 +92,48 @@ class Front:
         headers += [(b"retry-after", b"10")] if status == 503 else []
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
+
+
+class _Life:
+    """The beginning and the end of an ASGI application, told to it as a server tells them: in one task of its own."""
+
+    def __init__(self, app: App) -> None:
+        self._app = app
+        self._said: asyncio.Queue[Message] = asyncio.Queue()
+        self._heard: asyncio.Queue[Message] = asyncio.Queue()
+        self._task: asyncio.Task[None] | None = None
+
+    async def begin(self) -> Exception | None:
+        """Start it: what went wrong, or None. An application that knows no beginnings is taken as it is."""
+        self._task = asyncio.create_task(self._run())
+        await self._said.put({"type": "lifespan.startup"})
+        answer = await self._heard.get()
+        if answer["type"] == "lifespan.startup.failed":
+            return answer.get("error") or RuntimeError("the app did not start")
+        return None
+
+    async def end(self) -> None:
+        """Stop it, and wait until it has."""
+        if self._task is not None and not self._task.done():
+            await self._said.put({"type": "lifespan.shutdown"})
+            await asyncio.wait({self._task})
+
+    async def _run(self) -> None:
+        begun = False
+
+        async def send(message: Message) -> None:
+            nonlocal begun
+            begun = begun or message["type"].startswith("lifespan.startup")
+            await self._heard.put(message)
+
+        try:
+            await self._app({"type": "lifespan", "asgi": {"version": "3.0"}, "state": {}}, self._said.get, send)
+        except Exception as error:
+            if not begun:
+                await self._heard.put({"type": "lifespan.startup.failed", "error": error})
+            return
+        if not begun:
+            await self._heard.put({"type": "lifespan.startup.complete"})
 
 
 async def _as_coroutine(receive: Receive) -> Message:

@@ -7,6 +7,8 @@ is not asked about again.
 import socket
 import threading
 from collections.abc import Callable
+from importlib import import_module
+from importlib.util import find_spec
 
 from body4d import __version__
 from body4d.config import Settings
@@ -19,17 +21,26 @@ from body4d.space.outlook import Outlook, after, first
 APP_START_MOST_S = 300.0
 """Building the page and its server takes seconds; on a disk that wakes slowly, perhaps a minute."""
 
+STOP_MOST_S = 3.0
+"""A download hears within a fraction of a second that it shall stop."""
+
 MakeApp = Callable[[Settings, str], App]
 """Builds the app for settings; the second is why the preset is lite, "" where nobody need be told."""
 
 
 def make_app(settings: Settings, why: str) -> App:
-    """The Gradio app, ready to be served. Raises MissingDependencyError."""
-    raise MissingDependencyError("This version holds no app yet.")
+    """The Gradio app, ready to be served; it ends its own processes when the server ends. Raises MissingDependencyError."""
+    if find_spec("body4d.app") is None:
+        raise MissingDependencyError("This version of body4d holds no app: take one that does.")
+    app, _ = import_module("body4d.app.serve").build(settings, why=why)
+    return app
 
 
-def serve(settings: Settings, host: str, port: int, make: MakeApp = make_app) -> None:
-    """Show the page, get ready, serve the app; until the process is told to stop. Raises SpaceError, MissingDependencyError."""
+def serve(settings: Settings, host: str, port: int, make: MakeApp = make_app) -> bool:
+    """Show the page, get ready, serve the app; until the process is told to stop. Raises SpaceError, MissingDependencyError.
+
+    False where getting ready has not ended by then: it is in the middle of what cannot be stopped, such as loading torch.
+    """
     try:
         import uvicorn
     except ImportError as error:
@@ -44,7 +55,9 @@ def serve(settings: Settings, host: str, port: int, make: MakeApp = make_app) ->
     front, stop = Front(board), threading.Event()
     # A Space's visitors come through HuggingFace's proxy, which alone can reach the container.
     server = uvicorn.Server(
-        uvicorn.Config(front, log_level="warning", proxy_headers=True, forwarded_allow_ips="*", timeout_graceful_shutdown=5)
+        uvicorn.Config(
+            front, log_level="warning", access_log=False, proxy_headers=True, forwarded_allow_ips="*", timeout_graceful_shutdown=5
+        )
     )
     worker = threading.Thread(target=get_ready, args=(settings, board, front, stop.is_set, make), name="body4d-start", daemon=True)
     worker.start()
@@ -54,6 +67,8 @@ def serve(settings: Settings, host: str, port: int, make: MakeApp = make_app) ->
         pass  # uvicorn has ended in good order and passes the signal on.
     finally:
         stop.set()
+    worker.join(STOP_MOST_S)
+    return not worker.is_alive()
 
 
 def get_ready(settings: Settings, board: Board, front: Front, stopped: Callable[[], bool], make: MakeApp) -> None:
