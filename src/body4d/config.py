@@ -622,6 +622,32 @@ class OcclusionSettings(_Section):
     )
 
 
+class AppSettings(_Section):
+    """The browser application. The limits are told to visitors before they upload."""
+
+    folder: str | None = Field(
+        default=None,
+        description="Where visitors' work is kept. Default: /data/body4d where /data can be written, else the temporary folder.",
+    )
+    most_megabytes: float = Field(default=200.0, gt=0, description="Larger files are refused: a minute of 1080p by a phone has 130.")
+    most_seconds: float = Field(default=60.0, gt=0, description="Longer clips are refused: a swing takes five seconds, and others wait.")
+    most_frames: int = Field(default=3600, ge=1, description="... and clips of more frames: a minute at 60 frames/s.")
+    most_megapixels: float = Field(default=9.0, gt=0, description="Larger frames are refused: 4K has 8.3.")
+    most_people: int = Field(default=4, ge=1, description="People followed in one run at most; time grows with them.")
+    most_waiting: int = Field(default=20, ge=1, description="Runs that may wait; more would wait for hours.")
+    keep_hours: float = Field(default=24.0, gt=0, description="Finished work is deleted this long after it was last opened.")
+    keep_gigabytes: float = Field(default=20.0, gt=0, description="Where all work takes more, what was opened longest ago goes first.")
+    sweep_every_s: float = Field(default=600.0, gt=0, description="How often old work is looked for.")
+    idle_s: float = Field(default=900.0, gt=0, description="A process without work ends after this, and frees the memory of its models.")
+    look_most_s: float = Field(default=180.0, gt=0, description="Finding people on one frame is given up after this: the file is to blame.")
+    refresh_s: float = Field(default=0.3, gt=0, le=2, description="A page that waits is told of progress this often.")
+    preview_side_px: int = Field(default=1280, ge=320, description="Longer side of the picture in which people are chosen.")
+    lite_seconds_per_frame: float = Field(
+        default=0.2, gt=0, description="Estimate of preset lite until a run was measured here: two cores, one person."
+    )
+    sam_seconds_per_frame: float = Field(default=1.0, gt=0, description="... and of preset sam, cautiously: no full run was measured yet.")
+
+
 class Settings(_Section):
     """Everything a run can be told."""
 
@@ -640,3 +666,4 @@ class Settings(_Section):
     contact: ContactSettings = ContactSettings()
     motion: MotionSettings = MotionSettings()
     pictures: PictureSettings = PictureSettings()
+    app: AppSettings = AppSettings()

@@ -13,8 +13,8 @@ from body4d.config import Settings
 from body4d.errors import SettingsError
 
 PREFIX = "BODY4D_"
-NOT_SETTINGS = frozenset({"BODY4D_SHARED"})
-"""Variables of ours that are no settings: where the tests look for clips."""
+NOT_SETTINGS = frozenset({"BODY4D_SHARED", "BODY4D_AUTH"})
+"""Variables of ours that are no settings: where the tests look for clips, and the app's password, which no settings file may hold."""
 
 Tree = dict[str, Any]
 
