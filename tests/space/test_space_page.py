@@ -45,7 +45,7 @@ def board() -> Board:
 
 @pytest.mark.parametrize(("name", "width", "height"), [("desktop", 1100, 760), ("phone", 390, 844)])
 def test_what_the_page_shows(browser: Any, tmp_path: Path, name: str, width: int, height: int) -> None:
-    """With BODY4D_PICTURES a picture of it is kept in that folder."""
+    """With KEEP_PICTURES a picture of it is kept in that folder."""
     with served(Front(board())) as url:
         page = browser.new_page(viewport={"width": width, "height": height})
         page.goto(url)
@@ -56,7 +56,7 @@ def test_what_the_page_shows(browser: Any, tmp_path: Path, name: str, width: int
         assert [round(float(text.removesuffix("%"))) for text in widths] == [100, 35, 0]
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), "nothing hangs over the edge"
         page.wait_for_timeout(500)
-        page.screenshot(path=Path(os.environ.get("BODY4D_PICTURES") or tmp_path) / f"space_waiting_{name}.png")
+        page.screenshot(path=Path(os.environ.get("KEEP_PICTURES") or tmp_path) / f"space_waiting_{name}.png")
         page.close()
 
 

@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from body4d.cli import app as app_command
 from body4d.cli import config, demo, doctor, evaluate, export, info, render, run, space, weights
 
 app = typer.Typer(
@@ -19,6 +20,7 @@ app.command("export")(export.export)
 app.command("info")(info.info)
 app.command("eval")(evaluate.evaluate)
 app.command("demo")(demo.demo)
+app.command("app")(app_command.app)
 app.command("doctor")(doctor.doctor)
 app.add_typer(weights.app, name="weights")
 app.add_typer(config.app, name="config")

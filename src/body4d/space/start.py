@@ -7,8 +7,6 @@ is not asked about again.
 import socket
 import threading
 from collections.abc import Callable
-from importlib import import_module
-from importlib.util import find_spec
 
 from body4d import __version__
 from body4d.config import Settings
@@ -30,9 +28,9 @@ MakeApp = Callable[[Settings, str], App]
 
 def make_app(settings: Settings, why: str) -> App:
     """The Gradio app, ready to be served; it ends its own processes when the server ends. Raises MissingDependencyError."""
-    if find_spec("body4d.app") is None:
-        raise MissingDependencyError("This version of body4d holds no app: take one that does.")
-    app, _ = import_module("body4d.app.serve").build(settings, why=why)
+    from body4d.app.serve import build
+
+    app, _ = build(settings, why=why)
     return app
 
 
