@@ -47,6 +47,12 @@ def test_everything_is_there_and_says_what_it_was_made_with(finished: Path) -> N
     record = json.loads((finished / "run.json").read_text())
     assert record["preset"] == "sam"
     assert record["weights"] == {"masks": "sam3", "camera": "moge-2-vitl-normal", "bodies": "sam-3d-body-dinov3/model.ckpt"}
+    assert record["sources"] == {
+        "sam3": {"checkpoint": "SAM-3", "licence": "SAM License"},
+        "sam3d-body": {"checkpoint": "SAM-3D-Body", "licence": "SAM License"},
+        "moge": {"checkpoint": "MoGe-2", "licence": "MIT"},
+    }
+    assert "Checkpoints: SAM-3 from files of your own, SAM License; SAM-3D-Body from files of your own" in record["notes"][0]
     assert all(stage["state"] == "done" and stage["cpu_peak_mb"] > 0 for stage in record["stages"].values())
     assert not any("Traceback" in note for note in record["notes"])
 

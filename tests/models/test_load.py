@@ -1,8 +1,11 @@
 """Which preset is taken, and what is said where one cannot be."""
 
+import re
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from body4d.config import ComputeSettings, Settings, WeightsSettings
 from body4d.errors import DeviceError, MissingDependencyError, WeightsError
@@ -36,11 +39,19 @@ def test_sam_says_which_checkpoint_is_missing(tmp_path: Path, monkeypatch: pytes
     with pytest.raises(WeightsError, match=rf"SAM-3 has no checkpoint here \(looked in {tmp_path}\).*facebook/sam3.*--weights"):
         load_seats(settings)
     assert why_not_sam(settings) == "SAM-3 and SAM-3D-Body have no checkpoints here"
-    (tmp_path / "sam3").mkdir()
-    (tmp_path / "sam3" / "config.json").touch()
+    for name in ("config.json", "tokenizer.json"):
+        (tmp_path / "sam3").mkdir(exist_ok=True)
+        (tmp_path / "sam3" / name).touch()
+    save_file({"a": torch.zeros(1)}, tmp_path / "sam3" / "model.safetensors")
     assert why_not_sam(settings) == "SAM-3D-Body has no checkpoint here"
-    (tmp_path / "facebook" / "sam-3d-body-vith").mkdir(parents=True)
-    (tmp_path / "facebook" / "sam-3d-body-vith" / "model.ckpt").touch()
+    body = tmp_path / "facebook" / "sam-3d-body-vith"
+    (body / "assets").mkdir(parents=True)
+    (body / "model.ckpt").touch()
+    # What ends early is no reason to begin a run that cannot end.
+    assert re.search("model.ckpt is empty: `body4d weights download sam3d-body` mends it$", why_not_sam(settings) or "")
+    torch.save({}, body / "model.ckpt")
+    assert "lacks assets/mhr_model.pt, the rig" in (why_not_sam(settings) or "")
+    torch.save({}, body / "assets" / "mhr_model.pt")
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     monkeypatch.setattr("torch.backends.mps.is_available", lambda: False)
     assert "no GPU" in (why_not_sam(settings) or "")

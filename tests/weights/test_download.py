@@ -56,7 +56,9 @@ def test_files_come_whole_and_say_whence(standin: HubStandIn, hub: Hub, settings
     assert (record.repo, record.commit, record.licence) == ("maker/model", "c" * 40, "Maker License")
     assert record.files["model.ckpt"].sha256 == hashlib.sha256(WEIGHTS).hexdigest()
     assert {path.name for path in (folder / OWN_FOLDER).iterdir()} == {"download.json", "lock"}
-    assert [event.state for event in events if event.state != "working"] == ["started", "done"]
+    assert [event.state for event in events if event.state != "working"] == ["started", "note", "done"]
+    assert "Model from https://huggingface.co/maker/model at cccccccccccc" in events[1].note
+    assert "Licence: Maker License" in events[1].note
     assert events[-1].done == events[-1].total == 3  # MB, the last one begun
     seen = look_at(MODEL, settings)
     assert (seen.state, seen.source, seen.licence.name) == ("ready", GATED, "Maker License")
@@ -204,6 +206,7 @@ def test_a_shut_gate_is_told_and_the_next_source_taken(
     assert found.source == OPEN
     assert found.place.name == "repack"
     notes = [event.note for event in events if event.state == "note"]
+    assert len(notes) == 3
     assert word in notes[0]
     assert "taken from copier/repack instead" in notes[1]
     assert "Maker License" in notes[1]

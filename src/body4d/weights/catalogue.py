@@ -10,6 +10,7 @@ from pathlib import Path
 
 from body4d.config import WeightsSettings
 from body4d.errors import WeightsError
+from body4d.weights.intact import cut_short
 from body4d.weights.sources import Checkpoint, Licence, PublishedFile, Source
 
 FOLDER_VARIABLE = "BODY4D_WEIGHTS"
@@ -229,7 +230,8 @@ def holds_rig(place: Path) -> bool:
 def find(model: Checkpoint, settings: WeightsSettings) -> Path | None:
     """The place of ``model``: the first that is whole, else the first that holds anything, so that its reader can say what; or None."""
     places = [place for place in candidates(model, settings) if place.is_file() or _anything(place)]
-    return next((place for place in places if whole(model, place)), places[0] if places else None)
+    complete = [place for place in places if whole(model, place)]
+    return next((place for place in complete if _intact(model, place)), (complete or places or [None])[0])
 
 
 def place(model: Checkpoint, settings: WeightsSettings) -> Path:
@@ -256,6 +258,13 @@ def get_it(model: Checkpoint) -> str:
 
 def _holds(folder: Path, pattern: str) -> bool:
     return any(path.is_file() for path in folder.glob(pattern))
+
+
+def _intact(model: Checkpoint, place: Path) -> bool:
+    """Whether no weight file of a place ends early, as far as its form tells."""
+    patterns = {pattern for layout in model.layouts for pattern in layout}
+    files = [place] if place.is_file() else [path for pattern in patterns for path in place.glob(pattern)]
+    return not any(cut_short(path) for path in files)
 
 
 def _anything(folder: Path) -> bool:
