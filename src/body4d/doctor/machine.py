@@ -55,8 +55,9 @@ def check_gpu(driver: Driver | None, torch: Torch | None, wanted: Preset) -> Rem
         return Remark("GPU", f"the driver is not well: {driver.error}", "restart the machine, or install the driver anew", stops)
     if driver is not None:
         return Remark("GPU", f"{driver.gpus[0]} is there, and torch cannot use it", "see the line CUDA", stops)
-    slow = "preset sam runs on the CPU, about a minute a frame" if wanted == "sam" else "preset lite needs none, preset sam does"
-    return Remark("GPU", f"none found; {slow}", "take a machine with an NVIDIA GPU; in a container, start it with --gpus all", stops)
+    slow = "; preset sam runs on the CPU, about a minute a frame" if wanted == "sam" else ""
+    remedy = "preset lite needs none; for sam take a machine with an NVIDIA GPU, and start a container with --gpus all"
+    return Remark("GPU", f"none found{slow}", remedy, stops)
 
 
 def check_cuda(driver: Driver | None, torch: Torch | None, wanted: Preset) -> Remark:

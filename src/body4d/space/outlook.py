@@ -34,7 +34,7 @@ def first(
     if amiss:
         # Where the GPU is there and CUDA is the matter, the second says more than the first.
         last = amiss[-1]
-        return Outlook("lite", (), f"{last.name}: {last.found}. To get preset sam: {last.remedy}.")
+        return Outlook("lite", (), f"Preset lite was taken, not sam ({last.name}: {last.found}).")
     lacking = tuple(one.model for one in found if not one.ready and one.model.need != "optional")
     return Outlook("sam", lacking)
 

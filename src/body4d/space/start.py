@@ -4,6 +4,7 @@ Everything slow happens in one thread beside the server. Killed at any moment, t
 is not asked about again.
 """
 
+import os
 import socket
 import threading
 from collections.abc import Callable
@@ -47,7 +48,7 @@ def serve(settings: Settings, host: str, port: int, make: MakeApp = make_app) ->
         place = socket.create_server((host, port))
     except OSError as error:
         raise SpaceError(
-            f"Port {port} of {host} cannot be taken ({error.strerror}): end what holds it, or choose another --port."
+            f"Port {port} of {host} cannot be taken ({os.strerror(error.errno or 0).lower()}): end what holds it, or choose another --port."
         ) from error
     board = Board(log=lambda line: print(line, flush=True))
     front, stop = Front(board), threading.Event()
