@@ -100,13 +100,16 @@ def test_five_commands_from_nothing_to_running(hub: SpacesStandIn) -> None:
     assert ok("logs", NAME, "--build").stdout == "#7 RUN pip install\n"
 
 
-def test_a_space_that_is_there_is_brought_into_the_state_wished(hub: SpacesStandIn) -> None:
+def test_a_space_that_is_there_is_brought_into_the_state_wished(hub: SpacesStandIn, monkeypatch: pytest.MonkeyPatch) -> None:
     hub.spaces[NAME] = SpaceState(secrets={"HF_TOKEN": "old", "OTHER": "kept"})
     found = json.loads(ok("create", NAME, "--hardware", "a10g-large", "--secret", "HF_TOKEN", "--bucket", "ada/data", "--json").stdout)
     assert (found["new"], found["hardware"], found["secrets"]) == (False, "a10g-large", ["HF_TOKEN"])
     assert hub.spaces[NAME].secrets == {"HF_TOKEN": TOKEN, "OTHER": "kept"}
     assert hub.spaces[NAME].hardware == "a10g-large"
     assert hub.spaces[NAME].volumes[0]["mountPath"] == "/data"
+    monkeypatch.setenv("READER", "hf_onlyreads")
+    ok("create", NAME, "--secret", "HF_TOKEN=READER")
+    assert hub.spaces[NAME].secrets["HF_TOKEN"] == "hf_onlyreads"
     ok("create", NAME, "--hardware", "cpu-basic", "--public")
     assert hub.spaces[NAME].sleep is None, "free hardware takes no time of its own"
 
@@ -114,6 +117,10 @@ def test_a_space_that_is_there_is_brought_into_the_state_wished(hub: SpacesStand
 def test_a_secret_that_is_not_in_the_shell_is_not_made(hub: SpacesStandIn, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("BODY4D_PASSWORD", raising=False)
     assert "export BODY4D_PASSWORD=" in refused("create", NAME, "--secret", "BODY4D_PASSWORD")
+    typed = refused("create", NAME, "--secret", "HF_TOKEN=hf_typedbymistake")
+    assert "not the value itself" in typed
+    assert "typedbymistake" not in typed
+    assert "cannot be the name" in refused("create", NAME, "--secret", "A B=HF_TOKEN")
     assert not hub.spaces
 
 

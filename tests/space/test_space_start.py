@@ -60,7 +60,16 @@ NO_SPACE = Space()
         ("lite wished", "lite", DRIVER, L40S, ABSENT, "lite", (), ""),
         ("old driver", "auto", Driver("550.1", ("L40S",)), Torch("2.13", "13.0", error="x"), READY, "lite", (), "wants driver 580.65"),
         ("no torch", "auto", DRIVER, None, READY, "lite", (), "not installed"),
-        ("tiny GPU", "auto", DRIVER, replace(L40S, total_bytes=2_000_000_000, free_bytes=2_000_000_000), READY, "lite", (), "2.0 of 2.0 GB of the GPU"),
+        (
+            "tiny GPU",
+            "auto",
+            DRIVER,
+            replace(L40S, total_bytes=2_000_000_000, free_bytes=2_000_000_000),
+            READY,
+            "lite",
+            (),
+            "2.0 of 2.0 GB of the GPU",
+        ),
     ],
 )
 def test_what_will_be_served(

@@ -45,7 +45,9 @@ def create(
     secret: Annotated[
         list[str] | None,
         typer.Option(
-            "--secret", help="A secret by name, its value taken from this shell's environment: --secret HF_TOKEN.", metavar="NAME"
+            "--secret",
+            help="A secret, its value taken from a variable of this shell, of the same name or another.",
+            metavar="NAME[=VARIABLE]",
         ),
     ] = None,
     bucket: Annotated[str, typer.Option(help="A bucket to mount at /data, made where there is none.", metavar="OWNER/NAME")] = "",
@@ -55,14 +57,11 @@ def create(
     verbose: options.Verbose = False,
 ) -> None:
     """Make the Space, with its hardware, secrets and disk; or bring one that is there into that state."""
-    from body4d.errors import SpaceError
     from body4d.space.hub import Wish
 
     settings = options.settings_from(config, assignments, {"space.hardware": hardware})
     space = _space(name, settings.weights.answer_most_s)
-    values = {key: os.environ.get(key, "") for key in secret or ()}
-    if lacking := [key for key, value in values.items() if not value.strip()]:
-        raise SpaceError(f"{lacking[0]} is not set in this shell, so it cannot be made a secret: export {lacking[0]}=... first.")
+    values = dict(_secret(text) for text in secret or ())
     new = space.create(Wish(settings.space.hardware, settings.space.sleep_s, not public, values, bucket))
     said = (
         f"{'Made' if new else 'Brought up to date'}: {space.page} on {settings.space.hardware}. `body4d space push {name}` sends the app."
@@ -168,6 +167,22 @@ def start(
         # Threads that load torch would be waited for, and nothing they do has to be finished.
         sys.stdout.flush()
         os._exit(0)
+
+
+def _secret(text: str) -> tuple[str, str]:
+    """Name and value of a --secret. Raises SpaceError; what stands after ``=`` is never repeated, for it may be the secret itself."""
+    from body4d.errors import SpaceError
+
+    name, equals, variable = text.partition("=")
+    value = os.environ.get(variable if equals else name, "").strip()
+    if value:
+        return name, value
+    if equals:
+        raise SpaceError(
+            f"--secret {name}=... wants the name of a variable that is set in this shell, not the value itself: export it first. If a "
+            "token was typed there, it stands in the shell's history now: revoke it."
+        )
+    raise SpaceError(f"{name} is not set in this shell, so it cannot be made a secret: export {name}=... first.")
 
 
 def _space(name: str, answer_most_s: float) -> "SpaceOnHub":
