@@ -16,6 +16,10 @@ UNDER_WAY: frozenset[State] = frozenset({"building", "starting", "downloading"})
 HEALTHY: frozenset[State] = frozenset({*UNDER_WAY, "running", "lite", "gated", "asleep"})
 """States in which a visitor is, or soon will be, served; in ``gated`` and ``lite`` by the preset lite."""
 
+BUILD_STAGES = frozenset({"BUILDING", "RUNNING_BUILDING", "BUILD_ERROR"})
+RUN_STAGES = frozenset({"APP_STARTING", "RUNNING_APP_STARTING", "RUNNING", "RUNTIME_ERROR"})
+"""Stages that the image's log, or the container's, says more about."""
+
 _GPU_FULL = re.compile(r"CUDA out of memory|OutOfMemoryError|CUBLAS_STATUS_ALLOC_FAILED", re.IGNORECASE)
 _MEMORY_FULL = re.compile(r"memory limit exceeded|OOMKilled|exit code:? 137|Cannot allocate memory|\bMemoryError\b", re.IGNORECASE)
 _DISK_FULL = re.compile(r"storage limit exceeded|No space left on device", re.IGNORECASE)
@@ -120,7 +124,7 @@ def _starting(marks: tuple[Mark, ...]) -> Condition:
 
 def _running(facts: Facts, marks: tuple[Mark, ...]) -> Condition:
     """A running container: how far its own lines say it is."""
-    since = facts.run_log[_where(facts.run_log, marks) :]
+    since = facts.run_log[_last_start(facts.run_log) :]
     if full := _out_of_memory(facts, "\n".join(since)):
         return full
     if not marks:
@@ -141,11 +145,9 @@ def _running(facts: Facts, marks: tuple[Mark, ...]) -> Condition:
     return Condition("running", f"It is running: {last.said}")
 
 
-def _where(lines: tuple[str, ...], marks: tuple[Mark, ...]) -> int:
+def _last_start(lines: tuple[str, ...]) -> int:
     """Index of the last start in a log; 0 where it is not in it."""
-    if not marks or marks[0].word != "starting":
-        return 0
-    return max(index for index, line in enumerate(lines) if str(marks[0]) in line)
+    return max((index for index, line in enumerate(lines) if "body4d-space: starting:" in line), default=0)
 
 
 def _last(lines: tuple[str, ...]) -> str:

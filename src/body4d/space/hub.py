@@ -6,16 +6,12 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from body4d.errors import SpaceError
-from body4d.space.condition import Facts
+from body4d.space.condition import BUILD_STAGES, RUN_STAGES, Facts
 from body4d.space.parcel import Piece, write
 from body4d.weights.hub import Hub, quiet, scrubbed, transport_errors
 from body4d.weights.sources import TOKENS_PAGE
-
-if TYPE_CHECKING:
-    from huggingface_hub import SpaceRuntime
 
 BILLING_PAGE = "https://huggingface.co/settings/billing"
 DATA = "/data"
@@ -101,12 +97,18 @@ class SpaceOnHub:
             return str(sent.commit_url)
         raise AssertionError("refusals are raised")
 
-    def facts(self, tail_lines: int, *, logs: bool = True) -> Facts:
-        """Everything its condition is told from. A log that cannot be had is an empty one: a Space that never ran has none."""
+    def facts(self, tail_lines: int) -> Facts:
+        """Everything its condition is told from. A log that cannot be had is an empty one: a Space that never ran has none.
+
+        Only the log that tells something at its stage is read: the Hub keeps a log's connection open, which costs seconds.
+        """
         with self._asking("ask how it is"):
             runtime = self._api.get_space_runtime(self.name)
-        build, run = (self._tail(tail_lines, build=True), self._tail(tail_lines, build=False)) if logs else ((), ())
-        return _facts(runtime, self._hub, build, run)
+        stage = str(getattr(runtime.stage, "value", runtime.stage))
+        build = self._tail(tail_lines, build=True) if stage in BUILD_STAGES else ()
+        run = self._tail(tail_lines, build=False) if stage in RUN_STAGES else ()
+        message = scrubbed(str(runtime.raw.get("errorMessage") or ""), self._hub)
+        return Facts(stage, message, build, run, str(runtime.hardware or runtime.requested_hardware or ""))
 
     def lines(self, *, build: bool, follow: bool) -> Iterator[str]:
         """Lines of a log, oldest first; ``follow`` goes on as they come."""
@@ -184,13 +186,6 @@ def scrubbed_line(line: str, hub: Hub) -> str:
     """A line of a log as it came, but for anything that is or looks like a token."""
     indent = line[: len(line) - len(line.lstrip())]
     return indent + scrubbed(line, hub)
-
-
-def _facts(runtime: "SpaceRuntime", hub: Hub, build: tuple[str, ...], run: tuple[str, ...]) -> Facts:
-    message = scrubbed(str(runtime.raw.get("errorMessage") or ""), hub)
-    return Facts(
-        str(getattr(runtime.stage, "value", runtime.stage)), message, build, run, str(runtime.hardware or runtime.requested_hardware or "")
-    )
 
 
 def _sleep(wish: Wish) -> int | None:
