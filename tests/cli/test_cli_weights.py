@@ -9,12 +9,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from safetensors.torch import save
 from typer.testing import CliRunner
 
 from body4d.cli.entry import app
+from body4d.config import WeightsSettings
+from body4d.weights.catalogue import SAM3D_BODY, find
+from body4d.weights.sam3d_body import load_sam3d_body
 from hub_standin import Account, HubStandIn, Repo
 from moge_files import write_tiny_moge
-from sam3d_files import TINY, official_state, save_official
+from sam3d_files import TINY, as_repack, official_state, save_official
 
 TOKEN = "hf_aSecretThatNobodyMaySee"
 
@@ -145,6 +149,26 @@ def test_a_shut_gate_ends_with_seven_and_its_sentence(body4d: Run, standin: HubS
     assert done.returncode == 7
     assert done.stderr.splitlines()[-1].startswith("body4d: SAM-3: The request for facebook/sam3 waits")
     assert not (tmp_path / "root").exists()
+
+
+def test_refused_by_the_first_source_the_second_is_fetched_and_read(body4d: Run, standin: HubStandIn, tmp_path: Path) -> None:
+    repack = "detection/sam_3d_body_dinov3_bf16.safetensors"
+    files = {"model.ckpt": b"c", "model_config.yaml": b"y", "assets/mhr_model.pt": b"m"}
+    standin.add(Repo("facebook/sam-3d-body-dinov3", files, gated="manual"))
+    standin.add(Repo("Comfy-Org/sam-3d-body", {repack: save(as_repack(official_state(TINY))), "README.md": b"Repackaged"}))
+    standin.accounts[TOKEN].access["facebook/sam-3d-body-dinov3"] = "rejected"
+    done = body4d(standin, "download", "sam3d-body", "--latest")
+    assert done.returncode == 0, done.stderr
+    assert "The publisher rejected the request for facebook/sam-3d-body-dinov3" in done.stderr
+    assert "SAM-3D-Body is taken from Comfy-Org/sam-3d-body instead" in done.stderr
+    assert "the same licence holds: SAM License" in done.stderr
+    place = find(SAM3D_BODY, WeightsSettings(folder=str(tmp_path / "root")))
+    assert place == tmp_path / "root" / "sam-3d-body"
+    assert load_sam3d_body(place).sizes == TINY
+    row = json.loads(body4d(None, "status", "sam3d-body", "--json", "--offline").stdout)[0]
+    assert row["state"] == "ready"
+    assert row["origin"]["repository"] == "Comfy-Org/sam-3d-body"
+    assert "mapped as it is: there is nothing to convert" in body4d(None, "convert").stderr
 
 
 def test_nothing_to_reach_and_offline(body4d: Run, standin: HubStandIn, tmp_path: Path) -> None:

@@ -94,7 +94,10 @@ def test_the_followed_systems_folders_are_recognised(told: WeightsSettings, tmp_
         "vas-content": "ready",
         "depth-anything": "foreign",
     }
-    assert re.search(r"sam3\.pt is the original form, which is not read: `body4d weights download sam3` fetches it", found["sam3"].sentence)
+    assert re.search(
+        r"sam3\.pt is the original form, which is not read: `body4d weights download sam3` fetches the form that is read",
+        found["sam3"].sentence,
+    )
     assert "depth_anything_v2_vitl.pth is the original form, which is not read" in found["depth-anything"].sentence
     assert all(one.record is None and one.source is None for one in found.values())
     assert all(one.licence.name for one in found.values())

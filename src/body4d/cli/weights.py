@@ -245,7 +245,7 @@ def _lines(found: "Found", gates: "Sequence[Access]") -> Iterator[str]:
     """What there is to say of a checkpoint below the table."""
     model = found.model
     if found.place:
-        come = found.origin.get("repository", "files of your own, unlike any that were published")
+        come = found.origin.get("repository", "put there by hand")
         commit = f" at {found.origin['commit'][:12]}" if "commit" in found.origin else ""
         yield f"here  {found.place} ({come}{commit}){', in the cache of huggingface_hub' if found.in_hub_cache else ''}"
     if found.state == "absent":
@@ -267,12 +267,12 @@ def _lines(found: "Found", gates: "Sequence[Access]") -> Iterator[str]:
 
 
 _STATES = {"ready": "ready", "damaged": "not whole", "foreign": "other form", "absent": "not here"}
-_NEEDS = {"required": "preset sam", "recommended": "preset sam, for the lens", "optional": "preset sam, for hidden people"}
+_NEEDS = {"required": "sam", "recommended": "sam: lens", "optional": "sam: occlusion"}
 
 
 def _gate(found: "Found") -> str:
     gates = [source.gated for source in found.model.sources if source.automatic]
-    return "none" if not any(gates) else "yes" if all(gates) else "of the first source"
+    return "none" if not any(gates) else "yes" if all(gates) else "first source"
 
 
 def _settings(config: Path | None, assignments: list[str] | None, weights: Path | None) -> WeightsSettings:

@@ -45,10 +45,10 @@ SAM3 = Checkpoint(
             SAM_LICENCE,
             revision="3c879f39826c281e95690f02c7821c4de09afae7",
             files=(
-                PublishedFile("config.json", 25_843),
+                PublishedFile("config.json"),
                 PublishedFile("model.safetensors", 3_439_938_512, "6d06f0a5f84e435071fe6603e61d0b4cc7b40e0d39d487cfd4d67d8cc11cc14a"),
-                PublishedFile("vocab.json", 862_328),
-                PublishedFile("merges.txt", 524_619),
+                PublishedFile("vocab.json"),
+                PublishedFile("merges.txt"),
             ),
             patterns=("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "processor_config.json", "LICENSE"),
             gated=True,

@@ -21,12 +21,12 @@ from body4d.config import WeightsSettings
 from body4d.errors import WeightsError
 from body4d.progress import Event, Listener, Meter, silent_listener
 from body4d.weights.access import explain, judge
-from body4d.weights.hub import Hub, transport_errors
+from body4d.weights.hub import Hub
 from body4d.weights.plan import MB, Plan, make_plan, require_room, size_of
 from body4d.weights.record import OWN_FOLDER, FileRecord, Record, read_record, write_record
 from body4d.weights.sources import Checkpoint, Source
 from body4d.weights.status import look_at
-from body4d.weights.transfer import Altered, Refused, Wanted, fetch
+from body4d.weights.transfer import Altered, BrokeOff, Refused, Wanted, fetch
 
 TRIES = 2
 """A file whose sum is wrong is fetched once more: a proxy's cache may be stale. After that it is the source."""
@@ -159,12 +159,11 @@ def _fetch_one(plan: Plan, file: Wanted, settings: WeightsSettings, hub: Hub, ga
                     "try without the proxy, or from another network."
                 ) from error
         except Refused as error:
-            state = judge(error.answer, None) or "refused"
-            raise WeightsError(explain(source, state if state != "granted" else "unreachable", hub, error.answer).sentence) from error
-        except transport_errors() as error:
+            raise WeightsError(explain(source, judge(error.answer, None) or "refused", hub, error.answer).sentence) from error
+        except BrokeOff as error:
             raise WeightsError(
-                f"{file.path} of {source.repo} broke off {settings.retries + 1} times in a row ({type(error).__name__}): what came is "
-                "kept, and the same command goes on from there."
+                f"{file.path} of {source.repo} broke off {settings.retries + 1} times in a row ({error}): what came is kept, and the same "
+                "command goes on from there."
             ) from error
     raise AssertionError("the last try returns or raises")
 

@@ -81,7 +81,7 @@ def _asked(source: Source, hub: Hub, revision: str | None) -> tuple[str, dict[st
 def chosen(source: Source, commit: str, files: dict[str, Wanted], *, pinned: bool) -> Listing:
     """The files of a repository that are read here, with the catalogue's sums where the commit is the pinned one. Pure.
 
-    Raises WeightsError where one is missing, or is listed with another size than the catalogue has.
+    Raises WeightsError where one is missing, or is listed with another size or sum than the catalogue has.
     """
     lacking = next((file.path for file in source.files if file.path not in files), None)
     if lacking or not source.wanted(files):
@@ -95,6 +95,11 @@ def chosen(source: Source, commit: str, files: dict[str, Wanted], *, pinned: boo
         if known and known.size_bytes and known.size_bytes != listed.size_bytes:
             raise WeightsError(
                 f"{source.repo} lists {path} with {listed.size_bytes:,} bytes where {known.size_bytes:,} are known to be right: this is "
+                "another file; --latest takes it all the same."
+            )
+        if known and known.sha256 and listed.sha256 and known.sha256 != listed.sha256:
+            raise WeightsError(
+                f"{source.repo} lists {path} with the sum {listed.sha256[:12]}… where {known.sha256[:12]}… is known to be right: this is "
                 "another file; --latest takes it all the same."
             )
         out.append(replace(listed, sha256=(known.sha256 if known else None) or listed.sha256))

@@ -122,7 +122,8 @@ def faults(place: Path, record: Record | None) -> Iterator[tuple[Path, str]]:
 def _lacking(model: Checkpoint, place: Path | None, other: tuple[Path, str] | None, settings: WeightsSettings) -> Found:
     """What to say of a model that is not there, or not as it is read."""
     if other:
-        return Found(model, "foreign", place or other[0], sentence=f"{other[0]} is {other[1]}: {get_it(model)}.")
+        fetch = f"`body4d weights download {model.key}` fetches the form that is read"
+        return Found(model, "foreign", place or other[0], sentence=f"{other[0]} is {other[1]}: {fetch}.")
     if place is None:
         said = f"{model.name} has no checkpoint here (looked in {looked_in(model, settings)}): {get_it(model)}."
         return Found(model, "absent", sentence=said)

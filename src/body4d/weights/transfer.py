@@ -45,6 +45,10 @@ class Refused(Exception):
         self.answer = answer
 
 
+class BrokeOff(Exception):
+    """A file stopped coming, time after time; what came is kept."""
+
+
 class Altered(Exception):
     """A file came whole and is not the one asked for."""
 
@@ -54,11 +58,11 @@ class Altered(Exception):
 
 
 class _Busy(Exception):
-    """The Hub asks to come again; ``wait_s`` where it says when."""
+    """Come again; ``wait_s`` where the Hub says when."""
 
-    def __init__(self, answer: Answer, wait_s: float | None) -> None:
-        super().__init__(f"status {answer.status}")
-        self.answer, self.wait_s = answer, wait_s
+    def __init__(self, why: str, wait_s: float | None = None) -> None:
+        super().__init__(why)
+        self.wait_s = wait_s
 
 
 class Part:
@@ -104,7 +108,7 @@ def fetch(
 ) -> str:
     """Bring the file at ``address`` into ``part`` and give its SHA-256. What ``part`` holds already is kept.
 
-    Raises Refused, Altered, Cancelled, OutputError, and the HTTP library's error after ``settings.retries`` failures without a byte gained.
+    Raises Refused, Altered, Cancelled, OutputError, and BrokeOff after ``settings.retries`` failures in a row without a byte gained.
     """
     stop = stop or threading.Event()
     have = Part(part, wanted, gained, stop)
@@ -114,11 +118,11 @@ def fetch(
         try:
             told = _stream(hub, address, have) or told
             if have.size < wanted.size_bytes:
-                raise _Busy(Answer(200, message="the connection ended early"), None)
+                raise _Busy("the connection ended early")
         except (_Busy, *transport_errors()) as error:
             failures = 0 if have.size > before else failures + 1
             if failures > settings.retries:
-                raise Refused(error.answer) if isinstance(error, _Busy) else error from error
+                raise BrokeOff(str(error) if isinstance(error, _Busy) else type(error).__name__) from error
             _wait(_pause_s(error, failures, settings), stop, sleep)
         except OSError as error:
             raise _disk_error(part, have, error) from error
@@ -160,7 +164,7 @@ def _stream(hub: Hub, address: str, have: Part) -> str | None:
             have.restart()
             return None
         if response.status_code in BUSY:
-            raise _Busy(_answer(response, hub), _seconds(response.headers.get("Retry-After")))
+            raise _Busy(f"status {response.status_code}", _seconds(response.headers.get("Retry-After")))
         if response.status_code >= 400:
             raise Refused(_answer(response, hub))
         if have.size and response.status_code != 206:
