@@ -62,8 +62,7 @@ def _mounted(desk: Desk, uploads: Path) -> Any:
     keep_s = int(desk.settings.app.keep_hours * 3600)
     with gr.Blocks(title="body4d", analytics_enabled=False, delete_cache=(3600, keep_s), fill_width=False) as blocks:
         page = lay_out(desk)
-        handlers = Handlers(desk, page)
-        handlers.connect()
+        Handlers(desk, page).connect(blocks)
         add_api(desk, uploads)
     server = FastAPI(lifespan=lifespan, openapi_url=None)
     add_routes(server, desk.visits, player_folder())
