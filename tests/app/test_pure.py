@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from body4d.app.api import marks_of
 from body4d.app.auth import credentials
 from body4d.app.choices import Choices, settings_for
@@ -36,7 +37,9 @@ def test_names_are_made_harmless(given: str, shown: str) -> None:
     assert shown_name(shown) == shown
 
 
-@pytest.mark.parametrize(("given", "stored"), [("a/b.MOV", "clip.mov"), ("a.mp4.exe", "clip"), ("noending", "clip"), ("x.webm", "clip.webm")])
+@pytest.mark.parametrize(
+    ("given", "stored"), [("a/b.MOV", "clip.mov"), ("a.mp4.exe", "clip"), ("noending", "clip"), ("x.webm", "clip.webm")]
+)
 def test_nothing_of_a_visitors_name_reaches_the_disk(given: str, stored: str) -> None:
     assert stored_name(given) == stored
 
@@ -169,7 +172,8 @@ def test_wrong_choices_are_told_by_their_names_on_the_page(choices: Choices, mar
 
 
 @pytest.mark.parametrize(
-    ("ahead", "elapsed", "wait"), [([], 0, 0), ([100], 0, 50), ([100], 30, 20), ([100], 90, 0), ([100, 10, 20], 90, 15), ([100, 10], 20, 35)]
+    ("ahead", "elapsed", "wait"),
+    [([], 0, 0), ([100], 0, 50), ([100], 30, 20), ([100], 90, 0), ([100, 10, 20], 90, 15), ([100, 10], 20, 35)],
 )
 def test_how_long_a_visitor_waits(ahead: list[int], elapsed: float, wait: float) -> None:
     assert wait_s(ahead, elapsed, 0.5) == pytest.approx(wait)

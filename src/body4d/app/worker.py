@@ -2,6 +2,7 @@
 
 import logging
 import multiprocessing
+import threading
 import traceback
 from multiprocessing.connection import Connection
 
@@ -25,6 +26,7 @@ class Worker:
         self._settings, self._name = settings, name
         self._process: multiprocessing.process.BaseProcess | None = None
         self._pipe: Connection | None = None
+        self._ending = threading.Lock()
 
     @property
     def pid(self) -> int | None:
@@ -54,14 +56,15 @@ class Worker:
 
     def end(self) -> None:
         """End the process, whatever it does. What it held on the GPU is free when this returns."""
-        process, self._process = self._process, None
-        if process is None:
-            return
-        process.terminate()
-        process.join(END_WITHIN_S)
-        if process.is_alive():
-            process.kill()
-            process.join()
+        with self._ending:  # Who comes second waits until the first has ended it.
+            process, self._process = self._process, None
+            if process is None:
+                return
+            process.terminate()
+            process.join(END_WITHIN_S)
+            if process.is_alive():
+                process.kill()
+                process.join()
 
     def _started(self) -> Connection:
         if self._process is None or self._pipe is None or not self._process.is_alive():
