@@ -90,6 +90,7 @@ class Handlers:
 
     async def uploaded(self, video: str | None) -> Step:
         if not video:
+            yield {self._page.message: ""}
             return
         yield {self._page.message: words.busy("Looking at your video and finding people…")}
         async for updates in self._taken(self._desk.take(Path(video))):
@@ -227,6 +228,7 @@ class Handlers:
         """The page was opened: by a link to a run, what it is by now; else the beginning."""
         token = request.query_params.get("run", "")
         if not token:
+            yield {self._page.message: ""}  # A handler that says nothing would empty every component.
             return
         visit = self._desk.visit(token)
         session, job = Session(token), self._desk.runs.find(visit.key)
