@@ -10,6 +10,7 @@ import os
 import sys
 from base64 import b64encode
 from pathlib import Path
+from typing import Any, cast
 
 import httpx
 from gradio_client import Client, handle_file
@@ -22,8 +23,9 @@ def main(clip: str, folder: str, url: str = "http://localhost:7860/") -> None:
 
     # Clicks are pixels of a frame: marks=[{"frame": 0, "place": [640, 360]}] follows whoever stands there.
     job = app.submit(handle_file(clip), people="main", marks=[], api_name="/run")
-    told = {}
-    for told in job:
+    told: dict[str, Any] = {}
+    for answer in job:
+        told = cast(dict[str, Any], answer)
         working = [name for name, stage in told.get("stages", {}).items() if stage["state"] == "working"]
         print(told["state"], *working, file=sys.stderr)
     if told.get("state") != "done":

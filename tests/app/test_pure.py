@@ -121,6 +121,8 @@ def test_marks_become_prompts_of_the_frames_looked_at() -> None:
     points = next(prompt for prompt in prompts if prompt.points_px is not None)
     assert (box.frame, box.person_id) == (6, 2)  # frame 20, the nearest to 21
     assert (points.frame, points.person_id) == (1, 1)
+    assert points.labels is not None
+    assert points.points_px is not None
     np.testing.assert_array_equal(points.labels, [1, 0])
     np.testing.assert_array_equal(points.points_px, [[5, 6], [7, 8]])
 

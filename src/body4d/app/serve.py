@@ -84,13 +84,13 @@ def _mounted(desk: Desk, uploads: Path) -> Any:
 
 def _theme() -> Any:
     """System fonts: a page that fetched fonts from elsewhere would tell others of its visitors."""
-    import gradio as gr
+    from gradio.themes import Default, colors, sizes
 
     system = ["ui-sans-serif", "system-ui", "sans-serif"]
-    return gr.themes.Default(
-        primary_hue=gr.themes.colors.sky,
-        neutral_hue=gr.themes.colors.slate,
-        radius_size=gr.themes.sizes.radius_lg,
+    return Default(
+        primary_hue=colors.sky,
+        neutral_hue=colors.slate,
+        radius_size=sizes.radius_lg,
         font=system,
         font_mono=["ui-monospace", "monospace"],
     )

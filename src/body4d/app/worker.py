@@ -5,6 +5,7 @@ import multiprocessing
 import threading
 import traceback
 from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 
 from body4d.app.tasks import Answer, Sight, Task, do
 from body4d.config import Settings
@@ -24,7 +25,7 @@ class Worker:
 
     def __init__(self, settings: Settings, name: str) -> None:
         self._settings, self._name = settings, name
-        self._process: multiprocessing.process.BaseProcess | None = None
+        self._process: BaseProcess | None = None
         self._pipe: Connection | None = None
         self._ending = threading.Lock()
 
@@ -71,8 +72,9 @@ class Worker:
             # Spawned, never forked: a copy of a process with threads and an event loop may hang.
             context = multiprocessing.get_context("spawn")
             self._pipe, theirs = context.Pipe()
-            self._process = context.Process(target=work, args=(theirs, self._settings), name=self._name, daemon=True)
-            self._process.start()
+            process = context.Process(target=work, args=(theirs, self._settings), name=self._name, daemon=True)
+            process.start()
+            self._process = process
             theirs.close()
         return self._pipe
 
