@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from gradio.events import api
 
 from body4d.app.choices import Choices
 from body4d.app.desk import Desk, sentence_of
@@ -56,7 +57,7 @@ def add_api(desk: Desk, uploads: Path) -> None:
         except Exception as error:
             raise gr.Error(sentence_of(error), print_exception=False) from None
 
-    gr.api(run, api_name="run", concurrency_limit=None)
+    api(run, api_name="run", concurrency_limit=None)
 
 
 async def _run(desk: Desk, upload: Path, choices: Choices, marks: tuple[Mark, ...], text: str) -> AsyncIterator[dict]:

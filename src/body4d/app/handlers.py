@@ -36,7 +36,7 @@ class Handlers:
         self._desk, self._page = desk, page
         self._player = player_folder() is not None
 
-    def connect(self) -> None:
+    def connect(self, blocks: gr.Blocks) -> None:
         """Wire the page's events. None of them is part of the API."""
         p = self._page
         s, everything = p.session, self._outputs()
@@ -57,6 +57,7 @@ class Handlers:
         on(p.run.click, self.run, [s, p.text, *p.choices])
         on(p.cancel.click, self.cancelled, [s])
         on(p.again.click, self.chosen_again, [s])
+        on(blocks.load, self.opened, [])
         for button in (p.other, p.fresh):
             on(button.click, self.started_over, [])
 
@@ -89,6 +90,7 @@ class Handlers:
 
     async def uploaded(self, video: str | None) -> Step:
         if not video:
+            yield {self._page.message: ""}
             return
         yield {self._page.message: words.busy("Looking at your video and finding people…")}
         async for updates in self._taken(self._desk.take(Path(video))):
@@ -127,7 +129,7 @@ class Handlers:
             p.clip: words.clip_line(visit.about),
             p.picker: f"runs/{visit.token}/{visit.picture.name}?{changed}",
             p.frame: gr.update(maximum=max(sight.frames - 1, 1), value=sight.frame),
-            p.who: gr.update(choices=[ANYBODY, *(f"Person {number}" for number in people)]),
+            p.who: gr.update(choices=[ANYBODY, *(f"Person {number}" for number in people)], visible=bool(people)),
             p.run: gr.update(value=_run_label(len(people))),
         }
 
@@ -140,7 +142,7 @@ class Handlers:
         if len(place) == 4:
             place = [min(place[0], place[2]), min(place[1], place[3]), max(place[0], place[2]), max(place[1], place[3])]
         kind = "box" if len(place) == 4 else "out" if mode == MODES[1] else "in"
-        wanted = int(who.removeprefix("Person ")) if who != ANYBODY else None
+        wanted = int(who.removeprefix("Person ")) if who and who != ANYBODY else None
         chosen = [(person.number, _mask(person.code, size)) for person in sight.people if person.chosen]
         number = meant(kind, tuple(place), chosen, session.marks, wanted)
         mark = Mark(sight.frame, number, kind, tuple(place))
@@ -226,6 +228,7 @@ class Handlers:
         """The page was opened: by a link to a run, what it is by now; else the beginning."""
         token = request.query_params.get("run", "")
         if not token:
+            yield {self._page.message: ""}  # A handler that says nothing would empty every component.
             return
         visit = self._desk.visit(token)
         session, job = Session(token), self._desk.runs.find(visit.key)

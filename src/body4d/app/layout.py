@@ -11,7 +11,7 @@ from body4d.app.desk import Desk
 from body4d.app.limits import limits_sentence
 
 MODES = ("Choose", "Not this", "Box")
-ANYBODY = "New or clicked"
+ANYBODY = "Whoever is clicked"
 
 _PICKER_TEMPLATE = (
     '<div class="b4-picker"><img src="${value || \'data:,\'}" alt="A frame with the people found" draggable="false"><i></i></div>'
@@ -91,7 +91,10 @@ def lay_out(desk: Desk) -> Page:
     )
     message = gr.HTML("", elem_id="b4-message")
     with gr.Column(elem_id="b4-upload", elem_classes="b4-card") as upload_box:
-        gr.HTML(f'<h2><span>1</span>Your video</h2><p class="b4-limits">{limits_sentence(desk.settings.app)}</p>')
+        gr.HTML(
+            f'<h2><span>1</span>Your video</h2><p class="b4-limits" data-most-bytes="{desk.settings.app.most_megabytes * 1e6:.0f}">'
+            f"{limits_sentence(desk.settings.app)}</p>"
+        )
         video = gr.Video(sources=["upload", "webcam"], show_label=False, container=False, height=260, elem_id="b4-video")
         example = gr.Button("Try the example: a golf swing", elem_id="b4-example", variant="secondary")
     with gr.Column(visible=False, elem_id="b4-choose", elem_classes="b4-card") as choose_box:
@@ -102,7 +105,7 @@ def lay_out(desk: Desk) -> Page:
         frame = gr.Slider(0, 1, value=0, step=1, label="Frame", elem_id="b4-frame", buttons=[])
         with gr.Row(elem_classes="b4-tools"):
             mode = gr.Radio(list(MODES), value=MODES[0], show_label=False, container=False, elem_id="b4-mode")
-            who = gr.Dropdown([ANYBODY], value=ANYBODY, show_label=False, container=False, elem_id="b4-who", min_width=130)
+            who = gr.Dropdown([ANYBODY], value=ANYBODY, show_label=False, container=False, visible=False, elem_id="b4-who", min_width=130)
             undo = gr.Button("Undo", size="sm", elem_id="b4-undo", min_width=70)
             clear = gr.Button("Clear", size="sm", elem_id="b4-clear", min_width=70)
         text = gr.Textbox(

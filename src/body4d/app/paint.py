@@ -17,23 +17,24 @@ if TYPE_CHECKING:
 
     from body4d.app.tasks import Person
 
-CHOSEN_OPACITY, OTHER_OPACITY = 0.55, 0.3
+CHOSEN_OPACITY, OTHER_OPACITY = 0.6, 0.35
 _OTHER = (235, 240, 245)
 _QUALITY = 85
 
 
 def paint_people(picture: Array, people: "Sequence[Person]", marks: Sequence[Mark], path: Path, side_px: int) -> None:
-    """Write ``picture`` (H, W, 3) as JPEG: chosen people in their colours and numbered, others pale, marks on top. Raises OutputError."""
+    """Write ``picture`` (H, W, 3) as JPEG: people in their colours, those chosen numbered and others then pale. Raises OutputError."""
     from PIL import Image, ImageDraw
 
     height, width = picture.shape[:2]
     shrink = min(1.0, side_px / max(width, height))
     painted = picture.astype(np.float32)
     tags: list[tuple[float, float, str, tuple[int, int, int]]] = []
+    nobody = not any(person.chosen for person in people)
     for person in people:
         track = MaskTrack(person.number, np.zeros(1, np.int64), (person.code,), height, width)
-        mask, colour = track.mask(0), person_colour(person.number - 1) if person.chosen else _OTHER
-        _tint(painted, mask, colour, CHOSEN_OPACITY if person.chosen else OTHER_OPACITY)
+        colour = person_colour(person.number - 1) if person.chosen or nobody else _OTHER
+        _tint(painted, track.mask(0), colour, CHOSEN_OPACITY if person.chosen else OTHER_OPACITY)
         x0, y0, x1, _ = track.boxes_px()[0]
         if person.chosen:
             tags.append(((x0 + x1) / 2 * shrink, y0 * shrink, str(person.number), colour))

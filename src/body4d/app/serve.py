@@ -65,8 +65,7 @@ def _mounted(desk: Desk, uploads: Path) -> Any:
     keep_s = int(desk.settings.app.keep_hours * 3600)
     with gr.Blocks(title="body4d", analytics_enabled=False, delete_cache=(3600, keep_s), fill_width=False) as blocks:
         page = lay_out(desk)
-        handlers = Handlers(desk, page)
-        handlers.connect()
+        Handlers(desk, page).connect(blocks)
         add_api(desk, uploads)
     server = FastAPI(lifespan=lifespan, openapi_url=None)
     add_routes(server, desk.visits, player_folder())
@@ -88,13 +87,13 @@ def _mounted(desk: Desk, uploads: Path) -> Any:
 
 def _theme() -> Any:
     """System fonts: a page that fetched fonts from elsewhere would tell others of its visitors."""
-    import gradio as gr
+    from gradio.themes import Default, colors, sizes
 
     system = ["ui-sans-serif", "system-ui", "sans-serif"]
-    return gr.themes.Default(
-        primary_hue=gr.themes.colors.sky,
-        neutral_hue=gr.themes.colors.slate,
-        radius_size=gr.themes.sizes.radius_lg,
+    return Default(
+        primary_hue=colors.sky,
+        neutral_hue=colors.slate,
+        radius_size=sizes.radius_lg,
         font=system,
         font_mono=["ui-monospace", "monospace"],
     )

@@ -83,15 +83,15 @@ def _step(name: str, title: str, event: Event | None) -> str:
         parts = [f"{event.done} of {event.total}"] if event.total > 1 else []
         parts += [f"{event.rate_per_s:.1f} a second"] if event.rate_per_s and event.total > 1 else []
         parts += [f"{duration(event.left_s)} left"] if event.left_s is not None and event.total > 1 else []
-        words = " · ".join(parts) or "working…"
+        words = " · ".join(parts) or "starting…"
     elif event is not None and event.state == "skipped":
         words = "done before"
     elif event is not None:
         words = duration(event.seconds)
     bar = f'<span class="b4-bar"><i style="width:{100 * share:.0f}%"></i></span>' if state == "now" else ""
-    return (
-        f'<li class="b4-{state}" data-stage="{name}"><span class="b4-title">{title}</span><span class="b4-figures">{words}</span>{bar}</li>'
-    )
+    sign = '<span class="b4-spinner"></span>' if state == "now" else "<span></span>"
+    figures = f'<span class="b4-figures">{words}</span>'
+    return f'<li class="b4-{state}" data-stage="{name}">{sign}<span class="b4-title">{title}</span>{figures}{bar}</li>'
 
 
 def duration(seconds: float) -> str:

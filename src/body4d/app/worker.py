@@ -2,8 +2,10 @@
 
 import logging
 import multiprocessing
+import threading
 import traceback
 from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 
 from body4d.app.tasks import Answer, Sight, Task, do
 from body4d.config import Settings
@@ -23,8 +25,9 @@ class Worker:
 
     def __init__(self, settings: Settings, name: str) -> None:
         self._settings, self._name = settings, name
-        self._process: multiprocessing.process.BaseProcess | None = None
+        self._process: BaseProcess | None = None
         self._pipe: Connection | None = None
+        self._ending = threading.Lock()
 
     @property
     def pid(self) -> int | None:
@@ -54,22 +57,24 @@ class Worker:
 
     def end(self) -> None:
         """End the process, whatever it does. What it held on the GPU is free when this returns."""
-        process, self._process = self._process, None
-        if process is None:
-            return
-        process.terminate()
-        process.join(END_WITHIN_S)
-        if process.is_alive():
-            process.kill()
-            process.join()
+        with self._ending:  # Who comes second waits until the first has ended it.
+            process, self._process = self._process, None
+            if process is None:
+                return
+            process.terminate()
+            process.join(END_WITHIN_S)
+            if process.is_alive():
+                process.kill()
+                process.join()
 
     def _started(self) -> Connection:
         if self._process is None or self._pipe is None or not self._process.is_alive():
             # Spawned, never forked: a copy of a process with threads and an event loop may hang.
             context = multiprocessing.get_context("spawn")
             self._pipe, theirs = context.Pipe()
-            self._process = context.Process(target=work, args=(theirs, self._settings), name=self._name, daemon=True)
-            self._process.start()
+            process = context.Process(target=work, args=(theirs, self._settings), name=self._name, daemon=True)
+            process.start()
+            self._process = process
             theirs.close()
         return self._pipe
 
