@@ -18,6 +18,7 @@ FLOORS = [
     {"scene_file"},
     {"models", "weights", "render", "export", "evaluate", "golf", "player"},
     {"run_folder", "pipeline"},
+    {"doctor"},
     {"cli", "app", "batch", "space", "__main__"},
 ]
 TORCH_MAY_LIVE_IN = {"nets", "models", "bodies", "weights"}

@@ -13,8 +13,9 @@ from body4d.config import Settings
 from body4d.errors import SettingsError
 
 PREFIX = "BODY4D_"
-NOT_SETTINGS = frozenset({"BODY4D_SHARED", "BODY4D_WEIGHTS", "BODY4D_MHR"})
-"""Variables of ours that are no settings: where the tests look for clips, where checkpoints and the rig lie."""
+NOT_SETTINGS = frozenset({"BODY4D_SHARED", "BODY4D_WEIGHTS", "BODY4D_MHR", "BODY4D_AUTH"})
+"""Variables of ours that are no settings: where the tests look for clips, where checkpoints and the rig lie, and the app's password, which
+no settings file may hold."""
 
 Tree = dict[str, Any]
 

@@ -53,6 +53,18 @@ class DeviceError(Body4DError):
     exit_code = 8
 
 
+class NotReadyError(Body4DError):
+    """The doctor found that the main job cannot run on this machine."""
+
+    exit_code = 9
+
+
+class SpaceError(Body4DError):
+    """The Hub refused something about a Space, or the Space, or what would be sent to it, is not as it must be."""
+
+    exit_code = 10
+
+
 class Cancelled(Body4DError):
     """The user stopped the run. What was finished is kept, and the same command goes on from there."""
 

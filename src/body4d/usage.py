@@ -64,3 +64,27 @@ def resident_bytes() -> int:
     except OSError:
         most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         return most if sys.platform == "darwin" else most * 1024
+
+
+def machine_free_bytes() -> int:
+    """Memory that can still be taken: of the machine, or of the group (container) this process is confined to."""
+    return min(_machine_free_bytes(), _group_free_bytes())
+
+
+def _machine_free_bytes() -> int:
+    try:
+        with open("/proc/meminfo") as file:
+            return next(int(line.split()[1]) * 1024 for line in file if line.startswith("MemAvailable"))
+    except (OSError, StopIteration):
+        pages = os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else 0
+        return pages * os.sysconf("SC_PAGE_SIZE") // 2 if pages else 4 << 30
+
+
+def _group_free_bytes() -> int:
+    """What a container may still take (cgroup v2), as its machine's free memory says nothing about it."""
+    try:
+        with open("/sys/fs/cgroup/memory.max") as most, open("/sys/fs/cgroup/memory.current") as now:
+            limit = most.read().strip()
+            return (1 << 62) if limit == "max" else max(int(limit) - int(now.read()), 0)
+    except (OSError, ValueError):
+        return 1 << 62

@@ -4,7 +4,8 @@ from typing import Annotated
 
 import typer
 
-from body4d.cli import config, demo, evaluate, export, info, render, run, weights
+from body4d.cli import app as app_command
+from body4d.cli import config, demo, doctor, evaluate, export, info, render, run, space, weights
 
 app = typer.Typer(
     name="body4d",
@@ -19,8 +20,11 @@ app.command("export")(export.export)
 app.command("info")(info.info)
 app.command("eval")(evaluate.evaluate)
 app.command("demo")(demo.demo)
+app.command("app")(app_command.app)
+app.command("doctor")(doctor.doctor)
 app.add_typer(weights.app, name="weights")
 app.add_typer(config.app, name="config")
+app.add_typer(space.app, name="space")
 
 
 def _print_version(wanted: bool) -> None:

@@ -4,7 +4,6 @@ Nothing here is decided on import; every network's adapter asks when it starts t
 """
 
 import gc
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
@@ -13,6 +12,7 @@ import torch
 
 from body4d.config import ComputeSettings
 from body4d.errors import DeviceError
+from body4d.usage import machine_free_bytes
 
 Result = TypeVar("Result")
 
@@ -47,7 +47,7 @@ def free_bytes(device: torch.device) -> int:
         return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
     if device.type == "mps":
         return max(torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory(), 0)
-    return min(_machine_free_bytes(), _group_free_bytes())
+    return machine_free_bytes()
 
 
 def batch_that_fits(free: int, bytes_each: int, settings: ComputeSettings, most: int) -> int:
@@ -104,25 +104,6 @@ def release() -> None:
         torch.cuda.empty_cache()
     if torch.backends.mps.is_available():
         torch.mps.empty_cache()
-
-
-def _machine_free_bytes() -> int:
-    try:
-        with open("/proc/meminfo") as file:
-            return next(int(line.split()[1]) * 1024 for line in file if line.startswith("MemAvailable"))
-    except (OSError, StopIteration):
-        pages = os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else 0
-        return pages * os.sysconf("SC_PAGE_SIZE") // 2 if pages else 4 << 30
-
-
-def _group_free_bytes() -> int:
-    """What a container may still take (cgroup v2), as its machine's free memory says nothing about it."""
-    try:
-        with open("/sys/fs/cgroup/memory.max") as most, open("/sys/fs/cgroup/memory.current") as now:
-            limit = most.read().strip()
-            return (1 << 62) if limit == "max" else max(int(limit) - int(now.read()), 0)
-    except (OSError, ValueError):
-        return 1 << 62
 
 
 def reset_gpu_peak() -> None:

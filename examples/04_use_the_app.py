@@ -1,0 +1,47 @@
+"""Use a running app from a program: `body4d app` serves the page and, behind it, the endpoint /run.
+
+    python examples/04_use_the_app.py CLIP.mp4 FOLDER [http://localhost:7860/]
+
+Downloads everything of the run into FOLDER. Where the app asks for a password (BODY4D_AUTH=user:password), set the same variable here.
+"""
+
+import json
+import os
+import sys
+from base64 import b64encode
+from pathlib import Path
+from typing import Any, cast
+
+import httpx
+from gradio_client import Client, handle_file
+
+
+def main(clip: str, folder: str, url: str = "http://localhost:7860/") -> None:
+    user, _, password = os.environ.get("BODY4D_AUTH", "").partition(":")
+    headers = {"Authorization": "Basic " + b64encode(f"{user}:{password}".encode()).decode()} if user else {}
+    app = Client(url, headers=headers, verbose=False)
+
+    # Clicks are pixels of a frame: marks=[{"frame": 0, "place": [640, 360]}] follows whoever stands there.
+    job = app.submit(handle_file(clip), people="main", marks=[], api_name="/run")
+    told: dict[str, Any] = {}
+    for answer in job:
+        told = cast(dict[str, Any], answer)
+        working = [name for name, stage in told.get("stages", {}).items() if stage["state"] == "working"]
+        print(told["state"], *working, file=sys.stderr)
+    if told.get("state") != "done":
+        raise SystemExit(str(job.exception() or "The run did not finish."))
+
+    out = Path(folder)
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "result.json").write_text(json.dumps(told, indent=1))
+    for name, address in told["files"].items():
+        answer = httpx.get(url.rstrip("/") + "/" + address, headers=headers, timeout=60)
+        answer.raise_for_status()
+        (out / name).write_bytes(answer.content)
+        print(out / name)
+
+
+if __name__ == "__main__":
+    if len(sys.argv) < 3:
+        raise SystemExit(__doc__)
+    main(*sys.argv[1:])

@@ -1,0 +1,55 @@
+// What Gradio's page does not do by itself: the address follows the run, links are copied.
+(() => {
+  const address = (run) => `${location.origin}${location.pathname}${run ? `?run=${run}` : ""}`;
+  let last = new URLSearchParams(location.search).get("run") ?? "";
+
+  const follow = () => {
+    for (const mark of document.querySelectorAll("[data-run]")) {
+      if (mark.tagName === "INPUT") mark.value = address(mark.dataset.run);
+      // Hidden steps keep their content; what is shown last counts.
+      if (mark.offsetParent === null && mark.tagName === "INPUT") continue;
+      if (mark.closest(".hide, .hidden, [hidden]")) continue;
+      if (mark.dataset.run !== last) {
+        last = mark.dataset.run;
+        history.replaceState(null, "", address(last));
+      }
+    }
+  };
+  new MutationObserver(follow).observe(document.documentElement, { childList: true, subtree: true });
+
+  // A file that is too large is refused before it travels; the server refuses it too, but Gradio's page then only says "Error".
+  const refuse = (event, files) => {
+    if (!event.target.closest?.("#b4-video") || !files?.length) return;
+    const most = Number(document.querySelector("[data-most-bytes]")?.dataset.mostBytes ?? Infinity);
+    const file = files[0];
+    const told = document.getElementById("b4-large");
+    if (told) told.remove();
+    if (file.size <= most) return;
+    event.stopImmediatePropagation();
+    event.preventDefault();
+    if (event.target.tagName === "INPUT") event.target.value = "";
+    const line = document.createElement("div");
+    line.id = "b4-large";
+    line.className = "b4-message b4-problem";
+    line.setAttribute("role", "alert");
+    const mb = (bytes) => `${Math.round(bytes / 1e6)} MB`;
+    line.textContent = `This file has ${mb(file.size)}, and ${mb(most)} is the most; cut the clip, or save it smaller.`;
+    document.getElementById("b4-video").before(line);
+  };
+  document.addEventListener("change", (event) => refuse(event, event.target.files), true);
+  document.addEventListener("drop", (event) => refuse(event, event.dataTransfer?.files), true);
+
+  document.addEventListener("click", async (event) => {
+    const button = event.target.closest?.(".b4-copy");
+    if (!button) return;
+    const field = button.parentElement.querySelector("input");
+    try {
+      await navigator.clipboard.writeText(field.value);
+    } catch {
+      field.select();
+      document.execCommand("copy");
+    }
+    button.textContent = "Copied";
+    setTimeout(() => { button.textContent = "Copy link"; }, 1500);
+  });
+})();

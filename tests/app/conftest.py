@@ -1,0 +1,44 @@
+"""One running app and one browser for all tests of the page."""
+
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from app_served import CHROMIUM, Served, start
+
+
+@pytest.fixture(scope="session")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    pytest.importorskip("gradio", reason="the app's extra is not installed")
+    pytest.importorskip("mediapipe", reason="preset lite is not installed")
+    process, app = start(tmp_path_factory.mktemp("app"), "--set", "app.most_megabytes=3")
+    yield app
+    process.terminate()
+    try:
+        process.wait(20)
+    except subprocess.TimeoutExpired:
+        process.kill()
+
+
+@pytest.fixture(scope="session")
+def walk(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A second of somebody who walks, small, under a name that is not harmless."""
+    from body4d.evaluate.synthetic import make_clip
+
+    folder = tmp_path_factory.mktemp("walk")
+    clip = make_clip("walk", folder, seconds=0.6, rate=15, size=(320, 240))
+    return Path(shutil.copy(clip.video, folder / "<img src=x onerror=alert(1)>.mp4"))
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[object]:
+    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    if not Path(CHROMIUM).exists():
+        pytest.skip(f"there is no {CHROMIUM}; scripts/install_debian_packages.sh installs it")
+    with sync_api.sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--use-gl=angle", "--use-angle=swiftshader"])
+        yield opened
+        opened.close()

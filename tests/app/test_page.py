@@ -1,0 +1,307 @@
+"""The page in a real browser, as visitors use it. One finished run is shared."""
+
+import io
+import json
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from app_served import SLOW_MS, Served
+
+pytestmark = pytest.mark.usefixtures("browser")
+
+
+def open_page(browser: Any, served: Served, query: str = "", phone: bool = False) -> Any:
+    size = {"width": 390, "height": 844} if phone else {"width": 1280, "height": 900}
+    page = browser.new_context(viewport=size, accept_downloads=True).new_page()
+    page.set_default_timeout(SLOW_MS)
+    page.goto(f"{served.url}{query}")
+    page.wait_for_selector(".b4-header")
+    return page
+
+
+def upload(page: Any, clip: Path) -> None:
+    page.wait_for_selector("#b4-video input[type=file]", state="attached")
+    page.set_input_files("#b4-video input[type=file]", clip)
+    page.wait_for_selector("#b4-run", state="visible")
+
+
+def click_at(page: Any, x: float, y: float) -> None:
+    picture = page.locator(".b4-picker img")
+    picture.scroll_into_view_if_needed()
+    box = picture.bounding_box()
+    page.mouse.click(box["x"] + x * box["width"], box["y"] + y * box["height"])
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a visitor saw on the way to a result, and the page that shows it."""
+
+    page: Any
+    found: str
+    label: str
+    working: list[str]
+    player: str
+
+
+@pytest.fixture(scope="module")
+def finished(browser: Any, served: Served, walk: Path) -> Iterator[Seen]:
+    page = open_page(browser, served)
+    upload(page, walk)
+    found = page.inner_text("#b4-message")
+    click_at(page, *middle_of_person(walk))
+    page.wait_for_function("document.querySelector('#b4-run').innerText.includes('this person')")
+    label = page.inner_text("#b4-run")
+    page.click("#b4-run")
+    working = []
+    while not page.locator(".b4-result").is_visible():
+        if page.locator(".b4-now").count():
+            working.append(page.evaluate("document.querySelector('.b4-now')?.innerText ?? ''"))
+        assert not page.locator(".b4-problem").count(), page.inner_text("#b4-message")
+        time.sleep(0.1)
+    # Nothing moves on this page from here on: two films and a 3D picture drawn without a GPU would slow the other tests down.
+    page.wait_for_function("[...document.querySelectorAll('video')].every(video => video.readyState >= 2)")
+    player = page.evaluate("document.querySelector('.b4-pane iframe')?.src ?? ''")
+    page.evaluate("document.querySelectorAll('video').forEach(video => video.pause())")
+    page.evaluate("document.querySelectorAll('iframe').forEach(frame => { frame.src = 'about:blank'; })")
+    yield Seen(page, found, label, working, player)
+    page.context.close()
+
+
+def middle_of_person(walk: Path) -> tuple[float, float]:
+    """Where the walker's hips are on the first frame, as shares of the picture: from the truth that came with the clip."""
+    from body4d.joints import Body29
+    from body4d.scene_file import load_scene
+
+    scene = load_scene(walk.parent / "truth.npz", walk)
+    person = scene.people[0]
+    hips = [list(Body29).index(joint) for joint in (Body29.LEFT_HIP, Body29.RIGHT_HIP)]
+    x, y = scene.camera.project(person.joints_m[0, hips]).mean(axis=0)
+    return float(x / scene.clip.width_px), float(y / scene.clip.height_px)
+
+
+def test_limits_and_preset_are_told_before_upload(browser: Any, served: Served) -> None:
+    page = open_page(browser, served)
+    page.wait_for_selector("#b4-example")
+    assert "3 MB" in page.inner_text(".b4-limits >> nth=0")
+    assert "lite" in page.inner_text(".b4-preset")
+    assert "asked for" in page.inner_text(".b4-preset")
+    page.context.close()
+
+
+def test_a_visitor_comes_from_upload_to_result(finished: Seen) -> None:
+    assert "One person was found" in finished.found
+    assert finished.label == "Make this person 3D"
+    assert any("Find and follow people" in text for text in finished.working)
+    assert any("a second" in text and "of 9" in text for text in finished.working), finished.working
+    assert "Person 1" in finished.page.inner_text(".b4-result")
+    assert "?run=" in finished.page.url
+
+
+def test_nothing_of_the_server_is_on_the_page(finished: Seen, served: Served) -> None:
+    text = finished.page.content()
+    for secret in (str(served.folder), str(served.folder.parent), "Traceback", "site-packages", "onerror=alert(1)"):
+        assert secret not in text
+    assert finished.page.evaluate("window.alerted === undefined")
+
+
+def test_videos_play_and_can_be_sought_in(finished: Seen) -> None:
+    for name in ("overlay.mp4", "views.mp4"):
+        video = f"document.querySelector('video[src$=\"{name}\"]')"
+        finished.page.wait_for_function(f"{video}.readyState >= 2")
+        assert finished.page.evaluate(f"{video}.videoWidth") > 100
+    address = finished.page.evaluate("document.querySelector('video').src")
+    with urllib.request.urlopen(urllib.request.Request(address, headers={"Range": "bytes=0-99"})) as answer:
+        assert (answer.status, len(answer.read())) == (206, 100)
+
+
+def test_each_download_opens(finished: Seen, tmp_path: Path) -> None:
+    import av
+    import pygltflib
+
+    got: dict[str, bytes] = {}
+    for link in finished.page.locator("a.b4-download").all():
+        with finished.page.expect_download() as coming:
+            link.click()
+        path = tmp_path / coming.value.suggested_filename
+        coming.value.save_as(path)
+        assert path.name.startswith("img_src_x_onerror_alert_1_")
+        got[link.get_attribute("data-file")] = path.read_bytes()
+    assert {"overlay.mp4", "views.mp4", "body.glb", "person_1.bvh", "body.npz", "joints.csv", "everything.zip"} <= set(got)
+    for name in ("overlay.mp4", "views.mp4"):
+        with av.open(io.BytesIO(got[name]), "r") as video:
+            assert sum(1 for _ in video.decode(video=0)) == 9
+    glb = pygltflib.GLTF2().load_from_bytes(got["body.glb"])
+    assert glb is not None
+    assert glb.animations
+    assert glb.skins
+    assert got["person_1.bvh"].startswith(b"HIERARCHY")
+    with np.load(io.BytesIO(got["body.npz"]), allow_pickle=False) as numbers:
+        assert len(numbers.files) > 3
+    assert len(got["joints.csv"].splitlines()) == 10
+    with zipfile.ZipFile(io.BytesIO(got["everything.zip"])) as archive:
+        assert archive.testzip() is None
+        assert archive.read("body.glb") == got["body.glb"]
+
+
+def test_the_player_moves(browser: Any, finished: Seen) -> None:
+    pytest.importorskip("body4d.player", reason="this checkout has no player")
+    page = browser.new_page(viewport={"width": 300, "height": 300})
+    page.set_default_timeout(SLOW_MS)
+    page.goto(finished.player)
+    canvas = page.locator("canvas").first
+    canvas.wait_for()
+    pictures: set[bytes] = set()
+    until = time.monotonic() + SLOW_MS / 1000
+    while len(pictures) < 3 and time.monotonic() < until:
+        pictures.add(canvas.screenshot())
+        time.sleep(0.2)
+    page.close()
+    assert len(pictures) >= 3
+
+
+def test_a_link_opens_the_result_again_on_a_phone(browser: Any, served: Served, finished: Seen) -> None:
+    link = finished.page.input_value(".b4-link input")
+    assert link == finished.page.url
+    page = open_page(browser, served, link.removeprefix(served.url), phone=True)
+    page.wait_for_selector(".b4-result")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    page.context.close()
+
+
+def test_a_wrong_link_says_so(browser: Any, served: Served) -> None:
+    page = open_page(browser, served, "?run=" + "A" * 32)
+    page.wait_for_selector(".b4-problem")
+    assert "no longer here" in page.inner_text("#b4-message")
+    page.context.close()
+
+
+def test_two_visitors_at_once_and_one_cancels(browser: Any, served: Served, walk: Path, finished: Seen) -> None:
+    first, second = open_page(browser, served), open_page(browser, served, phone=True)
+    for page in (first, second):
+        upload(page, walk)
+    first.click("#b4-run")
+    first.wait_for_selector(".b4-progress[data-state=working]")
+    second.click("#b4-run")
+    second.wait_for_selector(".b4-progress[data-state=waiting]")
+    assert "1 run is before yours" in second.inner_text(".b4-progress")
+    before = children(served.pid)
+    first.click("#b4-cancel")
+    first.wait_for_selector("text=Cancelled. What was finished is kept.")
+    second.wait_for_selector(".b4-progress[data-state=working]")
+    # The process that worked for the first is gone, and with it all it held.
+    assert len(before - children(served.pid)) >= 1
+    tokens = [token_of(page) for page in (first, second, finished.page)]
+    assert len(set(tokens)) == 3
+    assert tokens[1] not in first.content()
+    assert tokens[0] not in second.content()
+    second.click("#b4-cancel")
+    second.wait_for_selector("text=Cancelled. What was finished is kept.")
+    # Results that are not there are not served, whoever asks.
+    with pytest.raises(urllib.error.HTTPError, match="404"):
+        urllib.request.urlopen(f"{served.url}runs/{tokens[0]}/overlay.mp4")
+    first.context.close()
+    second.context.close()
+
+
+def token_of(page: Any) -> str:
+    return page.url.partition("run=")[2]
+
+
+def children(pid: int) -> set[int]:
+    return {int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()} | {
+        int(child) for thread in Path(f"/proc/{pid}/task").iterdir() for child in (thread / "children").read_text().split()
+    }
+
+
+def hostile(folder: Path) -> dict[str, tuple[Path, str]]:
+    """Uploads that must be refused, each with what the visitor is told."""
+    import av
+
+    archive = folder / "zip.mp4"
+    with zipfile.ZipFile(archive, "w") as file:
+        file.writestr("a.txt", "a" * 1000)
+    empty = folder / "empty.mp4"
+    empty.touch()
+    sound = folder / "sound.mp4"
+    with av.open(str(sound), "w") as file:
+        stream = file.add_stream("aac", rate=48000)
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 48000), np.float32), "fltp", "mono")
+        frame.sample_rate = 48000
+        file.mux([*stream.encode(frame), *stream.encode(None)])
+    long = folder / "two hours.mp4"
+    with av.open(str(long), "w") as file:
+        stream = file.add_stream("libx264", rate=1)
+        stream.width = stream.height = 64
+        for second in (0, 7200):
+            picture = av.VideoFrame.from_ndarray(np.zeros((64, 64, 3), np.uint8))
+            picture.pts = second
+            file.mux(stream.encode(picture))
+        file.mux(stream.encode(None))
+    large = folder / "large.mp4"
+    large.write_bytes(b"0" * 3_500_000)
+    html = folder / "<b onmouseover=alert(1)>..%2f..%2fetc.mp4"
+    html.write_bytes(b"no video")
+    return {
+        "zip": (archive, "zip.mp4 is not a video"),
+        "empty": (empty, "empty"),
+        "sound": (sound, "picture"),
+        "long": (long, "2 hours long, and 60 seconds is the most"),
+        "large": (large, "3 MB is the most"),
+        "html": (html, "is not a video"),
+    }
+
+
+def test_hostile_uploads_get_a_sentence(browser: Any, served: Served, tmp_path: Path) -> None:
+    page = open_page(browser, served)
+    for name, (path, word) in hostile(tmp_path).items():
+        page.reload()
+        page.wait_for_selector("#b4-video input[type=file]", state="attached")
+        page.set_input_files("#b4-video input[type=file]", path)
+        page.wait_for_selector(".b4-problem")
+        told = page.inner_text(".b4-problem")
+        assert word in told, (name, told)
+        assert str(served.folder) not in page.content()
+        assert not page.locator("b[onmouseover]").count()
+    page.context.close()
+
+
+def test_files_of_others_and_of_the_server_are_not_served(served: Served, finished: Seen) -> None:
+    token = token_of(finished.page)
+    inside = next((served.folder / "runs").iterdir()) / "visit.json"
+    for path in (
+        f"runs/{token}/visit.json",
+        f"runs/{token}/run.json",
+        f"runs/{token}/..%2fvisit.json",
+        f"runs/{'A' * 32}/overlay.mp4",
+        f"gradio_api/file={inside}",
+        "gradio_api/file=/etc/passwd",
+        "player/../../etc/passwd",
+    ):
+        with pytest.raises(urllib.error.HTTPError) as told:
+            urllib.request.urlopen(served.url + path)
+        assert told.value.code in (403, 404), path
+
+
+def test_a_program_uses_the_same_run(served: Served, walk: Path, tmp_path: Path) -> None:
+    example = Path(__file__).parents[2] / "examples" / "04_use_the_app.py"
+    done = subprocess.run(
+        [sys.executable, str(example), str(walk), str(tmp_path / "got"), served.url],
+        capture_output=True,
+        text=True,
+        timeout=SLOW_MS / 1000,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "body.glb" in done.stdout
+    assert (tmp_path / "got" / "body.glb").read_bytes()[:4] == b"glTF"
+    assert json.loads((tmp_path / "got" / "result.json").read_text())["people"][0]["frames_visible"] > 5

@@ -1,0 +1,60 @@
+"""A running `body4d app` for the tests of its page, started as a user starts it."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from dataclasses import dataclass
+from pathlib import Path
+
+CHROMIUM = "/usr/bin/chromium"
+SLOW_MS = 240_000
+"""How long a page is waited for; the tests ask what comes, not how fast."""
+
+
+@dataclass(frozen=True)
+class Served:
+    """A running app: its address, its folder, and what it wrote to its log."""
+
+    url: str
+    folder: Path
+    log: Path
+    pid: int
+
+
+def free_port() -> int:
+    with socket.socket() as trial:
+        trial.bind(("127.0.0.1", 0))
+        return trial.getsockname()[1]
+
+
+def start(folder: Path, *extra: str, **environment: str) -> tuple[subprocess.Popen[bytes], Served]:
+    """`body4d app` as a user starts it, once it answers."""
+    port = free_port()
+    log = folder / "app.log"
+    command = [
+        sys.executable,
+        "-m",
+        "body4d",
+        "app",
+        "--port",
+        str(port),
+        "--preset",
+        "lite",
+        "--set",
+        f"app.folder={folder / 'root'}",
+        *extra,
+    ]
+    with log.open("wb") as out:
+        process = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT, env={**os.environ, **environment})
+    url = f"http://127.0.0.1:{port}/"
+    for _ in range(1200):
+        try:
+            urllib.request.urlopen(f"{url}health", timeout=1)
+            return process, Served(url, folder / "root", log, process.pid)
+        except OSError:
+            assert process.poll() is None, log.read_text()
+            time.sleep(0.1)
+    raise AssertionError(f"the app does not answer: {log.read_text()}")
