@@ -97,7 +97,7 @@ def test_feet_are_settled_between_two_looks_for_the_floor(video: Path, tmp_path:
     scene = fake_pipeline(floor=floor, feet=feet).run(video, tmp_path / "run")
     assert asked == [0.0, 1.0]
     assert scene.T_world_camera[1, 3] == 1
-    np.testing.assert_allclose(scene.people[0].joints_m, plain.joints_m + [0, 1, 0])
+    np.testing.assert_allclose(scene.people[0].joints_m, plain.joints_m + np.array([0, 1, 0]))
     np.testing.assert_array_equal(scene.people[0].joints_raw_m, plain.joints_raw_m)
     assert scene.people[0].mask_iou.max() < plain.mask_iou.min()
 
