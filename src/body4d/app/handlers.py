@@ -99,7 +99,7 @@ class Handlers:
     async def example(self) -> Step:
         yield {self._page.message: words.busy("Getting the example and finding people…")}
         clip = await self._desk.example()
-        async for updates in self._taken(self._desk.take(clip, move=False)):
+        async for updates in self._taken(self._desk.take(clip)):
             yield updates
 
     async def _taken(self, visit: Visit) -> Step:
