@@ -8,6 +8,7 @@ stands in motion_verdicts.py.
 """
 
 import argparse
+import json
 import sys
 import time
 from collections.abc import Callable

@@ -31,11 +31,15 @@ def main(clip: str, folder: str, url: str = "http://localhost:7860/") -> None:
     if told.get("state") != "done":
         raise SystemExit(str(job.exception() or "The run did not finish."))
 
-    out = Path(folder)
+    save(told, Path(folder), url.rstrip("/"), headers)
+
+
+def save(told: dict[str, Any], out: Path, url: str, headers: dict[str, str]) -> None:
+    """Everything a run made, into the folder ``out``."""
     out.mkdir(parents=True, exist_ok=True)
     (out / "result.json").write_text(json.dumps(told, indent=1))
     for name, address in told["files"].items():
-        answer = httpx.get(url.rstrip("/") + "/" + address, headers=headers, timeout=60)
+        answer = httpx.get(f"{url}/{address}", headers=headers, timeout=60)
         answer.raise_for_status()
         (out / name).write_bytes(answer.content)
         print(out / name)

@@ -1,6 +1,6 @@
 """Pictures of the app at each step, on a desktop and on a phone, into docs/app/: start the app, then
 
-    python scripts/app_screenshots.py http://localhost:7860/
+python scripts/app_screenshots.py http://localhost:7860/
 """
 
 import sys

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 CHROMIUM = "/usr/bin/chromium"
-SLOW_MS = 240_000
+SLOW_MS = 120_000
 """How long a page is waited for; the tests ask what comes, not how fast."""
 
 

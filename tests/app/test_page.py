@@ -258,7 +258,7 @@ def hostile(folder: Path) -> dict[str, tuple[Path, str]]:
         "sound": (sound, "picture"),
         "long": (long, "2 hours long, and 60 seconds is the most"),
         "large": (large, "3 MB is the most"),
-        "html": (html, "is not a video"),
+        "html": (html, "not a video"),
     }
 
 

@@ -44,6 +44,13 @@ def test_a_token_opens_its_own_folder_alone(visits: Visits, tmp_path: Path) -> N
         assert visits.find(wrong) is None
 
 
+def test_two_visitors_may_send_the_same_file(visits: Visits, tmp_path: Path) -> None:
+    same = upload(tmp_path)
+    first, second = visits.take(same, "a.mp4"), visits.take(same, "a.mp4")
+    visits.drop(first)
+    assert second.video.read_bytes() == b"video"
+
+
 def test_only_results_are_served(visits: Visits, tmp_path: Path) -> None:
     visit = visits.take(upload(tmp_path), "a.mp4")
     visit.run.mkdir()
@@ -76,7 +83,12 @@ def test_the_sweep_deletes_what_was_not_opened(visits: Visits, tmp_path: Path) -
     for visit in (old, opened, busy):
         os.utime(visit.folder, (1000, 1000))
     assert visits.find(opened.token) is not None
+    left = visits.uploads / "abc" / "left.mp4"
+    left.parent.mkdir(parents=True)
+    left.touch()
+    os.utime(left, (1000, 1000))
     assert visits.sweep({busy.key}) == [old.key]
+    assert not left.exists()
     assert visits.find(old.token) is None
     assert visits.find(opened.token) is not None
 

@@ -56,9 +56,9 @@ class Desk:
         self.looks.close()
         self.runs.close()
 
-    def take(self, upload: Path, *, move: bool = True) -> Visit:
-        """A visit for an uploaded file."""
-        return self.visits.take(upload, upload.name, move=move)
+    def take(self, upload: Path) -> Visit:
+        """A visit for an uploaded file, or the example."""
+        return self.visits.take(upload, upload.name)
 
     def visit(self, token: str) -> Visit:
         """The visit of a token. Raises InputError where there is none."""

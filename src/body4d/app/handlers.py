@@ -54,7 +54,7 @@ class Handlers:
         on(p.text.submit, self.looked, [s, p.frame, p.text])
         on(p.undo.click, self.undone, [s, p.frame, p.text])
         on(p.clear.click, self.cleared, [s, p.frame])
-        on(p.run.click, self.run, [s, p.text, *p.choices])
+        on(p.run.click, self.started, [s, p.text, *p.choices])
         on(p.cancel.click, self.cancelled, [s])
         on(p.again.click, self.chosen_again, [s])
         on(blocks.load, self.opened, [])
@@ -99,7 +99,7 @@ class Handlers:
     async def example(self) -> Step:
         yield {self._page.message: words.busy("Getting the example and finding people…")}
         clip = await self._desk.example()
-        async for updates in self._taken(self._desk.take(clip, move=False)):
+        async for updates in self._taken(self._desk.take(clip)):
             yield updates
 
     async def _taken(self, visit: Visit) -> Step:
@@ -170,7 +170,7 @@ class Handlers:
 
     # Step 3
 
-    async def run(self, session: Session, text: str, *choices: Any) -> Step:
+    async def started(self, session: Session, text: str, *choices: Any) -> Step:
         visit = self._desk.visit(session.token)
         job = self._desk.begin(visit, Choices(*choices), session.marks, text or "")
         async for updates in self._followed(visit, job, session):

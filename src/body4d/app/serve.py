@@ -35,7 +35,7 @@ def build(settings: Settings, environment: Mapping[str, str] = os.environ, *, wh
     guard = credentials(environment)
     preset, reason = chosen_preset(settings)
     desk = Desk.open(settings, preset, why or reason)
-    uploads = desk.visits.root / "uploads"
+    uploads = desk.visits.uploads
     # Gradio reads these where it makes components: uploads beside our own folders, nothing reported to anybody.
     os.environ["GRADIO_TEMP_DIR"] = str(uploads)
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
@@ -61,7 +61,7 @@ def _mounted(desk: Desk, uploads: Path) -> Any:
         stop.set()
         desk.close()
 
-    # Whatever Gradio still holds of an upload is deleted as runs are; videos are moved out of it at once.
+    # Gradio deletes what it holds for its own sessions; uploads are swept with the runs.
     keep_s = int(desk.settings.app.keep_hours * 3600)
     with gr.Blocks(title="body4d", analytics_enabled=False, delete_cache=(3600, keep_s), fill_width=False) as blocks:
         page = lay_out(desk)
@@ -116,7 +116,16 @@ def serve(settings: Settings, host: str, port: int) -> None:
     app, desk = build(settings)
     try:
         # No access log: addresses of runs are secrets. Proxies tell whether the visitor's connection is https.
-        uvicorn.run(app, host=host, port=port, access_log=False, log_level="warning", proxy_headers=True, forwarded_allow_ips="*")
+        uvicorn.run(
+            app,
+            host=host,
+            port=port,
+            access_log=False,
+            log_level="warning",
+            proxy_headers=True,
+            forwarded_allow_ips="*",
+            timeout_graceful_shutdown=2,
+        )
     finally:
         desk.close()
 

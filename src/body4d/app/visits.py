@@ -29,6 +29,9 @@ _BVH = re.compile(r"person_\d{1,3}\.bvh")
 SERVED = frozenset({OVERLAY, VIEWS, SHEET, GLB, TABLE, NUMBERS, EVERYTHING})
 """Files of a run folder that are served, besides a BVH for each person; everything else is not."""
 
+UPLOADS_KEEP_S = 3600.0
+"""Uploads are taken over within seconds; what is older than this was left behind."""
+
 
 class About(BaseModel):
     """``visit.json``: what is known of a visitor's clip before it is run. ``name`` is shown, ``stored`` lies on the disk."""
@@ -102,13 +105,21 @@ class Visits:
         except OSError as error:
             raise OutputError(f"The folder {self.root} for visitors' work cannot be made; choose another with app.folder.") from error
 
-    def take(self, upload: Path, name: str, *, move: bool = True) -> Visit:
-        """A new visit with the uploaded file, which is moved in (or copied, for the example)."""
+    @property
+    def uploads(self) -> Path:
+        """Where uploads arrive, one folder for each content."""
+        return self.root / "uploads"
+
+    def take(self, upload: Path, name: str) -> Visit:
+        """A new visit with the uploaded file. That stays where it is until it is swept: two visitors who send the same file share it."""
         token = secrets.token_urlsafe(24)
         about = About(name=shown_name(name), stored=stored_name(name))
         visit = Visit(token, self._runs / _hashed(token), about)
         visit.folder.mkdir(mode=0o700)
-        (shutil.move if move else shutil.copy)(upload, visit.video)
+        try:
+            os.link(upload, visit.video)
+        except OSError:
+            shutil.copyfile(upload, visit.video)  # another disk, or one without links
         _write(visit)
         return visit
 
@@ -140,9 +151,13 @@ class Visits:
         folders = [path for path in self._runs.iterdir() if path.is_dir()]
         kept = [Kept(path.name, path.stat().st_mtime, _bytes_in(path)) for path in folders]
         keep_s, keep_bytes = self._settings.keep_hours * 3600, self._settings.keep_gigabytes * 1e9
-        gone = to_delete(kept, now_s if now_s is not None else time.time(), keep_s, keep_bytes, live)
+        now = now_s if now_s is not None else time.time()
+        gone = to_delete(kept, now, keep_s, keep_bytes, live)
         for name in gone:
             shutil.rmtree(self._runs / name, ignore_errors=True)
+        for path in self.uploads.rglob("*"):
+            if path.is_file() and now - path.stat().st_mtime > UPLOADS_KEEP_S:
+                path.unlink(missing_ok=True)
         if gone:
             log.info("swept %d old runs", len(gone))
         return gone
