@@ -543,6 +543,9 @@ class Sam3Settings(_Section):
         gt=0,
         description="Megabytes of frames read at once when going back: less means decoding the same key frames more often.",
     )
+    keep_loaded: bool = Field(
+        default=False, description="Keep the weights from one clip to the next: for a process that is asked again and again, as the app's."
+    )
 
 
 class OcclusionSettings(_Section):

@@ -213,8 +213,9 @@ def _frame_of(clip: Clip, frame: int, settings: Settings) -> Array:
 
 
 def _for_choosing(settings: Settings) -> Settings:
-    """Everybody is found for choosing, however small a part they play."""
-    return settings.model_copy(update={"people": settings.people.model_copy(update={"count": "all"})})
+    """Everybody is found for choosing, however small a part they play, by models that stay loaded from click to click."""
+    everybody, loaded = settings.people.model_copy(update={"count": "all"}), settings.sam3.model_copy(update={"keep_loaded": True})
+    return settings.model_copy(update={"people": everybody, "sam3": loaded})
 
 
 @lru_cache(maxsize=1)

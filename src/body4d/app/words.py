@@ -49,7 +49,7 @@ def preset_line(preset: str, reason: str) -> str:
     """Which models work here, and why."""
     what = {"lite": "BlazePose and Anny, on the CPU", "sam": "SAM-3, MoGe-2 and SAM-3D-Body, on the GPU"}.get(preset, "")
     why = f'<span class="b4-why">{escape(reason)}</span>' if reason else ""
-    return f'<div class="b4-preset"><b>{escape(preset)}</b> {escape(what)} {why}</div>'
+    return f'<div class="b4-preset"><b>{escape(preset)}</b> {escape(what)} · {why}</div>'
 
 
 def clip_line(about: About) -> str:

@@ -43,10 +43,12 @@ def weights_in(place: Path) -> Load:
 
 
 class Sam3Segmenter:
-    """A :class:`~body4d.models.protocols.Segmenter`. Weights are loaded by ``load`` when work begins and let go when it ends."""
+    """A :class:`~body4d.models.protocols.Segmenter`. Weights are loaded by ``load`` when work begins and let go when it ends,
+    unless ``settings.keep_loaded``."""
 
     def __init__(self, load: Load, settings: Sam3Settings, people: PeopleSettings, compute: ComputeSettings) -> None:
         self._load, self._settings, self._people, self._compute = load, settings, people, compute
+        self._kept: Sam3Weights | None = None
         self._notes: tuple[str, ...] = ()
 
     @property
@@ -63,7 +65,8 @@ class Sam3Segmenter:
         if not len(frames.clip):
             return ()
         device = choose_device(self._compute)
-        weights = self._load(device)
+        weights = self._kept or self._load(device)
+        self._kept = weights if self._settings.keep_loaded else None
         try:
             network = Sam3Network(weights, self._settings, device, choose_dtype(self._compute, device))
             if worth_compiling(len(frames.clip), device.type, self._compute.compile, self._compute.compile_from_frames):
