@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 
 from body4d.bodies.rig import Rig
 from body4d.config import PictureSettings
@@ -32,10 +32,10 @@ def skin_doubt(rig: Rig, track: BodyTrack, rows: slice, settings: PictureSetting
 def skin_joints(rig: Rig) -> tuple[Array, Array]:
     """The named joints nearest to each vertex in the rest pose (V, 3), and their shares (V, 3) by the inverse square of distance."""
     joints = rig.keypoint_anchors_m.sum(1)
-    count = min(_NEAREST, len(joints))
-    apart, nearest = cKDTree(joints).query(rig.rest_vertices_m, k=list(range(1, count + 1)))
+    # Every joint set has more joints than that.
+    apart, nearest = KDTree(joints).query(rig.rest_vertices_m, k=_NEAREST)
     weights = 1 / np.maximum(apart, 1e-3) ** 2
-    return nearest, (weights / weights.sum(1, keepdims=True)).astype(np.float32)
+    return np.asarray(nearest), (weights / weights.sum(1, keepdims=True)).astype(np.float32)
 
 
 def tinted(colour: Rgb, doubts: Array | None) -> Array:

@@ -23,6 +23,7 @@ Array = NDArray[Any]
 
 SIDES = ("left", "right")
 POINTS = ("heel", "big_toe")
+_TICK_S = 1e-6  # three frames at 30/s last 0.1 s, whatever rounding makes of it at either end of a clip
 
 
 def settle_feet(
@@ -111,7 +112,7 @@ def resting(points_m: Array, view: Array, times_s: Array, up: Array, wander_m: A
     for i in range(may.shape[1]):
         for first, last in _runs(may[:, i]):
             rows = slice(first, last + 1)
-            if surely[rows, i].any() and times_s[last] - times_s[first] >= settings.foot_least_s:
+            if surely[rows, i].any() and times_s[last] - times_s[first] >= settings.foot_least_s - _TICK_S:
                 out[rows, i] = staying(points_m[rows, i], view[rows], times_s[rows], wander_m[i], settings)
     return out
 
@@ -130,7 +131,7 @@ def staying(points_m: Array, view: Array, times_s: Array, wander_m: float, setti
     waiting = [(0, len(points_m))]
     while waiting:
         first, stop = waiting.pop()
-        if stop - first < 2 or times_s[stop - 1] - times_s[first] < settings.foot_least_s:
+        if stop - first < 2 or times_s[stop - 1] - times_s[first] < settings.foot_least_s - _TICK_S:
             continue
         part = even[first:stop]
         if np.linalg.norm(part - part.mean(0), axis=-1).max() <= wander_m:
