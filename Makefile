@@ -43,7 +43,13 @@ VALIDATOR := tests/gltf/node_modules/.package-lock.json
 $(VALIDATOR): tests/gltf/package-lock.json
 	@command -v npm >/dev/null && npm ci --silent --no-audit --no-fund --prefix tests/gltf || echo "glTF validator not installed"
 
-test: $(STAMP) $(VALIDATOR)
+BUNDLER := player/node_modules/.package-lock.json
+
+# esbuild and three.js, with which a test builds the 3D player once more and compares.
+$(BUNDLER): player/package-lock.json
+	@command -v npm >/dev/null && npm ci --silent --no-audit --no-fund --prefix player || echo "esbuild not installed"
+
+test: $(STAMP) $(VALIDATOR) $(BUNDLER)
 	$(BIN)/python -m pytest
 
 lint: $(STAMP)
