@@ -33,7 +33,7 @@ def walk(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return Path(shutil.copy(clip.video, folder / "<img src=x onerror=alert(1)>.mp4"))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # not for the session: one Playwright at a time, and no asyncio.run beside it
 def browser() -> Iterator[object]:
     sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
     if not Path(CHROMIUM).exists():

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from body4d.app.marks import Mark
 from body4d.app.tasks import Look, do
@@ -28,5 +29,6 @@ def test_clicks_are_answered_by_models_that_stay_loaded(tmp_path: Path, monkeypa
     chosen = do(Look(clip, tmp_path / "people.jpg", 2, (click,)), settings, silent_listener)
     assert chosen is not None
     assert any(person.chosen for person in chosen.people)
-    assert (tmp_path / "people.jpg").stat().st_size > 1000
+    with Image.open(tmp_path / "people.jpg") as painted:
+        assert painted.size == (seen.width_px, seen.height_px)
     assert len(loads) == 1

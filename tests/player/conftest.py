@@ -9,7 +9,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # not for the session: one Playwright at a time, and no asyncio.run beside it
 def chrome():
     """A real Chromium that draws in software."""
     api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed, so no browser can be driven")

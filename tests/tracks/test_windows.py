@@ -78,7 +78,7 @@ def test_what_is_foretold() -> None:
     spans, rows = [Span(0, 10, 50), Span(1, 0, 5), Span(1, 60, 65)], [90, 90]
     assert [len(window) for window in windows_through(spans, rows, S)] == [23, 23, 25, 25]
     assert foretold([], rows, "cpu", S) == ""
-    said = foretold(spans, rows, "NVIDIA H200", S)
+    said = foretold(spans, rows, "NVIDIA L40S", S)
     assert said.startswith("2 people may be hidden on 50 frames: 4 windows")
     assert "was not measured" in said
     measured = S.model_copy(update={"window_seconds": {"H200": 2.5}})

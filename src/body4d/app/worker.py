@@ -86,12 +86,12 @@ def work(pipe: Connection, settings: Settings) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C ends the server, and the server ends us.
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     logging.basicConfig(level=logging.ERROR)
-    while True:
-        try:
+    try:
+        while True:
             task = pipe.recv()
-        except EOFError:
-            return
-        pipe.send(_answer(task, settings, lambda event: pipe.send(("event", event))))
+            pipe.send(_answer(task, settings, lambda event: pipe.send(("event", event))))
+    except (EOFError, OSError):  # The other end has closed: nobody listens any more.
+        return
 
 
 def _answer(task: Task, settings: Settings, listener: Listener) -> Answer:

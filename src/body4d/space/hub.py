@@ -1,15 +1,13 @@
 """Asking the Hub about a Space, through huggingface_hub; its refusals become sentences of ours, and no token is ever in one."""
 
 import re
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from body4d.errors import SpaceError
 from body4d.space.condition import BUILD_STAGES, RUN_STAGES, Facts
-from body4d.space.parcel import Piece, write
+from body4d.space.parcel import Piece
 from body4d.weights.hub import Hub, quiet, scrubbed, transport_errors
 from body4d.weights.sources import TOKENS_PAGE
 
@@ -89,11 +87,16 @@ class SpaceOnHub:
 
     def push(self, pieces: tuple[Piece, ...], message: str) -> str:
         """Send pieces as the Space's whole content, as one commit: its address. What is there and not among them is deleted."""
-        with tempfile.TemporaryDirectory(prefix="body4d-space-") as folder, self._asking("send it the app"):
-            write(pieces, Path(folder))
-            sent = self._api.upload_folder(
-                repo_id=self.name, repo_type="space", folder_path=folder, delete_patterns="*", commit_message=message
-            )
+        from huggingface_hub import CommitOperationAdd, CommitOperationDelete
+
+        with self._asking("send it the app"):
+            there = set(self._api.list_repo_files(self.name, repo_type="space")) - {".gitattributes"}
+            # Not upload_folder: beyond 256 files it makes a second commit, and the Space would begin to build half a tree.
+            changes = [
+                *(CommitOperationDelete(name) for name in sorted(there - {piece.path for piece in pieces})),
+                *(CommitOperationAdd(piece.path, piece.data) for piece in pieces),
+            ]
+            sent = self._api.create_commit(self.name, changes, commit_message=message, repo_type="space")
             return str(sent.commit_url)
         raise AssertionError("refusals are raised")
 
