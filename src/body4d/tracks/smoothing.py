@@ -28,7 +28,6 @@ from body4d.tracks.uncertainty import hanging, joint_sigma_m
 Array = NDArray[Any]
 
 _ROUNDS = 3  # the third changes a golf swing by less than 0.01 degrees
-_ENDS = ("left_wrist", "right_wrist")
 _STILL_RAD = 1e-4  # a joint that turns less than this over the clip is not driven and is left alone
 
 
@@ -79,11 +78,6 @@ class _Seen:
         least = settings.least_noise_share
         self.direction_sigma = noise_sigma(times_s, self.direction[:, None], self.place_shares, least)
         self.distance_sigma = noise_sigma(times_s, self.log_distance[:, None, None], self.place_shares, least)
-        columns = [track.joint_names.index(name) for name in _ENDS if name in track.joint_names]
-        self.ends = (track.joints_m[rows][:, columns] - track.translation_m[rows][:, None]).astype(np.float64)
-        self.hangs = (hanging(rig)[self.driven] @ rig.keypoint_weights[columns].T) > 0.5
-        self.end_shares = 1 / np.clip(visibility[:, columns] * weight[:, None], settings.least_weight, 1)
-        self.end_sigma = noise_sigma(times_s, self.ends, self.end_shares, 1e-3)
 
     def smoothed(self, frames: Array, times_s: Array, settings: MotionSettings) -> tuple[Array, Array, Array, Array]:
         """Rotation vectors (T, J, 3) and translations (T, 3) at the clip's ``frames`` (T,), and their variances: (T, J) in rad² about
@@ -101,9 +95,7 @@ class _Seen:
         turn_variance = np.zeros(rotations.shape[:2])
         if len(self.driven):
             variances = on_timeline(self.turn_shares, np.inf) * self.turn_sigma**2
-            ends = on_timeline(self.ends, np.nan), on_timeline(self.end_shares, np.inf) * self.end_sigma**2
-            least_hz = self._needed_hz(times, *ends, settings)
-            local, turn_variance[:, self.driven] = smooth_rotations(times, on_timeline(self.local, np.nan), variances, settings, least_hz)
+            local, turn_variance[:, self.driven] = smooth_rotations(times, on_timeline(self.local, np.nan), variances, settings)
             rotations[:, self.driven] = matrix_to_rotvec(local)
         shares = on_timeline(self.place_shares, np.inf)
         direction, across = smooth_series(times, on_timeline(self.direction, np.nan)[:, None], shares * self.direction_sigma**2, settings)
@@ -111,16 +103,6 @@ class _Seen:
         log_m, along = smooth_series(times, log_m, shares * self.distance_sigma**2, settings)
         place_variance = np.exp(2 * log_m[:, 0, 0]) * (2 * across[:, 0] + along[:, 0])
         return rotations, self.view.place(direction[:, 0], log_m[:, 0, 0]), turn_variance, place_variance
-
-    def _needed_hz(self, times_s: Array, ends_m: Array, variances: Array, settings: MotionSettings) -> Array:
-        """The cut-off (T, driven joints) that the hands and feet hanging from each joint need.
-
-        In a stroke all joints of an arm are fast together. What smoothing takes off each is within its own noise; the wrist adds it up.
-        """
-        variances = _without_detours(times_s, ends_m, variances, settings)
-        variances = np.where(lone_outliers(times_s, ends_m, variances, settings), np.inf, variances)
-        cutoff = choose_cutoff_hz(times_s, ends_m, variances, settings)
-        return np.where(self.hangs[None], cutoff[:, None], 0.0).max(2, initial=0.0)
 
 
 def smooth_series(times_s: Array, values: Array, variances: Array, settings: MotionSettings) -> tuple[Array, Array]:
@@ -131,11 +113,9 @@ def smooth_series(times_s: Array, values: Array, variances: Array, settings: Mot
     return run.position, run.variance
 
 
-def smooth_rotations(
-    times_s: Array, local: Array, variances: Array, settings: MotionSettings, least_hz: Array | None = None
-) -> tuple[Array, Array]:
+def smooth_rotations(times_s: Array, local: Array, variances: Array, settings: MotionSettings) -> tuple[Array, Array]:
     """Smoothed rotations (T, B, 3, 3) of ``local`` and their variances (T, B); ``variances`` (T, B) in rad² about any axis, infinite
-    where there is none. Where ``least_hz`` (T, B) is above a cut-off, this is raised half of the way to it."""
+    where there is none."""
     variances = _without_detours(times_s, chords(local), variances, settings)
     reference = fill_rotations(times_s, local, np.isfinite(variances))
     measured = np.where(np.isfinite(variances)[..., None, None], local, reference)
@@ -143,7 +123,7 @@ def smooth_rotations(
     variances = np.where(lone_outliers(times_s, unrolled, variances, settings), np.inf, variances)
     reference = fill_rotations(times_s, measured, np.isfinite(variances))
     unrolled = unroll(reference)
-    jerk = _jerk(times_s, unrolled, variances, settings, least_hz)
+    jerk = _jerk(times_s, unrolled, variances, settings)
     variance = np.zeros_like(variances)
     for _ in range(_ROUNDS):
         error = matrix_to_rotvec(np.swapaxes(reference, 2, 3) @ measured)
@@ -184,13 +164,11 @@ def fill_rotations(times_s: Array, rotations: Array, known: Array) -> Array:
     return out
 
 
-def _jerk(times_s: Array, values: Array, variances: Array, settings: MotionSettings, least_hz: Array | None = None) -> Array:
+def _jerk(times_s: Array, values: Array, variances: Array, settings: MotionSettings) -> Array:
     """Driving jerk (T - 1, B) of each interval, so that the cut-off is the geometric mean of its ends'."""
     if len(times_s) < 2:
         return np.zeros((0, values.shape[1]))
     cutoff = choose_cutoff_hz(times_s, values, variances, settings)
-    # Half of the way: with all of it noise that the joints had lost adds up at the end again.
-    cutoff = cutoff if least_hz is None else np.maximum(cutoff, np.sqrt(cutoff * least_hz))
     return jerk_density(np.sqrt(cutoff[:-1] * cutoff[1:]), usual_variance(variances), float(np.median(np.diff(times_s))))
 
 
