@@ -29,6 +29,18 @@ class Mark:
             raise SettingsError(f"A mark of kind {self.kind} cannot have the place {self.place}; click again.")
 
 
+@dataclass(frozen=True)
+class Person:
+    """Someone on a frame: the ``number`` people see painted, from 1 on; ``chosen`` where marks point at them.
+
+    ``code`` is the COCO run-length code of the mask at the clip's size.
+    """
+
+    number: int
+    chosen: bool
+    code: bytes
+
+
 def people_of(marks: Sequence[Mark]) -> list[int]:
     """Numbers of the people that marks choose, in order."""
     return sorted({mark.who for mark in marks if mark.kind != "out"})

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from body4d.app.marks import Mark
+from body4d.app.marks import Mark, Person
 from body4d.atomic import atomic_file
 from body4d.render.look import person_colour
 from body4d.scene import Array, MaskTrack
@@ -15,14 +15,12 @@ from body4d.scene import Array, MaskTrack
 if TYPE_CHECKING:
     from PIL.ImageDraw import ImageDraw
 
-    from body4d.app.tasks import Person
-
 CHOSEN_OPACITY, OTHER_OPACITY = 0.6, 0.35
 _OTHER = (235, 240, 245)
 _QUALITY = 85
 
 
-def paint_people(picture: Array, people: "Sequence[Person]", marks: Sequence[Mark], path: Path, side_px: int) -> None:
+def paint_people(picture: Array, people: Sequence[Person], marks: Sequence[Mark], path: Path, side_px: int) -> None:
     """Write ``picture`` (H, W, 3) as JPEG: people in their colours, those chosen numbered and others then pale. Raises OutputError."""
     from PIL import Image, ImageDraw
 

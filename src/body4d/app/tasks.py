@@ -9,7 +9,7 @@ from zipfile import ZIP_STORED, ZipFile
 import numpy as np
 
 from body4d.app.limits import examine, whole
-from body4d.app.marks import Mark, prompts_of
+from body4d.app.marks import Mark, Person, prompts_of
 from body4d.config import Settings
 from body4d.errors import InputError, NoPersonError
 from body4d.models.protocols import Segmenter, silent
@@ -43,18 +43,6 @@ class Look:
     frame: int = 0
     marks: tuple[Mark, ...] = ()
     text: str = ""
-
-
-@dataclass(frozen=True)
-class Person:
-    """Someone on a frame: the ``number`` people see painted, from 1 on; ``chosen`` where marks point at them.
-
-    ``code`` is the COCO run-length code of the mask at the clip's size.
-    """
-
-    number: int
-    chosen: bool
-    code: bytes
 
 
 @dataclass(frozen=True)
