@@ -7,7 +7,7 @@ from body4d.config import Settings
 
 HEAD = """# Settings
 
-Made from `src/body4d/config.py` by `scripts/settings_page.py`. Precedence: defaults < YAML (`--config`) < environment < flags.
+Made from `src/body4d/config/` by `scripts/settings_page.py`. Precedence: defaults < YAML (`--config`) < environment < flags.
 
 * YAML: `body4d config init` writes a commented file; `body4d config show` prints what is in force.
 * Environment: `BODY4D_SECTION__FIELD`, such as `BODY4D_VIDEO__FPS=30`; values are read as YAML.

@@ -1,0 +1,59 @@
+"""One tree of settings. Every threshold is a named field with its unit in the name and its reason beside it.
+
+Order of precedence: defaults < YAML file < environment (``BODY4D_VIDEO__START_S=2``) < command-line flags.
+"""
+
+from typing import Literal
+
+from pydantic import Field
+
+from body4d.config.clip import CameraSettings, PeopleSettings, VideoSettings
+from body4d.config.lite import BlazePoseSettings, ContactSettings, FitSettings
+from body4d.config.machine import AppSettings, ComputeSettings, DoctorSettings, SpaceSettings, WeightsSettings
+from body4d.config.result import MotionSettings, PictureSettings
+from body4d.config.sam import MogeSettings, OcclusionSettings, Sam3dBodySettings, Sam3Settings
+from body4d.config.section import Section
+
+__all__ = [
+    "AppSettings",
+    "BlazePoseSettings",
+    "CameraSettings",
+    "ComputeSettings",
+    "ContactSettings",
+    "DoctorSettings",
+    "FitSettings",
+    "MogeSettings",
+    "MotionSettings",
+    "OcclusionSettings",
+    "PeopleSettings",
+    "PictureSettings",
+    "Sam3Settings",
+    "Sam3dBodySettings",
+    "Settings",
+    "SpaceSettings",
+    "VideoSettings",
+    "WeightsSettings",
+]
+
+
+class Settings(Section):
+    """Everything a run can be told."""
+
+    preset: Literal["auto", "lite", "sam"] = Field(default="auto", description="Which models fill the seats.")
+    video: VideoSettings = VideoSettings()
+    people: PeopleSettings = PeopleSettings()
+    blazepose: BlazePoseSettings = BlazePoseSettings()
+    camera: CameraSettings = CameraSettings()
+    moge: MogeSettings = MogeSettings()
+    sam3: Sam3Settings = Sam3Settings()
+    sam3d_body: Sam3dBodySettings = Sam3dBodySettings()
+    occlusion: OcclusionSettings = OcclusionSettings()
+    compute: ComputeSettings = ComputeSettings()
+    weights: WeightsSettings = WeightsSettings()
+    fit: FitSettings = FitSettings()
+    contact: ContactSettings = ContactSettings()
+    motion: MotionSettings = MotionSettings()
+    pictures: PictureSettings = PictureSettings()
+    doctor: DoctorSettings = DoctorSettings()
+    space: SpaceSettings = SpaceSettings()
+    app: AppSettings = AppSettings()

@@ -1,0 +1,113 @@
+"""Where the work is done and what for: device, checkpoints, doctor, Space and app."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from body4d.config.section import Section
+
+
+class ComputeSettings(Section):
+    """What the networks of preset sam run on, and how."""
+
+    device: Literal["auto", "cuda", "mps", "cpu"] = Field(default="auto", description="auto: the first there is of cuda, mps, cpu.")
+    precision: Literal["auto", "float32", "bfloat16"] = Field(
+        default="auto", description="Of the large networks; auto: bfloat16 on cuda, else float32. Bodies and geometry are float32 always."
+    )
+    compile: Literal["auto", "on", "off"] = Field(
+        default="auto",
+        description="Compile the encoders of SAM-3D-Body and SAM-3: 1.6 times as fast on an H100 after 15 s; auto: where that pays.",
+    )
+    compile_from_crops: int = Field(
+        default=6000, ge=0, description="Crops from which auto compiles: 5,600 were measured with an empty cache, 1,000 with a filled one."
+    )
+    compile_from_frames: int = Field(
+        default=2000, ge=0, description="Frames from which auto compiles SAM-3: 8 ms gained a frame pay 17 s back (H200, empty cache)."
+    )
+    batch: int | None = Field(
+        default=None, ge=1, description="Crops or frames put through a network at once; unset: what free memory holds. Changes no result."
+    )
+    memory_share: float = Field(
+        default=0.7, gt=0, le=1, description="Share of free memory a batch may take: the rest is for what is made between."
+    )
+
+
+class WeightsSettings(Section):
+    """Where checkpoints lie, and how they are fetched."""
+
+    folder: str | None = Field(
+        default=None,
+        description="Folder with a folder for each model; unset: $BODY4D_WEIGHTS, /data/checkpoints, ~/.cache/body4d/weights, then the "
+        "cache that huggingface_hub keeps for all programs ($HF_HOME).",
+    )
+    sam3: str | None = Field(default=None, description="Folder of SAM-3 wherever it lies; wins over the folder above it.")
+    sam3d_body: str | None = Field(default=None, description="... SAM-3D-Body: its folder or its file.")
+    moge: str | None = Field(default=None, description="... MoGe-2: its folder or its file.")
+    vas_amodal: str | None = Field(default=None, description="... Diffusion-VAS for outlines: its folder.")
+    vas_content: str | None = Field(default=None, description="... Diffusion-VAS for completion: its folder.")
+    depth_anything: str | None = Field(default=None, description="... Depth-Anything-V2: its folder.")
+    connections: int = Field(default=4, ge=1, le=16, description="Files fetched side by side; more seldom helps and the Hub limits rates.")
+    retries: int = Field(default=5, ge=0, description="Cut connections and busy answers in a row, without a byte gained, before giving up.")
+    retry_wait_s: float = Field(default=1.0, ge=0, description="Wait before the first retry; each further one waits twice as long.")
+    retry_wait_most_s: float = Field(default=30.0, ge=0, description="... but never longer than this, unless the Hub asks for it.")
+    answer_most_s: float = Field(default=15.0, gt=0, description="A server that says nothing for this long is taken for gone.")
+    spare_disk_gb: float = Field(default=1.0, ge=0, description="Room that must be left on the disk after a download.")
+
+
+class DoctorSettings(Section):
+    """From when on `body4d doctor` warns. None of these changes a run."""
+
+    lite_memory_gb: float = Field(default=2.0, gt=0, description="Free memory for preset lite: a short clip of one person took 1.2.")
+    sam_gpu_gb: float = Field(
+        default=16.0, gt=0, description="GPU memory for preset sam at speed: SAM-3D-Body with hands took 15.0 when held to 24 (on an H100)."
+    )
+    sam_gpu_least_gb: float = Field(
+        default=6.0,
+        gt=0,
+        description="With less, preset sam is not expected to start: SAM-3's checkpoint alone has 3.4. An estimate, not measured.",
+    )
+    sam_memory_gb: float = Field(default=7.0, gt=0, description="Free memory for preset sam on the CPU: one frame took up to 6.7 GiB.")
+    runs_disk_gb: float = Field(default=2.0, gt=0, description="Free disk for runs: masks, bodies and pictures of a long clip need room.")
+    runs_disk_least_gb: float = Field(default=0.1, gt=0, description="With less, a run of even a short clip is not expected to end.")
+    answer_most_s: float = Field(default=2.5, gt=0, description="The Hub is waited for this long: the doctor is to be quick.")
+
+
+class SpaceSettings(Section):
+    """What is sent to a HuggingFace Space, and how it is waited for."""
+
+    hardware: str = Field(
+        default="l40sx1", description="Hardware asked for: an L40S has 48 GB, three times what preset sam takes at speed."
+    )
+    sleep_s: int = Field(default=900, ge=-1, description="Seconds without a visitor after which paid hardware is put to sleep; -1: never.")
+    file_most_mb: float = Field(default=1.0, gt=0, description="A larger file in what is sent is refused: sources are smaller.")
+    sent_most_mb: float = Field(default=20.0, gt=0, description="... and more than this altogether.")
+    poll_s: float = Field(default=5.0, gt=0, description="How often a Space that is waited for is asked.")
+    notice_s: float = Field(default=30.0, ge=0, description="The Hub may take this long to begin building what was pushed.")
+    wait_most_s: float = Field(default=3600.0, gt=0, description="How long it is waited for: a first image fetches gigabytes.")
+    tail_lines: int = Field(default=200, ge=1, description="Last lines of a log that its state is told from.")
+
+
+class AppSettings(Section):
+    """The browser application. The limits are told to visitors before they upload."""
+
+    folder: str | None = Field(
+        default=None,
+        description="Where visitors' work is kept. Default: /data/body4d where /data can be written, else the temporary folder.",
+    )
+    most_megabytes: float = Field(default=200.0, gt=0, description="Larger files are refused: a minute of 1080p by a phone has 130.")
+    most_seconds: float = Field(default=60.0, gt=0, description="Longer clips are refused: a swing takes five seconds, and others wait.")
+    most_frames: int = Field(default=3600, ge=1, description="... and clips of more frames: a minute at 60 frames/s.")
+    most_megapixels: float = Field(default=9.0, gt=0, description="Larger frames are refused: 4K has 8.3.")
+    most_people: int = Field(default=4, ge=1, description="People followed in one run at most; time grows with them.")
+    most_waiting: int = Field(default=20, ge=1, description="Runs that may wait; more would wait for hours.")
+    keep_hours: float = Field(default=24.0, gt=0, description="Finished work is deleted this long after it was last opened.")
+    keep_gigabytes: float = Field(default=20.0, gt=0, description="Where all work takes more, what was opened longest ago goes first.")
+    sweep_every_s: float = Field(default=600.0, gt=0, description="How often old work is looked for.")
+    idle_s: float = Field(default=900.0, gt=0, description="A process without work ends after this, and frees the memory of its models.")
+    look_most_s: float = Field(default=180.0, gt=0, description="Finding people on one frame is given up after this: the file is to blame.")
+    refresh_s: float = Field(default=0.3, gt=0, le=2, description="A page that waits is told of progress this often.")
+    preview_side_px: int = Field(default=1280, ge=320, description="Longer side of the picture in which people are chosen.")
+    lite_seconds_per_frame: float = Field(
+        default=0.2, gt=0, description="Estimate of preset lite until a run was measured here: two cores, one person."
+    )
+    sam_seconds_per_frame: float = Field(default=1.0, gt=0, description="... and of preset sam, cautiously: no full run was measured yet.")

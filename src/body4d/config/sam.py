@@ -1,0 +1,246 @@
+"""The models of preset sam."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from body4d.config.section import Section
+
+
+class MogeSettings(Section):
+    """The focal length by MoGe-2 (preset sam), where nothing more certain tells it."""
+
+    frames: int = Field(default=8, ge=1, description="Frames, spread over the clip, that are looked at; their median counts.")
+    detail: float = Field(default=9.0, ge=0, le=9, description="Published measure of patches a picture is cut into: 9 is the finest.")
+    mask_least: float = Field(default=0.5, gt=0, lt=1, description="Published: points less sure to be anything (sky) are not used.")
+    points_least_share: float = Field(
+        default=0.1, ge=0, le=1, description="A frame with a smaller share of sure points tells nothing about the lens."
+    )
+    solver_tolerance: float = Field(
+        default=1e-3, gt=0, description="Published: the fit of a frame ends when a step gains a smaller share than this."
+    )
+    fov_least_deg: float = Field(default=5.0, gt=0, description="Narrower is no lens people are filmed with (400 mm has 5 degrees).")
+    fov_most_deg: float = Field(default=130.0, lt=180, description="Wider is no lens without distortion (10 mm has 122 degrees).")
+    spread_most: float = Field(
+        default=0.15, gt=0, description="Frames whose focal lengths scatter by more than this share do not agree; the run then says so."
+    )
+
+
+class Sam3Settings(Section):
+    """Finding and following people with SAM-3 (preset sam). Values are the published ones unless the description says otherwise."""
+
+    text: str = Field(default="person", min_length=1, description="Who is looked for where no prompt says whom to follow.")
+    detect_every_frames: int = Field(
+        default=4, ge=1, description="The picture is searched this often; published: every frame. People come and go more slowly than that."
+    )
+    detection_score: float = Field(default=0.5, ge=0, le=1, description="Finds of a lower probability are not looked at.")
+    new_score: float = Field(default=0.7, ge=0, le=1, description="A find of at least this probability may be somebody new,")
+    new_iou_most: float = Field(default=0.1, ge=0, le=1, description="... where its mask overlaps with nobody followed by more than this.")
+    duplicate_find_iou: float = Field(default=0.1, ge=0, le=1, description="Of two finds that overlap by more, the likelier one stays.")
+    match_iou: float = Field(default=0.5, ge=0, le=1, description="A find that overlaps with a followed mask by this much confirms it.")
+    trial_frames: int = Field(
+        default=16, ge=1, description="Whoever is new is on trial for this long: false finds are not found again. Published: 15."
+    )
+    trial_share: float = Field(
+        default=0.5, ge=0, le=1, description="... and is dropped where fewer searches than this share confirm them: published 8 of 15."
+    )
+    same_person_iou: float = Field(
+        default=0.7,
+        ge=0,
+        le=1,
+        description="Two masks that overlap by this much lie on one body: who came into sight later yields.",
+    )
+    confirm_every_frames: int = Field(default=16, ge=1, description="A confirmed mask is kept as firm memory this often, against drift,")
+    confirm_score: float = Field(default=0.8, ge=0, le=1, description="... where the find's probability")
+    confirm_iou: float = Field(default=0.8, ge=0, le=1, description="... and its overlap with the followed mask are at least this.")
+    firm_memories: int = Field(default=4, ge=2, description="Firm memories kept of a person; the network looks at no more than four.")
+    most_people: int = Field(default=16, ge=1, description="At most so many are followed at a time: each costs a seventh of the encoder.")
+    least_cells: int = Field(
+        default=12, ge=1, description="A mask of fewer cells of the 288 x 288 is a speck and nobody: 9 px across on 1080 lines."
+    )
+    hole_cells: int = Field(default=16, ge=0, description="Holes and specks of a mask up to this many cells are closed or dropped.")
+    rest_after_s: float = Field(
+        default=3.0, ge=0, description="Whoever is unseen for longer is no longer looked for on every frame, only known again by a find."
+    )
+    remember_s: float = Field(default=300.0, ge=0, description="Whoever is unseen for longer is somebody new on coming back: colours fade.")
+    return_colour_most: float = Field(
+        default=0.35, ge=0, le=1, description="A find in colours farther off is nobody who left (as blazepose.colour_most_after_absence)."
+    )
+    return_reach_heights: float = Field(
+        default=0.5, gt=0, description="How far from the expected place one may come back, in body heights,"
+    )
+    return_reach_heights_per_s: float = Field(default=1.5, ge=0, description="... and how much farther for each second unseen: a run.")
+    return_size_ratio: float = Field(
+        default=2.5, gt=1, description="Nobody comes back larger or smaller by more than this: rims cut in half."
+    )
+    colour_memory: float = Field(default=0.2, gt=0, le=1, description="Share of the newest search in a person's remembered colours.")
+    return_place_weight: float = Field(
+        default=0.2, ge=0, description="Cost of a place at the end of one's reach against entirely other colours: a tie-break."
+    )
+    give_up_frames: int = Field(
+        default=30, ge=1, description="Going back from where somebody was first found ends after this many frames without them."
+    )
+    backward_mb: float = Field(
+        default=512.0,
+        gt=0,
+        description="Megabytes of frames read at once when going back: less means decoding the same key frames more often.",
+    )
+    keep_loaded: bool = Field(
+        default=False, description="Keep the weights from one clip to the next: for a process that is asked again and again, as the app's."
+    )
+
+
+class Sam3dBodySettings(Section):
+    """SAM-3D-Body (preset sam). Values are the published ones unless the description says otherwise."""
+
+    mode: Literal["full", "body"] = Field(
+        default="full", description="full looks at both hands once more, from near; it takes three times as long."
+    )
+    mask_prompt: bool = Field(default=True, description="Show the network whom it is to recover where people overlap, by their mask.")
+    outside_visibility: float = Field(
+        default=0.1, ge=0, le=1, description="Visibility of a keypoint that falls outside the picture: the network guessed it."
+    )
+    hand_guess_visibility: float = Field(
+        default=0.4, ge=0, le=1, description="Visibility of a hand's keypoints where its own pass was not made or not believed."
+    )
+    mask_reach_of_height: float = Field(
+        default=0.03,
+        ge=0,
+        description="A joint this near to the mask, as a share of its height, agrees with it: masks are tight.",
+    )
+    least_confidence: float = Field(default=0.05, ge=0, le=1, description="No frame counts less: a body beside its mask is near it still.")
+    upstream_exact: bool = Field(
+        default=False,
+        description="Repeat the published code's slips outside the networks too: wrist test with the boxes swapped, last projection about "
+        "the picture's middle, rotations from before the hands were merged, prompts left out for one person alone. For comparing numbers.",
+    )
+    body_box_padding: float = Field(default=1.25, gt=0, description="A person's box grows by this factor before it is cut out.")
+    hand_box_padding: float = Field(default=0.9, gt=0, description="... and a hand's box by this one.")
+    box_aspect: float = Field(default=0.75, gt=0, le=1, description="Width over height a box is grown to before it becomes a square.")
+    wrist_angle_most_rad: float = Field(
+        default=1.4, ge=0, description="A hand turned farther than this from where the body has its wrist is not believed: 80 degrees."
+    )
+    hand_box_least_px: float = Field(default=64.0, ge=0, description="Hands in crops smaller than this are not looked at: too few pixels.")
+    hand_keypoint_most: float = Field(
+        default=0.5,
+        gt=0,
+        description="A hand is not believed where a keypoint lies farther from its crop's middle than this share: outside it.",
+    )
+    wrist_distance_most_share: float = Field(
+        default=0.25, gt=0, description="A hand is not believed whose wrist lies farther than this share of its crop from the body's."
+    )
+    wrist_x_rad: tuple[float, float] = Field(
+        default=(-2.2, 1.0), description="How far a wrist turns about x; picks between equal angle triples."
+    )
+    wrist_y_rad: tuple[float, float] = Field(default=(-1.2, 1.5), description="... about y.")
+    wrist_z_rad: tuple[float, float] = Field(default=(-2.2, 1.5), description="... about z.")
+
+
+class OcclusionSettings(Section):
+    """Hidden people (preset sam): who may be hidden, who is, and what they look like in full, by Diffusion-VAS."""
+
+    mode: Literal["auto", "on", "off"] = Field(
+        default="auto", description="auto: look only where somebody may be hidden; on: at everybody throughout; off: bridge as lite does."
+    )
+    touch_of_height: float = Field(
+        default=0.03, ge=0, description="Masks this near, as a share of the person's height, touch: masks are tight, and leave a gap."
+    )
+    intruder_share: float = Field(
+        default=0.01, ge=0, description="Share of a person's box that somebody touching must cover: less hides a hand at most."
+    )
+    front_of_height: float = Field(
+        default=0.05,
+        ge=0,
+        description="Who stands lower in the picture is nearer; within this share of the height it cannot be told who is in front.",
+    )
+    history_s: float = Field(default=2.0, gt=0, description="A mask is compared with the person's own this far back and ahead.")
+    usual_quantile: float = Field(
+        default=0.8, gt=0, lt=1, description="Usual area and height: high among those of the history, as being hidden only takes away."
+    )
+    area_least_share: float = Field(
+        default=0.6,
+        gt=0,
+        lt=1,
+        description="A mask of less than this share of its usual area may be hidden: a turn to the side leaves 0.7.",
+    )
+    both_least_share: float = Field(
+        default=0.7, gt=0, lt=1, description="... or one of less than this share of both area and height: who bends down keeps the area."
+    )
+    keypoint_least: float = Field(
+        default=0.5,
+        ge=0,
+        le=1,
+        description="Mean visibility of the body's joints below which a person may be hidden, where joints are known.",
+    )
+    rim_share: float = Field(
+        default=0.05,
+        ge=0,
+        lt=0.5,
+        description="Published: whoever lies within this share of the picture's rim leaves it, and is not hidden.",
+    )
+    join_frames: int = Field(default=4, ge=0, description="Stretches this few frames apart are looked at as one.")
+    pad_frames: int = Field(default=2, ge=0, description="Published: a hidden stretch begins this much earlier and ends this much later.")
+    hidden_iou: float = Field(
+        default=0.7, gt=0, le=1, description="Published: hidden where the part that is seen and the whole outline overlap by less (IoU)."
+    )
+    mask_least: float = Field(
+        default=0.7843, gt=0, lt=1, description="Published: brightness of the painted outline from which on a pixel belongs to the person."
+    )
+    long_most_share: float = Field(
+        default=0.7, gt=0, le=1, description="Published: an outline that spans this share of the picture's width or height is not credible,"
+    )
+    long_growth: float = Field(
+        default=1.5,
+        ge=1,
+        description="... where it is this many times the person's usual size too: in portrait clips people fill the picture.",
+    )
+    thin_least_ratio: float = Field(
+        default=0.2, gt=0, lt=1, description="Published: an outline whose box is narrower than this is not credible,"
+    )
+    thin_of_seen: float = Field(
+        default=0.8, gt=0, description="... unless what is seen has this share of its own thinness: people stand sideways."
+    )
+    jump_of_height: float = Field(
+        default=0.25, gt=0, description="An outline that leaps by this share of its height against what is seen is not credible,"
+    )
+    jump_area_ratio: float = Field(default=1.8, gt=1, description="... nor one that grows by this factor from a frame to the next.")
+    region: Literal["person", "frame"] = Field(
+        default="person",
+        description="What the networks look at: the person's surroundings, or as published the whole frame. Which is better was not told.",
+    )
+    region_padding: float = Field(default=1.4, ge=1, description="Surroundings of a person, as a factor of the box of their stretch.")
+    short_side_px: int = Field(
+        default=256, ge=64, multiple_of=64, description="Shorter side of what the networks see: as Diffusion-VAS publishes it,"
+    )
+    long_side_px: int = Field(
+        default=512, ge=64, multiple_of=64, description="... and the longer one. 512 and 1024 take five times as long."
+    )
+    window_frames: int = Field(
+        default=25,
+        ge=2,
+        description="Frames the networks see at once at most: as many as they were trained on. Windows are even, so shorter.",
+    )
+    overlap_frames: int = Field(default=5, ge=1, description="Frames that neighbouring windows of a long stretch share at least.")
+    steps: int = Field(
+        default=25, ge=1, description="Published steps of denoising. Half as many take half the time; the loss was not measured."
+    )
+    guidance: float = Field(default=1.5, ge=1, description="Published: how far the pictures told are followed.")
+    seed: int = Field(default=23, ge=0, description="Of the noise that denoising begins with. Each frame of each person has its own.")
+    decode_frames: int = Field(default=8, ge=1, description="Published: frames decoded as one. Another number changes results.")
+    upstream_exact: bool = Field(
+        default=True,
+        description="Embeddings in the scrambled order of the published code. Whether the right order is the better one cannot be told "
+        "without the weights, so the published one is kept.",
+    )
+    group_frames: int = Field(default=500, ge=25, description="Frames of stretches held in memory at once, about 3 MB each.")
+    compile: Literal["on", "off"] = Field(
+        default="off", description="Compile the UNet's blocks (CUDA): benchmarks/occlusion.py --compile on tells whether it pays."
+    )
+    window_seconds: dict[str, float] = Field(
+        default={"H200": 3.8},
+        description="Seconds a window of 25 frames, 25 steps and 256 x 512 takes through one pipeline, by a part of the device's name, as "
+        "benchmarks/occlusion.py measures it; the estimate of the cost is made with it.",
+    )
+    confidence_least: float = Field(
+        default=0.15, gt=0, le=1, description="Confidence of a frame where nothing is seen: the network's guess is near, but a guess."
+    )
