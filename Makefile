@@ -50,7 +50,7 @@ $(BUNDLER): player/package-lock.json
 	@command -v npm >/dev/null && npm ci --silent --no-audit --no-fund --prefix player || echo "esbuild not installed"
 
 test: $(STAMP) $(VALIDATOR) $(BUNDLER)
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
