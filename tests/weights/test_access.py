@@ -1,11 +1,12 @@
 """Each gate by its own name: from the Hub's real answers, through the stand-in, and never with the token in any word."""
 
+import logging
 from dataclasses import replace
 
 import pytest
 
 from body4d.weights.access import diagnose, explain, judge
-from body4d.weights.hub import Answer, Hub, ask, scrubbed
+from body4d.weights.hub import Answer, Hub, ask, quiet, scrubbed
 from body4d.weights.sources import REQUESTS_PAGE, TOKENS_PAGE
 from hub_standin import BAD_TOKEN, FINE_GRAINED, GATE, NOBODY, Account, Ask, HubStandIn, Reply, error
 from weights_fakes import GATED, OPEN, TOKEN
@@ -125,3 +126,17 @@ def test_whoever_repeats_a_token_is_not_repeated(standin: HubStandIn, hub: Hub) 
 def test_an_ungated_source_never_sees_the_token(standin: HubStandIn, hub: Hub) -> None:
     assert ask(hub, "/api/models/copier/repack", token=False).status == 200
     assert all(asked.token is None for asked in standin.log)
+
+
+def test_quiet_lasts_until_the_last_thread_has_left(caplog: pytest.LogCaptureFixture) -> None:
+    """Several files come at once; the first that is done must not let the others' signed addresses into a log."""
+    library = logging.getLogger("httpx2")
+    with caplog.at_level(logging.DEBUG):
+        first, second = quiet(), quiet()
+        first.__enter__()
+        second.__enter__()
+        first.__exit__(None, None, None)
+        library.info("GET https://cdn?Signature=s3cret")
+        second.__exit__(None, None, None)
+        library.info("afterwards")
+    assert caplog.messages == ["afterwards"]

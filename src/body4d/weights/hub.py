@@ -3,6 +3,7 @@
 import logging
 import os
 import re
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -91,18 +92,42 @@ def scrubbed(text: str, hub: Hub) -> str:
     return " ".join(_TOKEN.sub("(token)", text).split())
 
 
+class _Hush:
+    """Raises the libraries' loggers while anybody is inside. Files come in several threads at once, and levels belong to the process:
+    whoever left first would otherwise let the others' addresses through."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._inside = 0
+        self._levels: dict[logging.Logger, int] = {}
+
+    def enter(self) -> None:
+        with self._lock:
+            if self._inside == 0:
+                self._levels = {logger: logger.level for logger in map(logging.getLogger, _QUIET)}
+                for logger in self._levels:
+                    logger.setLevel(logging.CRITICAL)
+            self._inside += 1
+
+    def leave(self) -> None:
+        with self._lock:
+            self._inside -= 1
+            if self._inside == 0:
+                for logger, level in self._levels.items():
+                    logger.setLevel(level)
+
+
+_HUSH = _Hush()
+
+
 @contextmanager
 def quiet() -> Iterator[None]:
-    """The libraries' own reports are left out: what matters is said in our sentences."""
-    loggers = [logging.getLogger(name) for name in _QUIET]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.CRITICAL)
+    """The libraries' own reports are left out: what matters is said in our sentences. Threads may overlap in it."""
+    _HUSH.enter()
     try:
         yield
     finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
+        _HUSH.leave()
 
 
 def transport_errors() -> tuple[type[Exception], ...]:
