@@ -1,6 +1,8 @@
 """Folders of visitors, the queue, the process that computes, the guard: with stand-ins, without a browser."""
 
 import os
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -213,6 +215,34 @@ def test_a_process_answers_is_refused_and_can_be_ended(tmp_path: Path) -> None:
     assert worker.pid is None
     with pytest.raises(ProcessLookupError):
         os.kill(process, 0)
+
+
+SERVER_THAT_DIES = """
+import os, threading, time
+from body4d.app.worker import Worker
+from body4d.config import Settings
+
+class Silent:
+    "Keeps the process that receives it busy, without a word."
+    def __reduce__(self):
+        return time.sleep, (600,)
+
+if __name__ == "__main__":
+    worker = Worker(Settings(preset="lite"), "test")
+    threading.Thread(target=worker.do, args=(Silent(), lambda event: None), daemon=True).start()
+    while worker.pid is None:
+        time.sleep(0.01)
+    time.sleep(3)
+    os._exit(1)
+"""
+
+
+def test_a_process_ends_with_its_server_however_busy(tmp_path: Path) -> None:
+    """It has inherited our pipe, so reading that ends when the last of the two has ended: here long before what keeps it busy."""
+    server = tmp_path / "server.py"
+    server.write_text(SERVER_THAT_DIES, encoding="utf-8")
+    said = subprocess.run([sys.executable, server], capture_output=True, text=True, timeout=120)
+    assert (said.returncode, said.stderr) == (1, "")
 
 
 def upload_empty(tmp_path: Path) -> Path:

@@ -2,9 +2,10 @@
 
 import logging
 import multiprocessing
+import os
 import threading
 import traceback
-from multiprocessing.connection import Connection
+from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 
 from body4d.app.tasks import Answer, Sight, Task, do
@@ -83,6 +84,7 @@ def work(pipe: Connection, settings: Settings) -> None:
     """The loop of the process: a task in, events and an answer out, until the other end closes."""
     import signal
 
+    threading.Thread(target=_end_with_the_server, name="end-with-the-server", daemon=True).start()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C ends the server, and the server ends us.
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     logging.basicConfig(level=logging.ERROR)
@@ -92,6 +94,17 @@ def work(pipe: Connection, settings: Settings) -> None:
             pipe.send(_answer(task, settings, lambda event: pipe.send(("event", event))))
     except (EOFError, OSError):  # The other end has closed: nobody listens any more.
         return
+
+
+def _end_with_the_server() -> None:
+    """End at once when the server has gone, however it went: a task may say nothing for minutes, and only saying something would tell.
+
+    A run that is cut off here is gone on with like any that was killed.
+    """
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        wait([parent.sentinel])
+        os._exit(1)
 
 
 def _answer(task: Task, settings: Settings, listener: Listener) -> Answer:
