@@ -23,7 +23,7 @@ from starlette.routing import Route
 import body4d.doctor.look
 from body4d.config import DoctorSettings, Settings, WeightsSettings
 from body4d.doctor.facts import Drawing, Facts, Packages, Place, Space, Weights
-from body4d.errors import InputError
+from body4d.errors import Cancelled, InputError
 from body4d.models.machine import Driver, Torch
 from body4d.progress import Event
 from body4d.space.board import LOG_EVERY_S, Board, Row
@@ -299,6 +299,15 @@ def test_an_app_that_does_not_start_leaves_the_page(front: tuple[Front, str, Boa
     with pytest.raises(RuntimeError, match="no"):
         server.hand_over(Starlette(lifespan=lifespan), 20)
     assert "body4d is starting" in get(f"{url}/")[2]
+
+
+def test_an_app_that_is_ready_after_the_end_is_told_so() -> None:
+    """The server was stopped while the app was being built: neither a fault nor five minutes of waiting."""
+    server = Front(Board(lambda _: None))
+    with served(server):
+        pass
+    with pytest.raises(Cancelled):
+        server.hand_over(Starlette(), 20)
 
 
 def test_a_websocket_is_asked_to_come_later() -> None:

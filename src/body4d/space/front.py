@@ -6,9 +6,11 @@ An ASGI application that hands everything over once told to. It knows nothing of
 import asyncio
 import threading
 from collections.abc import Awaitable, Callable, MutableMapping
+from contextlib import suppress
 from importlib.resources import files
 from typing import Any
 
+from body4d.errors import Cancelled
 from body4d.space.board import Board
 
 Message = MutableMapping[str, Any]
@@ -45,13 +47,17 @@ class Front:
             await send({"type": "websocket.close", "code": 1013})  # Try again later.
 
     def hand_over(self, app: App, timeout_s: float) -> None:
-        """Serve ``app`` from now on. Called from another thread; raises what the app's own start raises, or TimeoutError."""
+        """Serve ``app`` from now on. Called from another thread.
+
+        Raises what the app's own start raises, TimeoutError, or Cancelled where the server has ended or is ending.
+        """
         if not self._up.wait(timeout_s):
             raise TimeoutError("the server did not start")
         assert self._loop is not None
         assert self._wanted is not None
         self._given = app
-        self._loop.call_soon_threadsafe(self._wanted.set)
+        with suppress(RuntimeError):  # The loop may be closed by now, and is if the server has ended: said below.
+            self._loop.call_soon_threadsafe(self._wanted.set)
         if not self._answered.wait(timeout_s):
             raise TimeoutError("the app did not start")
         if self._fault is not None:
@@ -72,7 +78,9 @@ class Front:
             life = _Life(self._given)
             self._fault = await life.begin()
             self._serving = None if self._fault else self._given
-            self._answered.set()
+        else:
+            self._fault = Cancelled("The server was stopped.")
+        self._answered.set()
         await ending
         if life is not None:
             await life.end()
