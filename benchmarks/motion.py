@@ -1,6 +1,6 @@
 """How good is the smoother? Made tracks with exact truth, and from a seed noise, outliers, gaps and people who cross; five filters.
 
-    python benchmarks/motion.py [--json] [--seed N] [--draws N] [--clips walk-30 swing-240 ...]
+    python benchmarks/motion.py [--json] [--seed N] [--draws N] [--drift SHARE] [--clips walk-30 swing-240 ...]
 
 Filters: the raw input (gaps by straight lines), a causal average, one-euro, Butterworth 6 Hz, and ours (smoother and feet). Figures are
 of body4d.evaluate.metrics; each is the mean over people and draws. Exit code 1 where a figure that is sought does not hold; what is sought
@@ -113,7 +113,7 @@ def _wrists(track: BodyTrack, truth: BodyTrack, times_s: Array) -> float:
     return float(np.mean(kept))
 
 
-def measure(seed: int, draws: int, chosen: list[str] | None) -> tuple[Figures, float]:
+def measure(seed: int, draws: int, chosen: list[str] | None, drift: float = 1.0) -> tuple[Figures, float]:
     """Mean figures by clip and filter, and how long ours took in seconds."""
     found: Figures = {}
     seconds = 0.0
@@ -122,7 +122,7 @@ def measure(seed: int, draws: int, chosen: list[str] | None) -> tuple[Figures, f
             continue
         rows: dict[str, list[dict[str, float]]] = {name: [] for name in FILTERS}
         for draw in range(draws):
-            made = make(kind, rate, seed + draw)
+            made = make(kind, rate, seed + draw, drift=drift)
             for name, run in FILTERS.items():
                 started = time.perf_counter()
                 tracks = run(made)
@@ -167,8 +167,9 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=10, help="of the first draw; 0 to 5 were looked at while settings were chosen")
     parser.add_argument("--draws", type=int, default=3, help="injections of each clip, seeds N, N + 1, ...")
     parser.add_argument("--clips", nargs="*", choices=[f"{kind}-{rate}" for kind, rate in CLIPS], help="all unless given")
+    parser.add_argument("--drift", type=float, default=1.0, help="share of the slow errors; 0 leaves them out, as no filter can see them")
     args = parser.parse_args()
-    found, seconds = measure(args.seed, args.draws, args.clips)
+    found, seconds = measure(args.seed, args.draws, args.clips, args.drift)
     judged = verdicts(found)
     if args.json:
         print(json.dumps(_as_json(args, found, judged, seconds), indent=1))
@@ -184,7 +185,14 @@ def _as_json(args: argparse.Namespace, found: Figures, judged: list[Verdict], se
 
     clips = {clip: {name: {f: plain(x) for f, x in row.items()} for name, row in by.items()} for clip, by in found.items()}
     sought = [{"sought": v.sought, "found": v.found, "holds": v.holds} for v in judged]
-    return {"seed": args.seed, "draws": args.draws, "seconds_ours": round(seconds, 2), "clips": clips, "sought": sought}
+    return {
+        "seed": args.seed,
+        "draws": args.draws,
+        "drift": args.drift,
+        "seconds_ours": round(seconds, 2),
+        "clips": clips,
+        "sought": sought,
+    }
 
 
 if __name__ == "__main__":

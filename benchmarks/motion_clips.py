@@ -56,8 +56,11 @@ class MadeClip:
     people: tuple[Made, ...]
 
 
-def make(kind: Kind, rate: int, seed: int, seconds: float = 3.0) -> MadeClip:
-    """A clip of ``kind`` at ``rate`` frames/s, filmed by the synthetic clips' camera from its default side."""
+def make(kind: Kind, rate: int, seed: int, seconds: float = 3.0, drift: float = 1.0) -> MadeClip:
+    """A clip of ``kind`` at ``rate`` frames/s, filmed by the synthetic clips' camera from its default side.
+
+    ``drift``: 1 as a network drifts, 0 not at all, so that what is off in a gap is what the gap did.
+    """
     size = (640, 480)
     times_s = np.arange(round(seconds * rate)) / rate
     view = {"swing": "face-on", "walk": "oblique", "crossing": "side"}[kind]
@@ -68,7 +71,7 @@ def make(kind: Kind, rate: int, seed: int, seconds: float = 3.0) -> MadeClip:
     people = []
     for i, (actor, truth) in enumerate(zip(actors, truths, strict=True)):
         other = truths[1 - i] if len(truths) == 2 else None
-        people.append(_made(truth, other, actor.rig, times_s, kind, rng))
+        people.append(_made(truth, other, actor.rig, times_s, kind, drift, rng))
     clip = Clip(Path(f"{kind}.mp4"), *size, Fraction(rate), times_s, np.arange(len(times_s)))
     return MadeClip(f"{kind} {rate}", kind, clip, camera, T_camera_stage, tuple(people))
 
@@ -98,7 +101,7 @@ def posed(track: BodyTrack, rig: Rig, rotations: Array, translation_m: Array) ->
     return replace(track, rotations=rotations, translation_m=translation_m, joints_m=joints)
 
 
-def _made(truth: BodyTrack, other: BodyTrack | None, rig: Rig, times_s: Array, kind: Kind, rng: np.random.Generator) -> Made:
+def _made(truth: BodyTrack, other: BodyTrack | None, rig: Rig, times_s: Array, kind: Kind, drift: float, rng: np.random.Generator) -> Made:
     T = len(times_s)
     wrist = np.linalg.norm(np.gradient(truth.joint("left_wrist"), times_s, axis=0), axis=-1)
     stroke_s = times_s[wrist.argmax()] if kind == "swing" else np.inf
@@ -112,7 +115,7 @@ def _made(truth: BodyTrack, other: BodyTrack | None, rig: Rig, times_s: Array, k
         # Only the one behind is hidden.
         hidden = (apart < NEAR_M) & (truth.translation_m[:, 2] > other.translation_m[:, 2])
     worse = np.where(hidden, 3.0, 1.0)
-    local, place = _noisy(truth, worse, times_s, rng)
+    local, place = _noisy(truth, worse, times_s, drift, rng)
     free = ~in_gap & (np.abs(times_s - stroke_s) > CLEAR_OF_OUTLIER_S)
     _outliers(local, place, rig, free, rng)
     if other is not None:
@@ -124,15 +127,15 @@ def _made(truth: BodyTrack, other: BodyTrack | None, rig: Rig, times_s: Array, k
     return Made(truth, replace(raw, observed=~in_gap, confidence=confidence, visibility=visibility), rig, gaps)
 
 
-def _noisy(truth: BodyTrack, worse: Array, times_s: Array, rng: np.random.Generator) -> tuple[Array, Array]:
-    """Rotations (T, J, 3, 3) and places (T, 3) with noise and drift; ``worse`` (T,) multiplies both."""
+def _noisy(truth: BodyTrack, worse: Array, times_s: Array, drift: float, rng: np.random.Generator) -> tuple[Array, Array]:
+    """Rotations (T, J, 3, 3) and places (T, 3) with noise and ``drift``; ``worse`` (T,) multiplies both."""
     local = rotvec_to_matrix(truth.rotations)
     driven = np.flatnonzero(np.abs(truth.rotations - truth.rotations[:1]).max((0, 2)) > 1e-3)
     off = np.radians(WHITE_DEG) * rng.standard_normal((len(local), len(driven), 3))
-    off += np.radians(DRIFT_DEG) * _drift(off.shape, times_s, rng)
+    off += drift * np.radians(DRIFT_DEG) * _drift(off.shape, times_s, rng)
     local[:, driven] = local[:, driven] @ rotvec_to_matrix(off * worse[:, None, None])
     sizes = np.array([[ACROSS_M, ACROSS_DRIFT_M], [ACROSS_M, ACROSS_DRIFT_M], [ALONG_M, ALONG_DRIFT_M]])
-    shake = sizes[:, 0] * rng.standard_normal((len(local), 3)) + sizes[:, 1] * _drift((len(local), 3), times_s, rng)
+    shake = sizes[:, 0] * rng.standard_normal((len(local), 3)) + drift * sizes[:, 1] * _drift((len(local), 3), times_s, rng)
     # Depth errs along the ray to the person, not along the camera's axis.
     ray = truth.translation_m / truth.translation_m[:, 2:]
     place = truth.translation_m + (shake * [1, 1, 0] + shake[:, 2:] * ray) * worse[:, None]

@@ -52,3 +52,15 @@ def test_the_same_seed_gives_the_same_clip_and_another_another():
     np.testing.assert_array_equal(one.raw.observed, again.raw.observed)
     assert np.abs(one.raw.joints_m - other.raw.joints_m).max() > 0.01
     np.testing.assert_array_equal(one.truth.joints_m, other.truth.joints_m)
+
+
+def test_without_drift_only_single_frames_are_off():
+    """Averaged over a tenth of a second, noise is nearly gone and drift is not."""
+    from motion_clips import make
+
+    off = []
+    for drift in (0.0, 1.0):
+        made = make("walk", 30, 3, seconds=1.5, drift=drift).people[0]
+        apart = np.median(np.lib.stride_tricks.sliding_window_view(made.raw.joints_m - made.truth.joints_m, 9, axis=0), axis=-1)
+        off.append(np.linalg.norm(apart[made.raw.observed[4:-4]], axis=-1).mean())
+    assert off[0] < off[1] / 2

@@ -107,3 +107,17 @@ def test_noise_variance_falls_as_it_says():
 def test_a_channel_never_measured_is_refused():
     with pytest.raises(ValueError, match="without any measurement"):
         run(np.arange(4.0), np.zeros((4, 1, 1)), variances=np.full((4, 1), np.inf))
+
+
+def test_beyond_what_was_measured_it_stands_still_and_says_how_unsure_that_is():
+    """Of a wide band, speeds are mostly noise: extrapolated, they would carry a body metres away within a few frames."""
+    times = np.arange(60) / 240
+    values = np.random.default_rng(0).normal(0, 1, (60, 1, 2)) + 5 * times[:, None, None]
+    variances = np.ones((60, 1))
+    variances[:5] = variances[50:] = np.inf
+    out = run(times, values, cutoff_hz=80.0, variances=variances)
+    assert np.array_equal(out.position[50:], np.broadcast_to(out.position[49], (10, 1, 2)))
+    assert np.array_equal(out.position[:5], np.broadcast_to(out.position[5], (5, 1, 2)))
+    assert not out.velocity[50:].any()
+    assert np.all(np.diff(out.variance[49:, 0]) > 0)
+    assert np.all(np.diff(out.variance[:6, 0]) < 0)

@@ -14,7 +14,8 @@ from body4d.config import MotionSettings
 from body4d.geometry.rotations import geodesic_angle, matrix_to_rotvec, rotvec_to_matrix
 from body4d.joints import Coco17
 from body4d.scene import BodyTrack, Clip
-from body4d.tracks.smoothing import View, evidence_of_joints, smooth, smooth_rotations
+from body4d.tracks.series import smooth_rotations
+from body4d.tracks.smoothing import View, evidence_of_joints, smooth
 
 DEFAULT = MotionSettings()
 WRIST = Coco17.LEFT_WRIST
@@ -180,6 +181,42 @@ def test_slow_motion_is_filtered_in_real_time(rig):
     slow = smooth(track, rig, make_clip(480, 30, capture_rate=Fraction(240)), DEFAULT)
     real = smooth(track, rig, make_clip(480, 240), DEFAULT)
     assert off_rad(slow.rotations, real.rotations).max() < 1e-6
+
+
+def drifting(rate, seed, share=0.01, lasts_s=0.4):
+    """What a network gets wrong of a distance: a slowly changing share of it (AR(1)), as large as its noise."""
+    rng = np.random.default_rng(seed)
+    keep, kick, out = np.exp(-1 / rate / lasts_s), rng.standard_normal(3 * rate), np.zeros(3 * rate)
+    for t in range(1, len(out)):
+        out[t] = keep * out[t - 1] + np.sqrt(1 - keep**2) * kick[t]
+    return 1 + share * (out + rng.standard_normal(len(out)))
+
+
+def test_drift_of_a_distance_is_no_motion(rig):
+    """Nobody moves; the band stays as narrow as for somebody who stands."""
+    errors = []
+    for doubt in (1.0, DEFAULT.distance_doubt):
+        settings, errors_m_s3 = MotionSettings(distance_doubt=doubt), []
+        for seed in range(4):
+            place = np.array([0.3, 0.1, 4.0]) * drifting(240, seed)[:, None]
+            got = smooth(make_track(rig, np.zeros((720, 5, 3)), place), rig, make_clip(720, rate=240), settings)
+            errors_m_s3.append(np.linalg.norm(np.diff(got.translation_m, n=3, axis=0), axis=-1).mean() * 240**3)
+        errors.append(np.mean(errors_m_s3))
+    assert errors[1] < errors[0] / 2
+
+
+@pytest.mark.parametrize("rate", [30, 60, 240])
+def test_who_dashes_at_the_camera_is_followed(rig, rate):
+    """Half a metre to and fro once a second: 3 m/s and 20 m/s², as an athlete can, with a network's noise and drift on it."""
+    times = np.arange(3 * rate) / rate
+    errors = []
+    for seed in range(4):
+        distance = 6 + 0.5 * np.sin(2 * np.pi * times)
+        place = np.array([0.05, 0.02, 1.0]) * (distance * drifting(rate, seed, share=0.005))[:, None]
+        got = smooth(make_track(rig, np.zeros((3 * rate, 5, 3)), place), rig, make_clip(3 * rate, rate=rate), DEFAULT)
+        errors.append(got.translation_m[:, 2] - distance)
+    assert np.sqrt(np.mean(np.square(errors))) < 0.06
+    assert np.abs(np.diff(got.translation_m[:, 2])).max() * rate > 0.9 * np.pi
 
 
 def test_a_turn_past_180_degrees_never_flips(rig):

@@ -40,12 +40,24 @@ class MotionSettings(Section):
     )
     least_noise_deg: float = Field(default=0.1, gt=0, description="No measured joint angle is steadier than this.")
     least_noise_share: float = Field(default=0.0005, gt=0, description="Nor a position, as a share of its distance: 2 mm at 4 m.")
+    distance_doubt: float = Field(
+        default=8.0,
+        ge=1,
+        description="What a network gets wrong of a distance drifts with the pose and looks like motion: its variance is taken for so many "
+        "times that of single frames before anything counts as motion.",
+    )
     longest_gap_s: float = Field(default=1.0, ge=0, description="Longer absences stay absent: nobody can tell what happened in them.")
     gap_decay_s: float = Field(
         default=0.1, gt=0, description="Across an absence accelerations decay by e in this time: nobody speeds up for a second on end."
     )
     gap_half_life_s: float = Field(
         default=0.25, gt=0, description="Confidence halves with each such time to the nearest frame that was seen."
+    )
+    repeat_least_s: float = Field(default=0.12, gt=0, description="Absences of at least this are bridged by what the clip shows elsewhere.")
+    repeat_context_s: float = Field(default=0.1, gt=0, description="So long before and after them a stretch must be alike.")
+    repeat_tempo: float = Field(default=1.15, ge=1, description="Such a stretch may be slower or faster by this factor.")
+    repeat_most_unlike: float = Field(
+        default=0.15, ge=0, description="How unlike it may be: 0 is the same pose, 1 as far apart as any two moments. 0 turns this off."
     )
     ground: Literal["auto", "off"] = Field(
         default="auto", description="auto: feet that rest on the floor are held, if the camera stands still; off: never."

@@ -56,11 +56,12 @@ def ladder_hz(times_s: Array, settings: MotionSettings) -> Array:
     return np.geomspace(settings.slowest_hz, widest, rungs)
 
 
-def choose_cutoff_hz(times_s: Array, values: Array, variances: Array, settings: MotionSettings) -> Array:
+def choose_cutoff_hz(times_s: Array, values: Array, variances: Array, settings: MotionSettings, doubt: float = 1.0) -> Array:
     """Cut-off (T, B) in Hz for each channel of ``values`` (T, B, D) at each moment.
 
     ``variances`` (T, B) of each axis of a measurement, infinite where there is none; all must have at least one. Within a gap the
-    cut-off passes from one side's to the other's.
+    cut-off passes from one side's to the other's. ``doubt`` multiplies the variance that is put down to noise: 1 where errors of
+    neighbouring frames are independent.
     """
     T, B, D = values.shape
     if T < 4:
@@ -76,7 +77,7 @@ def choose_cutoff_hz(times_s: Array, values: Array, variances: Array, settings: 
     for i in range(len(rungs) - 2, -1, -1):
         for j in range(i + 1, len(rungs)):
             apart = ((tried[i] - tried[j]) ** 2).mean(-1)
-            biased = apart > allowed[j] * tried_variance[j] * _noise_between(rungs[j] / rungs[i])
+            biased = apart > doubt * allowed[j] * tried_variance[j] * _noise_between(rungs[j] / rungs[i])
             biased = _with_neighbours(biased, known)
             chosen[biased] = np.maximum(chosen[biased], i + 1)
     window = Window(times_s, max(settings.window_s / 2, settings.window_frames * step_s))

@@ -46,6 +46,7 @@ def smooth(times_s: Array, values: Array, variances: Array, jerk: Array, gap_dec
     ``times_s`` (T,) rises strictly, in steps of any length. ``variances`` (T, B) of each axis of a measurement, infinite where
     there is none (its value is ignored, NaN included). ``jerk`` (T - 1, B) spectral density of the driving jerk in each
     interval; see :func:`jerk_density`. In intervals of which an end was not measured, accelerations decay by e in ``gap_decay_s``.
+    Before its first and after its last measurement a channel stands still, its variance growing.
     The result is symmetric in time and the same for any grouping of channels.
     A channel without any measurement raises ValueError.
     """
@@ -66,7 +67,18 @@ def smooth(times_s: Array, values: Array, variances: Array, jerk: Array, gap_dec
         )
         out.position[:, part], out.velocity[:, part] = mean[:, :, 0], mean[:, :, 1] / unit_s
         out.variance[:, part] = covariance[:, :, 0, 0]
+    if T:
+        _hold_ends(out, np.isfinite(variances))
     return out
+
+
+def _hold_ends(run: Smoothed, measured: Array) -> None:
+    """Let channels stand still before their first and after their last ``measured`` (T, B) row: speeds and accelerations of a wide band
+    are noise enough to carry an extrapolation metres away within a few frames."""
+    rows = np.arange(len(measured))[:, None]
+    inside = np.clip(rows, measured.argmax(0), len(measured) - 1 - measured[::-1].argmax(0))
+    run.position[:] = np.take_along_axis(run.position, inside[..., None], axis=0)
+    run.velocity[inside != rows] = 0.0
 
 
 def _transitions(steps: Array) -> tuple[Array, Array]:

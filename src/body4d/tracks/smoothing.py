@@ -1,10 +1,7 @@
 """Smooth one person's motion over the whole clip, without taking speed off what is fast. Pure numpy.
 
-Rotations are smoothed on SO(3): the trajectory is unrolled into the flat space of its own body-frame turns, filtered there by a Kalman
-filter with RTS pass (:mod:`.kalman`), rolled back and unrolled again about the result, until it no longer changes ("error state",
-Solà, "Quaternion kinematics for the error-state Kalman filter", 2017; rolling: Jupp & Kent, "Fitting smooth paths to
-spherical data", Applied Statistics 1987). Nothing wraps at 180 degrees. Places are smoothed as direction and distance from the camera,
-as distance is far noisier.
+Rotations and places are series (:mod:`.series`), each with its own noise and band; places are smoothed as direction and distance from the
+camera, as distance is far noisier.
 """
 
 import dataclasses
@@ -18,16 +15,14 @@ from body4d.bodies.rig import Rig
 from body4d.config import MotionSettings
 from body4d.geometry.rotations import matrix_to_rotvec, rotation_between, rotvec_to_matrix
 from body4d.scene import BodyTrack, Clip
-from body4d.tracks.bandwidth import choose_cutoff_hz, noise_sigma, usual_variance
+from body4d.tracks.bandwidth import noise_sigma
 from body4d.tracks.gaps import bridged_confidence, stretches
-from body4d.tracks.kalman import jerk_density
-from body4d.tracks.kalman import smooth as kalman_smooth
-from body4d.tracks.outliers import chords, detours, lone_outliers
+from body4d.tracks.repeats import Whole, other_side
+from body4d.tracks.series import smooth_rotations, smooth_series, unroll
 from body4d.tracks.uncertainty import hanging, joint_sigma_m
 
 Array = NDArray[Any]
 
-_ROUNDS = 3  # the third changes a golf swing by less than 0.01 degrees
 _STILL_RAD = 1e-4  # a joint that turns less than this over the clip is not driven and is left alone
 
 
@@ -64,7 +59,12 @@ class _Seen:
         self.frames = track.frame_index[rows]
         local = rotvec_to_matrix(track.rotations[rows].astype(np.float64))
         turned = np.linalg.norm(matrix_to_rotvec(np.swapaxes(local[:1], 2, 3) @ local), axis=-1)
-        self.driven = np.flatnonzero(turned.max(0) > _STILL_RAD)
+        driven = turned.max(0) > _STILL_RAD
+        other = other_side(rig.parents, rig.rest_joints_m)
+        if other is not None:
+            driven |= driven[other]
+        self.driven = np.flatnonzero(driven)
+        self.mirror = None if other is None else np.searchsorted(self.driven, other[self.driven])
         self.still = matrix_to_rotvec(local[0])
         self.local = local[:, self.driven]
         weight = np.nan_to_num(track.confidence[rows], nan=0.0).astype(np.float64)
@@ -95,81 +95,17 @@ class _Seen:
         turn_variance = np.zeros(rotations.shape[:2])
         if len(self.driven):
             variances = on_timeline(self.turn_shares, np.inf) * self.turn_sigma**2
-            local, turn_variance[:, self.driven] = smooth_rotations(times, on_timeline(self.local, np.nan), variances, settings)
+            seen = np.zeros(len(frames), bool)
+            seen[at] = True
+            body = Whole(seen, self.driven == 0, self.mirror)
+            local, turn_variance[:, self.driven] = smooth_rotations(times, on_timeline(self.local, np.nan), variances, settings, body)
             rotations[:, self.driven] = matrix_to_rotvec(local)
         shares = on_timeline(self.place_shares, np.inf)
         direction, across = smooth_series(times, on_timeline(self.direction, np.nan)[:, None], shares * self.direction_sigma**2, settings)
         log_m = on_timeline(self.log_distance, np.nan)[:, None, None]
-        log_m, along = smooth_series(times, log_m, shares * self.distance_sigma**2, settings)
+        log_m, along = smooth_series(times, log_m, shares * self.distance_sigma**2, settings, settings.distance_doubt)
         place_variance = np.exp(2 * log_m[:, 0, 0]) * (2 * across[:, 0] + along[:, 0])
         return rotations, self.view.place(direction[:, 0], log_m[:, 0, 0]), turn_variance, place_variance
-
-
-def smooth_series(times_s: Array, values: Array, variances: Array, settings: MotionSettings) -> tuple[Array, Array]:
-    """Smoothed ``values`` (T, B, D) of a flat space and their variances (T, B); ``variances`` (T, B) infinite where nothing is measured."""
-    variances = _without_detours(times_s, values, variances, settings)
-    variances = np.where(lone_outliers(times_s, values, variances, settings), np.inf, variances)
-    run = kalman_smooth(times_s, values, variances, _jerk(times_s, values, variances, settings), settings.gap_decay_s)
-    return run.position, run.variance
-
-
-def smooth_rotations(times_s: Array, local: Array, variances: Array, settings: MotionSettings) -> tuple[Array, Array]:
-    """Smoothed rotations (T, B, 3, 3) of ``local`` and their variances (T, B); ``variances`` (T, B) in rad² about any axis, infinite
-    where there is none."""
-    variances = _without_detours(times_s, chords(local), variances, settings)
-    reference = fill_rotations(times_s, local, np.isfinite(variances))
-    measured = np.where(np.isfinite(variances)[..., None, None], local, reference)
-    unrolled = unroll(reference)
-    variances = np.where(lone_outliers(times_s, unrolled, variances, settings), np.inf, variances)
-    reference = fill_rotations(times_s, measured, np.isfinite(variances))
-    unrolled = unroll(reference)
-    jerk = _jerk(times_s, unrolled, variances, settings)
-    variance = np.zeros_like(variances)
-    for _ in range(_ROUNDS):
-        error = matrix_to_rotvec(np.swapaxes(reference, 2, 3) @ measured)
-        run = kalman_smooth(times_s, unrolled + error, variances, jerk, settings.gap_decay_s)
-        reference = reference @ rotvec_to_matrix(run.position - unrolled)
-        unrolled, variance = unroll(reference), run.variance
-    return reference, variance
-
-
-def _without_detours(times_s: Array, places: Array, variances: Array, settings: MotionSettings) -> Array:
-    """``variances`` (T, B), infinite also for measurements ``places`` (T, B, D) of a detour; twice, as one may touch another."""
-    for _ in range(2):
-        known = np.isfinite(variances)
-        points = np.where(known[..., None], places, np.nan)
-        variances = np.where(detours(times_s, points, np.sqrt(np.where(known, variances, 0.0)), settings), np.inf, variances)
-    return variances
-
-
-def unroll(rotations: Array) -> Array:
-    """Rotations (T, B, 3, 3) rolled out: sums (T, B, 3) of the turns from row to row, each in the body's own frame, the shorter way."""
-    turns = matrix_to_rotvec(np.swapaxes(rotations[:-1], -1, -2) @ rotations[1:])
-    return np.concatenate([np.zeros((1, *turns.shape[1:])), np.cumsum(turns, axis=0)])
-
-
-def fill_rotations(times_s: Array, rotations: Array, known: Array) -> Array:
-    """Rotations (T, B, 3, 3) with rows where ``known`` (T, B) is false put evenly between their known neighbours, the shorter way."""
-    out = np.where(known[..., None, None], rotations, np.eye(3))
-    for b in np.flatnonzero(~known.all(0)):
-        rows = np.flatnonzero(known[:, b])
-        missing = np.flatnonzero(~known[:, b])
-        after = np.clip(np.searchsorted(rows, missing), 0, len(rows) - 1)
-        before = rows[np.maximum(np.searchsorted(rows, missing) - 1, 0)]
-        after = rows[after]
-        span = np.where(after > before, times_s[after] - times_s[before], 1.0)
-        share = np.clip((times_s[missing] - times_s[before]) / span, 0, 1)
-        turn = matrix_to_rotvec(np.swapaxes(out[before, b], 1, 2) @ out[after, b])
-        out[missing, b] = out[before, b] @ rotvec_to_matrix(turn * share[:, None])
-    return out
-
-
-def _jerk(times_s: Array, values: Array, variances: Array, settings: MotionSettings) -> Array:
-    """Driving jerk (T - 1, B) of each interval, so that the cut-off is the geometric mean of its ends'."""
-    if len(times_s) < 2:
-        return np.zeros((0, values.shape[1]))
-    cutoff = choose_cutoff_hz(times_s, values, variances, settings)
-    return jerk_density(np.sqrt(cutoff[:-1] * cutoff[1:]), usual_variance(variances), float(np.median(np.diff(times_s))))
 
 
 @dataclass(frozen=True)
