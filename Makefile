@@ -14,6 +14,8 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3 python; do \
 # CPU wheels of torch live on an index of their own; the one on PyPI brings gigabytes of CUDA along on Linux.
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 PIP := $(BIN)/python -m pip --disable-pip-version-check
+# Compiling every module of every package takes a minute; Python compiles the few it imports by itself.
+INSTALL := $(PIP) install -qq --no-compile -c constraints.txt
 VIDEO ?=
 
 .PHONY: help setup test lint format demo
@@ -30,11 +32,11 @@ $(STAMP): pyproject.toml constraints.txt
 		"Install one, or name it: make setup PYTHON=/path/to/python3.12" >&2; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "Installing into $(VENV) (about 1.5 GB; a few minutes the first time)"
-	@$(PIP) install -qq --no-deps --retries 0 --timeout 15 --index-url $(TORCH_INDEX) -c constraints.txt torch 2>/dev/null \
-		|| $(PIP) install -qq -c constraints.txt torch
-	$(PIP) install -qq -c constraints.txt -e '.[lite,app,dev]'
+	@$(INSTALL) --no-deps --retries 0 --timeout 15 --index-url $(TORCH_INDEX) torch 2>/dev/null \
+		|| $(INSTALL) torch
+	$(INSTALL) -e '.[lite,app,dev]'
 	@# mediapipe asks for the OpenCV build that wants libGL; the headless one is the same module without a window system.
-	$(PIP) install -qq --no-deps --force-reinstall -c constraints.txt opencv-contrib-python-headless
+	$(INSTALL) --no-deps --force-reinstall opencv-contrib-python-headless
 	@touch $@
 
 VALIDATOR := tests/gltf/node_modules/.package-lock.json
