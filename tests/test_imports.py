@@ -17,7 +17,7 @@ FLOORS = [
     {"geometry", "tracks", "bodies", "nets", "fitting", "video"},
     {"scene_file"},
     {"models", "weights", "render", "export", "evaluate", "golf", "player"},
-    {"run_folder", "pipeline"},
+    {"run_facts", "run_folder", "pipeline"},
     {"doctor"},
     {"cli", "app", "batch", "space", "__main__"},
 ]

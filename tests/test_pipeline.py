@@ -15,8 +15,8 @@ import pytest
 
 from body4d.config_load import load_settings
 from body4d.errors import Cancelled, NoPersonError
-from body4d.pipeline import camera_notes
 from body4d.progress import Event
+from body4d.run_facts import camera_notes
 from body4d.run_record import BODIES, FILES, GLB, HIDDEN, MASKS, OVERLAY, RUN, SCENE, SHEET, VIEWS, read_run, summary
 from body4d.scene import Camera
 from body4d.scene_file import load_hidden, load_scene

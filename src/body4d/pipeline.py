@@ -1,12 +1,9 @@
 """The verb: the stages in order."""
 
 import os
-import platform
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +11,10 @@ import numpy as np
 
 from body4d.bodies.rig import Rig
 from body4d.config import CameraSettings, MotionSettings, PictureSettings, Settings, VideoSettings
-from body4d.errors import Cancelled, NoPersonError
+from body4d.errors import NoPersonError
 from body4d.models.protocols import BodyEstimator, CameraEstimator, Completer, FrameSource, Report, Segmenter
 from body4d.progress import Listener, silent_listener
+from body4d.run_facts import camera_notes, cancellable, file_notes, versions
 from body4d.run_folder import Outcome, RunFolder
 from body4d.run_record import BODIES, GLB, HIDDEN, MASKS, OVERLAY, SCENE, SHEET, VIEWS
 from body4d.scene import Array, BodyTrack, Camera, Clip, MaskTrack, Prompt, Scene
@@ -68,10 +66,6 @@ USES: dict[str, dict[str, tuple[str, ...]]] = {
     "bodies": {"lite": ("fit", "contact", "camera"), "sam": ("sam3d_body", "camera")},
 }
 """Sections of the settings that the models of a preset read, stage by stage. Change one, and these stages are done again."""
-
-
-NETWORKS = {"moge": "MoGe-2"}
-"""Networks that tell a focal length, by ``Camera.source``."""
 
 
 def not_watched(frames: FrameSource, settings: CameraSettings, masks: Sequence[MaskTrack]) -> Sequence[str]:
@@ -174,7 +168,7 @@ class Pipeline:
             "versions": versions(),
         }
         with (
-            _cancellable(),
+            cancellable(),
             RunFolder.open(Path(video), Path(out) if out else None, about, fresh=fresh, listener=listener, device=self.memory) as run,
         ):
             run.tell((*self.notes, *self.hints))
@@ -303,41 +297,3 @@ class Pipeline:
 
     def _files(self, scene: Scene) -> Make:
         return lambda into, report: self.write_glb(scene, into / GLB)
-
-
-def file_notes(frames: FrameSource) -> tuple[str, ...]:
-    """What a source has to say of its file, where it has anything."""
-    return tuple(getattr(frames, "notes", ()))
-
-
-def camera_notes(camera: Camera) -> tuple[str, ...]:
-    """What the user should know about where the focal length comes from. Pure."""
-    if camera.source in NETWORKS:
-        alike = "" if camera.focal_spread is None else f" Frames looked at scatter by {100 * camera.focal_spread:.1f} %."
-        return (f"The horizontal field of view, {camera.fov_deg:.1f} degrees, is what {NETWORKS[camera.source]} sees.{alike}",)
-    if camera.source != "default":
-        return ()
-    return (
-        f"No field of view was given or found in the file: {camera.fov_deg:.0f} degrees, a phone's main lens, was assumed. "
-        "Distances and sizes depend on it; --fov, --focal-mm35 or --person-height settle them.",
-    )
-
-
-def versions() -> dict[str, str]:
-    """Versions of everything a result may depend on, as far as installed."""
-    found = {"python": platform.python_version()}
-    for package in ("body4d", "numpy", "scipy", "torch", "anny", "mediapipe", "transformers", "diffusers", "av", "numba"):
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found
-
-
-@contextmanager
-def _cancellable() -> Iterator[None]:
-    """Ctrl-C, as an error with a sentence."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        raise Cancelled("Stopped. What was finished is kept; the same command goes on from there.") from None
