@@ -13,9 +13,8 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3 python; do \
 	$$p -c 'import sys; raise SystemExit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null && { echo $$p; break; }; done)
 # CPU wheels of torch live on an index of their own; the one on PyPI brings gigabytes of CUDA along on Linux.
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
-PIP := $(BIN)/python -m pip --disable-pip-version-check
 # Compiling every module of every package takes a minute; Python compiles the few it imports by itself.
-INSTALL := $(PIP) install -qq --no-compile -c constraints.txt
+INSTALL := $(BIN)/python -m pip --disable-pip-version-check install -qq --no-compile -c constraints.txt
 VIDEO ?=
 
 .PHONY: help setup test lint format demo

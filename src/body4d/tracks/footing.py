@@ -17,6 +17,7 @@ from body4d.bodies.rig import Rig
 from body4d.config import MotionSettings
 from body4d.geometry.rotations import matrix_to_rotvec, rotation_between, rotvec_to_matrix
 from body4d.scene import BodyTrack, Camera, Clip
+from body4d.tracks.gaps import runs
 from body4d.tracks.legs import Leg, leg_of, reach
 
 Array = NDArray[Any]
@@ -110,7 +111,7 @@ def resting(points_m: Array, view: Array, times_s: Array, up: Array, wander_m: A
     surely = (speed < settings.foot_enter_m_s) & (rise < settings.foot_enter_rise_m)
     out = np.zeros_like(may)
     for i in range(may.shape[1]):
-        for first, last in _runs(may[:, i]):
+        for first, last in runs(may[:, i]):
             rows = slice(first, last + 1)
             if surely[rows, i].any() and times_s[last] - times_s[first] >= settings.foot_least_s - _TICK_S:
                 out[rows, i] = staying(points_m[rows, i], view[rows], times_s[rows], wander_m[i], settings)
@@ -153,12 +154,6 @@ def _cut_s(points: Array, times_s: Array) -> float:
     return float(times_s[at] + times_s[at + 1]) / 2
 
 
-def _runs(flags: Array) -> list[tuple[int, int]]:
-    """First and last rows of the stretches in which ``flags`` (T,) hold."""
-    rows = np.flatnonzero(flags)
-    return [(int(run[0]), int(run[-1])) for run in np.split(rows, np.flatnonzero(np.diff(rows) > 1) + 1) if len(run)]
-
-
 @dataclass(frozen=True)
 class Held:
     """How a foot point is to be moved: by ``offset_m`` (T, 3), as far as ``share`` (T,) says: 1 at rest, fading beside."""
@@ -177,7 +172,7 @@ def held(points_m: Array, rests: Array, times_s: Array, settings: MotionSettings
     Beside a rest the offset of its end fades within ``foot_blend_s``, or halfway to the next rest.
     """
     offset, share = np.zeros_like(points_m), np.zeros(len(points_m))
-    bounds = _runs(rests)
+    bounds = runs(rests)
     for i, (first, last) in enumerate(bounds):
         rows = slice(first, last + 1)
         anchor = points_m[rows].mean(0)

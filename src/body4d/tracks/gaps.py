@@ -8,6 +8,12 @@ from numpy.typing import NDArray
 Array = NDArray[Any]
 
 
+def runs(flags: Array) -> list[tuple[int, int]]:
+    """First and last rows of the stretches in which ``flags`` (T,) hold."""
+    rows = np.flatnonzero(flags)
+    return [(int(run[0]), int(run[-1])) for run in np.split(rows, np.flatnonzero(np.diff(rows) > 1) + 1) if len(run)]
+
+
 def stretches(seen_frames: Array, times_s: Array, longest_gap_s: float) -> list[Array]:
     """Runs of clip frames from each first to last seen one, absences up to ``longest_gap_s`` within.
 

@@ -17,6 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import expm
 
+from body4d.tracks.gaps import runs
+
 Array = NDArray[Any]
 
 _DIFFUSE = 1e7  # first state's variance over the measurement's: knows nothing, and leaves half of float64's digits
@@ -77,8 +79,9 @@ def _hold_ends(run: Smoothed, measured: Array) -> None:
     are noise enough to carry an extrapolation metres away within a few frames."""
     rows = np.arange(len(measured))[:, None]
     inside = np.clip(rows, measured.argmax(0), len(measured) - 1 - measured[::-1].argmax(0))
-    run.position[:] = np.take_along_axis(run.position, inside[..., None], axis=0)
-    run.velocity[inside != rows] = 0.0
+    at, channel = np.nonzero(inside != rows)
+    run.position[at, channel] = run.position[inside[at, channel], channel]
+    run.velocity[at, channel] = 0.0
 
 
 def _transitions(steps: Array) -> tuple[Array, Array]:
@@ -144,8 +147,8 @@ def _even_across_gaps(jerk: Array, gap: Array) -> tuple[Array, Array]:
     """``jerk`` (T - 1, B) with its geometric mean throughout each run of ``gap`` (T - 1, B), and ``gap``."""
     jerk = jerk.copy()
     for b in np.flatnonzero(gap.any(0)):
-        rows = np.flatnonzero(gap[:, b])
-        for run in np.split(rows, np.flatnonzero(np.diff(rows) > 1) + 1):
+        for first, last in runs(gap[:, b]):
+            run = slice(first, last + 1)
             jerk[run, b] = np.exp(np.log(np.maximum(jerk[run, b], 1e-300)).mean())
     return jerk, gap
 

@@ -7,15 +7,16 @@ two differ where both were seen says how far to trust it: the smoother weighs it
 """
 
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import linear_sum_assignment
 
+from body4d.bodies.rig import Rig
 from body4d.config import MotionSettings
 from body4d.geometry.rotations import matrix_to_rotvec, rotvec_to_matrix
+from body4d.tracks.gaps import runs
+from body4d.tracks.uncertainty import hanging
 
 Array = NDArray[Any]
 
@@ -24,11 +25,10 @@ _ALIKE_SHARE = 0.03  # of the height: how far a joint may be from where a mirror
 
 @dataclass(frozen=True)
 class Whole:
-    """Channels that are one person: ``seen`` (T,) rows were measured; ``free`` (B,) channels, such as the way the whole body faces, are not
-    compared, and taken over as turns; ``mirror`` (B,) is each channel's other side, for people do on their left what they do on
-    their right, None where a body has no sides."""
+    """Channels that are one person: ``free`` (B,) ones, such as the way the whole body faces, are not compared, and taken over as turns;
+    ``mirror`` (B,) is each channel's other side, for people do on their left what they do on their right, None where a body has no
+    sides."""
 
-    seen: Array
     free: Array
     mirror: Array | None
 
@@ -58,33 +58,38 @@ class Donor:
 
 def absences(seen: Array) -> list[Absence]:
     """Absences between rows ``seen`` (T,) bool."""
-    edges = np.flatnonzero(np.diff(seen.astype(int)))
-    return [Absence(int(a) + 1, int(b) + 1) for a, b in pairwise(edges) if not seen[a + 1]]
+    return [Absence(first, last + 1) for first, last in runs(~seen) if first > 0 and last < len(seen) - 1]
 
 
-def bridges(times_s: Array, rotations: Array, body: Whole, settings: MotionSettings) -> tuple[Array, Array]:
+def bridges(times_s: Array, rotations: Array, seen: Array, body: Whole, settings: MotionSettings) -> tuple[Array, Array]:
     """What the clip shows elsewhere, put into its absences: rotations (T, B, 3, 3) and variances (T, B) of each axis in rad², infinite
-    where nothing was put. ``rotations`` (T, B, 3, 3) are smooth and without holes."""
-    seen, compared = body.seen, ~body.free
+    where nothing was put. ``rotations`` (T, B, 3, 3) are smooth and without holes; rows ``seen`` (T,) were measured."""
     out, variances = rotations.copy(), np.full(rotations.shape[:2], np.inf)
+    compared = ~body.free
     if len(times_s) < 3 or not compared.any() or settings.repeat_most_unlike == 0:
         return out, variances
     step_s = float(np.median(np.diff(times_s)))
+    gaps = [gap for gap in absences(seen) if (gap.steps - 1) * step_s >= settings.repeat_least_s]
+    if not gaps:
+        return out, variances
     context = max(2, round(settings.repeat_context_s / step_s))
+    poses = rotations[:, compared]
     sources = [rotations] if body.mirror is None else [rotations, mirrored(rotations, body.mirror)]
-    for gap in absences(seen):
-        if (gap.steps - 1) * step_s < settings.repeat_least_s:
-            continue
-        found = [(find_donor(rotations[:, compared], source[:, compared], seen, gap, context, settings), source) for source in sources]
+    shown = [source[:, compared] for source in sources]
+    for gap in gaps:
+        found = [(find_donor(poses, of, seen, gap, context, settings), source) for of, source in zip(shown, sources, strict=True)]
         some = [(donor, source) for donor, source in found if donor and donor.unlike <= settings.repeat_most_unlike]
         if not some:
             continue
         donor, source = min(some, key=lambda one: one[0].unlike)
+        drawing = _drawing(rotations, source, gap, donor)
         rows = np.arange(gap.first, gap.stop)
-        out[rows] = _taken_over(rotations, source, gap, donor)
+        out[rows] = _taken_over(source, gap, donor, drawing)
+        off = _mismatch(rotations, source, seen, gap, donor, context)
+        # Of free channels, how much farther one turned than the other counts, and no less than the others differ.
+        off = np.where(body.free, np.maximum((drawing.further**2).mean(-1), off[compared].mean()), off)
         # What repeats badly is off by about as much throughout, not anew in each row.
-        off = np.maximum(_mismatch(rotations, source, body, gap, donor, context), np.radians(settings.least_noise_deg) ** 2)
-        variances[rows] = off * max(1.0, settings.repeat_context_s / step_s)
+        variances[rows] = np.maximum(off, np.radians(settings.least_noise_deg) ** 2) * max(1.0, settings.repeat_context_s / step_s)
     return out, variances
 
 
@@ -94,18 +99,19 @@ def mirrored(rotations: Array, mirror: Array) -> Array:
     return rotations[:, mirror] * flip[:, None] * flip
 
 
-def other_side(parents: Array, rest_joints_m: Array) -> Array | None:
+def other_side(rig: Rig) -> Array | None:
     """Each joint's (J,) counterpart of the other body side, itself in the middle; None where a body has no such sides.
 
-    From the rest pose (J, 3), so that it holds for any body: a joint's counterpart hangs from its parent's, at the mirrored place.
+    From the rest pose, so that it holds for any body: a joint's counterpart hangs from its parent's, at the mirrored place.
     """
+    from scipy.optimize import linear_sum_assignment
+
+    parents, rest_joints_m = rig.parents, rig.rest_joints_m
     J = len(parents)
     # Two thighs may begin in one point: where all that hangs from a joint lies tells them apart.
-    below, count = rest_joints_m.astype(float).copy(), np.ones(J)
-    for j in range(J - 1, 0, -1):
-        below[parents[j]] += below[j]
-        count[parents[j]] += count[j]
-    places = np.concatenate([rest_joints_m, below / count[:, None]], axis=1)
+    below = hanging(rig)
+    middles = below @ rest_joints_m / below.sum(1, keepdims=True)
+    places = np.concatenate([rest_joints_m, middles], axis=1)
     flipped = places * ([-1.0, 1.0, 1.0] * 2) + [2 * rest_joints_m[0, 0], 0.0, 0.0] * 2
     most_m = _ALIKE_SHARE * np.ptp(rest_joints_m[:, 1])
     other = np.zeros(J, int)
@@ -137,11 +143,13 @@ def find_donor(rotations: Array, source: Array, seen: Array, gap: Absence, conte
     unseen = np.concatenate([[0], np.cumsum(~seen)])
     best: Donor | None = None
     for span in range(max(2, int(np.ceil(gap.steps / settings.repeat_tempo))), int(gap.steps * settings.repeat_tempo) + 1):
-        both = begins[:-span] + ends[span:]
-        both = np.where(unseen[span + 1 :] == unseen[: -span - 1], both, np.inf)
-        if len(both) and np.isfinite(both.min()) and (best is None or both.min() / (2 * spread) < best.unlike):
-            at = int(both.argmin())
-            best = Donor(at, at + span, float(both[at] / (2 * spread)))
+        both = np.where(unseen[span + 1 :] == unseen[: -span - 1], begins[:-span] + ends[span:], np.inf)
+        if len(both) == 0:
+            break
+        at = int(both.argmin())
+        unlike = float(both[at] / (2 * spread))
+        if unlike < (best.unlike if best else np.inf):
+            best = Donor(at, at + span, unlike)
     return best
 
 
@@ -163,34 +171,37 @@ def _distance(flat: Array, other: Array, seen: Array, anchor: int, direction: in
     return total / len(rows)
 
 
-def _drawing(rotations: Array, source: Array, gap: Absence, donor: Donor) -> tuple[Array, Array]:
-    """Turns (B, 3, 3) that take the donor's first row to the gap's, and the further turns (B, 3) as vectors that its last row needs."""
+@dataclass(frozen=True)
+class _Drawing:
+    """Turns ``first`` (B, 3, 3) that take the donor's first row to the gap's, and vectors ``further`` (B, 3) of what its last row needs."""
+
+    first: Array
+    further: Array
+
+
+def _drawing(rotations: Array, source: Array, gap: Absence, donor: Donor) -> _Drawing:
     # Turned from outside: somebody who walks another way does so about the upright, whatever the pose.
     first = rotations[gap.first - 1] @ np.swapaxes(source[donor.before], -1, -2)
     last = rotations[gap.stop] @ np.swapaxes(source[donor.after], -1, -2)
-    return first, matrix_to_rotvec(np.swapaxes(first, -1, -2) @ last)
+    return _Drawing(first, matrix_to_rotvec(np.swapaxes(first, -1, -2) @ last))
 
 
-def _taken_over(rotations: Array, source: Array, gap: Absence, donor: Donor) -> Array:
+def _taken_over(source: Array, gap: Absence, donor: Donor, drawing: _Drawing) -> Array:
     """The donor's rotations, in the gap's time and drawn to the rows beside it: (n, B, 3, 3)."""
     share = np.arange(1, gap.steps) / gap.steps
     at = donor.before + share * (donor.after - donor.before)
     low = np.minimum(at.astype(int), donor.after - 1)
     turn = matrix_to_rotvec(np.swapaxes(source[low], -1, -2) @ source[low + 1])
     there = source[low] @ rotvec_to_matrix(turn * (at - low)[:, None, None])
-    first, further = _drawing(rotations, source, gap, donor)
-    return first @ rotvec_to_matrix(share[:, None, None] * further) @ there
+    return drawing.first @ rotvec_to_matrix(share[:, None, None] * drawing.further) @ there
 
 
-def _mismatch(rotations: Array, source: Array, body: Whole, gap: Absence, donor: Donor, context: int) -> Array:
-    """Mean square (B,) in rad² about one axis of how far gap and donor differ where both were seen; of free channels, of how much farther
-    one turned than the other, and no less than the others differ."""
+def _mismatch(rotations: Array, source: Array, seen: Array, gap: Absence, donor: Donor, context: int) -> Array:
+    """Mean square (B,) in rad² about one axis of how far gap and donor differ where both were seen."""
     T = len(rotations)
     here = np.concatenate([np.arange(gap.first - context, gap.first), np.arange(gap.stop, gap.stop + context)])
     there = np.concatenate([np.arange(donor.before - context + 1, donor.before + 1), np.arange(donor.after, donor.after + context)])
     both = (here >= 0) & (here < T) & (there >= 0) & (there < T)
-    both[both] = body.seen[here[both]] & body.seen[there[both]]
+    both[both] = seen[here[both]] & seen[there[both]]
     off = matrix_to_rotvec(np.swapaxes(source[there[both]], -1, -2) @ rotations[here[both]])
-    off = (off**2).mean((0, 2))
-    _, further = _drawing(rotations, source, gap, donor)
-    return np.where(body.free, np.maximum((further**2).mean(-1), off[~body.free].mean()), off)
+    return (off**2).mean((0, 2))

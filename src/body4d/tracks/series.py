@@ -39,6 +39,7 @@ def smooth_rotations(
 ) -> tuple[Array, Array]:
     """Smoothed rotations (T, B, 3, 3) of ``local`` and their variances (T, B); ``variances`` (T, B) in rad² about any axis, infinite
     where there is none. Where the channels are told to be one ``body``, its absences are bridged by what the clip shows once more."""
+    seen = np.isfinite(variances).any(1)
     variances = _without_detours(times_s, chords(local), variances, settings)
     reference = fill_rotations(times_s, local, np.isfinite(variances))
     measured = np.where(np.isfinite(variances)[..., None, None], local, reference)
@@ -49,7 +50,7 @@ def smooth_rotations(
     smoothed, variance = _rolled(times_s, reference, measured, variances, jerk, settings)
     if body is None:
         return smoothed, variance
-    repeated, told = bridges(times_s, smoothed, body, settings)
+    repeated, told = bridges(times_s, smoothed, seen, body, settings)
     known = np.isfinite(told)
     if not known.any():
         return smoothed, variance

@@ -60,7 +60,8 @@ class _Seen:
         local = rotvec_to_matrix(track.rotations[rows].astype(np.float64))
         turned = np.linalg.norm(matrix_to_rotvec(np.swapaxes(local[:1], 2, 3) @ local), axis=-1)
         driven = turned.max(0) > _STILL_RAD
-        other = other_side(rig.parents, rig.rest_joints_m)
+        # Sides are told apart only where an absence may ask for them, and then both of a pair must be there.
+        other = other_side(rig) if np.any(np.diff(self.frames) > 1) else None
         if other is not None:
             driven |= driven[other]
         self.driven = np.flatnonzero(driven)
@@ -95,9 +96,7 @@ class _Seen:
         turn_variance = np.zeros(rotations.shape[:2])
         if len(self.driven):
             variances = on_timeline(self.turn_shares, np.inf) * self.turn_sigma**2
-            seen = np.zeros(len(frames), bool)
-            seen[at] = True
-            body = Whole(seen, self.driven == 0, self.mirror)
+            body = Whole(self.driven == 0, self.mirror)
             local, turn_variance[:, self.driven] = smooth_rotations(times, on_timeline(self.local, np.nan), variances, settings, body)
             rotations[:, self.driven] = matrix_to_rotvec(local)
         shares = on_timeline(self.place_shares, np.inf)
