@@ -21,7 +21,7 @@ VIDEO ?=
 help:
 	@echo "make demo [VIDEO=clip.mp4]   run on a clip, or on a synthetic golf swing and print the scores"
 	@echo "make test                    all tests"
-	@echo "make lint                    ruff, ruff format, pyright"
+	@echo "make lint                    ruff, ruff format, pyright, import contracts"
 	@echo "make setup                   only prepare .venv"
 
 setup: $(STAMP)
@@ -57,6 +57,7 @@ lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
+	$(BIN)/lint-imports
 
 format: $(STAMP)
 	$(BIN)/ruff check --fix .

@@ -21,16 +21,16 @@ from ceiling import matmul_ceiling, median_s, wait
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from body4d.camera.lens import spread_frames
+from body4d.camera.motion import camera_motion
 from body4d.config import CameraSettings, ComputeSettings, MogeSettings, VideoSettings
-from body4d.models.camera_motion import camera_motion
-from body4d.models.device import choose_device, choose_dtype
-from body4d.models.moge import MogeCamera, MogeLens
-from body4d.models.protocols import silent
-from body4d.nets.moge.model import Moge
-from body4d.nets.moge.sizes import MogeSizes, StackSizes
-from body4d.tracks.lens import spread_frames
+from body4d.core.stages import silent
+from body4d.models.moge.checkpoint import load_moge
+from body4d.models.moge.estimator import MogeCamera, MogeLens
+from body4d.models.moge.network.config import MogeSizes, StackSizes
+from body4d.models.moge.network.model import Moge
+from body4d.runtime.device import choose_device, choose_dtype
 from body4d.video import VideoFrames, VideoWriter, probe
-from body4d.weights.moge import load_moge
 
 RATE, SECONDS = 30, 10
 WIDTHS = (1024, 256, 128, 64, 32)

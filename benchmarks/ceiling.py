@@ -5,8 +5,8 @@ from collections.abc import Callable
 
 import torch
 
-from body4d.nets.sam3d_body.prompts import KEYPOINTS
-from body4d.nets.sam3d_body.sizes import NetworkSizes
+from body4d.models.sam3d_body.network.config import NetworkSizes
+from body4d.models.sam3d_body.network.prompts import KEYPOINTS
 
 RAYS = 99
 """Fourier features of a viewing ray."""

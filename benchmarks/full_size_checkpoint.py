@@ -23,12 +23,12 @@ from typing import Any
 import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
-from body4d.bodies.mhr import load_mhr
-from body4d.bodies.mhr_rig_file import find_rig_file
+from body4d.bodies.mhr.module import load_mhr
+from body4d.bodies.mhr.rig_file import find_rig_file
 from body4d.config import Sam3dBodySettings
-from body4d.nets.sam3d_body.hands import estimate_with_hands
-from body4d.nets.sam3d_body.model import body_crops, estimate_bodies
-from body4d.weights.sam3d_body import CONVERTED_NAMES, convert, find_checkpoint, load_sam3d_body
+from body4d.models.sam3d_body.checkpoint import CONVERTED_NAMES, convert, find_checkpoint, load_sam3d_body
+from body4d.models.sam3d_body.network.hands import estimate_with_hands
+from body4d.models.sam3d_body.network.model import body_crops, estimate_bodies
 from mhr_files import full_rig, save_script
 from sam3d_files import FULL, official_state, save_official
 

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
-from body4d.bodies.mhr import MhrBody, load_mhr
-from body4d.nets.sam3d_body.model import Sam3dBody
-from body4d.nets.sam3d_body.sizes import BackboneSizes, NetworkSizes
+from body4d.bodies.mhr.module import MhrBody, load_mhr
+from body4d.models.sam3d_body.network.config import BackboneSizes, NetworkSizes
+from body4d.models.sam3d_body.network.model import Sam3dBody
 from mhr_files import full_rig, make_rig, save_repack
 
 SIZES = {

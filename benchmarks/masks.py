@@ -34,15 +34,17 @@ from clock import Clock
 from torch.utils.flop_counter import FlopCounterMode
 
 from body4d.config import ComputeSettings, PeopleSettings, Sam3Settings
-from body4d.models import sam3_network, sam3_speed, sam3_stream
-from body4d.models.device import choose_device, choose_dtype
-from body4d.models.protocols import FrameSource
-from body4d.models.sam3 import Sam3Segmenter
-from body4d.models.sam3_follow import Asked, Followed
-from body4d.models.sam3_network import Finds, Sam3Network
-from body4d.models.sam3_stream import Writer
-from body4d.scene import Clip, Prompt
-from body4d.weights.sam3 import Sam3Weights, load_sam3
+from body4d.core.stages import FrameSource
+from body4d.core.types import Clip, Prompt
+from body4d.models.sam3 import network as sam3_network
+from body4d.models.sam3 import streaming as sam3_stream
+from body4d.models.sam3 import transformers_compat as sam3_speed
+from body4d.models.sam3.checkpoint import Sam3Weights, load_sam3
+from body4d.models.sam3.network import Finds, Sam3Network
+from body4d.models.sam3.object_tracker import Asked, Followed
+from body4d.models.sam3.segmenter import Sam3Segmenter
+from body4d.models.sam3.streaming import Writer
+from body4d.runtime.device import choose_device, choose_dtype
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 import sam3_files

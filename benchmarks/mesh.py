@@ -20,11 +20,11 @@ from made_body import SIZES, Work, made_rig, made_work, random_net
 from torch import Tensor
 
 from body4d.config import Sam3dBodySettings
-from body4d.nets.sam3d_body import hands as hands_module
-from body4d.nets.sam3d_body import model as model_module
-from body4d.nets.sam3d_body.hands import FullPass, hand_crops, join_hands, run_hands
-from body4d.nets.sam3d_body.model import BodyPass, Sam3dBody, body_crops, estimate_bodies
-from body4d.nets.upload import Upload
+from body4d.models.sam3d_body.network import hands as hands_module
+from body4d.models.sam3d_body.network import model as model_module
+from body4d.models.sam3d_body.network.hands import FullPass, hand_crops, join_hands, run_hands
+from body4d.models.sam3d_body.network.model import BodyPass, Sam3dBody, body_crops, estimate_bodies
+from body4d.runtime.upload import Upload
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 

@@ -18,9 +18,9 @@ from pathlib import Path
 import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
-from body4d.bodies.mhr import MhrBody
-from body4d.bodies.mhr_correctives import PoseCorrectives, compressed, density
-from body4d.bodies.mhr_rig_file import read_rig_file
+from body4d.bodies.mhr.correctives import PoseCorrectives, compressed, density
+from body4d.bodies.mhr.module import MhrBody
+from body4d.bodies.mhr.rig_file import read_rig_file
 from mhr_files import full_rig, random_inputs, save_script
 
 

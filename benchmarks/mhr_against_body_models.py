@@ -21,7 +21,7 @@ import numpy as np
 import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
-from body4d.bodies.mhr import MhrBody
+from body4d.bodies.mhr.module import MhrBody
 from mhr_files import FULL_VERTICES, make_rig, random_inputs, save_script
 
 MOST_M = 1e-4

@@ -21,12 +21,12 @@ from motion_verdicts import Figures, Verdict, verdicts
 from numpy.typing import NDArray
 
 from body4d.config import MotionSettings
+from body4d.core.types import BodyTrack
 from body4d.evaluate import metrics
 from body4d.evaluate.score import FOOT_JOINTS, SCORED_JOINTS
-from body4d.scene import BodyTrack
-from body4d.tracks.footing import settle_feet
-from body4d.tracks.grounding import floor_transform
-from body4d.tracks.smoothing import smooth
+from body4d.motion.foot_contact import settle_feet
+from body4d.motion.ground_plane import floor_transform
+from body4d.motion.smoother import smooth
 
 Array = NDArray[Any]
 

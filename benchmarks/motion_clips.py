@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from body4d.bodies.rig import Rig
-from body4d.evaluate.motions import Actor, Kind, cast, moved, place_camera
+from body4d.core.rig import Rig
+from body4d.core.types import BodyTrack, Camera, Clip
+from body4d.evaluate.synthetic.motions import Actor, Kind, cast, moved, place_camera
 from body4d.geometry.rotations import matrix_to_rotvec, rotvec_to_matrix
-from body4d.scene import BodyTrack, Camera, Clip
 
 Array = NDArray[Any]
 

@@ -11,9 +11,9 @@ from motion_clips import Made, posed
 from numpy.typing import NDArray
 from scipy.signal import butter, sosfiltfilt
 
+from body4d.core.types import BodyTrack
 from body4d.geometry.rotations import matrix_to_quat, matrix_to_rotvec, quat_to_rotvec, rotvec_to_matrix
-from body4d.scene import BodyTrack
-from body4d.tracks.series import fill_rotations
+from body4d.motion.series import fill_rotations
 
 Array = NDArray[Any]
 

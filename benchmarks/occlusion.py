@@ -32,15 +32,15 @@ from torch import Tensor
 from vas_full_size import Operations, random_depth, random_networks
 
 from body4d.config import ComputeSettings, OcclusionSettings
-from body4d.models import diffusion_vas_paint
-from body4d.models.depth_anything import DepthAnything, depth_in
-from body4d.models.device import choose_device, choose_dtype
-from body4d.models.diffusion_vas import Loads, VasCompleter
-from body4d.models.diffusion_vas_paint import Key, Painter, Step, VasPainter, compiled, painter_in
-from body4d.nets.diffusion_vas.sampler import VasNetworks
-from body4d.scene import Clip, MaskTrack
-from body4d.tracks.occlusion import spans_to_look_at
-from body4d.tracks.windows import looked_at, windows_of, work_of
+from body4d.core.types import Clip, MaskTrack
+from body4d.models.diffusion_vas import pipeline as diffusion_vas_paint
+from body4d.models.diffusion_vas.candidates import spans_to_look_at
+from body4d.models.diffusion_vas.completer import Loads, VasCompleter
+from body4d.models.diffusion_vas.depth import DepthAnything, depth_in
+from body4d.models.diffusion_vas.network.sampler import VasNetworks
+from body4d.models.diffusion_vas.pipeline import Key, Painter, Step, VasPainter, compiled, painter_in
+from body4d.models.diffusion_vas.windows import looked_at, windows_of, work_of
+from body4d.runtime.device import choose_device, choose_dtype
 
 FOLLOWED_S, SOUGHT_S = 1567.0, 90.0
 """What the followed system takes for the same count, and what is sought on one H200."""

@@ -13,7 +13,8 @@ import torch
 from parity import Row, compare
 from torch import Tensor
 
-from body4d.nets.diffusion_vas.sampler import (
+from body4d.models.diffusion_vas.checkpoint import PARTS, build_unet, build_vas
+from body4d.models.diffusion_vas.network.sampler import (
     FPS,
     MOTION_BUCKET,
     NOISE_SHARE,
@@ -25,7 +26,6 @@ from body4d.nets.diffusion_vas.sampler import (
     embeddings_of_rows,
     picture_latents,
 )
-from body4d.weights.diffusion_vas import PARTS, build_unet, build_vas
 
 SEED, GUIDANCE, DECODED_TOGETHER = 23, 1.5, 8
 CONFIG_NAMES = {"unet": "unet", "vae": "vae", "image_encoder": "clip"}

@@ -15,10 +15,10 @@ import torch
 from parity import Row, compare
 from torch import Tensor
 
-from body4d.nets.moge.camera import focal_and_shift, focal_of_fov, sampled_index, sampled_uv, shift_for_focal
-from body4d.nets.moge.model import Moge
-from body4d.nets.moge.sizes import BACKBONES, sizes_of
-from body4d.weights.moge import build_moge
+from body4d.models.moge.checkpoint import build_moge
+from body4d.models.moge.network.camera import focal_and_shift, focal_of_fov, sampled_index, sampled_uv, shift_for_focal
+from body4d.models.moge.network.config import BACKBONES, sizes_of
+from body4d.models.moge.network.model import Moge
 
 POSITIONS = 37
 """Side of the published backbones' table of positions."""

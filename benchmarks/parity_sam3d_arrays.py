@@ -8,11 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from body4d.nets.sam3d_body.branch import Decoded
-from body4d.nets.sam3d_body.crop import Crops, warp
-from body4d.nets.sam3d_body.hands import FullPass
-from body4d.nets.sam3d_body.heads import Mhr, all_vertices_m, project
-from body4d.nets.sam3d_body.model import BodyPass, Sam3dBody
+from body4d.models.sam3d_body.network.branch import Decoded
+from body4d.models.sam3d_body.network.crops import Crops, warp
+from body4d.models.sam3d_body.network.hands import FullPass
+from body4d.models.sam3d_body.network.heads import Mhr, all_vertices_m, project
+from body4d.models.sam3d_body.network.model import BodyPass, Sam3dBody
 
 
 class Recorder:

@@ -13,11 +13,11 @@ from parity_sam3d_arrays import Case, Recorder, ours_of
 from torch import Tensor
 
 from body4d.config import Sam3dBodySettings
-from body4d.nets.sam3d_body.crop import Crops, crop_affine, warp
-from body4d.nets.sam3d_body.hands import hand_crops, join_hands, run_hands
-from body4d.nets.sam3d_body.heads import Mhr
-from body4d.nets.sam3d_body.model import Sam3dBody, body_crops, estimate_bodies
-from body4d.weights.sam3d_body import build, to_network
+from body4d.models.sam3d_body.checkpoint import build, to_network
+from body4d.models.sam3d_body.network.crops import Crops, crop_affine, warp
+from body4d.models.sam3d_body.network.hands import hand_crops, join_hands, run_hands
+from body4d.models.sam3d_body.network.heads import Mhr
+from body4d.models.sam3d_body.network.model import Sam3dBody, body_crops, estimate_bodies
 
 INVALID_CAMERA_SCALE = -2.0
 """The small_invalid sets overwrite init_camera[0, 0] with this, so that keypoints fall outside the crop."""

@@ -18,9 +18,9 @@ import torch
 from torch import Tensor
 
 from body4d.config import Sam3dBodySettings
-from body4d.nets.sam3d_body.branch import Decoded
-from body4d.nets.sam3d_body.hands import estimate_with_hands
-from body4d.nets.sam3d_body.model import Sam3dBody, body_crops, estimate_bodies
+from body4d.models.sam3d_body.network.branch import Decoded
+from body4d.models.sam3d_body.network.hands import estimate_with_hands
+from body4d.models.sam3d_body.network.model import Sam3dBody, body_crops, estimate_bodies
 
 
 def backbone_only(dtype: torch.dtype) -> Callable[[Sam3dBody], object]:

@@ -22,20 +22,20 @@ from typing import Any
 import numpy as np
 
 from body4d.bodies.anny import DEFAULT_SHAPE, anny_body
-from body4d.bodies.rig import Rig
-from body4d.bodies.skinning import vertex_normals
 from body4d.config import PictureSettings
-from body4d.render.pictures import write_pictures
-from body4d.render.raster import Mesh, draw, light_up, silhouette, silhouettes
-from body4d.scene import BodyTrack, Camera, Clip, Scene
+from body4d.core.rig import Rig
+from body4d.core.skinning import vertex_normals
+from body4d.core.types import BodyTrack, Camera, Clip, Scene
+from body4d.render.rasterizer import Mesh, draw, light_up, silhouette, silhouettes
+from body4d.render.write import write_pictures
 
 _FIRST_DRAW = """
 import time, numpy as np
 start = time.perf_counter()
-from body4d.render.raster import Mesh, draw, silhouette
-from body4d.render.strokes import trail
-from body4d.bodies.skinning import skin
-from body4d.scene import Camera
+from body4d.render.rasterizer import Mesh, draw, silhouette
+from body4d.render.drawing import trail
+from body4d.core.skinning import skin
+from body4d.core.types import Camera
 faces = np.array([[0, 1, 2]], np.int32)
 vertices = np.array([[0, 0, 2], [0, 1, 2], [1, 0, 2]], np.float32)
 draw([Mesh(vertices, faces, np.ones(3))], Camera(64, 32, 32, 64, 64), np.zeros(3, np.uint8))

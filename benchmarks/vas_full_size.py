@@ -8,10 +8,10 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from body4d.config import OcclusionSettings
-from body4d.models.depth_anything import network_size
-from body4d.nets.diffusion_vas.quicker import quicker
-from body4d.nets.diffusion_vas.sampler import LATENT_CHANNELS, VasNetworks
-from body4d.tracks.windows import windows_of
+from body4d.models.diffusion_vas.depth import network_size
+from body4d.models.diffusion_vas.network.fast_layers import quicker
+from body4d.models.diffusion_vas.network.sampler import LATENT_CHANNELS, VasNetworks
+from body4d.models.diffusion_vas.windows import windows_of
 
 UNET = {
     "in_channels": 3 * LATENT_CHANNELS,
@@ -87,7 +87,7 @@ def random_networks(device: torch.device, dtype: torch.dtype) -> VasNetworks:
     from diffusers.schedulers.scheduling_euler_discrete import EulerDiscreteScheduler
     from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
-    from body4d.nets.diffusion_vas.unet import VasUnet
+    from body4d.models.diffusion_vas.network.unet import VasUnet
 
     return VasNetworks(
         unet=quicker(made(lambda: VasUnet.from_config(dict(UNET)), device, dtype)),

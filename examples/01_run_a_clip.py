@@ -8,11 +8,11 @@ import sys
 import numpy as np
 
 import body4d
-from body4d.progress import Event
+from body4d.core.progress import Event
 
 
 def show(event: Event) -> None:
-    """Called for every event of every stage; raising body4d.errors.Cancelled here would stop the run."""
+    """Called for every event of every stage; raising body4d.core.errors.Cancelled here would stop the run."""
     if event.state in ("done", "skipped"):
         print(f"{event.stage:9} {event.state} after {event.seconds:.1f} s")
     elif event.state == "note":

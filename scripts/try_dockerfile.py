@@ -18,9 +18,9 @@ from pathlib import Path
 from urllib.error import URLError
 
 from body4d.config import Settings
-from body4d.space.dockerfile import Instruction, command, filled, instructions, last, pairs
-from body4d.space.inspect import inspect
-from body4d.space.parcel import pack, write
+from body4d.deploy.bundle import pack, write
+from body4d.deploy.dockerfile import Instruction, command, filled, instructions, last, pairs
+from body4d.deploy.inspect import inspect
 
 CLONE = Path(__file__).parents[1]
 NOT_HERE = ("useradd", "chown", "rm -rf /var")

@@ -9,14 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from body4d.bodies.rig import Rig
 from body4d.config import MotionSettings, PictureSettings, Settings, VideoSettings
-from body4d.joints import Body29
-from body4d.models.protocols import FrameSource, Report
-from body4d.pipeline import Pipeline
-from body4d.run_record import OVERLAY, SHEET, VIEWS
-from body4d.scene import Array, BodyTrack, Camera, Clip, MaskTrack, Prompt, Scene
-from body4d.tracks.hidden import HiddenStretch
+from body4d.core.joints import Body29
+from body4d.core.occlusion import HiddenStretch
+from body4d.core.rig import Rig
+from body4d.core.stages import FrameSource, Report
+from body4d.core.types import Array, BodyTrack, Camera, Clip, MaskTrack, Prompt, Scene
+from body4d.run.pipeline import Pipeline
+from body4d.run.record import OVERLAY, SHEET, VIEWS
 
 WIDTH_PX, HEIGHT_PX, FRAMES = 64, 48, 12
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from body4d.nets.sam3d_body.sizes import BackboneSizes, NetworkSizes
+from body4d.models.sam3d_body.network.config import BackboneSizes, NetworkSizes
 
 FULL = NetworkSizes(
     BackboneSizes("dinov3", 1280, 32, 20, 5120), decoder_width=1024, decoder_depth=6, decoder_attention=512, decoder_hidden=1024

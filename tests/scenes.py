@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from body4d.bodies.anny import DEFAULT_SHAPE
-from body4d.bodies.catalogue import body_model
-from body4d.bodies.rig import Rig
-from body4d.scene import BodyTrack, Camera, Clip, LandmarkTrack, MaskTrack, Scene
+from body4d.bodies.registry import body_model
+from body4d.core.rig import Rig
+from body4d.core.types import BodyTrack, Camera, Clip, LandmarkTrack, MaskTrack, Scene
 
 Array = NDArray[Any]
 

@@ -33,7 +33,7 @@ def test_operations_are_those_torch_counts():
     from made_body import SIZES, made_rig, made_work, random_net
 
     from body4d.config import Sam3dBodySettings
-    from body4d.nets.sam3d_body.model import body_crops, estimate_bodies
+    from body4d.models.sam3d_body.network.model import body_crops, estimate_bodies
 
     sizes, cpu = SIZES["tiny"], torch.device("cpu")
     net, work = random_net(sizes, cpu), made_work(1, 1, 320, 240)

@@ -9,9 +9,9 @@ from types import ModuleType
 
 import pytest
 
+from body4d.core.scene_io import save_scene
 from body4d.export import FORMATS
-from body4d.pipeline import Pipeline
-from body4d.scene_file import save_scene
+from body4d.run.pipeline import Pipeline
 from fakes import fake_pipeline
 from scenes import make_scene
 
@@ -72,7 +72,7 @@ def test_the_settings_page_is_up_to_date() -> None:
 def test_the_readme_names_what_exists() -> None:
     import body4d
     from body4d.cli.entry import app
-    from body4d.errors import Body4DError
+    from body4d.core.errors import Body4DError
 
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     for name in re.findall(r"body4d\.(\w+)\(", text):
@@ -97,6 +97,6 @@ def test_versions_in_the_docs_are_the_pinned_ones() -> None:
     assert f"torch=={pins['torch']}" in (ROOT / "README.md").read_text(encoding="utf-8")
     headless = f"opencv-contrib-python-headless=={pins['opencv-contrib-python-headless']}"
     assert headless in (ROOT / "README.md").read_text(encoding="utf-8")
-    assert headless in (ROOT / "src/body4d/models/load.py").read_text(encoding="utf-8")
+    assert headless in (ROOT / "src/body4d/run/presets.py").read_text(encoding="utf-8")
     assert pins["opencv-contrib-python-headless"] == pins["opencv-contrib-python"]
     assert sys.version_info >= (3, 11)

@@ -1,6 +1,6 @@
 """A small model with two sources, one behind a gate, and what is in its files."""
 
-from body4d.weights.sources import Checkpoint, Licence, PublishedFile, Source
+from body4d.checkpoints.sources import Checkpoint, Licence, PublishedFile, Source
 
 TOKEN = "hf_aSecretThatNobodyMaySee"
 WEIGHTS = bytes(range(256)) * 9000

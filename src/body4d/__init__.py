@@ -14,26 +14,26 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from body4d.config import Settings
-    from body4d.config_load import load_settings
-    from body4d.errors import Body4DError
+    from body4d.config.loading import load_settings
+    from body4d.core.errors import Body4DError
+    from body4d.core.scene_io import load_scene
+    from body4d.core.types import BodyTrack, Camera, Clip, MaskTrack, Prompt, Scene
     from body4d.export import export_scene
-    from body4d.pipeline import Pipeline
-    from body4d.scene import BodyTrack, Camera, Clip, MaskTrack, Prompt, Scene
-    from body4d.scene_file import load_scene
+    from body4d.run.pipeline import Pipeline
 
 _HOMES = {
-    "BodyTrack": "scene",
-    "Body4DError": "errors",
-    "Camera": "scene",
-    "Clip": "scene",
-    "MaskTrack": "scene",
-    "Pipeline": "pipeline",
-    "Prompt": "scene",
-    "Scene": "scene",
+    "BodyTrack": "core.types",
+    "Body4DError": "core.errors",
+    "Camera": "core.types",
+    "Clip": "core.types",
+    "MaskTrack": "core.types",
+    "Pipeline": "run.pipeline",
+    "Prompt": "core.types",
+    "Scene": "core.types",
     "Settings": "config",
     "export_scene": "export",
-    "load_scene": "scene_file",
-    "load_settings": "config_load",
+    "load_scene": "core.scene_io",
+    "load_settings": "config.loading",
 }
 
 __all__ = [

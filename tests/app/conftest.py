@@ -26,7 +26,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 @pytest.fixture(scope="session")
 def walk(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A second of somebody who walks, small, under a name that is not harmless."""
-    from body4d.evaluate.synthetic import make_clip
+    from body4d.evaluate.synthetic.clip import make_clip
 
     folder = tmp_path_factory.mktemp("walk")
     clip = make_clip("walk", folder, seconds=0.6, rate=15, size=(320, 240))

@@ -80,8 +80,8 @@ def finished(browser: Any, served: Served, walk: Path) -> Iterator[Seen]:
 
 def middle_of_person(walk: Path) -> tuple[float, float]:
     """Where the walker's hips are on the first frame, as shares of the picture: from the truth that came with the clip."""
-    from body4d.joints import Body29
-    from body4d.scene_file import load_scene
+    from body4d.core.joints import Body29
+    from body4d.core.scene_io import load_scene
 
     scene = load_scene(walk.parent / "truth.npz", walk)
     person = scene.people[0]

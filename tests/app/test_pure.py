@@ -5,17 +5,17 @@ import pytest
 
 from body4d.app.api import marks_of
 from body4d.app.auth import credentials
-from body4d.app.choices import Choices, settings_for
-from body4d.app.jobs import Place, learned, wait_s
+from body4d.app.forms import Choices, settings_for
+from body4d.app.html import message, progress
 from body4d.app.limits import limits_sentence, refusal, too_large
-from body4d.app.marks import Mark, meant, people_of, prompts_of
 from body4d.app.names import download_name, shown_name, stored_name, without_paths
+from body4d.app.prompts import Mark, meant, people_of, prompts_of
+from body4d.app.queue import Place, learned, wait_s
+from body4d.app.sessions import Kept, to_delete
 from body4d.app.tasks import same_person
-from body4d.app.visits import Kept, to_delete
-from body4d.app.words import message, progress
 from body4d.config import AppSettings, Settings
-from body4d.errors import InputError, SettingsError
-from body4d.progress import Event
+from body4d.core.errors import InputError, SettingsError
+from body4d.core.progress import Event
 
 
 @pytest.mark.parametrize(

@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from body4d.app.marks import Mark
+from body4d.app.prompts import Mark
 from body4d.app.tasks import Look, do
 from body4d.config import ComputeSettings, Settings, WeightsSettings
-from body4d.models import sam3
-from body4d.progress import silent_listener
+from body4d.core.progress import silent_listener
+from body4d.models.sam3 import segmenter as sam3
 from make_tiny_checkpoints import write_tiny_checkpoints
 from make_videos import make_video
 

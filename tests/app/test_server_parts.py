@@ -13,13 +13,13 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
 from body4d.app.auth import COOKIE, Guard
-from body4d.app.jobs import DIED, FAULT, Job, Queue
+from body4d.app.queue import DIED, FAULT, Job, Queue
+from body4d.app.sessions import Visits
 from body4d.app.tasks import EVERYTHING, Look, Make, Sight, Task, Warm
-from body4d.app.visits import Visits
 from body4d.app.worker import Worker, WorkerDied
 from body4d.config import AppSettings, Settings
-from body4d.errors import Body4DError, InputError, SettingsError
-from body4d.progress import Event, Listener
+from body4d.core.errors import Body4DError, InputError, SettingsError
+from body4d.core.progress import Event, Listener
 
 TASK = Warm()
 

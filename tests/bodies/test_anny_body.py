@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from body4d.bodies.anny import _ANNY_TO_REST, DEFAULT_SHAPE, SHAPE_NAMES, anny_body
+from body4d.core.joints import Body29
 from body4d.geometry.rotations import rotvec_to_matrix
-from body4d.joints import Body29
 
 
 @pytest.fixture(scope="module")

@@ -17,9 +17,9 @@ from body4d import __version__
 from body4d.cli.entry import app
 from body4d.cli.screen import LINE_EVERY_S, LineScreen, line_of, rate_text
 from body4d.config import Settings
-from body4d.pipeline import Pipeline
-from body4d.progress import Event, Meter
-from body4d.run_record import FILES, SCENE
+from body4d.core.progress import Event, Meter
+from body4d.run.pipeline import Pipeline
+from body4d.run.record import FILES, SCENE
 from fakes import FRAMES, fake_pipeline
 
 
@@ -173,7 +173,7 @@ def test_ctrl_c_exits_130_and_says_how_to_go_on(number: signal.Signals, video: P
     code = (
         f"import sys; sys.path.insert(0, {str(Path(__file__).parents[1])!r})\n"
         f"sys.argv = ['body4d', 'run', {str(video)!r}, '--out', 'run']\n"
-        "from fakes import Calls, fake_pipeline; from body4d.pipeline import Pipeline; from body4d.cli.entry import main\n"
+        "from fakes import Calls, fake_pipeline; from body4d.run.pipeline import Pipeline; from body4d.cli.entry import main\n"
         "Pipeline.load = staticmethod(lambda settings: fake_pipeline(settings, Calls(0.1)))\nmain()\n"
     )
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)

@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner, Result
 
+from body4d.camera.intrinsics import GivenCamera
 from body4d.cli.entry import app
-from body4d.models.given_camera import GivenCamera
-from body4d.pipeline import Pipeline, open_clip
+from body4d.run.pipeline import Pipeline, open_clip
 from fakes import FRAMES, fake_pipeline
 
 

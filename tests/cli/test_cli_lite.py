@@ -13,7 +13,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from body4d.cli.entry import app
-from body4d.run_record import BODIES, FILES, GLB, MASKS, OVERLAY, SCENE, SHEET, VIEWS
+from body4d.run.record import BODIES, FILES, GLB, MASKS, OVERLAY, SCENE, SHEET, VIEWS
 
 pytest.importorskip("mediapipe", reason="the extra lite is not installed")
 pytest.importorskip("anny", reason="the extra lite is not installed")
@@ -31,7 +31,7 @@ def ok(*arguments: object) -> Result:
 
 @pytest.fixture(scope="module")
 def walk(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    from body4d.evaluate.synthetic import make_clip
+    from body4d.evaluate.synthetic.clip import make_clip
 
     return make_clip("swing", tmp_path_factory.mktemp("swing"), rate=15, seconds=1.0, size=(320, 400))
 

@@ -13,10 +13,10 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from body4d.cli.entry import app
-from body4d.models.protocols import FrameSource, Report
-from body4d.run_record import BODIES, HIDDEN, SCENE
-from body4d.scene import MaskTrack, Prompt
-from body4d.scene_file import load_bodies, load_hidden, load_scene
+from body4d.core.scene_io import load_bodies, load_hidden, load_scene
+from body4d.core.stages import FrameSource, Report
+from body4d.core.types import MaskTrack, Prompt
+from body4d.run.record import BODIES, HIDDEN, SCENE
 from make_tiny_checkpoints import write_tiny_checkpoints
 from make_videos import make_video
 
@@ -80,7 +80,7 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def made_masks(monkeypatch: pytest.MonkeyPatch) -> type[MadeMasks]:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    monkeypatch.setattr("body4d.models.sam3.Sam3Segmenter", MadeMasks)
+    monkeypatch.setattr("body4d.models.sam3.segmenter.Sam3Segmenter", MadeMasks)
     monkeypatch.setattr(MadeMasks, "people", 2)
     return MadeMasks
 
@@ -147,11 +147,11 @@ def test_one_unhidden_person_loads_none_of_these_models(clip: Path, weights: Pat
     code = (
         f"import sys; sys.path.insert(0, {str(Path(__file__).parents[1])!r}); sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
         "from test_cli_occlusion import MadeMasks, body4d\n"
-        "import body4d.models.sam3, pathlib\n"
-        "body4d.models.sam3.Sam3Segmenter = MadeMasks; MadeMasks.people = 1\n"
+        "import body4d.models.sam3.segmenter, pathlib\n"
+        "body4d.models.sam3.segmenter.Sam3Segmenter = MadeMasks; MadeMasks.people = 1\n"
         f"result = run(*map(pathlib.Path, {[str(clip), str(weights), str(tmp_path / 'run')]!r}))\n"
         "assert result.exit_code == 0, result.output\n"
-        "print([name for name in ('diffusers', 'body4d.nets.diffusion_vas.unet') if name in sys.modules])\n"
+        "print([name for name in ('diffusers', 'body4d.models.diffusion_vas.network.unet') if name in sys.modules])\n"
     ).replace("import MadeMasks, body4d\n", "import MadeMasks, body4d as run\n")
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env={**os.environ, "HF_HUB_OFFLINE": "1"})
     assert done.returncode == 0, done.stderr

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from body4d.run_record import BODIES, FILES, GLB, MASKS, SCENE
-from body4d.scene_file import load_scene
+from body4d.core.scene_io import load_scene
+from body4d.run.record import BODIES, FILES, GLB, MASKS, SCENE
 from make_tiny_checkpoints import write_tiny_checkpoints
 from make_videos import make_video
 

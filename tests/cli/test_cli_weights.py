@@ -12,10 +12,10 @@ import pytest
 from safetensors.torch import save
 from typer.testing import CliRunner
 
+from body4d.checkpoints.registry import SAM3D_BODY, find
 from body4d.cli.entry import app
 from body4d.config import WeightsSettings
-from body4d.weights.catalogue import SAM3D_BODY, find
-from body4d.weights.sam3d_body import load_sam3d_body
+from body4d.models.sam3d_body.checkpoint import load_sam3d_body
 from hub_standin import Account, HubStandIn, Repo
 from moge_files import write_tiny_moge
 from sam3d_files import TINY, as_repack, official_state, save_official

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from body4d.cli.prompts import parse_prompts
-from body4d.errors import SettingsError
+from body4d.core.errors import SettingsError
 
 
 def test_words() -> None:

@@ -5,18 +5,18 @@ from pathlib import Path
 
 import pytest
 
+from body4d.checkpoints.gated_access import Access, explain
+from body4d.checkpoints.hub_client import Hub
+from body4d.checkpoints.local import Found, look
+from body4d.checkpoints.registry import CHECKPOINTS, SAM3, SAM3D_BODY
 from body4d.config import DoctorSettings, WeightsSettings
-from body4d.doctor.checkup import check
+from body4d.doctor.check_machine import NEEDED, check_cuda, check_gpu, check_memory, check_packages, driver_number, has_kernels
+from body4d.doctor.check_pieces import CODECS, check_codecs, check_drawing, check_gate
+from body4d.doctor.check_places import check_checkpoint_disk, check_runs, check_space
 from body4d.doctor.facts import Drawing, Facts, Packages, Place, Space, Weights
-from body4d.doctor.machine import NEEDED, check_cuda, check_gpu, check_memory, check_packages, driver_number, has_kernels
-from body4d.doctor.pieces import CODECS, check_codecs, check_drawing, check_gate
-from body4d.doctor.places import check_checkpoint_disk, check_runs, check_space
+from body4d.doctor.report import check
 from body4d.doctor.verdict import Line, Preset, Remark, Verdict, judge
-from body4d.models.machine import Driver, Torch, read_driver
-from body4d.weights.access import Access, explain
-from body4d.weights.catalogue import CHECKPOINTS, SAM3, SAM3D_BODY
-from body4d.weights.hub import Hub
-from body4d.weights.status import Found, look
+from body4d.runtime.hardware import Driver, Torch, read_driver
 
 SETTINGS = DoctorSettings()
 EVERYTHING = frozenset(name for names in NEEDED.values() for name in names)

@@ -10,8 +10,8 @@ from typer.testing import CliRunner
 
 from body4d.cli.entry import app
 from body4d.config import ComputeSettings
-from body4d.doctor.look import look_at_place, look_at_space
-from body4d.models.machine import look_at_driver, look_at_torch
+from body4d.doctor.probe import look_at_place, look_at_space
+from body4d.runtime.hardware import look_at_driver, look_at_torch
 
 
 @pytest.fixture(autouse=True)

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from body4d.errors import InputError
+from body4d.core.errors import InputError
+from body4d.core.joints import Body29
+from body4d.core.types import BodyTrack, Camera, Clip, MaskTrack, Scene
 from body4d.evaluate.score import SCORED_JOINTS, PersonScore, score, table
-from body4d.joints import Body29
-from body4d.scene import BodyTrack, Camera, Clip, MaskTrack, Scene
 
 FRAMES, HEIGHT, WIDTH = 12, 60, 160
 NAMES = [j.name.lower() for j in Body29]

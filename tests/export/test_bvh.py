@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from body4d.bodies.catalogue import body_model
+from body4d.bodies.registry import body_model
 from body4d.export import export_scene
 from body4d.export.bvh import frame_grid, kept_joints
 from body4d.export.euler import matrix_to_zxy

@@ -6,8 +6,8 @@ import os
 
 import pytest
 
-from body4d import atomic
-from body4d.errors import NoPersonError, OutputError, SettingsError
+from body4d.core import files as atomic
+from body4d.core.errors import NoPersonError, OutputError, SettingsError
 from body4d.export import FORMATS, export_scene
 from scenes import make_scene
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from body4d.bodies.catalogue import body_model
+from body4d.bodies.registry import body_model
 from body4d.export import export_scene
 from body4d.export.glb import four_influences, gltf_quats, presence, vertex_normals
 from body4d.geometry.rotations import rotvec_to_matrix

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from body4d.bodies.catalogue import body_model
+from body4d.bodies.registry import body_model
 from body4d.export import export_scene
 from scenes import make_scene
 

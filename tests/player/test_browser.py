@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from browser import coloured, differ, picture
 
-from body4d.bodies.catalogue import rig_of
+from body4d.bodies.registry import rig_of
 from body4d.export import export_scene
 from scenes import make_scene
 

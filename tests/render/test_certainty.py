@@ -5,11 +5,11 @@ import dataclasses
 import numpy as np
 import pytest
 
-from body4d.bodies.catalogue import rig_of
+from body4d.bodies.registry import rig_of
 from body4d.config import PictureSettings
-from body4d.joints import Body29
+from body4d.core.joints import Body29
 from body4d.render.certainty import UNSURE, skin_doubt, skin_joints, tinted
-from body4d.render.film import Film
+from body4d.render.frame_renderer import Film
 from body4d.render.poses import Poser
 from scenes import make_scene
 

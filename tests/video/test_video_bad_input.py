@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from body4d.config import VideoSettings
-from body4d.errors import Body4DError, InputError
+from body4d.core.errors import Body4DError, InputError
 from body4d.video import VideoFrames, probe
 from body4d.video.quicktime import track_tags
 from make_videos import add_track_tag, cut, make_sound, make_video

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from body4d.config import VideoSettings
-from body4d.errors import InputError
+from body4d.core.errors import InputError
 from body4d.video import VideoFrames, probe
 from make_videos import corners, make_video, number_of, quadrants, stripes
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from body4d.config import VideoSettings
-from body4d.errors import InputError, SettingsError
+from body4d.core.errors import InputError, SettingsError
 from body4d.video import clip_hash, clip_notes, probe, select_frames
 from body4d.video.timeline import timeline
 from make_videos import add_track_tag, cut, make_video

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from body4d.config import VideoSettings
-from body4d.errors import OutputError
+from body4d.core.errors import OutputError
 from body4d.video import VideoFrames, VideoWriter, clip_notes, probe
 from body4d.video.writer import exact_ticks
 from make_videos import make_video, number_of, quadrants, stripes

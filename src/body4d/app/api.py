@@ -7,12 +7,12 @@ from typing import Any
 import gradio as gr
 from gradio.events import api
 
-from body4d.app.choices import Choices
-from body4d.app.desk import Desk, sentence_of
-from body4d.app.marks import Mark
+from body4d.app.forms import Choices
 from body4d.app.names import shown_name
-from body4d.errors import InputError, SettingsError
-from body4d.run_record import read_run, summary
+from body4d.app.prompts import Mark
+from body4d.app.service import Desk, sentence_of
+from body4d.core.errors import InputError, SettingsError
+from body4d.run.record import read_run, summary
 
 
 def marks_of(rows: Sequence[dict[str, Any]]) -> tuple[Mark, ...]:

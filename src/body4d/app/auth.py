@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from body4d.errors import SettingsError
+from body4d.core.errors import SettingsError
 
 VARIABLE = "BODY4D_AUTH"
 COOKIE = "body4d_visitor"

@@ -10,18 +10,18 @@ from typing import Any
 import gradio as gr
 import numpy as np
 
-from body4d.app import words
-from body4d.app.choices import Choices, Session
-from body4d.app.desk import Desk, sentence_of
-from body4d.app.jobs import Job
-from body4d.app.layout import ANYBODY, MODES, Page
-from body4d.app.marks import Mark, meant, people_of
+from body4d.app import html as words
+from body4d.app.forms import Choices, Session
+from body4d.app.page import ANYBODY, MODES, Page
+from body4d.app.prompts import Mark, meant, people_of
+from body4d.app.queue import Job
 from body4d.app.routes import player_folder
+from body4d.app.service import Desk, sentence_of
+from body4d.app.sessions import Visit
 from body4d.app.tasks import Sight
-from body4d.app.visits import Visit
-from body4d.errors import InputError
-from body4d.run_record import read_run, summary
-from body4d.scene import MaskTrack
+from body4d.core.errors import InputError
+from body4d.core.types import MaskTrack
+from body4d.run.record import read_run, summary
 
 CANCELLED = "Cancelled. What was finished is kept."
 

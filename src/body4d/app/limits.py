@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from body4d.config import AppSettings, Settings, VideoSettings
-from body4d.errors import InputError
-from body4d.scene import Clip
+from body4d.core.errors import InputError
+from body4d.core.types import Clip
 
 
 def limits_sentence(settings: AppSettings) -> str:

@@ -8,8 +8,8 @@ from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.staticfiles import StaticFiles
 
 from body4d.app.names import download_name
+from body4d.app.sessions import Visits
 from body4d.app.tasks import PICTURE
-from body4d.app.visits import Visits
 
 STATIC = Path(__file__).parent / "static"
 

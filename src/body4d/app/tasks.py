@@ -9,13 +9,13 @@ from zipfile import ZIP_STORED, ZipFile
 import numpy as np
 
 from body4d.app.limits import examine, whole
-from body4d.app.marks import Mark, Person, prompts_of
+from body4d.app.prompts import Mark, Person, prompts_of
 from body4d.config import Settings
-from body4d.errors import InputError, NoPersonError
-from body4d.models.protocols import Segmenter, silent
-from body4d.progress import Event, Listener, Meter
-from body4d.run_record import GLB, OVERLAY, SHEET, VIEWS
-from body4d.scene import Array, Clip, MaskTrack
+from body4d.core.errors import InputError, NoPersonError
+from body4d.core.progress import Event, Listener, Meter
+from body4d.core.stages import Segmenter, silent
+from body4d.core.types import Array, Clip, MaskTrack
+from body4d.run.record import GLB, OVERLAY, SHEET, VIEWS
 
 PICTURE = "people.jpg"
 EVERYTHING = "everything.zip"
@@ -88,7 +88,7 @@ def do(task: Task, settings: Settings, listener: Listener) -> Sight | None:
 
 def make(task: Make, listener: Listener) -> None:
     """The whole run. Marks are for frames of the file, and are moved to the range that is looked at."""
-    from body4d.pipeline import Pipeline
+    from body4d.run.pipeline import Pipeline
     from body4d.video import probe
 
     settings = task.settings
@@ -113,14 +113,14 @@ def example_clip(folder: Path) -> Path | None:
 def film_example(folder: Path) -> None:
     """Film the swing of ``body4d demo``."""
     if example_clip(folder) is None:
-        from body4d.evaluate.synthetic import make_clip
+        from body4d.evaluate.synthetic.clip import make_clip
 
         make_clip("swing", folder)
 
 
 def write_zip(folder: Path, names: Sequence[str]) -> None:
     """Everything in one file, uncompressed: videos do not shrink. Appears whole or not at all."""
-    from body4d.atomic import atomic_file
+    from body4d.core.files import atomic_file
 
     with atomic_file(folder / EVERYTHING) as file, ZipFile(file, "w", ZIP_STORED) as archive:
         for name in names:
@@ -130,7 +130,7 @@ def write_zip(folder: Path, names: Sequence[str]) -> None:
 
 def look(task: Look, settings: Settings) -> Sight:
     """Find people on one frame. Raises InputError where the file is refused; nobody found is a note, no error."""
-    from body4d.app.paint import paint_people
+    from body4d.app.preview import paint_people
 
     clip = examine(task.video, settings.model_copy(update={"video": whole(settings.video)}))
     frame = min(max(task.frame, 0), len(clip) - 1)
@@ -209,7 +209,7 @@ def _for_choosing(settings: Settings) -> Settings:
 @lru_cache(maxsize=1)
 def _segmenter(settings_json: str) -> Segmenter:
     """The preset's segmenter, kept between looks so that models stay loaded."""
-    from body4d.models.load import load_seats
+    from body4d.run.presets import load_seats
 
     return load_seats(Settings.model_validate_json(settings_json)).segmenter
 

@@ -10,8 +10,8 @@ from multiprocessing.process import BaseProcess
 
 from body4d.app.tasks import Answer, Sight, Task, do
 from body4d.config import Settings
-from body4d.errors import Body4DError
-from body4d.progress import Listener
+from body4d.core.errors import Body4DError
+from body4d.core.progress import Listener
 
 END_WITHIN_S = 1.0
 """A process that was asked to end and has not after this is killed: a visitor waits two seconds at most."""

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from body4d.bodies.rig import Rig
-from body4d.errors import MissingDependencyError
-from body4d.joints import Body29
+from body4d.core.errors import MissingDependencyError
+from body4d.core.joints import Body29
+from body4d.core.rig import Rig
 
 Array = NDArray[Any]
 
@@ -41,7 +41,7 @@ def is_built() -> bool:
 
 
 class AnnyBody:
-    """Anny as a :class:`~body4d.bodies.rig.BodyModel`. ``shape`` is (7,) as :data:`SHAPE_NAMES`."""
+    """Anny as a :class:`~body4d.core.rig.BodyModel`. ``shape`` is (7,) as :data:`SHAPE_NAMES`."""
 
     name = "anny"
 

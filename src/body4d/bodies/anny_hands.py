@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d
 
-from body4d.bodies.rig import Rig
+from body4d.core.rig import Rig
 
 Array = NDArray[Any]
 

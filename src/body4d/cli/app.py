@@ -21,7 +21,7 @@ def app(
 
     BODY4D_AUTH=user:password in the environment asks visitors for a password.
     """
-    from body4d.app.serve import serve
+    from body4d.app.server import serve
 
     settings = options.settings_from(config, assignments, {"preset": preset})
     typer.echo(f"body4d is at http://{'localhost' if host in ('127.0.0.1', '0.0.0.0') else host}:{port} (Ctrl-C stops it)")

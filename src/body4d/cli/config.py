@@ -15,7 +15,7 @@ app = typer.Typer(no_args_is_help=True, help="Show the settings in force, or wri
 @guarded
 def show(config: options.Config = None, assignments: options.Set = None, verbose: options.Verbose = False) -> None:
     """Print every setting in force as YAML: defaults, then --config, then BODY4D_SECTION__FIELD, then --set."""
-    from body4d.config_load import as_yaml
+    from body4d.config.loading import as_yaml
 
     typer.echo(as_yaml(options.settings_from(config, assignments, {})), nl=False)
 
@@ -27,9 +27,9 @@ def init(
     verbose: options.Verbose = False,
 ) -> None:
     """Write a YAML file that names every setting, its default and its reason, all commented out."""
-    from body4d.atomic import atomic_file
-    from body4d.config_load import commented_yaml
-    from body4d.errors import OutputError
+    from body4d.config.loading import commented_yaml
+    from body4d.core.errors import OutputError
+    from body4d.core.files import atomic_file
 
     if file.exists():
         raise OutputError(f"{file} exists; name another file or delete it first.")

@@ -24,9 +24,9 @@ def demo(
     """Make a synthetic golf swing, recover the golfer, and print how far from the truth it came; or run on --video."""
     from body4d.cli.screen import choose_screen, print_json
     from body4d.cli.work import make_swing, print_result, run_clip, score_as_json, score_run
-    from body4d.errors import SettingsError
-    from body4d.evaluate.motions import VIEWS, View
+    from body4d.core.errors import SettingsError
     from body4d.evaluate.score import table
+    from body4d.evaluate.synthetic.motions import VIEWS, View
 
     settings = options.settings_from(config, assignments, {})
     screen = choose_screen(quiet=quiet, as_json=as_json)

@@ -25,10 +25,10 @@ def doctor(
     Exits with 9 where a run would not succeed.
     """
     from body4d.cli.screen import print_json
-    from body4d.doctor.checkup import check
-    from body4d.doctor.look import look
+    from body4d.core.errors import NotReadyError
+    from body4d.doctor.probe import look
+    from body4d.doctor.report import check
     from body4d.doctor.verdict import Preset
-    from body4d.errors import NotReadyError
 
     flags = {"preset": preset, "weights.folder": None if weights is None else str(weights)}
     settings = options.settings_from(config, assignments, flags)

@@ -20,9 +20,9 @@ def export(
 ) -> None:
     """Write the bodies of a finished run as GLB (rigged, animated), BVH (a file per person), PLY, NPZ, CSV or a page to look at (HTML)."""
     from body4d.cli.screen import print_json
+    from body4d.core.scene_io import load_scene
     from body4d.export import export_scene
-    from body4d.run_record import finished_scene
-    from body4d.scene_file import load_scene
+    from body4d.run.record import finished_scene
 
     scene = load_scene(finished_scene(run))
     paths = export_scene(scene, to, out or (run / "ply" if to == "ply" else run))

@@ -13,7 +13,7 @@ from typing import ParamSpec, TypeVar
 
 import typer
 
-from body4d.errors import Body4DError, Cancelled
+from body4d.core.errors import Body4DError, Cancelled
 
 P = ParamSpec("P")
 R = TypeVar("R")

@@ -20,7 +20,7 @@ def info(
     """
     from body4d.cli.screen import print_json
     from body4d.cli.tables import cell, print_people
-    from body4d.run_record import read_run, summary
+    from body4d.run.record import read_run, summary
 
     record = read_run(run)
     found = summary(record)

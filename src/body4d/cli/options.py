@@ -6,8 +6,8 @@ from typing import Annotated, Any
 import typer
 
 from body4d.config import Settings
-from body4d.config_load import load_settings, parse_assignments
-from body4d.errors import SettingsError
+from body4d.config.loading import load_settings, parse_assignments
+from body4d.core.errors import SettingsError
 
 Config = Annotated[Path | None, typer.Option("--config", help="Settings as YAML; `body4d config init` writes one.", metavar="FILE")]
 Set = Annotated[

@@ -7,8 +7,8 @@ from typing import Annotated
 import numpy as np
 import typer
 
-from body4d.errors import SettingsError
-from body4d.scene import Prompt
+from body4d.core.errors import SettingsError
+from body4d.core.types import Prompt
 
 Text = Annotated[
     list[str] | None,

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
-from body4d.progress import Event
+from body4d.core.progress import Event
 
 LINE_EVERY_S = 10.0
 """Without a terminal a working stage says so this often: enough to see that it lives, few enough for a log."""

@@ -11,8 +11,8 @@ from body4d.cli import options
 from body4d.cli.guard import guarded
 
 if TYPE_CHECKING:
-    from body4d.space.condition import Condition
-    from body4d.space.hub import SpaceOnHub
+    from body4d.deploy.space import SpaceOnHub
+    from body4d.deploy.status import Condition
 
 app = typer.Typer(no_args_is_help=True, help="Put the app on a HuggingFace Space, and see how it does.")
 
@@ -57,7 +57,7 @@ def create(
     verbose: options.Verbose = False,
 ) -> None:
     """Make the Space, with its hardware, secrets and disk; or bring one that is there into that state."""
-    from body4d.space.hub import Wish
+    from body4d.deploy.space import Wish
 
     settings = options.settings_from(config, assignments, {"space.hardware": hardware})
     space = _space(name, settings.weights.answer_most_s)
@@ -104,7 +104,7 @@ def status(
     verbose: options.Verbose = False,
 ) -> None:
     """Say how it stands: building, build failed, starting, downloading, gated, out of memory, running, and what to do."""
-    from body4d.space.condition import judge
+    from body4d.deploy.status import judge
 
     settings = options.settings_from(config, assignments, {})
     space = _space(name, settings.weights.answer_most_s)
@@ -161,7 +161,7 @@ def start(
     verbose: options.Verbose = False,
 ) -> None:
     """What the container runs: the page at once, then checkpoints, then the app."""
-    from body4d.space.start import serve
+    from body4d.deploy.startup import serve
 
     if not serve(options.settings_from(config, assignments, {}), host, port):
         # Threads that load torch would be waited for, and nothing they do has to be finished.
@@ -171,7 +171,7 @@ def start(
 
 def _secret(text: str) -> tuple[str, str]:
     """Name and value of a --secret. Raises SpaceError; what stands after ``=`` is never repeated, for it may be the secret itself."""
-    from body4d.errors import SpaceError
+    from body4d.core.errors import SpaceError
 
     name, equals, variable = text.partition("=")
     value = os.environ.get(variable if equals else name, "").strip()
@@ -186,18 +186,18 @@ def _secret(text: str) -> tuple[str, str]:
 
 
 def _space(name: str, answer_most_s: float) -> "SpaceOnHub":
-    from body4d.space.hub import SpaceOnHub
-    from body4d.weights.hub import hub_here
+    from body4d.checkpoints.hub_client import hub_here
+    from body4d.deploy.space import SpaceOnHub
 
     return SpaceOnHub(name, hub_here(answer_most_s))
 
 
 def _inspected(source: Path, settings: Any, as_json: bool) -> Any:
     """The pieces of a clone. Raises SpaceError where one must not be sent, after naming every fault."""
-    from body4d.errors import SpaceError
-    from body4d.space.inspect import inspect
-    from body4d.space.parcel import pack
-    from body4d.weights.hub import hub_here
+    from body4d.checkpoints.hub_client import hub_here
+    from body4d.core.errors import SpaceError
+    from body4d.deploy.bundle import pack
+    from body4d.deploy.inspect import inspect
 
     pieces = pack(source)
     own = [token for token in (os.environ.get("BODY4D_AUTH"), hub_here().token) if token]
@@ -210,7 +210,7 @@ def _inspected(source: Path, settings: Any, as_json: bool) -> Any:
 
 
 def _wait(space: "SpaceOnHub", settings: Any, as_json: bool, *, changed: bool = True) -> None:
-    from body4d.space.waiting import wait_until_settled
+    from body4d.deploy.waiting import wait_until_settled
 
     _end(space, wait_until_settled(space, settings.space, lambda found: _tell(found, as_json), changed=changed))
 
@@ -222,8 +222,8 @@ def _tell(found: "Condition", as_json: bool) -> None:
 
 def _end(space: "SpaceOnHub", found: "Condition") -> None:
     """Say so with the exit code where nobody is served, nor will be by waiting."""
-    from body4d.errors import SpaceError
-    from body4d.space.condition import HEALTHY
+    from body4d.core.errors import SpaceError
+    from body4d.deploy.status import HEALTHY
 
     if found.state not in HEALTHY:
         raise SpaceError(f"{space.name} serves nobody ({found.state.replace('_', ' ')}).")

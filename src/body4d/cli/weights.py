@@ -12,11 +12,11 @@ from body4d.cli.guard import guarded
 from body4d.config import WeightsSettings
 
 if TYPE_CHECKING:
+    from body4d.checkpoints.gated_access import Access
+    from body4d.checkpoints.local import Found
+    from body4d.checkpoints.sources import Checkpoint
     from body4d.cli.screen import Screen
-    from body4d.progress import Event, Listener
-    from body4d.weights.access import Access
-    from body4d.weights.sources import Checkpoint
-    from body4d.weights.status import Found
+    from body4d.core.progress import Event, Listener
 
 app = typer.Typer(no_args_is_help=True, help="Checkpoints of the preset sam: what is here, fetch, check and convert them.")
 
@@ -41,8 +41,8 @@ def status(
     verbose: options.Verbose = False,
 ) -> None:
     """Say which checkpoints are here, where they come from, under which licence, and what stands in the way of the others."""
+    from body4d.checkpoints.local import look
     from body4d.cli.screen import print_json
-    from body4d.weights.status import look
 
     settings = _settings(config, assignments, weights)
     found = look(settings, choose(models, everything=True))
@@ -70,8 +70,8 @@ def download(
 
     Stopped, cut off or out of disk, the same command goes on. A token is taken from HF_TOKEN or from `hf auth login`, never from here.
     """
-    from body4d.weights.download import download as fetch
-    from body4d.weights.hub import hub_here
+    from body4d.checkpoints.download import download as fetch
+    from body4d.checkpoints.hub_client import hub_here
 
     settings = _settings(config, assignments, weights)
     hub = hub_here(settings.answer_most_s)
@@ -103,16 +103,16 @@ def verify(
 
     Exits with 7 where a file is missing, cut short or altered.
     """
-    from body4d.errors import WeightsError
-    from body4d.weights.verify import verify as check
+    from body4d.checkpoints.verify import verify as check
+    from body4d.core.errors import WeightsError
 
     settings, chosen = _settings(config, assignments, weights), choose(models, everything=True)
     with _screen(quiet, as_json) as screen:
         verdicts = check(chosen, settings, _in_mb(screen, as_json))
         bad = [one for one in verdicts if not one.fine]
         if bad and mend:
-            from body4d.weights.download import download as fetch
-            from body4d.weights.hub import hub_here
+            from body4d.checkpoints.download import download as fetch
+            from body4d.checkpoints.hub_client import hub_here
 
             broken = tuple(model for model in chosen if any(one.model is model for one in bad))
             fetch(broken, settings, hub_here(settings.answer_most_s), _in_mb(screen, as_json), check=True)
@@ -147,7 +147,7 @@ def convert(
     verbose: options.Verbose = False,
 ) -> None:
     """Rewrite SAM-3D-Body's model.ckpt once as safetensors beside it, which are quicker to start with and take its place."""
-    from body4d.weights.convert import convert_body
+    from body4d.checkpoints.convert import convert_body
 
     written = convert_body(_settings(config, assignments, weights), precision)
     if as_json:
@@ -162,8 +162,8 @@ def choose(models: Sequence[str] | None, *, everything: bool = False) -> "tuple[
     """The checkpoints named; none named: all, or those that preset sam wants for everybody. Raises SettingsError."""
     import difflib
 
-    from body4d.errors import SettingsError
-    from body4d.weights.catalogue import CHECKPOINTS
+    from body4d.checkpoints.registry import CHECKPOINTS
+    from body4d.core.errors import SettingsError
 
     if not models:
         return tuple(model for model in CHECKPOINTS if everything or model.need != "optional")
@@ -180,9 +180,9 @@ def choose(models: Sequence[str] | None, *, everything: bool = False) -> "tuple[
 
 def ask_gates(found: "Sequence[Found]", settings: WeightsSettings) -> "dict[str, tuple[Access, ...]]":
     """For each checkpoint that is not ready, what stands in the way of its sources, in the order they are tried."""
-    from body4d.errors import MissingDependencyError
-    from body4d.weights.access import diagnose
-    from body4d.weights.hub import hub_here
+    from body4d.checkpoints.gated_access import diagnose
+    from body4d.checkpoints.hub_client import hub_here
+    from body4d.core.errors import MissingDependencyError
 
     wanted = [one for one in found if not one.ready]
     try:
@@ -224,7 +224,7 @@ def _print_table(found: "Sequence[Found]", gates: "dict[str, tuple[Access, ...]]
     from rich.console import Console
     from rich.table import Table
 
-    from body4d.weights.catalogue import roots
+    from body4d.checkpoints.registry import roots
 
     table = Table(box=None, pad_edge=False)
     for title in ("model", "needed by", "state", "size", "licence", "gate"):

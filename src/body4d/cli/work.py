@@ -11,19 +11,19 @@ import typer
 from body4d.cli.screen import Screen, print_json
 from body4d.cli.tables import print_people, print_stages
 from body4d.config import PictureSettings, Settings
-from body4d.errors import InputError
-from body4d.progress import Meter
-from body4d.run_record import FILES, MASKS, OVERLAY, SHEET, VIEWS, finished_scene, read_run, summary
+from body4d.core.errors import InputError
+from body4d.core.progress import Meter
+from body4d.run.record import FILES, MASKS, OVERLAY, SHEET, VIEWS, finished_scene, read_run, summary
 
 if TYPE_CHECKING:
-    from body4d.evaluate.motions import View
+    from body4d.core.types import Prompt
     from body4d.evaluate.score import Score
-    from body4d.scene import Prompt
+    from body4d.evaluate.synthetic.motions import View
 
 
 def run_clip(video: Path, out: Path | None, settings: Settings, screen: Screen, *, prompts: "Sequence[Prompt]" = (), fresh: bool) -> Path:
     """Run the pipeline on a clip and return the run folder."""
-    from body4d.pipeline import Pipeline
+    from body4d.run.pipeline import Pipeline
 
     with screen:
         Pipeline.load(settings).run(video, out, prompts=prompts, fresh=fresh, listener=screen)
@@ -52,10 +52,10 @@ def print_result(folder: Path, *, quiet: bool, as_json: bool, profile: bool = Fa
 
 def render_run(run: Path, out: Path, video: Path | None, settings: PictureSettings, screen: Screen) -> list[Path]:
     """Draw a finished run's pictures into ``out``."""
-    from body4d.config_load import load_settings
-    from body4d.pipeline import draw, open_clip
-    from body4d.run_folder import hold, make_folder
-    from body4d.scene_file import load_scene
+    from body4d.config.loading import load_settings
+    from body4d.core.scene_io import load_scene
+    from body4d.run.pipeline import draw, open_clip
+    from body4d.run.run_folder import hold, make_folder
 
     scene_path, record = finished_scene(run), read_run(run)
     video = video or Path(record.input["path"])
@@ -72,8 +72,8 @@ def render_run(run: Path, out: Path, video: Path | None, settings: PictureSettin
 
 def score_run(run: Path, truth: Path) -> "Score":
     """Score a finished run against ``truth``: a true scene's file, with its masks beside it, or the folder that holds both."""
+    from body4d.core.scene_io import load_masks, load_scene
     from body4d.evaluate.score import score
-    from body4d.scene_file import load_masks, load_scene
 
     scene, masks = load_scene(finished_scene(run)), load_masks(run / MASKS)
     true_scene = truth / "truth.npz" if truth.is_dir() else truth
@@ -96,7 +96,7 @@ def score_as_json(score: "Score") -> dict[str, Any]:
 
 def make_swing(folder: Path, view: "View", screen: Screen) -> Path:
     """The synthetic golf swing of the demo, made once: the video's path. The truth lies beside it and is written last."""
-    from body4d.evaluate.synthetic import make_clip
+    from body4d.evaluate.synthetic.clip import make_clip
 
     meter = Meter("clip", screen)
     if (folder / "truth.npz").is_file():

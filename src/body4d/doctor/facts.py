@@ -4,11 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from body4d.checkpoints.gated_access import Access
+from body4d.checkpoints.local import Found
 from body4d.config import DoctorSettings
 from body4d.doctor.verdict import Preset
-from body4d.models.machine import Driver, Torch
-from body4d.weights.access import Access
-from body4d.weights.status import Found
+from body4d.runtime.hardware import Driver, Torch
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class Space:
 
 @dataclass(frozen=True)
 class Facts:
-    """Everything :func:`body4d.doctor.look.look` gathers."""
+    """Everything :func:`body4d.doctor.probe.look` gathers."""
 
     wanted: Preset
     packages: Packages

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from body4d.errors import InputError
+from body4d.core.errors import InputError
+from body4d.core.types import BodyTrack, MaskTrack, Scene
 from body4d.evaluate import metrics
-from body4d.scene import BodyTrack, MaskTrack, Scene
 
 Array = NDArray[Any]
 

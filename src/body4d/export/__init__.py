@@ -5,8 +5,8 @@ from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
 
-from body4d.errors import NoPersonError, SettingsError
-from body4d.scene import Scene
+from body4d.core.errors import NoPersonError, SettingsError
+from body4d.core.types import Scene
 
 FORMATS: tuple[str, ...] = ("glb", "bvh", "ply", "npz", "csv", "html")
 
@@ -45,13 +45,13 @@ def export_scene(scene: Scene, fmt: str, out: str | os.PathLike[str]) -> list[Pa
             raise SettingsError(f"PLY export writes a file for each person and frame: give a folder instead of {out}.")
         return write_ply(scene, out)
     if fmt == "npz":
-        from body4d.export.arrays import write_arrays
+        from body4d.export.npz import write_arrays
 
         return write_arrays(scene, out if is_file else out / "body.npz")
     if fmt == "html":
         from body4d.export.html import write_html
 
         return write_html(scene, out if is_file else out / "body.html")
-    from body4d.export.table import write_csv
+    from body4d.export.csv import write_csv
 
     return write_csv(scene, out if is_file else out / "joints.csv")

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from body4d.atomic import atomic_file
-from body4d.bodies.catalogue import rig_of
-from body4d.bodies.rig import Rig
+from body4d.bodies.registry import rig_of
+from body4d.core.files import atomic_file
+from body4d.core.rig import Rig
+from body4d.core.types import BodyTrack, Clip, Scene
 from body4d.export.euler import matrix_to_zxy
 from body4d.export.skeleton import REST_TO_Y_UP, Skeleton, sample, skeleton_of
-from body4d.scene import BodyTrack, Clip, Scene
 
 Array = NDArray[Any]
 

@@ -7,13 +7,13 @@ import numpy as np
 import pygltflib as gl
 from numpy.typing import NDArray
 
-from body4d.atomic import atomic_file
-from body4d.bodies.catalogue import rig_of
-from body4d.bodies.rig import Rig
-from body4d.export.gltf_build import Builder
+from body4d.bodies.registry import rig_of
+from body4d.core.files import atomic_file
+from body4d.core.rig import Rig
+from body4d.core.types import BodyTrack, Clip, Scene
+from body4d.export.gltf_builder import Builder
 from body4d.export.skeleton import REST_TO_Y_UP, Skeleton, skeleton_of
 from body4d.geometry.rotations import matrix_to_quat
-from body4d.scene import BodyTrack, Clip, Scene
 
 Array = NDArray[Any]
 

@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from body4d.atomic import atomic_file
+from body4d.core.files import atomic_file
+from body4d.core.types import Scene
 from body4d.export.glb import glb_bytes
 from body4d.player import single_page
-from body4d.scene import Scene
 
 
 def write_html(scene: Scene, path: Path) -> list[Path]:

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import numpy as np
 
-from body4d.atomic import atomic_file
-from body4d.bodies.catalogue import rig_of
+from body4d.bodies.registry import rig_of
+from body4d.core.files import atomic_file
+from body4d.core.types import Scene
 from body4d.export.skeleton import Array
-from body4d.scene import Scene
 
 _CHUNK = 32
 """Frames skinned at once: 32 bodies of 14,000 vertices are 5 MB, so that memory does not grow with the clip."""

@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from body4d.bodies.rig import Rig
+from body4d.core.rig import Rig
+from body4d.core.types import BodyTrack
 from body4d.geometry.rotations import matrix_to_rotvec, rotvec_to_matrix
-from body4d.scene import BodyTrack
 
 Array = NDArray[Any]
 

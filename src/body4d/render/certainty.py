@@ -6,11 +6,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import KDTree
 
-from body4d.bodies.rig import Rig
 from body4d.config import PictureSettings
-from body4d.render.look import Rgb
-from body4d.scene import BodyTrack
-from body4d.tracks.uncertainty import doubt
+from body4d.core.rig import Rig
+from body4d.core.types import BodyTrack
+from body4d.motion.uncertainty import doubt
+from body4d.render.style import Rgb
 
 Array = NDArray[Any]
 

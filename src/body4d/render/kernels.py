@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from body4d.compiled import compiled
+from body4d.core.compiled import compiled
 
 Array = NDArray[Any]
 

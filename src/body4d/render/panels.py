@@ -8,14 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from body4d.core.types import Camera, Scene
 from body4d.render.certainty import tinted
-from body4d.render.look import Rgb, ground_track, person_colour
+from body4d.render.drawing import shadow, trail
 from body4d.render.poses import Pose
-from body4d.render.raster import Lit, Mesh, draw, light_up
-from body4d.render.stage import View, floor_picture, heading, stage_bounds
-from body4d.render.strokes import shadow, trail
+from body4d.render.rasterizer import Lit, Mesh, draw, light_up
+from body4d.render.style import Rgb, ground_track, person_colour
 from body4d.render.text import PAPER, badge, paste
-from body4d.scene import Camera, Scene
+from body4d.render.virtual_views import View, floor_picture, heading, stage_bounds
 
 Array = NDArray[Any]
 

@@ -6,12 +6,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from body4d.bodies.catalogue import rig_of
-from body4d.bodies.rig import Rig
+from body4d.bodies.registry import rig_of
 from body4d.config import PictureSettings
+from body4d.core.rig import Rig
+from body4d.core.types import BodyTrack, Scene
 from body4d.render.certainty import skin_doubt
-from body4d.render.look import Rgb, opacity, person_colour
-from body4d.scene import BodyTrack, Scene
+from body4d.render.style import Rgb, opacity, person_colour
 
 Array = NDArray[Any]
 

@@ -1,6 +1,6 @@
 """Video in and out: look at a file, stream its frames, write one.
 
-``probe`` turns a file into a :class:`body4d.scene.Clip`, ``VideoFrames`` streams a clip's frames with bounded memory, and
+``probe`` turns a file into a :class:`body4d.core.types.Clip`, ``VideoFrames`` streams a clip's frames with bounded memory, and
 ``VideoWriter`` writes pictures with a clip's exact timing.
 """
 

@@ -12,7 +12,7 @@ from av.stream import Discard, Disposition
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from body4d.errors import InputError
+from body4d.core.errors import InputError
 
 _VIDEO_FORMATS = (
     "mov mp4 matroska webm avi mpegts mpeg mpegvideo mpeg2video h264 hevc vvc m4v flv asf ogg gif apng mxf nut ivf obu av1 "

@@ -11,8 +11,8 @@ from av.video.reformatter import ColorPrimaries, ColorTrc, Interpolation, VideoR
 from numpy.typing import NDArray
 
 from body4d.config import VideoSettings
-from body4d.errors import InputError
-from body4d.scene import Clip
+from body4d.core.errors import InputError
+from body4d.core.types import Clip
 from body4d.video.container import decoded, open_video, sought
 from body4d.video.timeline import Timeline, frame_tick, timeline
 
@@ -26,7 +26,7 @@ _MAX_QUEUE = 8
 
 
 class VideoFrames:
-    """The frames of ``clip``, streamed in order as often as wanted (a :class:`body4d.models.protocols.FrameSource`).
+    """The frames of ``clip``, streamed in order as often as wanted (a :class:`body4d.core.stages.FrameSource`).
 
     A frame that does not decode is shown as the last one before it that does, as a player would; ``notes`` then says so.
     """

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from body4d.config import VideoSettings
-from body4d.errors import InputError, SettingsError
-from body4d.scene import Clip
+from body4d.core.errors import InputError, SettingsError
+from body4d.core.types import Clip
 from body4d.video.container import open_video
 from body4d.video.timeline import Timeline, timeline
 

@@ -8,7 +8,7 @@ import av
 from av.container import OutputContainer
 from av.error import FFmpegError
 
-from body4d.scene import Clip
+from body4d.core.types import Clip
 from body4d.video.container import demuxed, sound_of
 from body4d.video.timeline import timeline
 

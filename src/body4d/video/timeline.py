@@ -11,7 +11,7 @@ import numpy as np
 from av.video.frame import VideoFrame
 from numpy.typing import NDArray
 
-from body4d.errors import InputError
+from body4d.core.errors import InputError
 from body4d.video.container import decoded, demuxed, open_video, sought
 from body4d.video.quicktime import track_tags
 

@@ -15,8 +15,8 @@ from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoRef
 from numpy.typing import NDArray
 
 from body4d.config import VideoSettings
-from body4d.errors import OutputError
-from body4d.scene import Clip
+from body4d.core.errors import OutputError
+from body4d.core.types import Clip
 from body4d.video.sound import Sound
 
 Array = NDArray[Any]

@@ -1,0 +1,58 @@
+"""The camera as told: by the user, by the file's metadata, or a phone's main lens."""
+
+import numpy as np
+
+from body4d.config import CameraSettings
+from body4d.core.errors import SettingsError
+from body4d.core.stages import FrameSource, Report
+from body4d.core.types import Camera, Clip
+
+DIAGONAL_35MM_MM = 43.2666
+"""Diagonal of the 36 x 24 mm frame. "35 mm equivalent" compares diagonals (CIPA DCG-001), so a crop's aspect does not matter."""
+
+
+class GivenCamera:
+    """A :class:`~body4d.core.stages.CameraEstimator` that looks at no frame.
+
+    Precedence: ``fov_deg``, ``focal_mm35``, the file's metadata, the default. Raises SettingsError where the first two are both given
+    and do not agree.
+    """
+
+    def __init__(self, settings: CameraSettings) -> None:
+        self._settings = settings
+
+    def estimate(self, frames: FrameSource, report: Report) -> Camera:
+        clip = frames.clip
+        focal_px, source = choose_focal(self._settings, clip.width_px, clip.height_px, clip.focal_mm35)
+        report(1, 1)
+        return ideal_camera(clip, focal_px, source, self._settings)
+
+
+def ideal_camera(clip: Clip, focal_px: float, source: str, settings: CameraSettings, spread: float | None = None) -> Camera:
+    """A camera that looks through the middle of its picture, and stands still unless the user says that it moves."""
+    middle = (clip.width_px / 2, clip.height_px / 2)
+    return Camera(focal_px, *middle, clip.width_px, clip.height_px, source, settings.motion == "static", spread)
+
+
+def choose_focal(settings: CameraSettings, width_px: int, height_px: int, metadata_mm35: float | None) -> tuple[float, str]:
+    """Focal length in pixels and where it comes from (``Camera.source``); "default" where nothing tells it. Pure."""
+    from_fov = None if settings.fov_deg is None else float(width_px / 2 / np.tan(np.radians(settings.fov_deg) / 2))
+    from_mm35 = None if settings.focal_mm35 is None else focal_px_of_mm35(settings.focal_mm35, width_px, height_px)
+    if from_fov is not None and from_mm35 is not None and abs(from_fov / from_mm35 - 1) > settings.focal_agreement:
+        same = float(np.degrees(2 * np.arctan(width_px / 2 / from_mm35)))
+        raise SettingsError(
+            f"--fov {settings.fov_deg:g} and --focal-mm35 {settings.focal_mm35:g} contradict each other: "
+            f"{settings.focal_mm35:g} mm is {same:.1f} degrees on this {width_px}x{height_px} picture. Give one of them."
+        )
+    if from_fov is not None:
+        return from_fov, "fov"
+    if from_mm35 is not None:
+        return from_mm35, "focal_mm35"
+    if metadata_mm35 is not None:
+        return focal_px_of_mm35(metadata_mm35, width_px, height_px), "metadata"
+    return focal_px_of_mm35(settings.default_focal_mm35, width_px, height_px), "default"
+
+
+def focal_px_of_mm35(focal_mm35: float, width_px: int, height_px: int) -> float:
+    """Focal length in pixels of a 35 mm equivalent focal length, by the picture's diagonal."""
+    return float(focal_mm35 / DIAGONAL_35MM_MM * np.hypot(width_px, height_px))

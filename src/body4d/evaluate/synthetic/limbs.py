@@ -1,0 +1,174 @@
+"""Posing a rig by where its hands and feet are: two-bone limbs in closed form, fingers that close. Pure numpy.
+
+A :class:`Poser` is filled from the pelvis outwards with rotations in stage axes (x to the person's left at rest, y down, z towards the
+person's back, floor at y = 0) and gives local rotations back. All arrays have one row per moment.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from body4d.core.rig import Rig
+from body4d.geometry.rotations import matrix_to_rotvec, rotvec_to_matrix
+
+Array = NDArray[Any]
+
+SIDES = (("L", 1.0), ("R", -1.0))
+"""Letter of a side in the rig's joint names, and the sign of its x at rest."""
+
+# A limb never reaches further than this share of its length: a straighter one has no bending plane, and people do not lock joints.
+FULLEST_REACH = 0.998
+
+
+# Bodies differ in proportion: a motion is eased by this little more than what is out of reach, as often as this.
+_EASE_M = 0.004
+_EASE_TRIES = 12
+
+
+def ease(overreach_m: Callable[[float, float], dict[str, float]]) -> tuple[float, float]:
+    """How far to lower the body and to draw in the hands, in metres, so that nothing is out of reach.
+
+    ``overreach_m(lower_m, draw_in_m)`` tells by how much feet and hands fall short. Raises ValueError where easing does not help.
+    """
+    lower, draw_in, short = 0.0, 0.0, {}
+    for _ in range(_EASE_TRIES):
+        short = overreach_m(lower, draw_in)
+        if max(short.values()) <= 0.0:
+            return lower, draw_in
+        lower += short["foot"] + (_EASE_M if short["foot"] > 0 else 0.0)
+        draw_in += short["wrist"] + (_EASE_M if short["wrist"] > 0 else 0.0)
+    raise ValueError(f"this motion is out of the body's reach by {max(short.values()):.3f} m; choose a body of usual proportions")
+
+
+def unit(v: Array) -> Array:
+    """``v`` (..., 3) at length 1."""
+    return v / np.linalg.norm(v, axis=-1, keepdims=True)
+
+
+def axis_rotation(axis: int, angle_rad: Array) -> Array:
+    """Rotations (T, 3, 3) by ``angle_rad`` (T,) about coordinate axis 0, 1 or 2."""
+    return rotvec_to_matrix(np.eye(3)[axis] * np.asarray(angle_rad, float)[..., None])
+
+
+def frame(along: Array, normal: Array) -> Array:
+    """Rotations (..., 3, 3) whose columns are ``along``, the part of ``normal`` at right angles to it, and their cross product."""
+    x = unit(along)
+    y = unit(normal - np.sum(normal * x, -1, keepdims=True) * x)
+    return np.stack([x, y, np.cross(x, y)], axis=-1)
+
+
+class Poser:
+    """Local rotations of ``rig`` over ``count`` moments, written joint by joint, parents before children."""
+
+    def __init__(self, rig: Rig, root_m: Array) -> None:
+        self.rig = rig
+        self.root_m = root_m
+        self.local = np.broadcast_to(np.eye(3), (len(root_m), len(rig.parents), 3, 3)).copy()
+        self._index = {name: j for j, name in enumerate(rig.joint_names)}
+        self._forward: tuple[Array, Array] | None = None
+        self.overreach_m = {"foot": 0.0, "wrist": 0.0}
+
+    def at_rest(self, name: str) -> Array:
+        """Rest position (3,) of a joint."""
+        return self.rig.rest_joints_m[self._index[name]]
+
+    def set_local(self, name: str, rotation: Array) -> None:
+        """Set the rotation (T, 3, 3) of a joint relative to its parent."""
+        self.local[:, self._index[name]] = rotation
+        self._forward = None
+
+    def set_global(self, name: str, rotation: Array) -> None:
+        """Set the rotation (T, 3, 3) of a joint in stage axes; its ancestors must be set already."""
+        self.set_local(name, np.swapaxes(self.parent_global(name), -1, -2) @ rotation)
+
+    def posed(self) -> tuple[Array, Array]:
+        """Rotations (T, J, 3, 3) and positions (T, J, 3) as set so far."""
+        if self._forward is None:
+            self._forward = self.rig.forward(self.local, self.root_m)
+        return self._forward
+
+    def position(self, name: str) -> Array:
+        """Position (T, 3) of a joint as set so far."""
+        return self.posed()[1][:, self._index[name]]
+
+    def rotation(self, name: str) -> Array:
+        """Rotation (T, 3, 3) of a joint in stage axes as set so far."""
+        return self.posed()[0][:, self._index[name]]
+
+    def parent_global(self, name: str) -> Array:
+        """Rotation (T, 3, 3) of a joint's parent; the identity for the root."""
+        parent = self.rig.parents[self._index[name]]
+        return self.posed()[0][:, parent] if parent >= 0 else np.broadcast_to(np.eye(3), (len(self.root_m), 3, 3))
+
+    def share(self, names: tuple[str, ...], turn: Array) -> None:
+        """Share a turn (T, 3, 3) of the last of ``names`` against the parent of the first evenly among them."""
+        part = rotvec_to_matrix(matrix_to_rotvec(turn) / len(names))
+        for name in names:
+            self.set_local(name, part)
+
+    def limb(self, upper: str, lower: str, end: str, target_m: Array, pole: Array) -> None:
+        """Bring joint ``end`` to ``target_m`` (T, 3), the middle joint out towards ``pole`` (T, 3).
+
+        A target out of reach is approached as far as the limb goes; ``overreach_m`` keeps the
+        largest shortfall of feet and of hands.
+        """
+        a, b, c = self.at_rest(upper), self.at_rest(lower), self.at_rest(end)
+        first, second = np.linalg.norm(b - a), np.linalg.norm(c - b)
+        start = self.position(upper)
+        reach = target_m - start
+        wanted = np.linalg.norm(reach, axis=-1)
+        distance = np.clip(wanted, abs(first - second) * 1.01, (first + second) * FULLEST_REACH)
+        kind = end.split(".")[0]
+        self.overreach_m[kind] = max(self.overreach_m[kind], float(np.max(wanted - distance)))
+        along = unit(reach)
+        out = unit(pole - np.sum(pole * along, -1, keepdims=True) * along)
+        # Law of cosines: the angle at ``upper`` between the reach and the first bone.
+        cosine = (first**2 + distance**2 - second**2) / (2 * first * distance)
+        sine = np.sqrt(1 - cosine**2)
+        middle = start + first * (cosine[:, None] * along + sine[:, None] * out)
+        tip = start + distance[:, None] * along
+        hinge, rest_hinge = np.cross(middle - start, tip - middle), np.cross(b - a, c - b)
+        self.set_global(upper, frame(middle - start, hinge) @ frame(b - a, rest_hinge).T)
+        self.set_global(lower, frame(tip - middle, hinge) @ frame(c - b, rest_hinge).T)
+
+    def hand(self, side: str, rotation: Array, roll_share: float = 0.8) -> None:
+        """Turn the hand to ``rotation`` (T, 3, 3) in stage axes; the forearm's own roll takes ``roll_share`` of the twist."""
+        fore = unit(self.at_rest(f"wrist.{side}") - self.at_rest(f"lowerarm01.{side}"))
+        turn = np.swapaxes(self.rotation(f"lowerarm01.{side}"), -1, -2) @ rotation
+        self.set_local(f"lowerarm02.{side}", rotvec_to_matrix(roll_share * twist_angle(turn, fore)[:, None] * fore))
+        self.set_global(f"wrist.{side}", rotation)
+
+    def close_hand(self, side: str, angle_rad: float) -> None:
+        """Bend every finger joint by ``angle_rad`` towards the palm, the thumb by a third of it."""
+        along, palm = hand_axes(self.rig, side)
+        for finger in range(1, 6):
+            first = 2 if finger == 1 else 1
+            for joint in range(first, 4):
+                angle = angle_rad / 3 if finger == 1 else angle_rad
+                self.set_local(f"finger{finger}-{joint}.{side}", rotvec_to_matrix(angle * unit(np.cross(along, palm))))
+
+    def result(self) -> tuple[Array, Array]:
+        """Rotation vectors (T, J, 3) and root positions (T, 3)."""
+        return matrix_to_rotvec(self.local), self.root_m
+
+
+def twist_angle(turn: Array, axis: Array) -> Array:
+    """Angle (T,) of the part of ``turn`` (T, 3, 3) about the unit ``axis`` (3,): the twist of a swing-twist split."""
+    vector = matrix_to_rotvec(turn)
+    half = np.linalg.norm(vector, axis=-1) / 2
+    along = np.where(half > 1e-9, (vector @ axis) / np.where(half > 1e-9, 2 * half, 1.0), 0.0)
+    return 2 * np.arctan2(along * np.sin(half), np.cos(half))
+
+
+def hand_axes(rig: Rig, side: str) -> tuple[Array, Array]:
+    """At rest, in rest axes: the direction from wrist to middle knuckle, and the direction the palm faces; both unit (3,)."""
+    at = {name: rig.rest_joints_m[j] for j, name in enumerate(rig.joint_names)}
+    wrist, middle = at[f"wrist.{side}"], at[f"finger3-1.{side}"]
+    along = unit(middle - wrist)
+    across = at[f"finger2-1.{side}"] - at[f"finger5-1.{side}"]
+    palm = unit(np.cross(along, across))
+    # Fingers hang bent towards the palm, which tells the palm from the back of the hand.
+    bent = at[f"finger3-3.{side}"] - middle
+    return along, palm if bent @ palm > 0 else -palm

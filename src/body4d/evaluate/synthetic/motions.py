@@ -1,0 +1,138 @@
+"""Who moves how before which camera: the three scenes a synthetic clip can show.
+
+Stage axes are camera-like: x right and z away as a camera in front of the stage sees them, y down, floor at y = 0.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from body4d.bodies.registry import body_model
+from body4d.core.rig import Rig
+from body4d.core.types import Camera
+from body4d.evaluate.synthetic.appearance import OUTFITS, Outfit
+from body4d.evaluate.synthetic.limbs import axis_rotation
+from body4d.evaluate.synthetic.swing import ADDRESS_SHARE, Club, Swing, swing_length_s
+from body4d.evaluate.synthetic.walk import STRIDE_M, STRIDE_S, Walk
+from body4d.geometry.rotations import matrix_to_rotvec, rotvec_to_matrix
+
+Array = NDArray[Any]
+
+Kind = Literal["swing", "walk", "crossing"]
+View = Literal["down-the-line", "face-on", "front", "side", "oblique"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+VIEWS: dict[Kind, tuple[View, ...]] = {
+    "swing": ("down-the-line", "face-on", "oblique"),
+    "walk": ("oblique", "front", "side"),
+    "crossing": ("side",),
+}
+"""What each kind can be filmed from; the first is the default."""
+
+DEFAULT_SECONDS: dict[Kind, float] = {"swing": 2.5, "walk": 3.0, "crossing": 3.0}
+DEFAULT_SIZE_PX: dict[Kind, tuple[int, int]] = {"swing": (544, 720), "walk": (640, 480), "crossing": (848, 480)}
+
+# The lens most clips are filmed with, a phone's main camera, by the picture's diagonal (CIPA DCG-001), as in config.CameraSettings.
+_FOCAL_MM35, _DIAGONAL_MM35 = 26.0, 43.2666
+
+# Anny's parameters: gender (0 male), age, muscle, weight, height, proportions, scale; then how far a seed moves each.
+_CASTS: tuple[tuple[float, ...], ...] = (
+    (0.05, 2 / 3, 0.60, 0.52, 0.40, 0.55, 1.0),
+    (0.92, 2 / 3, 0.45, 0.50, 0.42, 0.55, 1.0),
+)
+_CAST_SPREAD = np.array([0.05, 0.0, 0.10, 0.10, 0.05, 0.05, 0.0])
+
+_CROSSING_DEPTHS_M = (-0.45, 0.55)  # where the two walk, in front of and behind the middle of the stage
+
+
+@dataclass(frozen=True)
+class Moments:
+    """One body at T moments: ``rotations`` (T, J, 3) rotation vectors, ``root_m`` (T, 3), in stage axes; the club it swings."""
+
+    rotations: Array
+    root_m: Array
+    club: Club | None = None
+
+
+@dataclass(frozen=True)
+class Actor:
+    """One person of a clip. ``poses`` gives the moments at seconds (T,) from the clip's first frame."""
+
+    person_id: int
+    shape: Array
+    rig: Rig
+    outfit: Outfit
+    poses: Callable[[Array], Moments]
+
+
+def cast(kind: Kind, seconds: float, seed: int) -> tuple[Actor, ...]:
+    """The people of a clip of ``seconds``, from ``seed``: their shapes and clothes vary, what they do does not."""
+    rng = np.random.default_rng([seed, 2])
+    clothes = rng.permutation(len(OUTFITS))
+    people = []
+    for i in range(2 if kind == "crossing" else 1):
+        base = np.array(_CASTS[i])
+        shape = (base + _CAST_SPREAD * rng.uniform(-1, 1, len(base))).astype(np.float32)
+        rig = body_model("anny").rig(shape)
+        people.append(Actor(i + 1, shape, rig, OUTFITS[clothes[i]], _action(kind, i, rig, seconds)))
+    return tuple(people)
+
+
+def _action(kind: Kind, person: int, rig: Rig, seconds: float) -> Callable[[Array], Moments]:
+    if kind == "swing":
+        swing = Swing(rig)
+        start = max(seconds - swing_length_s(), 0.0) * ADDRESS_SHARE
+        return lambda times_s: Moments(*swing.poses(times_s - start))
+    walk = Walk(rig)
+    middle = seconds / 2
+    if kind == "walk":
+        return lambda times_s: _turned(Moments(*walk.poses(times_s - middle)), 0.0, np.zeros(3))
+    # The second is half a step out of phase with the first and walks the other way, farther off.
+    heading, offset_s = ((-np.pi / 2, 0.0), (np.pi / 2, STRIDE_S / 3))[person]
+    place = np.array([0.0, 0.0, _CROSSING_DEPTHS_M[person]])
+    shift = np.array([0.0, 0.0, offset_s * STRIDE_M / STRIDE_S])
+    return lambda times_s: _turned(Moments(*walk.poses(times_s - middle + offset_s)), heading, place, shift)
+
+
+def _turned(moments: Moments, heading_rad: float, place_m: Array, shift_m: Array | None = None) -> Moments:
+    """``moments``, first moved by ``shift_m``, then turned about the vertical through the origin, then moved to ``place_m``."""
+    turn = axis_rotation(1, np.array(heading_rad))
+    return moved(replace(moments, root_m=moments.root_m + (0.0 if shift_m is None else shift_m)), turn, place_m)
+
+
+def moved(moments: Moments, rotation: Array, offset_m: Array) -> Moments:
+    """``moments`` in other axes: x' = rotation (3, 3) x + offset."""
+    rotations = moments.rotations.copy()
+    rotations[:, 0] = matrix_to_rotvec(rotation @ rotvec_to_matrix(rotations[:, 0]))
+    club = moments.club
+    if club is not None:
+        club = Club(club.hands_m @ rotation.T + offset_m, club.shaft @ rotation.T, club.face @ rotation.T, club.length_m)
+    return Moments(rotations, moments.root_m @ rotation.T + offset_m, club)
+
+
+def place_camera(kind: Kind, view: View, size_px: tuple[int, int]) -> tuple[Camera, Array]:
+    """The camera, and ``T_camera_stage`` (4, 4), the stage as it sees it. It stands level with a chest and looks a little down."""
+    width, height = size_px
+    focal = _FOCAL_MM35 / _DIAGONAL_MM35 * float(np.hypot(width, height))
+    # Bearing of the camera from the middle of the stage (0: in front, 90: at the −x side, behind a golfer's hands).
+    bearing = {"down-the-line": 90.0, "face-on": 0.0, "front": 0.0, "side": 0.0, "oblique": 40.0}[view]
+    if kind == "walk":
+        bearing = {"front": 0.0, "side": 90.0, "oblique": 40.0}[view]
+    look_at = np.array([0.0, -0.98, -0.30 if view == "down-the-line" else -0.1])
+    eye_height = 1.25
+    # Far enough that 2.3 m of height, or the way walked, fits the picture with room around it.
+    need = {"swing": (1.9, 2.45), "walk": (3.1, 2.5), "crossing": (4.5, 2.5)}[kind]
+    distance = max(need[0] * focal / width, need[1] * focal / height)
+    if kind == "walk" and view != "side":
+        distance = need[1] * focal / height + 1.2
+    yaw = axis_rotation(1, np.array(-np.radians(bearing)))
+    pitch = axis_rotation(0, np.array(np.arctan2(eye_height + look_at[1], distance)))
+    rotation = pitch @ yaw
+    back = yaw.T @ np.array([0.0, 0.0, -1.0])
+    eye = np.array([look_at[0], -eye_height, look_at[2]]) + distance * back
+    transform = np.eye(4)
+    transform[:3, :3] = rotation
+    transform[:3, 3] = np.negative(rotation @ eye)
+    return Camera(focal, width / 2, height / 2, width, height, source="default"), transform

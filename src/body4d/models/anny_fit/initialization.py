@@ -1,0 +1,112 @@
+"""A first guess of a body's pose from three-dimensional landmark directions, in closed form. Pure numpy.
+
+Iterative fits that start from the rest pose leave elbows and wrists in wrong minima; limbs are therefore laid along the landmarks
+first: the trunk by its two axes, each limb by its direction and the plane in which it bends.
+"""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from body4d.core.joints import Body29 as B
+from body4d.geometry.rotations import matrix_to_rotvec, rotation_between, rotvec_to_matrix
+from body4d.models.anny_fit.joint_limits import DRIVEN_JOINTS, Ranges
+from body4d.models.anny_fit.kinematic_chain import Chain, PointSet
+from body4d.models.anny_fit.types import Pose
+
+Array = NDArray[Any]
+
+_BENT_ENOUGH = np.sin(np.radians(20.0))
+"""A limb must be bent by this much (sine) for the plane of its bend to be told from noise."""
+
+_LIMBS = (
+    ("upperarm01", "lowerarm01", "SHOULDER", "ELBOW", "WRIST"),
+    ("upperleg01", "lowerleg01", "HIP", "KNEE", "ANKLE"),
+)
+
+
+def _unit(v: Array) -> Array:
+    return v / np.maximum(np.linalg.norm(v, axis=-1, keepdims=True), 1e-9)
+
+
+def _frame(x: Array, y: Array) -> Array:
+    """Rotation (..., 3, 3) whose first column lies along ``x`` and whose second in the plane of ``x`` and ``y``."""
+    a = _unit(x)
+    b = _unit(y - np.sum(y * a, -1, keepdims=True) * a)
+    return np.stack([a, b, np.cross(a, b)], axis=-1)
+
+
+def starting_pose(chain: Chain, keypoints: PointSet, ranges: Ranges, landmarks_m: Array) -> Array:
+    """Local rotations (T, D, 3, 3) that lay the chain along ``landmarks_m`` (T, 29, 3), Body29 order, camera axes, any origin."""
+    T, D = len(landmarks_m), len(DRIVEN_JOINTS)
+    rest = np.einsum("kda->ka", keypoints.reach_m) + keypoints.weights @ chain.rest_joints_m
+    local = np.broadcast_to(np.eye(3), (T, D, 3, 3)).copy()
+    slot = {name: d for d, name in enumerate(DRIVEN_JOINTS)}
+
+    def axes(points: Array, left: B, right: B) -> Array:
+        across = points[..., left, :] - points[..., right, :]
+        up = points[..., [B.LEFT_SHOULDER, B.RIGHT_SHOULDER], :].mean(-2) - points[..., [B.LEFT_HIP, B.RIGHT_HIP], :].mean(-2)
+        return _frame(across, up)
+
+    pelvis = axes(landmarks_m, B.LEFT_HIP, B.RIGHT_HIP) @ axes(rest, B.LEFT_HIP, B.RIGHT_HIP).T
+    chest = axes(landmarks_m, B.LEFT_SHOULDER, B.RIGHT_SHOULDER) @ axes(rest, B.LEFT_SHOULDER, B.RIGHT_SHOULDER).T
+    local[:, 0] = pelvis
+    # Turn of the chest against the pelvis, shared out over the three driven joints of the trunk.
+    third = rotvec_to_matrix(matrix_to_rotvec(np.swapaxes(pelvis, -1, -2) @ chest) / 3)
+    for name in ("spine04", "spine03", "spine01"):
+        local[:, slot[name]] = third
+    for letter, side in (("L", "LEFT"), ("R", "RIGHT")):
+        for upper, lower, *points in _LIMBS:
+            a, b, c = (B[f"{side}_{p}"] for p in points)
+            u, v = slot[f"{upper}.{letter}"], slot[f"{lower}.{letter}"]
+            G, _ = chain.forward(local, np.zeros((T, 3)))
+            parent = G[:, chain.parents[u]]
+            hinge = ranges.axes[v - 1, 0]
+            first, second = _unit(landmarks_m[:, b] - landmarks_m[:, a]), _unit(landmarks_m[:, c] - landmarks_m[:, b])
+            local[:, u], local[:, v] = _limb(rest[[a, b, c]], hinge, parent, first, second, "leg" in upper)
+    return local
+
+
+def _limb(rest: Array, hinge: Array, parent: Array, first: Array, second: Array, is_leg: bool) -> tuple[Array, Array]:
+    """Local rotations (T, 3, 3) of a limb's two joints that point its bones along ``first`` and ``second`` (T, 3)."""
+    bone, bone2 = _unit(rest[1] - rest[0]), _unit(rest[2] - rest[1])
+    down = np.swapaxes(parent, -1, -2)
+    d1 = np.einsum("tab,tb->ta", down, first)
+    d2 = np.einsum("tab,tb->ta", down, second)
+    # Bending turns the lower bone towards the upper one reversed (arm) about the hinge: the observed hinge is d2 x -d1.
+    seen_hinge = np.cross(d2, -d1)
+    bent = np.linalg.norm(seen_hinge, axis=-1, keepdims=True)
+    nearest = rotation_between(np.broadcast_to(bone, d1.shape), d1)
+    usual = nearest @ hinge
+    sign = np.sign(np.sum(seen_hinge * usual, -1, keepdims=True))
+    # A knee that seems to bend forwards is a depth sign gone wrong, not a knee: keep the usual plane there.
+    plane = np.where((bent > _BENT_ENOUGH) & ((sign > 0) | (not is_leg)), seen_hinge, usual)
+    upper = _frame(d1, plane) @ _frame(bone, hinge).T
+    within = np.einsum("tba,tb->ta", upper, d2)
+    flat = within - np.sum(within * hinge, -1, keepdims=True) * hinge
+    flat2 = bone2 - np.sum(bone2 * hinge) * hinge
+    angle = np.arctan2(np.cross(np.broadcast_to(flat2, flat.shape), flat) @ hinge, flat @ flat2)
+    return upper, rotvec_to_matrix(angle[:, None] * hinge)
+
+
+def starting_translation(
+    chain: Chain, local: Array, keypoints: PointSet, points_px: Array, weight: Array, focal_px: float, centre: Array
+) -> Pose:
+    """Root positions (T, 3) that bring the posed keypoints nearest to ``points_px`` (T, K, 2), least squares weighted by (T, K)."""
+    T = len(local)
+    G, p = chain.forward(local, np.zeros((T, 3)))
+    x = chain.points(G, p, keypoints)
+    off = np.nan_to_num(points_px) - centre
+    w = np.sqrt(np.where(np.isfinite(points_px).all(-1), weight, 0.0))
+    # f (X + tx) = (u - cx)(Z + tz), linear in t.
+    A = np.zeros((T, x.shape[1], 2, 3))
+    A[..., 0, 0] = A[..., 1, 1] = focal_px
+    A[..., 2] = -off
+    b = off * x[..., 2:] - focal_px * x[..., :2]
+    A, b = A * w[..., None, None], b * w[..., None]
+    A, b = A.reshape(T, -1, 3), b.reshape(T, -1, 1)
+    At = np.swapaxes(A, -1, -2)
+    t = np.linalg.solve(At @ A + 1e-6 * np.eye(3), At @ b)[..., 0]
+    t[:, 2] = np.maximum(t[:, 2], 0.3)
+    return Pose(local, t)

@@ -1,0 +1,131 @@
+"""Preset lite's segmenter: people found and followed with BlazePose, a mask and 33 landmarks for each on every frame seen."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from body4d.config import BlazePoseSettings, PeopleSettings
+from body4d.core.errors import InputError, NoPersonError, SettingsError
+from body4d.core.stages import FrameSource, Report
+from body4d.core.types import LandmarkTrack, MaskTrack, Prompt
+from body4d.models.blazepose.mediapipe_graph import PoseGraphs, Sighting
+from body4d.models.blazepose.tracker import Follower, Person
+from body4d.tracking.main_subject import NOT_PROMPTED, Choice, choose, notes, pick
+
+Array = NDArray[Any]
+
+
+class BlazePoseSegmenter:
+    """Finds everybody who can be found by tiles, then follows each by the region of their own landmarks (protocols.Segmenter)."""
+
+    def __init__(self, settings: BlazePoseSettings, people: PeopleSettings) -> None:
+        self._settings = settings
+        self._people = people
+        self._notes: tuple[str, ...] = ()
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        return self._notes
+
+    def track(self, frames: FrameSource, prompts: Sequence[Prompt], report: Report) -> tuple[MaskTrack, ...]:
+        """One MaskTrack with landmarks for each person gone on with, main person first; see protocols.Segmenter.
+
+        Raises SettingsError for a text prompt, InputError for a prompt that points at nobody, NoPersonError where nobody is seen,
+        MissingDependencyError without mediapipe.
+        """
+        self._notes = ()
+        clip = frames.clip
+        _check_prompts(prompts, len(clip))
+        with PoseGraphs(self._settings.lanes) as graphs:
+            follower = Follower(graphs, self._settings, frozenset(p.frame for p in prompts))
+            for done, (index, rgb) in enumerate(frames.read()):
+                follower.step(index, float(clip.times_s[index]), rgb)
+                report(done + 1, len(clip))
+        people = follower.people
+        size = (clip.width_px, clip.height_px)
+        if prompts:
+            return self._prompted(people, prompts, clip.times_s, size)
+        choice = choose([p.candidate() for p in people], clip.times_s, size, self._people)
+        if not choice.chosen:
+            raise NoPersonError(_nobody(len(clip), choice))
+        tracks = tuple(_mask_track([people[c]], i + 1, size) for i, c in enumerate(choice.chosen))
+        self._tell(tracks, choice.left_out, clip.times_s, follower.crowded)
+        return tracks
+
+    def _prompted(self, people: list[Person], prompts: Sequence[Prompt], times_s: Array, size: tuple[int, int]) -> tuple[MaskTrack, ...]:
+        """Tracks of those pointed at, in the prompts' order; prompts with one ``person_id`` join what they point at into one person."""
+        groups: dict[int, list[Person]] = {}
+        taken = {p.person_id for p in prompts if p.person_id is not None}
+        for prompt in prompts:
+            person = _pointed_at(people, prompt, size)
+            owner = next((g for g, members in groups.items() if person in members), None)
+            wanted = prompt.person_id
+            if wanted is None:
+                wanted = owner if owner is not None else next(i for i in range(1, len(prompts) + 2) if i not in taken and i not in groups)
+            elif owner is not None and owner != wanted:
+                raise InputError(
+                    f"The prompts for persons {owner} and {wanted} point at one and the same person (frame {prompt.frame}); "
+                    "give each person a click or a box of their own."
+                )
+            if person not in groups.setdefault(wanted, []):
+                groups[wanted].append(person)
+        tracks = tuple(_mask_track(members, number, size) for number, members in groups.items())
+        left_out = [(p.number, NOT_PROMPTED) for p in people if all(p not in members for members in groups.values())]
+        self._tell(tracks, left_out, times_s, False)
+        return tracks
+
+    def _tell(self, tracks: Sequence[MaskTrack], left_out: Sequence[tuple[int, str]], times_s: Array, crowded: bool) -> None:
+        told = notes([(t.person_id, t.frame_index) for t in tracks], left_out, times_s)
+        if crowded:
+            told = (*told, f"More than {self._settings.most_people} people are in the picture; only the largest were followed.")
+        self._notes = told
+
+
+def _mask_track(people: Sequence[Person], number: int, size: tuple[int, int]) -> MaskTrack:
+    """One track of one person, or of stretches of one person that prompts joined; where they share a frame the first counts."""
+    rows: dict[int, tuple[bytes, Sighting]] = {}
+    for person in people:
+        for frame, code, row in zip(person.frames, person.codes, person.rows, strict=True):
+            rows.setdefault(frame, (code, row))
+    index = sorted(rows)
+    seen = [rows[i][1] for i in index]
+    landmarks = LandmarkTrack(
+        points_px=np.array([g.points_px for g in seen]),
+        depth_px=np.array([g.depth_px for g in seen]),
+        world_m=np.array([g.world_m for g in seen]),
+        visibility=np.array([g.visibility for g in seen]),
+    )
+    return MaskTrack(number, np.array(index, np.int64), tuple(rows[i][0] for i in index), size[1], size[0], landmarks)
+
+
+def _check_prompts(prompts: Sequence[Prompt], frames: int) -> None:
+    for prompt in prompts:
+        if prompt.text and prompt.points_px is None and prompt.box_px is None:
+            raise SettingsError(f"The lite preset takes clicks and boxes only, found the text {prompt.text!r}; use --preset sam for text.")
+        if not 0 <= prompt.frame < frames:
+            raise InputError(f"A prompt is for frame {prompt.frame}, and the clip has frames 0 to {frames - 1}.")
+
+
+def _pointed_at(people: list[Person], prompt: Prompt, size: tuple[int, int]) -> Person:
+    seen = [(p, p.frames.index(prompt.frame)) for p in people if prompt.frame in p.frames]
+    if seen:
+        tracks = MaskTrack(0, np.arange(len(seen)), tuple(p.codes[row] for p, row in seen), size[1], size[0])
+        masks = [tracks.mask(i) for i in range(len(seen))]
+        chosen = pick(masks, tracks.boxes_px(), prompt.points_px, prompt.labels, prompt.box_px)
+        if chosen is not None:
+            return seen[chosen][0]
+    raise InputError(
+        f"The prompt on frame {prompt.frame} points at nobody who could be found (people found there: {len(seen)}); "
+        "click on the middle of a person's body, or choose a frame where the whole body is seen."
+    )
+
+
+def _nobody(frames: int, choice: Choice) -> str:
+    count = "1 frame" if frames == 1 else f"{frames} frames"
+    seen = f"no person was found in its {count}"
+    if choice.left_out:
+        reasons = ", ".join(dict.fromkeys(reason for _, reason in choice.left_out))
+        seen = f"nobody in its {count} could be followed ({reasons})"
+    return f"The clip was read to its end and {seen}; use one in which a whole, upright body is seen at some size."

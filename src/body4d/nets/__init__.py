@@ -1,1 +1,0 @@
-"""Torch networks: weights in, tensors out, no files."""

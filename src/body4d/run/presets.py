@@ -1,0 +1,202 @@
+"""Which models fill the seats: presets, and why one was taken."""
+
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from importlib.util import find_spec
+
+from body4d.camera.opencv import require_headless_opencv
+from body4d.config import Settings
+from body4d.core.errors import MissingDependencyError, SettingsError
+from body4d.core.stages import BodyEstimator, CameraEstimator, Completer, Segmenter
+from body4d.runtime.memory import NO_DEVICE, DeviceMemory
+
+LITE_PYTHONS = ((3, 11), (3, 12))
+"""Pythons for which mediapipe 0.10.21, the last line that holds its models, has wheels and body4d is tested."""
+
+FIRST_TIME = "The body model is prepared on this machine once, which takes a minute or two more than later runs."
+
+_LITE_PACKAGES = ("mediapipe", "anny", "torch")
+_SAM_PACKAGES = ("torch", "transformers", "safetensors")
+
+NO_LENS = "MoGe-2 has no checkpoint here, so no network is asked for the field of view."
+
+
+@dataclass(frozen=True)
+class Seats:
+    """What a preset puts where. ``notes`` say which preset was taken and why, ``hints`` what is so today alone and belongs to no result;
+    ``weights`` names the checkpoint of each stage that has one, ``sources`` tell where it comes from and under which licence, and
+    ``memory`` is how the GPU's peak is asked for. Without a ``completer`` nobody hidden is completed."""
+
+    preset: str
+    segmenter: Segmenter
+    camera: CameraEstimator
+    bodies: BodyEstimator
+    notes: tuple[str, ...] = ()
+    hints: tuple[str, ...] = ()
+    weights: Mapping[str, str] = field(default_factory=dict)
+    memory: DeviceMemory = NO_DEVICE
+    sources: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    completer: Completer | None = None
+
+
+def load_seats(settings: Settings) -> Seats:
+    """Fill the seats for ``settings.preset``. Raises MissingDependencyError, SettingsError, WeightsError or DeviceError."""
+    # Only ``auto`` asks: looking for a GPU loads torch.
+    preset, note = choose_preset(settings.preset, why_not_sam(settings) if settings.preset == "auto" else None)
+    return with_sources(sam_seats(settings, note), settings) if preset == "sam" else lite_seats(settings, note)
+
+
+def with_sources(seats: Seats, settings: Settings) -> Seats:
+    """``seats`` with the origin and licence of every checkpoint in them, and a note that says so."""
+    from body4d.checkpoints.local import look
+
+    origins = {found.model.key: found.origin for found in look(settings.weights) if found.place and found.model.seat in seats.weights}
+    said = "; ".join(f"{o['checkpoint']} from {o.get('repository', 'files of your own')}, {o['licence']}" for o in origins.values())
+    return replace(seats, sources=origins, notes=(*seats.notes, f"Checkpoints: {said}."))
+
+
+def lite_seats(settings: Settings, note: str = "") -> Seats:
+    """BlazePose, a given camera and Anny: everything inside the installed packages."""
+    if settings.occlusion.mode == "on":
+        raise SettingsError("--occlusion on needs preset sam; lite bridges hidden stretches. Use --preset sam, or --occlusion auto.")
+    require_lite(sys.version_info[:2], _installed)
+    require_headless_opencv()
+    from body4d.bodies.anny import is_built
+    from body4d.camera.intrinsics import GivenCamera
+    from body4d.models.anny_fit.estimator import AnnyFit
+    from body4d.models.blazepose.segmenter import BlazePoseSegmenter
+
+    return Seats(
+        preset="lite",
+        segmenter=BlazePoseSegmenter(settings.blazepose, settings.people),
+        camera=GivenCamera(settings.camera),
+        bodies=AnnyFit(settings.fit, settings.contact, settings.camera.person_height_m),
+        notes=(note,) if note else (),
+        hints=() if is_built() else (FIRST_TIME,),
+    )
+
+
+def sam_seats(settings: Settings, note: str = "") -> Seats:
+    """SAM-3, MoGe-2 and SAM-3D-Body. Checkpoints are found now and read when their stage begins. Raises as :func:`load_seats`."""
+    require_sam(_installed)
+    from body4d.checkpoints.registry import MOGE, SAM3, SAM3D_BODY, find, place
+    from body4d.models.sam3.checkpoint import find_sam3
+    from body4d.models.sam3d_body.checkpoint import find_checkpoint
+    from body4d.runtime.device import choose_device, gpu_peak_bytes, reset_gpu_peak
+
+    choose_device(settings.compute)
+    masks, bodies, lens = place(SAM3, settings.weights), place(SAM3D_BODY, settings.weights), find(MOGE, settings.weights)
+    # What is missing is said now: before the models' packages are loaded, which takes seconds, and not when the masks are done.
+    masks, body_file = find_sam3(masks), find_checkpoint(bodies)
+    from body4d.camera.intrinsics import GivenCamera
+    from body4d.models.moge.estimator import MogeCamera, moge_in
+    from body4d.models.sam3.segmenter import Sam3Segmenter
+    from body4d.models.sam3.segmenter import weights_in as sam3_in
+    from body4d.models.sam3d_body.estimator import Sam3dBodyEstimator, rig_beside, weights_in
+
+    rig_beside(body_file)
+    camera = MogeCamera(moge_in(lens, settings.moge), settings.camera, settings.moge, settings.compute) if lens else None
+    completer, completed_by = completer_seat(settings)
+    weights = {
+        "masks": masks.name,
+        "occlusion": completed_by,
+        "camera": lens.name if lens else "",
+        "bodies": f"{bodies.name}/{body_file.name}",
+    }
+    return Seats(
+        preset="sam",
+        segmenter=Sam3Segmenter(sam3_in(masks), settings.sam3, settings.people, settings.compute),
+        camera=camera or GivenCamera(settings.camera),
+        bodies=Sam3dBodyEstimator(
+            weights_in(body_file), settings.sam3d_body, settings.compute, settings.camera.person_height_m, settings.occlusion
+        ),
+        notes=tuple(sentence for sentence in (note, "" if lens else NO_LENS) if sentence),
+        weights={stage: name for stage, name in weights.items() if name},
+        memory=DeviceMemory(reset_gpu_peak, gpu_peak_bytes),
+        completer=completer,
+    )
+
+
+def completer_seat(settings: Settings) -> tuple[Completer | None, str]:
+    """Diffusion-VAS, or one that only says whom it would have looked at; and the names of its checkpoints, "" without.
+
+    Raises WeightsError or MissingDependencyError where ``occlusion.mode`` is on and it cannot be, and where a checkpoint is incomplete.
+    """
+    from body4d.checkpoints.registry import DEPTH_ANYTHING, VAS_AMODAL, VAS_CONTENT, find, place
+    from body4d.models.diffusion_vas.completer import VasCompleter, vas_in
+    from body4d.run.no_completer import NoCompleter
+
+    mode = settings.occlusion.mode
+    if mode == "off":
+        return None, ""
+    if not _installed("diffusers"):
+        if mode == "on":
+            raise MissingDependencyError("--occlusion on needs diffusers, not found here: pip install 'body4d[sam]'.")
+        return NoCompleter("diffusers is not installed (pip install 'body4d[sam]')", settings.occlusion), ""
+    models = (VAS_AMODAL, VAS_CONTENT, DEPTH_ANYTHING)
+    absent = [model for model in models if find(model, settings.weights) is None]
+    if absent and mode == "auto":
+        verb = "has no checkpoint" if len(absent) == 1 else "have no checkpoints"
+        return NoCompleter(f"{' and '.join(model.name for model in absent)} {verb} here", settings.occlusion), ""
+    amodal, content, depth = (place(model, settings.weights) for model in models)
+    loads = vas_in(amodal, content, depth, settings.occlusion, settings.compute)
+    return VasCompleter(loads, settings.occlusion, settings.compute), f"{amodal.name} + {content.name} + {depth.name}"
+
+
+def why_not_sam(settings: Settings) -> str | None:
+    """Why ``auto`` does not take the preset ``sam``, or None where it does: it wants a GPU, the packages and the checkpoints."""
+    missing = [name for name in _SAM_PACKAGES if not _installed(name)]
+    if missing:
+        return f"{' and '.join(missing)} is not installed (pip install 'body4d[sam]')"
+    from body4d.checkpoints.local import look
+    from body4d.checkpoints.registry import SAM3, SAM3D_BODY
+
+    found = look(settings.weights, (SAM3, SAM3D_BODY))
+    absent = [one.model.name for one in found if one.state == "absent"]
+    if absent:
+        return f"{' and '.join(absent)} has no checkpoint here" if len(absent) == 1 else f"{' and '.join(absent)} have no checkpoints here"
+    if broken := next((one.sentence for one in found if not one.ready), None):
+        return broken.removesuffix(".")
+    from body4d.runtime.device import choose_device
+
+    if choose_device(settings.compute).type == "cpu":
+        return "there is no GPU (--preset sam runs on the CPU all the same, about a minute for each frame)"
+    return None
+
+
+def choose_preset(wanted: str, sam_missing: str | None) -> tuple[str, str]:
+    """The preset to take and a sentence that says why, empty where the user chose it. Pure."""
+    if wanted != "auto":
+        return wanted, ""
+    if sam_missing:
+        return "lite", f"Preset lite was taken, not sam: {sam_missing}."
+    return "sam", "Preset sam was taken: its checkpoints and a GPU are there."
+
+
+def require_sam(installed: Callable[[str], bool]) -> None:
+    """Raise MissingDependencyError unless the packages of the extra ``sam`` are there. Pure, given what is installed."""
+    missing = [name for name in _SAM_PACKAGES if not installed(name)]
+    if missing:
+        raise MissingDependencyError(f"The preset sam needs {' and '.join(missing)}, not found here: pip install 'body4d[sam]'.")
+
+
+def _installed(name: str) -> bool:
+    return find_spec(name) is not None
+
+
+def require_lite(python: tuple[int, int], installed: Callable[[str], bool]) -> None:
+    """Raise MissingDependencyError unless the packages of the extra ``lite`` are there. Pure, given what is installed."""
+    missing = [name for name in _LITE_PACKAGES if not installed(name)]
+    if not missing:
+        return
+    fits = " or ".join(f"{major}.{minor}" for major, minor in LITE_PYTHONS)
+    if "mediapipe" in missing and python > LITE_PYTHONS[-1]:
+        raise MissingDependencyError(
+            f"The preset lite needs mediapipe 0.10.21, which cannot be installed on Python {python[0]}.{python[1]}. Use Python {fits}: "
+            f"python{LITE_PYTHONS[-1][0]}.{LITE_PYTHONS[-1][1]} -m venv .venv && .venv/bin/pip install 'body4d[lite]'"
+        )
+    names = " and ".join(missing)
+    raise MissingDependencyError(
+        f"The preset lite needs {names}, not found here. Install the extra (on Python {fits}): pip install 'body4d[lite]'"
+    )

@@ -1,0 +1,115 @@
+"""What a run folder holds and what its ``run.json`` says. For reading; :mod:`body4d.run.run_folder` writes."""
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from body4d.core.errors import InputError
+
+RUN, MASKS, HIDDEN, BODIES, SCENE = "run.json", "masks.npz", "hidden.npz", "bodies.npz", "scene.npz"
+OVERLAY, VIEWS, SHEET, GLB = "overlay.mp4", "views.mp4", "contact_sheet.png", "body.glb"
+
+
+FILES = {
+    OVERLAY: "the body over the video",
+    VIEWS: "overlay, side and top together",
+    SHEET: "frames at a glance",
+    GLB: "rigged, animated bodies for Blender, Unity, the web",
+    SCENE: "all numbers: joints in metres, rotations, camera",
+    MASKS: "a mask per person and frame",
+    HIDDEN: "people completed where they are hidden (preset sam)",
+    BODIES: "bodies before smoothing",
+    RUN: "settings, versions, seconds, notes",
+}
+"""Everything a run folder may hold, and what it is."""
+
+
+class StageRecord(BaseModel):
+    """What ``run.json`` keeps of a stage.
+
+    ``files`` maps names to sizes in bytes; ``result`` holds small results themselves. ``steps`` in the stage's own unit, mostly frames;
+    ``cpu_peak_mb`` what the process held at most meanwhile, ``gpu_peak_mb`` what it took of the GPU (None: it used none).
+    """
+
+    model_config = ConfigDict(extra="ignore")
+    state: Literal["running", "done", "failed", "cancelled"]
+    fingerprint: str
+    seconds: float = 0.0
+    notes: list[str] = []
+    files: dict[str, int] = {}
+    result: Any = None
+    steps: int = 0
+    cpu_peak_mb: float | None = None
+    gpu_peak_mb: float | None = None
+
+
+class RunRecord(BaseModel):
+    """``run.json``."""
+
+    model_config = ConfigDict(extra="ignore")
+    body4d: str
+    input: dict[str, Any]
+    preset: str = ""
+    notes: list[str] = []
+    settings: dict[str, Any] = {}
+    versions: dict[str, str] = {}
+    weights: dict[str, str] = {}
+    sources: dict[str, dict[str, str]] = {}
+    pid: int = 0
+    stages: dict[str, StageRecord] = {}
+
+
+def read_run(path: Path) -> RunRecord:
+    """The record of a run folder, for reading alone. Raises InputError where there is none."""
+    if not path.is_dir():
+        raise InputError(f"{path} is not a run folder: there is no such folder. `body4d run CLIP` makes one.")
+    record = existing(path)
+    if record is None:
+        raise InputError(f"{path} is not a run folder: it holds no {RUN}. `body4d run CLIP` makes one.")
+    return record
+
+
+def finished_scene(path: Path) -> Path:
+    """Where the scene of a run folder lies. Raises InputError where the run has not come that far."""
+    record = read_run(path)
+    motion = record.stages.get("motion")
+    if motion is None or motion.state != "done" or not (path / SCENE).is_file():
+        raise InputError(f"The run in {path} holds no {SCENE} yet. Finish it with `body4d run {record.input.get('path')} --out {path}`.")
+    return path / SCENE
+
+
+def existing(path: Path) -> RunRecord | None:
+    """The record in a folder, None where there is none. Raises InputError where it is damaged."""
+    try:
+        return RunRecord.model_validate_json((path / RUN).read_bytes())
+    except FileNotFoundError:
+        return None
+    except NotADirectoryError:
+        return None
+    except ValidationError as error:
+        raise InputError(f"{path / RUN} is not body4d's or is damaged. Delete it to start the run afresh.") from error
+
+
+def stage_figures(stage: StageRecord) -> dict[str, Any]:
+    """Time, speed and memory of a stage; what was not measured is None. Pure."""
+    rate = round(stage.steps / stage.seconds, 2) if stage.steps > 1 and stage.seconds else None
+    return {
+        "seconds": stage.seconds,
+        "state": stage.state,
+        "steps_per_s": rate,
+        "cpu_peak_mb": stage.cpu_peak_mb,
+        "gpu_peak_mb": stage.gpu_peak_mb,
+    }
+
+
+def summary(record: RunRecord) -> dict[str, Any]:
+    """What ``body4d info --json`` prints. People are there once the stage ``motion`` is done; see ``evaluate/report.py``. Pure."""
+    done = {name: stage.result for name, stage in record.stages.items() if stage.state == "done"}
+    clip = done.get("probe") or {}
+    return {
+        "frames": clip.get("frames"),
+        "fps": clip.get("fps"),
+        "people": done.get("motion") or [],
+        "stages": {name: stage_figures(stage) for name, stage in record.stages.items()},
+    }

@@ -1,0 +1,297 @@
+"""Every path of one run. Atomic writes; what is done, what is stale; one process at a time.
+
+A stage writes into ``.partial/``; when it has finished, its files are flushed to the disk, renamed into the folder, and only then
+does ``run.json`` say "done". Killed anywhere in between, the stage is simply done again by the next run, to the same bytes.
+"""
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from filelock import FileLock, Timeout
+from pydantic import BaseModel
+
+from body4d.core.errors import Body4DError, Cancelled, InputError, OutputError
+from body4d.core.files import atomic_file, output_error
+from body4d.core.progress import Event, Listener, Meter, silent_listener
+from body4d.run.record import RUN, RunRecord, StageRecord, existing
+from body4d.runtime.memory import NO_DEVICE, DeviceMemory, Watch
+
+_PARTIAL, _LOCK = ".partial", ".lock"
+
+_WRITE_ERRORS = frozenset(
+    {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS, errno.EISDIR, errno.ENOTDIR, errno.ENOTEMPTY}
+)
+_FULL_BELOW_BYTES = 1 << 20
+"""Some writers (numpy, FFmpeg) lose the error number: a failed write with less than this free is a full disk."""
+
+Digestible = Any
+Report = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a stage hands back besides its files: sentences for the user, and a small result that ``run.json`` keeps (JSON)."""
+
+    notes: Sequence[str] = ()
+    result: Any = None
+    seconds_before: float = 0.0
+    """Time already spent on the stage before it could be announced."""
+
+
+@dataclass
+class RunFolder:
+    """One run's folder, held by this process. Made by :meth:`open`."""
+
+    path: Path
+    record: RunRecord
+    listener: Listener = silent_listener
+    device: DeviceMemory = NO_DEVICE
+    _keys: dict[str, str] = field(default_factory=dict)
+
+    @staticmethod
+    @contextmanager
+    def open(
+        video: Path,
+        out: Path | None,
+        about: Mapping[str, Any],
+        *,
+        fresh: bool = False,
+        listener: Listener = silent_listener,
+        device: DeviceMemory = NO_DEVICE,
+    ) -> Iterator["RunFolder"]:
+        """Hold the folder for ``video``: ``out``, or ``runs/<clip's stem>/``. ``about`` fills settings, versions and preset of run.json.
+
+        Raises OutputError where the folder cannot be used: no rights, another video's run, or another process at work in it.
+        """
+        from body4d.video import clip_hash
+
+        digest = clip_hash(video)
+        path = out if out is not None else default_folder(video, digest)
+        _refuse_strange(path)
+        make_folder(path)
+        with hold(path), output_errors(path):
+            old = existing(path)
+            if old and old.input.get("sha256") != digest:
+                raise OutputError(
+                    f"The folder {path} holds the run of another video ({old.input.get('name')}). Choose another one with --out."
+                )
+            shutil.rmtree(path / _PARTIAL, ignore_errors=True)
+            about = {"body4d": _version(), "input": {"name": video.name, "path": str(video.resolve()), "sha256": digest}, **about}
+            record = RunRecord(**about, pid=os.getpid(), stages=old.stages if old and not fresh else {})
+            folder = RunFolder(path, record, listener, device)
+            folder._save()
+            listener(Event("run", "started", note=str(path)))
+            yield folder
+            listener(Event("run", "done", note=str(path)))
+
+    @property
+    def input_sha256(self) -> str:
+        return self.record.input["sha256"]
+
+    def file(self, name: str) -> Path:
+        return self.path / name
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the run has told the user so far: of itself, then stage by stage."""
+        seen = (note for name in self._keys for note in self.record.stages[name].notes)
+        return tuple(dict.fromkeys([*self.record.notes, *seen]))
+
+    def tell(self, notes: Sequence[str]) -> None:
+        """Sentences for the user that belong to no stage."""
+        for note in notes:
+            self.listener(Event("run", "note", note=note))
+
+    def stage(
+        self,
+        name: str,
+        files: Sequence[str],
+        make: Callable[[Path, Report], Outcome | None],
+        *,
+        uses: Sequence[Digestible] = (),
+        after: Sequence[str] = (),
+    ) -> Any:
+        """Run one stage, unless it was done with the same inputs, and return its result.
+
+        ``make(into, report)`` writes ``files`` into the folder ``into``. The stage is done again when ``uses`` (settings, hashes)
+        or any stage it comes ``after`` changed, when a file is missing or of another size, or when body4d's version changed.
+        """
+        key = self._keys[name] = _digest([name, _version(), uses, [self._keys[stage] for stage in after]])
+        meter = Meter(name, self.listener)
+        record = self.record.stages.get(name)
+        if record and record.state == "done" and record.fingerprint == key and self._sizes(files) == record.files:
+            self._tell_end(meter, "skipped", record.notes)
+            return record.result
+        self.record.stages[name] = StageRecord(state="running", fingerprint=key)
+        with self._ending(name, meter), output_errors(self.path):
+            self._save()
+            meter.tell("started")
+            into = self.path / _PARTIAL
+            into.mkdir(exist_ok=True)
+            with Watch(self.device) as watch:
+                outcome = make(into, meter) or Outcome()
+            self._take(into, files)
+            done = StageRecord(
+                state="done",
+                fingerprint=key,
+                seconds=round(meter.seconds + outcome.seconds_before, 3),
+                notes=list(outcome.notes),
+                files=self._sizes(files),
+                # Through JSON, so that a run that resumes sees the very same value.
+                result=json.loads(json.dumps(outcome.result)),
+                steps=meter.done,
+                cpu_peak_mb=watch.cpu_peak_mb,
+                gpu_peak_mb=watch.gpu_peak_mb,
+            )
+            self.record.stages[name] = done
+            self._save()
+        self._tell_end(meter, "done", done.notes)
+        return done.result
+
+    def _tell_end(self, meter: Meter, state: Literal["done", "skipped"], notes: Sequence[str]) -> None:
+        meter.tell(state)
+        for note in notes:
+            meter.tell("note", note)
+
+    @contextmanager
+    def _ending(self, name: str, meter: Meter) -> Iterator[None]:
+        """Records how a stage that does not finish ended."""
+        try:
+            yield
+        except BaseException as error:
+            stopped = isinstance(error, KeyboardInterrupt | Cancelled)
+            state: Literal["cancelled", "failed"] = "cancelled" if stopped else "failed"
+            record = self.record.stages[name]
+            record.state, record.seconds = state, round(meter.seconds, 3)
+            record.notes = [str(error)] if isinstance(error, Body4DError) and not stopped else []
+            try:
+                shutil.rmtree(self.path / _PARTIAL, ignore_errors=True)
+                self._save()
+            except (OSError, OutputError):
+                pass  # The reason the stage ended may be a full disk; that is what the user has to hear.
+            meter.tell(state)
+            raise
+
+    def _take(self, into: Path, files: Sequence[str]) -> None:
+        for name in files:
+            if not (into / name).is_file():
+                raise OutputError(f"{name} was not written into {self.path}.")
+            _flush(into / name)
+            os.replace(into / name, self.path / name)
+        shutil.rmtree(into)
+        _flush(self.path)
+
+    def _sizes(self, files: Sequence[str]) -> dict[str, int]:
+        return {name: self.file(name).stat().st_size for name in files if self.file(name).is_file()}
+
+    def _save(self) -> None:
+        text = json.dumps(self.record.model_dump(mode="json"), indent=1, ensure_ascii=False)
+        with atomic_file(self.path / RUN) as file:
+            file.write(text.encode() + b"\n")
+
+
+@contextmanager
+def hold(path: Path) -> Iterator[None]:
+    """Hold an existing run folder for this process alone. Raises OutputError where another one works in it."""
+    lock = FileLock(path / _LOCK)
+    try:
+        # The kernel drops this lock when its process dies, however it dies: there are no stale ones to judge.
+        with output_errors(path):
+            lock.acquire(blocking=False)
+    except Timeout:
+        raise OutputError(_busy(path)) from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def default_folder(video: Path, digest: str, root: Path = Path("runs")) -> Path:
+    """``runs/<stem>``, or ``runs/<stem>-<hash>`` where that holds the run of a different video of the same name."""
+    plain = root / video.stem
+    try:
+        taken = existing(plain)
+    except InputError:
+        taken = None
+    if taken is None or taken.input.get("sha256") == digest:
+        return plain
+    return root / f"{video.stem}-{digest[:8]}"
+
+
+def _refuse_strange(path: Path) -> None:
+    """Refuse to write among files that are not ours."""
+    if path.exists() and not path.is_dir():
+        raise OutputError(f"{path} is a file; --out wants a folder.")
+    if path.is_dir() and not (path / RUN).exists() and any(not entry.name.startswith(".") for entry in path.iterdir()):
+        raise OutputError(f"The folder {path} is not empty and holds no run. Choose a new or empty one with --out.")
+
+
+def _busy(path: Path) -> str:
+    try:
+        record = existing(path)
+    except Body4DError:
+        record = None
+    who = f" (process {record.pid})" if record and record.pid else ""
+    return f"Another body4d{who} is working in {path}. Wait for it, or choose another folder with --out."
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder and those above it. Raises OutputError, whatever the reason."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(
+            f"The folder {path} cannot be made ({(error.strerror or str(error)).lower()}). Choose another with --out."
+        ) from error
+
+
+@contextmanager
+def output_errors(path: Path) -> Iterator[None]:
+    """Say in one sentence what the operating system refused; what is no matter of writing goes through."""
+    try:
+        yield
+    except OSError as error:
+        full = error.errno is None and shutil.disk_usage(path).free < _FULL_BELOW_BYTES
+        if full:
+            error.errno = errno.ENOSPC
+        if error.errno in _WRITE_ERRORS:
+            raise output_error(path, error) from error
+        raise
+
+
+def _flush(path: Path) -> None:
+    """Force a file's bytes, or a folder's names, onto the disk."""
+    if os.name == "nt" and path.is_dir():
+        return  # Windows cannot open folders
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _digest(parts: Digestible) -> str:
+    def plain(value: Any) -> Any:
+        if isinstance(value, BaseModel):
+            return value.model_dump(mode="json")
+        if hasattr(value, "tolist"):
+            return value.tolist()
+        if hasattr(value, "__dataclass_fields__"):
+            return {name: getattr(value, name) for name in value.__dataclass_fields__}
+        return str(value)
+
+    return hashlib.sha256(json.dumps(parts, default=plain, sort_keys=True).encode()).hexdigest()
+
+
+def _version() -> str:
+    from body4d import __version__
+
+    return __version__

@@ -1,0 +1,133 @@
+"""What a hidden stretch holds, the frame it makes, and how far its frames are trusted."""
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+import pytest
+
+from body4d.config import OcclusionSettings
+from body4d.core.occlusion import (
+    HiddenStretch,
+    completed_frame,
+    hidden_confidence,
+    hidden_notes,
+    hidden_rows,
+    of_person,
+    sampled,
+    with_outlines,
+)
+from body4d.core.types import MaskTrack
+
+WIDTH, HEIGHT = 40, 20
+S = OcclusionSettings()
+
+
+def mask(x0: int, y0: int, x1: int, y1: int) -> np.ndarray:
+    out = np.zeros((HEIGHT, WIDTH), bool)
+    out[y0:y1, x0:x1] = True
+    return out
+
+
+WHOLE, SEEN = mask(10, 4, 18, 16), mask(10, 4, 18, 8)
+
+
+def stretch(
+    person_id: int = 1, frames: tuple[int, ...] = (3, 4, 6), share: tuple[float, ...] = (0.9, 0.4, 0.0), **changes
+) -> HiddenStretch:
+    fields: dict[str, Any] = {
+        "person_id": person_id,
+        "frame_index": np.array(frames),
+        "hidden": np.array([s < 0.7 for s in share]),
+        "visible_share": np.array(share, np.float32),
+        "codes": (MaskTrack.encode(WHOLE),) * len(frames),
+        "height_px": HEIGHT,
+        "width_px": WIDTH,
+        "box_px": np.array([4, 2, 24, 18]),
+        "pictures": np.full((len(frames), 8, 10, 3), (0, 200, 0), np.uint8),
+    }
+    return HiddenStretch(**(fields | changes))
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"frame_index": np.array([3, 3, 6])}, "rise"),
+        ({"codes": ()}, "as many"),
+        ({"hidden": np.zeros(3)}, "bool"),
+        ({"pictures": np.zeros((3, 8, 10, 3), np.float32)}, "uint8"),
+        ({"box_px": np.array([4, 2, 41, 18])}, "outside"),
+    ],
+)
+def test_what_cannot_be_is_refused(changes: dict[str, object], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        stretch(**changes)
+
+
+@pytest.mark.parametrize(("frame", "row"), [(2, None), (3, 0), (4, 1), (5, None), (6, 2), (7, None)])
+def test_rows(frame: int, row: int | None) -> None:
+    assert stretch().row(frame) == row
+
+
+def test_only_what_is_missing_is_painted() -> None:
+    picture = np.random.default_rng(0).integers(0, 255, (HEIGHT, WIDTH, 3), dtype=np.uint8)
+    before = picture.copy()
+    out = completed_frame(picture, SEEN, stretch(), 1)
+    assert (out[WHOLE & ~SEEN] == (0, 200, 0)).all()
+    np.testing.assert_array_equal(out[SEEN | ~WHOLE], before[SEEN | ~WHOLE])
+    np.testing.assert_array_equal(picture, before)
+
+
+def test_painted_pictures_lie_where_they_belong() -> None:
+    """A picture that tells its own place: red grows to the right and green downwards, over the region."""
+    x, y = np.meshgrid((np.arange(10) + 0.5) / 10, (np.arange(8) + 0.5) / 8)
+    told = np.stack([200 * x, 200 * y, 0 * x], -1).round().astype(np.uint8)
+    out = completed_frame(np.zeros((HEIGHT, WIDTH, 3), np.uint8), np.zeros_like(SEEN), stretch(pictures=np.stack([told] * 3)), 0)
+    ys, xs = np.nonzero(WHOLE)
+    np.testing.assert_allclose(out[ys, xs, 0], 200 * (xs + 0.5 - 4) / 20, atol=1)
+    np.testing.assert_allclose(out[ys, xs, 1], 200 * (ys + 0.5 - 2) / 16, atol=1)
+
+
+def test_sampling_between_pixels_and_at_the_rim() -> None:
+    picture = np.array([[[0, 0, 0], [100, 0, 0]]], np.uint8)
+    red = sampled(picture, np.array([0.0, 0.25, 0.5, 0.75, 1.0]), np.full(5, 0.5))[:, 0]
+    assert red.tolist() == [0, 0, 50, 100, 100]
+
+
+def test_outlines_take_the_place_of_what_is_seen() -> None:
+    track = MaskTrack(1, np.arange(2, 6), (MaskTrack.encode(SEEN),) * 4, HEIGHT, WIDTH)
+    whole = with_outlines(track, [stretch(), stretch(2, (5,), (0.5,))])
+    assert [np.array_equal(whole.mask(row), WHOLE) for row in range(4)] == [False, True, True, False]
+    assert [np.array_equal(whole.mask(row), SEEN) for row in range(4)] == [True, False, False, True]
+
+
+def test_trust_is_the_share_that_is_seen() -> None:
+    factor = hidden_confidence(np.arange(8), [stretch()], S.confidence_least)
+    expected = np.ones(8)
+    expected[4], expected[6] = 0.4, S.confidence_least
+    np.testing.assert_allclose(factor, expected, rtol=1e-6)
+
+
+def test_rows_that_lead_up_to_it_are_not_hidden() -> None:
+    assert np.flatnonzero(hidden_rows(np.arange(8), [stretch()])).tolist() == [4, 6]
+    assert not hidden_rows(np.arange(8), []).any()
+
+
+def test_of_one_person() -> None:
+    both = [stretch(1), stretch(2), dataclasses.replace(stretch(1), frame_index=np.array([10, 11, 12]))]
+    assert [s.frame_index[0] for s in of_person(1, both)] == [3, 10]
+
+
+@pytest.mark.parametrize(
+    ("stretches", "words"),
+    [
+        ([], ()),
+        ([stretch()], ("person 1 on 2 frames.",)),
+        ([stretch(3, (5,), (0.5,)), stretch(1), stretch(1, (9,), (0.1,))], ("person 3 on 1 frame, person 1 on 3 frames.",)),
+    ],
+    ids=["nobody", "one", "two"],
+)
+def test_notes(stretches: list[HiddenStretch], words: tuple[str, ...]) -> None:
+    notes = hidden_notes(stretches)
+    assert len(notes) == len(words)
+    assert all(word in note for word, note in zip(words, notes, strict=True))

@@ -1,0 +1,63 @@
+"""Feet at rest and hands that hold one thing, told from two tracks of points."""
+
+import numpy as np
+import pytest
+
+from body4d.config import ContactSettings
+from body4d.models.anny_fit.contact import holding, resting
+
+RULES, HEIGHT, RATE = ContactSettings(), 300.0, 30.0
+TIMES = np.arange(90) / RATE
+
+
+def noisy(points: np.ndarray, seed: int = 0) -> np.ndarray:
+    return points + np.random.default_rng(seed).normal(size=points.shape) * 1.0
+
+
+def swing(centre: tuple[float, float], reach_px: float) -> np.ndarray:
+    return np.array(centre) + reach_px * np.stack([np.sin(2 * TIMES), np.cos(2 * TIMES)], -1)
+
+
+def test_a_still_foot_rests_and_a_walking_one_does_not():
+    assert resting(noisy(np.tile([50.0, 280.0], (90, 1))), TIMES, HEIGHT, RULES).mean() > 0.95
+    assert resting(noisy(np.stack([60 * TIMES, 0 * TIMES], -1)), TIMES, HEIGHT, RULES).mean() == 0
+
+
+def test_rest_does_not_depend_on_the_frame_rate():
+    fast = np.arange(720) / 240
+    moving = np.stack([60 * fast, 0 * fast], -1)
+    assert resting(moving, fast, HEIGHT, RULES).mean() == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "left", "right", "expected"),
+    [
+        ("hands on one grip", swing((150, 150), 90), swing((155, 158), 90), 1.0),
+        ("hands far apart", swing((60, 150), 90), swing((240, 150), 90), 0.0),
+        ("folded hands at rest", np.tile([150.0, 150.0], (90, 1)), np.tile([158.0, 150.0], (90, 1)), 0.0),
+    ],
+)
+def test_holding(name, left, right, expected):
+    assert holding(noisy(left), noisy(right, 1), TIMES, HEIGHT, RULES).mean() == pytest.approx(expected, abs=0.05), name
+
+
+def test_hands_that_pass_each_other_hold_nothing():
+    left = np.stack([50 + 70 * TIMES, 0 * TIMES + 150], -1)
+    right = np.stack([260 - 70 * TIMES, 0 * TIMES + 150], -1)
+    assert not holding(left, right, TIMES, HEIGHT, RULES).any()
+
+
+def test_a_short_blur_does_not_part_them_but_is_not_held_itself():
+    left, right = swing((150, 150), 90), swing((155, 158), 90)
+    right[40:46] += 80
+    held = holding(left, right, TIMES, HEIGHT, RULES)
+    assert held[:38].all()
+    assert held[48:].all()
+    assert not held[42:44].any()
+
+
+@pytest.mark.parametrize("frames", [0, 1, 2])
+def test_tiny_tracks_say_nothing(frames):
+    points = np.zeros((frames, 2))
+    assert resting(points, TIMES[:frames], HEIGHT, RULES).shape == (frames,)
+    assert not holding(points, points, TIMES[:frames], HEIGHT, RULES).any()

@@ -1,0 +1,162 @@
+"""The fit from landmarks and masks to bodies, on people whose truth is known. No network: landmarks are made from the truth."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from body4d.bodies.registry import body_model
+from body4d.config import ContactSettings, FitSettings
+from body4d.core.errors import Cancelled
+from body4d.core.joints import Blazepose33, Body29
+from body4d.core.stages import silent
+from body4d.core.types import LandmarkTrack, MaskTrack, Scene
+from body4d.models.anny_fit.estimator import AnnyFit
+from body4d.render.rasterizer import silhouette
+from scenes import make_scene
+
+FRAMES = 24
+
+
+class Frames:
+    """A FrameSource of which only the clip is ever asked."""
+
+    def __init__(self, clip):
+        self.clip = clip
+
+    def read(self, first=0, last=None, step=1):
+        raise AssertionError("the fit works from landmarks and masks and reads no frames")
+
+
+def observed(scene: Scene, noise_px: float = 1.0, depth_noise_m: float = 0.05) -> tuple[MaskTrack, ...]:
+    """Masks drawn from the true bodies, and BlazePose landmarks that stray from the true joints."""
+    rng = np.random.default_rng(0)
+    tracks = []
+    for person in scene.people:
+        rig = body_model("anny").rig(person.shape)
+        vertices = rig.vertices(*rig.forward(person.rotations, person.translation_m))
+        codes = tuple(MaskTrack.encode(silhouette(v, rig.faces, scene.camera)) for v in vertices)
+        t = len(person)
+        points = np.full((t, 33, 2), 0.0)
+        world = np.zeros((t, 33, 3))
+        hips = person.joints_m[:, [Body29.LEFT_HIP, Body29.RIGHT_HIP]].mean(1, keepdims=True)
+        for joint in Body29:
+            if joint.name in Blazepose33.__members__:
+                z = Blazepose33[joint.name]
+                points[:, z] = scene.camera.project(person.joints_m[:, joint])
+                world[:, z] = (person.joints_m - hips)[:, joint]
+        points += rng.normal(size=points.shape) * noise_px
+        world[..., 2] += rng.normal(size=(1, 33)) * depth_noise_m
+        seen = LandmarkTrack(points, np.zeros((t, 33)), world, np.ones((t, 33)))
+        tracks.append(MaskTrack(person.person_id, person.frame_index, codes, scene.clip.height_px, scene.clip.width_px, seen))
+    return tuple(tracks)
+
+
+def fit(scene: Scene, masks: tuple[MaskTrack, ...], height_m: float | None = None, **settings):
+    return AnnyFit(FitSettings(**settings), ContactSettings(), height_m).estimate(Frames(scene.clip), masks, scene.camera, silent)
+
+
+def relative(joints_m: np.ndarray) -> np.ndarray:
+    return joints_m - joints_m[:, [Body29.LEFT_HIP, Body29.RIGHT_HIP]].mean(1, keepdims=True)
+
+
+@pytest.fixture(scope="module")
+def scene():
+    return make_scene(people=1, frames=FRAMES, seed=3)
+
+
+@pytest.fixture(scope="module")
+def masks(scene):
+    return observed(scene)
+
+
+@pytest.fixture(scope="module")
+def found(scene, masks):
+    return fit(scene, masks)[0]
+
+
+def test_the_body_is_found(scene, found):
+    truth = scene.people[0]
+    error = np.linalg.norm(relative(found.joints_m) - relative(truth.joints_m), axis=-1)[:, : Body29.LEFT_BIG_TOE]
+    assert error.mean() < 0.06
+    in_picture = np.linalg.norm(scene.camera.project(found.joints_m) - scene.camera.project(truth.joints_m), axis=-1)
+    assert in_picture[:, : Body29.LEFT_BIG_TOE].mean() < 5.0
+
+
+def test_the_silhouette_covers_the_mask(scene, masks, found):
+    rig = body_model("anny").rig(found.shape)
+    vertices = rig.vertices(*rig.forward(found.rotations, found.translation_m))
+    ious = []
+    for row in range(0, FRAMES, 4):
+        a, b = silhouette(vertices[row], rig.faces, scene.camera), masks[0].mask(row)
+        ious.append((a & b).sum() / (a | b).sum())
+    assert np.mean(ious) > 0.85
+
+
+def test_frames_and_ids_are_the_masks(masks, found):
+    assert found.person_id == masks[0].person_id
+    assert np.array_equal(found.frame_index, masks[0].frame_index)
+    assert found.observed.all()
+    assert 0 < found.confidence.min() <= found.confidence.max() <= 1
+    assert np.isnan(found.keypoints_px[:, Body29.LEFT_SMALL_TOE]).all()  # BlazePose does not mark it
+
+
+def test_a_clip_shorter_than_a_chunk_is_fitted_whole(scene, masks, found):
+    assert np.array_equal(fit(scene, masks, chunk_frames=32)[0].joints_m, found.joints_m)
+
+
+def test_chunks_show_no_seams_and_err_no_more_than_the_whole():
+    long = make_scene(people=1, frames=150, seed=3)
+    seen = observed(long)
+    whole, parts = fit(long, seen)[0], fit(long, seen, chunk_frames=50)[0]
+    truth = relative(long.people[0].joints_m)
+    apart = relative(whole.joints_m) - relative(parts.joints_m)
+    error = np.linalg.norm(relative(whole.joints_m) - truth, axis=-1).mean()
+    # Steps are damped by the whole chunk's cost, so chunks settle a little elsewhere: by far less than either is off.
+    assert np.linalg.norm(apart, axis=-1).mean() < 0.25 * error
+    assert np.linalg.norm(relative(parts.joints_m) - truth, axis=-1).mean() < 1.05 * error
+    steps = np.abs(np.diff(whole.joints_m - parts.joints_m, axis=0)).max((1, 2))
+    assert steps[[49, 99]].max() <= np.delete(steps, [49, 99]).max()
+
+
+def test_a_given_height_scales_body_and_distance_and_leaves_the_picture(scene, masks, found):
+    tall = fit(scene, masks, height_m=2.0)[0]
+    rig, usual = body_model("anny").rig(tall.shape), body_model("anny").rig(found.shape)
+    assert rig.height_m == pytest.approx(2.0, abs=1e-4)
+    assert tall.translation_m == pytest.approx(found.translation_m * 2.0 / usual.height_m, rel=1e-4)
+    assert scene.camera.project(tall.joints_m) == pytest.approx(scene.camera.project(found.joints_m), abs=0.05)
+
+
+def test_people_do_not_influence_each_other():
+    both = make_scene(people=2, frames=8, seed=5)
+    seen = observed(both)
+    together, alone = fit(both, seen), fit(both, seen[1:])
+    assert [t.person_id for t in together] == [1, 2]
+    assert np.array_equal(together[1].joints_m, alone[0].joints_m)
+
+
+@pytest.mark.parametrize("frames", [1, 2, 3])
+def test_the_shortest_clips(frames):
+    short = make_scene(people=1, frames=frames, seed=2)
+    assert len(fit(short, observed(short))[0]) == frames
+
+
+def test_frames_that_are_missing_stay_missing(scene, masks):
+    kept = np.r_[0:8, 14:FRAMES]
+    track, lm = masks[0], masks[0].landmarks
+    some = LandmarkTrack(lm.points_px[kept], lm.depth_px[kept], lm.world_m[kept], lm.visibility[kept])
+    cut = dataclasses.replace(track, frame_index=track.frame_index[kept], codes=tuple(track.codes[i] for i in kept), landmarks=some)
+    assert np.array_equal(fit(scene, (cut,))[0].frame_index, kept)
+
+
+def test_it_stops_when_told(scene, masks):
+    def refuse(done: int, total: int) -> None:
+        raise Cancelled("stopped")
+
+    with pytest.raises(Cancelled):
+        AnnyFit(FitSettings(), ContactSettings()).estimate(Frames(scene.clip), masks, scene.camera, refuse)
+
+
+def test_masks_without_landmarks_are_refused(scene, masks):
+    with pytest.raises(ValueError, match="no landmarks"):
+        fit(scene, (dataclasses.replace(masks[0], landmarks=None),))

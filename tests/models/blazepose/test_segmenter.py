@@ -1,0 +1,440 @@
+"""BlazePose's people: the bookkeeping on scripted sightings, and the graphs themselves where mediapipe and the clips are."""
+
+import builtins
+import dataclasses
+import os
+import subprocess
+import sys
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from body4d.config import BlazePoseSettings, PeopleSettings
+from body4d.core.errors import Cancelled, InputError, MissingDependencyError, NoPersonError, SettingsError
+from body4d.core.stages import silent
+from body4d.core.types import Clip, Prompt
+from body4d.models.blazepose import segmenter as blazepose
+from body4d.models.blazepose.mediapipe_graph import PoseGraphs, Sighting, missing_message, quiet_stderr
+from body4d.models.blazepose.roi import AlignmentFilter, Region, tiles
+from body4d.models.blazepose.segmenter import BlazePoseSegmenter
+from body4d.models.blazepose.tracker import Follower, _tidied
+
+S = BlazePoseSettings()
+WIDTH, HEIGHT = 320, 240
+RED, BLUE = (200, 30, 30), (30, 40, 190)
+
+
+class Frames:
+    """A FrameSource of pictures in memory."""
+
+    def __init__(self, pictures, rate=30):
+        self._pictures = pictures
+        height, width = pictures[0].shape[:2]
+        times = np.arange(len(pictures)) / rate
+        self.clip = Clip(Path("clip.mp4"), width, height, Fraction(rate), times, np.arange(len(pictures)))
+
+    def read(self, first=0, last=None, step=1):
+        for index in range(first, len(self._pictures) if last is None else last, step):
+            yield index, self._pictures[index]
+
+
+BODY = {11: (8, -30), 12: (-8, -30), 13: (10, -15), 14: (-10, -15), 15: (10, 0), 16: (-10, 0), 23: (6, 0), 24: (-6, 0)}
+BODY |= {25: (6, 25), 26: (-6, 25), 27: (6, 50), 28: (-6, 50)}
+
+
+def painted(*people):
+    """A picture with an upright, plainly dressed figure for each (x, colour), hips at y=120."""
+    picture = np.full((HEIGHT, WIDTH, 3), 120, np.uint8)
+    for x, colour in people:
+        picture[70:175, max(0, x - 12) : x + 12] = colour
+    return picture
+
+
+class ScriptedGraphs:
+    """Sees a figure of :func:`painted` wherever a region's centre lies on one, and finds all of them in a whole-picture tile."""
+
+    def __init__(self, lanes=1):
+        self.searched = 0
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+    @staticmethod
+    def _figures(rgb):
+        coloured = np.any(np.abs(rgb[120].astype(int) - 120) > 20, axis=1)
+        edges = np.flatnonzero(np.diff(np.concatenate([[0], coloured.astype(int), [0]]) != 0))
+        for start, end in edges.reshape(-1, 2):
+            for piece in range(start, end, 24):  # two figures side by side
+                yield (piece + min(piece + 24, end)) / 2
+
+    def detect(self, rgb, wanted):
+        self.searched += 1
+        return [Region(x, 120, 150, 0) for x in self._figures(rgb) if any(x0 <= x < x1 for x0, _, x1, _ in wanted)]
+
+    def landmarks(self, rgb, regions):
+        return [self._sighting(rgb, region) for region in regions]
+
+    def _sighting(self, rgb, region):
+        near = [x for x in self._figures(rgb) if abs(x - region.x_px) < 20]
+        if not near:
+            return None
+        x = min(near, key=lambda n: abs(n - region.x_px))
+        points = np.tile([x, 78.0], (33, 1))
+        for joint, (dx, dy) in BODY.items():
+            points[joint] = (x + dx, 120 + dy)
+        x0, x1 = max(0, int(x) - 30), min(WIDTH, int(x) + 30)
+        strength = np.zeros((HEIGHT, x1 - x0), np.float32)
+        strength[70:175, max(0, int(x) - 12 - x0) : int(x) + 12 - x0] = 0.9
+        seen = np.full(33, 0.9)
+        alignment = np.array([[x, 120.0], [x, 60.0]])
+        return Sighting(points, np.zeros(33), np.zeros((33, 3)), seen, alignment, strength, (x0, 0, x1, HEIGHT))
+
+
+@pytest.fixture
+def scripted(monkeypatch):
+    monkeypatch.setattr(blazepose, "PoseGraphs", ScriptedGraphs)
+
+
+def track(pictures, prompts=(), report=silent, **people):
+    segmenter = BlazePoseSegmenter(S, PeopleSettings(**people))
+    return segmenter.track(Frames(pictures), prompts, report), segmenter.notes
+
+
+def click(frame, x, y=120, **rest):
+    return Prompt(frame=frame, points_px=np.array([[x, y]], float), labels=np.array([1]), **rest)
+
+
+# --- following, without a model ---
+
+
+@pytest.mark.parametrize("frames", [1, 3, 20])
+def test_one_person_is_followed_on_every_frame(scripted, frames):
+    (person,), notes = track([painted((100 + t, RED)) for t in range(frames)])
+    assert person.person_id == 1
+    assert list(person.frame_index) == list(range(frames))
+    assert person.landmarks is not None
+    assert person.landmarks.points_px[:, 23, 0] == pytest.approx(106 + np.arange(frames))
+    assert (person.width_px, person.height_px) == (WIDTH, HEIGHT)
+    assert person.areas_px() == pytest.approx(np.full(frames, 24 * 105))
+    assert notes == ()
+
+
+def test_two_people_crossing_keep_their_identities(scripted):
+    def places(t):
+        return 60 + 4 * t, 260 - 4 * t
+
+    pictures = []
+    for t in range(50):
+        red, blue = places(t)
+        pictures.append(painted((red, RED), (blue, BLUE)) if abs(red - blue) >= 24 else painted((red, RED)))
+    people, notes = track(pictures, count="all")
+    assert len(people) == 2
+    for person in people:
+        x = person.landmarks.points_px[:, [23, 24], 0].mean(axis=1)
+        starts_red = x[0] < 160
+        wanted = np.array([places(t)[0 if starts_red else 1] for t in person.frame_index])
+        assert np.abs(x - wanted).max() < 13  # touching figures blur a little; the other one is farther off before and after
+        assert person.frame_index[-1] == 49
+    assert any("was lost between" in note for note in notes)
+
+
+def test_somebody_gone_for_a_moment_comes_back_as_themselves(scripted):
+    pictures = [painted((100, RED), (220, BLUE)) if not 10 <= t < 30 else painted((220, BLUE)) for t in range(60)]
+    people, notes = track(pictures, count="all")
+    assert sorted(len(p) for p in people) == [pytest.approx(40, abs=4), 60]
+    assert len(notes) == 1
+    assert "was lost between 0.3 s and 1.0 s" in notes[0]
+
+
+def test_somebody_else_in_the_same_place_is_somebody_else(scripted):
+    pictures = [painted((100, RED)) if t < 20 else painted() if t < 30 else painted((100, BLUE)) for t in range(90)]
+    people, _ = track(pictures, count="all")
+    assert len(people) == 2
+    first, second = sorted(people, key=lambda p: p.frame_index[0])
+    assert first.frame_index[-1] == 19
+    assert second.frame_index[0] >= 30
+
+
+def test_masks_never_overlap(scripted):
+    people, _ = track([painted((100, RED), (124, BLUE))] * 3, count="all")
+    assert len(people) == 2
+    assert not (people[0].mask(1) & people[1].mask(1)).any()
+
+
+def test_a_lone_person_is_seldom_searched_for():
+    graphs = ScriptedGraphs()
+    follower = Follower(graphs, S)  # pyright: ignore[reportArgumentType]
+    for t in range(60):
+        follower.step(t, t / 30, painted((100, RED)))
+    assert len(follower.people) == 1
+    assert graphs.searched <= 2 / S.glance_every_s + 2
+
+
+def test_no_more_are_followed_than_allowed(scripted):
+    settings = BlazePoseSettings(most_people=2)
+    segmenter = BlazePoseSegmenter(settings, PeopleSettings(count="all"))
+    people = segmenter.track(Frames([painted((60, RED), (160, BLUE), (260, (20, 180, 20)))] * 40), (), silent)
+    assert len(people) == 2
+    assert any(note.startswith("More than 2 people") for note in segmenter.notes)
+
+
+def test_nobody_is_an_error(scripted):
+    with pytest.raises(NoPersonError, match="no person was found in its 4 frames"):
+        track([painted()] * 4)
+
+
+def test_report_counts_frames_and_may_cancel(scripted):
+    seen = []
+
+    def report(done, total):
+        seen.append((done, total))
+        if done == 3:
+            raise Cancelled("stop")
+
+    with pytest.raises(Cancelled):
+        track([painted((100, RED))] * 9, report=report)
+    assert seen == [(1, 9), (2, 9), (3, 9)]
+
+
+def test_pieces_of_mask_without_a_joint_are_dropped():
+    sighting = ScriptedGraphs()._sighting(painted((100, RED)), Region(100, 120, 150, 0))
+    assert sighting is not None
+    speckled = sighting.strength.copy()
+    speckled[5:15, 2:9] = 0.9
+    clean = _tidied(dataclasses.replace(sighting, strength=speckled))
+    assert np.array_equal(clean.strength, sighting.strength)
+
+
+def test_a_find_that_does_not_hold_on_a_second_look_is_nobody():
+    class Fickle(ScriptedGraphs):
+        looks = 0
+
+        def landmarks(self, rgb, regions):
+            self.looks += len(regions)
+            return super().landmarks(rgb, regions) if self.looks == len(regions) else [None] * len(regions)
+
+    follower = Follower(Fickle(), S)  # pyright: ignore[reportArgumentType]
+    follower.step(0, 0.0, painted((100, RED)))
+    assert follower.people == []
+
+
+# --- prompts ---
+
+
+def test_a_click_picks_its_person(scripted):
+    pictures = [painted((100, RED), (220, BLUE))] * 5
+    (person,), notes = track(pictures, [click(2, 220)])
+    assert person.landmarks.points_px[0, 23, 0] == pytest.approx(226)
+    assert any("not pointed at" in note for note in notes)
+
+
+def test_prompts_give_order_and_names(scripted):
+    pictures = [painted((100, RED), (220, BLUE))] * 5
+    people, _ = track(pictures, [click(0, 220, person_id=7), Prompt(frame=1, box_px=np.array([86.0, 68, 114, 176]))])
+    assert [p.person_id for p in people] == [7, 1]
+
+
+def test_prompts_of_one_person_join_their_stretches(scripted):
+    pictures = [painted((100, RED)) if t < 20 else painted() if t < 30 else painted((100, BLUE)) for t in range(90)]
+    (person,), _ = track(pictures, [click(5, 100, person_id=1), click(80, 100, person_id=1)])
+    assert person.frame_index[0] == 0
+    assert person.frame_index[-1] == 89
+
+
+@pytest.mark.parametrize(
+    ("prompts", "error", "words"),
+    [
+        ([Prompt(text="the man")], SettingsError, "clicks and boxes only"),
+        ([click(0, 300)], InputError, "points at nobody"),
+        ([click(9, 100)], InputError, "frames 0 to 2"),
+        ([click(0, 100, person_id=1), click(1, 100, person_id=2)], InputError, "one and the same person"),
+    ],
+)
+def test_prompts_that_cannot_be_followed(scripted, prompts, error, words):
+    with pytest.raises(error, match=words):
+        track([painted((100, RED))] * 3, prompts)
+
+
+# --- regions and tiles ---
+
+
+def test_a_region_turns_with_the_body():
+    up, right = (Region.from_alignment(np.array([[50.0, 50], point])) for point in ([50, 30], [70, 50]))
+    assert (up.angle, right.angle) == (0, pytest.approx(np.pi / 2))
+    assert up.side_px == right.side_px == 2 * 20 * 1.25
+
+
+@pytest.mark.parametrize("size", [(8, 8), (640, 480), (480, 640), (1920, 1080), (3000, 100)])
+def test_tiles_cover_the_picture_and_stay_inside(size):
+    width, height = size
+    for share in S.tile_shares:
+        squares = tiles(width, height, [share], S)[1:]
+        covered = np.zeros((height, width), bool)
+        for x0, y0, x1, y1 in squares:
+            assert 0 <= x0 < x1 <= width
+            assert 0 <= y0 < y1 <= height
+            covered[y0:y1, x0:x1] = True
+        assert covered.all() or not squares
+
+
+def test_alignment_filter_holds_still_noise_and_follows_speed():
+    rng, noisy, fast = np.random.default_rng(0), AlignmentFilter(), AlignmentFilter()
+    base = np.array([[100.0, 100], [100, 0]])
+    shaken = [noisy(base + rng.normal(0, 0.5, (2, 2)), 1 / 30) for _ in range(60)]
+    assert np.std(np.array(shaken)[20:, 0, 0]) < 0.25
+    moved = [fast(base + np.array([20.0 * t, 0]), 1 / 30) for t in range(30)]
+    assert abs(moved[-1][0, 0] - (100 + 20 * 29)) < 10
+
+
+# --- what is missing ---
+
+
+@pytest.mark.parametrize(
+    ("error", "python", "words"),
+    [
+        (ImportError("No module named 'mediapipe'"), (3, 13), ("Python 3.13", "3.10 to 3.12", "pip install")),
+        (ImportError("No module named 'mediapipe'"), (3, 11), ("pip install 'body4d[lite]'",)),
+        (ImportError("libGL.so.1: cannot open shared object file"), (3, 11), ("opencv-python-headless",)),
+    ],
+)
+def test_missing_packages_are_told_with_their_remedy(error, python, words):
+    message = missing_message(error, python)
+    assert all(word in message for word in words)
+
+
+def test_missing_mediapipe_is_a_missing_dependency(monkeypatch):
+    for name in [n for n in sys.modules if n == "mediapipe" or n.startswith("mediapipe.")]:
+        monkeypatch.delitem(sys.modules, name)
+    find = builtins.__import__
+
+    def blocked(name, *rest):
+        if name.split(".")[0] == "mediapipe":
+            raise ImportError("No module named 'mediapipe'")
+        return find(name, *rest)
+
+    monkeypatch.setitem(sys.modules, "mediapipe", None)
+    monkeypatch.setattr(builtins, "__import__", blocked)
+    with pytest.raises(MissingDependencyError, match="mediapipe"):
+        track([painted()])
+
+
+def test_quiet_stderr_drops_mediapipes_lines_and_keeps_others(capfd):
+    with quiet_stderr():
+        os.write(2, b"INFO: Created TensorFlow Lite XNNPACK delegate for CPU.\nW0000 00:00:1795.9  12 x.cc:1] hush\nkeep this\n")
+
+    def fail():
+        with quiet_stderr():
+            os.write(2, b"and this\n")
+            raise KeyError("gone wrong")
+
+    with pytest.raises(KeyError, match="gone wrong"):
+        fail()
+    assert capfd.readouterr().err == "keep this\nand this\n"
+
+
+# --- the graphs themselves ---
+
+
+@pytest.fixture(scope="module")
+def golf(shared):
+    av = pytest.importorskip("av")
+    with av.open(str(shared / "videos" / "golf_swing.mp4")) as container:
+        frames = container.decode(video=0)
+        return [next(frames).to_ndarray(format="rgb24") for _ in range(12)]
+
+
+@pytest.mark.parametrize("size", [(8, 8), (3, 200), (64, 64)])
+@pytest.mark.parametrize("frames", [1, 3])
+def test_tiny_pictures_of_nothing_hold_no_person(size, frames):
+    pytest.importorskip("mediapipe")
+    noise = np.random.default_rng(0).integers(0, 255, (frames, *size, 3)).astype(np.uint8)
+    with pytest.raises(NoPersonError):
+        track(list(noise))
+
+
+def test_the_golfer_is_one_person_and_the_same_each_time(golf):
+    pytest.importorskip("mediapipe")
+    first, second = (track(golf, count="all")[0] for _ in range(2))
+    assert len(first) == 1
+    assert len(first[0]) == len(golf)
+    assert first[0].codes == second[0].codes
+    for name in ("points_px", "depth_px", "world_m", "visibility"):
+        assert np.array_equal(getattr(first[0].landmarks, name), getattr(second[0].landmarks, name))
+    landmarks = first[0].landmarks
+    assert np.abs(landmarks.depth_px[:, [23, 24]].mean(axis=1)).max() < 1  # 0 at the hips
+    assert np.abs(landmarks.world_m[:, [23, 24]].mean(axis=1)).max() < 0.01
+    inside = [first[0].mask(t)[tuple(landmarks.points_px[t, 12].astype(int)[::-1])] for t in range(len(golf))]
+    assert all(inside)  # the near shoulder lies on the mask
+
+
+REFERENCE = """
+input_stream: "image"
+input_side_packet: "c"
+input_side_packet: "yes"
+input_side_packet: "no"
+node {
+  calculator: "PoseLandmarkCpu"
+  input_stream: "IMAGE:image"
+  input_side_packet: "MODEL_COMPLEXITY:c"
+  input_side_packet: "ENABLE_SEGMENTATION:yes"
+  input_side_packet: "USE_PREV_LANDMARKS:yes"
+  input_side_packet: "SMOOTH_LANDMARKS:no"
+  input_side_packet: "SMOOTH_SEGMENTATION:no"
+  output_stream: "LANDMARKS:landmarks"
+  output_stream: "WORLD_LANDMARKS:world"
+  output_stream: "SEGMENTATION_MASK:mask"
+}
+"""
+
+
+def test_a_region_is_read_as_mediapipes_own_graph_reads_it(golf):
+    """The ready-made C++ graph for one person on the whole picture, against ours on a cut with a region of our own making."""
+    pytest.importorskip("mediapipe")
+    from body4d.models.blazepose.mediapipe_graph import _Lane, _Mediapipe
+
+    mp = _Mediapipe.load()
+    packets, getter = mp.packet_creator, mp.packet_getter
+    side = {"c": packets.create_int(1), "yes": packets.create_bool(True), "no": packets.create_bool(False)}
+    lane = _Lane(mp, REFERENCE, ("landmarks", "world", "mask"), side)
+    height, width = golf[0].shape[:2]
+    steady, regions = AlignmentFilter(), []
+    with PoseGraphs() as graphs:
+        for t, picture in enumerate(golf):
+            lane._stamp = t * 33333 + 33332  # its filter on regions reads the time stamps, in microseconds
+            stamp = lane.put({"image": packets.create_image_frame(data=picture, image_format=mp.srgb)})
+            lane.finish()
+            out = lane.take(stamp)
+            regions = regions or graphs.detect(picture, [(0, 0, width, height)])[:1]
+            (ours,) = graphs.landmarks(picture, regions)
+            assert ours is not None
+            regions = [Region.from_alignment(steady(ours.alignment_px, 0.033333))]
+            points = np.array([[p.x * width, p.y * height, p.z * width] for p in getter.get_proto(out["landmarks"]).landmark])
+            world = np.array([[p.x, p.y, p.z] for p in getter.get_proto(out["world"]).landmark])
+            mask = getter.get_image_frame(out["mask"]).numpy_view()
+            x0, y0, x1, y1 = ours.box_px
+            assert (
+                np.abs(ours.points_px - points[:, :2]).max() < 0.5
+            )  # a seven hundredth of the body: regions differ by rounding, frame upon frame
+            assert np.abs(ours.depth_px - points[:, 2]).max() < 1.0
+            assert np.abs(ours.world_m - world).max() < 0.003
+            assert np.abs(ours.strength - mask[y0:y1, x0:x1]).mean() < 0.001
+            assert mask.sum() == pytest.approx(ours.strength.sum(), rel=1e-3)
+    lane.close()
+
+
+def test_mediapipe_says_nothing_on_standard_error(shared):
+    pytest.importorskip("mediapipe")
+    script = (
+        "import av, sys; from body4d.models.blazepose.mediapipe_graph import PoseGraphs\n"
+        "f = next(av.open(sys.argv[1]).decode(video=0)).to_ndarray(format='rgb24')\n"
+        "with PoseGraphs() as g:\n"
+        "    found = g.detect(f, [(0, 0, f.shape[1], f.shape[0])]); assert g.landmarks(f, found)[0] is not None\n"
+    )
+    path = shared / "videos" / "golf_swing.mp4"
+    done = subprocess.run([sys.executable, "-c", script, str(path)], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")

@@ -1,0 +1,142 @@
+"""MoGe-2 in its seat: asked only where nothing better is known, and what it says of a clip."""
+
+from collections.abc import Iterator, Sequence
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from body4d.config import CameraSettings, ComputeSettings, MogeSettings
+from body4d.core.errors import DeviceError, SettingsError, WeightsError
+from body4d.core.stages import silent
+from body4d.core.types import Array, Clip
+from body4d.models.moge.checkpoint import load_moge
+from body4d.models.moge.estimator import MogeCamera, MogeLens, moge_in
+from moge_files import write_tiny_moge
+
+CPU = ComputeSettings(device="cpu")
+LENS = MogeSettings(frames=4)
+W, H, COUNT = 160, 90, 30
+
+
+class Frames:
+    """Noise, and which frames were asked for."""
+
+    def __init__(self, focal_mm35: float | None = None) -> None:
+        times = np.arange(COUNT) / 30
+        self.clip = Clip(Path("noise.mp4"), W, H, Fraction(30), times, np.arange(COUNT), focal_mm35=focal_mm35)
+        self.asked: list[int] = []
+
+    def read(self, first: int = 0, last: int | None = None, step: int = 1) -> Iterator[tuple[int, Array]]:
+        for frame in range(first, COUNT if last is None else last, step):
+            self.asked.append(frame)
+            yield frame, np.random.default_rng(frame).integers(0, 255, (H, W, 3), dtype=np.uint8)
+
+
+class Says:
+    """A finder that says what it is told; ``most`` pictures fit."""
+
+    def __init__(self, focals: Sequence[float], most: int = 8) -> None:
+        self.left, self.most = list(focals), most
+
+    def focals_px(self, pictures: Sequence[Array]) -> Array:
+        if len(pictures) > self.most:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return np.array([self.left.pop(0) for _ in pictures])
+
+    def bytes_each(self, height_px: int, width_px: int) -> int:
+        return 1
+
+
+def never(device: torch.device, dtype: torch.dtype) -> Says:
+    raise AssertionError("the network was loaded")
+
+
+@pytest.mark.parametrize(
+    ("settings", "metadata", "source"),
+    [({"fov_deg": 60}, None, "fov"), ({"focal_mm35": 50}, 26.0, "focal_mm35"), ({}, 26.0, "metadata")],
+)
+def test_what_is_known_needs_no_network(settings: dict[str, float], metadata: float | None, source: str) -> None:
+    frames = Frames(metadata)
+    camera = MogeCamera(never, CameraSettings(**settings), LENS, CPU).estimate(frames, silent)
+    assert camera.source == source
+    assert camera.focal_spread is None
+    assert not frames.asked
+
+
+def test_a_contradiction_is_told_before_anything_is_loaded() -> None:
+    with pytest.raises(SettingsError, match="contradict"):
+        MogeCamera(never, CameraSettings(fov_deg=30, focal_mm35=20), LENS, CPU).estimate(Frames(), silent)
+
+
+def test_height_of_a_person_is_no_lens() -> None:
+    said = Says([150.0] * 4)
+    assert MogeCamera(lambda d, t: said, CameraSettings(person_height_m=1.7), LENS, CPU).estimate(Frames(), silent).source == "moge"
+
+
+def test_the_median_of_spread_frames_counts() -> None:
+    frames, told = Frames(), list[tuple[int, int]]()
+    seat = MogeCamera(lambda d, t: Says([150.0, 160.0, 140.0, 900.0]), CameraSettings(), LENS, CPU)
+    camera = seat.estimate(frames, lambda done, total: told.append((done, total)))
+    assert frames.asked == [4, 11, 18, 25]
+    assert (camera.focal_px, camera.source) == (155.0, "moge")
+    assert camera.focal_spread == pytest.approx(1.4826 * 10 / 155, rel=0.05)
+    assert (camera.cx_px, camera.cy_px, camera.width_px, camera.height_px, camera.static) == (80, 45, W, H, True)
+    assert told[0] == (0, 4)
+    assert told[-1] == (4, 4)
+    assert seat.notes == ()
+
+
+def test_an_implausible_lens_is_said_and_the_default_taken() -> None:
+    seat = MogeCamera(lambda d, t: Says([3.0] * 4), CameraSettings(), LENS, CPU)
+    camera = seat.estimate(Frames(), silent)
+    assert camera.source == "default"
+    assert "only fields of view of 176 to 176 degrees" in seat.notes[0]
+    assert MogeCamera(never, CameraSettings(fov_deg=60), LENS, CPU).notes == ()
+
+
+def test_memory_that_runs_out_halves_and_is_said() -> None:
+    seat = MogeCamera(lambda d, t: Says([150.0] * 4, most=1), CameraSettings(), LENS, CPU.model_copy(update={"batch": 4}))
+    assert seat.estimate(Frames(), silent).focal_px == 150
+    assert "4 frames at once" in seat.notes[0]
+    with pytest.raises(DeviceError, match="even one of the frames"):
+        MogeCamera(lambda d, t: Says([], most=0), CameraSettings(), LENS, CPU).estimate(Frames(), silent)
+
+
+def test_a_moving_camera_is_what_the_user_says() -> None:
+    seat = MogeCamera(lambda d, t: Says([150.0] * 4), CameraSettings(motion="moving"), LENS, CPU)
+    assert not seat.estimate(Frames(), silent).static
+
+
+def test_a_checkpoint_on_disk_says_its_lens(tmp_path: Path) -> None:
+    """The made-up network sees with a focal length of 1.5 half diagonals, whatever it looks at."""
+    write_tiny_moge(tmp_path)
+    camera = MogeCamera(moge_in(tmp_path, LENS), CameraSettings(), LENS, CPU).estimate(Frames(), silent)
+    assert camera.source == "moge"
+    assert camera.focal_px == pytest.approx(1.5 * np.hypot(W, H) / 2, rel=0.01)
+    assert camera.focal_spread is not None
+    assert camera.focal_spread < 0.01
+
+
+def test_batches_change_nothing(tmp_path: Path) -> None:
+    write_tiny_moge(tmp_path)
+    one, many = (
+        MogeCamera(moge_in(tmp_path, LENS), CameraSettings(), LENS, CPU.model_copy(update={"batch": n})).estimate(Frames(), silent)
+        for n in (1, 3)
+    )
+    assert one.focal_px == pytest.approx(many.focal_px, rel=1e-6)
+
+
+def test_an_empty_mask_tells_nothing(tmp_path: Path) -> None:
+    lens = MogeLens(load_moge(write_tiny_moge(tmp_path)), LENS, torch.device("cpu"), torch.float32)
+    points, mask = lens.look([picture for _, picture in Frames().read(0, 1)])
+    assert np.isfinite(lens.solve(points[0], mask[0], H, W))
+    assert np.isnan(lens.solve(points[0], np.zeros_like(mask[0]), H, W))
+    assert lens.bytes_each(2 * H, 2 * W) > lens.bytes_each(H, W) > 0
+
+
+def test_a_missing_checkpoint_is_told_at_once(tmp_path: Path) -> None:
+    with pytest.raises(WeightsError, match=r"expected model\.pt"):
+        moge_in(tmp_path, LENS)

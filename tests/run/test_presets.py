@@ -1,0 +1,126 @@
+"""Which preset is taken, and what is said where one cannot be."""
+
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from body4d.config import ComputeSettings, Settings, WeightsSettings
+from body4d.core.errors import DeviceError, MissingDependencyError, WeightsError
+from body4d.run.presets import FIRST_TIME, NO_LENS, choose_preset, load_seats, require_lite, require_sam, why_not_sam
+
+
+@pytest.mark.parametrize(
+    ("wanted", "missing", "preset", "words"),
+    [
+        ("auto", "no GPU", "lite", "no GPU"),
+        ("auto", None, "sam", "checkpoints"),
+        ("lite", "no GPU", "lite", ""),
+        ("lite", None, "lite", ""),
+        ("sam", None, "sam", ""),
+    ],
+)
+def test_preset(wanted: str, missing: str | None, preset: str, words: str) -> None:
+    got, note = choose_preset(wanted, missing)
+    assert got == preset
+    assert words in note
+    assert bool(note) == (wanted == "auto")
+
+
+def test_sam_says_which_package_is_missing() -> None:
+    with pytest.raises(MissingDependencyError, match=r"needs transformers.*body4d\[sam\]"):
+        require_sam(lambda name: name != "transformers")
+
+
+def test_sam_says_which_checkpoint_is_missing(tmp_path: Path) -> None:
+    settings = Settings(preset="sam", weights=WeightsSettings(folder=str(tmp_path)))
+    with pytest.raises(WeightsError, match=rf"SAM-3 has no checkpoint here \(looked in {tmp_path}\).*facebook/sam3.*--weights"):
+        load_seats(settings)
+    assert why_not_sam(settings) == "SAM-3 and SAM-3D-Body have no checkpoints here"
+    settings = whole(tmp_path)
+    body = tmp_path / "facebook" / "sam-3d-body-vith"
+    # What ends early is no reason to begin a run that cannot end.
+    (body / "model.ckpt").write_bytes(b"")
+    assert re.search("model.ckpt is empty: `body4d weights download sam3d-body` mends it$", why_not_sam(settings) or "")
+    shutil.rmtree(body)
+    assert why_not_sam(settings) == "SAM-3D-Body has no checkpoint here"
+
+
+def whole(folder: Path) -> Settings:
+    """Settings of a folder in which all that is looked for before work begins lies."""
+    sam3, body = folder / "sam3", folder / "facebook" / "sam-3d-body-vith"
+    sam3.mkdir()
+    (sam3 / "config.json").write_text('{"model_type": "sam3_video"}')
+    (sam3 / "tokenizer.json").touch()
+    save_file({"a": torch.zeros(1)}, sam3 / "model.safetensors")
+    (body / "assets").mkdir(parents=True)
+    for path in (body / "model.ckpt", body / "assets" / "mhr_model.pt"):
+        torch.save({}, path)
+    return Settings(preset="sam", weights=WeightsSettings(folder=str(folder)))
+
+
+def test_auto_takes_sam_where_all_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = whole(tmp_path)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.setattr("torch.backends.mps.is_available", lambda: False)
+    assert "no GPU" in (why_not_sam(settings) or "")
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    assert why_not_sam(settings) is None
+
+
+def test_the_first_run_of_a_machine_says_why_it_takes_longer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ANNY_CACHE_DIR", str(tmp_path))
+    assert load_seats(Settings(preset="lite")).hints == (FIRST_TIME,)
+    (tmp_path / "v14").mkdir()
+    (tmp_path / "v14" / "build_compact_model_data_0.safetensors").touch()
+    assert load_seats(Settings(preset="lite")).hints == ()
+
+
+@pytest.mark.parametrize(
+    ("absent", "words"),
+    [
+        ("sam3/model.safetensors", "holds no SAM-3 checkpoint"),
+        ("sam3/config.json", "lacks config.json"),
+        ("sam3/tokenizer.json", "lacks the tokenizer"),
+        ("facebook/sam-3d-body-vith/model.ckpt", "No SAM-3D-Body weights in"),
+        ("facebook/sam-3d-body-vith/assets/mhr_model.pt", "lacks assets/mhr_model.pt"),
+    ],
+)
+def test_half_a_download_is_found_out_before_work_begins(absent: str, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = whole(tmp_path)
+    (tmp_path / absent).unlink()
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.delenv("BODY4D_MHR", raising=False)
+    assert why_not_sam(settings) is not None
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    with pytest.raises(WeightsError, match=words):
+        load_seats(settings)
+
+
+def test_a_missing_lens_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    assert load_seats(whole(tmp_path)).notes[0] == NO_LENS
+
+
+def test_a_gpu_that_is_not_there_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    with pytest.raises(DeviceError, match="--device cuda"):
+        load_seats(Settings(preset="sam", compute=ComputeSettings(device="cuda"), weights=WeightsSettings(folder=str(tmp_path))))
+
+
+@pytest.mark.parametrize("python", [(3, 13), (3, 14)])
+def test_new_python_is_told_which_to_use(python: tuple[int, int]) -> None:
+    with pytest.raises(MissingDependencyError, match=rf"cannot be installed on Python 3\.{python[1]}.*Use Python 3\.11 or 3\.12"):
+        require_lite(python, lambda name: name != "mediapipe")
+
+
+def test_missing_packages_are_named() -> None:
+    with pytest.raises(MissingDependencyError, match=r"needs mediapipe and anny.*body4d\[lite\]"):
+        require_lite((3, 12), lambda name: name == "torch")
+
+
+def test_nothing_missing() -> None:
+    require_lite((3, 13), lambda name: True)

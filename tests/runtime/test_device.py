@@ -1,0 +1,90 @@
+"""Batches that give way to memory, and which device and precision are taken."""
+
+import pytest
+import torch
+
+from body4d.config import ComputeSettings
+from body4d.core.errors import DeviceError
+from body4d.runtime.device import Batches, batch_that_fits, choose_device, choose_dtype, free_bytes, is_out_of_memory
+
+
+class Holds:
+    """Work that fails beyond ``most`` rows, as torch does."""
+
+    def __init__(self, most: int, error: Exception | None = None) -> None:
+        self.most, self.tried = most, []
+        self.error = error or torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+
+    def __call__(self, rows: slice) -> list[int]:
+        self.tried.append(rows.stop - rows.start)
+        if rows.stop - rows.start > self.most:
+            raise self.error
+        return list(range(rows.start, rows.stop))
+
+
+@pytest.mark.parametrize("count", [0, 1, 7, 8, 9, 20])
+@pytest.mark.parametrize("most", [1, 3, 100])
+def test_every_row_is_done_once_whatever_fits(count: int, most: int) -> None:
+    batches = Batches(8, "people")
+    assert [row for part in batches.run(count, Holds(most)) for row in part] == list(range(count))
+    assert batches.size <= 8
+
+
+def test_memory_is_run_into_once_and_said_once() -> None:
+    work, batches = Holds(3), Batches(8, "people")
+    batches.run(16, work)
+    assert work.tried[:3] == [8, 4, 2]
+    assert max(work.tried[3:]) == 2
+    note = batches.note
+    assert "8 people" in note
+    batches.run(16, Holds(1))
+    assert batches.note == note
+
+
+def test_not_even_one_fits() -> None:
+    with pytest.raises(DeviceError, match=r"even one of the people \(CUDA out of memory.*--device cpu"):
+        Batches(4, "people").run(4, Holds(0))
+
+
+def test_other_errors_pass() -> None:
+    with pytest.raises(RuntimeError, match="shape"):
+        Batches(4, "people").run(4, Holds(0, RuntimeError("shape mismatch")))
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["MPS backend out of memory (MPS allocated: 9 GB)", "[enforce fail at alloc_cpu.cpp:119] DefaultCPUAllocator: can't allocate memory"],
+)
+def test_other_devices_words_for_it(words: str) -> None:
+    assert is_out_of_memory(RuntimeError(words))
+
+
+def test_the_real_allocator_is_understood() -> None:
+    with pytest.raises(RuntimeError) as caught:
+        torch.empty(1 << 50, dtype=torch.uint8)
+    assert is_out_of_memory(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("free", "each", "batch", "expected"),
+    [(1000, 100, None, 7), (1000, 10, None, 16), (10, 100, None, 1), (10, 100, 5, 5), (10, 0, None, 7)],
+)
+def test_batch_that_fits(free: int, each: int, batch: int | None, expected: int) -> None:
+    assert batch_that_fits(free, each, ComputeSettings(batch=batch), most=16) == expected
+
+
+def test_device_and_precision(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    assert choose_device(ComputeSettings()).type == "cpu"
+    with pytest.raises(DeviceError, match=r"--device cuda was asked for, but torch .*: use --device auto"):
+        choose_device(ComputeSettings(device="cuda"))
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert choose_device(ComputeSettings()).type == "cuda"
+    assert choose_dtype(ComputeSettings(), torch.device("cuda")) == torch.bfloat16
+    assert choose_dtype(ComputeSettings(), torch.device("cpu")) == torch.float32
+    assert choose_dtype(ComputeSettings(precision="bfloat16"), torch.device("cpu")) == torch.bfloat16
+
+
+def test_some_memory_is_free_here() -> None:
+    assert 1 << 26 < free_bytes(torch.device("cpu")) < 1 << 50
