@@ -276,12 +276,12 @@ def test_a_kill_while_writing_leaves_the_older_file(tmp_path):
     path = tmp_path / "scene.npz"
     script = (
         "import os, sys, pathlib, numpy as np\n"
-        "from body4d import scene_file\n"
+        "from body4d.core import scene_io\n"
         "path = pathlib.Path(sys.argv[1])\n"
-        "scene_file.write_npz(path, 'scene', {'x': np.zeros(3)})\n"
+        "scene_io.write_npz(path, 'scene', {'x': np.zeros(3)})\n"
         "class Bomb:\n"
         "    def __array__(self, *a, **k): os._exit(9)\n"
-        "scene_file.write_npz(path, 'scene', {'x': np.ones(3), 'y': Bomb()})\n"
+        "scene_io.write_npz(path, 'scene', {'x': np.ones(3), 'y': Bomb()})\n"
     )
     done = subprocess.run([sys.executable, "-c", script, str(path)], check=False)
     assert done.returncode == 9
