@@ -18,7 +18,6 @@ import numpy as np
 from motion_clips import Made, MadeClip, make
 from motion_filters import bridged, butterworth, causal_average, one_euro
 from motion_verdicts import Figures, Verdict, verdicts
-from numpy.typing import NDArray
 
 from body4d.config import MotionSettings
 from body4d.core.types import BodyTrack
@@ -27,8 +26,6 @@ from body4d.evaluate.score import FOOT_JOINTS, SCORED_JOINTS
 from body4d.motion.foot_contact import settle_feet
 from body4d.motion.ground_plane import floor_transform
 from body4d.motion.smoother import smooth
-
-Array = NDArray[Any]
 
 CLIPS: tuple[tuple[Any, int], ...] = (
     ("walk", 30),
@@ -53,7 +50,7 @@ FIGURES = {
 Filter = Callable[[MadeClip], tuple[BodyTrack, ...]]
 
 
-def each(filtered: Callable[[Made, Array], BodyTrack]) -> Filter:
+def each(filtered: Callable[[Made, np.ndarray], BodyTrack]) -> Filter:
     return lambda made: tuple(filtered(person, made.clip.times_s) for person in made.people)
 
 
@@ -103,7 +100,7 @@ def figures(made: MadeClip, track: BodyTrack, person: Made) -> dict[str, float]:
     }
 
 
-def _wrists(track: BodyTrack, truth: BodyTrack, times_s: Array) -> float:
+def _wrists(track: BodyTrack, truth: BodyTrack, times_s: np.ndarray) -> float:
     """Peak speed over the true one, near the true stroke (a leap elsewhere is an error, not speed); mean of both wrists."""
     kept = []
     for side in ("left", "right"):

@@ -10,17 +10,13 @@ lost speed whatever the filter; noise and drift do not.
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from body4d.core.rig import Rig
 from body4d.core.types import BodyTrack, Camera, Clip
 from body4d.evaluate.synthetic.motions import Actor, Kind, cast, moved, place_camera
 from body4d.geometry.rotations import matrix_to_rotvec, rotvec_to_matrix
-
-Array = NDArray[Any]
 
 WHITE_DEG = 0.6  # with the chain's levers: 19 mm per frame squared of acceleration error at 30 fps, as single-frame networks have
 DRIFT_DEG, DRIFT_S = 1.2, 0.4
@@ -52,7 +48,7 @@ class MadeClip:
     kind: Kind
     clip: Clip
     camera: Camera
-    T_camera_stage: Array
+    T_camera_stage: np.ndarray
     people: tuple[Made, ...]
 
 
@@ -76,7 +72,7 @@ def make(kind: Kind, rate: int, seed: int, seconds: float = 3.0, drift: float = 
     return MadeClip(f"{kind} {rate}", kind, clip, camera, T_camera_stage, tuple(people))
 
 
-def _truth(actor: Actor, times_s: Array, T_camera_stage: Array, camera: Camera) -> BodyTrack:
+def _truth(actor: Actor, times_s: np.ndarray, T_camera_stage: np.ndarray, camera: Camera) -> BodyTrack:
     moments = moved(actor.poses(times_s), T_camera_stage[:3, :3], T_camera_stage[:3, 3])
     joints = actor.rig.keypoints(*actor.rig.forward(moments.rotations, moments.root_m))
     T = len(times_s)
@@ -95,13 +91,15 @@ def _truth(actor: Actor, times_s: Array, T_camera_stage: Array, camera: Camera) 
     )
 
 
-def posed(track: BodyTrack, rig: Rig, rotations: Array, translation_m: Array) -> BodyTrack:
+def posed(track: BodyTrack, rig: Rig, rotations: np.ndarray, translation_m: np.ndarray) -> BodyTrack:
     """``track`` with another motion, its joints to match."""
     joints = rig.keypoints(*rig.forward(rotations, translation_m))
     return replace(track, rotations=rotations, translation_m=translation_m, joints_m=joints)
 
 
-def _made(truth: BodyTrack, other: BodyTrack | None, rig: Rig, times_s: Array, kind: Kind, drift: float, rng: np.random.Generator) -> Made:
+def _made(
+    truth: BodyTrack, other: BodyTrack | None, rig: Rig, times_s: np.ndarray, kind: Kind, drift: float, rng: np.random.Generator
+) -> Made:
     T = len(times_s)
     wrist = np.linalg.norm(np.gradient(truth.joint("left_wrist"), times_s, axis=0), axis=-1)
     stroke_s = times_s[wrist.argmax()] if kind == "swing" else np.inf
@@ -127,7 +125,9 @@ def _made(truth: BodyTrack, other: BodyTrack | None, rig: Rig, times_s: Array, k
     return Made(truth, replace(raw, observed=~in_gap, confidence=confidence, visibility=visibility), rig, gaps)
 
 
-def _noisy(truth: BodyTrack, worse: Array, times_s: Array, drift: float, rng: np.random.Generator) -> tuple[Array, Array]:
+def _noisy(
+    truth: BodyTrack, worse: np.ndarray, times_s: np.ndarray, drift: float, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
     """Rotations (T, J, 3, 3) and places (T, 3) with noise and ``drift``; ``worse`` (T,) multiplies both."""
     local = rotvec_to_matrix(truth.rotations)
     driven = np.flatnonzero(np.abs(truth.rotations - truth.rotations[:1]).max((0, 2)) > 1e-3)
@@ -142,7 +142,7 @@ def _noisy(truth: BodyTrack, worse: Array, times_s: Array, drift: float, rng: np
     return local, place
 
 
-def _drift(shape: tuple[int, ...], times_s: Array, rng: np.random.Generator) -> Array:
+def _drift(shape: tuple[int, ...], times_s: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """AR(1) of unit variance and correlation time ``DRIFT_S``."""
     keep = np.exp(-np.diff(times_s, prepend=times_s[0] - 1.0) / DRIFT_S)
     kick = rng.standard_normal(shape)
@@ -153,7 +153,7 @@ def _drift(shape: tuple[int, ...], times_s: Array, rng: np.random.Generator) -> 
     return out
 
 
-def _gaps(times_s: Array, stroke_s: float, rng: np.random.Generator) -> tuple[slice, ...]:
+def _gaps(times_s: np.ndarray, stroke_s: float, rng: np.random.Generator) -> tuple[slice, ...]:
     """Gaps that touch neither each other, the ends, nor the stroke."""
     T = len(times_s)
     taken = np.zeros(T, bool)
@@ -172,7 +172,7 @@ def _gaps(times_s: Array, stroke_s: float, rng: np.random.Generator) -> tuple[sl
     return tuple(sorted(out, key=lambda gap: gap.start))
 
 
-def _outliers(local: Array, place: Array, rig: Rig, free: Array, rng: np.random.Generator) -> None:
+def _outliers(local: np.ndarray, place: np.ndarray, rig: Rig, free: np.ndarray, rng: np.random.Generator) -> None:
     """Outliers written into rotations (T, J, 3, 3) and places (T, 3), on rows ``free`` (T,)."""
     T = len(local)
     for _ in range(round(T / OUTLIER_EVERY_FRAMES)):

@@ -4,25 +4,21 @@ All work on rotation quaternions kept on one hemisphere and on the place in metr
 """
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 from motion_clips import Made, posed
-from numpy.typing import NDArray
 from scipy.signal import butter, sosfiltfilt
 
 from body4d.core.types import BodyTrack
 from body4d.geometry.rotations import matrix_to_quat, matrix_to_rotvec, quat_to_rotvec, rotvec_to_matrix
 from body4d.motion.series import fill_rotations
 
-Array = NDArray[Any]
-
 CAUSAL_FRAMES = 5
 ONE_EURO_LEAST_HZ, ONE_EURO_SLOPE, ONE_EURO_SPEED_HZ = 1.5, 1.0, 1.0  # chosen for the least MPJPE on the walk at 30 fps, seed 0
 BUTTERWORTH_HZ = 6.0
 
 
-def bridged(made: Made, times_s: Array) -> BodyTrack:
+def bridged(made: Made, times_s: np.ndarray) -> BodyTrack:
     """The raw track, its gaps bridged by straight lines (places) and even turns the shorter way (rotations)."""
     raw, seen = made.raw, made.raw.observed
     known = np.broadcast_to(seen[:, None], raw.rotations.shape[:2])
@@ -31,7 +27,7 @@ def bridged(made: Made, times_s: Array) -> BodyTrack:
     return posed(raw, made.rig, matrix_to_rotvec(local), place)
 
 
-def _through(made: Made, times_s: Array, channels: Callable[[Array], Array]) -> BodyTrack:
+def _through(made: Made, times_s: np.ndarray, channels: Callable[[np.ndarray], np.ndarray]) -> BodyTrack:
     """The bridged track with ``channels`` (T, C) -> (T, C) applied to quaternions and place."""
     track = bridged(made, times_s)
     quat = matrix_to_quat(rotvec_to_matrix(track.rotations))
@@ -42,24 +38,24 @@ def _through(made: Made, times_s: Array, channels: Callable[[Array], Array]) -> 
     return posed(track, made.rig, rotations, channels(track.translation_m))
 
 
-def causal_average(made: Made, times_s: Array) -> BodyTrack:
+def causal_average(made: Made, times_s: np.ndarray) -> BodyTrack:
     """Mean of the last five frames."""
 
-    def average(x: Array) -> Array:
+    def average(x: np.ndarray) -> np.ndarray:
         padded = np.concatenate([np.repeat(x[:1], CAUSAL_FRAMES - 1, 0), x])
         return np.mean([padded[i : i + len(x)] for i in range(CAUSAL_FRAMES)], axis=0)
 
     return _through(made, times_s, average)
 
 
-def one_euro(made: Made, times_s: Array) -> BodyTrack:
+def one_euro(made: Made, times_s: np.ndarray) -> BodyTrack:
     """Casiez, Roussel & Vogel, "1 euro filter", CHI 2012: a causal low pass whose cut-off grows with speed."""
     step = float(np.median(np.diff(times_s)))
 
-    def share(cutoff_hz: Array | float) -> Array:
+    def share(cutoff_hz: np.ndarray | float) -> np.ndarray:
         return 1 / (1 + 1 / (2 * np.pi * np.asarray(cutoff_hz) * step))
 
-    def filtered(x: Array) -> Array:
+    def filtered(x: np.ndarray) -> np.ndarray:
         out, speed = x.copy(), np.zeros(x.shape[1])
         for t in range(1, len(x)):
             speed += share(ONE_EURO_SPEED_HZ) * ((x[t] - x[t - 1]) / step - speed)
@@ -69,7 +65,7 @@ def one_euro(made: Made, times_s: Array) -> BodyTrack:
     return _through(made, times_s, filtered)
 
 
-def butterworth(made: Made, times_s: Array) -> BodyTrack:
+def butterworth(made: Made, times_s: np.ndarray) -> BodyTrack:
     """Zero-lag Butterworth low pass at 6 Hz, order 2 there and back (Winter, "Biomechanics and motor control", 2009)."""
     sos = butter(2, BUTTERWORTH_HZ, fs=1 / float(np.median(np.diff(times_s))), output="sos")
     return _through(made, times_s, lambda x: sosfiltfilt(sos, x, axis=0))

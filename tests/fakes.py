@@ -14,7 +14,7 @@ from body4d.core.joints import Body29
 from body4d.core.occlusion import HiddenStretch
 from body4d.core.rig import Rig
 from body4d.core.stages import FrameSource, Report
-from body4d.core.types import Array, BodyTrack, Camera, Clip, MaskTrack, Prompt, Scene
+from body4d.core.types import BodyTrack, Camera, Clip, MaskTrack, Prompt, Scene
 from body4d.run.pipeline import Pipeline
 from body4d.run.record import OVERLAY, SHEET, VIEWS
 
@@ -28,7 +28,7 @@ class FakeFrames:
         times = np.arange(FRAMES) / 30
         self.clip = Clip(path, WIDTH_PX, HEIGHT_PX, Fraction(30), times, np.arange(FRAMES), Fraction(30))
 
-    def read(self, first: int = 0, last: int | None = None, step: int = 1) -> Iterator[tuple[int, Array]]:
+    def read(self, first: int = 0, last: int | None = None, step: int = 1) -> Iterator[tuple[int, np.ndarray]]:
         for frame in range(first, FRAMES if last is None else last, step):
             yield frame, np.full((HEIGHT_PX, WIDTH_PX, 3), 20 * frame % 255, np.uint8)
 
@@ -163,7 +163,7 @@ def fake_smoother(track: BodyTrack, rig: Rig, clip: Clip, settings: MotionSettin
     return track
 
 
-def fake_floor(people: Sequence[BodyTrack], camera: Camera, settings: MotionSettings) -> Array:
+def fake_floor(people: Sequence[BodyTrack], camera: Camera, settings: MotionSettings) -> np.ndarray:
     return np.diag([1.0, -1.0, -1.0, 1.0])
 
 

@@ -5,14 +5,10 @@ The bodies are made up: a tree of bones with vertices strewn around them. Names,
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import nn
-
-Array = NDArray[Any]
 
 FULL_VERTICES, FULL_JOINTS, FULL_FACES = 18439, 127, 36874
 _HIDDEN_PER_JOINT = 24
@@ -24,21 +20,21 @@ _POSES, _SCALES, _UNUSED = 136, 68, 45
 class MadeRig:
     """Arrays of a made-up rig under the published names' last parts; ``correctives`` (3 V, H) dense."""
 
-    base_shape: Array
-    shape_vectors: Array
-    face_vectors: Array
-    faces: Array
-    joint_parents: Array
-    joint_translation_offsets: Array
-    joint_prerotations: Array
-    parameter_transform: Array
-    inverse_bind_pose: Array
-    skin_indices: Array
-    skin_weights: Array
-    vert_indices: Array
-    sparse_indices: Array
-    sparse_weight: Array
-    correctives: Array
+    base_shape: np.ndarray
+    shape_vectors: np.ndarray
+    face_vectors: np.ndarray
+    faces: np.ndarray
+    joint_parents: np.ndarray
+    joint_translation_offsets: np.ndarray
+    joint_prerotations: np.ndarray
+    parameter_transform: np.ndarray
+    inverse_bind_pose: np.ndarray
+    skin_indices: np.ndarray
+    skin_weights: np.ndarray
+    vert_indices: np.ndarray
+    sparse_indices: np.ndarray
+    sparse_weight: np.ndarray
+    correctives: np.ndarray
     joint_names: tuple[str, ...]
 
 
@@ -81,7 +77,7 @@ def full_rig(seed: int = 0) -> MadeRig:
     return make_rig(FULL_VERTICES, FULL_JOINTS, FULL_FACES, seed)
 
 
-def _tree(joints: int, rng: np.random.Generator) -> Array:
+def _tree(joints: int, rng: np.random.Generator) -> np.ndarray:
     parents, depth = [-1, 0], [0, 1]
     for j in range(2, joints):
         recent = [p for p in range(max(1, j - 6), j) if depth[p] < _DEEPEST] or [1]
@@ -90,7 +86,7 @@ def _tree(joints: int, rng: np.random.Generator) -> Array:
     return np.array(parents)
 
 
-def _influences(owner: Array, parents: Array, rng: np.random.Generator) -> tuple[Array, Array, Array]:
+def _influences(owner: np.ndarray, parents: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Flat (vertex, joint, weight), up to four joints each: the owner and those above it. In no order, as nothing promises one."""
     rows = []
     for v, j in enumerate(owner):
@@ -103,7 +99,7 @@ def _influences(owner: Array, parents: Array, rng: np.random.Generator) -> tuple
     return table[:, 0].astype(int), table[:, 1].astype(int), table[:, 2]
 
 
-def _transform(joints: int, rng: np.random.Generator) -> Array:
+def _transform(joints: int, rng: np.random.Generator) -> np.ndarray:
     """(7 J, 249): root translation in decimetres and rotation, single and coupled angles, six sliding joints, scales."""
     out = np.zeros((joints, 7, _POSES + _SCALES + _UNUSED))
     for axis in range(3):
@@ -123,7 +119,7 @@ def _transform(joints: int, rng: np.random.Generator) -> Array:
     return out.reshape(7 * joints, -1)
 
 
-def _first_layer(parents: Array, rng: np.random.Generator, units_each: int) -> tuple[Array, Array, int]:
+def _first_layer(parents: np.ndarray, rng: np.random.Generator, units_each: int) -> tuple[np.ndarray, np.ndarray, int]:
     """Places (2, M) and values (M,) of the sparse layer: a joint's units see its own rotation, its parent's and one child's."""
     joints = len(parents)
     rows, columns = [], []
@@ -138,7 +134,9 @@ def _first_layer(parents: Array, rng: np.random.Generator, units_each: int) -> t
     return places, rng.normal(0, 0.4, len(rows)).astype(np.float32), (joints - 2) * units_each
 
 
-def _second_layer(owner: Array, influences: tuple[Array, Array, Array], hidden: int, units_each: int, rng: np.random.Generator) -> Array:
+def _second_layer(
+    owner: np.ndarray, influences: tuple[np.ndarray, np.ndarray, np.ndarray], hidden: int, units_each: int, rng: np.random.Generator
+) -> np.ndarray:
     """(3 V, H): a vertex answers to the units of the joints that move it, and to no other."""
     out = np.zeros((len(owner), 3, hidden), np.float32)
     for vertex, joint in zip(influences[0], influences[1], strict=True):
@@ -157,7 +155,7 @@ def save_script(rig: MadeRig, path: Path) -> Path:
 class _Holder(nn.Module):
     """A module that holds buffers and children, as the published ones do."""
 
-    def __init__(self, **buffers: Array) -> None:
+    def __init__(self, **buffers: np.ndarray) -> None:
         super().__init__()
         for name, value in buffers.items():
             self.register_buffer(name, torch.from_numpy(np.ascontiguousarray(value)))
@@ -218,7 +216,7 @@ class _Root(nn.Module):
         self.pose_correctives_model.pose_dirs_predictor = predictor
 
 
-def _prefix_table(parents: Array) -> tuple[Array, list[int]]:
+def _prefix_table(parents: np.ndarray) -> tuple[np.ndarray, list[int]]:
     """(2, N) joints and the ancestors they are multiplied with, and how many there are in each of the four rounds."""
     depth = np.zeros(len(parents), int)
     for j in range(1, len(parents)):
@@ -235,7 +233,7 @@ def _prefix_table(parents: Array) -> tuple[Array, list[int]]:
     return np.array([pair for pairs in rounds for pair in pairs], np.int64).reshape(-1, 2).T, [len(pairs) for pairs in rounds]
 
 
-def save_repack(rig: MadeRig, path: Path, keypoint_mapping: Array | None = None) -> Path:
+def save_repack(rig: MadeRig, path: Path, keypoint_mapping: np.ndarray | None = None) -> Path:
     """Write ``rig`` under the names of ComfyUI's one-file repack."""
     from safetensors.numpy import save_file
 
@@ -266,7 +264,7 @@ def save_repack(rig: MadeRig, path: Path, keypoint_mapping: Array | None = None)
     return path
 
 
-def random_inputs(people: int, seed: int = 0) -> tuple[Array, Array, Array]:
+def random_inputs(people: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Shape (P, 45), parameters (P, 204), face (P, 72), float32, as lively as real ones."""
     rng = np.random.default_rng(seed)
     parameters = np.concatenate([rng.normal(0, 0.5, (people, _POSES)), rng.normal(0, 0.1, (people, _SCALES))], axis=1)
@@ -277,7 +275,7 @@ def random_inputs(people: int, seed: int = 0) -> tuple[Array, Array, Array]:
     )
 
 
-def plain_skeleton(joint_parameters: Array, parents: Array, offsets: Array, turns: Array) -> Array:
+def plain_skeleton(joint_parameters: np.ndarray, parents: np.ndarray, offsets: np.ndarray, turns: np.ndarray) -> np.ndarray:
     """State (J, 8) of one person, joint after joint from the root on, in float64 by scipy's rotations."""
     from scipy.spatial.transform import Rotation
 
@@ -293,7 +291,7 @@ def plain_skeleton(joint_parameters: Array, parents: Array, offsets: Array, turn
     return state
 
 
-def plain_forward(rig: MadeRig, shape: Array, parameters: Array, face: Array) -> tuple[Array, Array]:
+def plain_forward(rig: MadeRig, shape: np.ndarray, parameters: np.ndarray, face: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Vertices (V, 3) in cm and state (J, 8) of one person, by the published description, step by step in float64."""
     from scipy.spatial.transform import Rotation
 
@@ -314,7 +312,7 @@ def plain_forward(rig: MadeRig, shape: Array, parameters: Array, face: Array) ->
     return vertices, state
 
 
-def _inverse(state: Array) -> Array:
+def _inverse(state: np.ndarray) -> np.ndarray:
     """Inverse (J, 8) of a global state."""
     from scipy.spatial.transform import Rotation
 

@@ -6,14 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from body4d.bodies.anny import DEFAULT_SHAPE
 from body4d.bodies.registry import body_model
 from body4d.core.rig import Rig
 from body4d.core.types import BodyTrack, Camera, Clip, LandmarkTrack, MaskTrack, Scene
-
-Array = NDArray[Any]
 
 # How far joints swing, in radians; all others stay as they rest, as they do in a fit.
 SWING_RAD = {
@@ -49,7 +46,7 @@ def make_clip(frames: int = 10, *, rate: Fraction = Fraction(30000, 1001), varia
     )
 
 
-def make_track(person_id: int, frame_index: Array, clip: Clip, camera: Camera, *, seed: int = 0, body: str = "anny") -> BodyTrack:
+def make_track(person_id: int, frame_index: np.ndarray, clip: Clip, camera: Camera, *, seed: int = 0, body: str = "anny") -> BodyTrack:
     """One person moving smoothly some 3.5 m in front of ``camera``, with measured keypoints 1 px off."""
     rng = np.random.default_rng([seed, person_id])
     shape = DEFAULT_SHAPE.copy()
@@ -80,7 +77,7 @@ def make_track(person_id: int, frame_index: Array, clip: Clip, camera: Camera, *
     )
 
 
-def make_rotations(rig: Rig, times_s: Array, rng: np.random.Generator) -> Array:
+def make_rotations(rig: Rig, times_s: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Rotation vectors (T, J, 3): each joint of SWING_RAD sways about an axis of its own, the root turns on the spot."""
     rotations = np.zeros((len(times_s), len(rig.joint_names), 3))
     for j, name in enumerate(rig.joint_names):
@@ -116,7 +113,7 @@ def make_scene(
     return Scene(clip=clip, camera=camera, people=tuple(tracks), T_world_camera=make_floor(), notes=("The height was assumed: 1.70 m.",))
 
 
-def make_floor(tilt_rad: float = 0.15, camera_height_m: float = 1.4) -> Array:
+def make_floor(tilt_rad: float = 0.15, camera_height_m: float = 1.4) -> np.ndarray:
     """T_world_camera (4, 4) of a camera that looks down by ``tilt_rad`` from ``camera_height_m`` above the floor."""
     c, s = np.cos(tilt_rad), np.sin(tilt_rad)
     transform = np.eye(4)

@@ -12,13 +12,13 @@ import pytest
 from body4d.camera.motion import camera_motion, follow, look_at
 from body4d.camera.moving_camera import motion_notes
 from body4d.config import CameraSettings, VideoSettings
-from body4d.core.types import Array, Clip, MaskTrack
+from body4d.core.types import Clip, MaskTrack
 
 S = CameraSettings()
 W, H, COUNT = 320, 180, 60
 
 
-def canvas(seed: int, height: int = 700, width: int = 1100) -> Array:
+def canvas(seed: int, height: int = 700, width: int = 1100) -> np.ndarray:
     """A picture with structure of all sizes, as streets have."""
     rng = np.random.default_rng(seed)
     out = np.zeros((height, width, 3), np.float32)
@@ -38,7 +38,7 @@ class Made:
         self.clip = Clip(Path("made.mp4"), W, H, Fraction(30), np.arange(COUNT) / 30, np.arange(COUNT))
         self._view, self._person, self._noise = view, person_px, noise
 
-    def read(self, first: int = 0, last: int | None = None, step: int = 1) -> Iterator[tuple[int, Array]]:
+    def read(self, first: int = 0, last: int | None = None, step: int = 1) -> Iterator[tuple[int, np.ndarray]]:
         for frame in range(first, COUNT if last is None else last, step):
             moment = frame / (COUNT - 1)
             x, y, zoom, roll = self._view(moment)
@@ -50,7 +50,7 @@ class Made:
             noise = self._noise * np.random.default_rng(frame).standard_normal(picture.shape)
             yield frame, np.clip(picture + noise, 0, 255).astype(np.uint8)
 
-    def where(self, frame: int) -> Array:
+    def where(self, frame: int) -> np.ndarray:
         """Mask (H, W) of the person on a frame."""
         left = int(frame / COUNT * (W - self._person))
         mask = np.zeros((H, W), bool)

@@ -9,7 +9,7 @@ import numpy as np
 
 from body4d.app.prompts import Mark, Person
 from body4d.core.files import atomic_file
-from body4d.core.types import Array, MaskTrack
+from body4d.core.types import MaskTrack
 from body4d.render.style import person_colour
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ _OTHER = (235, 240, 245)
 _QUALITY = 85
 
 
-def paint_people(picture: Array, people: Sequence[Person], marks: Sequence[Mark], path: Path, side_px: int) -> None:
+def paint_people(picture: np.ndarray, people: Sequence[Person], marks: Sequence[Mark], path: Path, side_px: int) -> None:
     """Write ``picture`` (H, W, 3) as JPEG: people in their colours, those chosen numbered and others then pale. Raises OutputError."""
     from PIL import Image, ImageDraw
 
@@ -51,7 +51,7 @@ def paint_people(picture: Array, people: Sequence[Person], marks: Sequence[Mark]
         file.write(buffer.getvalue())
 
 
-def _tint(painted: Array, mask: Array, colour: tuple[int, int, int], opacity: float) -> None:
+def _tint(painted: np.ndarray, mask: np.ndarray, colour: tuple[int, int, int], opacity: float) -> None:
     painted[mask] = (1 - opacity) * painted[mask] + opacity * np.array(colour, np.float32)
     inner = mask.copy()
     reach = max(1, round(max(mask.shape) / 640))

@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 
 from body4d.core.errors import InputError, SettingsError
-from body4d.core.types import Array, Prompt
+from body4d.core.types import Prompt
 
 Kind = Literal["in", "out", "box"]
 
@@ -46,7 +46,7 @@ def people_of(marks: Sequence[Mark]) -> list[int]:
     return sorted({mark.who for mark in marks if mark.kind != "out"})
 
 
-def meant(kind: Kind, place: tuple[float, ...], masks: Sequence[tuple[int, Array]], marks: Sequence[Mark], wanted: int | None) -> int:
+def meant(kind: Kind, place: tuple[float, ...], masks: Sequence[tuple[int, np.ndarray]], marks: Sequence[Mark], wanted: int | None) -> int:
     """Which person a new mark is about.
 
     ``wanted`` is the visitor's own word. Without it: whoever is chosen already and lies under a click (``masks``: number and mask (H, W) of
@@ -68,7 +68,7 @@ def meant(kind: Kind, place: tuple[float, ...], masks: Sequence[tuple[int, Array
     return next(number for number in range(1, len(people) + 2) if number not in people)
 
 
-def prompts_of(marks: Sequence[Mark], text: str, looked_at: Array) -> tuple[Prompt, ...]:
+def prompts_of(marks: Sequence[Mark], text: str, looked_at: np.ndarray) -> tuple[Prompt, ...]:
     """Prompts for a run that looks at the frames ``looked_at`` (N,) of the file; of a frame thinned out, the nearest counts.
 
     Clicks of one person on one frame become one prompt. Raises InputError where a person is pointed at outside the range alone.

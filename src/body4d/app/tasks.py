@@ -14,7 +14,7 @@ from body4d.config import Settings
 from body4d.core.errors import InputError, NoPersonError
 from body4d.core.progress import Event, Listener, Meter
 from body4d.core.stages import Segmenter, silent
-from body4d.core.types import Array, Clip, MaskTrack
+from body4d.core.types import Clip, MaskTrack
 from body4d.run.record import GLB, OVERLAY, SHEET, VIEWS
 
 PICTURE = "people.jpg"
@@ -170,7 +170,7 @@ SAME_LEAST_IOU = 0.5
 """Two masks of one frame that cover each other this far are one person; different people who overlap stay far below."""
 
 
-def same_person(one: Array, other: Array) -> bool:
+def same_person(one: np.ndarray, other: np.ndarray) -> bool:
     """Whether two masks (H, W) of one frame show the same person. Pure."""
     return bool((one & other).sum() >= SAME_LEAST_IOU * max((one | other).sum(), 1))
 
@@ -181,18 +181,18 @@ class OneFrame:
 
     whole: Clip
     frame: int
-    picture: Array
+    picture: np.ndarray
 
     @property
     def clip(self) -> Clip:
         return replace(self.whole, times_s=np.zeros(1), source_frames=self.whole.source_frames[self.frame : self.frame + 1])
 
-    def read(self, first: int = 0, last: int | None = None, step: int = 1) -> Iterator[tuple[int, Array]]:
+    def read(self, first: int = 0, last: int | None = None, step: int = 1) -> Iterator[tuple[int, np.ndarray]]:
         if first == 0 and (last is None or last > 0):
             yield 0, self.picture
 
 
-def _frame_of(clip: Clip, frame: int, settings: Settings) -> Array:
+def _frame_of(clip: Clip, frame: int, settings: Settings) -> np.ndarray:
     from body4d.video import VideoFrames
 
     for _, picture in VideoFrames(clip, settings.video).read(frame, frame + 1):

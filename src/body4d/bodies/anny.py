@@ -8,16 +8,12 @@ import logging
 import os
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from body4d.core.errors import MissingDependencyError
 from body4d.core.joints import Body29
 from body4d.core.rig import Rig
-
-Array = NDArray[Any]
 
 SHAPE_NAMES = ("gender", "age", "muscle", "weight", "height", "proportions", "scale")
 """Shape parameters in order: Anny's phenotypes in [0, 1], then a uniform scale around 1."""
@@ -70,7 +66,7 @@ class AnnyBody:
         self._regressor = {Body29[label.upper()]: weights for label, weights in by_label.items()}
         self._fold = self._folding_matrices()
 
-    def rig(self, shape: Array) -> Rig:
+    def rig(self, shape: np.ndarray) -> Rig:
         """The rig of ``shape`` (7,) as :data:`SHAPE_NAMES`; metres, rest axes."""
         import torch
 
@@ -100,7 +96,7 @@ class AnnyBody:
             keypoint_anchors_m=anchors,
         )
 
-    def _folding_matrices(self) -> dict[Body29, tuple[Array, Array]]:
+    def _folding_matrices(self) -> dict[Body29, tuple[np.ndarray, np.ndarray]]:
         """For each regressed keypoint: the vertices it blends, and their weights per joint (n, J)."""
         dense = np.zeros((len(self._skin_indices), len(self.parents)))
         np.put_along_axis(dense, self._skin_indices, self._skin_weights, axis=1)
@@ -110,7 +106,7 @@ class AnnyBody:
             fold[keypoint] = (used, weights[used, None] / weights.sum() * dense[used])
         return fold
 
-    def _fold_keypoints(self, vertices: Array, joints: Array) -> tuple[Array, Array]:
+    def _fold_keypoints(self, vertices: np.ndarray, joints: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Weights (K, J) and anchors (K, J, 3) of the Body29 keypoints; see :class:`Rig`."""
         weights = np.zeros((len(Body29), len(joints)))
         anchors = np.zeros((len(Body29), len(joints), 3))
@@ -125,7 +121,7 @@ class AnnyBody:
         return weights, anchors
 
 
-def _compact_weights(indices: Array, weights: Array, most: int = 4) -> tuple[Array, Array]:
+def _compact_weights(indices: np.ndarray, weights: np.ndarray, most: int = 4) -> tuple[np.ndarray, np.ndarray]:
     """The ``most`` strongest influences of each vertex, renormalised: glTF's one set of joints holds four."""
     order = np.argsort(-weights, axis=1, kind="stable")[:, :most]
     kept = np.take_along_axis(weights, order, 1)

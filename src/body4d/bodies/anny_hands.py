@@ -1,14 +1,9 @@
 """Fingers, of which the pictures tell nothing here: relaxed, or closed around what the hands hold."""
 
-from typing import Any
-
 import numpy as np
-from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d
 
 from body4d.core.rig import Rig
-
-Array = NDArray[Any]
 
 _RELAXED_DEG = (14.0, 22.0, 14.0)
 _GRIP_DEG = (62.0, 72.0, 38.0)
@@ -19,7 +14,7 @@ _EASE_FRAMES = 4.0
 """Hands close and open over this many frames (standard deviation)."""
 
 
-def curled_hands(rig: Rig, rotations: Array, held: Array) -> Array:
+def curled_hands(rig: Rig, rotations: np.ndarray, held: np.ndarray) -> np.ndarray:
     """``rotations`` (T, J, 3) with the fingers bent: relaxed where ``held`` (T,) is 0, gripping where it is 1."""
     out = rotations.copy()
     grip = gaussian_filter1d(held.astype(np.float64), _EASE_FRAMES, mode="nearest")[:, None]

@@ -1,11 +1,10 @@
 """The camera as a network sees it in a few frames of the clip, asked only where nothing more certain tells the lens."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from body4d.camera.intrinsics import choose_focal, ideal_camera
 from body4d.camera.lens import agree_on_lens, spread_frames
@@ -14,13 +13,11 @@ from body4d.core.stages import FrameSource, Report
 from body4d.core.types import Camera
 from body4d.runtime.device import Batches, batch_that_fits, choose_device, choose_dtype, free_bytes, release
 
-Array = NDArray[Any]
-
 
 class LensFinder(Protocol):
     """A network that tells the focal length of single pictures."""
 
-    def focals_px(self, pictures: Sequence[Array]) -> Array:
+    def focals_px(self, pictures: Sequence[np.ndarray]) -> np.ndarray:
         """Focal lengths (F,) in pixels of pictures (H, W, 3) RGB uint8, all of one size; NaN where a picture tells none."""
         ...
 
@@ -67,7 +64,7 @@ class EstimatedCamera:
             return ideal_camera(clip, focal_px, source, self._camera)
         return ideal_camera(clip, lens.focal_px, self._source, self._camera, lens.spread)
 
-    def _ask(self, frames: FrameSource, report: Report) -> tuple[Array, str]:
+    def _ask(self, frames: FrameSource, report: Report) -> tuple[np.ndarray, str]:
         clip, device = frames.clip, choose_device(self._compute)
         index = spread_frames(len(clip), self._lens.frames)
         report(0, len(index))
@@ -76,7 +73,7 @@ class EstimatedCamera:
         each = finder.bytes_each(clip.height_px, clip.width_px)
         batches = Batches(batch_that_fits(free_bytes(device), each, self._compute, self._most.get(device.type, 1)), "frames")
 
-        def work(rows: slice) -> Array:
+        def work(rows: slice) -> np.ndarray:
             out = finder.focals_px(pictures[rows])
             report(rows.stop, len(index))
             return out

@@ -1,14 +1,10 @@
 """One focal length for a clip, of what single frames say. Pure."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from body4d.config import MogeSettings
-
-Array = NDArray[Any]
 
 _SIGMA_OF_MAD = 1.4826
 """Standard deviations in a median absolute deviation, of a normal spread."""
@@ -24,12 +20,12 @@ class Lens:
     note: str
 
 
-def fov_deg(focal_px: Array, width_px: int) -> Array:
+def fov_deg(focal_px: np.ndarray, width_px: int) -> np.ndarray:
     """Horizontal field of view in degrees."""
     return np.degrees(2 * np.arctan2(width_px / 2, focal_px))
 
 
-def agree_on_lens(focals_px: Array, width_px: int, settings: MogeSettings) -> Lens:
+def agree_on_lens(focals_px: np.ndarray, width_px: int, settings: MogeSettings) -> Lens:
     """The median of the plausible ones among ``focals_px`` (F,), one of each frame looked at; NaN: the frame told none."""
     focals = np.asarray(focals_px, np.float64)
     told = focals[np.isfinite(focals)]
@@ -59,7 +55,7 @@ def spread_frames(count: int, wanted: int) -> range:
     return range(first, first + step * (taken - 1) + 1, step)
 
 
-def _span(fov: Array) -> str:
+def _span(fov: np.ndarray) -> str:
     return f"{fov.min():.0f} to {fov.max():.0f}"
 
 

@@ -2,10 +2,8 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from body4d.camera.lens import spread_frames
 from body4d.camera.moving_camera import ClipMotion, PairMotion, judge_clip, judge_pair, motion_notes
@@ -13,8 +11,6 @@ from body4d.camera.opencv import require_headless_opencv
 from body4d.config import CameraSettings
 from body4d.core.stages import FrameSource, Report, silent
 from body4d.core.types import MaskTrack
-
-Array = NDArray[Any]
 
 _CORNER_QUALITY = 0.01
 _CORNER_GAP_SHARE = 1 / 60
@@ -30,8 +26,8 @@ _MASK_MARGIN_SHARE = 1 / 40
 class Look:
     """A frame, small: ``grey`` (h, w) uint8 and ``background`` (h, w), 255 where nobody is."""
 
-    grey: Array
-    background: Array
+    grey: np.ndarray
+    background: np.ndarray
 
 
 def camera_motion(frames: FrameSource, settings: CameraSettings, masks: Sequence[MaskTrack] = (), report: Report = silent) -> ClipMotion:
@@ -57,7 +53,7 @@ def watch_camera(frames: FrameSource, settings: CameraSettings, masks: Sequence[
     return motion_notes(camera_motion(frames, settings, masks), settings)
 
 
-def people_in(masks: Sequence[MaskTrack], frame: int, size: tuple[int, int]) -> Array:
+def people_in(masks: Sequence[MaskTrack], frame: int, size: tuple[int, int]) -> np.ndarray:
     """Where people are in a frame (H, W)."""
     out = np.zeros(size, bool)
     for track in masks:
@@ -67,7 +63,7 @@ def people_in(masks: Sequence[MaskTrack], frame: int, size: tuple[int, int]) -> 
     return out
 
 
-def look_at(picture: Array, people: Array, settings: CameraSettings) -> Look:
+def look_at(picture: np.ndarray, people: np.ndarray, settings: CameraSettings) -> Look:
     """A frame as far as it is needed; people with a rim around them, as limbs blur."""
     import cv2
 
@@ -81,7 +77,7 @@ def look_at(picture: Array, people: Array, settings: CameraSettings) -> Look:
     return Look(grey, np.where(around > 0, 0, 255).astype(np.uint8))
 
 
-def follow(before: Look, after: Look, settings: CameraSettings) -> tuple[Array, Array]:
+def follow(before: Look, after: Look, settings: CameraSettings) -> tuple[np.ndarray, np.ndarray]:
     """Corners of the background of one frame and where they are in another: (P, 2) and (P, 2), pixels of the small pictures."""
     import cv2
 
@@ -103,7 +99,7 @@ def follow(before: Look, after: Look, settings: CameraSettings) -> tuple[Array, 
     return a[good] + 0.5, b[good] + 0.5
 
 
-def match(before: Look, after: Look) -> tuple[Array, Array]:
+def match(before: Look, after: Look) -> tuple[np.ndarray, np.ndarray]:
     """The same, for pictures that have little in the same place: points that look alike (ORB), each the other's best."""
     import cv2
 
@@ -119,7 +115,7 @@ def match(before: Look, after: Look) -> tuple[Array, Array]:
     return a + 0.5, b + 0.5
 
 
-def _in_background(points: Array, background: Array) -> Array:
+def _in_background(points: np.ndarray, background: np.ndarray) -> np.ndarray:
     height, width = background.shape
     x, y = np.floor(points + 0.5).astype(int).T
     inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)

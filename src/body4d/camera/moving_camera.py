@@ -6,14 +6,12 @@ picture stays where it is, whoever moves in front. Every part of the picture has
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from body4d.config import CameraSettings
 
-Array = NDArray[Any]
 Kind = Literal["still", "moved", "travelled", "unknown"]
 
 _TRIES = 300
@@ -48,7 +46,7 @@ class ClipMotion:
     moved: int = 0
 
 
-def judge_pair(before_px: Array, after_px: Array, width_px: int, height_px: int, settings: CameraSettings) -> PairMotion:
+def judge_pair(before_px: np.ndarray, after_px: np.ndarray, width_px: int, height_px: int, settings: CameraSettings) -> PairMotion:
     """What moved the points ``before_px`` (P, 2) of one frame to ``after_px`` (P, 2) of another."""
     diagonal = float(np.hypot(width_px, height_px))
     votes = votes_of(before_px, width_px, height_px, settings)
@@ -109,34 +107,34 @@ def motion_notes(motion: ClipMotion, settings: CameraSettings) -> tuple[str, ...
     )
 
 
-def votes_of(points_px: Array, width_px: int, height_px: int, settings: CameraSettings) -> Array:
+def votes_of(points_px: np.ndarray, width_px: int, height_px: int, settings: CameraSettings) -> np.ndarray:
     """Weight (P,) of each point: every part of the picture with points in it has the same, all together have 1."""
     _, part, count = np.unique(_part(points_px, width_px, height_px, settings), return_inverse=True, return_counts=True)
     return 1 / (count[part] * len(count))
 
 
-def parts_of(points_px: Array, width_px: int, height_px: int, settings: CameraSettings) -> int:
+def parts_of(points_px: np.ndarray, width_px: int, height_px: int, settings: CameraSettings) -> int:
     """In how many parts of the picture points are."""
     return len(np.unique(_part(points_px, width_px, height_px, settings)))
 
 
-def _part(points_px: Array, width_px: int, height_px: int, settings: CameraSettings) -> Array:
+def _part(points_px: np.ndarray, width_px: int, height_px: int, settings: CameraSettings) -> np.ndarray:
     columns, rows = settings.motion_columns, settings.motion_rows
     column = np.clip(points_px[:, 0] * columns // width_px, 0, columns - 1).astype(int)
     return np.clip(points_px[:, 1] * rows // height_px, 0, rows - 1).astype(int) * columns + column
 
 
-def _complex(points_px: Array, width_px: int, height_px: int) -> Array:
+def _complex(points_px: np.ndarray, width_px: int, height_px: int) -> np.ndarray:
     """Points about the picture's middle, x + iy: a turn with a zoom is then one factor."""
     return (points_px[:, 0] - width_px / 2) + 1j * (points_px[:, 1] - height_px / 2)
 
 
-def _agree(a: Array, b: Array, scale: Array | complex, shift: Array | complex, settings: CameraSettings) -> Array:
+def _agree(a: np.ndarray, b: np.ndarray, scale: np.ndarray | complex, shift: np.ndarray | complex, settings: CameraSettings) -> np.ndarray:
     there = scale * a + shift
     return np.abs(b - there) < settings.motion_same_share + settings.motion_bent_share * np.abs(there - a)
 
 
-def _best(a: Array, b: Array, votes: Array, settings: CameraSettings) -> tuple[complex, complex]:
+def _best(a: np.ndarray, b: np.ndarray, votes: np.ndarray, settings: CameraSettings) -> tuple[complex, complex]:
     """Factor and shift that bring most votes of ``a`` to ``b``: of those that two points tell, the best, then settled by all that agree."""
     rng = np.random.default_rng(0)  # The same answer each time.
     i, j = rng.integers(0, len(a), (2, _TRIES))

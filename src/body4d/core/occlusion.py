@@ -2,14 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from body4d.core.types import MaskTrack
-
-Array = NDArray[Any]
 
 
 @dataclass(frozen=True)
@@ -23,14 +19,14 @@ class HiddenStretch:
     """
 
     person_id: int
-    frame_index: Array
-    hidden: Array
-    visible_share: Array
+    frame_index: np.ndarray
+    hidden: np.ndarray
+    visible_share: np.ndarray
     codes: tuple[bytes, ...]
     height_px: int
     width_px: int
-    box_px: Array
-    pictures: Array
+    box_px: np.ndarray
+    pictures: np.ndarray
 
     def __post_init__(self) -> None:
         frames = len(self.frame_index)
@@ -66,7 +62,7 @@ def with_outlines(track: MaskTrack, stretches: Sequence[HiddenStretch]) -> MaskT
     return replace(track, codes=codes)
 
 
-def completed_frame(picture: Array, seen: Array, stretch: HiddenStretch, row: int) -> Array:
+def completed_frame(picture: np.ndarray, seen: np.ndarray, stretch: HiddenStretch, row: int) -> np.ndarray:
     """A copy of the frame ``picture`` (H, W, 3) in which nothing hides the person any more.
 
     What is seen of them, ``seen`` (H, W) bool, and all around stays as it was filmed, at its own resolution; where the outline says that
@@ -80,7 +76,7 @@ def completed_frame(picture: Array, seen: Array, stretch: HiddenStretch, row: in
     return out
 
 
-def sampled(picture: Array, x: Array, y: Array) -> Array:
+def sampled(picture: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Colours (N, 3) uint8 of ``picture`` (h, w, 3) at places ``x``, ``y`` (N,) in [0, 1] of its sides, between its pixels linearly."""
     height, width = picture.shape[:2]
     u, v = np.clip(x * width - 0.5, 0, width - 1), np.clip(y * height - 0.5, 0, height - 1)
@@ -93,7 +89,7 @@ def sampled(picture: Array, x: Array, y: Array) -> Array:
     return np.clip(np.rint((1 - b) * upper + b * lower), 0, 255).astype(np.uint8)
 
 
-def hidden_rows(frame_index: Array, stretches: Sequence[HiddenStretch]) -> Array:
+def hidden_rows(frame_index: np.ndarray, stretches: Sequence[HiddenStretch]) -> np.ndarray:
     """Which of one person's frames (T,) are hidden ones of their ``stretches``, bool."""
     frames = [stretch.frame_index[stretch.hidden] for stretch in stretches]
     return np.isin(frame_index, np.concatenate(frames)) if frames else np.zeros(len(frame_index), bool)
@@ -110,7 +106,7 @@ def hidden_notes(stretches: Sequence[HiddenStretch]) -> tuple[str, ...]:
     return (f"Hidden and completed: {who}. What cannot be seen is a likely guess, and counts for less.",)
 
 
-def hidden_confidence(frame_index: Array, stretches: Sequence[HiddenStretch], min_confidence: float) -> Array:
+def hidden_confidence(frame_index: np.ndarray, stretches: Sequence[HiddenStretch], min_confidence: float) -> np.ndarray:
     """Factor (T,) on the confidence of one person's frames: 1 where they are seen, the share that is seen where they are hidden."""
     factor = np.ones(len(frame_index), np.float32)
     for stretch in stretches:

@@ -2,12 +2,9 @@
 
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
-
-Array = NDArray[Any]
 
 
 @dataclass(frozen=True)
@@ -21,15 +18,15 @@ class Rig:
     """
 
     joint_names: tuple[str, ...]
-    parents: Array
-    rest_joints_m: Array
-    rest_vertices_m: Array
-    faces: Array
-    skin_indices: Array
-    skin_weights: Array
+    parents: np.ndarray
+    rest_joints_m: np.ndarray
+    rest_vertices_m: np.ndarray
+    faces: np.ndarray
+    skin_indices: np.ndarray
+    skin_weights: np.ndarray
     joint_set: str
-    keypoint_weights: Array
-    keypoint_anchors_m: Array
+    keypoint_weights: np.ndarray
+    keypoint_anchors_m: np.ndarray
 
     @cached_property
     def height_m(self) -> float:
@@ -42,14 +39,14 @@ class Rig:
         return replace(self, **{name: getattr(self, name) * factor for name in lengths})
 
     @cached_property
-    def levels(self) -> list[Array]:
+    def levels(self) -> list[np.ndarray]:
         """Joint indices by depth below the root, so that a level's parents lie in earlier levels."""
         depth = np.zeros(len(self.parents), np.int64)
         for j, parent in enumerate(self.parents):
             depth[j] = depth[parent] + 1 if parent >= 0 else 0
         return [np.flatnonzero(depth == d) for d in range(depth.max() + 1)]
 
-    def forward(self, rotations: Array, translation_m: Array) -> tuple[Array, Array]:
+    def forward(self, rotations: np.ndarray, translation_m: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Posed joints: rotations ``G`` (T, J, 3, 3) from rest to camera axes and positions (T, J, 3), metres.
 
         ``rotations`` (T, J, 3) local rotation vectors or (T, J, 3, 3) matrices; ``translation_m`` (T, 3) of the root.
@@ -67,12 +64,12 @@ class Rig:
             p[:, level] = p[:, up] + np.einsum("tjab,jb->tja", G[:, up], offset)
         return G, p
 
-    def keypoints(self, G: Array, p: Array) -> Array:
+    def keypoints(self, G: np.ndarray, p: np.ndarray) -> np.ndarray:
         """Named keypoints (T, K, 3) of posed joints, metres, camera axes."""
         reach = self.keypoint_anchors_m - self.keypoint_weights[..., None] * self.rest_joints_m
         return np.einsum("tjab,kjb->tka", G, reach) + np.einsum("kj,tja->tka", self.keypoint_weights, p)
 
-    def vertices(self, G: Array, p: Array) -> Array:
+    def vertices(self, G: np.ndarray, p: np.ndarray) -> np.ndarray:
         """Skinned vertices (T, V, 3) float32, metres, camera axes (linear blend skinning). Feed long clips in chunks."""
         from body4d.core.skinning import skin
 
@@ -85,7 +82,7 @@ class Rig:
         return out
 
     @cached_property
-    def _skin_arrays(self) -> tuple[Array, Array, Array]:
+    def _skin_arrays(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Rest vertices, skin indices and weights as the compiled kernel takes them."""
         return (
             np.ascontiguousarray(self.rest_vertices_m, np.float32),
@@ -99,6 +96,6 @@ class BodyModel(Protocol):
 
     name: str
 
-    def rig(self, shape: Array) -> Rig:
+    def rig(self, shape: np.ndarray) -> Rig:
         """The rig of one person; ``shape`` (S,) as the model documents."""
         ...

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from body4d.core.errors import InputError
 from body4d.core.files import atomic_file
@@ -19,7 +18,6 @@ from body4d.core.occlusion import HiddenStretch
 from body4d.core.rig import Rig
 from body4d.core.types import BodyTrack, Camera, Clip, LandmarkTrack, MaskTrack, Scene
 
-Array = NDArray[Any]
 AnyPath = str | os.PathLike[str]
 
 SCHEMA = 1
@@ -207,7 +205,7 @@ def _code_arrays(key: str, codes: Sequence[bytes]) -> dict[str, Any]:
     return {f"{key}/rle": np.frombuffer(b"".join(codes), np.uint8), f"{key}/rle_offsets": offsets}
 
 
-def _codes(data: Mapping[str, Array], key: str) -> tuple[bytes, ...]:
+def _codes(data: Mapping[str, np.ndarray], key: str) -> tuple[bytes, ...]:
     rle = data[f"{key}/rle"].tobytes()
     return tuple(rle[a:b] for a, b in pairwise(data[f"{key}/rle_offsets"].tolist()))
 
@@ -238,7 +236,7 @@ def _rig_arrays(rig: Rig) -> dict[str, Any]:
     )
 
 
-def _rig(data: Mapping[str, Array], key: str) -> Rig | None:
+def _rig(data: Mapping[str, np.ndarray], key: str) -> Rig | None:
     if f"{key}/joint_set" not in data:
         return None
     return Rig(
@@ -249,7 +247,7 @@ def _rig(data: Mapping[str, Array], key: str) -> Rig | None:
     )
 
 
-def _bodies(data: Mapping[str, Array]) -> tuple[BodyTrack, ...]:
+def _bodies(data: Mapping[str, np.ndarray]) -> tuple[BodyTrack, ...]:
     tracks = []
     for person_id in data["person_ids"].tolist():
         key = f"person_{person_id}"
@@ -267,7 +265,7 @@ def _bodies(data: Mapping[str, Array]) -> tuple[BodyTrack, ...]:
     return tuple(tracks)
 
 
-def _read_npz(path: AnyPath, kind: str) -> dict[str, Array]:
+def _read_npz(path: AnyPath, kind: str) -> dict[str, np.ndarray]:
     """All arrays of a file of ours, after a look at its kind and version."""
     path = Path(path)
     if path.is_dir():
@@ -304,5 +302,5 @@ class _blame:
             raise InputError(f"{self._path} is damaged or no body4d file ({error}): run body4d again to make it anew.") from error
 
 
-def _fraction(pair: Array) -> Fraction:
+def _fraction(pair: np.ndarray) -> Fraction:
     return Fraction(int(pair[0]), int(pair[1]))

@@ -1,17 +1,12 @@
 """Linear blend skinning and vertex normals, compiled: these run for every vertex of every frame."""
 
-from typing import Any
-
 import numpy as np
-from numpy.typing import NDArray
 
 from body4d.core.compiled import compiled
 
-Array = NDArray[Any]
-
 
 @compiled
-def skin(transforms: Array, rest: Array, indices: Array, weights: Array, out: Array) -> None:
+def skin(transforms: np.ndarray, rest: np.ndarray, indices: np.ndarray, weights: np.ndarray, out: np.ndarray) -> None:
     """Fill ``out`` (T, V, 3) with skinned vertices: sum_w weights[v, w] (A rest[v] + b), with A, b of joint indices[v, w].
 
     ``transforms`` (T, J, 12): per joint the rows of (A | b), 3 x 4. ``rest`` (V, 3), ``indices`` (V, W) int32, ``weights`` (V, W).
@@ -37,7 +32,7 @@ def skin(transforms: Array, rest: Array, indices: Array, weights: Array, out: Ar
 
 
 @compiled
-def add_face_normals(vertices_m: Array, faces: Array, out: Array) -> None:
+def add_face_normals(vertices_m: np.ndarray, faces: np.ndarray, out: np.ndarray) -> None:
     """Fill ``out`` (V, 3) float32 with unit normals: the mean of the faces around a vertex, weighted by area; zero without any."""
     out[:] = 0
     for f in range(faces.shape[0]):
@@ -57,7 +52,7 @@ def add_face_normals(vertices_m: Array, faces: Array, out: Array) -> None:
             out[v, 2] /= length
 
 
-def vertex_normals(vertices_m: Array, faces: Array) -> Array:
+def vertex_normals(vertices_m: np.ndarray, faces: np.ndarray) -> np.ndarray:
     """Unit normals (V, 3) float32 that point out of a surface whose ``faces`` (F, 3) are counter-clockwise seen from outside."""
     vertices = np.ascontiguousarray(vertices_m, np.float32)
     out = np.empty_like(vertices)

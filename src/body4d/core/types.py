@@ -12,17 +12,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from body4d.core.joints import JOINT_SETS, joint_names
 
 if TYPE_CHECKING:
     from body4d.core.rig import Rig
 
-Array = NDArray[Any]
 
-
-def _check(name: str, array: Array, shape: tuple[int | None, ...], kind: str = "") -> None:
+def _check(name: str, array: np.ndarray, shape: tuple[int | None, ...], kind: str = "") -> None:
     """Raise ValueError unless ``array`` has ``shape`` (None: any length) and, where given, a dtype kind among ``kind``."""
     if array.ndim != len(shape) or any(want is not None and want != got for want, got in zip(shape, array.shape, strict=True)):
         wanted = ", ".join("any" if n is None else str(n) for n in shape)
@@ -31,7 +28,7 @@ def _check(name: str, array: Array, shape: tuple[int | None, ...], kind: str = "
         raise ValueError(f"{name} must have a dtype of kind {kind!r}, found {array.dtype}")
 
 
-def _check_frame_index(name: str, frame_index: Array) -> None:
+def _check_frame_index(name: str, frame_index: np.ndarray) -> None:
     _check(name, frame_index, (None,), "iu")
     if len(frame_index) and (frame_index[0] < 0 or np.any(np.diff(frame_index) <= 0)):
         raise ValueError(f"{name} must rise from 0 on without repeats")
@@ -59,8 +56,8 @@ class Clip:
     width_px: int
     height_px: int
     rate: Fraction
-    times_s: Array
-    source_frames: Array
+    times_s: np.ndarray
+    source_frames: np.ndarray
     capture_rate: Fraction | None = None
     rotation_deg: int = 0
     has_audio: bool = False
@@ -94,9 +91,9 @@ class Prompt:
 
     frame: int = 0
     person_id: int | None = None
-    points_px: Array | None = None
-    labels: Array | None = None
-    box_px: Array | None = None
+    points_px: np.ndarray | None = None
+    labels: np.ndarray | None = None
+    box_px: np.ndarray | None = None
     text: str | None = None
 
     def __post_init__(self) -> None:
@@ -133,7 +130,7 @@ class Camera:
             raise ValueError(f"focal_px must be positive, found {self.focal_px}")
 
     @property
-    def K(self) -> Array:
+    def K(self) -> np.ndarray:
         """Intrinsic matrix (3, 3)."""
         return np.array([[self.focal_px, 0, self.cx_px], [0, self.focal_px, self.cy_px], [0, 0, 1]], dtype=np.float64)
 
@@ -142,7 +139,7 @@ class Camera:
         """Horizontal field of view in degrees."""
         return float(np.degrees(2 * np.arctan(self.width_px / (2 * self.focal_px))))
 
-    def project(self, points_m: Array) -> Array:
+    def project(self, points_m: np.ndarray) -> np.ndarray:
         """Pixels (..., 2) of points (..., 3) in camera axes. Points at or behind the camera plane come out as NaN."""
         z = points_m[..., 2:]
         with np.errstate(divide="ignore", invalid="ignore"):
@@ -170,10 +167,10 @@ class LandmarkTrack:
     ``visibility`` (T, K) in [0, 1]. ``joint_set`` is a key of ``body4d.core.joints.JOINT_SETS``.
     """
 
-    points_px: Array
-    depth_px: Array
-    world_m: Array
-    visibility: Array
+    points_px: np.ndarray
+    depth_px: np.ndarray
+    world_m: np.ndarray
+    visibility: np.ndarray
     joint_set: str = "blazepose33"
 
     def __post_init__(self) -> None:
@@ -194,7 +191,7 @@ class MaskTrack:
     """
 
     person_id: int
-    frame_index: Array
+    frame_index: np.ndarray
     codes: tuple[bytes, ...]
     height_px: int
     width_px: int
@@ -213,21 +210,21 @@ class MaskTrack:
     def _coco(self, row: int) -> Any:
         return {"size": [self.height_px, self.width_px], "counts": self.codes[row]}
 
-    def mask(self, row: int) -> Array:
+    def mask(self, row: int) -> np.ndarray:
         """Mask of row ``row`` as bool (H, W)."""
         return _coco_mask().decode(self._coco(row)).astype(bool)
 
-    def boxes_px(self) -> Array:
+    def boxes_px(self) -> np.ndarray:
         """Boxes (T, 4) around the masks; an empty mask gives zeros."""
         xywh = _coco_mask().toBbox([self._coco(i) for i in range(len(self))]).reshape(-1, 4)
         return np.concatenate([xywh[:, :2], xywh[:, :2] + xywh[:, 2:]], axis=1)
 
-    def areas_px(self) -> Array:
+    def areas_px(self) -> np.ndarray:
         """Mask areas (T,) in pixels."""
         return np.asarray(_coco_mask().area([self._coco(i) for i in range(len(self))]), dtype=np.int64).reshape(-1)
 
     @staticmethod
-    def encode(mask: Array) -> bytes:
+    def encode(mask: np.ndarray) -> bytes:
         """Compressed COCO run-length code of a mask (H, W)."""
         # pycocotools' own encode walks every pixel while no other thread may run; numpy finds the runs in half the time and lets them.
         columns = np.asfortranarray(mask.astype(bool, copy=False)).ravel(order="K")
@@ -256,21 +253,21 @@ class BodyTrack:
 
     person_id: int
     body: str
-    frame_index: Array
-    shape: Array
-    rotations: Array
-    translation_m: Array
-    joints_m: Array
-    keypoints_px: Array
-    visibility: Array
-    confidence: Array
-    observed: Array
+    frame_index: np.ndarray
+    shape: np.ndarray
+    rotations: np.ndarray
+    translation_m: np.ndarray
+    joints_m: np.ndarray
+    keypoints_px: np.ndarray
+    visibility: np.ndarray
+    confidence: np.ndarray
+    observed: np.ndarray
     joint_set: str = "body29"
-    parameters: Array = field(default_factory=lambda: np.zeros((0, 0), np.float32))
-    mask_iou: Array | None = None
-    joints_raw_m: Array | None = None
-    joint_sigma_m: Array | None = None
-    hidden: Array | None = None
+    parameters: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), np.float32))
+    mask_iou: np.ndarray | None = None
+    joints_raw_m: np.ndarray | None = None
+    joint_sigma_m: np.ndarray | None = None
+    hidden: np.ndarray | None = None
     rig: "Rig | None" = None
 
     def __post_init__(self) -> None:
@@ -303,7 +300,7 @@ class BodyTrack:
     def joint_names(self) -> tuple[str, ...]:
         return joint_names(self.joint_set)
 
-    def joint(self, name: str) -> Array:
+    def joint(self, name: str) -> np.ndarray:
         """Track (T, 3) of one joint by its name, such as ``"left_wrist"``, in metres, camera axes."""
         return self.joints_m[:, self.joint_names.index(name)]
 
@@ -327,7 +324,7 @@ class Scene:
     clip: Clip
     camera: Camera
     people: tuple[BodyTrack, ...]
-    T_world_camera: Array = field(default_factory=lambda: np.diag([1.0, -1.0, -1.0, 1.0]))
+    T_world_camera: np.ndarray = field(default_factory=lambda: np.diag([1.0, -1.0, -1.0, 1.0]))
     preset: str = "lite"
     notes: tuple[str, ...] = ()
 

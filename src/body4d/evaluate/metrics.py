@@ -7,12 +7,8 @@ the true times, so that one movement filmed at 30, 60 or 240 frames/s, or at a v
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
-
-Array = NDArray[Any]
 
 MATCH_IOU = 0.3
 """Two masks of less overlap than this are not the same person. Lower than the 0.5 usual for boxes: a person mostly hidden by another keeps
@@ -22,12 +18,12 @@ CONTACT_SPEED_M_S = 0.10
 """A foot point that truly moves slower than this stands on the floor. WHAM counts 1 cm between frames; this does not depend on the rate."""
 
 
-def centred(joints_m: Array, left: int, right: int) -> Array:
+def centred(joints_m: np.ndarray, left: int, right: int) -> np.ndarray:
     """Joints relative to the pelvis, the middle of the two hip joints with indices ``left`` and ``right``."""
     return joints_m - joints_m[:, [left, right]].mean(1, keepdims=True)
 
 
-def mpjpe_m(joints_m: Array, truth_m: Array) -> float:
+def mpjpe_m(joints_m: np.ndarray, truth_m: np.ndarray) -> float:
     """Mean per joint position error: mean distance over frames and joints (Ionescu et al., "Human3.6M", TPAMI 2014, sec. 4).
 
     Give both :func:`centred` for the usual root-aligned error, as they are for the absolute one.
@@ -35,7 +31,7 @@ def mpjpe_m(joints_m: Array, truth_m: Array) -> float:
     return float(np.linalg.norm(joints_m - truth_m, axis=-1).mean())
 
 
-def similarity_aligned(joints_m: Array, truth_m: Array) -> Array:
+def similarity_aligned(joints_m: np.ndarray, truth_m: np.ndarray) -> np.ndarray:
     """``joints_m`` moved, turned and scaled, each frame by itself, to lie nearest to ``truth_m`` in least squares.
 
     Closed form by SVD without reflection: Umeyama, "Least-squares estimation of transformation parameters", TPAMI 1991, eqs. 40–42.
@@ -51,20 +47,20 @@ def similarity_aligned(joints_m: Array, truth_m: Array) -> Array:
     return scale[:, None, None] * a @ np.swapaxes(rotation, 1, 2) + mean_truth
 
 
-def pa_mpjpe_m(joints_m: Array, truth_m: Array) -> float:
+def pa_mpjpe_m(joints_m: np.ndarray, truth_m: np.ndarray) -> float:
     """MPJPE after :func:`similarity_aligned` per frame: what remains is the error of the pose alone (Zhou et al., "Sparseness meets
     deepness", CVPR 2016; the "reconstruction error" of Kanazawa et al., HMR, CVPR 2018)."""
     return mpjpe_m(similarity_aligned(joints_m, truth_m), truth_m)
 
 
-def lateral_and_depth_m(joints_m: Array, truth_m: Array) -> tuple[float, float]:
+def lateral_and_depth_m(joints_m: np.ndarray, truth_m: np.ndarray) -> tuple[float, float]:
     """Mean error across the picture (norm of x and y) and mean error along the view (|z|). A single camera sees the first well and
     the second badly, and MPJPE hides which one it is."""
     gap = joints_m - truth_m
     return float(np.linalg.norm(gap[..., :2], axis=-1).mean()), float(np.abs(gap[..., 2]).mean())
 
 
-def derivative(values: Array, times_s: Array, order: int) -> Array:
+def derivative(values: np.ndarray, times_s: np.ndarray, order: int) -> np.ndarray:
     """Derivatives (T - order, ...) of ``values`` (T, ...) from ``order + 1`` neighbouring samples: ``order!`` times the divided
     difference, exact for polynomials of that degree at any spacing of ``times_s``."""
     t = times_s.reshape((-1,) + (1,) * (values.ndim - 1))
@@ -74,21 +70,21 @@ def derivative(values: Array, times_s: Array, order: int) -> Array:
     return out
 
 
-def runs(frame_index: Array) -> list[slice]:
+def runs(frame_index: np.ndarray) -> list[slice]:
     """Stretches of rows with no frame missing between them. Derivatives are taken within a stretch, never across a gap."""
     cuts = np.flatnonzero(np.diff(frame_index) != 1) + 1
     bounds = [0, *cuts.tolist(), len(frame_index)]
     return [slice(a, b) for a, b in pairwise(bounds)]
 
 
-def _mean_norm(values: Array, times_s: Array, frame_index: Array, order: int) -> float:
+def _mean_norm(values: np.ndarray, times_s: np.ndarray, frame_index: np.ndarray, order: int) -> float:
     parts = [
         np.linalg.norm(derivative(values[s], times_s[s], order), axis=-1).ravel() for s in runs(frame_index) if s.stop - s.start > order
     ]
     return float(np.concatenate(parts).mean()) if parts else float("nan")
 
 
-def acceleration_error_m_s2(joints_m: Array, truth_m: Array, times_s: Array, frame_index: Array) -> float:
+def acceleration_error_m_s2(joints_m: np.ndarray, truth_m: np.ndarray, times_s: np.ndarray, frame_index: np.ndarray) -> float:
     """Mean norm of the difference of accelerations (Kanazawa et al., "Learning 3D human dynamics from video", CVPR 2019, sec. 5).
 
     NaN where no three frames follow each other. The derivative is linear, so the difference is taken first.
@@ -96,14 +92,14 @@ def acceleration_error_m_s2(joints_m: Array, truth_m: Array, times_s: Array, fra
     return _mean_norm(joints_m - truth_m, times_s, frame_index, 2)
 
 
-def jitter_m_s3(joints_m: Array, times_s: Array, frame_index: Array) -> float:
+def jitter_m_s3(joints_m: np.ndarray, times_s: np.ndarray, frame_index: np.ndarray) -> float:
     """Mean norm of the jerk, the third derivative (Flash & Hogan, J Neurosci 1985; as "jitter": Yi et al., TransPose, SIGGRAPH 2021,
     and Shin et al., WHAM, CVPR 2024). It needs no truth; compare with the truth's own, since a swing has honest jerk. It grows with
     the cube of the frame rate for the same noise: compare at one rate only. NaN where no four frames follow each other."""
     return _mean_norm(joints_m, times_s, frame_index, 3)
 
 
-def foot_sliding_m_s(feet_m: Array, truth_feet_m: Array, times_s: Array, frame_index: Array) -> float:
+def foot_sliding_m_s(feet_m: np.ndarray, truth_feet_m: np.ndarray, times_s: np.ndarray, frame_index: np.ndarray) -> float:
     """Mean speed of foot points (T, F, 3) while the true ones stand still (WHAM, sec. 4, per second instead of per frame so that the
     rate does not matter). NaN where no foot stands."""
     parts = []
@@ -116,13 +112,13 @@ def foot_sliding_m_s(feet_m: Array, truth_feet_m: Array, times_s: Array, frame_i
     return float(standing.mean()) if len(standing) else float("nan")
 
 
-def peak_speed_m_s(point_m: Array, times_s: Array, frame_index: Array) -> float:
+def peak_speed_m_s(point_m: np.ndarray, times_s: np.ndarray, frame_index: np.ndarray) -> float:
     """Greatest speed of one point (T, 3) between neighbouring frames. NaN where no two frames follow each other."""
     speeds = [np.linalg.norm(derivative(point_m[s], times_s[s], 1), axis=-1) for s in runs(frame_index) if s.stop - s.start > 1]
     return float(np.concatenate(speeds).max()) if speeds else float("nan")
 
 
-def mask_iou(a: Array, b: Array) -> float:
+def mask_iou(a: np.ndarray, b: np.ndarray) -> float:
     """Intersection over union of two masks (H, W) (Jaccard 1912; Everingham et al., PASCAL VOC, IJCV 2010). NaN where both are empty."""
     union = np.count_nonzero(a | b)
     return np.count_nonzero(a & b) / union if union else float("nan")
@@ -150,7 +146,7 @@ class Identities:
         return 1 - (self.misses + self.extra + self.switches) / true if true else float("nan")
 
 
-def count_identities(overlaps: list[tuple[list[int], list[int], Array]]) -> Identities:
+def count_identities(overlaps: list[tuple[list[int], list[int], np.ndarray]]) -> Identities:
     """Match followers to true people frame by frame and count.
 
     ``overlaps``: per frame the true ids (M,), the followers' ids (N,) and their IoU (M, N). As CLEAR MOT says, a pair of the frame
@@ -174,7 +170,7 @@ def count_identities(overlaps: list[tuple[list[int], list[int], Array]]) -> Iden
     return Identities(matches, misses, extra, switches, overlap_sum)
 
 
-def _match(truth_ids: list[int], ids: list[int], iou: Array, before: Mapping[int, int]) -> dict[int, int]:
+def _match(truth_ids: list[int], ids: list[int], iou: np.ndarray, before: Mapping[int, int]) -> dict[int, int]:
     """Pairs {true id: follower} of one frame."""
     from scipy.optimize import linear_sum_assignment
 

@@ -2,16 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from body4d.core.errors import InputError
 from body4d.core.types import BodyTrack, MaskTrack, Scene
 from body4d.evaluate import metrics
-
-Array = NDArray[Any]
 
 SCORED_JOINTS = (
     "nose",
@@ -77,7 +73,7 @@ def score(scene: Scene, masks: Sequence[MaskTrack], truth_scene: Scene, truth_ma
     return Score(tuple(people), len(scene.clip), identities.switches, identities.misses, identities.extra, identities.mota)
 
 
-def _truth_frames(scene: Scene, truth: Scene) -> Array:
+def _truth_frames(scene: Scene, truth: Scene) -> np.ndarray:
     """For each frame of the run's clip, the truth's frame."""
     place = {int(f): i for i, f in enumerate(truth.clip.source_frames)}
     missing = [int(f) for f in scene.clip.source_frames if int(f) not in place]
@@ -95,7 +91,7 @@ def _truth_frames(scene: Scene, truth: Scene) -> Array:
     return np.array([place[int(f)] for f in scene.clip.source_frames], np.int64)
 
 
-def _resized(mask: Array, height_px: int, width_px: int) -> Array:
+def _resized(mask: np.ndarray, height_px: int, width_px: int) -> np.ndarray:
     """``mask`` at another size, nearest pixel."""
     if mask.shape == (height_px, width_px):
         return mask
@@ -105,8 +101,8 @@ def _resized(mask: Array, height_px: int, width_px: int) -> Array:
 
 
 def _overlaps(
-    masks: Sequence[MaskTrack], truth_masks: Sequence[MaskTrack], frame_of: Array
-) -> tuple[list[tuple[list[int], list[int], Array]], dict[tuple[int, int], float]]:
+    masks: Sequence[MaskTrack], truth_masks: Sequence[MaskTrack], frame_of: np.ndarray
+) -> tuple[list[tuple[list[int], list[int], np.ndarray]], dict[tuple[int, int], float]]:
     """IoU of everybody with everybody on each frame of the run, and each pair's mean over the frames where the true one is visible."""
     rows = [{int(f): r for r, f in enumerate(track.frame_index)} for track in masks]
     truth_rows = [{int(f): r for r, f in enumerate(track.frame_index)} for track in truth_masks]
@@ -128,7 +124,7 @@ def _overlaps(
     return overlaps, {pair: float(np.mean(values)) for pair, values in totals.items() if values}
 
 
-def _person(truth: BodyTrack, body: BodyTrack | None, follower: int | None, iou: float, scene: Scene, frame_of: Array) -> PersonScore:
+def _person(truth: BodyTrack, body: BodyTrack | None, follower: int | None, iou: float, scene: Scene, frame_of: np.ndarray) -> PersonScore:
     """Score one person."""
     pairs = [(f, truth.row(int(t))) for f, t in enumerate(frame_of)]
     there = [(f, r) for f, r in pairs if r is not None]
@@ -138,7 +134,7 @@ def _person(truth: BodyTrack, body: BodyTrack | None, follower: int | None, iou:
     frames, truth_rows, body_rows = (np.array(column) for column in zip(*both, strict=True))
     times_s = scene.clip.times_s[frames] * scene.clip.time_scale
 
-    def joints(names: tuple[str, ...]) -> tuple[Array, Array]:
+    def joints(names: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:
         return tuple(
             np.stack([track.joint(name)[rows] for name in names], axis=1).astype(np.float64)
             for track, rows in ((body, body_rows), (truth, truth_rows))

@@ -4,10 +4,8 @@ import io
 import re
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from body4d.bodies.registry import rig_of
 from body4d.core.files import atomic_file
@@ -15,8 +13,6 @@ from body4d.core.rig import Rig
 from body4d.core.types import BodyTrack, Clip, Scene
 from body4d.export.euler import matrix_to_zxy
 from body4d.export.skeleton import REST_TO_Y_UP, Skeleton, sample, skeleton_of
-
-Array = NDArray[Any]
 
 _DETAIL = re.compile(r"eye|toe|finger|metacarpal", re.IGNORECASE)
 """Joints left out where none of their kind and side moves: they would be 60 of 104 bones that stand still."""
@@ -57,7 +53,7 @@ def bvh_text(rig: Rig, skeleton: Skeleton, track: BodyTrack, clip: Clip) -> str:
     return "\n".join([*lines, *motion, numbers.getvalue()])
 
 
-def frame_grid(clip: Clip) -> tuple[Array, float]:
+def frame_grid(clip: Clip) -> tuple[np.ndarray, float]:
     """Moments (N,) of a BVH's frames in seconds, and its frame time: the clip's own where its steps are even, else evenly spread.
 
     The frame time is exact where the clip's steps are those of its rate (1001/30000 s for 29.97 frames/s).
@@ -75,7 +71,7 @@ def frame_grid(clip: Clip) -> tuple[Array, float]:
     return clip.times_s, exact if abs(exact - mean) * (n - 1) <= max(_EVEN_SHARE * mean, 2e-3) else mean
 
 
-def kept_joints(skeleton: Skeleton) -> Array:
+def kept_joints(skeleton: Skeleton) -> np.ndarray:
     """Which joints are written, bool (J,): all but eyes, toes and fingers of a side where none of that kind moves.
 
     So the skeleton is the same for every clip of one preset, and retargeting maps made for one fit the next.
@@ -98,12 +94,12 @@ def _kind(name: str) -> str | None:
     return ("hand" if word in ("finger", "metacarpal") else word) + name.rpartition(".")[2]
 
 
-def _hierarchy(rig: Rig, skeleton: Skeleton, kept: Array) -> tuple[list[str], list[int]]:
+def _hierarchy(rig: Rig, skeleton: Skeleton, kept: np.ndarray) -> tuple[list[str], list[int]]:
     """HIERARCHY lines, and the joints in the order in which the channels come."""
     offsets, lines, order = skeleton.offsets_m, ["HIERARCHY"], []
     children = {j: [c for c in np.flatnonzero(skeleton.parents == j) if kept[c]] for j in range(len(kept))}
 
-    def offset(values: Array) -> str:
+    def offset(values: np.ndarray) -> str:
         return "OFFSET " + " ".join(f"{v:.6f}" for v in values + 0.0)
 
     def write(j: int, depth: int) -> None:
@@ -122,7 +118,7 @@ def _hierarchy(rig: Rig, skeleton: Skeleton, kept: Array) -> tuple[list[str], li
     return lines, order
 
 
-def _tip(rig: Rig, skeleton: Skeleton, joint: int) -> Array:
+def _tip(rig: Rig, skeleton: Skeleton, joint: int) -> np.ndarray:
     """Where the last bone of a chain ends, relative to its joint: the farthest vertex that the joint or one below it moves most."""
     below = np.zeros(len(skeleton.names), bool)
     below[joint] = True

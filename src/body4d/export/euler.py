@@ -1,11 +1,6 @@
 """Euler angles for BVH: Z, then X, then Y, without jumps from frame to frame."""
 
-from typing import Any
-
 import numpy as np
-from numpy.typing import NDArray
-
-Array = NDArray[Any]
 
 ORDER = "ZXY"
 """R = Rz Rx Ry. The middle angle, X, is the one that must stay off ±90°: for a y-up body that is pitch, so that turning on the spot
@@ -14,7 +9,7 @@ ORDER = "ZXY"
 _LOCK = 1e-6  # cos(x) below which Z and Y turn about the same axis
 
 
-def matrix_to_zxy(matrices: Array) -> Array:
+def matrix_to_zxy(matrices: np.ndarray) -> np.ndarray:
     """Angles (T, J, 3) in radians, in the order z, x, y, of rotations (T, J, 3, 3), each frame the nearest to the one before it.
 
     A rotation has two sets of angles, (z, x, y) and (z + π, π − x, y + π), each up to full turns; where cos x = 0 only z ± y is

@@ -1,11 +1,9 @@
 """GLB (glTF 2.0): everybody in one file, rigged, skinned and animated, with the camera that saw them. Structure: docs/files.md."""
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pygltflib as gl
-from numpy.typing import NDArray
 
 from body4d.bodies.registry import rig_of
 from body4d.core.files import atomic_file
@@ -14,8 +12,6 @@ from body4d.core.types import BodyTrack, Clip, Scene
 from body4d.export.gltf_builder import Builder
 from body4d.export.skeleton import REST_TO_Y_UP, Skeleton, skeleton_of
 from body4d.geometry.rotations import matrix_to_quat
-
-Array = NDArray[Any]
 
 # Okabe & Ito's palette (2008), told apart by colour-blind eyes too; linear RGB, as glTF wants factors.
 _PALETTE_SRGB = ((86, 180, 233), (230, 159, 0), (0, 158, 115), (204, 121, 167), (213, 94, 0), (0, 114, 178), (240, 228, 66))
@@ -75,7 +71,7 @@ def _add_skinning(build: Builder, rig: Rig) -> tuple[int, int, int]:
     return faces, joints, build.add(weights, gl.ARRAY_BUFFER)
 
 
-def four_influences(indices: Array, weights: Array) -> tuple[Array, Array]:
+def four_influences(indices: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The four strongest joints of each vertex (V, 4) and float32 weights that sum to 1; unused places hold joint 0, weight 0."""
     short = max(_INFLUENCES - weights.shape[1], 0)
     indices, weights = np.pad(indices, ((0, 0), (0, short))), np.pad(weights, ((0, 0), (0, short)))
@@ -144,7 +140,7 @@ def _animate(
     """Channels of one person: the root's place, every joint that turns, and whether the person is there at all."""
     times = build.add(clip.times_s[track.frame_index].astype(np.float32), bounds=True)
 
-    def channel(node: int, path: str, inputs: int, values: Array, interpolation: str = "LINEAR") -> None:
+    def channel(node: int, path: str, inputs: int, values: np.ndarray, interpolation: str = "LINEAR") -> None:
         animation.samplers.append(gl.AnimationSampler(input=inputs, output=build.add(values), interpolation=interpolation))
         target = gl.AnimationChannelTarget(node=node, path=path)
         animation.channels.append(gl.AnimationChannel(sampler=len(animation.samplers) - 1, target=target))
@@ -162,7 +158,7 @@ def _animate(
         channel(gate, "scale", build.add(clip.times_s[frames].astype(np.float32), bounds=True), scales, "STEP")
 
 
-def presence(track: BodyTrack, frames: int) -> tuple[Array, Array]:
+def presence(track: BodyTrack, frames: int) -> tuple[np.ndarray, np.ndarray]:
     """Clip frames (N,) where a person comes or goes, with the first and the last of the clip, and whether they are there (N,)."""
     there = np.zeros(frames, bool)
     there[track.frame_index] = True
@@ -171,7 +167,7 @@ def presence(track: BodyTrack, frames: int) -> tuple[Array, Array]:
     return keys, there[keys]
 
 
-def gltf_quats(matrices: Array) -> Array:
+def gltf_quats(matrices: np.ndarray) -> np.ndarray:
     """Quaternions (N, 4) float32, x y z w, of rotations (N, 3, 3), each on the same side as the one before it."""
     quats = matrix_to_quat(matrices)
     flips = np.sign(np.einsum("ta,ta->t", quats[1:], quats[:-1]))
@@ -179,7 +175,7 @@ def gltf_quats(matrices: Array) -> Array:
     return np.ascontiguousarray(quats[:, [1, 2, 3, 0]], np.float32)
 
 
-def vertex_normals(vertices: Array, faces: Array) -> Array:
+def vertex_normals(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
     """Unit normals (V, 3) float32, triangles weighed by area; a vertex of no triangle points up."""
     from scipy.sparse import csr_matrix
 

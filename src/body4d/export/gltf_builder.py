@@ -4,9 +4,6 @@ from typing import Any
 
 import numpy as np
 import pygltflib as gl
-from numpy.typing import NDArray
-
-Array = NDArray[Any]
 
 _COMPONENT = {"f4": gl.FLOAT, "u1": gl.UNSIGNED_BYTE, "u2": gl.UNSIGNED_SHORT, "u4": gl.UNSIGNED_INT}
 _TYPE = {1: gl.SCALAR, 3: gl.VEC3, 4: gl.VEC4, 16: gl.MAT4}
@@ -19,7 +16,7 @@ class Builder:
         self.gltf = gl.GLTF2()
         self._blob = bytearray()
 
-    def add(self, array: Array, target: int | None = None, *, bounds: bool = False) -> int:
+    def add(self, array: np.ndarray, target: int | None = None, *, bounds: bool = False) -> int:
         """Append ``array`` (N,) or (N, 1|3|4|16) and return its accessor; ``target`` is glTF's buffer view target.
 
         ``bounds`` writes min and max, which glTF asks of positions and animation times.

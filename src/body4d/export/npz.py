@@ -1,17 +1,13 @@
 """NPZ for those who have numpy and not body4d: rows for each frame and person, and the rigs to pose and skin them with."""
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from body4d.bodies.registry import rig_of
 from body4d.core.errors import InputError
 from body4d.core.scene_io import write_npz
 from body4d.core.types import Scene
-
-Array = NDArray[Any]
 
 _ROWS = ("joints_m", "keypoints_px", "visibility", "confidence", "observed", "rotations", "translation_m")
 
@@ -54,7 +50,7 @@ def write_arrays(scene: Scene, path: Path) -> list[Path]:
     return [path]
 
 
-def _sigma(scene: Scene, rows: Array) -> dict[str, Array]:
+def _sigma(scene: Scene, rows: np.ndarray) -> dict[str, np.ndarray]:
     """``joint_sigma_m`` (R, K) in the order ``rows``, NaN for people of whom it is not known; nothing where it is of nobody."""
     if all(track.joint_sigma_m is None for track in scene.people):
         return {}

@@ -7,7 +7,6 @@ import numpy as np
 from body4d.bodies.registry import rig_of
 from body4d.core.files import atomic_file
 from body4d.core.types import Scene
-from body4d.export.skeleton import Array
 
 _CHUNK = 32
 """Frames skinned at once: 32 bodies of 14,000 vertices are 5 MB, so that memory does not grow with the clip."""
@@ -31,7 +30,7 @@ def write_ply(scene: Scene, folder: Path) -> list[Path]:
     return sorted(paths)
 
 
-def _ply_bytes(vertices_m: Array, faces: Array) -> bytes:
+def _ply_bytes(vertices_m: np.ndarray, faces: np.ndarray) -> bytes:
     from trimesh import Trimesh
     from trimesh.exchange.ply import export_ply
 

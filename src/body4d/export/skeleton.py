@@ -1,16 +1,12 @@
 """A person's rig and movement in the axes of asset files: the floor-aligned world, y up. Shared by GLB and BVH."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from body4d.core.rig import Rig
 from body4d.core.types import BodyTrack
 from body4d.geometry.rotations import matrix_to_rotvec, rotvec_to_matrix
-
-Array = NDArray[Any]
 
 REST_TO_Y_UP = np.diag([1.0, -1.0, -1.0])
 """Rest axes (y down, face along -z) to asset axes (y up, face along +z, left hand at +x): a half turn, so handedness stays."""
@@ -28,25 +24,25 @@ class Skeleton:
     """
 
     names: tuple[str, ...]
-    parents: Array
-    rest_m: Array
-    rotations: Array
-    root_m: Array
+    parents: np.ndarray
+    rest_m: np.ndarray
+    rotations: np.ndarray
+    root_m: np.ndarray
 
     @property
-    def offsets_m(self) -> Array:
+    def offsets_m(self) -> np.ndarray:
         """Rest positions (J, 3) relative to the parent: the measured bones; zero at the root."""
         up = np.maximum(self.parents, 0)
         return np.where(self.parents[:, None] >= 0, self.rest_m - self.rest_m[up], 0.0)
 
-    def moves(self) -> Array:
+    def moves(self) -> np.ndarray:
         """Which joints turn at all, bool (J,)."""
         if len(self.rotations) == 0:
             return np.zeros(len(self.names), bool)
         return np.abs(self.rotations - self.rotations[:1]).max(axis=(0, 2, 3)) > STILL_RAD
 
 
-def skeleton_of(rig: Rig, track: BodyTrack, T_world_camera: Array) -> Skeleton:
+def skeleton_of(rig: Rig, track: BodyTrack, T_world_camera: np.ndarray) -> Skeleton:
     """``track``'s movement as a y-up skeleton in the world of ``T_world_camera`` (4, 4)."""
     # With v' = C v for rest points: world = Rw (G (v - rest) + p) + tw = (Rw G C) (v' - rest') + (Rw p + tw), and C cancels below the root.
     C = REST_TO_Y_UP
@@ -61,7 +57,7 @@ def skeleton_of(rig: Rig, track: BodyTrack, T_world_camera: Array) -> Skeleton:
     )
 
 
-def sample(skeleton: Skeleton, times_s: Array, at_s: Array) -> tuple[Array, Array]:
+def sample(skeleton: Skeleton, times_s: np.ndarray, at_s: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Rotations (N, J, 3, 3) and root (N, 3) at the moments ``at_s``, between the frames at ``times_s`` (T,).
 
     Rotations go along the shortest arc on SO(3), the root along a line; before the first and after the last frame both are held.

@@ -1,14 +1,9 @@
 """Where a known shape stands, told by where its points are seen. Pure numpy."""
 
-from typing import Any
-
 import numpy as np
-from numpy.typing import NDArray
-
-Array = NDArray[Any]
 
 
-def place_by_points(points_m: Array, pixels: Array, K: Array, weights: Array) -> Array:
+def place_by_points(points_m: np.ndarray, pixels: np.ndarray, K: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Translations (T, 3) that put points (T, N, 3), in camera axes about their own origin, in front of the camera where they are seen.
 
     ``pixels`` (T, N, 2), ``K`` (3, 3) intrinsics, ``weights`` (T, N), 0 where a point was not seen. Each point gives two equations linear

@@ -1,14 +1,9 @@
 """Rotations as matrices, rotation vectors and unit quaternions (w, x, y, z). Pure numpy, any leading shape."""
 
-from typing import Any
-
 import numpy as np
-from numpy.typing import NDArray
-
-Array = NDArray[Any]
 
 
-def skew(v: Array) -> Array:
+def skew(v: np.ndarray) -> np.ndarray:
     """Cross-product matrices (..., 3, 3) of vectors (..., 3)."""
     zero = np.zeros_like(v[..., 0])
     x, y, z = v[..., 0], v[..., 1], v[..., 2]
@@ -16,7 +11,7 @@ def skew(v: Array) -> Array:
     return np.stack(rows, -2)
 
 
-def rotvec_to_matrix(rotvec: Array) -> Array:
+def rotvec_to_matrix(rotvec: np.ndarray) -> np.ndarray:
     """Rotation matrices (..., 3, 3) of rotation vectors (..., 3) in radians (Rodrigues)."""
     angle = np.linalg.norm(rotvec, axis=-1)[..., None, None]
     small = angle < 1e-6
@@ -27,7 +22,7 @@ def rotvec_to_matrix(rotvec: Array) -> Array:
     return np.eye(3, dtype=rotvec.dtype) + (a * K + b * (K @ K)).astype(rotvec.dtype)
 
 
-def matrix_to_quat(matrix: Array) -> Array:
+def matrix_to_quat(matrix: np.ndarray) -> np.ndarray:
     """Unit quaternions (..., 4), w first and w >= 0, of rotation matrices (..., 3, 3)."""
     m = np.asarray(matrix)
     diagonal = np.stack([m[..., 0, 0], m[..., 1, 1], m[..., 2, 2]], -1)
@@ -53,7 +48,7 @@ def matrix_to_quat(matrix: Array) -> Array:
     return np.where(quat[..., :1] < 0, -quat, quat)
 
 
-def quat_to_rotvec(quat: Array) -> Array:
+def quat_to_rotvec(quat: np.ndarray) -> np.ndarray:
     """Rotation vectors (..., 3), angle in [0, pi], of unit quaternions (..., 4)."""
     quat = np.where(quat[..., :1] < 0, -quat, quat)
     sine = np.linalg.norm(quat[..., 1:], axis=-1, keepdims=True)
@@ -62,12 +57,12 @@ def quat_to_rotvec(quat: Array) -> Array:
     return quat[..., 1:] * scale
 
 
-def matrix_to_rotvec(matrix: Array) -> Array:
+def matrix_to_rotvec(matrix: np.ndarray) -> np.ndarray:
     """Rotation vectors (..., 3), angle in [0, pi], of rotation matrices (..., 3, 3)."""
     return quat_to_rotvec(matrix_to_quat(matrix))
 
 
-def rotation_between(a: Array, b: Array) -> Array:
+def rotation_between(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Smallest rotation (..., 3, 3) that turns direction ``a`` (..., 3) into direction ``b`` (..., 3).
 
     For opposite directions it is a half turn about some axis at right angles to both.
@@ -84,6 +79,6 @@ def rotation_between(a: Array, b: Array) -> Array:
     return rotvec_to_matrix(unit * np.arctan2(sine, cosine))
 
 
-def geodesic_angle(a: Array, b: Array) -> Array:
+def geodesic_angle(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Angle in radians (...,) between rotation matrices ``a`` and ``b`` (..., 3, 3)."""
     return np.linalg.norm(matrix_to_rotvec(np.swapaxes(a, -1, -2) @ b), axis=-1)

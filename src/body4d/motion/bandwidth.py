@@ -7,21 +7,17 @@ smoothed strongly; a fast stroke opens the band by itself. Everything looks equa
 """
 
 from functools import cache
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.special import chdtri
 
 from body4d.config import MotionSettings
 from body4d.motion.rts_smoother import jerk_density, smooth
 
-Array = NDArray[Any]
-
 _WIDEST_RAD_PER_STEP = 2.2  # of pi, where sampling ends: what passes there leaves little to average over
 
 
-def noise_sigma(times_s: Array, values: Array, shares: Array, least: float) -> Array:
+def noise_sigma(times_s: np.ndarray, values: np.ndarray, shares: np.ndarray, least: float) -> np.ndarray:
     """Standard deviation (B,) of one axis' measurement noise in ``values`` (T, B, D), robustly, and at least ``least``.
 
     From third differences, which motion hardly has over four frames where it is quiet. ``shares`` (T, B): variance of each
@@ -47,7 +43,7 @@ def noise_sigma(times_s: Array, values: Array, shares: Array, least: float) -> A
     return np.maximum(sigma, least)
 
 
-def ladder_hz(times_s: Array, settings: MotionSettings) -> Array:
+def ladder_hz(times_s: np.ndarray, settings: MotionSettings) -> np.ndarray:
     """Cut-offs to try, rising, from ``slowest_hz`` to the widest the frame rate allows."""
     widest = _WIDEST_RAD_PER_STEP / (2 * np.pi * float(np.median(np.diff(times_s))))
     if widest <= settings.slowest_hz:
@@ -56,7 +52,9 @@ def ladder_hz(times_s: Array, settings: MotionSettings) -> Array:
     return np.geomspace(settings.slowest_hz, widest, rungs)
 
 
-def choose_cutoff_hz(times_s: Array, values: Array, variances: Array, settings: MotionSettings, doubt: float = 1.0) -> Array:
+def choose_cutoff_hz(
+    times_s: np.ndarray, values: np.ndarray, variances: np.ndarray, settings: MotionSettings, doubt: float = 1.0
+) -> np.ndarray:
     """Cut-off (T, B) in Hz for each channel of ``values`` (T, B, D) at each moment.
 
     ``variances`` (T, B) of each axis of a measurement, infinite where there is none; all must have at least one. Within a gap the
@@ -84,7 +82,7 @@ def choose_cutoff_hz(times_s: Array, values: Array, variances: Array, settings: 
     return _spread_over_time(np.log(rungs), chosen, window.sum(known.astype(float)), times_s, window)
 
 
-def _with_neighbours(flags: Array, known: Array) -> Array:
+def _with_neighbours(flags: np.ndarray, known: np.ndarray) -> np.ndarray:
     """``flags`` (T, B) without those that stand alone between measured frames: one wrong frame is no motion, whatever it is off by."""
     lone = known & flags
     lone[1:] &= ~flags[:-1]
@@ -92,7 +90,9 @@ def _with_neighbours(flags: Array, known: Array) -> Array:
     return flags & ~lone
 
 
-def _at_each(rungs: Array, times_s: Array, values: Array, variances: Array, usual: Array, step_s: float) -> tuple[Array, Array]:
+def _at_each(
+    rungs: np.ndarray, times_s: np.ndarray, values: np.ndarray, variances: np.ndarray, usual: np.ndarray, step_s: float
+) -> tuple[np.ndarray, np.ndarray]:
     """Positions (R, T, B, D) and variances (R, T, B) of ``values`` smoothed at each of ``rungs`` (R,) in Hz."""
     T, B, D = values.shape
     R = len(rungs)
@@ -109,12 +109,12 @@ def _noise_between(ratio: float) -> float:
     return float(np.sum((wide - narrow) ** 2) / np.sum(wide))
 
 
-def usual_variance(variances: Array) -> Array:
+def usual_variance(variances: np.ndarray) -> np.ndarray:
     """Median (B,) of each channel's finite ``variances`` (T, B)."""
     return np.nanmedian(np.where(np.isfinite(variances), variances, np.nan), axis=0)
 
 
-def _spread_over_time(log_rungs: Array, chosen: Array, counts: Array, times_s: Array, window: "Window") -> Array:
+def _spread_over_time(log_rungs: np.ndarray, chosen: np.ndarray, counts: np.ndarray, times_s: np.ndarray, window: "Window") -> np.ndarray:
     """Cut-offs (T, B) from rungs (T, B): interpolated over gaps, widened by one window so that strokes begin in time, then rounded."""
     log_cutoff = np.interp(chosen, np.arange(len(log_rungs)), log_rungs)
     for b in range(chosen.shape[1]):
@@ -126,12 +126,12 @@ def _spread_over_time(log_rungs: Array, chosen: Array, counts: Array, times_s: A
 class Window:
     """Sums, means and maxima over [t - half_s, t + half_s] of series (T, B) with rows at ``times_s``."""
 
-    def __init__(self, times_s: Array, half_s: float) -> None:
+    def __init__(self, times_s: np.ndarray, half_s: float) -> None:
         slack = 1e-6 * half_s
         self.first = np.searchsorted(times_s, times_s - half_s - slack)
         self.stop = np.searchsorted(times_s, times_s + half_s + slack)
 
-    def sum(self, series: Array) -> Array:
+    def sum(self, series: np.ndarray) -> np.ndarray:
         """A sum per row; added up window by window, so that nothing large far away costs digits here."""
         out = np.zeros_like(series)
         for offset in range(int((self.stop - self.first).max())):
@@ -140,10 +140,10 @@ class Window:
             out[inside] += series[row[inside]]
         return out
 
-    def mean(self, series: Array) -> Array:
+    def mean(self, series: np.ndarray) -> np.ndarray:
         return self.sum(series) / (self.stop - self.first)[:, None]
 
-    def largest(self, series: Array) -> Array:
+    def largest(self, series: np.ndarray) -> np.ndarray:
         out = np.full_like(series, -np.inf)
         for offset in range(int((self.stop - self.first).max())):
             row = self.first + offset

@@ -8,10 +8,8 @@ what is left the legs take up. Beside a rest the hold fades; a lifted heel, a st
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from body4d.config import MotionSettings
 from body4d.core.rig import Rig
@@ -20,15 +18,13 @@ from body4d.geometry.rotations import matrix_to_rotvec, rotation_between, rotvec
 from body4d.motion.gaps import runs
 from body4d.motion.legs import Leg, leg_of, reach
 
-Array = NDArray[Any]
-
 SIDES = ("left", "right")
 POINTS = ("heel", "big_toe")
 _TICK_S = 1e-6  # three frames at 30/s last 0.1 s, whatever rounding makes of it at either end of a clip
 
 
 def settle_feet(
-    people: Sequence[BodyTrack], rigs: Mapping[int, Rig], clip: Clip, camera: Camera, T_world_camera: Array, settings: MotionSettings
+    people: Sequence[BodyTrack], rigs: Mapping[int, Rig], clip: Clip, camera: Camera, T_world_camera: np.ndarray, settings: MotionSettings
 ) -> tuple[BodyTrack, ...]:
     """``people``, smoothed, with resting feet held. ``rigs`` by person id; ``T_world_camera`` (4, 4) as the floor was found.
 
@@ -40,7 +36,7 @@ def settle_feet(
     return tuple(_settled(track, rigs[track.person_id], times_s, T_world_camera[1, :3], settings) for track in people)
 
 
-def _settled(track: BodyTrack, rig: Rig, times_s: Array, up: Array, settings: MotionSettings) -> BodyTrack:
+def _settled(track: BodyTrack, rig: Rig, times_s: np.ndarray, up: np.ndarray, settings: MotionSettings) -> BodyTrack:
     """One person with resting feet held; ``up`` (3,) is the world's upwards in camera axes."""
     legs = [leg for leg in (leg_of(rig, side) for side in SIDES) if leg is not None]
     if len(legs) < 2 or any(f"{side}_{part}" not in track.joint_names for side in SIDES for part in POINTS):
@@ -64,12 +60,12 @@ def _hold(
     rig: Rig,
     legs: Sequence[Leg],
     track: BodyTrack,
-    local: Array,
-    place: Array,
-    times_s: Array,
-    up: Array,
+    local: np.ndarray,
+    place: np.ndarray,
+    times_s: np.ndarray,
+    up: np.ndarray,
     settings: MotionSettings,
-) -> tuple[Array, Array]:
+) -> tuple[np.ndarray, np.ndarray]:
     """Rotations (T, J, 3, 3) and places (T, 3) of consecutive frames with resting feet held."""
     sigma_m = np.zeros(len(track.joint_names)) if track.joint_sigma_m is None else np.median(track.joint_sigma_m, axis=0)
     columns = [track.joint_names.index(f"{side}_{part}") for side in SIDES for part in POINTS]
@@ -90,7 +86,9 @@ def _hold(
     return local, place
 
 
-def resting(points_m: Array, view: Array, times_s: Array, up: Array, wander_m: Array, settings: MotionSettings) -> Array:
+def resting(
+    points_m: np.ndarray, view: np.ndarray, times_s: np.ndarray, up: np.ndarray, wander_m: np.ndarray, settings: MotionSettings
+) -> np.ndarray:
     """Which foot points (T, P) rest. ``points_m`` (T, P, 3), ``view`` (T, 3) unit, along the view, ``up`` (3,) unit, same axes.
 
     A rest is slower than ``foot_leave_m_s`` and lower than ``foot_leave_rise_m`` over where the point usually stands, for ``foot_least_s``
@@ -118,7 +116,7 @@ def resting(points_m: Array, view: Array, times_s: Array, up: Array, wander_m: A
     return out
 
 
-def staying(points_m: Array, view: Array, times_s: Array, wander_m: float, settings: MotionSettings) -> Array:
+def staying(points_m: np.ndarray, view: np.ndarray, times_s: np.ndarray, wander_m: float, settings: MotionSettings) -> np.ndarray:
     """In which rows of a slow stretch a point (T, 3) stays at a place, as opposed to creeping or being turned on its toes.
 
     What the camera sees is believed: a stretch that leaves ``wander_m`` of its mean place, evened over ``foot_blend_s``, is two, cut
@@ -145,7 +143,7 @@ def staying(points_m: Array, view: Array, times_s: Array, wander_m: float, setti
     return out
 
 
-def _cut_s(points: Array, times_s: Array) -> float:
+def _cut_s(points: np.ndarray, times_s: np.ndarray) -> float:
     """The moment between two rows that parts ``points`` (T, D) into two with the least squares about their own means."""
     sums, count = np.cumsum(points, axis=0)[:-1], np.arange(1, len(points))
     rest = points.sum(0) - sums
@@ -158,15 +156,15 @@ def _cut_s(points: Array, times_s: Array) -> float:
 class Held:
     """How a foot point is to be moved: by ``offset_m`` (T, 3), as far as ``share`` (T,) says: 1 at rest, fading beside."""
 
-    offset_m: Array
-    share: Array
+    offset_m: np.ndarray
+    share: np.ndarray
 
-    def without(self, shift_m: Array) -> "Held":
+    def without(self, shift_m: np.ndarray) -> "Held":
         """The same hold once the whole body has moved by ``shift_m`` (T, 3)."""
         return Held(self.offset_m - shift_m, self.share)
 
 
-def held(points_m: Array, rests: Array, times_s: Array, settings: MotionSettings) -> Held:
+def held(points_m: np.ndarray, rests: np.ndarray, times_s: np.ndarray, settings: MotionSettings) -> Held:
     """The hold of one foot point ``points_m`` (T, 3) where it ``rests`` (T,): at the mean place of each rest.
 
     Beside a rest the offset of its end fades within ``foot_blend_s``, or halfway to the next rest.
@@ -189,13 +187,13 @@ def held(points_m: Array, rests: Array, times_s: Array, settings: MotionSettings
     return Held(_evened(offset, share, times_s, sigma_s), _evened(share[:, None], np.ones_like(share), times_s, sigma_s)[:, 0])
 
 
-def _eased(x: Array) -> Array:
+def _eased(x: np.ndarray) -> np.ndarray:
     """0 to 1 (...) as ``x`` goes from 0 to 1, with no speed at either end."""
     x = np.clip(x, 0, 1)
     return x * x * (3 - 2 * x)
 
 
-def _evened(values: Array, weights: Array, times_s: Array, sigma_s: float) -> Array:
+def _evened(values: np.ndarray, weights: np.ndarray, times_s: np.ndarray, sigma_s: float) -> np.ndarray:
     """Means (T, D) of ``values`` over a Gaussian of ``sigma_s`` in time, by ``weights`` (T,); 0 where there is no weight near."""
     reach_rows = int(np.ceil(3 * sigma_s / float(np.median(np.diff(times_s)))))
     top, bottom = np.zeros_like(values), np.zeros(len(values))
@@ -207,7 +205,7 @@ def _evened(values: Array, weights: Array, times_s: Array, sigma_s: float) -> Ar
     return np.where(bottom[:, None] > 1e-12, top / np.maximum(bottom, 1e-12)[:, None], 0.0)
 
 
-def _deeper(holds: Sequence[Held], view: Array, times_s: Array, settings: MotionSettings) -> Array:
+def _deeper(holds: Sequence[Held], view: np.ndarray, times_s: np.ndarray, settings: MotionSettings) -> np.ndarray:
     """How far (T,) the whole body follows its holds along ``view`` (T, 3); evened over time, and fading where nothing rests."""
     shares = np.stack([hold.share for hold in holds])
     along = np.stack([np.einsum("ta,ta->t", hold.offset_m, view) for hold in holds])
@@ -218,7 +216,17 @@ def _deeper(holds: Sequence[Held], view: Array, times_s: Array, settings: Motion
     return follow * _evened(trusted[:, None], np.ones_like(trusted), times_s, settings.foot_depth_s)[:, 0]
 
 
-def _plant(rig: Rig, leg: Leg, local: Array, G: Array, p: Array, points_m: Array, heel: Held, toe: Held, settings: MotionSettings) -> None:
+def _plant(
+    rig: Rig,
+    leg: Leg,
+    local: np.ndarray,
+    G: np.ndarray,
+    p: np.ndarray,
+    points_m: np.ndarray,
+    heel: Held,
+    toe: Held,
+    settings: MotionSettings,
+) -> None:
     """Bring one leg's heel and toe ``points_m`` (T, 2, 3) to their holds, in ``local`` (T, J, 3, 3)."""
     # A point that is free goes along with the one that is held, so that only a foot held at both ends is turned.
     moves = []

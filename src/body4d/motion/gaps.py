@@ -1,20 +1,15 @@
 """Which frames a track covers when short absences are bridged, and how far to trust what was bridged. Pure numpy."""
 
-from typing import Any
-
 import numpy as np
-from numpy.typing import NDArray
-
-Array = NDArray[Any]
 
 
-def runs(flags: Array) -> list[tuple[int, int]]:
+def runs(flags: np.ndarray) -> list[tuple[int, int]]:
     """First and last rows of the stretches in which ``flags`` (T,) hold."""
     rows = np.flatnonzero(flags)
     return [(int(run[0]), int(run[-1])) for run in np.split(rows, np.flatnonzero(np.diff(rows) > 1) + 1) if len(run)]
 
 
-def stretches(seen_frames: Array, times_s: Array, longest_gap_s: float) -> list[Array]:
+def stretches(seen_frames: np.ndarray, times_s: np.ndarray, longest_gap_s: float) -> list[np.ndarray]:
     """Runs of clip frames from each first to last seen one, absences up to ``longest_gap_s`` within.
 
     ``seen_frames`` (S,) rising clip frames, ``times_s`` (N,) of all frames. An absence is as long as the time from the last frame seen
@@ -28,7 +23,7 @@ def stretches(seen_frames: Array, times_s: Array, longest_gap_s: float) -> list[
     return [np.arange(run[0], run[-1] + 1) for run in np.split(seen_frames, breaks)]
 
 
-def bridged_confidence(times_s: Array, seen: Array, confidence: Array, half_life_s: float) -> Array:
+def bridged_confidence(times_s: np.ndarray, seen: np.ndarray, confidence: np.ndarray, half_life_s: float) -> np.ndarray:
     """Confidence (T,): as given where ``seen`` (T,) bool, else halved with each ``half_life_s`` to the nearest seen row."""
     at = times_s[seen]
     before = np.clip(np.searchsorted(at, times_s, side="right") - 1, 0, len(at) - 1)

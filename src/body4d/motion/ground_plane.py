@@ -1,15 +1,11 @@
 """Where the floor is, told by everybody's feet. Pure numpy."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from body4d.config import MotionSettings
 from body4d.core.types import BodyTrack, Camera
-
-Array = NDArray[Any]
 
 _TRIALS = 400  # of three footholds each: with half of them wrong, one is right all but certainly
 _FEET = tuple(f"{side}_{part}" for side in ("left", "right") for part in ("big_toe", "small_toe", "heel"))
@@ -19,7 +15,7 @@ _STANDING_RISE_M = 0.6  # of the trunk's middle over the ankles: about 1.0 m in 
 _LEVEL = np.diag([1.0, -1.0, -1.0, 1.0])
 
 
-def floor_transform(people: Sequence[BodyTrack], camera: Camera, settings: MotionSettings | None = None) -> Array:
+def floor_transform(people: Sequence[BodyTrack], camera: Camera, settings: MotionSettings | None = None) -> np.ndarray:
     """``T_world_camera`` (4, 4) of the floor-aligned world: y up, metres, origin on the floor below the first person's first pelvis.
 
     The camera looks along the world's -z, as far as that is level; what is right in the picture is at greater x.
@@ -49,7 +45,7 @@ def floor_transform(people: Sequence[BodyTrack], camera: Camera, settings: Motio
     return transform
 
 
-def footholds(points_m: Array, settings: MotionSettings) -> Array:
+def footholds(points_m: np.ndarray, settings: MotionSettings) -> np.ndarray:
     """One point (C, 3) for each cell of ground that feet ``points_m`` (N, 3) came over: the mean place there, at its low quantile."""
     cells = np.floor(points_m[:, [0, 2]] / settings.floor_cell_m).astype(np.int64)
     _, cell = np.unique(cells, axis=0, return_inverse=True)
@@ -62,7 +58,7 @@ def footholds(points_m: Array, settings: MotionSettings) -> Array:
     return np.array(out)
 
 
-def upright_slopes(people: Sequence[BodyTrack]) -> Array:
+def upright_slopes(people: Sequence[BodyTrack]) -> np.ndarray:
     """How each person (n, 2) stands: the lean of trunk over feet, metres to the right and away from the camera per metre of height.
 
     The median over the frames in which the trunk is well above the feet; people who never stand are left out. Depths of different
@@ -81,7 +77,7 @@ def upright_slopes(people: Sequence[BodyTrack]) -> Array:
     return np.array(leans).reshape(-1, 2)
 
 
-def _foot_points(people: Sequence[BodyTrack], camera: Camera) -> list[Array]:
+def _foot_points(people: Sequence[BodyTrack], camera: Camera) -> list[np.ndarray]:
     """Each person's observed foot points (N, 3) within the picture; all of them where nobody has one within."""
     found, inside = [], []
     for track in people:
@@ -95,14 +91,14 @@ def _foot_points(people: Sequence[BodyTrack], camera: Camera) -> list[Array]:
     return inside if any(len(points) for points in inside) else found
 
 
-def _first_pelvis(people: Sequence[BodyTrack]) -> Array:
+def _first_pelvis(people: Sequence[BodyTrack]) -> np.ndarray:
     """Middle of the hips (3,) in the first row of the first person who has one; the root where the joint set has no hips."""
     track = next(p for p in people if len(p))
     hips = [track.joint_names.index(n) for n in ("left_hip", "right_hip") if n in track.joint_names]
     return (track.joints_m[0, hips].mean(0) if hips else track.translation_m[0]).astype(np.float64)
 
 
-def _fit(holds: Array, owner: Array, leans: Array, settings: MotionSettings) -> Array:
+def _fit(holds: np.ndarray, owner: np.ndarray, leans: np.ndarray, settings: MotionSettings) -> np.ndarray:
     """The likeliest floor y = height + slope_x x + slope_z z through footholds (C, 3) of persons ``owner`` (C,), as (3,), metres.
 
     Each foothold errs by itself (``floor_sigma_m``) and with all others of its person (``floor_person_sigma_m``): somebody taller than
@@ -114,12 +110,12 @@ def _fit(holds: Array, owner: Array, leans: Array, settings: MotionSettings) -> 
     prior, slopes = _slope_prior(leans, settings)
     own = (owner[:, None] == np.arange(owner.max() + 1)).astype(float)
 
-    def offsets(off: Array, use: Array) -> Array:
+    def offsets(off: np.ndarray, use: np.ndarray) -> np.ndarray:
         """How far each person's footholds lie together off the floor (..., n), as far as the spread of offsets lets them."""
         counted = own * use[:, None]
         return off @ counted * (shared**2 / (sigma**2 + counted.sum(0) * shared**2))
 
-    def cost(planes: Array) -> Array:
+    def cost(planes: np.ndarray) -> np.ndarray:
         off = y - planes @ A.T
         mine = offsets(off, np.ones(len(y)))
         off = np.clip((off - mine @ own.T) / sigma, -settings.floor_outlier_sigmas, 3 * settings.floor_outlier_sigmas)
@@ -147,7 +143,7 @@ def _fit(holds: Array, owner: Array, leans: Array, settings: MotionSettings) -> 
     return best
 
 
-def _slope_prior(leans: Array, settings: MotionSettings) -> tuple[Array, Array]:
+def _slope_prior(leans: np.ndarray, settings: MotionSettings) -> tuple[np.ndarray, np.ndarray]:
     """What is known of the floor's slopes without footholds: precision (3, 3) and the slopes (2,). A level camera, upright people; of
     these the middle one, so that one who bends does not count."""
     level, upright = np.tan(np.radians([settings.floor_level_deg, settings.floor_upright_deg]))
@@ -156,13 +152,13 @@ def _slope_prior(leans: Array, settings: MotionSettings) -> tuple[Array, Array]:
     return np.diag([0.0, weight, weight]), lean * (len(leans) / upright**2) / weight
 
 
-def _planes_of_slope(holds: Array, slopes: Array) -> Array:
+def _planes_of_slope(holds: np.ndarray, slopes: np.ndarray) -> np.ndarray:
     """Planes (n, 3) of the given slopes through each foothold."""
     tilt = np.broadcast_to(slopes, (len(holds), 2))
     return np.concatenate([(holds[:, 1] - holds[:, [0, 2]] @ slopes)[:, None], tilt], axis=1)
 
 
-def _planes_through_three(A: Array, y: Array, middle: Array) -> Array:
+def _planes_through_three(A: np.ndarray, y: np.ndarray, middle: np.ndarray) -> np.ndarray:
     """Planes (n, 3) through three footholds each, drawn the same way every time; those that are nearly in line are left out."""
     if len(y) < 3:
         return np.zeros((0, 3))

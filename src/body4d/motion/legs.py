@@ -5,16 +5,12 @@ them keep their own turns, so each bone is taken as it is posed.
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from body4d.core.joints import joint_names
 from body4d.core.rig import Rig
 from body4d.geometry.rotations import rotation_between, rotvec_to_matrix
-
-Array = NDArray[Any]
 
 _FULLEST = 0.999  # share of its length a leg reaches: a straighter one has no plane to bend in
 
@@ -48,7 +44,7 @@ def leg_of(rig: Rig, side: str) -> Leg | None:
     return Leg(chain[hip], chain[knee], chain[ankle])
 
 
-def reach(rig: Rig, leg: Leg, local: Array, G: Array, p: Array, ankle_m: Array, foot_turn: Array) -> None:
+def reach(rig: Rig, leg: Leg, local: np.ndarray, G: np.ndarray, p: np.ndarray, ankle_m: np.ndarray, foot_turn: np.ndarray) -> None:
     """Turn ``leg`` in ``local`` (T, J, 3, 3) so that its ankle comes to ``ankle_m`` (T, 3) and its foot is turned by ``foot_turn``
     (T, 3, 3), both in the axes of ``G`` (T, J, 3, 3) and ``p`` (T, J, 3), the pose so far. What is out of reach is approached."""
     hip, knee, ankle = p[:, leg.hip], p[:, leg.knee], p[:, leg.ankle]
@@ -66,13 +62,13 @@ def reach(rig: Rig, leg: Leg, local: Array, G: Array, p: Array, ankle_m: Array, 
     local[:, leg.ankle] = np.swapaxes(at_hip @ at_knee @ below, 1, 2) @ foot_turn @ G[:, leg.ankle]
 
 
-def _knee_angle(first: Array, second: Array, apart: Array) -> Array:
+def _knee_angle(first: np.ndarray, second: np.ndarray, apart: np.ndarray) -> np.ndarray:
     """Angle (T,) between the directions of thigh and shank, 0 of a straight leg."""
     cosine = (apart**2 - first**2 - second**2) / (2 * first * second)
     return np.arccos(np.clip(cosine, -1, 1))
 
 
-def _hinge(G_hip: Array, hip: Array, knee: Array, ankle: Array) -> Array:
+def _hinge(G_hip: np.ndarray, hip: np.ndarray, knee: np.ndarray, ankle: np.ndarray) -> np.ndarray:
     """Unit axes (T, 3) about which a turn of the shank by a positive angle bends the leg further."""
     thigh, shank = knee - hip, ankle - knee
     axis = np.cross(thigh, shank)

@@ -1,21 +1,17 @@
 """Which measurements are none of motion: single frames off their neighbours, and short runs that leap away and back. Pure numpy."""
 
 import warnings
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from body4d.config import MotionSettings
 from body4d.motion.bandwidth import usual_variance
 from body4d.motion.rts_smoother import jerk_density, smooth
 
-Array = NDArray[Any]
-
 _OUTLIER_RAD_PER_STEP = 1.2  # lets fast motion through and not yet a single frame
 
 
-def detours(times_s: Array, places: Array, sigmas: Array, settings: MotionSettings) -> Array:
+def detours(times_s: np.ndarray, places: np.ndarray, sigmas: np.ndarray, settings: MotionSettings) -> np.ndarray:
     """Which measurements (T, B) leap away from one frame to the next, stay away for a while, and leap back or are not seen again.
 
     ``places`` (T, B, D) are points, NaN where there is none; of rotations, :func:`chords`. ``sigmas`` (T, B) of one axis. A run
@@ -40,7 +36,7 @@ def detours(times_s: Array, places: Array, sigmas: Array, settings: MotionSettin
     return out
 
 
-def _loose_edges(places: Array, sigmas: Array, longest: int, settings: MotionSettings) -> Array:
+def _loose_edges(places: np.ndarray, sigmas: np.ndarray, longest: int, settings: MotionSettings) -> np.ndarray:
     """Which of the first rows (T, B) of a stretch are parted from the rest by a leap; no more than a third of it."""
     T, B, _ = places.shape
     out = np.zeros((T, B), bool)
@@ -54,23 +50,23 @@ def _loose_edges(places: Array, sigmas: Array, longest: int, settings: MotionSet
     return out
 
 
-def _leap_noise(places: Array, sigmas: Array, settings: MotionSettings) -> Array:
+def _leap_noise(places: np.ndarray, sigmas: np.ndarray, settings: MotionSettings) -> np.ndarray:
     """Size (T, B) that a step of noise alone does not reach."""
     return settings.detour_sigmas * np.sqrt(2 * min(places.shape[2], 3)) * sigmas
 
 
-def chords(rotations: Array) -> Array:
+def chords(rotations: np.ndarray) -> np.ndarray:
     """Rotations (T, B, 3, 3) as points (T, B, 9) whose distances are the angles between them where these are small, never wrapping."""
     return rotations.reshape(*rotations.shape[:2], 9) / np.sqrt(2)
 
 
-def _alike(known: Array) -> list[tuple[Array, Array]]:
+def _alike(known: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
     """Channels of ``known`` (T, B) that miss the same rows, together: (known rows, channels)."""
     patterns, which = np.unique(known.T, axis=0, return_inverse=True)
     return [(np.flatnonzero(pattern), np.flatnonzero(which.ravel() == i)) for i, pattern in enumerate(patterns)]
 
 
-def _detours(places: Array, sigmas: Array, longest: int, quickest: int, settings: MotionSettings) -> Array:
+def _detours(places: np.ndarray, sigmas: np.ndarray, longest: int, quickest: int, settings: MotionSettings) -> np.ndarray:
     """:func:`detours` of rows that follow each other."""
     T, B, _ = places.shape
     out = np.zeros((T, B), bool)
@@ -97,7 +93,7 @@ def _detours(places: Array, sigmas: Array, longest: int, quickest: int, settings
     return out
 
 
-def lone_outliers(times_s: Array, values: Array, variances: Array, settings: MotionSettings) -> Array:
+def lone_outliers(times_s: np.ndarray, values: np.ndarray, variances: np.ndarray, settings: MotionSettings) -> np.ndarray:
     """Which measurements (T, B) of ``values`` (T, B, D) stand alone against their neighbours on both sides, and are none of motion.
 
     Judged by how far each is off a trajectory smoothed without it: more than ``outlier_sigmas`` of the noise, and more than

@@ -7,18 +7,14 @@ two differ where both were seen says how far to trust it: the smoother weighs it
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from body4d.config import MotionSettings
 from body4d.core.rig import Rig
 from body4d.geometry.rotations import matrix_to_rotvec, rotvec_to_matrix
 from body4d.motion.gaps import runs
 from body4d.motion.uncertainty import hanging
-
-Array = NDArray[Any]
 
 _ALIKE_SHARE = 0.03  # of the height: how far a joint may be from where a mirror shows its counterpart
 
@@ -29,8 +25,8 @@ class Whole:
     ``mirror`` (B,) is each channel's other side, for people do on their left what they do on their right, None where a body has no
     sides."""
 
-    free: Array
-    mirror: Array | None
+    free: np.ndarray
+    mirror: np.ndarray | None
 
 
 @dataclass(frozen=True)
@@ -56,12 +52,14 @@ class Donor:
     unlike: float
 
 
-def absences(seen: Array) -> list[Absence]:
+def absences(seen: np.ndarray) -> list[Absence]:
     """Absences between rows ``seen`` (T,) bool."""
     return [Absence(first, last + 1) for first, last in runs(~seen) if first > 0 and last < len(seen) - 1]
 
 
-def bridges(times_s: Array, rotations: Array, seen: Array, body: Whole, settings: MotionSettings) -> tuple[Array, Array]:
+def bridges(
+    times_s: np.ndarray, rotations: np.ndarray, seen: np.ndarray, body: Whole, settings: MotionSettings
+) -> tuple[np.ndarray, np.ndarray]:
     """What the clip shows elsewhere, put into its absences: rotations (T, B, 3, 3) and variances (T, B) of each axis in rad², infinite
     where nothing was put. ``rotations`` (T, B, 3, 3) are smooth and without holes; rows ``seen`` (T,) were measured."""
     out, variances = rotations.copy(), np.full(rotations.shape[:2], np.inf)
@@ -93,13 +91,13 @@ def bridges(times_s: Array, rotations: Array, seen: Array, body: Whole, settings
     return out, variances
 
 
-def mirrored(rotations: Array, mirror: Array) -> Array:
+def mirrored(rotations: np.ndarray, mirror: np.ndarray) -> np.ndarray:
     """Rotations (T, B, 3, 3) as a mirror shows them; ``mirror`` (B,) is each channel's other side. Rest axes: x to the side."""
     flip = np.array([-1.0, 1.0, 1.0])
     return rotations[:, mirror] * flip[:, None] * flip
 
 
-def other_side(rig: Rig) -> Array | None:
+def other_side(rig: Rig) -> np.ndarray | None:
     """Each joint's (J,) counterpart of the other body side, itself in the middle; None where a body has no such sides.
 
     From the rest pose, so that it holds for any body: a joint's counterpart hangs from its parent's, at the mirrored place.
@@ -128,7 +126,9 @@ def other_side(rig: Rig) -> Array | None:
     return other if np.array_equal(other[other], np.arange(J)) else None
 
 
-def find_donor(rotations: Array, source: Array, seen: Array, gap: Absence, context: int, settings: MotionSettings) -> Donor | None:
+def find_donor(
+    rotations: np.ndarray, source: np.ndarray, seen: np.ndarray, gap: Absence, context: int, settings: MotionSettings
+) -> Donor | None:
     """The stretch of ``source`` (T, B, 3, 3) most like ``rotations`` (T, B, 3, 3) before and after ``gap``, seen throughout.
 
     Compared over ``context`` rows on either side, as far as those beside the gap were seen. None where there is none.
@@ -153,7 +153,7 @@ def find_donor(rotations: Array, source: Array, seen: Array, gap: Absence, conte
     return best
 
 
-def _distance(flat: Array, other: Array, seen: Array, anchor: int, direction: int, context: int) -> Array:
+def _distance(flat: np.ndarray, other: np.ndarray, seen: np.ndarray, anchor: int, direction: int, context: int) -> np.ndarray:
     """Mean squared distance (T,) of ``other`` (T, 9B) around each row to ``flat`` (T, 9B) around ``anchor``, over ``context`` rows in
     one ``direction``; infinite where one of them was not seen."""
     T = len(flat)
@@ -175,18 +175,18 @@ def _distance(flat: Array, other: Array, seen: Array, anchor: int, direction: in
 class _Drawing:
     """Turns ``first`` (B, 3, 3) that take the donor's first row to the gap's, and vectors ``further`` (B, 3) of what its last row needs."""
 
-    first: Array
-    further: Array
+    first: np.ndarray
+    further: np.ndarray
 
 
-def _drawing(rotations: Array, source: Array, gap: Absence, donor: Donor) -> _Drawing:
+def _drawing(rotations: np.ndarray, source: np.ndarray, gap: Absence, donor: Donor) -> _Drawing:
     # Turned from outside: somebody who walks another way does so about the upright, whatever the pose.
     first = rotations[gap.first - 1] @ np.swapaxes(source[donor.before], -1, -2)
     last = rotations[gap.stop] @ np.swapaxes(source[donor.after], -1, -2)
     return _Drawing(first, matrix_to_rotvec(np.swapaxes(first, -1, -2) @ last))
 
 
-def _taken_over(source: Array, gap: Absence, donor: Donor, drawing: _Drawing) -> Array:
+def _taken_over(source: np.ndarray, gap: Absence, donor: Donor, drawing: _Drawing) -> np.ndarray:
     """The donor's rotations, in the gap's time and drawn to the rows beside it: (n, B, 3, 3)."""
     share = np.arange(1, gap.steps) / gap.steps
     at = donor.before + share * (donor.after - donor.before)
@@ -196,7 +196,7 @@ def _taken_over(source: Array, gap: Absence, donor: Donor, drawing: _Drawing) ->
     return drawing.first @ rotvec_to_matrix(share[:, None, None] * drawing.further) @ there
 
 
-def _mismatch(rotations: Array, source: Array, seen: Array, gap: Absence, donor: Donor, context: int) -> Array:
+def _mismatch(rotations: np.ndarray, source: np.ndarray, seen: np.ndarray, gap: Absence, donor: Donor, context: int) -> np.ndarray:
     """Mean square (B,) in rad² about one axis of how far gap and donor differ where both were seen."""
     T = len(rotations)
     here = np.concatenate([np.arange(gap.first - context, gap.first), np.arange(gap.stop, gap.stop + context)])

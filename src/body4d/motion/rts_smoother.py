@@ -11,15 +11,11 @@ that across gaps it may be let decay (Singer, "Estimating optimal tracking filte
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.linalg import expm
 
 from body4d.motion.gaps import runs
-
-Array = NDArray[Any]
 
 _DIFFUSE = 1e7  # first state's variance over the measurement's: knows nothing, and leaves half of float64's digits
 _CELLS = 400_000  # times x channels held at once, about 250 MB; more channels go in turn, which changes no result
@@ -29,12 +25,12 @@ _CELLS = 400_000  # times x channels held at once, about 250 MB; more channels g
 class Smoothed:
     """``position``, ``velocity`` (T, B, D), in the values' unit and that per second; ``variance`` (T, B) of each axis of the position."""
 
-    position: Array
-    velocity: Array
-    variance: Array
+    position: np.ndarray
+    velocity: np.ndarray
+    variance: np.ndarray
 
 
-def jerk_density(cutoff_hz: Array, variance: Array, step_s: float) -> Array:
+def jerk_density(cutoff_hz: np.ndarray, variance: np.ndarray, step_s: float) -> np.ndarray:
     """Spectral density of the jerk that makes :func:`smooth` pass a sinusoid of ``cutoff_hz`` with factor 1/2.
 
     ``variance`` of a measurement, taken every ``step_s``. Unit: the values' squared over s^5.
@@ -42,7 +38,7 @@ def jerk_density(cutoff_hz: Array, variance: Array, step_s: float) -> Array:
     return (2 * np.pi * cutoff_hz) ** 6 * variance * step_s
 
 
-def smooth(times_s: Array, values: Array, variances: Array, jerk: Array, gap_decay_s: float = np.inf) -> Smoothed:
+def smooth(times_s: np.ndarray, values: np.ndarray, variances: np.ndarray, jerk: np.ndarray, gap_decay_s: float = np.inf) -> Smoothed:
     """Smoothed trajectories of ``values`` (T, B, D): B channels of D axes that share their noise.
 
     ``times_s`` (T,) rises strictly, in steps of any length. ``variances`` (T, B) of each axis of a measurement, infinite where
@@ -74,7 +70,7 @@ def smooth(times_s: Array, values: Array, variances: Array, jerk: Array, gap_dec
     return out
 
 
-def _hold_ends(run: Smoothed, measured: Array) -> None:
+def _hold_ends(run: Smoothed, measured: np.ndarray) -> None:
     """Let channels stand still before their first and after their last ``measured`` (T, B) row: speeds and accelerations of a wide band
     are noise enough to carry an extrapolation metres away within a few frames."""
     rows = np.arange(len(measured))[:, None]
@@ -84,7 +80,7 @@ def _hold_ends(run: Smoothed, measured: Array) -> None:
     run.velocity[at, channel] = 0.0
 
 
-def _transitions(steps: Array) -> tuple[Array, Array]:
+def _transitions(steps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Transition matrices F and unit process noise Q (n, 3, 3) for ``steps`` (n,) in units of time."""
     h = steps
     one, zero = np.ones_like(h), np.zeros_like(h)
@@ -94,7 +90,7 @@ def _transitions(steps: Array) -> tuple[Array, Array]:
     return F, Q
 
 
-def _decaying(steps: Array, decay: float) -> tuple[Array, Array]:
+def _decaying(steps: np.ndarray, decay: float) -> tuple[np.ndarray, np.ndarray]:
     """As :func:`_transitions`, of accelerations that decay by e in ``decay``; by Van Loan's integral (IEEE Trans. Autom. Control 1978)."""
     A = np.array([[0.0, 1.0, 0.0], [0.0, 0.0, 1.0], [0.0, 0.0, -1 / decay]])
     block = np.zeros((6, 6))
@@ -104,7 +100,9 @@ def _decaying(steps: Array, decay: float) -> tuple[Array, Array]:
     return F, F @ whole[:, :3, 3:]
 
 
-def _smooth_part(times: Array, values: Array, variances: Array, jerk: Array, gap_decay: float) -> tuple[Array, Array]:
+def _smooth_part(
+    times: np.ndarray, values: np.ndarray, variances: np.ndarray, jerk: np.ndarray, gap_decay: float
+) -> tuple[np.ndarray, np.ndarray]:
     """Smoothed states (T, B, 3, D) and their covariances (T, B, 3, 3). Time is in median steps, so that all states are of one size."""
     T, B, D = values.shape
     measured = np.isfinite(variances)
@@ -143,7 +141,7 @@ def _smooth_part(times: Array, values: Array, variances: Array, jerk: Array, gap
     return mean, covariance
 
 
-def _even_across_gaps(jerk: Array, gap: Array) -> tuple[Array, Array]:
+def _even_across_gaps(jerk: np.ndarray, gap: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """``jerk`` (T - 1, B) with its geometric mean throughout each run of ``gap`` (T - 1, B), and ``gap``."""
     jerk = jerk.copy()
     for b in np.flatnonzero(gap.any(0)):
@@ -153,7 +151,7 @@ def _even_across_gaps(jerk: Array, gap: Array) -> tuple[Array, Array]:
     return jerk, gap
 
 
-def _told(mean: Array, P: Array, state: int, y: Array, r: Array) -> tuple[Array, Array]:
+def _told(mean: np.ndarray, P: np.ndarray, state: int, y: np.ndarray, r: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """States (B, 3, D) and covariances (B, 3, 3) after ``state`` of each was measured as ``y`` (B, D) with variance ``r`` (B,)."""
     gain = P[:, :, state] / (P[:, state, state] + r)[:, None]
     # Joseph's form: stays symmetric and positive where the first states know next to nothing.
@@ -164,7 +162,7 @@ def _told(mean: Array, P: Array, state: int, y: Array, r: Array) -> tuple[Array,
     return mean + gain[:, :, None] * (y - mean[:, state])[:, None, :], told
 
 
-def _inverse(m: Array) -> Array:
+def _inverse(m: np.ndarray) -> np.ndarray:
     """Inverses (..., 3, 3) of symmetric positive matrices; scaled to ones on the diagonal first, as their units differ by magnitudes."""
     scale = 1 / np.sqrt(np.einsum("...ii->...i", m))
     both = scale[..., :, None] * scale[..., None, :]

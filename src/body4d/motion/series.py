@@ -6,10 +6,7 @@ Solà, "Quaternion kinematics for the error-state Kalman filter", 2017; rolling:
 spherical data", Applied Statistics 1987). Nothing wraps at 180 degrees.
 """
 
-from typing import Any
-
 import numpy as np
-from numpy.typing import NDArray
 
 from body4d.config import MotionSettings
 from body4d.geometry.rotations import matrix_to_rotvec, rotvec_to_matrix
@@ -19,12 +16,12 @@ from body4d.motion.repeats import Whole, bridges
 from body4d.motion.rts_smoother import jerk_density
 from body4d.motion.rts_smoother import smooth as kalman_smooth
 
-Array = NDArray[Any]
-
 _ROUNDS = 3  # the third changes a golf swing by less than 0.01 degrees
 
 
-def smooth_series(times_s: Array, values: Array, variances: Array, settings: MotionSettings, doubt: float = 1.0) -> tuple[Array, Array]:
+def smooth_series(
+    times_s: np.ndarray, values: np.ndarray, variances: np.ndarray, settings: MotionSettings, doubt: float = 1.0
+) -> tuple[np.ndarray, np.ndarray]:
     """Smoothed ``values`` (T, B, D) of a flat space and their variances (T, B); ``variances`` (T, B) infinite where nothing is measured.
     ``doubt``: see :func:`.bandwidth.choose_cutoff_hz`."""
     variances = _without_detours(times_s, values, variances, settings)
@@ -35,8 +32,8 @@ def smooth_series(times_s: Array, values: Array, variances: Array, settings: Mot
 
 
 def smooth_rotations(
-    times_s: Array, local: Array, variances: Array, settings: MotionSettings, body: Whole | None = None
-) -> tuple[Array, Array]:
+    times_s: np.ndarray, local: np.ndarray, variances: np.ndarray, settings: MotionSettings, body: Whole | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """Smoothed rotations (T, B, 3, 3) of ``local`` and their variances (T, B); ``variances`` (T, B) in rad² about any axis, infinite
     where there is none. Where the channels are told to be one ``body``, its absences are bridged by what the clip shows once more."""
     seen = np.isfinite(variances).any(1)
@@ -60,8 +57,8 @@ def smooth_rotations(
 
 
 def _rolled(
-    times_s: Array, reference: Array, measured: Array, variances: Array, jerk: Array, settings: MotionSettings
-) -> tuple[Array, Array]:
+    times_s: np.ndarray, reference: np.ndarray, measured: np.ndarray, variances: np.ndarray, jerk: np.ndarray, settings: MotionSettings
+) -> tuple[np.ndarray, np.ndarray]:
     """Rotations and variances smoothed about ``reference`` (T, B, 3, 3) and about the result again."""
     variance = np.zeros_like(variances)
     unrolled = unroll(reference)
@@ -73,7 +70,7 @@ def _rolled(
     return reference, variance
 
 
-def _without_detours(times_s: Array, places: Array, variances: Array, settings: MotionSettings) -> Array:
+def _without_detours(times_s: np.ndarray, places: np.ndarray, variances: np.ndarray, settings: MotionSettings) -> np.ndarray:
     """``variances`` (T, B), infinite also for measurements ``places`` (T, B, D) of a detour; twice, as one may touch another."""
     for _ in range(2):
         known = np.isfinite(variances)
@@ -82,13 +79,13 @@ def _without_detours(times_s: Array, places: Array, variances: Array, settings: 
     return variances
 
 
-def unroll(rotations: Array) -> Array:
+def unroll(rotations: np.ndarray) -> np.ndarray:
     """Rotations (T, B, 3, 3) rolled out: sums (T, B, 3) of the turns from row to row, each in the body's own frame, the shorter way."""
     turns = matrix_to_rotvec(np.swapaxes(rotations[:-1], -1, -2) @ rotations[1:])
     return np.concatenate([np.zeros((1, *turns.shape[1:])), np.cumsum(turns, axis=0)])
 
 
-def fill_rotations(times_s: Array, rotations: Array, known: Array) -> Array:
+def fill_rotations(times_s: np.ndarray, rotations: np.ndarray, known: np.ndarray) -> np.ndarray:
     """Rotations (T, B, 3, 3) with rows where ``known`` (T, B) is false put evenly between their known neighbours, the shorter way."""
     out = np.where(known[..., None, None], rotations, np.eye(3))
     for b in np.flatnonzero(~known.all(0)):
@@ -104,7 +101,7 @@ def fill_rotations(times_s: Array, rotations: Array, known: Array) -> Array:
     return out
 
 
-def _jerk(times_s: Array, values: Array, variances: Array, settings: MotionSettings, doubt: float = 1.0) -> Array:
+def _jerk(times_s: np.ndarray, values: np.ndarray, variances: np.ndarray, settings: MotionSettings, doubt: float = 1.0) -> np.ndarray:
     """Driving jerk (T - 1, B) of each interval, so that the cut-off is the geometric mean of its ends'."""
     if len(times_s) < 2:
         return np.zeros((0, values.shape[1]))

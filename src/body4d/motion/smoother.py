@@ -6,10 +6,8 @@ camera, as distance is far noisier.
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from body4d.config import MotionSettings
 from body4d.core.rig import Rig
@@ -20,8 +18,6 @@ from body4d.motion.gaps import bridged_confidence, stretches
 from body4d.motion.repeats import Whole, other_side
 from body4d.motion.series import smooth_rotations, smooth_series, unroll
 from body4d.motion.uncertainty import hanging, joint_sigma_m
-
-Array = NDArray[Any]
 
 _STILL_RAD = 1e-4  # a joint that turns less than this over the clip is not driven and is left alone
 
@@ -55,7 +51,7 @@ def smooth(track: BodyTrack, rig: Rig, clip: Clip, settings: MotionSettings) -> 
 class _Seen:
     """The observed rows of one track: what was measured, and how noisy each part of it is over the whole track."""
 
-    def __init__(self, track: BodyTrack, rig: Rig, rows: Array, times_s: Array, settings: MotionSettings) -> None:
+    def __init__(self, track: BodyTrack, rig: Rig, rows: np.ndarray, times_s: np.ndarray, settings: MotionSettings) -> None:
         self.frames = track.frame_index[rows]
         local = rotvec_to_matrix(track.rotations[rows].astype(np.float64))
         turned = np.linalg.norm(matrix_to_rotvec(np.swapaxes(local[:1], 2, 3) @ local), axis=-1)
@@ -80,14 +76,16 @@ class _Seen:
         self.direction_sigma = noise_sigma(times_s, self.direction[:, None], self.place_shares, least)
         self.distance_sigma = noise_sigma(times_s, self.log_distance[:, None, None], self.place_shares, least)
 
-    def smoothed(self, frames: Array, times_s: Array, settings: MotionSettings) -> tuple[Array, Array, Array, Array]:
+    def smoothed(
+        self, frames: np.ndarray, times_s: np.ndarray, settings: MotionSettings
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """Rotation vectors (T, J, 3) and translations (T, 3) at the clip's ``frames`` (T,), and their variances: (T, J) in rad² about
         each axis, (T,) in m² over all axes."""
         times = times_s[frames]
         here = np.flatnonzero((self.frames >= frames[0]) & (self.frames <= frames[-1]))
         at = self.frames[here] - frames[0]
 
-        def on_timeline(values: Array, missing: float) -> Array:
+        def on_timeline(values: np.ndarray, missing: float) -> np.ndarray:
             out = np.full((len(frames), *values.shape[1:]), missing)
             out[at] = values[here]
             return out
@@ -114,10 +112,10 @@ class View:
     ``R_view_camera`` (3, 3) turns the mean direction onto +z. The map is azimuthal equidistant: it holds everything but the point behind.
     """
 
-    R_view_camera: Array
+    R_view_camera: np.ndarray
 
     @staticmethod
-    def onto(points_m: Array) -> "View":
+    def onto(points_m: np.ndarray) -> "View":
         """The view onto ``points_m`` (T, 3) in camera axes."""
         rays = points_m / np.maximum(np.linalg.norm(points_m, axis=-1, keepdims=True), 1e-9)
         middle = rays.mean(0)
@@ -125,7 +123,7 @@ class View:
             middle = np.array([0.0, 0.0, 1.0])
         return View(rotation_between(middle, np.array([0.0, 0.0, 1.0])))
 
-    def polar(self, points_m: Array) -> tuple[Array, Array]:
+    def polar(self, points_m: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Direction (..., 2) in radians and log distance (...,) of points (..., 3) in metres."""
         p = points_m @ self.R_view_camera.T
         across = np.linalg.norm(p[..., :2], axis=-1, keepdims=True)
@@ -133,14 +131,14 @@ class View:
         direction = np.where(across > 1e-12, p[..., :2] / np.maximum(across, 1e-12), 0.0) * angle
         return direction, np.log(np.maximum(np.linalg.norm(p, axis=-1), 1e-6))
 
-    def place(self, direction: Array, log_distance: Array) -> Array:
+    def place(self, direction: np.ndarray, log_distance: np.ndarray) -> np.ndarray:
         """Points (..., 3) in metres, camera axes; undoes :meth:`polar`."""
         angle = np.linalg.norm(direction, axis=-1, keepdims=True)
         ray = np.concatenate([np.sinc(angle / np.pi) * direction, np.cos(angle)], axis=-1)
         return np.exp(log_distance)[..., None] * ray @ self.R_view_camera
 
 
-def evidence_of_joints(rig: Rig) -> Array:
+def evidence_of_joints(rig: Rig) -> np.ndarray:
     """How far each keypoint tells of each joint's rotation (J, K), rows summing to 1; from the rig itself, so it holds for any body.
 
     A keypoint tells of a joint it hangs from: by the share of its skin below the joint, the nearer the more (an upper arm is seen by the
@@ -160,14 +158,20 @@ def evidence_of_joints(rig: Rig) -> Array:
 
 
 def _rebuilt(
-    track: BodyTrack, rig: Rig, frames: Array, times_s: Array, rotations: Array, translation_m: Array, settings: MotionSettings
+    track: BodyTrack,
+    rig: Rig,
+    frames: np.ndarray,
+    times_s: np.ndarray,
+    rotations: np.ndarray,
+    translation_m: np.ndarray,
+    settings: MotionSettings,
 ) -> BodyTrack:
     """A track on ``frames`` with the given motion; what was measured is carried over, and NaN where nothing was."""
     row = np.searchsorted(track.frame_index, frames)
     row = np.minimum(row, len(track) - 1)
     observed = (track.frame_index[row] == frames) & track.observed[row]
 
-    def carried(values: Array | None, missing: float) -> Array | None:
+    def carried(values: np.ndarray | None, missing: float) -> np.ndarray | None:
         if values is None or values.shape[0] != len(track):
             return values
         return np.where(observed.reshape(-1, *[1] * (values.ndim - 1)), values[row], values.dtype.type(missing))

@@ -4,19 +4,16 @@ A turn of a joint by a small vector e moves a keypoint that hangs from it by e �
 errors of turns with the same variance s² about all three axes move it by 2 s² |r|² mean square. Joints err independently here.
 """
 
-from typing import Any
-
 import numpy as np
-from numpy.typing import NDArray
 
 from body4d.core.rig import Rig
-
-Array = NDArray[Any]
 
 _CHUNK = 256  # frames at once: their levers are 256 x K x J x 3 numbers, 20 MB for Anny
 
 
-def joint_sigma_m(rig: Rig, rotations: Array, translation_m: Array, turn_variance: Array, place_variance: Array) -> Array:
+def joint_sigma_m(
+    rig: Rig, rotations: np.ndarray, translation_m: np.ndarray, turn_variance: np.ndarray, place_variance: np.ndarray
+) -> np.ndarray:
     """Root mean square error (T, K) in metres of the named joints of poses ``rotations`` (T, J, 3), ``translation_m`` (T, 3).
 
     ``turn_variance`` (T, J) in rad² about each axis of a joint, ``place_variance`` (T,) in m², the sum over axes.
@@ -33,7 +30,7 @@ def joint_sigma_m(rig: Rig, rotations: Array, translation_m: Array, turn_varianc
     return np.sqrt(out + place_variance[:, None])
 
 
-def hanging(rig: Rig) -> Array:
+def hanging(rig: Rig) -> np.ndarray:
     """Matrix (J, J): 1 where the second joint is the first or hangs from it."""
     below = np.eye(len(rig.parents))
     for j in range(len(rig.parents) - 1, 0, -1):
@@ -41,7 +38,7 @@ def hanging(rig: Rig) -> Array:
     return below
 
 
-def doubt(sigma_m: Array, sure_m: float, unsure_m: float) -> Array:
+def doubt(sigma_m: np.ndarray, sure_m: float, unsure_m: float) -> np.ndarray:
     """Uncertainties (...) in metres as shares from 0 (at most ``sure_m``) to 1 (at least ``unsure_m``), by their logarithm: for colours."""
     scaled = np.log(np.maximum(sigma_m, 1e-9) / sure_m) / np.log(unsure_m / sure_m)
     return np.clip(scaled, 0.0, 1.0)

@@ -3,10 +3,8 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
 from body4d.config import PictureSettings
@@ -15,8 +13,6 @@ from body4d.render.panels import Seen, StagePanel, camera_for, overlay, resized
 from body4d.render.style import joint_speed, key_frames
 from body4d.render.text import paste, words
 from body4d.render.virtual_views import side_view
-
-Array = NDArray[Any]
 
 _ROWS = ("picture", "overlay", "side")
 _GAP_PX, _MARGIN_PX, _HEAD_PX, _GUTTER_PX = 6, 18, 34, 86
@@ -29,8 +25,8 @@ _AROUND = 0.14  # Left around the people, as a share of the box around them.
 class Sheet:
     """What the sheet shows: ``frames`` (M,), the part ``crop_px`` (x0, y0, x1, y1) of the picture, and cells of one size."""
 
-    frames: Array
-    times_s: Array
+    frames: np.ndarray
+    times_s: np.ndarray
     crop_px: tuple[int, int, int, int]
     cell_size_px: tuple[int, int]
     camera: Camera
@@ -47,7 +43,7 @@ class Sheet:
         stage = StagePanel.of(scene, side_view(scene, width, height), settings.samples, shadows=True)
         return Sheet(frames, times, crop, (width, height), camera, stage, settings)
 
-    def cells(self, frame: int, rgb: Array, seen: Sequence[Seen]) -> tuple[Array, Array, Array]:
+    def cells(self, frame: int, rgb: np.ndarray, seen: Sequence[Seen]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Picture, overlay and side view of one of the sheet's frames, each (h, w, 3)."""
         x0, y0, x1, y1 = self.crop_px
         picture = resized(np.ascontiguousarray(rgb[y0:y1, x0:x1]), *self.cell_size_px)
@@ -55,7 +51,7 @@ class Sheet:
         first = int(np.searchsorted(self.times_s, self.times_s[frame] - self.settings.trail_s))
         return picture, over, self.stage.draw(seen, first, frame, tags=False)
 
-    def image(self, cells: Sequence[tuple[Array, Array, Array]]) -> Image.Image:
+    def image(self, cells: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]]) -> Image.Image:
         """The sheet, from the cells of all its frames in order."""
         width, height = self.cell_size_px
         gutter, room = _GUTTER_PX, self.settings.sheet_most_px - 2 * _MARGIN_PX - _GUTTER_PX
@@ -77,7 +73,7 @@ class Sheet:
                     paste(page, name, _MARGIN_PX, y + (height - name.shape[0]) / 2)
         return Image.fromarray(page)
 
-    def _caption(self, page: Array, frame: int, left: int, top: int) -> None:
+    def _caption(self, page: np.ndarray, frame: int, left: int, top: int) -> None:
         time, number = words(f"{self.times_s[frame]:.2f} s", 21, _INK), words(f"frame {frame}", 15, _PALE)
         bottom = top + _HEAD_PX - 9
         paste(page, time, left, bottom - time.shape[0])
@@ -92,7 +88,7 @@ def cell_size(count: int, aspect: float, settings: PictureSettings) -> tuple[int
     return max(1, int(height * aspect)), max(1, int(height))
 
 
-def moments(scene: Scene, settings: PictureSettings) -> Array:
+def moments(scene: Scene, settings: PictureSettings) -> np.ndarray:
     """Frames (M,) for the sheet, out of those in which anybody is followed; out of all where nobody ever is."""
     times = scene.clip.times_s
     speed, followed = np.zeros(len(times)), np.zeros(len(times), bool)

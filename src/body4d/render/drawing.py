@@ -1,23 +1,18 @@
 """Soft marks on the floor: trails and shadows."""
 
-from typing import Any
-
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
 from body4d.core.compiled import compiled
 from body4d.render.rasterizer import silhouette
 from body4d.render.virtual_views import View
 
-Array = NDArray[Any]
-
 _SHADOW = 0.30
 _SHADOW_SHRINK = 2  # Shadows are soft anyway: they are drawn smaller.
 
 
 @compiled
-def _stroke(points_px: Array, strengths: Array, radius_px: float, left: int, top: int, strength: Array) -> None:
+def _stroke(points_px: np.ndarray, strengths: np.ndarray, radius_px: float, left: int, top: int, strength: np.ndarray) -> None:
     """Raise ``strength`` (h, w) at corner (left, top) to what a line through ``points_px`` (N, 2), of ``strengths`` (N,), covers."""
     rows, columns = strength.shape
     reach = radius_px + 0.5
@@ -39,7 +34,7 @@ def _stroke(points_px: Array, strengths: Array, radius_px: float, left: int, top
                 strength[row, column] = max(strength[row, column], covered)
 
 
-def trail(picture: Array, points_px: Array, strengths: Array, radius_px: float, rgb: tuple[int, int, int]) -> None:
+def trail(picture: np.ndarray, points_px: np.ndarray, strengths: np.ndarray, radius_px: float, rgb: tuple[int, int, int]) -> None:
     """Draw an antialiased line through ``points_px`` (N, 2) into ``picture`` (H, W, 3).
 
     ``strengths`` (N,) in [0, 1] along it; NaN points interrupt it. Where it crosses itself it is no darker than its stronger part.
@@ -59,7 +54,7 @@ def trail(picture: Array, points_px: Array, strengths: Array, radius_px: float, 
     under[:] = under + (np.array(rgb) - under) * strength[..., None] + 0.5
 
 
-def shadow(picture: Array, world_m: Array, faces: Array, view: View, strength: float = 1.0) -> None:
+def shadow(picture: np.ndarray, world_m: np.ndarray, faces: np.ndarray, view: View, strength: float = 1.0) -> None:
     """Darken ``picture`` softly where the body ``world_m`` (V, 3), world axes, lies straight above the floor y = 0."""
     flat = view.points_m(world_m * [1, 0, 1])
     small = view.camera.scaled(1 / _SHADOW_SHRINK)

@@ -2,10 +2,8 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from body4d.config import PictureSettings
 from body4d.core.types import Scene
@@ -16,7 +14,6 @@ from body4d.render.poses import Pose
 from body4d.render.text import badge, paste, words
 from body4d.render.virtual_views import side_view, top_view
 
-Array = NDArray[Any]
 Box = tuple[int, int, int, int]
 
 _GAP_PX = 6
@@ -55,9 +52,9 @@ class Layout:
 class Pictures:
     """The pictures of one frame: ``overlay`` and ``views`` (H, W, 3), and ``cells`` of the contact sheet where the frame is on it."""
 
-    overlay: Array
-    views: Array
-    cells: tuple[Array, Array, Array] | None
+    overlay: np.ndarray
+    views: np.ndarray
+    cells: tuple[np.ndarray, np.ndarray, np.ndarray] | None
 
 
 class Film:
@@ -77,7 +74,7 @@ class Film:
         self.sheet = Sheet.of(scene, settings)
         self._on_sheet = frozenset(self.sheet.frames.tolist())
 
-    def pictures(self, frame: int, rgb: Array, poses: Sequence[Pose]) -> Pictures:
+    def pictures(self, frame: int, rgb: np.ndarray, poses: Sequence[Pose]) -> Pictures:
         """All pictures of clip frame ``frame``, whose picture is ``rgb`` (H, W, 3), with everybody in it."""
         samples = self._settings.samples
         seen = [Seen.of(pose, self._settings.overlay_opacity) for pose in poses]
@@ -91,7 +88,7 @@ class Film:
         cells = self.sheet.cells(frame, rgb, seen) if frame in self._on_sheet else None
         return Pictures(over, self._composed(frame, front, side, top), cells)
 
-    def _composed(self, frame: int, front: Array, side: Array, top: Array) -> Array:
+    def _composed(self, frame: int, front: np.ndarray, side: np.ndarray, top: np.ndarray) -> np.ndarray:
         width, height = self.layout.size_px
         canvas = np.empty((height, width, 3), np.uint8)
         canvas[:] = 255

@@ -5,21 +5,16 @@ are smooth; colour is interpolated once for each pixel and surface in it, at the
 to 1/256 pixel and edges evaluated in integers, so that neighbours leave no gap and results do not depend on the order of threads.
 """
 
-from typing import Any
-
 import numpy as np
-from numpy.typing import NDArray
 
 from body4d.core.compiled import compiled
-
-Array = NDArray[Any]
 
 SUBPIXEL = 256
 FARTHEST_PX = 2_000_000.0
 """Projected coordinates are held within this, so that products of edges stay within 64 bits."""
 
 
-def pattern(samples: int) -> Array:
+def pattern(samples: int) -> np.ndarray:
     """Places (S, 2) of the samples within a pixel, in 1/256 pixel: the centre, a rotated grid of 4, or 8 queens."""
     places = {
         1: [(128, 128)],
@@ -30,7 +25,7 @@ def pattern(samples: int) -> Array:
 
 
 @compiled
-def project(vertices_m: Array, focal_px: float, cx_px: float, cy_px: float, out: Array) -> None:
+def project(vertices_m: np.ndarray, focal_px: float, cx_px: float, cy_px: float, out: np.ndarray) -> None:
     """Fill ``out`` (V, 3) float64 with x and y in whole 1/256 pixels and 1/depth. Every depth must be positive."""
     for v in range(vertices_m.shape[0]):
         inverse = 1.0 / vertices_m[v, 2]
@@ -42,7 +37,16 @@ def project(vertices_m: Array, focal_px: float, cx_px: float, cy_px: float, out:
 
 
 @compiled
-def cover(points: Array, faces: Array, first_face: int, places: Array, top: int, two_sided: bool, depth: Array, seen: Array) -> None:
+def cover(
+    points: np.ndarray,
+    faces: np.ndarray,
+    first_face: int,
+    places: np.ndarray,
+    top: int,
+    two_sided: bool,
+    depth: np.ndarray,
+    seen: np.ndarray,
+) -> None:
     """Draw triangles into the samples of a band of rows that begins at row ``top``.
 
     ``points`` (V, 3) from :func:`project`; ``places`` (S, 2) from :func:`pattern`. ``depth`` (rows, columns, S) float32 holds the greatest
@@ -106,7 +110,16 @@ def cover(points: Array, faces: Array, first_face: int, places: Array, top: int,
 
 
 @compiled
-def resolve(points: Array, faces: Array, colours: Array, places: Array, top: int, left: int, seen: Array, picture: Array) -> None:
+def resolve(
+    points: np.ndarray,
+    faces: np.ndarray,
+    colours: np.ndarray,
+    places: np.ndarray,
+    top: int,
+    left: int,
+    seen: np.ndarray,
+    picture: np.ndarray,
+) -> None:
     """Colour part of ``picture`` (H, W, 3) uint8, which holds the background, from the surfaces ``seen`` (rows, columns, S) there.
 
     The part begins at row ``top`` and column ``left``; ``points`` count columns from there and rows from the picture's top.
@@ -158,7 +171,7 @@ def resolve(points: Array, faces: Array, colours: Array, places: Array, top: int
 
 
 @compiled
-def cover_centres(points: Array, faces: Array, out: Array) -> None:
+def cover_centres(points: np.ndarray, faces: np.ndarray, out: np.ndarray) -> None:
     """Set ``out`` (H, W) bool where the centre of a pixel lies in a triangle, whichever way round."""
     height, width = out.shape
     for f in range(faces.shape[0]):
@@ -187,7 +200,9 @@ def cover_centres(points: Array, faces: Array, out: Array) -> None:
                     out[row, column] = True
 
 
-def clip_near(vertices_m: Array, faces: Array, colours: Array | None, near_m: float) -> tuple[Array, Array, Array | None]:
+def clip_near(
+    vertices_m: np.ndarray, faces: np.ndarray, colours: np.ndarray | None, near_m: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
     """(vertices, faces, colours) with what lies nearer than ``near_m`` cut away; new vertices are appended, colours interpolated.
 
     One triangle becomes none, one or two (Sutherland and Hodgman 1974, against one plane). Plain numpy: few triangles are ever cut.
@@ -195,7 +210,7 @@ def clip_near(vertices_m: Array, faces: Array, colours: Array | None, near_m: fl
     inside = vertices_m[:, 2] >= near_m
     count = inside[faces].sum(1)
     kept, attributes = [faces[count == 3]], [vertices_m] if colours is None else [vertices_m, colours]
-    added: list[list[Array]] = [[values] for values in attributes]
+    added: list[list[np.ndarray]] = [[values] for values in attributes]
     total = len(vertices_m)
     for wanted in (1, 2):
         cut = faces[count == wanted]

@@ -2,10 +2,8 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
 from body4d.core.types import Camera, Scene
@@ -17,8 +15,6 @@ from body4d.render.style import Rgb, ground_track, person_colour
 from body4d.render.text import PAPER, badge, paste
 from body4d.render.virtual_views import View, floor_picture, heading, stage_bounds
 
-Array = NDArray[Any]
-
 _ABOVE_HEAD_M = 0.18  # From the nose to over the crown, where a person's number stands.
 
 
@@ -27,7 +23,7 @@ class Seen:
     """A posed person ready to be drawn: ``pose``, skinned ``vertices_m`` (V, 3) and its ``lit`` surface, all in camera axes."""
 
     pose: Pose
-    vertices_m: Array
+    vertices_m: np.ndarray
     lit: Lit
 
     @staticmethod
@@ -37,7 +33,7 @@ class Seen:
         return Seen(pose, vertices, light_up(mesh))
 
 
-def resized(rgb: Array, width_px: int, height_px: int) -> Array:
+def resized(rgb: np.ndarray, width_px: int, height_px: int) -> np.ndarray:
     """A picture (H, W, 3) at another size."""
     if rgb.shape[:2] == (height_px, width_px):
         return rgb
@@ -60,7 +56,7 @@ def camera_for(camera: Camera, width_px: int, height_px: int, corner_px: tuple[f
     )
 
 
-def overlay(rgb: Array, seen: Sequence[Seen], camera: Camera, samples: int, *, tags: bool) -> Array:
+def overlay(rgb: np.ndarray, seen: Sequence[Seen], camera: Camera, samples: int, *, tags: bool) -> np.ndarray:
     """Bodies over a frame ``rgb`` (H, W, 3) of ``camera``'s size, each with its number over the head where ``tags``."""
     picture = draw([person.lit for person in seen], camera, rgb, samples=samples)
     if tags:
@@ -74,9 +70,9 @@ class StagePanel:
     """One fixed view of the stage: the empty ``floor`` (H, W, 3) and each person's ``trails_px`` (P, N, 2), NaN where not followed."""
 
     view: View
-    floor: Array
-    trails_px: Array
-    T_world_camera: Array
+    floor: np.ndarray
+    trails_px: np.ndarray
+    T_world_camera: np.ndarray
     samples: int
     shadows: bool = True
 
@@ -88,7 +84,7 @@ class StagePanel:
         floor = floor_picture(view, stage_bounds(scene), heading(scene.T_world_camera))
         return StagePanel(view, floor, trails, scene.T_world_camera, samples, shadows)
 
-    def draw(self, seen: Sequence[Seen], first: int, frame: int, *, tags: bool) -> Array:
+    def draw(self, seen: Sequence[Seen], first: int, frame: int, *, tags: bool) -> np.ndarray:
         """The stage at ``frame`` with trails from frame ``first`` on: RGB uint8 (H, W, 3)."""
         picture = self.floor.copy()
         camera, height = self.view.camera, self.view.camera.height_px
@@ -110,7 +106,7 @@ class StagePanel:
         return picture
 
 
-def _tag(picture: Array, pose: Pose, camera: Camera, head_m: Array) -> None:
+def _tag(picture: np.ndarray, pose: Pose, camera: Camera, head_m: np.ndarray) -> None:
     """A person's number over the head, on a plate of the person's colour."""
     if head_m[2] < 0.2:
         return

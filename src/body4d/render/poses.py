@@ -1,10 +1,8 @@
 """Everybody's body at each frame, posed chunk by chunk, so that memory does not grow with the clip."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from body4d.bodies.registry import rig_of
 from body4d.config import PictureSettings
@@ -12,8 +10,6 @@ from body4d.core.rig import Rig
 from body4d.core.types import BodyTrack, Scene
 from body4d.render.certainty import skin_doubt
 from body4d.render.style import Rgb, opacity, person_colour
-
-Array = NDArray[Any]
 
 _CHUNK = 64
 
@@ -27,15 +23,15 @@ class Pose:
 
     place: int
     rig: Rig
-    G: Array
-    p: Array
+    G: np.ndarray
+    p: np.ndarray
     colour: Rgb
     opacity: float
     name: str
-    head_m: Array
-    doubts: Array | None = None
+    head_m: np.ndarray
+    doubts: np.ndarray | None = None
 
-    def vertices_m(self) -> Array:
+    def vertices_m(self) -> np.ndarray:
         """Skinned vertices (V, 3), camera axes. Takes a tenth of a millisecond, so that it is left to the thread that draws."""
         return self.rig.vertices(self.G, self.p)[0]
 
@@ -58,7 +54,7 @@ class _Person:
         self._opacity = opacity(track, scene.clip.times_s, settings)
         self._settings = settings
         self._nose = track.joint("nose")
-        self._chunk: tuple[int, Array, Array, Array | None] | None = None
+        self._chunk: tuple[int, np.ndarray, np.ndarray, np.ndarray | None] | None = None
 
     def at(self, frame: int) -> Pose | None:
         row = self._track.row(frame)

@@ -5,17 +5,13 @@ Cameras and vertices are in camera axes (OpenCV). Results are the same on every 
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from body4d.core.skinning import vertex_normals
 from body4d.core.types import Camera
 from body4d.render.kernels import SUBPIXEL, clip_near, cover, cover_centres, pattern, project, resolve
 from body4d.render.shading import STUDIO, Light, linear_light, shade, srgb_table
-
-Array = NDArray[Any]
 
 NEAR_M = 0.05
 """What is nearer to the camera than this is cut away: lenses do not focus there, and projection is undefined at 0."""
@@ -32,9 +28,9 @@ class Mesh:
     leaves colours as they are.
     """
 
-    vertices_m: Array
-    faces: Array
-    colours: Array
+    vertices_m: np.ndarray
+    faces: np.ndarray
+    colours: np.ndarray
     opacity: float = 1.0
     two_sided: bool = False
     lit: bool = True
@@ -56,9 +52,9 @@ class Lit:
     ``vertices_m`` (V, 3) float32, ``colours`` (V, 4) float32: sRGB in [0, 255] and opacity.
     """
 
-    vertices_m: Array
-    faces: Array
-    colours: Array
+    vertices_m: np.ndarray
+    faces: np.ndarray
+    colours: np.ndarray
     two_sided: bool
 
 
@@ -76,8 +72,14 @@ def light_up(mesh: Mesh, light: Light = STUDIO) -> Lit:
 
 
 def draw(
-    meshes: Sequence[Mesh | Lit], camera: Camera, background_rgb: Array, *, light: Light = STUDIO, samples: int = 4, near_m: float = NEAR_M
-) -> Array:
+    meshes: Sequence[Mesh | Lit],
+    camera: Camera,
+    background_rgb: np.ndarray,
+    *,
+    light: Light = STUDIO,
+    samples: int = 4,
+    near_m: float = NEAR_M,
+) -> np.ndarray:
     """A picture, RGB uint8 (H, W, 3), of ``meshes`` over ``background_rgb`` (the same shape, or one colour (3,) uint8).
 
     Nearer surfaces hide farther ones, sample by sample. ``samples`` per pixel: 1 (jagged), 4 or 8.
@@ -96,7 +98,7 @@ def draw(
     return picture
 
 
-def visible(meshes: Sequence[Mesh | Lit], camera: Camera, near_m: float = NEAR_M) -> Array:
+def visible(meshes: Sequence[Mesh | Lit], camera: Camera, near_m: float = NEAR_M) -> np.ndarray:
     """Which of ``meshes`` the centre of each pixel sees: int32 (H, W), -1 where none. Occlusion is respected."""
     lit = [mesh if isinstance(mesh, Lit) else light_up(replace(mesh, lit=False)) for mesh in meshes]
     ready = _Ready.of(lit, camera, near_m)
@@ -108,12 +110,12 @@ def visible(meshes: Sequence[Mesh | Lit], camera: Camera, near_m: float = NEAR_M
     return out
 
 
-def silhouette(vertices_m: Array, faces: Array, camera: Camera, near_m: float = NEAR_M) -> Array:
+def silhouette(vertices_m: np.ndarray, faces: np.ndarray, camera: Camera, near_m: float = NEAR_M) -> np.ndarray:
     """Where the body covers pixel centres: bool (H, W). ``vertices_m`` (V, 3) metres, camera axes; ``faces`` (F, 3), any winding."""
     return silhouettes(vertices_m[None], faces, camera, near_m)[0]
 
 
-def silhouettes(vertices_m: Array, faces: Array, camera: Camera, near_m: float = NEAR_M) -> Array:
+def silhouettes(vertices_m: np.ndarray, faces: np.ndarray, camera: Camera, near_m: float = NEAR_M) -> np.ndarray:
     """Silhouettes bool (T, H, W) of one surface in many poses ``vertices_m`` (T, V, 3); ``camera.scaled(0.25)`` gives small, quick ones."""
     out = np.zeros((len(vertices_m), camera.height_px, camera.width_px), np.bool_)
     faces = np.ascontiguousarray(faces, np.int32)
@@ -123,7 +125,9 @@ def silhouettes(vertices_m: Array, faces: Array, camera: Camera, near_m: float =
     return out
 
 
-def _projected(vertices: Array, faces: Array, colours: Array | None, camera: Camera, near_m: float) -> tuple[Array, Array, Array | None]:
+def _projected(
+    vertices: np.ndarray, faces: np.ndarray, colours: np.ndarray | None, camera: Camera, near_m: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
     """Points as the kernels take them, and the faces and colours that remain in front of the camera."""
     if vertices[:, 2].min(initial=np.inf) < near_m:
         vertices, faces, colours = clip_near(vertices, faces, colours, near_m)
@@ -140,9 +144,9 @@ class _Ready:
     touch; points count their columns from there.
     """
 
-    points: Array
-    faces: Array
-    colours: Array
+    points: np.ndarray
+    faces: np.ndarray
+    colours: np.ndarray
     spans: tuple[tuple[int, int, bool], ...]
     corner_px: tuple[int, int]
     end_px: tuple[int, int]
@@ -163,7 +167,7 @@ class _Ready:
         all_points[:, 0] -= corner[0] * SUBPIXEL
         return _Ready(all_points, np.concatenate(faces), np.concatenate(colours).astype(np.float32, copy=False), tuple(spans), corner, end)
 
-    def bands(self, places: Array) -> Iterator[tuple[int, int, Array]]:
+    def bands(self, places: np.ndarray) -> Iterator[tuple[int, int, np.ndarray]]:
         """Yield (top row, left column, seen (rows, columns, S) int32): the face each sample sees, or -1, band by band.
 
         What is yielded holds until the next band is asked for.
@@ -182,7 +186,7 @@ class _Ready:
             yield first, left, seen[:count]
 
 
-def _extent(points: Array, camera: Camera) -> tuple[tuple[int, int], tuple[int, int]]:
+def _extent(points: np.ndarray, camera: Camera) -> tuple[tuple[int, int], tuple[int, int]]:
     """First and end pixel (x, y) of the part of the picture that ``points`` span."""
     if not len(points):
         return (0, 0), (0, 0)

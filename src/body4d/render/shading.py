@@ -2,14 +2,10 @@
 
 from dataclasses import dataclass
 from functools import cache, cached_property
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from body4d.core.compiled import compiled
-
-Array = NDArray[Any]
 
 
 @dataclass(frozen=True)
@@ -32,7 +28,7 @@ class Light:
     wrap: float = 0.15
 
     @cached_property
-    def packed(self) -> Array:
+    def packed(self) -> np.ndarray:
         """The fields in order (16,) float64, directions made unit, as the kernel takes them."""
         units = [np.array(d, np.float64) / np.linalg.norm(d) for d in (self.key_direction, self.fill_direction, self.up)]
         return np.concatenate([*units, [self.key, self.fill, self.sky, self.ground, self.rim, self.gloss, self.wrap]])
@@ -42,7 +38,9 @@ STUDIO = Light()
 
 
 @compiled
-def shade(vertices_m: Array, normals: Array, colours: Array, opacity: float, light: Array, srgb: Array, out: Array) -> None:
+def shade(
+    vertices_m: np.ndarray, normals: np.ndarray, colours: np.ndarray, opacity: float, light: np.ndarray, srgb: np.ndarray, out: np.ndarray
+) -> None:
     """Fill ``out`` (V, 4) with lit colours, sRGB in [0, 255], and ``opacity``.
 
     ``vertices_m``, ``normals`` (V, 3) in camera axes; ``colours`` (V or 1, 3) linear in light; ``light`` from :attr:`Light.packed`,
@@ -75,13 +73,13 @@ def shade(vertices_m: Array, normals: Array, colours: Array, opacity: float, lig
 
 
 @cache
-def srgb_table() -> Array:
+def srgb_table() -> np.ndarray:
     """sRGB in [0, 255] of linear light 0 to 1 in 4096 steps, float32: a power for each vertex would take longer than all the rest."""
     linear = np.linspace(0, 1, 4096)
     return (255 * np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)).astype(np.float32)
 
 
-def linear_light(srgb: Array) -> Array:
+def linear_light(srgb: np.ndarray) -> np.ndarray:
     """Linear light in [0, 1] of sRGB values in [0, 1] (IEC 61966-2-1)."""
     srgb = np.asarray(srgb, np.float64)
     return np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)

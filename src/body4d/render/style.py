@@ -1,14 +1,10 @@
 """What decides how a person is shown: colour and opacity. Pure functions of tracks."""
 
-from typing import Any
-
 import numpy as np
-from numpy.typing import NDArray
 
 from body4d.config import PictureSettings
 from body4d.core.types import BodyTrack
 
-Array = NDArray[Any]
 Rgb = tuple[int, int, int]
 
 # Okabe and Ito 2008, "Color Universal Design": told apart by colour-blind eyes too. The order begins with what stands out from skin,
@@ -24,7 +20,7 @@ def person_colour(place: int) -> Rgb:
     return (int(red), int(green), int(blue))
 
 
-def opacity(track: BodyTrack, times_s: Array, settings: PictureSettings) -> Array:
+def opacity(track: BodyTrack, times_s: np.ndarray, settings: PictureSettings) -> np.ndarray:
     """Opacity (T,) of a person's body, 1 where it was seen well and ``faint_opacity`` where it was bridged or is not to be trusted.
 
     ``times_s`` (N,) of the clip. Changes are faded over ``fade_s``, so that bodies do not flicker; within a stretch longer than that
@@ -39,7 +35,7 @@ def opacity(track: BodyTrack, times_s: Array, settings: PictureSettings) -> Arra
     return (total[end] - total[first]) / (end - first)
 
 
-def ground_track(joints_m: Array, names: tuple[str, ...], T_world_camera: Array) -> Array:
+def ground_track(joints_m: np.ndarray, names: tuple[str, ...], T_world_camera: np.ndarray) -> np.ndarray:
     """Where the pelvis is over the floor, world axes, (T, 3) with y = 0; ``joints_m`` (T, K, 3) camera axes."""
     hips = (joints_m[:, names.index("left_hip")] + joints_m[:, names.index("right_hip")]) / 2
     world = hips @ T_world_camera[:3, :3].T + T_world_camera[:3, 3]
@@ -47,7 +43,7 @@ def ground_track(joints_m: Array, names: tuple[str, ...], T_world_camera: Array)
     return world
 
 
-def joint_speed(track: BodyTrack, times_s: Array) -> Array:
+def joint_speed(track: BodyTrack, times_s: np.ndarray) -> np.ndarray:
     """Speed (N,) in m/s of a person's fastest joint at each frame of the clip, 0 where the person is not followed."""
     out = np.zeros(len(times_s))
     if len(track) < 2:
@@ -59,7 +55,7 @@ def joint_speed(track: BodyTrack, times_s: Array) -> Array:
     return out
 
 
-def key_frames(times_s: Array, speed: Array, count: int, motion_share: float) -> Array:
+def key_frames(times_s: np.ndarray, speed: np.ndarray, count: int, motion_share: float) -> np.ndarray:
     """Rising frame indices, ``count`` or as many as there are, spread half by time and half by movement, first and last included.
 
     ``speed`` (N,) at each frame; ``motion_share`` in [0, 1]: 0 spreads them evenly in time, 1 puts them where most moves.

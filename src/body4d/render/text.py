@@ -4,10 +4,8 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-Array = NDArray[Any]
 Rgb = tuple[int, int, int]
 
 INK: Rgb = (52, 58, 66)
@@ -22,7 +20,7 @@ def font(size_px: int) -> Any:
 
 
 @lru_cache(maxsize=256)
-def words(text: str, size_px: int, ink: Rgb = INK) -> Array:
+def words(text: str, size_px: int, ink: Rgb = INK) -> np.ndarray:
     """``text`` on nothing: uint8 (h, w, 4), red, green, blue and opacity. Treat as read-only."""
     left, top, right, bottom = font(size_px).getbbox(text)
     image = Image.new("RGBA", (int(right - left) + 2, int(bottom - top) + 2), (*ink, 0))
@@ -31,7 +29,7 @@ def words(text: str, size_px: int, ink: Rgb = INK) -> Array:
 
 
 @lru_cache(maxsize=256)
-def badge(text: str, size_px: int, ink: Rgb = INK, paper: Rgb = PAPER, opacity: float = 0.85) -> Array:
+def badge(text: str, size_px: int, ink: Rgb = INK, paper: Rgb = PAPER, opacity: float = 0.85) -> np.ndarray:
     """``text`` on a rounded plate: uint8 (h, w, 4). All badges of one size are equally high. Treat as read-only."""
     big = size_px * _FINE
     width = int(font(big).getlength(text))
@@ -44,7 +42,7 @@ def badge(text: str, size_px: int, ink: Rgb = INK, paper: Rgb = PAPER, opacity: 
     return np.asarray(image.resize((image.width // _FINE, image.height // _FINE), Image.Resampling.BOX))
 
 
-def paste(picture: Array, sprite: Array, x: float, y: float) -> None:
+def paste(picture: np.ndarray, sprite: np.ndarray, x: float, y: float) -> None:
     """Lay ``sprite`` (h, w, 4) over ``picture`` (H, W, 3) with its top-left corner at pixel (x, y), as far as it fits."""
     left, top = round(x), round(y)
     from_x, from_y = max(-left, 0), max(-top, 0)

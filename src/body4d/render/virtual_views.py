@@ -2,14 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from body4d.core.types import Camera, Scene
-
-Array = NDArray[Any]
 
 _AROUND_M = 0.15  # Joints lie within the body: the crown and the fingertips reach this much farther.
 _LEAST_M = 1.2  # At least so much is shown, however little moves.
@@ -29,31 +25,31 @@ class View:
     """A virtual camera: ``camera`` and ``T_view_world`` (4, 4), which maps world points into its axes."""
 
     camera: Camera
-    T_view_world: Array
+    T_view_world: np.ndarray
 
-    def points_m(self, world_m: Array) -> Array:
+    def points_m(self, world_m: np.ndarray) -> np.ndarray:
         """World points (..., 3) in the view's camera axes."""
         return world_m @ self.T_view_world[:3, :3].T + self.T_view_world[:3, 3]
 
-    def project(self, world_m: Array) -> Array:
+    def project(self, world_m: np.ndarray) -> np.ndarray:
         """Pixels (..., 2) of world points (..., 3)."""
         return self.camera.project(self.points_m(world_m))
 
 
-def stage_bounds(scene: Scene) -> tuple[Array, Array]:
+def stage_bounds(scene: Scene) -> tuple[np.ndarray, np.ndarray]:
     """Corners (3,), (3,) in metres, world axes, of the box around all that moves in the clip, the floor under it included."""
     spans = _spans(_world_joints(scene))
     low, high = (spans[0] - _AROUND_M, spans[1] + _AROUND_M) if spans else _EMPTY_STAGE
     return np.minimum(low, [np.inf, 0, np.inf]), high
 
 
-def _world_joints(scene: Scene) -> list[Array]:
+def _world_joints(scene: Scene) -> list[np.ndarray]:
     """Everybody's joints (T, K, 3) in world axes."""
     turn, shift = scene.T_world_camera[:3, :3], scene.T_world_camera[:3, 3]
     return [track.joints_m @ turn.T + shift for track in scene.people if len(track)]
 
 
-def _spans(tracks: Sequence[Array]) -> tuple[Array, Array] | None:
+def _spans(tracks: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray] | None:
     """Least and greatest coordinates (D,) of ``tracks``, each (T, K, D), without each track's wildest frames."""
     if not tracks:
         return None
@@ -61,7 +57,7 @@ def _spans(tracks: Sequence[Array]) -> tuple[Array, Array] | None:
     return low, np.max([np.percentile(track.max(1), 100 - _OUTLIER_PERCENT, axis=0) for track in tracks], axis=0)
 
 
-def heading(T_world_camera: Array) -> tuple[Array, Array]:
+def heading(T_world_camera: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(right, ahead), unit vectors (3,) on the floor, as the camera that filmed sees them."""
     ahead = T_world_camera[:3, 2] * [1, 0, 1]
     if np.linalg.norm(ahead) < 1e-3:  # It looks straight down: the picture's top is ahead.
@@ -84,7 +80,7 @@ def top_view(scene: Scene, width_px: int, height_px: int) -> View:
     return _fitted(scene, right, np.array([0.0, -1.0, 0.0]), _TOP_FOV_DEG, width_px, height_px)
 
 
-def _fitted(scene: Scene, right: Array, forward: Array, fov_deg: float, width_px: int, height_px: int) -> View:
+def _fitted(scene: Scene, right: np.ndarray, forward: np.ndarray, fov_deg: float, width_px: int, height_px: int) -> View:
     """The view along ``forward`` whose picture all that moves just fills, centred by shifting the lens."""
     low, high = stage_bounds(scene)
     distance = max(np.linalg.norm(high - low), _LEAST_M) / 2 / np.tan(np.radians(fov_deg / 2))
@@ -102,7 +98,7 @@ def _fitted(scene: Scene, right: Array, forward: Array, fov_deg: float, width_px
     return View(camera, transform)
 
 
-def floor_picture(view: View, bounds: tuple[Array, Array], axes: Sequence[Array]) -> Array:
+def floor_picture(view: View, bounds: tuple[np.ndarray, np.ndarray], axes: Sequence[np.ndarray]) -> np.ndarray:
     """The empty stage, RGB uint8 (H, W, 3): lines every metre, stronger every five, fading out around ``bounds``.
 
     ``axes``: the two directions (3,) on the floor that lines are at right angles to; lines are counted from the world's origin.
@@ -131,7 +127,7 @@ def floor_picture(view: View, bounds: tuple[Array, Array], axes: Sequence[Array]
     return np.clip(picture + 0.5, 0, 255).astype(np.uint8)
 
 
-def _lines(place: Array, half_width_px: float) -> Array:
+def _lines(place: np.ndarray, half_width_px: float) -> np.ndarray:
     """Coverage (H, W) in [0, 1] of lines at whole numbers of ``place`` (H, W); lines too dense to be told apart vanish."""
     down, across = np.gradient(place)
     step = np.hypot(down, across) + 1e-12  # of ``place`` for one pixel

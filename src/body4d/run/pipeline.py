@@ -15,7 +15,7 @@ from body4d.core.occlusion import HiddenStretch, hidden_notes
 from body4d.core.progress import Listener, silent_listener
 from body4d.core.rig import Rig
 from body4d.core.stages import BodyEstimator, CameraEstimator, Completer, FrameSource, Report, Segmenter
-from body4d.core.types import Array, BodyTrack, Camera, Clip, MaskTrack, Prompt, Scene
+from body4d.core.types import BodyTrack, Camera, Clip, MaskTrack, Prompt, Scene
 from body4d.run.facts import camera_notes, cancellable, file_notes, versions
 from body4d.run.record import BODIES, GLB, HIDDEN, MASKS, OVERLAY, SCENE, SHEET, VIEWS
 from body4d.run.run_folder import Outcome, RunFolder
@@ -24,8 +24,8 @@ from body4d.runtime.memory import NO_DEVICE, DeviceMemory
 Make = Callable[[Path, Report], Outcome | None]
 Smoother = Callable[[BodyTrack, Rig, Clip, MotionSettings], BodyTrack]
 CameraWatch = Callable[[FrameSource, CameraSettings, Sequence[MaskTrack]], Sequence[str]]
-FloorFinder = Callable[[Sequence[BodyTrack], Camera, MotionSettings], Array]
-Feet = Callable[[Sequence[BodyTrack], Mapping[int, Rig], Clip, Camera, Array, MotionSettings], tuple[BodyTrack, ...]]
+FloorFinder = Callable[[Sequence[BodyTrack], Camera, MotionSettings], np.ndarray]
+Feet = Callable[[Sequence[BodyTrack], Mapping[int, Rig], Clip, Camera, np.ndarray, MotionSettings], tuple[BodyTrack, ...]]
 
 
 def rig_of(track: BodyTrack) -> Rig:
@@ -56,7 +56,7 @@ def write_glb(scene: Scene, path: Path) -> None:
     export_scene(scene, "glb", path)
 
 
-LEVEL: Array = np.diag([1.0, -1.0, -1.0, 1.0])
+LEVEL: np.ndarray = np.diag([1.0, -1.0, -1.0, 1.0])
 """Camera axes to a world that has only turned its axes: y up."""
 
 USES: dict[str, dict[str, tuple[str, ...]]] = {
@@ -74,7 +74,7 @@ def not_watched(frames: FrameSource, settings: CameraSettings, masks: Sequence[M
 
 
 def not_settled(
-    people: Sequence[BodyTrack], rigs: Mapping[int, Rig], clip: Clip, camera: Camera, T_world_camera: Array, settings: MotionSettings
+    people: Sequence[BodyTrack], rigs: Mapping[int, Rig], clip: Clip, camera: Camera, T_world_camera: np.ndarray, settings: MotionSettings
 ) -> tuple[BodyTrack, ...]:
     """Leaves feet where they are."""
     return tuple(people)
@@ -275,7 +275,7 @@ class Pipeline:
 
     def _grounded(
         self, people: Sequence[BodyTrack], rigs: Mapping[int, Rig], clip: Clip, camera: Camera
-    ) -> tuple[tuple[BodyTrack, ...], Array]:
+    ) -> tuple[tuple[BodyTrack, ...], np.ndarray]:
         """``people`` with resting feet held, and the floor they stand on. A moving camera has no floor that stays where it is."""
         motion = self.settings.motion
         if not camera.static:

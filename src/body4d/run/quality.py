@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from body4d.core.types import Array, BodyTrack, Camera, Scene
+from body4d.core.types import BodyTrack, Camera, Scene
 from body4d.evaluate.metrics import jitter_m_s3
 from body4d.evaluate.score import SCORED_JOINTS
 
@@ -74,7 +74,7 @@ def _report(track: BodyTrack, scene: Scene, height_m: float | None) -> PersonRep
     )
 
 
-def _jitter(track: BodyTrack, joints_m: Array | None, scene: Scene) -> float | None:
+def _jitter(track: BodyTrack, joints_m: np.ndarray | None, scene: Scene) -> float | None:
     if joints_m is None:
         return None
     columns = [track.joint_names.index(name) for name in SCORED_JOINTS]
@@ -84,7 +84,7 @@ def _jitter(track: BodyTrack, joints_m: Array | None, scene: Scene) -> float | N
     return jitter_m_s3(joints_m[known][:, columns], scene.clip.times_s[frames] * scene.clip.time_scale, frames)
 
 
-def _mean(values: Array | None) -> float | None:
+def _mean(values: np.ndarray | None) -> float | None:
     judged = values[np.isfinite(values)] if values is not None else np.empty(0)
     return float(judged.mean()) if len(judged) else None
 

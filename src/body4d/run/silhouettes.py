@@ -7,7 +7,7 @@ import numpy as np
 
 from body4d.core.rig import Rig
 from body4d.core.stages import Report
-from body4d.core.types import Array, BodyTrack, Camera, MaskTrack
+from body4d.core.types import BodyTrack, Camera, MaskTrack
 
 _CHUNK_FRAMES = 64
 """Frames skinned at once: 10 MB of vertices for Anny."""
@@ -37,7 +37,7 @@ def judge_silhouettes(
     return tuple(judged)
 
 
-def overlap(silhouette: Array, mask: Array, hidden: Array | None) -> float:
+def overlap(silhouette: np.ndarray, mask: np.ndarray, hidden: np.ndarray | None) -> float:
     """Intersection over union of two bool (H, W), pixels of ``hidden`` left out; NaN where nothing is left to compare. Pure."""
     if hidden is not None:
         silhouette, mask = silhouette & ~hidden, mask & ~hidden
@@ -45,7 +45,7 @@ def overlap(silhouette: Array, mask: Array, hidden: Array | None) -> float:
     return np.count_nonzero(silhouette & mask) / union if mask.any() else np.nan
 
 
-def _overlaps(track: BodyTrack, rows: Array, rig: Rig, own: MaskTrack, others: Sequence[MaskTrack], camera: Camera) -> Array:
+def _overlaps(track: BodyTrack, rows: np.ndarray, rig: Rig, own: MaskTrack, others: Sequence[MaskTrack], camera: Camera) -> np.ndarray:
     from body4d.render.rasterizer import silhouette
 
     vertices = rig.vertices(*rig.forward(track.rotations[rows], track.translation_m[rows]))
@@ -60,6 +60,6 @@ def _overlaps(track: BodyTrack, rows: Array, rig: Rig, own: MaskTrack, others: S
     return out
 
 
-def _mask_at(track: MaskTrack, frame: int) -> Array | None:
+def _mask_at(track: MaskTrack, frame: int) -> np.ndarray | None:
     row = int(np.searchsorted(track.frame_index, frame))
     return track.mask(row) if row < len(track) and track.frame_index[row] == frame else None

@@ -7,15 +7,11 @@ scipy), where a pair costs its distance from the predicted pose, counted in body
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from body4d.config import BlazePoseSettings
 from body4d.core.joints import Blazepose33 as J
-
-Array = NDArray[Any]
 
 # Joints that tell where a body is: the face's eleven count as one (the nose), fingers swing too fast.
 BODY_JOINTS = np.array(
@@ -35,13 +31,13 @@ _LEAST_COLOUR_SAMPLES = 20  # fewer pixels than this say nothing of what someone
 class Look:
     """``points_px`` (33, 2), ``visibility`` (33,), ``size_px`` the diameter of the circle around the body, ``colour`` the colours worn."""
 
-    points_px: Array
-    visibility: Array
+    points_px: np.ndarray
+    visibility: np.ndarray
     size_px: float
-    colour: Array
+    colour: np.ndarray
 
     @property
-    def centre_px(self) -> Array:
+    def centre_px(self) -> np.ndarray:
         """Centre of the torso (2,)."""
         return self.points_px[_TORSO].mean(axis=0)
 
@@ -56,7 +52,7 @@ class Expected:
     """What a followed person is expected to look like now: the last look moved on by ``shift_px`` (2,), last seen ``unseen_s`` ago."""
 
     look: Look
-    shift_px: Array
+    shift_px: np.ndarray
     unseen_s: float
 
 
@@ -79,7 +75,7 @@ def likeness(person: Expected, look: Look, settings: BlazePoseSettings) -> float
     return oks(moved, look) + settings.likeness_colour_weight * max(0.0, colour)
 
 
-def body_samples(points_px: Array) -> tuple[Array, Array]:
+def body_samples(points_px: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Places on the body where its clothes show: (N, 2) pixels, and (N,) bool, true on the torso and false on the legs.
 
     The torso is a grid inside the quadrilateral of shoulders and hips, the legs are lines along thighs and shins. A mask would take in
@@ -94,7 +90,7 @@ def body_samples(points_px: Array) -> tuple[Array, Array]:
     return np.concatenate([torso, legs]), np.arange(len(torso) + len(legs)) < len(torso)
 
 
-def colour_look(pixels: Array, strength: Array, above: Array) -> Array:
+def colour_look(pixels: np.ndarray, strength: np.ndarray, above: np.ndarray) -> np.ndarray:
     """Colours worn, as two histograms (torso, legs) end to end, each summing to one, or zero where nothing is seen.
 
     ``pixels`` (N, 3) RGB uint8, ``strength`` (N,) how surely each belongs to the person, ``above`` (N,) bool. Brightness is binned
@@ -118,7 +114,7 @@ def colour_look(pixels: Array, strength: Array, above: Array) -> Array:
     return np.concatenate(halves)
 
 
-def colour_distance(a: Array, b: Array) -> float:
+def colour_distance(a: np.ndarray, b: np.ndarray) -> float:
     """Bhattacharyya distance in [0, 1] of two colour looks, over the halves both of them show; 0.5 (nothing known) where none is shared."""
     halves = [(x, y) for x, y in zip(np.split(a, 2), np.split(b, 2), strict=True) if x.sum() > 0 and y.sum() > 0]
     if not halves:
@@ -126,7 +122,7 @@ def colour_distance(a: Array, b: Array) -> float:
     return float(np.mean([np.sqrt(max(0.0, 1 - float(np.sqrt(x * y).sum()))) for x, y in halves]))
 
 
-def shared_area(a: Array, box_a: Sequence[int], b: Array, box_b: Sequence[int]) -> int:
+def shared_area(a: np.ndarray, box_a: Sequence[int], b: np.ndarray, box_b: Sequence[int]) -> int:
     """Pixels that two masks (h, w) bool, lying in boxes (x0, y0, x1, y1) of one picture, have in common."""
     x0, y0, x1, y1 = max(box_a[0], box_b[0]), max(box_a[1], box_b[1]), min(box_a[2], box_b[2]), min(box_a[3], box_b[3])
     if x1 <= x0 or y1 <= y0:
@@ -136,7 +132,7 @@ def shared_area(a: Array, box_a: Sequence[int], b: Array, box_b: Sequence[int]) 
     return int(np.count_nonzero(cut_a & cut_b))
 
 
-def agreement(looks: Sequence[Look], shared: Array) -> Array:
+def agreement(looks: Sequence[Look], shared: np.ndarray) -> np.ndarray:
     """How well each look (N,) agrees, in [0, 1], with those others whose masks are much the same: their mean :func:`oks`; alone 0.
 
     Rough regions of one person give landmarks that mostly agree, and a few that are sure of themselves and wrong. ``shared`` as for
@@ -151,7 +147,7 @@ def agreement(looks: Sequence[Look], shared: Array) -> Array:
 
 
 def distinct(
-    looks: Sequence[Look], shared: Array, order: Sequence[int], new: Sequence[bool], settings: BlazePoseSettings
+    looks: Sequence[Look], shared: np.ndarray, order: Sequence[int], new: Sequence[bool], settings: BlazePoseSettings
 ) -> list[list[int]]:
     """Groups of looks that show one person each, within and among groups best first by ``order``.
 
@@ -207,7 +203,7 @@ def associate(people: Sequence[Expected], looks: Sequence[Look], settings: Blaze
     return cheapest(np.array([[pair_cost(person, look, settings) for look in looks] for person in people]))
 
 
-def cheapest(cost: Array) -> dict[int, int]:
+def cheapest(cost: np.ndarray) -> dict[int, int]:
     """Row of each column of ``cost`` (R, C), by the cheapest assignment overall; infinite pairs never, as many others as possible."""
     from scipy.optimize import linear_sum_assignment
 
@@ -234,7 +230,7 @@ def assign(
     return chosen, {chosen[g]: person for g, person in pairs.items()}
 
 
-def front(look: Look, index: int, owners: Sequence[tuple[Array, Sequence[int]]]) -> float:
+def front(look: Look, index: int, owners: Sequence[tuple[np.ndarray, Sequence[int]]]) -> float:
     """How far in front of the others person ``index`` stands, in [0, 1]: how visible their joints are that lie inside others' masks.
 
     ``owners`` are the masks (h, w) bool of all with their boxes (x0, y0, x1, y1). 0.5 (unknown) where no joint lies inside another's.
@@ -250,8 +246,12 @@ def front(look: Look, index: int, owners: Sequence[tuple[Array, Sequence[int]]])
 
 
 def settle(
-    strengths: Sequence[Array], boxes: Sequence[Sequence[int]], fronts: Sequence[float], shape: tuple[int, int], settings: BlazePoseSettings
-) -> list[Array]:
+    strengths: Sequence[np.ndarray],
+    boxes: Sequence[Sequence[int]],
+    fronts: Sequence[float],
+    shape: tuple[int, int],
+    settings: BlazePoseSettings,
+) -> list[np.ndarray]:
     """Masks bool (H, W) without overlap from mask strengths (h, w) in boxes (x0, y0, x1, y1): a pixel claimed twice has one owner.
 
     The claim is the strength plus ``front_weight`` of the person's :func:`front`, so that of two sure claims the person in front wins.

@@ -2,24 +2,20 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from body4d.config import PeopleSettings
-
-Array = NDArray[Any]
 
 
 @dataclass(frozen=True)
 class Candidate:
     """What the choice needs of one person: ``frame_index`` (T,), ``centres_px`` (T, 2), ``heights_px`` (T,), ``visibility`` (T,)."""
 
-    frame_index: Array
-    centres_px: Array
-    heights_px: Array
-    visibility: Array
+    frame_index: np.ndarray
+    centres_px: np.ndarray
+    heights_px: np.ndarray
+    visibility: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -39,7 +35,7 @@ _LEAST_BOX_OVERLAP = 0.25  # a box drawn by hand around a person overlaps the tr
 NOT_PROMPTED = "they were not pointed at"
 
 
-def score(candidate: Candidate, times_s: Array, size_px: tuple[int, int], settings: PeopleSettings) -> float:
+def score(candidate: Candidate, times_s: np.ndarray, size_px: tuple[int, int], settings: PeopleSettings) -> float:
     """How much of a main subject someone is: mean share of the picture's shorter side × share of the clip seen × visibility × centrality.
 
     Centrality is a Gaussian of the distance from the picture's centre (width, height ``size_px``), in half diagonals.
@@ -53,7 +49,7 @@ def score(candidate: Candidate, times_s: Array, size_px: tuple[int, int], settin
     return float(np.sum(height * candidate.visibility * central) / max(len(times_s), 1))
 
 
-def ghost(candidate: Candidate, times_s: Array, size_px: tuple[int, int], settings: PeopleSettings) -> str | None:
+def ghost(candidate: Candidate, times_s: np.ndarray, size_px: tuple[int, int], settings: PeopleSettings) -> str | None:
     """Why this is nobody to go on with, or None."""
     seen = len(candidate.frame_index)
     step_s = float(np.median(np.diff(times_s))) if len(times_s) > 1 else 0.0
@@ -67,7 +63,7 @@ def ghost(candidate: Candidate, times_s: Array, size_px: tuple[int, int], settin
     return None
 
 
-def choose(candidates: Sequence[Candidate], times_s: Array, size_px: tuple[int, int], settings: PeopleSettings) -> Choice:
+def choose(candidates: Sequence[Candidate], times_s: np.ndarray, size_px: tuple[int, int], settings: PeopleSettings) -> Choice:
     """Main subjects, all, or the first N people by :func:`score`, after dropping ghosts. Ties keep the order of the candidates."""
     left_out: list[tuple[int, str]] = []
     scores: dict[int, float] = {}
@@ -87,7 +83,7 @@ def choose(candidates: Sequence[Candidate], times_s: Array, size_px: tuple[int, 
     return Choice(tuple(kept), (*left_out, *((i, NOT_COUNTED) for i in ranked[settings.count :])))
 
 
-def gaps(frame_index: Array, frames: int) -> list[tuple[int, int]]:
+def gaps(frame_index: np.ndarray, frames: int) -> list[tuple[int, int]]:
     """Stretches (first, last) of frames inside a track where the person was not seen; before the first and after the last do not count."""
     index = np.asarray(frame_index)
     breaks = np.flatnonzero(np.diff(index) > 1)
@@ -95,7 +91,7 @@ def gaps(frame_index: Array, frames: int) -> list[tuple[int, int]]:
 
 
 def notes(
-    people: Sequence[tuple[int, Array]], left_out: Sequence[tuple[int, str]], times_s: Array, shortest_s: float = 0.1
+    people: Sequence[tuple[int, np.ndarray]], left_out: Sequence[tuple[int, str]], times_s: np.ndarray, shortest_s: float = 0.1
 ) -> tuple[str, ...]:
     """Sentences for the user. ``people`` are (id, frame_index) of those gone on with. Gaps under ``shortest_s`` are not worth a word."""
     sentences = []
@@ -118,7 +114,9 @@ def notes(
     return tuple(sentences)
 
 
-def pick(masks: Sequence[Array], boxes_px: Array, points_px: Array | None, labels: Array | None, box_px: Array | None) -> int | None:
+def pick(
+    masks: Sequence[np.ndarray], boxes_px: np.ndarray, points_px: np.ndarray | None, labels: np.ndarray | None, box_px: np.ndarray | None
+) -> int | None:
     """Which of the people seen on a frame a prompt means, or None.
 
     ``masks`` are bool (H, W), ``boxes_px`` (N, 4). Clicks ``points_px`` (P, 2) with ``labels`` (P,) 1 inside / 0 outside mean the mask with
@@ -142,7 +140,7 @@ def pick(masks: Sequence[Array], boxes_px: Array, points_px: Array | None, label
     return int(np.argmax(values)) if len(values) and values.max() > 0 else None
 
 
-def _hits(mask: Array, points_px: Array, labels: Array) -> int:
+def _hits(mask: np.ndarray, points_px: np.ndarray, labels: np.ndarray) -> int:
     height, width = mask.shape
     x, y = np.floor(points_px).astype(int).T
     inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)

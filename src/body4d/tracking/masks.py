@@ -4,15 +4,12 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
-
-Array = NDArray[Any]
 
 _BARELY = 0.1
 """Strength given to a closed hole; its negative to a dropped speck (as SAM-3 and SAM-2 do)."""
 
 
-def tidied(strength: Array, most_cells: int) -> Array:
+def tidied(strength: np.ndarray, most_cells: int) -> np.ndarray:
     """Strength (h, w), positive inside the mask, with holes and specks of up to ``most_cells`` cells closed or dropped.
 
     A speck goes only where it is no more than half of the whole mask, so that somebody tiny stays. Cells touch by corners too.
@@ -31,7 +28,7 @@ def tidied(strength: Array, most_cells: int) -> Array:
     return np.where(specks, np.float32(-_BARELY), out) if specks.any() else out
 
 
-def _small(label: Any, cells: Array, most: int) -> Array:
+def _small(label: Any, cells: np.ndarray, most: int) -> np.ndarray:
     """Cells of pieces that hold at most ``most``."""
     pieces, count = label(cells, np.ones((3, 3), int))
     sizes = np.bincount(pieces.ravel(), minlength=count + 1)
@@ -40,7 +37,7 @@ def _small(label: Any, cells: Array, most: int) -> Array:
     return small[pieces]
 
 
-def owners(strengths: Iterable[Array], ranks: Sequence[int], shape: tuple[int, int]) -> Array:
+def owners(strengths: Iterable[np.ndarray], ranks: Sequence[int], shape: tuple[int, int]) -> np.ndarray:
     """Whose each pixel is, int16 (H, W), −1 nobody's: of those with a positive strength (H, W) there, the highest rank, then the strongest.
 
     Strengths are looked at one after another, so that many people in a large picture take no more memory than two.

@@ -3,20 +3,16 @@
 import queue
 import threading
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 from av.video.frame import VideoFrame
 from av.video.reformatter import ColorPrimaries, ColorTrc, Interpolation, VideoReformatter
-from numpy.typing import NDArray
 
 from body4d.config import VideoSettings
 from body4d.core.errors import InputError
 from body4d.core.types import Clip
 from body4d.video.container import decoded, open_video, sought
 from body4d.video.timeline import Timeline, frame_tick, timeline
-
-Array = NDArray[Any]
 
 _BT709, _BT601 = 1, 5  # Matrix coefficients of ISO/IEC 23091-2, as frames carry them.
 _KNOWN_MATRICES = frozenset((1, 4, 5, 6, 7, 9))
@@ -54,7 +50,7 @@ class VideoFrames:
         some = ", ".join(str(i) for i in sorted(self._missing)[:5]) + (", ..." if len(self._missing) > 5 else "")
         return (*self._line.notes, f"{len(self._missing)} frames do not decode and repeat the one before ({some}).")
 
-    def read(self, first: int = 0, last: int | None = None, step: int = 1) -> Iterator[tuple[int, Array]]:
+    def read(self, first: int = 0, last: int | None = None, step: int = 1) -> Iterator[tuple[int, np.ndarray]]:
         """Yield (clip frame index, RGB uint8 (H, W, 3)) for frames first, first+step, ... below ``last``.
 
         Decoding runs ahead in a thread, which ends when the iterator is exhausted, closed or dropped.
@@ -68,7 +64,7 @@ class VideoFrames:
         frame_mb = self._clip.width_px * self._clip.height_px * 3 / 1e6
         return int(np.clip(self._settings.queue_mb / frame_mb, 1, _MAX_QUEUE))
 
-    def _pictures(self, rows: range) -> Iterator[tuple[int, Array]]:
+    def _pictures(self, rows: range) -> Iterator[tuple[int, np.ndarray]]:
         ticks = self._line.ticks[self._clip.source_frames[rows.start : rows.stop : rows.step]].tolist()
         shaper = self._shapers.pop() if self._shapers else _Shaper(self._clip, self._line)
         try:
@@ -140,7 +136,7 @@ class _Shaper:
         self._size_px = (clip.height_px, clip.width_px) if self._swap else (clip.width_px, clip.height_px)
         self._reformatter = VideoReformatter()
 
-    def __call__(self, frame: VideoFrame) -> Array:
+    def __call__(self, frame: VideoFrame) -> np.ndarray:
         width, height = self._size_px
         how = Interpolation.AREA if width < frame.width else Interpolation.BICUBIC
         hdr = frame.color_trc in _HDR_TRANSFERS and frame.color_primaries in tuple(ColorPrimaries)
@@ -166,12 +162,12 @@ def _matrix(frame: VideoFrame) -> int:
     return _BT709 if frame.width >= _SD_LIMIT_PX[0] or frame.height >= _SD_LIMIT_PX[1] else _BT601
 
 
-def _ahead(items: Iterator[tuple[int, Array]], size: int) -> Iterator[tuple[int, Array]]:
+def _ahead(items: Iterator[tuple[int, np.ndarray]], size: int) -> Iterator[tuple[int, np.ndarray]]:
     """``items``, made in a thread at most ``size`` ahead. Its errors are raised here; it stops when this iterator is closed."""
-    ready: queue.Queue[tuple[int, Array] | BaseException | None] = queue.Queue(size)
+    ready: queue.Queue[tuple[int, np.ndarray] | BaseException | None] = queue.Queue(size)
     stopped = threading.Event()
 
-    def put(item: tuple[int, Array] | BaseException | None) -> bool:
+    def put(item: tuple[int, np.ndarray] | BaseException | None) -> bool:
         while not stopped.is_set():
             try:
                 ready.put(item, timeout=0.05)

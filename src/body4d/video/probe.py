@@ -4,18 +4,14 @@ import hashlib
 import re
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from body4d.config import VideoSettings
 from body4d.core.errors import InputError, SettingsError
 from body4d.core.types import Clip
 from body4d.video.container import open_video
 from body4d.video.timeline import Timeline, timeline
-
-Array = NDArray[Any]
 
 # Android writes the sensor's rate of stretched slow-motion files. iPhone originals run in real time and need no such word.
 _CAPTURE_RATE_KEYS = ("com.android.capture.fps",)
@@ -76,7 +72,7 @@ def clip_hash(path: Path | str) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def select_frames(times_s: Array, start_s: float | None = None, end_s: float | None = None, fps: float | None = None) -> Array:
+def select_frames(times_s: np.ndarray, start_s: float | None = None, end_s: float | None = None, fps: float | None = None) -> np.ndarray:
     """Indices (M,) of the frames shown in [start_s, end_s], thinned to at most ``fps`` a second.
 
     Thinning takes the frame nearest to each beat of an even grid that starts at the range's first frame, so that jittering time stamps

@@ -9,13 +9,11 @@ from typing import Any, Literal
 
 import numpy as np
 from av.video.frame import VideoFrame
-from numpy.typing import NDArray
 
 from body4d.core.errors import InputError
 from body4d.video.container import decoded, demuxed, open_video, sought
 from body4d.video.quicktime import track_tags
 
-Array = NDArray[Any]
 Clock = Literal["pts", "dts", "count"]
 
 # In these, every packet is one shown frame, so that packets alone tell the times. Others (VP8 with its hidden frames) are decoded once.
@@ -35,7 +33,7 @@ class Timeline:
     ``matrix`` is the stored rotation's upper left 2x2, row by row, in {-1, 0, 1}; ``pixel_aspect`` a stored pixel's width over its height.
     """
 
-    ticks: Array
+    ticks: np.ndarray
     key_ticks: tuple[int, ...]
     clock: Clock
     time_base: Fraction
@@ -47,7 +45,7 @@ class Timeline:
     metadata: dict[str, str]
     notes: tuple[str, ...] = ()
 
-    def times_s(self, frames: Array) -> Array:
+    def times_s(self, frames: np.ndarray) -> np.ndarray:
         """Seconds of playback of file frames ``frames`` from the file's first frame."""
         return (self.ticks[frames] - self.ticks[0]) * self.time_base.numerator / self.time_base.denominator
 
@@ -119,7 +117,7 @@ def _note_packet(packets: _Packets, packet: Any) -> None:
         packets.broken.add(packet.pts)
 
 
-def _decoder_agrees(path: Path, ticks: Array, packets: _Packets) -> bool:
+def _decoder_agrees(path: Path, ticks: np.ndarray, packets: _Packets) -> bool:
     """Whether the first frames and everything from the last key frame on come out of the decoder as the packets say."""
     with open_video(path) as (container, stream):
         head: list[int | None] = []
@@ -136,7 +134,7 @@ def _decoder_agrees(path: Path, ticks: Array, packets: _Packets) -> bool:
     return set(ticks[ticks >= last_key].tolist()) <= tail <= set(packets.ticks)
 
 
-def _decode_all(path: Path, broken: set[int]) -> tuple[Array, Clock]:
+def _decode_all(path: Path, broken: set[int]) -> tuple[np.ndarray, Clock]:
     """Ticks of everything that decodes, by the first clock that runs forwards without gaps."""
     pts: list[int | None] = []
     dts: list[int | None] = []
@@ -162,7 +160,7 @@ def _first_frame(path: Path) -> tuple[tuple[int, int], Fraction, tuple[int, int,
         return (frame.width, frame.height), Fraction(aspect), _quarter_turn(rows.astype(float))
 
 
-def _quarter_turn(abcd: Array) -> tuple[int, int, int, int]:
+def _quarter_turn(abcd: np.ndarray) -> tuple[int, int, int, int]:
     """The quarter turn or mirroring nearest to a 2x2 matrix [[a, b], [c, d]]; phones store nothing else."""
     a, b, c, d = abcd
     if not abcd.any():

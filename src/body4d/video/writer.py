@@ -12,14 +12,11 @@ import av
 import numpy as np
 from av.error import FFmpegError
 from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
-from numpy.typing import NDArray
 
 from body4d.config import VideoSettings
 from body4d.core.errors import OutputError
 from body4d.core.types import Clip
 from body4d.video.sound import Sound
-
-Array = NDArray[Any]
 
 _MAX_TICKS_PER_S = 1_000_000  # Times that fit no common grid are kept to a microsecond.
 _MAX_STEP_DENOMINATOR = 120_000  # Above every time base in use; fractions below it lie 2e-10 apart, so that rounding cannot mix them up.
@@ -40,7 +37,7 @@ class VideoWriter:
         path: Path | str,
         width_px: int,
         height_px: int,
-        times_s: Array,
+        times_s: np.ndarray,
         audio_from: Clip | None = None,
         settings: VideoSettings | None = None,
     ) -> None:
@@ -84,7 +81,7 @@ class VideoWriter:
             return 1 / _LONE_FRAME_S
         return (Fraction(len(self._ticks) - 1) / (int(self._ticks[-1]) * self._time_base)).limit_denominator(1001)
 
-    def write(self, rgb: Array) -> None:
+    def write(self, rgb: np.ndarray) -> None:
         """Add the next picture, RGB uint8 (H, W, 3) of the size given at the start."""
         width, height = self._size_px
         if rgb.shape != (height, width, 3) or rgb.dtype != np.uint8:
@@ -153,7 +150,7 @@ class VideoWriter:
         return OutputError(f"{self._path} cannot be written ({reason}); free some space or choose another place.")
 
 
-def exact_ticks(times_s: Array) -> tuple[Array, Fraction]:
+def exact_ticks(times_s: np.ndarray) -> tuple[np.ndarray, Fraction]:
     """(ticks (N,) from 0, time base) whose products are ``times_s``, on the coarsest grid that holds them all, else in microseconds."""
     elapsed_s = times_s - times_s[0]
     ticks_per_s = 1 if len(times_s) > 1 else int(1 / _LONE_FRAME_S)

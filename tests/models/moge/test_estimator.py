@@ -11,7 +11,7 @@ import torch
 from body4d.config import CameraSettings, ComputeSettings, MogeSettings
 from body4d.core.errors import DeviceError, SettingsError, WeightsError
 from body4d.core.stages import silent
-from body4d.core.types import Array, Clip
+from body4d.core.types import Clip
 from body4d.models.moge.checkpoint import load_moge
 from body4d.models.moge.estimator import MogeCamera, MogeLens, moge_in
 from moge_files import write_tiny_moge
@@ -29,7 +29,7 @@ class Frames:
         self.clip = Clip(Path("noise.mp4"), W, H, Fraction(30), times, np.arange(COUNT), focal_mm35=focal_mm35)
         self.asked: list[int] = []
 
-    def read(self, first: int = 0, last: int | None = None, step: int = 1) -> Iterator[tuple[int, Array]]:
+    def read(self, first: int = 0, last: int | None = None, step: int = 1) -> Iterator[tuple[int, np.ndarray]]:
         for frame in range(first, COUNT if last is None else last, step):
             self.asked.append(frame)
             yield frame, np.random.default_rng(frame).integers(0, 255, (H, W, 3), dtype=np.uint8)
@@ -41,7 +41,7 @@ class Says:
     def __init__(self, focals: Sequence[float], most: int = 8) -> None:
         self.left, self.most = list(focals), most
 
-    def focals_px(self, pictures: Sequence[Array]) -> Array:
+    def focals_px(self, pictures: Sequence[np.ndarray]) -> np.ndarray:
         if len(pictures) > self.most:
             raise torch.OutOfMemoryError("CUDA out of memory")
         return np.array([self.left.pop(0) for _ in pictures])

@@ -2,16 +2,12 @@
 
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from body4d.core.errors import InputError
 from body4d.core.joints import JOINT_SETS
 from body4d.core.rig import Rig
-
-Array = NDArray[Any]
 
 
 class SurfaceBody:
@@ -34,7 +30,7 @@ class SurfaceBody:
         self.faces = np.asarray(mesh.faces, np.int32)
         self.vertex_count = len(mesh.vertices)
 
-    def rig(self, shape: Array) -> Rig:
+    def rig(self, shape: np.ndarray) -> Rig:
         keypoints = len(JOINT_SETS[self._joint_set])
         wanted = (self.vertex_count + keypoints) * 3
         if np.shape(shape) != (wanted,):

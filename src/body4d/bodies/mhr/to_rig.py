@@ -11,11 +11,10 @@ offsets, since B_p^T (rest_j - rest_p) = s_p t_j at rest and posed alike. What i
 :func:`lbs_gap_m` measures all of it for given parameters.
 """
 
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 from torch import Tensor
 
@@ -23,8 +22,6 @@ from body4d.bodies.mhr.rig_file import PARAMETER_SIZE, POSE_SIZE, SCALE_SIZE, SH
 from body4d.core.joints import Mhr70
 from body4d.core.rig import Rig
 from body4d.geometry.rotations import matrix_to_rotvec
-
-Array = NDArray[Any]
 
 TO_CAMERA = np.diag([1.0, -1.0, -1.0])
 """MHR's axes (y up, facing +z) to camera and rest axes (y down, facing -z): a half turn about x."""
@@ -55,13 +52,13 @@ class PosableMhr(Protocol):
     def skeleton(self, parameters: Tensor) -> Tensor: ...
 
 
-def shape_of(shape: Array, parameters: Array) -> Array:
+def shape_of(shape: np.ndarray, parameters: np.ndarray) -> np.ndarray:
     """The rig's shape (113,) of one person: shape (45,) and the scales among model parameters (204,), or the median of rows (T, 204)."""
     rows = np.atleast_2d(parameters)[:, POSE_SIZE:PARAMETER_SIZE]
     return np.concatenate([np.median(np.atleast_2d(shape), axis=0), np.median(rows, axis=0)]).astype(np.float32)
 
 
-def rig_of(body: PosableMhr, shape: Array) -> Rig:
+def rig_of(body: PosableMhr, shape: np.ndarray) -> Rig:
     """The rig of ``shape`` (113,): 45 of the shape, then 68 scales. Keypoints are NaN where the file came without their mapping."""
     values = np.asarray(shape, np.float32)
     if values.shape != (SHAPE_SIZE + SCALE_SIZE,):
@@ -85,7 +82,9 @@ def rig_of(body: PosableMhr, shape: Array) -> Rig:
     )
 
 
-def motion_of(body: PosableMhr, shape: Array, parameters: Array, camera_translation_m: Array) -> tuple[Array, Array]:
+def motion_of(
+    body: PosableMhr, shape: np.ndarray, parameters: np.ndarray, camera_translation_m: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """Local rotation vectors (T, J, 3) and the root's place (T, 3) in camera axes, for the rig of ``shape`` (113,).
 
     ``parameters`` (T, 204); ``camera_translation_m`` (T, 3) as SAM-3D-Body tells it. MHR's global rotation and translation belong to
@@ -105,7 +104,9 @@ def motion_of(body: PosableMhr, shape: Array, parameters: Array, camera_translat
     return matrix_to_rotvec(local).astype(np.float32), (root + camera_translation_m).astype(np.float32)
 
 
-def vertices_m(body: PosableMhr, shape: Array, parameters: Array, face: Array | None = None, *, correct: bool = True) -> Array:
+def vertices_m(
+    body: PosableMhr, shape: np.ndarray, parameters: np.ndarray, face: np.ndarray | None = None, *, correct: bool = True
+) -> np.ndarray:
     """MHR's own surface (T, V, 3) with correctives, metres, camera axes, without the camera's translation.
 
     ``shape`` (45,) or (T, 45), ``parameters`` (T, 204), ``face`` (72,) or (T, 72).
@@ -118,7 +119,7 @@ def vertices_m(body: PosableMhr, shape: Array, parameters: Array, face: Array | 
     return np.concatenate(out).astype(np.float32)
 
 
-def lbs_gap_m(body: PosableMhr, shape: Array, parameters: Array) -> Array:
+def lbs_gap_m(body: PosableMhr, shape: np.ndarray, parameters: np.ndarray) -> np.ndarray:
     """Distance (T, V) in metres between the rig's surface and MHR's own, for ``shape`` (113,) and ``parameters`` (T, 204).
 
     What a GLB, which carries the rig, does not show.
@@ -129,7 +130,7 @@ def lbs_gap_m(body: PosableMhr, shape: Array, parameters: Array) -> Array:
     return np.linalg.norm(skinned - vertices_m(body, shape[:SHAPE_SIZE], parameters), axis=-1)
 
 
-def _at_rest(shape: Array) -> Array:
+def _at_rest(shape: np.ndarray) -> np.ndarray:
     """Parameters (1, 204) of the rest pose with the scales of ``shape`` (113,)."""
     parameters = np.zeros((1, PARAMETER_SIZE), np.float32)
     parameters[0, POSE_SIZE:] = shape[SHAPE_SIZE:]
@@ -137,11 +138,11 @@ def _at_rest(shape: Array) -> Array:
 
 
 def _pose(
-    body: PosableMhr, parameters: Array, shape: Array | None, face: Array | None = None, *, correct: bool = True
-) -> tuple[Array, Array]:
+    body: PosableMhr, parameters: np.ndarray, shape: np.ndarray | None, face: np.ndarray | None = None, *, correct: bool = True
+) -> tuple[np.ndarray, np.ndarray]:
     """Vertices (T, V, 3) and state (T, J, 8) in MHR's axes and centimetres, float64."""
 
-    def there(values: Array) -> Tensor:
+    def there(values: np.ndarray) -> Tensor:
         return torch.as_tensor(values, dtype=torch.float32, device=body.rest_vertices.device)
 
     shape = np.zeros((1, SHAPE_SIZE), np.float32) if shape is None else shape
@@ -150,13 +151,13 @@ def _pose(
     return vertices.cpu().double().numpy(), state.cpu().double().numpy()
 
 
-def _matrices(state: Array) -> Array:
+def _matrices(state: np.ndarray) -> np.ndarray:
     """Global rotations (..., J, 3, 3) of a skeleton's state."""
     quat = state[..., 3:7]
     return Rotation.from_quat(quat.reshape(-1, 4)).as_matrix().reshape(*quat.shape[:-1], 3, 3)
 
 
-def _influences(dense: Array) -> tuple[Array, Array]:
+def _influences(dense: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Joint indices and weights (V, W), strongest first, W the most that any vertex has; rows sum to 1."""
     width = max(int((dense > 0).sum(1).max()), 1)
     indices = np.argsort(-dense, axis=1, kind="stable")[:, :width]
@@ -164,7 +165,7 @@ def _influences(dense: Array) -> tuple[Array, Array]:
     return np.where(weights > 0, indices, 0).astype(np.int32), weights / weights.sum(1, keepdims=True)
 
 
-def _fold_keypoints(body: PosableMhr, rest_vertices_m: Array, rest_joints_m: Array) -> tuple[Array, Array]:
+def _fold_keypoints(body: PosableMhr, rest_vertices_m: np.ndarray, rest_joints_m: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Weights (70, J) and anchors (70, J, 3) of the keypoints; see :class:`Rig`. NaN without a mapping."""
     count, joints = len(Mhr70), len(rest_joints_m)
     mapping = body.file.keypoint_mapping

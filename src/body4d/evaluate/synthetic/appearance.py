@@ -1,15 +1,12 @@
 """What synthetic people wear, and the club they swing: colours by body region, a mesh for the club."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from body4d.core.rig import Rig
 from body4d.evaluate.synthetic.limbs import unit
 
-Array = NDArray[Any]
 Colour = tuple[int, int, int]
 
 
@@ -36,7 +33,7 @@ _HEM_BELOW_PELVIS_M = -0.045
 _SLEEVE_END_M = 0.06  # a short sleeve ends this far above the elbow
 
 
-def vertex_colours(rig: Rig, outfit: Outfit) -> Array:
+def vertex_colours(rig: Rig, outfit: Outfit) -> np.ndarray:
     """Colours (V, 3) uint8 of the rig's vertices: by the joint that moves a vertex most, hair and brows by place on the head."""
     joint = rig.skin_indices[np.arange(len(rig.skin_indices)), rig.skin_weights.argmax(1)]
     base = np.array([name.split(".")[0] for name in rig.joint_names])[joint]
@@ -59,7 +56,7 @@ def vertex_colours(rig: Rig, outfit: Outfit) -> Array:
     return colours
 
 
-def _paint_head(colours: Array, v: Array, base: Array, at: dict[str, Array], outfit: Outfit) -> None:
+def _paint_head(colours: np.ndarray, v: np.ndarray, base: np.ndarray, at: dict[str, np.ndarray], outfit: Outfit) -> None:
     """Hair from the forehead back, brows, and dark eyes: without them the face is an egg, to people and to detectors."""
     eye = np.abs((at["eye.L"] + at["eye.R"]) / 2)
     eye_y, front = -eye[1], -eye[2]
@@ -78,7 +75,7 @@ def _paint_head(colours: Array, v: Array, base: Array, at: dict[str, Array], out
         colours[pupil] = (40, 28, 20)
 
 
-def club_mesh(hands_m: Array, shaft: Array, face: Array, length_m: float) -> tuple[Array, Array, Array]:
+def club_mesh(hands_m: np.ndarray, shaft: np.ndarray, face: np.ndarray, length_m: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Vertices (V, 3), faces (F, 3) and colours (V, 3) of a golf club held at ``hands_m`` (3,), for one moment."""
     side = np.cross(shaft, face)
     ring = np.array([[np.cos(a), np.sin(a)] for a in np.linspace(0, 2 * np.pi, 6, endpoint=False)])

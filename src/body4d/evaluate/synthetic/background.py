@@ -3,11 +3,8 @@
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from body4d.core.types import Camera
-
-Array = NDArray[Any]
 
 _GRASS = np.array([96, 134, 62], np.float32)
 _HAZE = np.array([196, 206, 200], np.float32)
@@ -20,7 +17,7 @@ _SHADOW_CELL_PX = 4
 _SHADOW_STRENGTH = 0.55
 
 
-def outdoors(camera: Camera, T_camera_stage: Array, seed: int) -> Array:
+def outdoors(camera: Camera, T_camera_stage: np.ndarray, seed: int) -> np.ndarray:
     """Picture (H, W, 3) float32 in [0, 255] of an empty meadow as ``camera`` sees it; the floor is y = 0 of the stage."""
     rng = np.random.default_rng([seed, 1])
     rays = _rays(camera) @ T_camera_stage[:3, :3]
@@ -39,7 +36,7 @@ def outdoors(camera: Camera, T_camera_stage: Array, seed: int) -> Array:
     return (picture * (1 - below) + ground * below).astype(np.float32)
 
 
-def _rays(camera: Camera) -> Array:
+def _rays(camera: Camera) -> np.ndarray:
     """Directions (H, W, 3) through pixel centres, camera axes."""
     x = (np.arange(camera.width_px) + 0.5 - camera.cx_px) / camera.focal_px
     y = (np.arange(camera.height_px) + 0.5 - camera.cy_px) / camera.focal_px
@@ -48,7 +45,7 @@ def _rays(camera: Camera) -> Array:
     return rays / np.linalg.norm(rays, axis=-1, keepdims=True)
 
 
-def _sky(up: Array, bearing: Array, rng: np.random.Generator) -> Array:
+def _sky(up: np.ndarray, bearing: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     share = np.clip(up / 0.7, 0, 1)[..., None] ** 0.7
     sky = _HORIZON * (1 - share) + _ZENITH * share
     clouds = _noise_at(rng, bearing * 9, up * 22) * 0.6 + _noise_at(rng, bearing * 25, up * 60) * 0.4
@@ -56,7 +53,7 @@ def _sky(up: Array, bearing: Array, rng: np.random.Generator) -> Array:
     return sky * (1 - white) + 248 * white
 
 
-def _ground(rays: Array, eye: Array, rng: np.random.Generator) -> Array:
+def _ground(rays: np.ndarray, eye: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Grass with patches of several sizes, each fading where it would be finer than a pixel."""
     far = -eye[1] / np.maximum(rays[..., 1], 1e-3)
     x, z = eye[0] + far * rays[..., 0], eye[2] + far * rays[..., 2]
@@ -68,7 +65,7 @@ def _ground(rays: Array, eye: Array, rng: np.random.Generator) -> Array:
     return _GRASS * shade[..., None] * (1 - haze) + _HAZE * haze
 
 
-def _noise_at(rng: np.random.Generator, u: Array, v: Array) -> Any:
+def _noise_at(rng: np.random.Generator, u: np.ndarray, v: np.ndarray) -> Any:
     """Smooth noise in [0, 1] with features about 1 wide, at coordinates ``u``, ``v``; repeats every 256."""
     table = rng.random((256, 256), dtype=np.float32)
     iu, iv = np.floor(u).astype(np.int64), np.floor(v).astype(np.int64)
@@ -79,7 +76,7 @@ def _noise_at(rng: np.random.Generator, u: Array, v: Array) -> Any:
     return (a * (1 - fu) + b * fu) * (1 - fv) + (c * (1 - fu) + d * fu) * fv
 
 
-def shadow(vertices_stage_m: Array, camera: Camera, T_camera_stage: Array) -> Array:
+def shadow(vertices_stage_m: np.ndarray, camera: Camera, T_camera_stage: np.ndarray) -> np.ndarray:
     """How much light is left (H, W, 1) float32 in [0, 1] on the floor around a body of vertices (V, 3) in stage axes."""
     from scipy.ndimage import gaussian_filter, zoom
 
@@ -91,5 +88,5 @@ def shadow(vertices_stage_m: Array, camera: Camera, T_camera_stage: Array) -> Ar
     count, _, _ = np.histogram2d(px[:, 1], px[:, 0], bins=(rows, columns), range=((0, rows), (0, columns)))
     dark = gaussian_filter(np.minimum(count, 3.0).astype(np.float32), 1.6)
     light = 1 - _SHADOW_STRENGTH * np.clip(dark / 1.2, 0, 1)
-    full: Array = np.asarray(zoom(light, _SHADOW_CELL_PX, order=1))
+    full: np.ndarray = np.asarray(zoom(light, _SHADOW_CELL_PX, order=1))
     return full[: camera.height_px, : camera.width_px, None]

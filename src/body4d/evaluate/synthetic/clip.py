@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from body4d.core.types import BodyTrack, Camera, Clip, MaskTrack, Scene
 from body4d.evaluate.synthetic.appearance import club_mesh, vertex_colours
@@ -30,8 +29,6 @@ from body4d.evaluate.synthetic.motions import (
 )
 from body4d.render.rasterizer import Mesh, draw, visible
 from body4d.render.shading import Light
-
-Array = NDArray[Any]
 
 LONGEST_EXPOSURE_S = 1 / 120  # a phone by day; never more than half of the time between frames
 _BLUR_STEP_PX = 2.5  # sub-frames are at most this far apart on the fastest joint
@@ -55,10 +52,10 @@ class _Stage:
     """What stays the same through a clip."""
 
     camera: Camera
-    T_camera_stage: Array
+    T_camera_stage: np.ndarray
     actors: tuple[Actor, ...]
-    colours: tuple[Array, ...]
-    background: Array
+    colours: tuple[np.ndarray, ...]
+    background: np.ndarray
     light: Light
 
 
@@ -95,7 +92,7 @@ def make_clip(
     stage = _set_stage(kind, view, (width, height), seconds, seed)
     folder = Path(folder)
     clip = SyntheticClip(folder / f"{kind}.mp4", folder / "truth.npz", folder / "truth_masks.npz")
-    masks: list[list[Array]] = []
+    masks: list[list[np.ndarray]] = []
     with VideoWriter(clip.video, width, height, times_s) as writer:
         for picture, frame_masks in _frames(stage, times_s, min(LONGEST_EXPOSURE_S, 0.5 / float(rate)), seed):
             writer.write(picture)
@@ -116,11 +113,11 @@ def _set_stage(kind: Kind, view: View, size_px: tuple[int, int], seconds: float,
     return _Stage(camera, T_camera_stage, actors, colours, outdoors(camera, T_camera_stage, seed), light)
 
 
-def _in_camera(stage: _Stage, actor: Actor, times_s: Array) -> Moments:
+def _in_camera(stage: _Stage, actor: Actor, times_s: np.ndarray) -> Moments:
     return moved(actor.poses(times_s), stage.T_camera_stage[:3, :3], stage.T_camera_stage[:3, 3])
 
 
-def _frames(stage: _Stage, times_s: Array, exposure_s: float, seed: int) -> Iterator[tuple[Array, list[Array]]]:
+def _frames(stage: _Stage, times_s: np.ndarray, exposure_s: float, seed: int) -> Iterator[tuple[np.ndarray, list[np.ndarray]]]:
     """Each frame's picture, and everybody's visible mask at the middle of the exposure."""
     for first in range(0, len(times_s), _CHUNK):
         chunk = times_s[first : first + _CHUNK]
@@ -138,18 +135,18 @@ def _frames(stage: _Stage, times_s: Array, exposure_s: float, seed: int) -> Iter
             yield _developed(light / counts[i], np.random.default_rng([seed, 3, first + i])), visible_masks(stage, now)
 
 
-def _skinned(stage: _Stage, actor: Actor, times_s: Array) -> tuple[Array, Moments]:
+def _skinned(stage: _Stage, actor: Actor, times_s: np.ndarray) -> tuple[np.ndarray, Moments]:
     """Vertices (T, V, 3) in camera axes, and the moments they are of."""
     moments = _in_camera(stage, actor, times_s)
     return actor.rig.vertices(*actor.rig.forward(moments.rotations, moments.root_m)), moments
 
 
-def _subframes(stage: _Stage, times_s: Array, exposure_s: float) -> list[int]:
+def _subframes(stage: _Stage, times_s: np.ndarray, exposure_s: float) -> list[int]:
     """How many pictures of each frame to average so that nothing visibly jumps between them."""
     around = np.concatenate([times_s - exposure_s / 2, times_s + exposure_s / 2])
     most = np.ones(len(times_s))
 
-    def note(points_m: Array, step_px: float) -> None:
+    def note(points_m: np.ndarray, step_px: float) -> None:
         px = stage.camera.project(points_m)
         travel = np.linalg.norm(px[len(times_s) :] - px[: len(times_s)], axis=-1).reshape(len(times_s), -1)
         np.maximum(most, np.nan_to_num(travel).max(1) / step_px, out=most)
@@ -162,7 +159,7 @@ def _subframes(stage: _Stage, times_s: Array, exposure_s: float) -> list[int]:
     return np.minimum(np.ceil(most).astype(int), _MOST_SUBFRAMES).tolist()
 
 
-def _lit_floor(stage: _Stage, vertices_m: Sequence[Array]) -> Array:
+def _lit_floor(stage: _Stage, vertices_m: Sequence[np.ndarray]) -> np.ndarray:
     """The background with everybody's shadow, as uint8."""
     lit = stage.background
     R, t = stage.T_camera_stage[:3, :3], stage.T_camera_stage[:3, 3]
@@ -171,7 +168,7 @@ def _lit_floor(stage: _Stage, vertices_m: Sequence[Array]) -> Array:
     return np.clip(lit + 0.5, 0, 255).astype(np.uint8)
 
 
-def _drawn(stage: _Stage, vertices_m: Sequence[Array], clubs: Sequence[Any], moment: int, background: Array) -> Array:
+def _drawn(stage: _Stage, vertices_m: Sequence[np.ndarray], clubs: Sequence[Any], moment: int, background: np.ndarray) -> np.ndarray:
     meshes = [Mesh(v, a.rig.faces, c) for v, a, c in zip(vertices_m, stage.actors, stage.colours, strict=True)]
     for club in clubs:
         if club is not None:
@@ -180,20 +177,20 @@ def _drawn(stage: _Stage, vertices_m: Sequence[Array], clubs: Sequence[Any], mom
     return draw(meshes, stage.camera, background, light=stage.light)
 
 
-def visible_masks(stage: _Stage, vertices_m: Sequence[Array]) -> list[Array]:
+def visible_masks(stage: _Stage, vertices_m: Sequence[np.ndarray]) -> list[np.ndarray]:
     """What the camera sees of each person, bool (H, W), others in front taken away. A club is nobody: it neither counts nor hides."""
     seen = visible([Mesh(v, a.rig.faces, np.ones(3), lit=False) for v, a in zip(vertices_m, stage.actors, strict=True)], stage.camera)
     return [seen == i for i in range(len(stage.actors))]
 
 
-def _developed(light: Array, rng: np.random.Generator) -> Array:
+def _developed(light: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """A picture (H, W, 3) uint8 with a sensor's noise: constant read noise and shot noise that grows with the light."""
     noise = rng.standard_normal(light.shape, dtype=np.float32)
     noise *= np.sqrt(_READ_NOISE**2 + _SHOT_NOISE * light)
     return np.clip(light + noise + 0.5, 0, 255).astype(np.uint8)
 
 
-def _mask_tracks(stage: _Stage, masks: Sequence[Sequence[Array]]) -> tuple[MaskTrack, ...]:
+def _mask_tracks(stage: _Stage, masks: Sequence[Sequence[np.ndarray]]) -> tuple[MaskTrack, ...]:
     """One track per person over the frames where anything of them is seen."""
     tracks = []
     for i, actor in enumerate(stage.actors):
@@ -203,7 +200,7 @@ def _mask_tracks(stage: _Stage, masks: Sequence[Sequence[Array]]) -> tuple[MaskT
     return tuple(tracks)
 
 
-def _truth(stage: _Stage, clip: Clip, times_s: Array, masks: Sequence[Sequence[Array]], note: str) -> Scene:
+def _truth(stage: _Stage, clip: Clip, times_s: np.ndarray, masks: Sequence[Sequence[np.ndarray]], note: str) -> Scene:
     """The truth as a scene, in the axes of the camera that filmed it; a person is in it wherever anything of them is in the picture."""
     people = []
     for i, actor in enumerate(stage.actors):
@@ -230,7 +227,7 @@ def _truth(stage: _Stage, clip: Clip, times_s: Array, masks: Sequence[Sequence[A
     return Scene(clip, stage.camera, tuple(people), _world(stage, people), preset="truth", notes=(note,))
 
 
-def _visibility(keypoints_px: Array, others: Sequence[Array]) -> Array:
+def _visibility(keypoints_px: np.ndarray, others: Sequence[np.ndarray]) -> np.ndarray:
     """(T, K) 1 where a keypoint lies in the picture and not on somebody else's visible mask (T of (H, W))."""
     out = np.zeros(keypoints_px.shape[:2], np.float32)
     for t, mask in enumerate(others):
@@ -240,7 +237,7 @@ def _visibility(keypoints_px: Array, others: Sequence[Array]) -> Array:
     return out
 
 
-def _world(stage: _Stage, people: Sequence[BodyTrack]) -> Array:
+def _world(stage: _Stage, people: Sequence[BodyTrack]) -> np.ndarray:
     """T_world_camera: y up, origin on the floor under the first person's first frame."""
     to_stage = np.linalg.inv(stage.T_camera_stage)
     flip = np.diag([1.0, -1.0, -1.0, 1.0])

@@ -5,15 +5,11 @@ person's back, floor at y = 0) and gives local rotations back. All arrays have o
 """
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from body4d.core.rig import Rig
 from body4d.geometry.rotations import matrix_to_rotvec, rotvec_to_matrix
-
-Array = NDArray[Any]
 
 SIDES = (("L", 1.0), ("R", -1.0))
 """Letter of a side in the rig's joint names, and the sign of its x at rest."""
@@ -42,17 +38,17 @@ def ease(overreach_m: Callable[[float, float], dict[str, float]]) -> tuple[float
     raise ValueError(f"this motion is out of the body's reach by {max(short.values()):.3f} m; choose a body of usual proportions")
 
 
-def unit(v: Array) -> Array:
+def unit(v: np.ndarray) -> np.ndarray:
     """``v`` (..., 3) at length 1."""
     return v / np.linalg.norm(v, axis=-1, keepdims=True)
 
 
-def axis_rotation(axis: int, angle_rad: Array) -> Array:
+def axis_rotation(axis: int, angle_rad: np.ndarray) -> np.ndarray:
     """Rotations (T, 3, 3) by ``angle_rad`` (T,) about coordinate axis 0, 1 or 2."""
     return rotvec_to_matrix(np.eye(3)[axis] * np.asarray(angle_rad, float)[..., None])
 
 
-def frame(along: Array, normal: Array) -> Array:
+def frame(along: np.ndarray, normal: np.ndarray) -> np.ndarray:
     """Rotations (..., 3, 3) whose columns are ``along``, the part of ``normal`` at right angles to it, and their cross product."""
     x = unit(along)
     y = unit(normal - np.sum(normal * x, -1, keepdims=True) * x)
@@ -62,53 +58,53 @@ def frame(along: Array, normal: Array) -> Array:
 class Poser:
     """Local rotations of ``rig`` over ``count`` moments, written joint by joint, parents before children."""
 
-    def __init__(self, rig: Rig, root_m: Array) -> None:
+    def __init__(self, rig: Rig, root_m: np.ndarray) -> None:
         self.rig = rig
         self.root_m = root_m
         self.local = np.broadcast_to(np.eye(3), (len(root_m), len(rig.parents), 3, 3)).copy()
         self._index = {name: j for j, name in enumerate(rig.joint_names)}
-        self._forward: tuple[Array, Array] | None = None
+        self._forward: tuple[np.ndarray, np.ndarray] | None = None
         self.overreach_m = {"foot": 0.0, "wrist": 0.0}
 
-    def at_rest(self, name: str) -> Array:
+    def at_rest(self, name: str) -> np.ndarray:
         """Rest position (3,) of a joint."""
         return self.rig.rest_joints_m[self._index[name]]
 
-    def set_local(self, name: str, rotation: Array) -> None:
+    def set_local(self, name: str, rotation: np.ndarray) -> None:
         """Set the rotation (T, 3, 3) of a joint relative to its parent."""
         self.local[:, self._index[name]] = rotation
         self._forward = None
 
-    def set_global(self, name: str, rotation: Array) -> None:
+    def set_global(self, name: str, rotation: np.ndarray) -> None:
         """Set the rotation (T, 3, 3) of a joint in stage axes; its ancestors must be set already."""
         self.set_local(name, np.swapaxes(self.parent_global(name), -1, -2) @ rotation)
 
-    def posed(self) -> tuple[Array, Array]:
+    def posed(self) -> tuple[np.ndarray, np.ndarray]:
         """Rotations (T, J, 3, 3) and positions (T, J, 3) as set so far."""
         if self._forward is None:
             self._forward = self.rig.forward(self.local, self.root_m)
         return self._forward
 
-    def position(self, name: str) -> Array:
+    def position(self, name: str) -> np.ndarray:
         """Position (T, 3) of a joint as set so far."""
         return self.posed()[1][:, self._index[name]]
 
-    def rotation(self, name: str) -> Array:
+    def rotation(self, name: str) -> np.ndarray:
         """Rotation (T, 3, 3) of a joint in stage axes as set so far."""
         return self.posed()[0][:, self._index[name]]
 
-    def parent_global(self, name: str) -> Array:
+    def parent_global(self, name: str) -> np.ndarray:
         """Rotation (T, 3, 3) of a joint's parent; the identity for the root."""
         parent = self.rig.parents[self._index[name]]
         return self.posed()[0][:, parent] if parent >= 0 else np.broadcast_to(np.eye(3), (len(self.root_m), 3, 3))
 
-    def share(self, names: tuple[str, ...], turn: Array) -> None:
+    def share(self, names: tuple[str, ...], turn: np.ndarray) -> None:
         """Share a turn (T, 3, 3) of the last of ``names`` against the parent of the first evenly among them."""
         part = rotvec_to_matrix(matrix_to_rotvec(turn) / len(names))
         for name in names:
             self.set_local(name, part)
 
-    def limb(self, upper: str, lower: str, end: str, target_m: Array, pole: Array) -> None:
+    def limb(self, upper: str, lower: str, end: str, target_m: np.ndarray, pole: np.ndarray) -> None:
         """Bring joint ``end`` to ``target_m`` (T, 3), the middle joint out towards ``pole`` (T, 3).
 
         A target out of reach is approached as far as the limb goes; ``overreach_m`` keeps the
@@ -133,7 +129,7 @@ class Poser:
         self.set_global(upper, frame(middle - start, hinge) @ frame(b - a, rest_hinge).T)
         self.set_global(lower, frame(tip - middle, hinge) @ frame(c - b, rest_hinge).T)
 
-    def hand(self, side: str, rotation: Array, roll_share: float = 0.8) -> None:
+    def hand(self, side: str, rotation: np.ndarray, roll_share: float = 0.8) -> None:
         """Turn the hand to ``rotation`` (T, 3, 3) in stage axes; the forearm's own roll takes ``roll_share`` of the twist."""
         fore = unit(self.at_rest(f"wrist.{side}") - self.at_rest(f"lowerarm01.{side}"))
         turn = np.swapaxes(self.rotation(f"lowerarm01.{side}"), -1, -2) @ rotation
@@ -149,12 +145,12 @@ class Poser:
                 angle = angle_rad / 3 if finger == 1 else angle_rad
                 self.set_local(f"finger{finger}-{joint}.{side}", rotvec_to_matrix(angle * unit(np.cross(along, palm))))
 
-    def result(self) -> tuple[Array, Array]:
+    def result(self) -> tuple[np.ndarray, np.ndarray]:
         """Rotation vectors (T, J, 3) and root positions (T, 3)."""
         return matrix_to_rotvec(self.local), self.root_m
 
 
-def twist_angle(turn: Array, axis: Array) -> Array:
+def twist_angle(turn: np.ndarray, axis: np.ndarray) -> np.ndarray:
     """Angle (T,) of the part of ``turn`` (T, 3, 3) about the unit ``axis`` (3,): the twist of a swing-twist split."""
     vector = matrix_to_rotvec(turn)
     half = np.linalg.norm(vector, axis=-1) / 2
@@ -162,7 +158,7 @@ def twist_angle(turn: Array, axis: Array) -> Array:
     return 2 * np.arctan2(along * np.sin(half), np.cos(half))
 
 
-def hand_axes(rig: Rig, side: str) -> tuple[Array, Array]:
+def hand_axes(rig: Rig, side: str) -> tuple[np.ndarray, np.ndarray]:
     """At rest, in rest axes: the direction from wrist to middle knuckle, and the direction the palm faces; both unit (3,)."""
     at = {name: rig.rest_joints_m[j] for j, name in enumerate(rig.joint_names)}
     wrist, middle = at[f"wrist.{side}"], at[f"finger3-1.{side}"]

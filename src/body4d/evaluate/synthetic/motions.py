@@ -5,10 +5,9 @@ Stage axes are camera-like: x right and z away as a camera in front of the stage
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import numpy as np
-from numpy.typing import NDArray
 
 from body4d.bodies.registry import body_model
 from body4d.core.rig import Rig
@@ -18,8 +17,6 @@ from body4d.evaluate.synthetic.limbs import axis_rotation
 from body4d.evaluate.synthetic.swing import ADDRESS_SHARE, Club, Swing, swing_length_s
 from body4d.evaluate.synthetic.walk import STRIDE_M, STRIDE_S, Walk
 from body4d.geometry.rotations import matrix_to_rotvec, rotvec_to_matrix
-
-Array = NDArray[Any]
 
 Kind = Literal["swing", "walk", "crossing"]
 View = Literal["down-the-line", "face-on", "front", "side", "oblique"]
@@ -51,8 +48,8 @@ _CROSSING_DEPTHS_M = (-0.45, 0.55)  # where the two walk, in front of and behind
 class Moments:
     """One body at T moments: ``rotations`` (T, J, 3) rotation vectors, ``root_m`` (T, 3), in stage axes; the club it swings."""
 
-    rotations: Array
-    root_m: Array
+    rotations: np.ndarray
+    root_m: np.ndarray
     club: Club | None = None
 
 
@@ -61,10 +58,10 @@ class Actor:
     """One person of a clip. ``poses`` gives the moments at seconds (T,) from the clip's first frame."""
 
     person_id: int
-    shape: Array
+    shape: np.ndarray
     rig: Rig
     outfit: Outfit
-    poses: Callable[[Array], Moments]
+    poses: Callable[[np.ndarray], Moments]
 
 
 def cast(kind: Kind, seconds: float, seed: int) -> tuple[Actor, ...]:
@@ -80,7 +77,7 @@ def cast(kind: Kind, seconds: float, seed: int) -> tuple[Actor, ...]:
     return tuple(people)
 
 
-def _action(kind: Kind, person: int, rig: Rig, seconds: float) -> Callable[[Array], Moments]:
+def _action(kind: Kind, person: int, rig: Rig, seconds: float) -> Callable[[np.ndarray], Moments]:
     if kind == "swing":
         swing = Swing(rig)
         start = max(seconds - swing_length_s(), 0.0) * ADDRESS_SHARE
@@ -96,13 +93,13 @@ def _action(kind: Kind, person: int, rig: Rig, seconds: float) -> Callable[[Arra
     return lambda times_s: _turned(Moments(*walk.poses(times_s - middle + offset_s)), heading, place, shift)
 
 
-def _turned(moments: Moments, heading_rad: float, place_m: Array, shift_m: Array | None = None) -> Moments:
+def _turned(moments: Moments, heading_rad: float, place_m: np.ndarray, shift_m: np.ndarray | None = None) -> Moments:
     """``moments``, first moved by ``shift_m``, then turned about the vertical through the origin, then moved to ``place_m``."""
     turn = axis_rotation(1, np.array(heading_rad))
     return moved(replace(moments, root_m=moments.root_m + (0.0 if shift_m is None else shift_m)), turn, place_m)
 
 
-def moved(moments: Moments, rotation: Array, offset_m: Array) -> Moments:
+def moved(moments: Moments, rotation: np.ndarray, offset_m: np.ndarray) -> Moments:
     """``moments`` in other axes: x' = rotation (3, 3) x + offset."""
     rotations = moments.rotations.copy()
     rotations[:, 0] = matrix_to_rotvec(rotation @ rotvec_to_matrix(rotations[:, 0]))
@@ -112,7 +109,7 @@ def moved(moments: Moments, rotation: Array, offset_m: Array) -> Moments:
     return Moments(rotations, moments.root_m @ rotation.T + offset_m, club)
 
 
-def place_camera(kind: Kind, view: View, size_px: tuple[int, int]) -> tuple[Camera, Array]:
+def place_camera(kind: Kind, view: View, size_px: tuple[int, int]) -> tuple[Camera, np.ndarray]:
     """The camera, and ``T_camera_stage`` (4, 4), the stage as it sees it. It stands level with a chest and looks a little down."""
     width, height = size_px
     focal = _FOCAL_MM35 / _DIAGONAL_MM35 * float(np.hypot(width, height))

@@ -15,12 +15,9 @@ from functools import cache
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from body4d.core.rig import Rig
 from body4d.evaluate.synthetic.limbs import SIDES, Poser, axis_rotation, ease, frame, hand_axes, unit
-
-Array = NDArray[Any]
 
 BACKSWING_S = 0.75
 DOWNSWING_S = 0.25
@@ -99,13 +96,13 @@ class Club:
     """The club over time: ``hands_m`` (T, 3) the middle of the grip, ``shaft`` and ``face`` (T, 3) unit: to its head, out of its face;
     ``length_m`` from the hands to the head."""
 
-    hands_m: Array
-    shaft: Array
-    face: Array
+    hands_m: np.ndarray
+    shaft: np.ndarray
+    face: np.ndarray
     length_m: float
 
     @property
-    def head_m(self) -> Array:
+    def head_m(self) -> np.ndarray:
         """Where the head is, (T, 3)."""
         return self.hands_m + self.length_m * self.shaft
 
@@ -118,13 +115,13 @@ class Swing:
         moments = np.arange(0.0, swing_length_s(), 0.015)
         self._eased = ease(lambda lower, draw_in: _swing(rig, moments, lower, draw_in)[0].overreach_m)
 
-    def poses(self, since_takeaway_s: Array) -> tuple[Array, Array, Club]:
+    def poses(self, since_takeaway_s: np.ndarray) -> tuple[np.ndarray, np.ndarray, Club]:
         """Rotation vectors (T, J, 3), root positions (T, 3) in stage axes and the club, at seconds (T,) since takeaway began."""
         body, club = _swing(self._rig, since_takeaway_s, *self._eased)
         return *body.result(), club
 
 
-def _swing(rig: Rig, since_takeaway_s: Array, lower_m: float, draw_in_m: float) -> tuple[Poser, Club]:
+def _swing(rig: Rig, since_takeaway_s: np.ndarray, lower_m: float, draw_in_m: float) -> tuple[Poser, Club]:
     c = {name: _curve(name)(np.clip(since_takeaway_s, -0.4, swing_length_s() + 0.4)) for name in _CURVES}
     scale = rig.height_m / _AUTHORED_HEIGHT_M
     rad = {name: np.radians(values) for name, values in c.items()}
@@ -148,13 +145,13 @@ def _swing(rig: Rig, since_takeaway_s: Array, lower_m: float, draw_in_m: float) 
     return body, club
 
 
-def _moved(body: Poser, by_m: Array) -> Poser:
+def _moved(body: Poser, by_m: np.ndarray) -> Poser:
     moved = Poser(body.rig, body.root_m + by_m)
     moved.local = body.local
     return moved
 
 
-def _legs(body: Poser, c: dict[str, Array], rad: dict[str, Array], scale: float) -> None:
+def _legs(body: Poser, c: dict[str, np.ndarray], rad: dict[str, np.ndarray], scale: float) -> None:
     """Both feet planted; the trail foot turns on its toes once the club is through."""
     rig = body.rig
     sole = rig.rest_vertices_m[:, 1].max()
@@ -177,7 +174,7 @@ def _legs(body: Poser, c: dict[str, Array], rad: dict[str, Array], scale: float)
             body.set_global(f"toe{n}-1.{side}", flat)
 
 
-def _club(c: dict[str, Array], rad: dict[str, Array], scale: float) -> Club:
+def _club(c: dict[str, np.ndarray], rad: dict[str, np.ndarray], scale: float) -> Club:
     """The club from its curves."""
     zero = np.zeros_like(rad["club_plane"])
     cosine, sine = np.cos(rad["club_plane"]), np.sin(rad["club_plane"])
@@ -191,7 +188,7 @@ def _club(c: dict[str, Array], rad: dict[str, Array], scale: float) -> Club:
     return Club(hands, shaft, np.sin(roll) * normal - np.cos(roll) * ahead, _CLUB_LENGTH_M * scale)
 
 
-def _arms(body: Poser, club: Club, across_rad: dict[str, Array], thorax: Array, scale: float) -> None:
+def _arms(body: Poser, club: Club, across_rad: dict[str, np.ndarray], thorax: np.ndarray, scale: float) -> None:
     """Both hands on the grip, palms facing each other, the lead hand above; elbows hang."""
     for side, sign in SIDES:
         along, palm = hand_axes(body.rig, side)
@@ -211,7 +208,7 @@ def _arms(body: Poser, club: Club, across_rad: dict[str, Array], thorax: Array, 
         body.close_hand(side, _FIST_RAD)
 
 
-def _shoulder_girdle(body: Poser, side: str, wrist_m: Array) -> None:
+def _shoulder_girdle(body: Poser, side: str, wrist_m: np.ndarray) -> None:
     """Let the clavicle give way towards the hand."""
     from body4d.geometry.rotations import matrix_to_rotvec, rotation_between, rotvec_to_matrix
 

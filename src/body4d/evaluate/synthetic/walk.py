@@ -10,12 +10,9 @@ from functools import cache
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from body4d.core.rig import Rig
 from body4d.evaluate.synthetic.limbs import SIDES, Poser, axis_rotation, ease, unit
-
-Array = NDArray[Any]
 
 STRIDE_S = 1.08
 STRIDE_M = 1.36  # of the authored body; 1.26 m/s
@@ -38,12 +35,12 @@ class Walk:
         cycle = np.arange(40) / 40 * STRIDE_S
         self._lower_m, _ = ease(lambda lower, draw_in: _walk(rig, cycle, lower).overreach_m)
 
-    def poses(self, since_start_s: Array) -> tuple[Array, Array]:
+    def poses(self, since_start_s: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Rotation vectors (T, J, 3) and root positions (T, 3) in stage axes; the walker passes (0, ·, 0) at 0 seconds."""
         return _walk(self._rig, since_start_s, self._lower_m).result()
 
 
-def _walk(rig: Rig, since_start_s: Array, lower_m: float) -> Poser:
+def _walk(rig: Rig, since_start_s: np.ndarray, lower_m: float) -> Poser:
     standing_m = float(rig.rest_vertices_m[:, 1].max() - rig.rest_joints_m[0, 1])
     scale = standing_m / _AUTHORED_PELVIS_M
     cycle = since_start_s / STRIDE_S
@@ -73,7 +70,7 @@ def _pitch_curve() -> Any:
     return PchipInterpolator(_PITCH_PHASE, np.radians(_PITCH_DEG))
 
 
-def _rest_foot(rig: Rig, side: str) -> tuple[Array, Array, Array]:
+def _rest_foot(rig: Rig, side: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Ankle, heel and ball of the foot at rest, seen from the ankle's plumb point on the sole: (3,) each."""
     at = {name: rig.rest_joints_m[j] for j, name in enumerate(rig.joint_names)}
     sole = rig.rest_vertices_m[:, 1].max()
@@ -85,7 +82,7 @@ def _rest_foot(rig: Rig, side: str) -> tuple[Array, Array, Array]:
     return at[f"foot.{side}"] - plumb, heel - plumb, balls - plumb
 
 
-def _ankle(rig: Rig, side: str, phase: Array) -> Array:
+def _ankle(rig: Rig, side: str, phase: np.ndarray) -> np.ndarray:
     """Ankle (N, 3) over phases of one stance, in a frame whose origin is the plumb point of the planted ankle."""
     ankle, heel, ball = _rest_foot(rig, side)
     pitch = _pitch_curve()(phase)
@@ -95,7 +92,7 @@ def _ankle(rig: Rig, side: str, phase: Array) -> Array:
     return np.where(pitch[:, None] < 0, about_heel, about_ball)
 
 
-def _foot_path(rig: Rig, side: str, phase: Array, stride_m: float) -> Array:
+def _foot_path(rig: Rig, side: str, phase: np.ndarray, stride_m: float) -> np.ndarray:
     """Ankle (T, 3) relative to the plumb point of the step that ``floor(phase)`` begins; the next is one stride along −z."""
     from scipy.interpolate import CubicHermiteSpline
 
@@ -109,7 +106,7 @@ def _foot_path(rig: Rig, side: str, phase: Array, stride_m: float) -> Array:
     return np.where((within > _STANCE_SHARE)[:, None], swing, stance)
 
 
-def _leg(body: Poser, side: str, sign: float, phase: Array, scale: float) -> None:
+def _leg(body: Poser, side: str, sign: float, phase: np.ndarray, scale: float) -> None:
     stride = STRIDE_M * scale
     pitch = _pitch_curve()(phase - np.floor(phase))
     # At heel strike the foot is a little less than half a stride's stance ahead of the pelvis.
@@ -126,7 +123,7 @@ def _leg(body: Poser, side: str, sign: float, phase: Array, scale: float) -> Non
         body.set_global(f"toe{n}-1.{side}", flat)
 
 
-def _arm(body: Poser, side: str, sign: float, turn: Array, thorax: Array) -> None:
+def _arm(body: Poser, side: str, sign: float, turn: np.ndarray, thorax: np.ndarray) -> None:
     """Arms swing against the legs, elbows bending on the way forward."""
     length = sum(
         np.linalg.norm(body.at_rest(b) - body.at_rest(a))

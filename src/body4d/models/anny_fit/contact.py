@@ -1,22 +1,17 @@
 """What rests and what is held, told from landmarks in the picture alone. Pure functions, times in seconds, lengths in body heights."""
 
-from typing import Any
-
 import numpy as np
-from numpy.typing import NDArray
 from scipy.ndimage import median_filter
 
 from body4d.config import ContactSettings
 
-Array = NDArray[Any]
 
-
-def _steady(points_px: Array, frames: int) -> Array:
+def _steady(points_px: np.ndarray, frames: int) -> np.ndarray:
     """Running median (T, 2) over ``frames`` rows: single wild landmarks neither move a foot nor part two hands."""
     return median_filter(points_px, size=(max(1, frames) | 1, 1), mode="nearest")
 
 
-def _shift_within(points_px: Array, times_s: Array, window_s: float) -> Array:
+def _shift_within(points_px: np.ndarray, times_s: np.ndarray, window_s: float) -> np.ndarray:
     """How far (T,) each point moves between ``window_s``/2 before and after each row, interpolated in time."""
     half = window_s / 2
     start, stop = times_s[0], times_s[-1]
@@ -26,7 +21,7 @@ def _shift_within(points_px: Array, times_s: Array, window_s: float) -> Array:
     return np.hypot(*moved) * window_s / span
 
 
-def resting(points_px: Array, times_s: Array, height_px: float, rules: ContactSettings) -> Array:
+def resting(points_px: np.ndarray, times_s: np.ndarray, height_px: float, rules: ContactSettings) -> np.ndarray:
     """Whether a foot rests (T,) bool: its point ``points_px`` (T, 2) moves less than ``rest_of_height`` within ``rest_window_s``.
 
     ``times_s`` (T,) are real seconds (slow motion already undone). A track shorter than three rows never counts as resting.
@@ -37,7 +32,7 @@ def resting(points_px: Array, times_s: Array, height_px: float, rules: ContactSe
     return _shift_within(steady, times_s, rules.rest_window_s) < rules.rest_of_height * height_px
 
 
-def holding(left_px: Array, right_px: Array, times_s: Array, height_px: float, rules: ContactSettings) -> Array:
+def holding(left_px: np.ndarray, right_px: np.ndarray, times_s: np.ndarray, height_px: float, rules: ContactSettings) -> np.ndarray:
     """Whether two hands hold one thing (T,) bool, from their places ``left_px`` and ``right_px`` (T, 2).
 
     Hands that stay within ``held_of_height`` of each other for at least ``held_least_s`` and travel together by at least
@@ -59,7 +54,7 @@ def holding(left_px: Array, right_px: Array, times_s: Array, height_px: float, r
     return held
 
 
-def _runs(flags: Array, times_s: Array, pause_s: float) -> list[tuple[int, int]]:
+def _runs(flags: np.ndarray, times_s: np.ndarray, pause_s: float) -> list[tuple[int, int]]:
     """Half-open row ranges in which ``flags`` hold, pauses up to ``pause_s`` bridged."""
     rows = np.flatnonzero(flags)
     if len(rows) == 0:

@@ -1,23 +1,19 @@
 """The normal equations of a whole clip: gathered term by term, block-banded in time, solved in time linear in length. Pure numpy."""
 
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.linalg import solveh_banded
-
-Array = NDArray[Any]
 
 
 @dataclass
 class NormalEquations:
     """Block-banded normal equations being gathered: H[t] on the diagonal, H1[t] couples t with t+1, H2[t] with t+2."""
 
-    H: Array
-    g: Array
-    H1: Array
-    H2: Array
+    H: np.ndarray
+    g: np.ndarray
+    H1: np.ndarray
+    H2: np.ndarray
     cost: float = 0.0
     parts: dict[str, float] = field(default_factory=dict)
 
@@ -25,7 +21,7 @@ class NormalEquations:
     def empty(T: int, P: int) -> "NormalEquations":
         return NormalEquations(np.zeros((T, P, P)), np.zeros((T, P)), np.zeros((max(T - 1, 0), P, P)), np.zeros((max(T - 2, 0), P, P)))
 
-    def add(self, name: str, residual: Array, jacobian: Array, soft: Array | float = 1.0) -> None:
+    def add(self, name: str, residual: np.ndarray, jacobian: np.ndarray, soft: np.ndarray | float = 1.0) -> None:
         """Add rows: ``residual`` (T, M) and ``jacobian`` (T, M, P), both divided by their standard deviations, ``soft`` (T, M) or 1
         their weights under :func:`robust`, with which both are yet to be multiplied."""
         rows = jacobian * soft[..., None] if isinstance(soft, np.ndarray) else jacobian
@@ -34,13 +30,13 @@ class NormalEquations:
         self.g += (Jt @ (residual * soft)[..., None])[..., 0]
         self.note(name, residual, soft)
 
-    def note(self, name: str, residual: Array, soft: Array | float = 1.0) -> None:
+    def note(self, name: str, residual: np.ndarray, soft: np.ndarray | float = 1.0) -> None:
         """Count the (robust) cost of ``residual``: r² / (1 + (r/scale)²)."""
         part = float(np.sum(residual**2 * soft))
         self.parts[name] = self.parts.get(name, 0.0) + part
         self.cost += part
 
-    def solve(self, damping: float) -> Array:
+    def solve(self, damping: float) -> np.ndarray:
         """The Gauss-Newton step (T, P)."""
         T, P = self.g.shape
         diagonal = np.einsum("tpp->tp", self.H)
@@ -54,7 +50,7 @@ class NormalEquations:
         return -solveh_banded(band, self.g.ravel(), lower=True, overwrite_ab=True, check_finite=False).reshape(T, P)
 
 
-def _scatter_lower(band: Array, blocks: Array, offset: int, P: int) -> None:
+def _scatter_lower(band: np.ndarray, blocks: np.ndarray, offset: int, P: int) -> None:
     """Write blocks (N, P, P), standing at block column t and block row t + offset, into LAPACK's lower band form."""
     n = len(blocks)
     if n == 0:
@@ -67,6 +63,6 @@ def _scatter_lower(band: Array, blocks: Array, offset: int, P: int) -> None:
         view[rows, :n, column] = blocks[:, column, first:].T
 
 
-def robust(residual: Array, scale: float) -> Array:
+def robust(residual: np.ndarray, scale: float) -> np.ndarray:
     """Square-root weights (T, M) of the Geman-McClure loss for residual norms (T, M) in standard deviations."""
     return 1.0 / (1.0 + (residual / scale) ** 2)

@@ -11,10 +11,8 @@ import os
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from body4d.bodies.anny import DEFAULT_SHAPE, SHAPE_NAMES, AnnyBody, anny_body
@@ -32,8 +30,6 @@ from body4d.models.anny_fit.kinematic_chain import Chain, PointSet
 from body4d.models.anny_fit.observations import PARTS, Seen, gather, rows_of
 from body4d.models.anny_fit.silhouette import Surface, match_outline, outline_points
 from body4d.models.anny_fit.types import Anchors, Evidence, Pose
-
-Array = NDArray[Any]
 
 _FITTED = ("gender", "muscle", "weight", "proportions")
 """Phenotypes that are fitted. Age is given (adults), and height cannot be told from distance by one camera."""
@@ -120,7 +116,7 @@ class _PersonFit:
         progress(2 * T // 5)
         evidence = dataclasses.replace(evidence, floor_m=_floor_distance(problem, pose, evidence))
 
-        def settle(part: Pose, rows: Array) -> Pose:
+        def settle(part: Pose, rows: np.ndarray) -> Pose:
             some = rows_of(evidence, rows)
             for _ in range(self.fit.pose_rounds):
                 part = problem.solve(part, some, self.fit.steps_per_round, self._anchors(problem, surface, part, rows))
@@ -129,7 +125,7 @@ class _PersonFit:
 
         return self._track(shape, self._in_chunks(pose, settle), evidence, height_m)
 
-    def _problem(self, shape: Array, slopes: bool = False) -> tuple[PoseProblem, Surface]:
+    def _problem(self, shape: np.ndarray, slopes: bool = False) -> tuple[PoseProblem, Surface]:
         rig = self.body.rig(shape)
         chain = Chain.of(rig, DRIVEN_JOINTS)
         surface = Surface(rig, chain, self.fit.surface_points)
@@ -138,7 +134,7 @@ class _PersonFit:
         ranges = joint_ranges(rig)
         return PoseProblem(chain, keypoints, ranges, self.camera.focal_px, self.centre, PARTS, self.fit, variants), surface
 
-    def _variant(self, shape: Array, at: int, chain: Chain, keypoints: PointSet, surface: Surface) -> ShapeVariant:
+    def _variant(self, shape: np.ndarray, at: int, chain: Chain, keypoints: PointSet, surface: Surface) -> ShapeVariant:
         """The body a whole unit of shape parameter ``at`` away, extrapolated from a small step."""
         step = _SLOPE_STEP if shape[at] + _SLOPE_STEP < 1 else -_SLOPE_STEP
         other = shape.copy()
@@ -146,7 +142,7 @@ class _PersonFit:
         rig = self.body.rig(other)
         there = Chain.of(rig, DRIVEN_JOINTS)
 
-        def extrapolate(here: Array, stepped: Array) -> Array:
+        def extrapolate(here: np.ndarray, stepped: np.ndarray) -> np.ndarray:
             return here + (stepped - here) / step
 
         joints = extrapolate(chain.rest_joints_m, there.rest_joints_m)
@@ -156,7 +152,7 @@ class _PersonFit:
             dataclasses.replace(there, rest_joints_m=joints), PointSet(keypoints.weights, reach), PointSet(surface.points.weights, skin)
         )
 
-    def _shape(self, shape: Array, pose: Pose, evidence: Evidence) -> Array:
+    def _shape(self, shape: np.ndarray, pose: Pose, evidence: Evidence) -> np.ndarray:
         """The person's one shape, from the best seen frame of each of ``shape_frames`` equal parts of the clip."""
         rows = _best_rows(self.seen.visibility.sum(1), self.fit.shape_frames)
         few, some = Pose(pose.local[rows], pose.translation_m[rows]), rows_of(evidence, rows)
@@ -171,12 +167,12 @@ class _PersonFit:
             shape[_FITTED_AT] = np.clip(shape[_FITTED_AT] + np.clip(change, -0.3, 0.3), 0.02, 0.98)
         return shape
 
-    def _anchors(self, problem: PoseProblem, surface: Surface, pose: Pose, rows: Array) -> Anchors:
+    def _anchors(self, problem: PoseProblem, surface: Surface, pose: Pose, rows: np.ndarray) -> Anchors:
         sigma = np.full(len(rows), self.outline_sigma_px)
         outlines = [self.outlines[row] for row in rows]
         return match_outline(surface, problem.chain, pose, outlines, self.camera.focal_px, self.centre, sigma)
 
-    def _in_chunks(self, pose: Pose, solve: Callable[[Pose, Array], Pose]) -> Pose:
+    def _in_chunks(self, pose: Pose, solve: Callable[[Pose, np.ndarray], Pose]) -> Pose:
         """``solve(part, rows)`` chunk by chunk. Chunks overlap, and each keeps its middle, so that a seam lies far from either end."""
         T, size, overlap = len(pose.local), self.fit.chunk_frames, self.fit.overlap_frames
         local, translation = pose.local.copy(), pose.translation_m.copy()
@@ -186,7 +182,7 @@ class _PersonFit:
             local[first:last], translation[first:last] = part.local[first - low : last - low], part.translation_m[first - low : last - low]
         return Pose(local, translation)
 
-    def _track(self, shape: Array, pose: Pose, evidence: Evidence, height_m: float | None) -> BodyTrack:
+    def _track(self, shape: np.ndarray, pose: Pose, evidence: Evidence, height_m: float | None) -> BodyTrack:
         rig, translation = self.body.rig(shape), pose.translation_m
         if height_m is not None:
             # One camera cannot tell a small person near by from a tall one far away: scaling both leaves the picture as it is.
@@ -222,20 +218,20 @@ def _floor_distance(problem: PoseProblem, pose: Pose, evidence: Evidence) -> flo
     return float(np.median(depths)) if len(depths) else float("nan")
 
 
-def _landmarks_in_place(seen: Seen, joints_m: Array) -> Array:
+def _landmarks_in_place(seen: Seen, joints_m: np.ndarray) -> np.ndarray:
     """BlazePose's own metric landmarks (T, K, 3), which are relative to the hips, carried to the fitted hips: what the fit had to
     start from, and what its calm is measured against."""
     hips = joints_m[:, list(PARTS.hips)].mean(1, keepdims=True)
     return seen.world_m - seen.world_m[:, list(PARTS.hips)].mean(1, keepdims=True) + hips
 
 
-def _best_rows(score: Array, parts: int) -> Array:
+def _best_rows(score: np.ndarray, parts: int) -> np.ndarray:
     """The row of highest ``score`` (T,) in each of ``parts`` equal stretches, rising."""
     edges = np.linspace(0, len(score), min(parts, len(score)) + 1).round().astype(int)
     return np.array([a + int(np.argmax(score[a:b])) for a, b in itertools.pairwise(edges) if b > a])
 
 
-def _confidence(joints_m: Array, seen: Seen, camera: Camera, visibility: Array) -> Array:
+def _confidence(joints_m: np.ndarray, seen: Seen, camera: Camera, visibility: np.ndarray) -> np.ndarray:
     """How far to trust each frame (T,): visibility of the body's main joints, lowered where the fit misses the landmarks.
 
     A miss of 5 % of body height halves it.

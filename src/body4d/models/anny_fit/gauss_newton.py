@@ -6,10 +6,8 @@ Frames are coupled by how little joints accelerate; the normal equations are the
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from body4d.config import FitSettings
 from body4d.models.anny_fit.equations import NormalEquations
@@ -27,8 +25,6 @@ from body4d.models.anny_fit.residuals import (
 )
 from body4d.models.anny_fit.types import Anchors, Evidence, Parts, Pose
 
-Array = NDArray[Any]
-
 
 @dataclass(frozen=True)
 class PoseProblem:
@@ -42,12 +38,14 @@ class PoseProblem:
     keypoints: PointSet
     ranges: Ranges
     focal_px: float
-    centre_px: Array
+    centre_px: np.ndarray
     parts: Parts
     settings: FitSettings
     shapes: tuple["ShapeVariant", ...] = ()
 
-    def with_shape_slopes(self, x: Array, J: Array, pose: Pose, surface: Array | None = None, t: slice = slice(None)) -> Array:
+    def with_shape_slopes(
+        self, x: np.ndarray, J: np.ndarray, pose: Pose, surface: np.ndarray | None = None, t: slice = slice(None)
+    ) -> np.ndarray:
         """``J`` with a column for each of ``shapes``: how points ``x`` move per unit of the parameter, poses kept."""
         columns = []
         for variant in self.shapes:
@@ -72,7 +70,7 @@ class PoseProblem:
         if drawn is not None:
             surface = drawn.surface
 
-            def moved(t: int, which: Array) -> tuple[Array, Array]:
+            def moved(t: int, which: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
                 at = slice(t, t + 1)
                 x, J = self.chain.points_and_jacobian(G[at], p[at], surface.pick(which))
                 return x[0], self.with_shape_slopes(x, J, pose, which, at)[0]
@@ -104,15 +102,15 @@ class PoseProblem:
                     break
         return pose
 
-    def moved(self, pose: Pose, step: Array) -> Pose:
+    def moved(self, pose: Pose, step: np.ndarray) -> Pose:
         """``pose`` after a step (T, 3 + 3 D): root shift in metres, then joint turns in camera axes."""
         G, _ = self.chain.forward(pose.local, pose.translation_m)
         turns = step[:, 3:].reshape(len(step), -1, 3)
         return Pose(self.chain.turned(pose.local, G, turns), pose.translation_m + step[:, :3])
 
     def solve_with_shape(
-        self, pose: Pose, seen: Evidence, drawn: Anchors | None, offset: Array, sigma: Array, iterations: int
-    ) -> tuple[Pose, Array]:
+        self, pose: Pose, seen: Evidence, drawn: Anchors | None, offset: np.ndarray, sigma: np.ndarray, iterations: int
+    ) -> tuple[Pose, np.ndarray]:
         """Poses of a few frames and one shape for them all: steps of the poses and of the shape, the latter by Schur complement.
 
         ``offset`` (S,) where the shape stands, in units of its prior's ``sigma`` (S,) from the prior's mean. Returns the poses and the

@@ -4,18 +4,13 @@ Iterative fits that start from the rest pose leave elbows and wrists in wrong mi
 first: the trunk by its two axes, each limb by its direction and the plane in which it bends.
 """
 
-from typing import Any
-
 import numpy as np
-from numpy.typing import NDArray
 
 from body4d.core.joints import Body29 as B
 from body4d.geometry.rotations import matrix_to_rotvec, rotation_between, rotvec_to_matrix
 from body4d.models.anny_fit.joint_limits import DRIVEN_JOINTS, Ranges
 from body4d.models.anny_fit.kinematic_chain import Chain, PointSet
 from body4d.models.anny_fit.types import Pose
-
-Array = NDArray[Any]
 
 _BENT_ENOUGH = np.sin(np.radians(20.0))
 """A limb must be bent by this much (sine) for the plane of its bend to be told from noise."""
@@ -26,25 +21,25 @@ _LIMBS = (
 )
 
 
-def _unit(v: Array) -> Array:
+def _unit(v: np.ndarray) -> np.ndarray:
     return v / np.maximum(np.linalg.norm(v, axis=-1, keepdims=True), 1e-9)
 
 
-def _frame(x: Array, y: Array) -> Array:
+def _frame(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Rotation (..., 3, 3) whose first column lies along ``x`` and whose second in the plane of ``x`` and ``y``."""
     a = _unit(x)
     b = _unit(y - np.sum(y * a, -1, keepdims=True) * a)
     return np.stack([a, b, np.cross(a, b)], axis=-1)
 
 
-def starting_pose(chain: Chain, keypoints: PointSet, ranges: Ranges, landmarks_m: Array) -> Array:
+def starting_pose(chain: Chain, keypoints: PointSet, ranges: Ranges, landmarks_m: np.ndarray) -> np.ndarray:
     """Local rotations (T, D, 3, 3) that lay the chain along ``landmarks_m`` (T, 29, 3), Body29 order, camera axes, any origin."""
     T, D = len(landmarks_m), len(DRIVEN_JOINTS)
     rest = np.einsum("kda->ka", keypoints.reach_m) + keypoints.weights @ chain.rest_joints_m
     local = np.broadcast_to(np.eye(3), (T, D, 3, 3)).copy()
     slot = {name: d for d, name in enumerate(DRIVEN_JOINTS)}
 
-    def axes(points: Array, left: B, right: B) -> Array:
+    def axes(points: np.ndarray, left: B, right: B) -> np.ndarray:
         across = points[..., left, :] - points[..., right, :]
         up = points[..., [B.LEFT_SHOULDER, B.RIGHT_SHOULDER], :].mean(-2) - points[..., [B.LEFT_HIP, B.RIGHT_HIP], :].mean(-2)
         return _frame(across, up)
@@ -68,7 +63,9 @@ def starting_pose(chain: Chain, keypoints: PointSet, ranges: Ranges, landmarks_m
     return local
 
 
-def _limb(rest: Array, hinge: Array, parent: Array, first: Array, second: Array, is_leg: bool) -> tuple[Array, Array]:
+def _limb(
+    rest: np.ndarray, hinge: np.ndarray, parent: np.ndarray, first: np.ndarray, second: np.ndarray, is_leg: bool
+) -> tuple[np.ndarray, np.ndarray]:
     """Local rotations (T, 3, 3) of a limb's two joints that point its bones along ``first`` and ``second`` (T, 3)."""
     bone, bone2 = _unit(rest[1] - rest[0]), _unit(rest[2] - rest[1])
     down = np.swapaxes(parent, -1, -2)
@@ -91,7 +88,7 @@ def _limb(rest: Array, hinge: Array, parent: Array, first: Array, second: Array,
 
 
 def starting_translation(
-    chain: Chain, local: Array, keypoints: PointSet, points_px: Array, weight: Array, focal_px: float, centre: Array
+    chain: Chain, local: np.ndarray, keypoints: PointSet, points_px: np.ndarray, weight: np.ndarray, focal_px: float, centre: np.ndarray
 ) -> Pose:
     """Root positions (T, 3) that bring the posed keypoints nearest to ``points_px`` (T, K, 2), least squares weighted by (T, K)."""
     T = len(local)

@@ -5,14 +5,10 @@ where a sport goes beyond them, and counted from Anny's rest pose.
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from body4d.core.rig import Rig
-
-Array = NDArray[Any]
 
 _SIDED = ("clavicle", "upperarm01", "lowerarm01", "lowerarm02", "wrist", "upperleg01", "lowerleg01", "foot")
 DRIVEN_JOINTS: tuple[str, ...] = (
@@ -67,18 +63,18 @@ ELBOW_FLEXION_DEG = (-3.0, 150.0)
 class Ranges:
     """Ranges of all driven joints but the root, in radians: ``axes`` (D-1, 3, 3), one axis a row; the others (D-1, 3)."""
 
-    axes: Array
-    low: Array
-    high: Array
-    spread: Array
-    middle: Array
+    axes: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    spread: np.ndarray
+    middle: np.ndarray
 
 
-def _unit(v: Array) -> Array:
+def _unit(v: np.ndarray) -> np.ndarray:
     return v / np.linalg.norm(v)
 
 
-def _axes(name: str, rig: Rig) -> Array:
+def _axes(name: str, rig: Rig) -> np.ndarray:
     """Anatomical axes (3, 3) of driven joint ``name`` in rest axes: rows flexion, sideways, twist."""
     at = {n: rig.rest_joints_m[j] for j, n in enumerate(rig.joint_names)}
     base, _, side = name.partition(".")

@@ -3,10 +3,8 @@
 import dataclasses
 import itertools
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d, maximum_filter1d
 
 from body4d.config import ContactSettings, FitSettings
@@ -16,8 +14,6 @@ from body4d.core.types import Camera, Clip, LandmarkTrack
 from body4d.geometry.rotations import rotation_between
 from body4d.models.anny_fit.contact import holding, resting
 from body4d.models.anny_fit.types import Evidence, Parts
-
-Array = NDArray[Any]
 
 PARTS = Parts(
     hands=((B.LEFT_INDEX, B.LEFT_PINKY), (B.RIGHT_INDEX, B.RIGHT_PINKY)),
@@ -39,9 +35,9 @@ KNUCKLES = (B.LEFT_THUMB, B.LEFT_INDEX, B.LEFT_PINKY, B.RIGHT_THUMB, B.RIGHT_IND
 class Seen:
     """A LandmarkTrack in Body29 order; what BlazePose does not mark is NaN with visibility 0. Shapes as in LandmarkTrack."""
 
-    points_px: Array
-    world_m: Array
-    visibility: Array
+    points_px: np.ndarray
+    world_m: np.ndarray
+    visibility: np.ndarray
 
     @staticmethod
     def of(track: LandmarkTrack) -> "Seen":
@@ -71,7 +67,7 @@ class Seen:
         """
         p = self.points_px
 
-        def length(*chain: B) -> Array:
+        def length(*chain: B) -> np.ndarray:
             return np.sum([np.linalg.norm(p[:, a] - p[:, b], axis=-1) for a, b in itertools.pairwise(chain)], axis=0)
 
         left = length(B.LEFT_SHOULDER, B.LEFT_HIP, B.LEFT_KNEE, B.LEFT_ANKLE)
@@ -81,7 +77,7 @@ class Seen:
 
 
 def gather(
-    seen: Seen, frame_index: Array, clip: Clip, depth_m: Array, focal_px: float, fit: FitSettings, contact: ContactSettings
+    seen: Seen, frame_index: np.ndarray, clip: Clip, depth_m: np.ndarray, focal_px: float, fit: FitSettings, contact: ContactSettings
 ) -> Evidence:
     """Evidence of one person. ``depth_m`` (T,) is the person's distance, to turn motion in the picture into metres."""
     height = seen.height_px
@@ -108,7 +104,7 @@ def gather(
     )
 
 
-def _acceleration_sigma(points_px: Array, times_s: Array, m_per_px: Array, fit: FitSettings) -> Array:
+def _acceleration_sigma(points_px: np.ndarray, times_s: np.ndarray, m_per_px: np.ndarray, fit: FitSettings) -> np.ndarray:
     """How much each keypoint may leave uniform motion from frame to frame (T, K, 3), metres: what people do ordinarily, and where
     the picture itself shows more, that much. In depth, where no picture speaks, half as much."""
     T, K = points_px.shape[:2]
@@ -124,7 +120,7 @@ def _acceleration_sigma(points_px: Array, times_s: Array, m_per_px: Array, fit: 
     return np.stack([sigma, sigma, fit.depth_acceleration_share * sigma], -1)
 
 
-def rows_of(evidence: Evidence, rows: Array) -> Evidence:
+def rows_of(evidence: Evidence, rows: np.ndarray) -> Evidence:
     """The evidence of some frames, ``rows`` rising; neighbours in time stay marked as such."""
     fields = ("points_px", "sigma_px", "depth_m", "depth_sigma_m", "acceleration_sigma_m", "held", "planted")
     joined = np.concatenate([[0], np.cumsum(~evidence.consecutive)])

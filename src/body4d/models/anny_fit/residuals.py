@@ -4,10 +4,8 @@
 """
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from body4d.config import FitSettings
 from body4d.geometry.rotations import matrix_to_rotvec, skew
@@ -16,14 +14,15 @@ from body4d.models.anny_fit.joint_limits import Ranges
 from body4d.models.anny_fit.kinematic_chain import Chain
 from body4d.models.anny_fit.types import Anchors, Evidence, Parts
 
-Array = NDArray[Any]
-MovedPoints = Callable[[int, Array], tuple[Array, Array]]
+MovedPoints = Callable[[int, np.ndarray], tuple[np.ndarray, np.ndarray]]
 
 _FAST = 4.0
 """Motion this many standard deviations from ordinary is taken for fast motion, not for noise."""
 
 
-def reprojection(system: NormalEquations, x: Array, J: Array, seen: Evidence, focal_px: float, centre: Array, outlier: float) -> None:
+def reprojection(
+    system: NormalEquations, x: np.ndarray, J: np.ndarray, seen: Evidence, focal_px: float, centre: np.ndarray, outlier: float
+) -> None:
     T, K = x.shape[:2]
     z = np.maximum(x[..., 2], 0.1)
     u = focal_px * x[..., :2] / z[..., None] + centre
@@ -36,7 +35,7 @@ def reprojection(system: NormalEquations, x: Array, J: Array, seen: Evidence, fo
     system.add("picture", residual.reshape(T, 2 * K), Ju.reshape(T, 2 * K, -1), np.repeat(soft, 2, axis=1))
 
 
-def relative_depth(system: NormalEquations, x: Array, J: Array, seen: Evidence, parts: Parts, outlier: float) -> None:
+def relative_depth(system: NormalEquations, x: np.ndarray, J: np.ndarray, seen: Evidence, parts: Parts, outlier: float) -> None:
     """Depth of each keypoint behind the middle of the hips, as a landmark network guesses it."""
     weight = np.where(np.isfinite(seen.depth_sigma_m), 1.0 / seen.depth_sigma_m, 0.0)
     hips = list(parts.hips)
@@ -45,7 +44,7 @@ def relative_depth(system: NormalEquations, x: Array, J: Array, seen: Evidence, 
     system.add("depth", residual, slope, robust(residual, outlier))
 
 
-def limits(system: NormalEquations, chain: Chain, local: Array, G: Array, ranges: Ranges, wall_rad: float) -> None:
+def limits(system: NormalEquations, chain: Chain, local: np.ndarray, G: np.ndarray, ranges: Ranges, wall_rad: float) -> None:
     """Preference for the middle of each joint's range and a wall at its ends."""
     T, D = local.shape[:2]
     rotvec = matrix_to_rotvec(local[:, 1:])
@@ -75,7 +74,7 @@ def limits(system: NormalEquations, chain: Chain, local: Array, G: Array, ranges
         system.note(name, residual)
 
 
-def held_together(system: NormalEquations, x: Array, J: Array, seen: Evidence, parts: Parts, settings: FitSettings) -> None:
+def held_together(system: NormalEquations, x: np.ndarray, J: np.ndarray, seen: Evidence, parts: Parts, settings: FitSettings) -> None:
     """Hands that hold one thing are at one depth, and side by side. The latter is left loose: where the hands are seen, the picture
     says better how they lie across the ray."""
     if not np.any(seen.held > 0):
@@ -88,7 +87,7 @@ def held_together(system: NormalEquations, x: Array, J: Array, seen: Evidence, p
     system.add("held", gap * scale, slope * scale[..., None])
 
 
-def on_the_floor(system: NormalEquations, x: Array, J: Array, seen: Evidence, parts: Parts, settings: FitSettings) -> None:
+def on_the_floor(system: NormalEquations, x: np.ndarray, J: np.ndarray, seen: Evidence, parts: Parts, settings: FitSettings) -> None:
     """Planted feet stand at one height, and the trunk stands over them: what tells depth when the camera looks along the stance."""
     if not np.isfinite(seen.floor_m):
         return
@@ -106,10 +105,10 @@ def on_the_floor(system: NormalEquations, x: Array, J: Array, seen: Evidence, pa
     system.add("balance", (lean * scale)[:, None], (slope * scale[:, None])[:, None])
 
 
-def apart(system: NormalEquations, x: Array, J: Array, parts: Parts, settings: FitSettings) -> None:
+def apart(system: NormalEquations, x: np.ndarray, J: np.ndarray, parts: Parts, settings: FitSettings) -> None:
     """Feet and knees do not pass through each other, nor arms through the trunk."""
 
-    def push(between: Array, slope: Array, least_m: float) -> None:
+    def push(between: np.ndarray, slope: np.ndarray, least_m: float) -> None:
         distance = np.maximum(np.linalg.norm(between, axis=-1, keepdims=True), 1e-3)
         short = np.maximum(least_m - distance, 0) / settings.apart_sigma_m
         if short.any():
@@ -128,7 +127,7 @@ def apart(system: NormalEquations, x: Array, J: Array, parts: Parts, settings: F
         push(x[:, k] - nearest, J[:, k] - ((1 - share[..., None]) * Jlow + share[..., None] * Jhigh), settings.trunk_radius_m)
 
 
-def outline(system: NormalEquations, moved: MovedPoints, drawn: Anchors, focal_px: float, centre: Array, outlier: float) -> None:
+def outline(system: NormalEquations, moved: MovedPoints, drawn: Anchors, focal_px: float, centre: np.ndarray, outlier: float) -> None:
     """Rim points of the body are drawn to the mask's outline, each along the outline's normal only. ``moved(t, which)`` gives
     surface points ``which`` of frame ``t`` (M, 3) and their derivatives (M, 3, P)."""
     for t in range(len(drawn.point)):
@@ -150,7 +149,7 @@ def outline(system: NormalEquations, moved: MovedPoints, drawn: Anchors, focal_p
 
 
 def smooth_motion(
-    system: NormalEquations, chain: Chain, local: Array, x: Array, J: Array, G: Array, seen: Evidence, turn_sigma: float
+    system: NormalEquations, chain: Chain, local: np.ndarray, x: np.ndarray, J: np.ndarray, G: np.ndarray, seen: Evidence, turn_sigma: float
 ) -> None:
     """Second differences of keypoints (per axis) and of joint turns between consecutive frames."""
     T = len(x)
@@ -178,7 +177,7 @@ def smooth_motion(
     _smooth_turns(system, chain, local, G, both, turn_sigma)
 
 
-def _smooth_turns(system: NormalEquations, chain: Chain, local: Array, G: Array, both: Array, turn_sigma: float) -> None:
+def _smooth_turns(system: NormalEquations, chain: Chain, local: np.ndarray, G: np.ndarray, both: np.ndarray, turn_sigma: float) -> None:
     """Turns of joints about their own bones move no keypoint, so they are held still by their own second differences."""
     n, D = len(both), G.shape[1]
     in_parent = matrix_to_rotvec(local[1:] @ np.swapaxes(local[:-1], -1, -2))

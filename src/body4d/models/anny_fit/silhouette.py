@@ -4,11 +4,8 @@ For each sampled point of the outline: the nearest rim point of the body (where 
 the same way in the picture (iterative closest points with normals, as Gavrila & Davis 1996 match contours).
 """
 
-from typing import Any
-
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d
 from scipy.spatial import KDTree
 
@@ -16,13 +13,11 @@ from body4d.core.rig import Rig
 from body4d.models.anny_fit.kinematic_chain import Chain, PointSet
 from body4d.models.anny_fit.types import Anchors, Pose
 
-Array = NDArray[Any]
-
 _RIM_COSINE = 0.35
 """A surface point is on the rim where its normal and the ray to it are this near to a right angle (cosine)."""
 
 
-def outline_points(mask: Array, count: int, margin_px: float = 2.0) -> tuple[Array, Array]:
+def outline_points(mask: np.ndarray, count: int, margin_px: float = 2.0) -> tuple[np.ndarray, np.ndarray]:
     """``count`` or fewer points (N, 2) along the outer outline of ``mask`` and their outward normals (N, 2), in pixels.
 
     Points at the picture's border are left out: there the mask ends, not the person. Holes and crumbs are left out too.
@@ -62,7 +57,7 @@ class Surface:
         self.points = chain.surface(rig, self.vertices)
         self.normals = normals[self.vertices] / np.maximum(np.linalg.norm(normals[self.vertices], axis=-1, keepdims=True), 1e-12)
 
-    def posed(self, chain: Chain, G: Array, p: Array) -> tuple[Array, Array]:
+    def posed(self, chain: Chain, G: np.ndarray, p: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Positions and unit normals (T, N, 3) of the sample."""
         x = chain.points(G, p, self.points)
         turned = PointSet(np.zeros_like(self.points.weights), self.points.weights[..., None] * self.normals[:, None])
@@ -74,10 +69,10 @@ def match_outline(
     surface: Surface,
     chain: Chain,
     pose: Pose,
-    outlines: list[tuple[Array, Array]],
+    outlines: list[tuple[np.ndarray, np.ndarray]],
     focal_px: float,
-    centre_px: Array,
-    sigma_px: Array,
+    centre_px: np.ndarray,
+    sigma_px: np.ndarray,
     reach: float = 5.0,
 ) -> Anchors:
     """Correspondences between each frame's outline (points and normals, as :func:`outline_points`) and the posed body's rim.

@@ -1,22 +1,18 @@
 """What a fit is given and what it gives: poses, what was seen, and where outlines draw the body. Frozen; plain arrays."""
 
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from body4d.models.anny_fit.kinematic_chain import PointSet
-
-Array = NDArray[Any]
 
 
 @dataclass(frozen=True)
 class Pose:
     """Local rotations (T, D, 3, 3) of a chain's joints and root positions (T, 3), metres, camera axes."""
 
-    local: Array
-    translation_m: Array
+    local: np.ndarray
+    translation_m: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -30,16 +26,16 @@ class Evidence:
     which lies ``floor_m`` from the camera (NaN: not known) along ``down`` (3,), the direction of gravity in camera axes.
     """
 
-    points_px: Array
-    sigma_px: Array
-    depth_m: Array
-    depth_sigma_m: Array
-    acceleration_sigma_m: Array
-    consecutive: Array
-    held: Array
-    planted: Array
+    points_px: np.ndarray
+    sigma_px: np.ndarray
+    depth_m: np.ndarray
+    depth_sigma_m: np.ndarray
+    acceleration_sigma_m: np.ndarray
+    consecutive: np.ndarray
+    held: np.ndarray
+    planted: np.ndarray
     floor_m: float = float("nan")
-    down: Array = field(default_factory=lambda: np.array([0.0, 1.0, 0.0]))
+    down: np.ndarray = field(default_factory=lambda: np.array([0.0, 1.0, 0.0]))
 
 
 @dataclass(frozen=True)
@@ -48,10 +44,10 @@ class Anchors:
     ``normal`` (T, M, 2) the direction along which they are drawn, ``sigma_px`` (T, M), inf where there is none."""
 
     surface: PointSet
-    point: Array
-    target_px: Array
-    normal: Array
-    sigma_px: Array
+    point: np.ndarray
+    target_px: np.ndarray
+    normal: np.ndarray
+    sigma_px: np.ndarray
 
 
 @dataclass(frozen=True)

@@ -20,12 +20,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from body4d.core.errors import MissingDependencyError
 from body4d.models.blazepose.roi import Region
-
-Array = NDArray[Any]
 
 _LANDMARK_GRAPH = """
 input_stream: "image"
@@ -57,12 +54,12 @@ _NOISE = re.compile(rb"^(INFO: Created TensorFlow|WARNING: All log messages befo
 class Sighting:
     """One person seen in one region. ``strength`` (h, w) float32 in [0, 1] is the mask inside the picture box ``box_px``."""
 
-    points_px: Array
-    depth_px: Array
-    world_m: Array
-    visibility: Array
-    alignment_px: Array
-    strength: Array
+    points_px: np.ndarray
+    depth_px: np.ndarray
+    world_m: np.ndarray
+    visibility: np.ndarray
+    alignment_px: np.ndarray
+    strength: np.ndarray
     box_px: tuple[int, int, int, int]
 
     def without_mask(self) -> "Sighting":
@@ -90,7 +87,7 @@ class PoseGraphs:
         for lane in (*self._landmark_lanes, *self._detection_lanes):
             lane.close()
 
-    def detect(self, rgb: Array, tiles: Sequence[tuple[int, int, int, int]]) -> list[Region]:
+    def detect(self, rgb: np.ndarray, tiles: Sequence[tuple[int, int, int, int]]) -> list[Region]:
         """People in the given tiles (x0, y0, x1, y1) of a picture, as regions in picture pixels; one person may come more than once."""
         inputs = [{"image": self._image(rgb[y0:y1, x0:x1])} for x0, y0, x1, y1 in tiles]
         regions: list[Region] = []
@@ -103,7 +100,7 @@ class PoseGraphs:
                 regions.append(Region.from_alignment(alignment, float(found.score[0])))
         return regions
 
-    def landmarks(self, rgb: Array, regions: Sequence[Region]) -> list[Sighting | None]:
+    def landmarks(self, rgb: np.ndarray, regions: Sequence[Region]) -> list[Sighting | None]:
         """Who is seen in each region; None where nobody is."""
         height, width = rgb.shape[:2]
         boxes = [region.bounds_px(width, height) for region in regions]
@@ -114,7 +111,7 @@ class PoseGraphs:
             sightings[i] = self._sighting(out, boxes[i])
         return sightings
 
-    def _region_packets(self, rgb: Array, region: Region, box: tuple[int, int, int, int]) -> dict[str, Any]:
+    def _region_packets(self, rgb: np.ndarray, region: Region, box: tuple[int, int, int, int]) -> dict[str, Any]:
         # Cutting first keeps the mask, which comes back at the size of the picture put in, as small as the person.
         x0, y0, x1, y1 = box
         rect = self._mp.NormalizedRect(
@@ -146,7 +143,7 @@ class PoseGraphs:
             box_px=box,
         )
 
-    def _image(self, rgb: Array) -> Any:
+    def _image(self, rgb: np.ndarray) -> Any:
         return self._mp.packet_creator.create_image_frame(data=np.ascontiguousarray(rgb), image_format=self._mp.srgb)
 
     def _work(self, lanes: Sequence["_Lane"], inputs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -9,11 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from body4d.config import BlazePoseSettings
-
-Array = NDArray[Any]
 
 _REGION_MARGIN = 1.25  # PoseLandmarksToRoi and PoseDetectionToRoi: RectTransformationCalculator.scale_x
 
@@ -29,12 +26,12 @@ class Region:
     score: float = 1.0
 
     @staticmethod
-    def from_alignment(alignment_px: Array, score: float = 1.0) -> "Region":
+    def from_alignment(alignment_px: np.ndarray, score: float = 1.0) -> "Region":
         """Region of alignment points (2, 2): hip centre, and the point on the circle around the whole body that is overhead."""
         (x, y), (dx, dy) = alignment_px[0], alignment_px[1] - alignment_px[0]
         return Region(float(x), float(y), float(2 * np.hypot(dx, dy) * _REGION_MARGIN), float(np.arctan2(dx, -dy)), score)
 
-    def shifted(self, step_px: Array) -> "Region":
+    def shifted(self, step_px: np.ndarray) -> "Region":
         return Region(self.x_px + float(step_px[0]), self.y_px + float(step_px[1]), self.side_px, self.angle, self.score)
 
     def bounds_px(self, width_px: int, height_px: int) -> tuple[int, int, int, int]:
@@ -51,10 +48,10 @@ class AlignmentFilter:
     MIN_CUTOFF_HZ, BETA, SPEED_CUTOFF_HZ = 0.01, 10.0, 1.0  # mediapipe/modules/pose_landmark/pose_landmark_filtering.pbtxt
 
     def __init__(self) -> None:
-        self._value: Array | None = None
+        self._value: np.ndarray | None = None
         self._raw = self._speed = np.zeros((2, 2))
 
-    def __call__(self, alignment_px: Array, step_s: float) -> Array:
+    def __call__(self, alignment_px: np.ndarray, step_s: float) -> np.ndarray:
         if self._value is None:
             self._value = self._raw = alignment_px
             return alignment_px

@@ -1,10 +1,8 @@
 """Preset lite's segmenter: people found and followed with BlazePose, a mask and 33 landmarks for each on every frame seen."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from body4d.config import BlazePoseSettings, PeopleSettings
 from body4d.core.errors import InputError, NoPersonError, SettingsError
@@ -13,8 +11,6 @@ from body4d.core.types import LandmarkTrack, MaskTrack, Prompt
 from body4d.models.blazepose.mediapipe_graph import PoseGraphs, Sighting
 from body4d.models.blazepose.tracker import Follower, Person
 from body4d.tracking.main_subject import NOT_PROMPTED, Choice, choose, notes, pick
-
-Array = NDArray[Any]
 
 
 class BlazePoseSegmenter:
@@ -54,7 +50,9 @@ class BlazePoseSegmenter:
         self._tell(tracks, choice.left_out, clip.times_s, follower.crowded)
         return tracks
 
-    def _prompted(self, people: list[Person], prompts: Sequence[Prompt], times_s: Array, size: tuple[int, int]) -> tuple[MaskTrack, ...]:
+    def _prompted(
+        self, people: list[Person], prompts: Sequence[Prompt], times_s: np.ndarray, size: tuple[int, int]
+    ) -> tuple[MaskTrack, ...]:
         """Tracks of those pointed at, in the prompts' order; prompts with one ``person_id`` join what they point at into one person."""
         groups: dict[int, list[Person]] = {}
         taken = {p.person_id for p in prompts if p.person_id is not None}
@@ -76,7 +74,7 @@ class BlazePoseSegmenter:
         self._tell(tracks, left_out, times_s, False)
         return tracks
 
-    def _tell(self, tracks: Sequence[MaskTrack], left_out: Sequence[tuple[int, str]], times_s: Array, crowded: bool) -> None:
+    def _tell(self, tracks: Sequence[MaskTrack], left_out: Sequence[tuple[int, str]], times_s: np.ndarray, crowded: bool) -> None:
         told = notes([(t.person_id, t.frame_index) for t in tracks], left_out, times_s)
         if crowded:
             told = (*told, f"More than {self._settings.most_people} people are in the picture; only the largest were followed.")

@@ -4,10 +4,8 @@ import dataclasses
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from body4d.config import BlazePoseSettings
 from body4d.core.types import MaskTrack
@@ -29,8 +27,6 @@ from body4d.tracking.association import (
 )
 from body4d.tracking.main_subject import Candidate
 
-Array = NDArray[Any]
-
 
 @dataclass
 class Person:
@@ -42,12 +38,12 @@ class Person:
     since_s: float
     seen_s: float
     filter: AlignmentFilter = field(default_factory=AlignmentFilter)
-    recent: deque[tuple[float, Array]] = field(default_factory=deque)
+    recent: deque[tuple[float, np.ndarray]] = field(default_factory=deque)
     frames: list[int] = field(default_factory=list)
     codes: list[bytes] = field(default_factory=list)
     rows: list[Sighting] = field(default_factory=list)
 
-    def velocity_px_per_s(self) -> Array:
+    def velocity_px_per_s(self) -> np.ndarray:
         """Slope of the torso's place over the last moments (2,)."""
         if len(self.recent) < 3:
             return np.zeros(2)
@@ -95,7 +91,7 @@ class Follower:
         self._search_every_s = settings.detect_every_s
         self._last_s: float | None = None
 
-    def step(self, index: int, now_s: float, rgb: Array) -> None:
+    def step(self, index: int, now_s: float, rgb: np.ndarray) -> None:
         """Look at one frame: where everybody should be, and now and then at the whole picture."""
         s = self._settings
         step_s = now_s - self._last_s if self._last_s is not None else 1 / 30
@@ -129,7 +125,7 @@ class Follower:
             self._remember(person, one, mask, index, now_s, step_s)
         self._last_s = now_s
 
-    def _look(self, rgb: Array, regions: Sequence[Region], firm: Sequence[bool] | None) -> list[_Seen]:
+    def _look(self, rgb: np.ndarray, regions: Sequence[Region], firm: Sequence[bool] | None) -> list[_Seen]:
         """Who can be followed of those seen in the regions: of followed people, each ``firm`` or not, or (None) of a search."""
         sightings = self._graphs.landmarks(rgb, regions)
         marks = firm if firm is not None else [False] * len(sightings)
@@ -138,7 +134,7 @@ class Follower:
         least = self._settings.first_visibility
         return [dataclasses.replace(g, firm=g.firm and g.look.sureness >= least) for g in looks]
 
-    def _confirmed(self, rgb: Array, strangers: list[_Seen], others: list[_Seen]) -> list[_Seen]:
+    def _confirmed(self, rgb: np.ndarray, strangers: list[_Seen], others: list[_Seen]) -> list[_Seen]:
         """Those strangers who are still there, and nobody else, when looked at again in the region of their own landmarks.
 
         The detector's regions are rough; landmarks read in them may be far off, and a first sighting is what a person is known by.
@@ -152,7 +148,7 @@ class Follower:
         return [again[i] for i in heads]
 
     def _search(
-        self, index: int, now_s: float, rgb: Array, alive: list[Person], expected: list[Expected], regions: list[Region]
+        self, index: int, now_s: float, rgb: np.ndarray, alive: list[Person], expected: list[Expected], regions: list[Region]
     ) -> list[Region]:
         """Regions where somebody may stand who is not followed yet: everywhere when it is time, else where someone is lost or in doubt."""
         s = self._settings
@@ -207,7 +203,7 @@ class Follower:
         order = sorted(range(len(seen)), key=lambda i: (not seen[i].firm, -worth[i], i))
         return distinct(looks, shared, order, [g.new for g in seen], s)
 
-    def _remember(self, person: Person, seen: _Seen, mask: Array, index: int, now_s: float, step_s: float) -> None:
+    def _remember(self, person: Person, seen: _Seen, mask: np.ndarray, index: int, now_s: float, step_s: float) -> None:
         s, sighting, look = self._settings, seen.sighting, seen.look
         if person.seen_s != self._last_s:  # new, or back after an absence: the filter's past is no longer true
             person.filter = AlignmentFilter()
@@ -251,7 +247,7 @@ def _usable(sighting: Sighting, shape: tuple[int, ...], settings: BlazePoseSetti
     return inside and sized and sure and bool((sighting.strength > 0.5).any())
 
 
-def _look(sighting: Sighting, rgb: Array) -> Look:
+def _look(sighting: Sighting, rgb: np.ndarray) -> Look:
     """Joints, size and colours of a sighting."""
     places, above = body_samples(sighting.points_px)
     x0, y0, x1, y1 = sighting.box_px
@@ -263,7 +259,7 @@ def _look(sighting: Sighting, rgb: Array) -> Look:
     return Look(sighting.points_px, sighting.visibility, size_px, colour)
 
 
-def _settled(seen: Sequence[_Seen], shape: tuple[int, ...], settings: BlazePoseSettings) -> list[Array]:
+def _settled(seen: Sequence[_Seen], shape: tuple[int, ...], settings: BlazePoseSettings) -> list[np.ndarray]:
     owners = [(g.sighting.strength > 0.5, g.sighting.box_px) for g in seen]
     fronts = [front(g.look, i, owners) for i, g in enumerate(seen)]
     return settle([g.sighting.strength for g in seen], [g.sighting.box_px for g in seen], fronts, (shape[0], shape[1]), settings)

@@ -8,11 +8,9 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from body4d.config import OcclusionSettings
 
-Array = NDArray[Any]
 Fault = Literal["", "empty", "smaller", "long", "thin", "rim", "jumps"]
 
 
@@ -21,12 +19,12 @@ class Judged:
     """Row by row of a stretch: ``visible_share`` (F,) IoU of what is seen with the outline, 1 where the outline is not to be believed;
     ``hidden`` (F,) bool; ``faults`` why an outline is not believed, "" where it is."""
 
-    visible_share: Array
-    hidden: Array
+    visible_share: np.ndarray
+    hidden: np.ndarray
     faults: tuple[Fault, ...]
 
 
-def largest_piece(mask: Array) -> Array:
+def largest_piece(mask: np.ndarray) -> np.ndarray:
     """The largest connected piece of a mask (H, W) bool; cells that touch by corners are connected."""
     from scipy.ndimage import label
 
@@ -39,36 +37,36 @@ def largest_piece(mask: Array) -> Array:
     return pieces == int(np.argmax(sizes))
 
 
-def box_of(mask: Array) -> Array:
+def box_of(mask: np.ndarray) -> np.ndarray:
     """Box (4,) around a mask (H, W), zeros where it is empty."""
     ys, xs = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
     return np.array([xs[0], ys[0], xs[-1] + 1, ys[-1] + 1] if len(xs) else [0, 0, 0, 0], np.float64)
 
 
-def too_long(box_px: Array, width_px: float, height_px: float, settings: OcclusionSettings) -> bool:
+def too_long(box_px: np.ndarray, width_px: float, height_px: float, settings: OcclusionSettings) -> bool:
     """Whether a box spans most of a picture one way or the other."""
     width, height = box_px[2] - box_px[0], box_px[3] - box_px[1]
     return bool(width >= settings.long_most_share * width_px or height >= settings.long_most_share * height_px)
 
 
-def thinness(box_px: Array) -> float:
+def thinness(box_px: np.ndarray) -> float:
     """Shorter side of a box over its longer one; 0 where it is empty."""
     sides = sorted((float(box_px[2] - box_px[0]), float(box_px[3] - box_px[1])))
     return sides[0] / sides[1] if sides[1] > 0 else 0.0
 
 
-def too_thin(box_px: Array, settings: OcclusionSettings) -> bool:
+def too_thin(box_px: np.ndarray, settings: OcclusionSettings) -> bool:
     """Whether a box is a sliver; an empty one is none."""
     return 0 < thinness(box_px) < settings.thin_least_ratio
 
 
-def at_rim(box_px: Array, width_px: float, height_px: float, settings: OcclusionSettings) -> bool:
+def at_rim(box_px: np.ndarray, width_px: float, height_px: float, settings: OcclusionSettings) -> bool:
     """Whether a box lies within the rim of the picture on one side: whoever is there leaves it."""
     across, down = settings.rim_share * width_px, settings.rim_share * height_px
     return bool(box_px[2] <= across or box_px[0] >= width_px - across or box_px[3] <= down or box_px[1] >= height_px - down)
 
 
-def jumps(outline_px: Array, seen_px: Array, areas: Array, settings: OcclusionSettings) -> Array:
+def jumps(outline_px: np.ndarray, seen_px: np.ndarray, areas: np.ndarray, settings: OcclusionSettings) -> np.ndarray:
     """Rows (F,) whose outline leaps away from both neighbours: by its place against that of what is seen, or by its area.
 
     ``outline_px`` and ``seen_px`` (F, 4) are boxes of the outlines and of what is seen, ``areas`` (F,) those of the outlines. At the
@@ -90,12 +88,12 @@ def jumps(outline_px: Array, seen_px: Array, areas: Array, settings: OcclusionSe
 
 
 def judge(
-    seen: Array,
-    outlines: Array,
+    seen: np.ndarray,
+    outlines: np.ndarray,
     size_px: tuple[float, float],
     usual_px: tuple[float, float],
-    scale: Array,
-    origin_px: Array,
+    scale: np.ndarray,
+    origin_px: np.ndarray,
     settings: OcclusionSettings,
 ) -> Judged:
     """What is seen and the whole outlines, both (F, h, w) bool in a region of the frame: who is hidden, and which outlines are believed.
@@ -117,8 +115,8 @@ def judge(
 
 
 def _fault(
-    box: Array,
-    seen: Array,
+    box: np.ndarray,
+    seen: np.ndarray,
     area: int,
     seen_area: int,
     leaps: bool,

@@ -5,17 +5,13 @@ It is to miss nobody and may be wrong the other way: what it points at is then l
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from body4d.config import OcclusionSettings
 from body4d.core.joints import JOINT_SETS
 from body4d.core.types import MaskTrack
 from body4d.tracking.association import BODY_JOINTS
-
-Array = NDArray[Any]
 
 _FINE = 100
 """Lines of a person that are enough to tell whether somebody touches them."""
@@ -31,12 +27,12 @@ class Evidence:
     joints are known.
     """
 
-    crowded: Array
-    area_share: Array
-    height_share: Array
-    at_rim: Array
-    leaving: Array
-    sureness: Array
+    crowded: np.ndarray
+    area_share: np.ndarray
+    height_share: np.ndarray
+    at_rim: np.ndarray
+    leaving: np.ndarray
+    sureness: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -51,7 +47,7 @@ class Span:
         return self.last - self.first
 
 
-def may_be_hidden(evidence: Evidence, settings: OcclusionSettings) -> Array:
+def may_be_hidden(evidence: Evidence, settings: OcclusionSettings) -> np.ndarray:
     """Rows (T,) bool on which a person may be hidden.
 
     Somebody in front of them is reason enough. Else the mask must have shrunk by itself: a picture's rim explains that, and a body that
@@ -63,7 +59,7 @@ def may_be_hidden(evidence: Evidence, settings: OcclusionSettings) -> Array:
     return (evidence.crowded | ((lone | both | unsure) & ~evidence.at_rim)) & ~evidence.leaving
 
 
-def spans_to_look_at(masks: Sequence[MaskTrack], times_s: Array, settings: OcclusionSettings) -> tuple[Span, ...]:
+def spans_to_look_at(masks: Sequence[MaskTrack], times_s: np.ndarray, settings: OcclusionSettings) -> tuple[Span, ...]:
     """Stretches that go to the network, in order of people: those that may be hidden (auto), everything (on), or none (off)."""
     if settings.mode == "off":
         return ()
@@ -75,7 +71,7 @@ def spans_to_look_at(masks: Sequence[MaskTrack], times_s: Array, settings: Occlu
     return tuple(spans)
 
 
-def runs(rows: Array, settings: OcclusionSettings) -> list[tuple[int, int]]:
+def runs(rows: np.ndarray, settings: OcclusionSettings) -> list[tuple[int, int]]:
     """Stretches [first, last) of true ``rows``, a few rows earlier and later, those that come near each other as one."""
     out: list[tuple[int, int]] = []
     for row in np.flatnonzero(rows).tolist():
@@ -87,7 +83,7 @@ def runs(rows: Array, settings: OcclusionSettings) -> list[tuple[int, int]]:
     return out
 
 
-def evidence_of(masks: Sequence[MaskTrack], times_s: Array, settings: OcclusionSettings) -> tuple[Evidence, ...]:
+def evidence_of(masks: Sequence[MaskTrack], times_s: np.ndarray, settings: OcclusionSettings) -> tuple[Evidence, ...]:
     """Evidence of each person. ``times_s`` (N,) are the clip's."""
     boxes = [track.boxes_px() if len(track) else np.zeros((0, 4)) for track in masks]
     crowded = crowds(masks, boxes, settings)
@@ -106,7 +102,7 @@ def evidence_of(masks: Sequence[MaskTrack], times_s: Array, settings: OcclusionS
     return tuple(out)
 
 
-def against_usual(values: Array, times_s: Array, counts: Array, settings: OcclusionSettings) -> Array:
+def against_usual(values: np.ndarray, times_s: np.ndarray, counts: np.ndarray, settings: OcclusionSettings) -> np.ndarray:
     """``values`` (T,) over what is usual for them around their time, from rows that ``counts`` (T,) bool."""
     share = np.ones(len(values))
     for row in np.flatnonzero(counts):
@@ -116,7 +112,7 @@ def against_usual(values: Array, times_s: Array, counts: Array, settings: Occlus
     return share
 
 
-def sureness_of(track: MaskTrack) -> Array:
+def sureness_of(track: MaskTrack) -> np.ndarray:
     """Mean visibility (T,) of the body's joints, NaN where a track comes without landmarks."""
     if track.landmarks is None or track.landmarks.joint_set != "blazepose33":
         return np.full(len(track), np.nan)
@@ -124,13 +120,13 @@ def sureness_of(track: MaskTrack) -> Array:
     return track.landmarks.visibility[:, BODY_JOINTS].mean(axis=1)
 
 
-def crowds(masks: Sequence[MaskTrack], boxes: Sequence[Array], settings: OcclusionSettings) -> list[Array]:
+def crowds(masks: Sequence[MaskTrack], boxes: Sequence[np.ndarray], settings: OcclusionSettings) -> list[np.ndarray]:
     """For each person rows (T,) bool on which somebody who may be in front touches them. Masks are decoded only where boxes meet."""
     out = [np.zeros(len(track), bool) for track in masks]
     rows = [{int(f): r for r, f in enumerate(track.frame_index)} for track in masks]
     for frame in sorted(set().union(*rows)):
         there = {i: row[frame] for i, row in enumerate(rows) if frame in row}
-        decoded: dict[int, Array] = {}
+        decoded: dict[int, np.ndarray] = {}
         for i, at in there.items():
             mine = boxes[i][at]
             reach = settings.touch_of_height * (mine[3] - mine[1])
@@ -146,14 +142,14 @@ def crowds(masks: Sequence[MaskTrack], boxes: Sequence[Array], settings: Occlusi
     return out
 
 
-def may_be_in_front(mine: Array, other: Array, height_px: int, settings: OcclusionSettings) -> bool:
+def may_be_in_front(mine: np.ndarray, other: np.ndarray, height_px: int, settings: OcclusionSettings) -> bool:
     """Whether whoever fills box ``other`` may stand nearer than who fills ``mine``: lower in the picture, or feet cut off."""
     if other[3] >= height_px or mine[3] >= height_px:
         return True
     return bool(other[3] >= mine[3] - settings.front_of_height * (mine[3] - mine[1]))
 
 
-def touches(mine: Array, other: Array, box: Array, reach_px: float, settings: OcclusionSettings) -> bool:
+def touches(mine: np.ndarray, other: np.ndarray, box: np.ndarray, reach_px: float, settings: OcclusionSettings) -> bool:
     """Whether the mask ``other`` (H, W) comes within ``reach_px`` of the mask ``mine`` and covers enough of its ``box``."""
     from scipy.ndimage import distance_transform_edt
 
@@ -172,5 +168,5 @@ def touches(mine: Array, other: Array, box: Array, reach_px: float, settings: Oc
     return bool(away[theirs].min() <= max(reach_px, 1.0) + step - 1)
 
 
-def _meet(a: Array, b: Array, reach: float) -> bool:
+def _meet(a: np.ndarray, b: np.ndarray, reach: float) -> bool:
     return bool(np.all(a[:2] - reach < b[2:]) and np.all(b[:2] - reach < a[2:]) and a[2] > a[0] and b[2] > b[0])

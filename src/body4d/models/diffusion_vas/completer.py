@@ -7,11 +7,10 @@ outlines; rules on outlines confirm who is; the completion pipeline paints those
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from body4d.config import ComputeSettings, OcclusionSettings
@@ -26,13 +25,11 @@ from body4d.models.diffusion_vas.pipeline import Painter, painter_in
 from body4d.models.diffusion_vas.windows import foretold, looked_at, widened, windows_of, windows_through
 from body4d.runtime.device import batch_that_fits, choose_device, choose_dtype, free_bytes, release
 
-Array = NDArray[Any]
-
 
 class DepthFinder(Protocol):
     """A network that tells how near each place of a picture is."""
 
-    def nearness(self, pictures: Sequence[Array]) -> Tensor: ...
+    def nearness(self, pictures: Sequence[np.ndarray]) -> Tensor: ...
 
     def bytes_each(self, height_px: int, width_px: int) -> int: ...
 
@@ -51,10 +48,10 @@ class _Found:
     """A look with its whole outlines (F, h, w), eight pixels to a byte, and what they say."""
 
     look: Look
-    outlines: Array
+    outlines: np.ndarray
     judged: Judged
 
-    def masks(self) -> Array:
+    def masks(self) -> np.ndarray:
         return np.unpackbits(self.outlines, axis=-1).astype(bool)
 
 
@@ -123,7 +120,7 @@ class VasCompleter:
             del depth, painter
             release()
 
-    def _judged(self, look: Look, seen: Array, painted: Tensor) -> _Found:
+    def _judged(self, look: Look, seen: np.ndarray, painted: Tensor) -> _Found:
         """Whole outlines of what was painted (F, 3, h, w); where they are not believed, what is seen."""
         outlines = np.stack([largest_piece(mask) for mask in (painted.mean(1) > self._settings.mask_least).numpy()])
         box, (width, height) = look.box_px.astype(float), look.size
@@ -173,7 +170,7 @@ class VasCompleter:
             del painter
             release()
 
-    def _stretches(self, look: Look, one: _Found, outlines: Array, painted: Tensor) -> list[HiddenStretch]:
+    def _stretches(self, look: Look, one: _Found, outlines: np.ndarray, painted: Tensor) -> list[HiddenStretch]:
         offset = look.span.first - one.look.span.first
         rows = slice(offset, offset + len(look.span))
         hidden, share = one.judged.hidden[rows], one.judged.visible_share[rows]
@@ -232,7 +229,7 @@ def _near_to_far(nearness: Tensor) -> Tensor:
     return ((nearness - low) / (high - low).clamp_min(1e-8) * 2 - 1)[:, None].expand(-1, 3, -1, -1)
 
 
-def _on_white(pictures: Tensor, seen: Array) -> Tensor:
+def _on_white(pictures: Tensor, seen: np.ndarray) -> Tensor:
     """Pictures (F, 3, h, w) uint8 in [-1, 1], white where the person is not seen."""
     return torch.where(torch.from_numpy(seen)[:, None], pictures.float() / 127.5 - 1, torch.ones(()))
 

@@ -2,11 +2,9 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
@@ -17,8 +15,6 @@ from body4d.models.diffusion_vas.candidates import Span
 from body4d.models.diffusion_vas.pipeline import Key
 from body4d.models.diffusion_vas.windows import picture_size, region_of, usual_size
 
-Array = NDArray[Any]
-
 
 @dataclass(frozen=True)
 class Look:
@@ -26,12 +22,12 @@ class Look:
 
     span: Span
     track: MaskTrack
-    box_px: Array
+    box_px: np.ndarray
     size: tuple[int, int]
     usual_px: tuple[float, float]
 
     @property
-    def frame_index(self) -> Array:
+    def frame_index(self) -> np.ndarray:
         return self.track.frame_index[self.span.first : self.span.last]
 
     @property
@@ -43,13 +39,13 @@ class Look:
         span = Span(self.span.person, self.span.first + first, self.span.first + last)
         return Look(span, self.track, self.box_px, self.size, self.usual_px)
 
-    def seen(self) -> Array:
+    def seen(self) -> np.ndarray:
         """What is seen of the person (F, h, w) bool."""
         x0, y0, x1, y1 = self.box_px.tolist()
         masks = np.stack([self.track.mask(row)[y0:y1, x0:x1] for row in range(self.span.first, self.span.last)])
         return (shown(torch.from_numpy(masks)[:, None].float(), self.size) > 0.5)[:, 0].numpy()
 
-    def codes(self, masks: Array) -> tuple[bytes, ...]:
+    def codes(self, masks: np.ndarray) -> tuple[bytes, ...]:
         """COCO codes at the clip's size of masks (F, h, w) bool in the region."""
         x0, y0, x1, y1 = self.box_px.tolist()
         large = shown(torch.from_numpy(masks)[:, None].float(), (x1 - x0, y1 - y0))[:, 0].numpy() > 0.5
@@ -95,7 +91,7 @@ class Cut:
 
 
 def cut_from(
-    frames: FrameSource, looks: Sequence[Look], at_once: int, nearness: Callable[[Sequence[Array]], Tensor] | None = None
+    frames: FrameSource, looks: Sequence[Look], at_once: int, nearness: Callable[[Sequence[np.ndarray]], Tensor] | None = None
 ) -> list[Cut]:
     """The looks' pictures, each frame read once; ``nearness`` is asked about ``at_once`` frames at a time."""
     there: dict[int, list[int]] = {}
@@ -103,7 +99,7 @@ def cut_from(
         for frame in look.frame_index.tolist():
             there.setdefault(frame, []).append(number)
     cuts = [Cut() for _ in looks]
-    held: list[tuple[int, Array]] = []
+    held: list[tuple[int, np.ndarray]] = []
     for frame, picture in frames.read(min(there), max(there) + 1):
         if frame in there:
             held.append((frame, picture))
@@ -116,11 +112,11 @@ def cut_from(
 
 
 def _cut(
-    held: Sequence[tuple[int, Array]],
+    held: Sequence[tuple[int, np.ndarray]],
     there: dict[int, list[int]],
     looks: Sequence[Look],
     cuts: Sequence[Cut],
-    nearness: Callable[[Sequence[Array]], Tensor] | None,
+    nearness: Callable[[Sequence[np.ndarray]], Tensor] | None,
 ) -> None:
     near = nearness([picture for _, picture in held]).cpu() if nearness else None
     for row, (frame, picture) in enumerate(held):
@@ -133,7 +129,7 @@ def _cut(
                 cuts[number].nearness.append(_region(near[row], look.box_px, picture.shape[:2], look.size))
 
 
-def _region(values: Tensor, box: Array, frame: tuple[int, ...], size: tuple[int, int]) -> Tensor:
+def _region(values: Tensor, box: np.ndarray, frame: tuple[int, ...], size: tuple[int, int]) -> Tensor:
     """A region of values (h, w) that stand for a whole ``frame``, sampled at ``size``."""
     height, width = frame
     x = (torch.arange(size[0]) + 0.5) / size[0] * float(box[2] - box[0]) + float(box[0])

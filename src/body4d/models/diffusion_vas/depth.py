@@ -2,17 +2,13 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
 from body4d.models.diffusion_vas.checkpoint import find_depth_anything, load_depth_anything
-
-Array = NDArray[Any]
 
 SHORT_SIDE_PX, PATCH_PX = 518, 14
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -25,7 +21,7 @@ class DepthAnything:
         self._net, self._device, self._dtype, self._swapped = net, device, dtype, swapped
 
     @torch.inference_mode()
-    def nearness(self, pictures: Sequence[Array]) -> Tensor:
+    def nearness(self, pictures: Sequence[np.ndarray]) -> Tensor:
         """Nearness (F, h, w), float32, of pictures (H, W, 3) RGB uint8 of one size; larger is nearer, without a unit."""
         images = torch.from_numpy(np.stack(pictures)).to(self._device).permute(0, 3, 1, 2).float() / 255
         if self._swapped:

@@ -2,15 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from body4d.config import OcclusionSettings
 from body4d.models.diffusion_vas.candidates import Span
-
-Array = NDArray[Any]
 
 MEASURED_AT = 25, 25, 256 * 512
 """Frames, steps and pixels of the window that ``OcclusionSettings.window_seconds`` is told of."""
@@ -53,7 +49,7 @@ def windows_of(count: int, window: int, overlap: int) -> list[range]:
     return [range(a, a + length) for a in (i * (count - length) // (needed - 1) for i in range(needed))]
 
 
-def region_of(boxes: Array, usual: tuple[float, float], size: tuple[int, int], settings: OcclusionSettings) -> Array:
+def region_of(boxes: np.ndarray, usual: tuple[float, float], size: tuple[int, int], settings: OcclusionSettings) -> np.ndarray:
     """The part of a frame (4,), in whole pixels, that holds a person's whole body on all rows of ``boxes`` (F, 4).
 
     ``usual`` and ``size`` are width and height of the person and the frame. The region has the shape of the networks' picture where the
@@ -80,7 +76,7 @@ def picture_size(size: tuple[int, int], settings: OcclusionSettings) -> tuple[in
     return sides if size[0] >= size[1] else (sides[1], sides[0])
 
 
-def usual_size(boxes: Array, settings: OcclusionSettings) -> tuple[float, float]:
+def usual_size(boxes: np.ndarray, settings: OcclusionSettings) -> tuple[float, float]:
     """A person's usual width and height in pixels, from boxes (T, 4) of their masks."""
     seen = boxes[boxes[:, 2] > boxes[:, 0]]
     if len(seen) == 0:

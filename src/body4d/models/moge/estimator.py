@@ -2,19 +2,15 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from body4d.camera.estimator import EstimatedCamera, Load
 from body4d.config import CameraSettings, ComputeSettings, MogeSettings
 from body4d.models.moge.checkpoint import find_moge, load_moge
 from body4d.models.moge.network.camera import focal_and_shift, focal_px, sampled_uv
 from body4d.models.moge.network.model import Moge, bytes_per_picture
-
-Array = NDArray[Any]
 
 _MOST = {"cuda": 8, "mps": 4, "cpu": 1}
 """Pictures at once at most: one of 3,600 patches fills a CPU, eight fill a large GPU."""
@@ -30,19 +26,19 @@ class MogeLens:
         self._tokens = net.tokens_of(settings.detail)
 
     @torch.inference_mode()
-    def focals_px(self, pictures: Sequence[Array]) -> Array:
+    def focals_px(self, pictures: Sequence[np.ndarray]) -> np.ndarray:
         """Focal lengths (F,) in pixels of pictures (H, W, 3) RGB uint8 of one size; NaN where too little of a picture is anything."""
         points, mask = self.look(pictures)
         height, width = pictures[0].shape[:2]
         return np.array([self.solve(p, m, height, width) for p, m in zip(points, mask, strict=True)])
 
-    def look(self, pictures: Sequence[Array]) -> tuple[Array, Array]:
+    def look(self, pictures: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
         """Points (F, 64, 64, 3) and mask (F, 64, 64) that the network sees."""
         images = torch.from_numpy(np.stack(pictures)).to(self._device).permute(0, 3, 1, 2).float() / 255
         points, mask = self._net.sampled(images, self._tokens)
         return points.cpu().numpy(), mask.cpu().numpy()
 
-    def solve(self, points: Array, mask: Array, height: int, width: int) -> float:
+    def solve(self, points: np.ndarray, mask: np.ndarray, height: int, width: int) -> float:
         """Focal length in pixels of one picture's points, or NaN."""
         sure = (mask > self._settings.mask_least) & np.isfinite(points).all(-1)
         if sure.mean() < self._settings.points_least_share:

@@ -6,15 +6,11 @@ A *find* is a mask of the detector with its probability; a *track* is the mask o
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from body4d.config import Sam3Settings
 from body4d.tracking.association import cheapest, colour_distance, colour_look
-
-Array = NDArray[Any]
 
 _LEAST_HEIGHT_PX = 1.0
 
@@ -23,9 +19,9 @@ _LEAST_HEIGHT_PX = 1.0
 class Sight:
     """What a mask tells of somebody's identity: ``centre_px`` (2,), ``height_px``, and the ``colour`` worn (association.colour_look)."""
 
-    centre_px: Array
+    centre_px: np.ndarray
     height_px: float
-    colour: Array
+    colour: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -33,7 +29,7 @@ class Gone:
     """Somebody out of sight: the last sight, ``velocity_px_per_s`` (2,) then, and for how long they have not been seen."""
 
     sight: Sight
-    velocity_px_per_s: Array
+    velocity_px_per_s: np.ndarray
     unseen_s: float
 
 
@@ -45,7 +41,7 @@ class Sorted:
     new: tuple[int, ...]
 
 
-def overlaps(a: Array, b: Array) -> Array:
+def overlaps(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Intersection over union (N, M) of masks bool (N, h, w) and (M, h, w); empty masks overlap with nothing."""
     flat_a, flat_b = (m.reshape(len(m), int(np.prod(m.shape[1:]))).astype(np.float32) for m in (a, b))
     shared = flat_a @ flat_b.T
@@ -53,7 +49,7 @@ def overlaps(a: Array, b: Array) -> Array:
     return shared / np.maximum(union, 1.0)
 
 
-def likeliest(ious: Array, scores: Array, most: float) -> list[int]:
+def likeliest(ious: np.ndarray, scores: np.ndarray, most: float) -> list[int]:
     """Finds that stay, likeliest first: each overlaps with no likelier one by more than ``most`` (greedy suppression). ``ious`` (N, N)."""
     kept: list[int] = []
     for i in np.argsort(-scores, kind="stable").tolist():
@@ -62,7 +58,7 @@ def likeliest(ious: Array, scores: Array, most: float) -> list[int]:
     return kept
 
 
-def sort_out(ious: Array, scores: Array, settings: Sam3Settings) -> Sorted:
+def sort_out(ious: np.ndarray, scores: np.ndarray, settings: Sam3Settings) -> Sorted:
     """Finds among tracks: ``ious`` (F, T) of their masks, ``scores`` (F,). Of several finds on a track the best overlap confirms it."""
     confirmed: dict[int, int] = {}
     for track in range(ious.shape[1]):
@@ -80,7 +76,7 @@ def false_find(age_frames: int, searches: int, confirmations: int, settings: Sam
     return confirmations < settings.trial_share * searches
 
 
-def yielding(ious: Array, since: Sequence[int]) -> list[tuple[int, int]]:
+def yielding(ious: np.ndarray, since: Sequence[int]) -> list[tuple[int, int]]:
     """(who yields, to whom) of tracks that lie on one body: who came into sight later, of equals the later one.
 
     ``ious`` (T, T) is true where two masks are that alike; ``since`` (T,) the frame since when each is in sight without a break. Nobody
@@ -119,7 +115,7 @@ def returning(gone: Sequence[Gone], come: Sequence[Sight], settings: Sam3Setting
     return cheapest(np.array([[return_cost(g, c, settings) for c in come] for g in gone]))
 
 
-def sight_of(mask: Array, rgb: Array, least_colour_cells: int = 1) -> Sight | None:
+def sight_of(mask: np.ndarray, rgb: np.ndarray, least_colour_cells: int = 1) -> Sight | None:
     """What a mask (h, w) bool of any resolution tells over a picture (H, W, 3) uint8; None where it is empty.
 
     Colours are taken at the cells' middles, less the outline, where the background shines through; upper half and lower half apart.

@@ -3,11 +3,9 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from body4d.config import Sam3Settings
@@ -17,7 +15,6 @@ from body4d.models.sam3.network import Finds, Sam3Network
 from body4d.models.sam3.object_tracker import Followed
 from body4d.models.sam3.streaming import ON_TRIAL, SURE, YIELDS, Seen
 
-Array = NDArray[Any]
 Told = tuple[int, Tensor, int]
 """A person's number, mask logits (h, w) and rank on a frame."""
 
@@ -40,7 +37,7 @@ class Person:
     confirmations: int = 0
     score_sum: float = 0.0
     answers: Counter[int] = field(default_factory=Counter)
-    velocity_px_per_s: Array = field(default_factory=lambda: np.zeros(2))
+    velocity_px_per_s: np.ndarray = field(default_factory=lambda: np.zeros(2))
     on_trial: bool = True
     yields: bool = False
     lost: bool = False
@@ -108,7 +105,7 @@ class Crowd:
             if now_s - person.seen_s > s.rest_after_s:
                 person.follow = None
 
-    def _update(self, person: Person, seen: Seen, finds: Finds, mask: Array, find: int | None, ious: Array, now_s: float) -> None:
+    def _update(self, person: Person, seen: Seen, finds: Finds, mask: np.ndarray, find: int | None, ious: np.ndarray, now_s: float) -> None:
         s = self._settings
         sight = sight_of(mask, seen.picture)
         if sight is None:
@@ -125,7 +122,7 @@ class Crowd:
             person.follow.keep_firm(s.firm_memories)
             person.firm_frame = seen.frame
 
-    def _sift(self, frame: int, live: list[Person], alike: Array, there: Array) -> None:
+    def _sift(self, frame: int, live: list[Person], alike: np.ndarray, there: np.ndarray) -> None:
         """End trials; of two on one body one yields, and is dropped where on trial."""
         s = self._settings
         gone: set[int] = set()
@@ -166,7 +163,7 @@ class Crowd:
             person.confirmed(finds, find)
             logits[person.number] = self._begin(person, seen, finds.masks[find])
 
-    def _begin(self, person: Person, seen: Seen, mask: Array) -> Tensor:
+    def _begin(self, person: Person, seen: Seen, mask: np.ndarray) -> Tensor:
         """Follow somebody from the mask of a find."""
         if person.follow is None:
             person.follow = Followed(self._network, (self._clip.width_px, self._clip.height_px), len(self._clip))

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import interpolate
 
@@ -20,8 +19,6 @@ from body4d.models.sam3.identity import likeliest, overlaps
 from body4d.models.sam3.transformers_compat import cast_once, record_tracker
 from body4d.runtime.compiling import keep_compiled
 from body4d.runtime.upload import Upload
-
-Array = NDArray[Any]
 
 _MEAN, _SPREAD = 0.5, 0.5
 """Of SAM-3's processor_config.json, on all channels."""
@@ -47,8 +44,8 @@ class Features:
 class Finds:
     """People found on one frame, likeliest first, duplicates out: ``masks`` bool (N, h, w), ``scores`` (N,), the texts each answers."""
 
-    masks: Array
-    scores: Array
+    masks: np.ndarray
+    scores: np.ndarray
     texts: tuple[frozenset[int], ...]
 
 
@@ -117,7 +114,7 @@ class Sam3Network:
         return Text(out.pooler_output.float(), told["attention_mask"])
 
     @torch.inference_mode()
-    def encode(self, pictures: Sequence[Array], search: Sequence[bool], texts: Sequence[Text]) -> list[tuple[Features, Finds | None]]:
+    def encode(self, pictures: Sequence[np.ndarray], search: Sequence[bool], texts: Sequence[Text]) -> list[tuple[Features, Finds | None]]:
         """Features of pictures (H, W, 3) uint8, and what ``texts`` find in those to be searched. One batch."""
         with self.autocast():
             hidden = self._backbone(prepared(self._upload(pictures), self.side_px)).last_hidden_state
@@ -136,7 +133,7 @@ class Sam3Network:
         count, (height, width) = len(hidden), self.tracker.prompt_encoder.image_embedding_size
         fine, places = detector.vision_encoder.neck(hidden.view(count, height, width, -1).permute(0, 3, 1, 2))
         seen = Sam3VisionEncoderOutput(last_hidden_state=hidden, fpn_hidden_states=fine, fpn_position_encoding=places)
-        found: list[list[tuple[Array, Array]]] = [[] for _ in range(count)]
+        found: list[list[tuple[np.ndarray, np.ndarray]]] = [[] for _ in range(count)]
         for text in texts:
             out = detector(
                 vision_embeds=seen,
@@ -194,7 +191,7 @@ def _compiled(plain: Callable[..., Tensor]) -> Callable[..., Tensor]:
     return run
 
 
-def merged(per_text: Sequence[tuple[Array, Array]], cells: tuple[int, int], settings: Sam3Settings) -> Finds:
+def merged(per_text: Sequence[tuple[np.ndarray, np.ndarray]], cells: tuple[int, int], settings: Sam3Settings) -> Finds:
     """Finds of all texts (masks (N, h, w) bool, scores (N,)) as one list without duplicates, specks out.
 
     Somebody found by two texts is one find that answers both.

@@ -11,14 +11,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import interpolate
 from transformers.models.sam3_tracker_video.modeling_sam3_tracker_video import Sam3TrackerVideoInferenceSession
 
 from body4d.models.sam3.network import Features, Sam3Network
-
-Array = NDArray[Any]
 
 _BOX_CORNERS = (2, 3)
 """Labels that make two points the corners of a box."""
@@ -31,16 +28,16 @@ _LOGIT_MOST = 32.0
 class Asked:
     """What a user says of one person on one frame: ``points_px`` (P, 2), ``labels`` (P,) 1 inside / 0 outside, a box (4,) or None."""
 
-    points_px: Array = field(default_factory=lambda: np.zeros((0, 2)))
-    labels: Array = field(default_factory=lambda: np.zeros(0, np.int64))
-    box_px: Array | None = None
+    points_px: np.ndarray = field(default_factory=lambda: np.zeros((0, 2)))
+    labels: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
+    box_px: np.ndarray | None = None
 
     @property
     def says_where(self) -> bool:
         """Whether somebody can be found by this alone: a box, or a click inside."""
         return self.box_px is not None or bool(np.any(self.labels > 0))
 
-    def tokens(self) -> tuple[Array, Array]:
+    def tokens(self) -> tuple[np.ndarray, np.ndarray]:
         """Points (N, 2) and labels (N,) as the network takes them: corners of the box first."""
         points, labels = self.points_px.reshape(-1, 2), np.where(self.labels > 0, 1, 0)
         if self.box_px is not None:
@@ -73,7 +70,7 @@ class Followed:
         size_px: tuple[int, int],
         frames: int,
         asked: dict[int, Asked] | None = None,
-        start: tuple[int, Array] | None = None,
+        start: tuple[int, np.ndarray] | None = None,
     ) -> None:
         self._network, self._tracker, self._size_px = network, network.tracker, size_px
         self._asked, self._start = dict(asked or {}), start
@@ -126,11 +123,11 @@ class Followed:
             return self._run(frame, reverse)
         return self._correct(frame, asked, reverse)
 
-    def begin_again(self, frame: int, mask: Array) -> None:
+    def begin_again(self, frame: int, mask: np.ndarray) -> None:
         """On the coming visit of ``frame``, also a second one, take this mask (h, w) for the person's."""
         self._start = (frame, mask)
 
-    def _begin(self, frame: int, mask: Array) -> Tensor:
+    def _begin(self, frame: int, mask: np.ndarray) -> Tensor:
         """Start from a mask as it is."""
         there = torch.from_numpy(np.ascontiguousarray(mask, np.float32)).to(self._network.device)[None, None]
         side = self._network.side_px

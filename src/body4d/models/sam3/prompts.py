@@ -2,17 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from body4d.core.errors import InputError
 from body4d.core.types import Clip, MaskTrack, Prompt
 from body4d.models.sam3.object_tracker import Asked
 from body4d.tracking.main_subject import pick
-
-Array = NDArray[Any]
 
 
 @dataclass
@@ -100,7 +96,7 @@ def meant(wish: Wish, found: Sequence[MaskTrack]) -> int | None:
     return None
 
 
-def box_of(mask: Array) -> Array:
+def box_of(mask: np.ndarray) -> np.ndarray:
     """Box (4,) around a mask that is not empty."""
     y, x = np.nonzero(mask)
     return np.array([x.min(), y.min(), x.max() + 1, y.max() + 1], float)

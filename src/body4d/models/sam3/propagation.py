@@ -2,10 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from body4d.config import Sam3Settings
 from body4d.core.stages import Report
@@ -13,8 +11,6 @@ from body4d.core.types import Clip, MaskTrack
 from body4d.models.sam3.network import Sam3Network
 from body4d.models.sam3.object_tracker import Followed
 from body4d.models.sam3.streaming import SURE, Encoder, Writer
-
-Array = NDArray[Any]
 
 
 @dataclass(frozen=True)
@@ -122,6 +118,6 @@ class Passes:
             job.follow.turn()
 
 
-def first_mask(track: MaskTrack) -> tuple[int, Array]:
+def first_mask(track: MaskTrack) -> tuple[int, np.ndarray]:
     """The first frame of somebody found, with the mask (H, W) there, 0 or 1."""
     return int(track.frame_index[0]), track.mask(0).astype(np.float32)

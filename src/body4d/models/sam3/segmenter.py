@@ -6,11 +6,9 @@ found late back to where they came from, in sweeps that share each frame's encod
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from body4d.config import ComputeSettings, PeopleSettings, Sam3Settings
 from body4d.core.errors import InputError
@@ -28,7 +26,6 @@ from body4d.runtime.device import Batches, batch_that_fits, choose_device, choos
 from body4d.tracking.main_subject import NOT_PROMPTED, Candidate, choose, notes
 from body4d.tracking.masks import without
 
-Array = NDArray[Any]
 Load = Callable[[torch.device], Sam3Weights]
 Rows = dict[int, bytes]
 

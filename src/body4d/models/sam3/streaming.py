@@ -4,11 +4,9 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import interpolate
 
@@ -19,8 +17,6 @@ from body4d.models.sam3.network import Features, Finds, Sam3Network, Text
 from body4d.models.sam3.transformers_compat import one_ahead
 from body4d.runtime.device import Batches
 from body4d.tracking.masks import owners, tidied
-
-Array = NDArray[Any]
 
 _LANES = 4
 """Masks are enlarged and coded side by side: a 1080-line mask takes about 10 ms, the tracker's next frame about as long."""
@@ -36,7 +32,7 @@ class Seen:
     """One frame: its picture (H, W, 3) uint8, what the tracker needs of it, and the finds where it was searched."""
 
     frame: int
-    picture: Array
+    picture: np.ndarray
     features: Features
     finds: Finds | None
 
@@ -50,14 +46,14 @@ def windows(
     reverse: bool,
     most_bytes: float,
     wanted: Callable[[int], bool] = lambda frame: True,
-) -> Iterator[list[tuple[int, Array]]]:
+) -> Iterator[list[tuple[int, np.ndarray]]]:
     """Frames ``first`` to below ``last`` in lists of ``size()``, last first where ``reverse``.
 
     Videos are decoded forwards alone: backwards, up to ``most_bytes`` of frames are read at once, the next stretch while one is used;
     stretches of which no frame is ``wanted`` are not read.
     """
     if not reverse:
-        window: list[tuple[int, Array]] = []
+        window: list[tuple[int, np.ndarray]] = []
         for item in frames.read(first, last):
             window.append(item)
             if len(window) >= size():
@@ -72,7 +68,7 @@ def windows(
     stretch = max(size(), int(most_bytes / 2 / frame_bytes))  # one in use, one being read
     with ThreadPoolExecutor(1, thread_name_prefix="body4d-backward") as reader:
         stretches = [(max(first, end - stretch), end) for end in range(last, first, -stretch)]
-        ahead: deque[Future[list[tuple[int, Array]]]] = deque()
+        ahead: deque[Future[list[tuple[int, np.ndarray]]]] = deque()
         for begin, end in [*stretches, (last, last)]:
             if any(wanted(frame) for frame in range(begin, end)):
                 ahead.append(reader.submit(lambda a=begin, b=end: list(frames.read(a, b))))
@@ -173,7 +169,7 @@ class Writer:
                 self.rows.setdefault(number, {})[frame] = code
 
 
-def on_host(tensor: Tensor) -> tuple[Array, Callable[[], object]]:
+def on_host(tensor: Tensor) -> tuple[np.ndarray, Callable[[], object]]:
     """A tensor's numbers on the host, and what to call before they are read: from CUDA they are sent, and nothing is waited for."""
     if not tensor.is_cuda:
         return tensor.cpu().numpy(), lambda: None
@@ -187,7 +183,7 @@ def on_host(tensor: Tensor) -> tuple[Array, Callable[[], object]]:
 def _coded(
     frame: int,
     numbers: list[int],
-    logits: Array,
+    logits: np.ndarray,
     ranks: list[int],
     size_px: tuple[int, int],
     settings: Sam3Settings,
@@ -209,7 +205,7 @@ def _coded(
     return frame, numbers, codes
 
 
-def enlarged(logits: Array, size_px: tuple[int, int]) -> Array:
+def enlarged(logits: np.ndarray, size_px: tuple[int, int]) -> np.ndarray:
     """Logits (h, w) at the clip's size (H, W), bilinear between cells' centres; columns lie together in memory, as COCO wants them."""
     turned = torch.from_numpy(np.ascontiguousarray(logits.T, np.float32))[None, None]
     return interpolate(turned, (size_px[0], size_px[1]), mode="bilinear", align_corners=False)[0, 0].numpy().T

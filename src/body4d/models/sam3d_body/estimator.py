@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from body4d.bodies.mhr.module import MhrBody, load_mhr
@@ -36,7 +35,6 @@ from body4d.runtime.compiling import worth_compiling
 from body4d.runtime.device import Batches, batch_that_fits, choose_device, choose_dtype, free_bytes, release
 from body4d.runtime.upload import Upload
 
-Array = NDArray[Any]
 Load = Callable[[torch.device, torch.dtype], tuple[Sam3dBody, MhrBody]]
 
 MODEL, SHAPE, FACE = slice(0, 204), slice(204, 249), slice(249, 321)
@@ -51,11 +49,11 @@ class Found:
     """What the network says of B people: ``parameters`` (B, 321), ``keypoints_m`` (B, 70, 3) about the body's origin and ``place_m``
     (B, 3) of that origin, both in camera axes, ``keypoints_px`` (B, 70, 2), ``hands_seen`` (B, 2) whether a hand's own pass was taken."""
 
-    parameters: Array
-    keypoints_m: Array
-    place_m: Array
-    keypoints_px: Array
-    hands_seen: Array
+    parameters: np.ndarray
+    keypoints_m: np.ndarray
+    place_m: np.ndarray
+    keypoints_px: np.ndarray
+    hands_seen: np.ndarray
 
 
 def weights_in(place: Path) -> Load:
@@ -201,7 +199,9 @@ class Sam3dBodyEstimator:
             for track in tracks
         )
 
-    def _placed(self, found: Found, shape: Array, visibility: Array, camera: Camera, mhr: MhrBody, rig: Rig) -> tuple[Array, Array]:
+    def _placed(
+        self, found: Found, shape: np.ndarray, visibility: np.ndarray, camera: Camera, mhr: MhrBody, rig: Rig
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Local rotations (T, J, 3) and root places (T, 3) of the one body ``shape``, where each frame's keypoints are seen.
 
         A frame's own guess of size and its distance go together; with the clip's size, the distance must follow.
@@ -221,7 +221,7 @@ class Recovery:
         self._net, self._mhr, self._settings, self._device = net, mhr, settings, device
         self._upload = Upload(device)
         self._K = torch.tensor(camera.K, dtype=torch.float32, device=device)
-        self._pictures: tuple[Sequence[Array], Tensor] | None = None
+        self._pictures: tuple[Sequence[np.ndarray], Tensor] | None = None
 
     def bytes_each(self, frames: FrameSource, dtype: torch.dtype) -> int:
         """Memory one person of one frame takes: a picture, a mask, and what the network makes of a crop."""
@@ -229,7 +229,7 @@ class Recovery:
         return clip.width_px * clip.height_px * 4 + self._net.sizes.bytes_per_crop(dtype.itemsize, hands=self._settings.mode == "full")
 
     @torch.inference_mode()
-    def __call__(self, pictures: Sequence[Array], wanted: Sequence[Wanted]) -> Found:
+    def __call__(self, pictures: Sequence[np.ndarray], wanted: Sequence[Wanted]) -> Found:
         net, settings = self._net, self._settings
         frames = self._on_device(pictures)
         boxes = torch.from_numpy(np.stack([w.box_px for w in wanted]).astype(np.float32)).to(self._device)
@@ -244,7 +244,7 @@ class Recovery:
         full = estimate_with_hands(net, self._mhr, frames, first, settings)
         return found_of(full.decoded.pose, full.decoded.view, full.hand_valid)
 
-    def _on_device(self, pictures: Sequence[Array]) -> Tensor:
+    def _on_device(self, pictures: Sequence[np.ndarray]) -> Tensor:
         """The pictures (F, H, W, 3) there, kept for the next call with the very same ones."""
         if self._pictures is None or self._pictures[0] is not pictures:
             self._pictures = None

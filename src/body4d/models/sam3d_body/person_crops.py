@@ -2,15 +2,12 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from numpy.typing import NDArray
+import numpy as np
 
 from body4d.core.occlusion import HiddenStretch, completed_frame, of_person, with_outlines
 from body4d.core.stages import FrameSource
 from body4d.core.types import MaskTrack
-
-Array = NDArray[Any]
 
 
 @dataclass(frozen=True)
@@ -20,13 +17,13 @@ class Wanted:
     picture: int
     person: int
     row: int
-    mask: Array
-    box_px: Array
+    mask: np.ndarray
+    box_px: np.ndarray
 
 
 def gathered(
     frames: FrameSource, masks: Sequence[MaskTrack], size: Callable[[], int], hidden: Sequence[HiddenStretch] = ()
-) -> Iterator[tuple[list[Array], list[Wanted]]]:
+) -> Iterator[tuple[list[np.ndarray], list[Wanted]]]:
     """Pictures, and who is wanted in them, ``size()`` people at a time or one frame's; each frame is read once."""
     there: dict[int, list[tuple[int, int]]] = {}
     for person, track in enumerate(masks):
@@ -37,7 +34,7 @@ def gathered(
     whole = [with_outlines(track, hidden) for track in masks]
     boxes = [track.boxes_px() for track in whole]
     stretches = [of_person(track.person_id, hidden) for track in masks]
-    pictures: list[Array] = []
+    pictures: list[np.ndarray] = []
     wanted: list[Wanted] = []
     for frame, picture in frames.read(min(there), max(there) + 1):
         people = [(person, row, whole[person].mask(row)) for person, row in there.get(frame, ())]
@@ -60,7 +57,7 @@ def gathered(
         yield pictures, wanted
 
 
-def _completed(picture: Array, frame: int, track: MaskTrack, row: int, stretches: Sequence[HiddenStretch]) -> Array | None:
+def _completed(picture: np.ndarray, frame: int, track: MaskTrack, row: int, stretches: Sequence[HiddenStretch]) -> np.ndarray | None:
     """The frame with the person completed, None where it lies on none of their ``stretches``."""
     for stretch in stretches:
         at = stretch.row(frame)

@@ -6,18 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from body4d.config import MotionSettings
 from body4d.core.errors import InputError
 from body4d.core.joints import Mhr70
 from body4d.core.types import BodyTrack, Camera, Clip, Scene
 from body4d.motion.ground_plane import floor_transform
-
-Array = NDArray[Any]
 
 _LEVEL_DEG = 1e-3  # as good as none
 
@@ -38,12 +34,12 @@ class StoredResult:
     ``keypoints_m`` (70, 3), ``keypoints_px`` (70, 2), ``vertices_m`` (V, 3), ``shape`` (45,), ``parameters`` (204,).
     """
 
-    keypoints_m: Array
-    keypoints_px: Array
-    vertices_m: Array
-    translation_m: Array
-    shape: Array
-    parameters: Array
+    keypoints_m: np.ndarray
+    keypoints_px: np.ndarray
+    vertices_m: np.ndarray
+    translation_m: np.ndarray
+    shape: np.ndarray
+    parameters: np.ndarray
 
 
 def read_result(path: str | os.PathLike[str]) -> StoredResult:
@@ -98,7 +94,9 @@ def _body(person_id: int, result: StoredResult) -> BodyTrack:
     return _track(person_id, result, "mhr", shape, rotations, root)
 
 
-def _track(person_id: int, result: StoredResult, body: str, shape: Array, rotations: Array, translation_m: Array) -> BodyTrack:
+def _track(
+    person_id: int, result: StoredResult, body: str, shape: np.ndarray, rotations: np.ndarray, translation_m: np.ndarray
+) -> BodyTrack:
     return BodyTrack(
         person_id=person_id,
         body=body,
