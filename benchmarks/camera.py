@@ -24,7 +24,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from body4d.camera.lens import spread_frames
 from body4d.camera.motion import camera_motion
 from body4d.config import CameraSettings, ComputeSettings, MogeSettings, VideoSettings
-from body4d.core.stages import silent
+from body4d.core.stages import ignore_progress
 from body4d.models.moge.checkpoint import load_moge
 from body4d.models.moge.estimator import MogeCamera, MogeLens
 from body4d.models.moge.network.config import MogeSizes, StackSizes
@@ -167,7 +167,7 @@ def measure(
     seat = MogeCamera(lambda d, t: lens, camera, settings, compute)
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
-    estimate_s = median_s(lambda: seat.estimate(frames, silent), device, repeats, 1)
+    estimate_s = median_s(lambda: seat.estimate(frames, ignore_progress), device, repeats, 1)
     peak_gb = torch.cuda.max_memory_allocated() / 1e9 if device.type == "cuda" else None
     read_s = median_s(lambda: list(frames.read(index.start, index.stop, index.step)), device, repeats, 0)
     motion_s = median_s(lambda: camera_motion(frames, camera), device, repeats, 0)

@@ -11,9 +11,9 @@ import numpy as np
 
 from body4d.config import MotionSettings, PictureSettings, Settings, VideoSettings
 from body4d.core.joints import Body29
-from body4d.core.occlusion import HiddenStretch
+from body4d.core.occlusion import OcclusionSegment
 from body4d.core.rig import Rig
-from body4d.core.stages import FrameSource, Report
+from body4d.core.stages import FrameSource, ProgressFn
 from body4d.core.types import BodyTrack, Camera, Clip, MaskTrack, Prompt, Scene
 from body4d.run.pipeline import Pipeline
 from body4d.run.record import OVERLAY, SHEET, VIEWS
@@ -40,7 +40,7 @@ class Calls:
     pause_s: float = 0.0
     names: list[str] = field(default_factory=list)
 
-    def work(self, name: str, report: Report) -> None:
+    def work(self, name: str, report: ProgressFn) -> None:
         self.names.append(name)
         for done in range(1, FRAMES + 1):
             time.sleep(self.pause_s)
@@ -53,7 +53,7 @@ class FakeSegmenter:
     def __init__(self, calls: Calls, people: int = 1) -> None:
         self._calls, self._people = calls, people
 
-    def track(self, frames: FrameSource, prompts: Sequence[Prompt], report: Report) -> tuple[MaskTrack, ...]:
+    def track(self, frames: FrameSource, prompts: Sequence[Prompt], report: ProgressFn) -> tuple[MaskTrack, ...]:
         self._calls.work("masks", report)
         mask = np.zeros((HEIGHT_PX, WIDTH_PX), bool)
         mask[10:40, 28:36] = True
@@ -72,12 +72,12 @@ class FakeCompleter:
     def foresee(self, clip: Clip, masks: Sequence[MaskTrack]) -> str:
         return "1 person may be hidden on 4 frames."
 
-    def complete(self, frames: FrameSource, masks: Sequence[MaskTrack], report: Report) -> tuple[HiddenStretch, ...]:
+    def complete(self, frames: FrameSource, masks: Sequence[MaskTrack], report: ProgressFn) -> tuple[OcclusionSegment, ...]:
         self._calls.work("occlusion", report)
         green = np.zeros((4, 16, 32, 3), np.uint8)
         green[..., 1] = 255
         return (
-            HiddenStretch(
+            OcclusionSegment(
                 person_id=masks[0].person_id,
                 frame_index=np.arange(3, 7),
                 hidden=np.array([False, True, True, False]),
@@ -95,7 +95,7 @@ class FakeCamera:
     def __init__(self, calls: Calls) -> None:
         self._calls = calls
 
-    def estimate(self, frames: FrameSource, report: Report) -> Camera:
+    def estimate(self, frames: FrameSource, report: ProgressFn) -> Camera:
         self._calls.work("camera", report)
         return Camera(60.0, WIDTH_PX / 2, HEIGHT_PX / 2, WIDTH_PX, HEIGHT_PX, "default")
 
@@ -109,8 +109,8 @@ class FakeBodies:
         frames: FrameSource,
         masks: Sequence[MaskTrack],
         camera: Camera,
-        report: Report,
-        hidden: Sequence[HiddenStretch] = (),
+        report: ProgressFn,
+        hidden: Sequence[OcclusionSegment] = (),
     ) -> tuple[BodyTrack, ...]:
         self._calls.work("bodies", report)
         rig = stick_rig()
@@ -167,7 +167,7 @@ def fake_floor(people: Sequence[BodyTrack], camera: Camera, settings: MotionSett
     return np.diag([1.0, -1.0, -1.0, 1.0])
 
 
-def fake_draw(scene: Scene, frames: FrameSource, into: Path, settings: PictureSettings, report: Report) -> None:
+def fake_draw(scene: Scene, frames: FrameSource, into: Path, settings: PictureSettings, report: ProgressFn) -> None:
     for name in (OVERLAY, VIEWS, SHEET):
         with (into / name).open("wb") as file:
             for frame, picture in frames.read():

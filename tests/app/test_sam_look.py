@@ -8,7 +8,7 @@ from PIL import Image
 from body4d.app.prompts import Mark
 from body4d.app.tasks import Look, do
 from body4d.config import ComputeSettings, Settings, WeightsSettings
-from body4d.core.progress import silent_listener
+from body4d.core.progress import ignore_events
 from body4d.models.sam3 import segmenter as sam3
 from make_tiny_checkpoints import write_tiny_checkpoints
 from make_videos import make_video
@@ -21,12 +21,12 @@ def test_clicks_are_answered_by_models_that_stay_loaded(tmp_path: Path, monkeypa
     weights = WeightsSettings(folder=str(write_tiny_checkpoints(tmp_path / "weights")))
     settings = Settings(preset="sam", weights=weights, compute=ComputeSettings(device="cpu"))
     clip = make_video(tmp_path / "clip.mp4", frames=6)
-    seen = do(Look(clip, tmp_path / "people.jpg", 2), settings, silent_listener)
+    seen = do(Look(clip, tmp_path / "people.jpg", 2), settings, ignore_events)
     assert seen is not None
     assert seen.people
     assert not seen.people[0].chosen
     click = Mark(2, 1, "in", (seen.width_px / 2, seen.height_px / 2))
-    chosen = do(Look(clip, tmp_path / "people.jpg", 2, (click,)), settings, silent_listener)
+    chosen = do(Look(clip, tmp_path / "people.jpg", 2, (click,)), settings, ignore_events)
     assert chosen is not None
     assert any(person.chosen for person in chosen.people)
     with Image.open(tmp_path / "people.jpg") as painted:

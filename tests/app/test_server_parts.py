@@ -19,7 +19,7 @@ from body4d.app.tasks import EVERYTHING, Look, Make, Sight, Task, Warm
 from body4d.app.worker import Worker, WorkerDied
 from body4d.config import AppSettings, Settings
 from body4d.core.errors import Body4DError, InputError, SettingsError
-from body4d.core.progress import Event, Listener
+from body4d.core.progress import Event, EventListener
 
 TASK = Warm()
 
@@ -104,7 +104,7 @@ class StandIn:
         self.ends = 0
         self.error: Exception | None = None
 
-    def do(self, task: Task, listener: Listener) -> Sight | None:
+    def do(self, task: Task, listener: EventListener) -> Sight | None:
         self.ended.clear()
         listener(Event("bodies", "working", 1, 2))
         while not self.gate.wait(0.01):

@@ -8,7 +8,7 @@ import pytest
 from body4d.camera.intrinsics import GivenCamera, choose_focal, focal_px_of_mm35
 from body4d.config import CameraSettings
 from body4d.core.errors import SettingsError
-from body4d.core.stages import silent
+from body4d.core.stages import ignore_progress
 from fakes import FakeFrames
 
 
@@ -51,7 +51,7 @@ def test_contradiction_is_refused_and_agreement_is_not() -> None:
 
 def test_camera_fits_the_clip() -> None:
     frames = FakeFrames(Path("x.mp4"))
-    camera = GivenCamera(CameraSettings(fov_deg=70)).estimate(frames, silent)
+    camera = GivenCamera(CameraSettings(fov_deg=70)).estimate(frames, ignore_progress)
     assert (camera.width_px, camera.height_px, camera.cx_px, camera.cy_px) == (64, 48, 32, 24)
     assert camera.fov_deg == pytest.approx(70)
     assert camera.static

@@ -14,7 +14,7 @@ from typer.testing import CliRunner, Result
 
 from body4d.cli.entry import app
 from body4d.core.scene_io import load_bodies, load_hidden, load_scene
-from body4d.core.stages import FrameSource, Report
+from body4d.core.stages import FrameSource, ProgressFn
 from body4d.core.types import MaskTrack, Prompt
 from body4d.run.record import BODIES, HIDDEN, SCENE
 from make_tiny_checkpoints import write_tiny_checkpoints
@@ -53,7 +53,7 @@ class MadeMasks:
 
     def __init__(self, *_: object) -> None: ...
 
-    def track(self, frames: FrameSource, prompts: Sequence[Prompt], report: Report) -> tuple[MaskTrack, ...]:
+    def track(self, frames: FrameSource, prompts: Sequence[Prompt], report: ProgressFn) -> tuple[MaskTrack, ...]:
         rows = np.arange(len(frames.clip))
         if self.people == 1:
             return (MaskTrack(1, rows, (MaskTrack.encode(BACK),) * len(rows), HEIGHT, WIDTH),)

@@ -8,14 +8,14 @@ import pytest
 
 from body4d.config import OcclusionSettings
 from body4d.core.occlusion import (
-    HiddenStretch,
+    OcclusionSegment,
     completed_frame,
-    hidden_confidence,
-    hidden_notes,
-    hidden_rows,
-    of_person,
-    sampled,
-    with_outlines,
+    occluded_rows,
+    occlusion_confidence,
+    occlusion_warnings,
+    sample_bilinear,
+    segments_of_person,
+    with_amodal_masks,
 )
 from body4d.core.types import MaskTrack
 
@@ -34,7 +34,7 @@ WHOLE, SEEN = mask(10, 4, 18, 16), mask(10, 4, 18, 8)
 
 def stretch(
     person_id: int = 1, frames: tuple[int, ...] = (3, 4, 6), share: tuple[float, ...] = (0.9, 0.4, 0.0), **changes
-) -> HiddenStretch:
+) -> OcclusionSegment:
     fields: dict[str, Any] = {
         "person_id": person_id,
         "frame_index": np.array(frames),
@@ -46,7 +46,7 @@ def stretch(
         "box_px": np.array([4, 2, 24, 18]),
         "pictures": np.full((len(frames), 8, 10, 3), (0, 200, 0), np.uint8),
     }
-    return HiddenStretch(**(fields | changes))
+    return OcclusionSegment(**(fields | changes))
 
 
 @pytest.mark.parametrize(
@@ -90,32 +90,32 @@ def test_painted_pictures_lie_where_they_belong() -> None:
 
 def test_sampling_between_pixels_and_at_the_rim() -> None:
     picture = np.array([[[0, 0, 0], [100, 0, 0]]], np.uint8)
-    red = sampled(picture, np.array([0.0, 0.25, 0.5, 0.75, 1.0]), np.full(5, 0.5))[:, 0]
+    red = sample_bilinear(picture, np.array([0.0, 0.25, 0.5, 0.75, 1.0]), np.full(5, 0.5))[:, 0]
     assert red.tolist() == [0, 0, 50, 100, 100]
 
 
 def test_outlines_take_the_place_of_what_is_seen() -> None:
     track = MaskTrack(1, np.arange(2, 6), (MaskTrack.encode(SEEN),) * 4, HEIGHT, WIDTH)
-    whole = with_outlines(track, [stretch(), stretch(2, (5,), (0.5,))])
+    whole = with_amodal_masks(track, [stretch(), stretch(2, (5,), (0.5,))])
     assert [np.array_equal(whole.mask(row), WHOLE) for row in range(4)] == [False, True, True, False]
     assert [np.array_equal(whole.mask(row), SEEN) for row in range(4)] == [True, False, False, True]
 
 
 def test_trust_is_the_share_that_is_seen() -> None:
-    factor = hidden_confidence(np.arange(8), [stretch()], S.confidence_least)
+    factor = occlusion_confidence(np.arange(8), [stretch()], S.confidence_least)
     expected = np.ones(8)
     expected[4], expected[6] = 0.4, S.confidence_least
     np.testing.assert_allclose(factor, expected, rtol=1e-6)
 
 
 def test_rows_that_lead_up_to_it_are_not_hidden() -> None:
-    assert np.flatnonzero(hidden_rows(np.arange(8), [stretch()])).tolist() == [4, 6]
-    assert not hidden_rows(np.arange(8), []).any()
+    assert np.flatnonzero(occluded_rows(np.arange(8), [stretch()])).tolist() == [4, 6]
+    assert not occluded_rows(np.arange(8), []).any()
 
 
 def test_of_one_person() -> None:
     both = [stretch(1), stretch(2), dataclasses.replace(stretch(1), frame_index=np.array([10, 11, 12]))]
-    assert [s.frame_index[0] for s in of_person(1, both)] == [3, 10]
+    assert [s.frame_index[0] for s in segments_of_person(1, both)] == [3, 10]
 
 
 @pytest.mark.parametrize(
@@ -127,7 +127,7 @@ def test_of_one_person() -> None:
     ],
     ids=["nobody", "one", "two"],
 )
-def test_notes(stretches: list[HiddenStretch], words: tuple[str, ...]) -> None:
-    notes = hidden_notes(stretches)
+def test_notes(stretches: list[OcclusionSegment], words: tuple[str, ...]) -> None:
+    notes = occlusion_warnings(stretches)
     assert len(notes) == len(words)
     assert all(word in note for word, note in zip(words, notes, strict=True))

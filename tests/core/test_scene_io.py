@@ -16,7 +16,7 @@ from body4d.bodies.registry import rig_of
 from body4d.core import files as atomic
 from body4d.core import scene_io as scene_file
 from body4d.core.errors import InputError, OutputError
-from body4d.core.occlusion import HiddenStretch
+from body4d.core.occlusion import OcclusionSegment
 from body4d.core.scene_io import load_bodies, load_hidden, load_masks, load_scene, save_bodies, save_hidden, save_masks, save_scene
 from scenes import make_masks, make_scene, same
 
@@ -124,7 +124,7 @@ def made_stretches(masks):
     flags, share = np.array([False, True, True]), np.array([0.9, 0.5, 0.25], np.float32)
     size = track.height_px, track.width_px
     box = np.array([2, 1, 30, 20])
-    one = HiddenStretch(track.person_id, track.frame_index[frames], flags, share, track.codes[frames], *size, box, pictures)
+    one = OcclusionSegment(track.person_id, track.frame_index[frames], flags, share, track.codes[frames], *size, box, pictures)
     return one, dataclasses.replace(one, person_id=7, pictures=255 - pictures)
 
 

@@ -9,12 +9,12 @@ import pytest
 
 from body4d.config import OcclusionSettings, Settings, WeightsSettings
 from body4d.core.errors import MissingDependencyError, SettingsError, WeightsError
-from body4d.core.stages import silent
+from body4d.core.stages import ignore_progress
 from body4d.core.types import Clip, MaskTrack
 from body4d.models.diffusion_vas.completer import VasCompleter
 from body4d.run import presets as load
 from body4d.run.no_completer import NoCompleter
-from body4d.run.presets import completer_seat, load_seats
+from body4d.run.presets import choose_completer, load_components
 from vas_files import write_tiny_depth_anything, write_tiny_diffusion_vas
 
 AMODAL, CONTENT, DEPTH = "diffusion-vas-amodal-segmentation", "diffusion-vas-content-completion", "Depth-Anything-V2-Large-hf"
@@ -35,18 +35,18 @@ def settings(weights: Path, mode: Literal["auto", "on", "off"]) -> Settings:
 
 @pytest.mark.parametrize("mode", ["auto", "on"])
 def test_with_checkpoints(weights: Path, mode: Literal["auto", "on"]) -> None:
-    completer, names = completer_seat(settings(weights, mode))
+    completer, names = choose_completer(settings(weights, mode))
     assert isinstance(completer, VasCompleter)
     assert names == f"{AMODAL} + {CONTENT} + {DEPTH}"
 
 
 def test_off_wants_none(tmp_path: Path) -> None:
-    assert completer_seat(settings(tmp_path, "off")) == (None, "")
+    assert choose_completer(settings(tmp_path, "off")) == (None, "")
 
 
 def test_on_names_what_is_missing(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match=r"Diffusion-VAS \(outlines\) has no checkpoint here.*kaihuac/diffusion-vas-amodal"):
-        completer_seat(settings(tmp_path, "on"))
+        choose_completer(settings(tmp_path, "on"))
 
 
 def test_an_incomplete_checkpoint_is_an_error_at_once(weights: Path, tmp_path: Path) -> None:
@@ -56,19 +56,19 @@ def test_an_incomplete_checkpoint_is_an_error_at_once(weights: Path, tmp_path: P
     write_tiny_diffusion_vas(tmp_path / CONTENT)
     (tmp_path / CONTENT / "vae" / "diffusion_pytorch_model.safetensors").unlink()
     with pytest.raises(WeightsError, match=r"lacks vae/diffusion_pytorch_model\.safetensors"):
-        completer_seat(settings(tmp_path, "auto"))
+        choose_completer(settings(tmp_path, "auto"))
 
 
 def test_without_diffusers(weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(load, "_installed", lambda name: name != "diffusers")
-    assert isinstance(completer_seat(settings(weights, "auto"))[0], NoCompleter)
+    assert isinstance(choose_completer(settings(weights, "auto"))[0], NoCompleter)
     with pytest.raises(MissingDependencyError, match=r"needs diffusers.*body4d\[sam\]"):
-        completer_seat(settings(weights, "on"))
+        choose_completer(settings(weights, "on"))
 
 
 def test_lite_completes_nobody() -> None:
     with pytest.raises(SettingsError, match="needs preset sam"):
-        load_seats(Settings(preset="lite", occlusion=OcclusionSettings(mode="on")))
+        load_components(Settings(preset="lite", occlusion=OcclusionSettings(mode="on")))
 
 
 class Frames:
@@ -93,11 +93,11 @@ def standing(person_id: int, x: int, bottom: int) -> MaskTrack:
     ids=["alone", "crowded"],
 )
 def test_auto_says_it_in_one_note_where_it_matters(masks: list[MaskTrack], words: str | None, tmp_path: Path) -> None:
-    completer, names = completer_seat(settings(tmp_path, "auto"))
+    completer, names = choose_completer(settings(tmp_path, "auto"))
     assert completer is not None
     assert names == ""
     assert completer.foresee(Frames.clip, masks) == ""
-    assert completer.complete(Frames(), masks, silent) == ()
+    assert completer.complete(Frames(), masks, ignore_progress) == ()
     assert len(completer.notes) == (words is not None)
     if words:
         assert completer.notes[0].startswith(words)

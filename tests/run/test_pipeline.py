@@ -15,11 +15,11 @@ import pytest
 
 from body4d.config.loading import load_settings
 from body4d.core.errors import Cancelled, NoPersonError
-from body4d.core.occlusion import HiddenStretch
+from body4d.core.occlusion import OcclusionSegment
 from body4d.core.progress import Event
 from body4d.core.scene_io import load_hidden, load_scene
 from body4d.core.types import Camera
-from body4d.run.facts import camera_notes
+from body4d.run.facts import camera_warnings
 from body4d.run.record import BODIES, FILES, GLB, HIDDEN, MASKS, OVERLAY, RUN, SCENE, SHEET, VIEWS, read_run, summary
 from fakes import FRAMES, Calls, FakeBodies, FakeCamera, FakeSegmenter, fake_pipeline
 
@@ -156,7 +156,7 @@ def test_bodies_are_told_who_is_hidden(video: Path, tmp_path: Path) -> None:
             given.extend(hidden)
             return super().estimate(frames, masks, camera, report, hidden)
 
-    given: list[HiddenStretch] = []
+    given: list[OcclusionSegment] = []
     fake_pipeline(bodies=Bodies(Calls())).run(video, tmp_path / "run")
     assert [stretch.frame_index.tolist() for stretch in given] == [[3, 4, 5, 6]]
     given.clear()
@@ -280,10 +280,12 @@ def test_ctrl_c_leaves_a_folder_that_resumes(video: Path, tmp_path: Path) -> Non
 
 def test_an_assumed_camera_is_worth_a_note_and_a_told_one_is_not() -> None:
     camera = Camera(60.0, 32, 24, 64, 48, "default")
-    assert "56 degrees" in camera_notes(camera)[0]
-    assert camera_notes(Camera(60.0, 32, 24, 64, 48, "metadata")) == ()
+    assert "56 degrees" in camera_warnings(camera)[0]
+    assert camera_warnings(Camera(60.0, 32, 24, 64, 48, "metadata")) == ()
 
 
 def test_what_a_network_says_of_the_lens_is_told_with_its_spread() -> None:
     camera = Camera(60.0, 32, 24, 64, 48, "moge", focal_spread=0.031)
-    assert camera_notes(camera) == ("The horizontal field of view, 56.1 degrees, is what MoGe-2 sees. Frames looked at scatter by 3.1 %.",)
+    assert camera_warnings(camera) == (
+        "The horizontal field of view, 56.1 degrees, is what MoGe-2 sees. Frames looked at scatter by 3.1 %.",
+    )

@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 
 from body4d.config import ComputeSettings, Settings, WeightsSettings
 from body4d.core.errors import DeviceError, MissingDependencyError, WeightsError
-from body4d.run.presets import FIRST_TIME, NO_LENS, choose_preset, load_seats, require_lite, require_sam, why_not_sam
+from body4d.run.presets import FIRST_TIME, NO_LENS, choose_preset, load_components, require_lite, require_sam, why_not_sam
 
 
 @pytest.mark.parametrize(
@@ -38,7 +38,7 @@ def test_sam_says_which_package_is_missing() -> None:
 def test_sam_says_which_checkpoint_is_missing(tmp_path: Path) -> None:
     settings = Settings(preset="sam", weights=WeightsSettings(folder=str(tmp_path)))
     with pytest.raises(WeightsError, match=rf"SAM-3 has no checkpoint here \(looked in {tmp_path}\).*facebook/sam3.*--weights"):
-        load_seats(settings)
+        load_components(settings)
     assert why_not_sam(settings) == "SAM-3 and SAM-3D-Body have no checkpoints here"
     settings = whole(tmp_path)
     body = tmp_path / "facebook" / "sam-3d-body-vith"
@@ -73,10 +73,10 @@ def test_auto_takes_sam_where_all_is_there(tmp_path: Path, monkeypatch: pytest.M
 
 def test_the_first_run_of_a_machine_says_why_it_takes_longer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ANNY_CACHE_DIR", str(tmp_path))
-    assert load_seats(Settings(preset="lite")).hints == (FIRST_TIME,)
+    assert load_components(Settings(preset="lite")).hints == (FIRST_TIME,)
     (tmp_path / "v14").mkdir()
     (tmp_path / "v14" / "build_compact_model_data_0.safetensors").touch()
-    assert load_seats(Settings(preset="lite")).hints == ()
+    assert load_components(Settings(preset="lite")).hints == ()
 
 
 @pytest.mark.parametrize(
@@ -97,18 +97,18 @@ def test_half_a_download_is_found_out_before_work_begins(absent: str, words: str
     assert why_not_sam(settings) is not None
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     with pytest.raises(WeightsError, match=words):
-        load_seats(settings)
+        load_components(settings)
 
 
 def test_a_missing_lens_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
-    assert load_seats(whole(tmp_path)).notes[0] == NO_LENS
+    assert load_components(whole(tmp_path)).notes[0] == NO_LENS
 
 
 def test_a_gpu_that_is_not_there_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     with pytest.raises(DeviceError, match="--device cuda"):
-        load_seats(Settings(preset="sam", compute=ComputeSettings(device="cuda"), weights=WeightsSettings(folder=str(tmp_path))))
+        load_components(Settings(preset="sam", compute=ComputeSettings(device="cuda"), weights=WeightsSettings(folder=str(tmp_path))))
 
 
 @pytest.mark.parametrize("python", [(3, 13), (3, 14)])

@@ -11,7 +11,7 @@ import pytest
 from body4d.core.errors import Cancelled, InputError, OutputError
 from body4d.core.progress import Event
 from body4d.run.record import RUN, finished_scene, read_run, summary
-from body4d.run.run_folder import Outcome, RunFolder, default_folder
+from body4d.run.run_folder import RunFolder, StageResult, default_folder
 
 
 @pytest.fixture
@@ -29,12 +29,12 @@ class Log:
         self.events: list[Event] = []
 
         def make(name: str, value: int):
-            def write(into: Path, report) -> Outcome:
+            def write(into: Path, report) -> StageResult:
                 (into / f"{name}.bin").write_bytes(bytes([value]))
                 self.made.append(name)
                 if fail and name == "b":
                     raise fail
-                return Outcome([f"note of {name}"], {"value": value})
+                return StageResult([f"note of {name}"], {"value": value})
 
             return write
 

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
 def chosen_preset(settings: Settings) -> tuple[str, str]:
     """The preset that works here, and a sentence that says why. Raises what loading its models would."""
-    from body4d.run.presets import load_seats
+    from body4d.run.presets import load_components
 
-    seats = load_seats(settings)
+    seats = load_components(settings)
     given = f"Preset {seats.preset} was asked for."
     return seats.preset, " ".join(seats.notes) or given
 

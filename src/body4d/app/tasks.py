@@ -12,8 +12,8 @@ from body4d.app.limits import examine, whole
 from body4d.app.prompts import Mark, Person, prompts_of
 from body4d.config import Settings
 from body4d.core.errors import InputError, NoPersonError
-from body4d.core.progress import Event, Listener, Meter
-from body4d.core.stages import Segmenter, silent
+from body4d.core.progress import Event, EventListener, Meter
+from body4d.core.stages import Segmenter, ignore_progress
 from body4d.core.types import Clip, MaskTrack
 from body4d.run.record import GLB, OVERLAY, SHEET, VIEWS
 
@@ -73,7 +73,7 @@ class Make:
 Task = Warm | Example | Look | Make
 
 
-def do(task: Task, settings: Settings, listener: Listener) -> Sight | None:
+def do(task: Task, settings: Settings, listener: EventListener) -> Sight | None:
     """Do a task with the app's ``settings``. Raises Body4DError."""
     if isinstance(task, Look):
         return look(task, settings)
@@ -86,7 +86,7 @@ def do(task: Task, settings: Settings, listener: Listener) -> Sight | None:
     return None
 
 
-def make(task: Make, listener: Listener) -> None:
+def make(task: Make, listener: EventListener) -> None:
     """The whole run. Marks are for frames of the file, and are moved to the range that is looked at."""
     from body4d.run.pipeline import Pipeline
     from body4d.video import probe
@@ -148,11 +148,11 @@ def find(segmenter: Segmenter, source: "OneFrame", marks: Sequence[Mark], text: 
     prompts = [replace(prompt, frame=0) for prompt in prompts_of(marks, text, np.array([source.frame]))]
     if prompts:
         try:
-            chosen = segmenter.track(source, prompts, silent)
+            chosen = segmenter.track(source, prompts, ignore_progress)
         except InputError as error:
             notes.append(_of_this_frame(error))
     try:
-        others = segmenter.track(source, (), silent)
+        others = segmenter.track(source, (), ignore_progress)
     except NoPersonError:
         others = ()
         if not chosen and not notes:
@@ -209,9 +209,9 @@ def _for_choosing(settings: Settings) -> Settings:
 @lru_cache(maxsize=1)
 def _segmenter(settings_json: str) -> Segmenter:
     """The preset's segmenter, kept between looks so that models stay loaded."""
-    from body4d.run.presets import load_seats
+    from body4d.run.presets import load_components
 
-    return load_seats(Settings.model_validate_json(settings_json)).segmenter
+    return load_components(Settings.model_validate_json(settings_json)).segmenter
 
 
 def _of_this_frame(error: InputError) -> str:

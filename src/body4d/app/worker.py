@@ -11,7 +11,7 @@ from multiprocessing.process import BaseProcess
 from body4d.app.tasks import Answer, Sight, Task, do
 from body4d.config import Settings
 from body4d.core.errors import Body4DError
-from body4d.core.progress import Listener
+from body4d.core.progress import EventListener
 
 END_WITHIN_S = 1.0
 """A process that was asked to end and has not after this is killed: a visitor waits two seconds at most."""
@@ -36,7 +36,7 @@ class Worker:
         process = self._process
         return process.pid if process is not None and process.is_alive() else None
 
-    def do(self, task: Task, listener: Listener) -> Sight | None:
+    def do(self, task: Task, listener: EventListener) -> Sight | None:
         """Have a task done. Raises Body4DError with the sentence of a refusal, WorkerDied where the process ended, RuntimeError for a
         fault, with what to log."""
         pipe = self._started()
@@ -107,7 +107,7 @@ def _end_with_the_server() -> None:
         os._exit(1)
 
 
-def _answer(task: Task, settings: Settings, listener: Listener) -> Answer:
+def _answer(task: Task, settings: Settings, listener: EventListener) -> Answer:
     try:
         return "done", do(task, settings, listener)
     except Body4DError as error:

@@ -9,7 +9,7 @@ import torch
 from body4d.camera.intrinsics import choose_focal, ideal_camera
 from body4d.camera.lens import agree_on_lens, spread_frames
 from body4d.config import CameraSettings, ComputeSettings, MogeSettings
-from body4d.core.stages import FrameSource, Report
+from body4d.core.stages import FrameSource, ProgressFn
 from body4d.core.types import Camera
 from body4d.runtime.device import Batches, batch_that_fits, choose_device, choose_dtype, free_bytes, release
 
@@ -47,7 +47,7 @@ class EstimatedCamera:
         """Sentences for the user about the last ``estimate``."""
         return self._notes
 
-    def estimate(self, frames: FrameSource, report: Report) -> Camera:
+    def estimate(self, frames: FrameSource, report: ProgressFn) -> Camera:
         """The clip's camera. Raises SettingsError where the user's values contradict each other, WeightsError, DeviceError."""
         clip, self._notes = frames.clip, ()
         focal_px, source = choose_focal(self._camera, clip.width_px, clip.height_px, clip.focal_mm35)
@@ -64,7 +64,7 @@ class EstimatedCamera:
             return ideal_camera(clip, focal_px, source, self._camera)
         return ideal_camera(clip, lens.focal_px, self._source, self._camera, lens.spread)
 
-    def _ask(self, frames: FrameSource, report: Report) -> tuple[np.ndarray, str]:
+    def _ask(self, frames: FrameSource, report: ProgressFn) -> tuple[np.ndarray, str]:
         clip, device = frames.clip, choose_device(self._compute)
         index = spread_frames(len(clip), self._lens.frames)
         report(0, len(index))

@@ -4,7 +4,7 @@ import numpy as np
 
 from body4d.config import CameraSettings
 from body4d.core.errors import SettingsError
-from body4d.core.stages import FrameSource, Report
+from body4d.core.stages import FrameSource, ProgressFn
 from body4d.core.types import Camera, Clip
 
 DIAGONAL_35MM_MM = 43.2666
@@ -21,7 +21,7 @@ class GivenCamera:
     def __init__(self, settings: CameraSettings) -> None:
         self._settings = settings
 
-    def estimate(self, frames: FrameSource, report: Report) -> Camera:
+    def estimate(self, frames: FrameSource, report: ProgressFn) -> Camera:
         clip = frames.clip
         focal_px, source = choose_focal(self._settings, clip.width_px, clip.height_px, clip.focal_mm35)
         report(1, 1)

@@ -9,7 +9,7 @@ from body4d.camera.lens import spread_frames
 from body4d.camera.moving_camera import ClipMotion, PairMotion, judge_clip, judge_pair, motion_notes
 from body4d.camera.opencv import require_headless_opencv
 from body4d.config import CameraSettings
-from body4d.core.stages import FrameSource, Report, silent
+from body4d.core.stages import FrameSource, ProgressFn, ignore_progress
 from body4d.core.types import MaskTrack
 
 _CORNER_QUALITY = 0.01
@@ -30,7 +30,9 @@ class Look:
     background: np.ndarray
 
 
-def camera_motion(frames: FrameSource, settings: CameraSettings, masks: Sequence[MaskTrack] = (), report: Report = silent) -> ClipMotion:
+def camera_motion(
+    frames: FrameSource, settings: CameraSettings, masks: Sequence[MaskTrack] = (), report: ProgressFn = ignore_progress
+) -> ClipMotion:
     """Whether the clip's camera moves. People's ``masks`` are left out where given. Reads a few frames, each against the one before it
     and against the first. Raises MissingDependencyError without OpenCV."""
     require_headless_opencv()

@@ -26,7 +26,7 @@ from body4d.checkpoints.transfer import Altered, BrokeOff, Refused, Wanted, fetc
 from body4d.config import WeightsSettings
 from body4d.core.errors import WeightsError
 from body4d.core.files import output_error
-from body4d.core.progress import Event, Listener, Meter, silent_listener
+from body4d.core.progress import Event, EventListener, Meter, ignore_events
 
 TRIES = 2
 """A file whose sum is wrong is fetched once more: a proxy's cache may be stale. After that it is the source."""
@@ -50,7 +50,7 @@ def download(
     models: Sequence[Checkpoint],
     settings: WeightsSettings,
     hub: Hub,
-    listener: Listener = silent_listener,
+    listener: EventListener = ignore_events,
     *,
     source: str | None = None,
     latest: bool = False,
@@ -84,7 +84,7 @@ def download(
     return tuple(done)
 
 
-def _carry_out(plan: Plan, settings: WeightsSettings, hub: Hub, listener: Listener) -> Fetched:
+def _carry_out(plan: Plan, settings: WeightsSettings, hub: Hub, listener: EventListener) -> Fetched:
     """Fetch a plan's files and write the record."""
     listing, meter = plan.listing, Meter(plan.model.key, listener)
     left = plan.left_bytes
@@ -110,7 +110,7 @@ def _announced(plan: Plan) -> str:
     ).strip()
 
 
-def _fetch_all(plan: Plan, settings: WeightsSettings, hub: Hub, listener: Listener, meter: Meter) -> dict[str, str]:
+def _fetch_all(plan: Plan, settings: WeightsSettings, hub: Hub, listener: EventListener, meter: Meter) -> dict[str, str]:
     """Fetch a plan's files side by side: SHA-256 by path. The listener is called from this thread alone."""
     stop, lock, total = threading.Event(), threading.Lock(), -(-plan.left_bytes // MB)
     came, notes = 0, deque[str]()

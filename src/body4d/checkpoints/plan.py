@@ -15,7 +15,7 @@ from body4d.checkpoints.sources import Checkpoint, Source
 from body4d.checkpoints.transfer import Wanted, git_sha1_of, sha256_of
 from body4d.config import WeightsSettings
 from body4d.core.errors import OutputError, SettingsError, WeightsError
-from body4d.core.progress import Event, Listener, Meter
+from body4d.core.progress import Event, EventListener, Meter
 
 MB = 1_000_000
 """Progress is told in these, for a stage named as the checkpoint."""
@@ -46,7 +46,7 @@ def make_plan(
     model: Checkpoint,
     settings: WeightsSettings,
     hub: Hub,
-    listener: Listener,
+    listener: EventListener,
     *,
     repo: str | None = None,
     latest: bool = False,
@@ -114,7 +114,7 @@ def _sources(model: Checkpoint, repo: str | None) -> tuple[Source, ...]:
 
 
 def _there(
-    model: Checkpoint, folder: Path, listing: Listing, listener: Listener, *, check: bool
+    model: Checkpoint, folder: Path, listing: Listing, listener: EventListener, *, check: bool
 ) -> tuple[tuple[Wanted, ...], dict[str, str]]:
     """Which files are missing or not as listed, and the sums of the others.
 

@@ -12,7 +12,7 @@ from body4d.checkpoints.registry import find
 from body4d.checkpoints.sources import Checkpoint, PublishedFile
 from body4d.checkpoints.transfer import git_sha1_of, sha256_of
 from body4d.config import WeightsSettings
-from body4d.core.progress import Listener, Meter, silent_listener
+from body4d.core.progress import EventListener, Meter, ignore_events
 
 State = Literal["good", "whole", "short", "altered", "missing"]
 """``good``: size and sum are the published ones. ``whole``: nothing is published to compare with, and the file's own form is in order."""
@@ -34,7 +34,7 @@ class Verdict:
         return self.state in ("good", "whole")
 
 
-def verify(models: Sequence[Checkpoint], settings: WeightsSettings, listener: Listener = silent_listener) -> tuple[Verdict, ...]:
+def verify(models: Sequence[Checkpoint], settings: WeightsSettings, listener: EventListener = ignore_events) -> tuple[Verdict, ...]:
     """Read every file of ``models`` that is here and compare. Asks nobody; a model that is not here has no verdicts."""
     out: list[Verdict] = []
     for model in models:
@@ -44,7 +44,7 @@ def verify(models: Sequence[Checkpoint], settings: WeightsSettings, listener: Li
     return tuple(out)
 
 
-def _verify_place(model: Checkpoint, place: Path, listener: Listener) -> Iterator[Verdict]:
+def _verify_place(model: Checkpoint, place: Path, listener: EventListener) -> Iterator[Verdict]:
     record, files = read_record(place), files_of(place)
     meter, total, read = Meter(model.key, listener), sum(path.stat().st_size for path in files.values()), 0
 

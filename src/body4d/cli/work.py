@@ -55,7 +55,7 @@ def render_run(run: Path, out: Path, video: Path | None, settings: PictureSettin
     from body4d.config.loading import load_settings
     from body4d.core.scene_io import load_scene
     from body4d.run.pipeline import draw, open_clip
-    from body4d.run.run_folder import hold, make_folder
+    from body4d.run.run_folder import lock_run_folder, make_folder
 
     scene_path, record = finished_scene(run), read_run(run)
     video = video or Path(record.input["path"])
@@ -64,7 +64,7 @@ def render_run(run: Path, out: Path, video: Path | None, settings: PictureSettin
     make_folder(out)
     looked_at = load_settings(None, {f"video.{name}": value for name, value in record.settings["video"].items()}, {}).video
     meter = Meter("pictures", screen)
-    with hold(run):
+    with lock_run_folder(run):
         draw(load_scene(scene_path, video), open_clip(video, looked_at), out, settings, meter)
     meter.tell("done")
     return [out / OVERLAY, out / VIEWS, out / SHEET]

@@ -11,7 +11,7 @@ SPEED_ONLY: dict[str, Any] = {"affects_result": False}
 class Section(BaseModel):
     """One group of settings: read-only, and unknown names are refused."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
 
     def cache_inputs(self) -> dict[str, Any]:
         """The settings of this section on which a result depends, as JSON values: all but those marked :data:`SPEED_ONLY`."""

@@ -9,7 +9,7 @@ from body4d.core.types import MaskTrack
 
 
 @dataclass(frozen=True)
-class HiddenStretch:
+class OcclusionSegment:
     """One person while hidden, completed, a few frames before and after included.
 
     ``frame_index`` (F,) clip frames, rising. ``hidden`` (F,) bool: whether the person is hidden there, or that frame only leads up to it.
@@ -50,19 +50,19 @@ class HiddenStretch:
         return MaskTrack(self.person_id, self.frame_index, self.codes, self.height_px, self.width_px)
 
 
-def of_person(person_id: int, stretches: Sequence[HiddenStretch]) -> tuple[HiddenStretch, ...]:
+def segments_of_person(person_id: int, stretches: Sequence[OcclusionSegment]) -> tuple[OcclusionSegment, ...]:
     """One person's stretches."""
     return tuple(stretch for stretch in stretches if stretch.person_id == person_id)
 
 
-def with_outlines(track: MaskTrack, stretches: Sequence[HiddenStretch]) -> MaskTrack:
+def with_amodal_masks(track: MaskTrack, stretches: Sequence[OcclusionSegment]) -> MaskTrack:
     """``track`` with the whole outline in place of the part that is seen, on the frames of this person's ``stretches``."""
     whole = {int(f): code for s in stretches if s.person_id == track.person_id for f, code in zip(s.frame_index, s.codes, strict=True)}
     codes = tuple(whole.get(int(frame), code) for frame, code in zip(track.frame_index, track.codes, strict=True))
     return replace(track, codes=codes)
 
 
-def completed_frame(picture: np.ndarray, seen: np.ndarray, stretch: HiddenStretch, row: int) -> np.ndarray:
+def completed_frame(picture: np.ndarray, seen: np.ndarray, stretch: OcclusionSegment, row: int) -> np.ndarray:
     """A copy of the frame ``picture`` (H, W, 3) in which nothing hides the person any more.
 
     What is seen of them, ``seen`` (H, W) bool, and all around stays as it was filmed, at its own resolution; where the outline says that
@@ -72,11 +72,11 @@ def completed_frame(picture: np.ndarray, seen: np.ndarray, stretch: HiddenStretc
     missing = stretch.outline().mask(row)[y0:y1, x0:x1] & ~seen[y0:y1, x0:x1]
     out = picture.copy()
     ys, xs = np.nonzero(missing)
-    out[y0 + ys, x0 + xs] = sampled(stretch.pictures[row], (xs + 0.5) / (x1 - x0), (ys + 0.5) / (y1 - y0))
+    out[y0 + ys, x0 + xs] = sample_bilinear(stretch.pictures[row], (xs + 0.5) / (x1 - x0), (ys + 0.5) / (y1 - y0))
     return out
 
 
-def sampled(picture: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+def sample_bilinear(picture: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Colours (N, 3) uint8 of ``picture`` (h, w, 3) at places ``x``, ``y`` (N,) in [0, 1] of its sides, between its pixels linearly."""
     height, width = picture.shape[:2]
     u, v = np.clip(x * width - 0.5, 0, width - 1), np.clip(y * height - 0.5, 0, height - 1)
@@ -89,13 +89,13 @@ def sampled(picture: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     return np.clip(np.rint((1 - b) * upper + b * lower), 0, 255).astype(np.uint8)
 
 
-def hidden_rows(frame_index: np.ndarray, stretches: Sequence[HiddenStretch]) -> np.ndarray:
+def occluded_rows(frame_index: np.ndarray, stretches: Sequence[OcclusionSegment]) -> np.ndarray:
     """Which of one person's frames (T,) are hidden ones of their ``stretches``, bool."""
     frames = [stretch.frame_index[stretch.hidden] for stretch in stretches]
     return np.isin(frame_index, np.concatenate(frames)) if frames else np.zeros(len(frame_index), bool)
 
 
-def hidden_notes(stretches: Sequence[HiddenStretch]) -> tuple[str, ...]:
+def occlusion_warnings(stretches: Sequence[OcclusionSegment]) -> tuple[str, ...]:
     """A sentence on who was completed, none where nobody was."""
     counts: dict[int, int] = {}
     for stretch in stretches:
@@ -106,7 +106,7 @@ def hidden_notes(stretches: Sequence[HiddenStretch]) -> tuple[str, ...]:
     return (f"Hidden and completed: {who}. What cannot be seen is a likely guess, and counts for less.",)
 
 
-def hidden_confidence(frame_index: np.ndarray, stretches: Sequence[HiddenStretch], min_confidence: float) -> np.ndarray:
+def occlusion_confidence(frame_index: np.ndarray, stretches: Sequence[OcclusionSegment], min_confidence: float) -> np.ndarray:
     """Factor (T,) on the confidence of one person's frames: 1 where they are seen, the share that is seen where they are hidden."""
     factor = np.ones(len(frame_index), np.float32)
     for stretch in stretches:

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 State = Literal["started", "working", "done", "skipped", "failed", "cancelled", "note"]
 
-REPORT_EVERY_S = 0.1
+PROGRESS_EVERY_S = 0.1
 """A listener hears of progress at most this often, whatever the stage does; a terminal shows no more."""
 
 
@@ -34,18 +34,18 @@ class Event:
         return {"event": "stage", **{k: v for k, v in fields.items() if v is not None and v != ""}}
 
 
-Listener = Callable[[Event], None]
+EventListener = Callable[[Event], None]
 """Hears every event. May raise :class:`body4d.core.errors.Cancelled` to stop the run."""
 
 
-def silent_listener(event: Event) -> None:
-    """A :data:`Listener` that does not listen."""
+def ignore_events(event: Event) -> None:
+    """A :data:`EventListener` that does not listen."""
 
 
 class Meter:
-    """One stage's clock. Call it with (done, total); it is a :data:`body4d.core.stages.Report`."""
+    """One stage's clock. Call it with (done, total); it is a :data:`body4d.core.stages.ProgressFn`."""
 
-    def __init__(self, stage: str, listener: Listener, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, stage: str, listener: EventListener, clock: Callable[[], float] = time.monotonic) -> None:
         self.stage = stage
         self._listener = listener
         self._clock = clock
@@ -65,7 +65,7 @@ class Meter:
     def __call__(self, done: int, total: int) -> None:
         self._done, self._total = done, total
         now = self._clock()
-        if now - self._last < REPORT_EVERY_S and done < total:
+        if now - self._last < PROGRESS_EVERY_S and done < total:
             return
         self._last = now
         self.tell("working")

@@ -14,7 +14,7 @@ import numpy as np
 
 from body4d.core.errors import InputError
 from body4d.core.files import atomic_file
-from body4d.core.occlusion import HiddenStretch
+from body4d.core.occlusion import OcclusionSegment
 from body4d.core.rig import Rig
 from body4d.core.types import BodyTrack, Camera, Clip, LandmarkTrack, MaskTrack, Scene
 
@@ -157,7 +157,7 @@ def load_masks(path: AnyPath) -> tuple[MaskTrack, ...]:
     return tuple(tracks)
 
 
-def save_hidden(stretches: Sequence[HiddenStretch], path: AnyPath) -> None:
+def save_hidden(stretches: Sequence[OcclusionSegment], path: AnyPath) -> None:
     """Write hidden stretches in order, with their outlines and completed pictures. Raises OutputError."""
     arrays: dict[str, Any] = {"person_ids": np.array([s.person_id for s in stretches], np.int64)}
     for i, stretch in enumerate(stretches):
@@ -168,12 +168,12 @@ def save_hidden(stretches: Sequence[HiddenStretch], path: AnyPath) -> None:
     write_npz(path, "hidden", arrays)
 
 
-def load_hidden(path: AnyPath) -> tuple[HiddenStretch, ...]:
+def load_hidden(path: AnyPath) -> tuple[OcclusionSegment, ...]:
     """Read what :func:`save_hidden` wrote. Raises InputError as :func:`load_scene`."""
     data = _read_npz(path, "hidden")
     with _blame(path):
         return tuple(
-            HiddenStretch(
+            OcclusionSegment(
                 person_id=person_id,
                 codes=_codes(data, f"stretch_{i}"),
                 width_px=int(data[f"stretch_{i}/size_px"][0]),

@@ -5,10 +5,10 @@ from typing import Any, Protocol
 
 from numpy.typing import NDArray
 
-from body4d.core.occlusion import HiddenStretch
+from body4d.core.occlusion import OcclusionSegment
 from body4d.core.types import BodyTrack, Camera, Clip, MaskTrack, Prompt
 
-Report = Callable[[int, int], None]
+ProgressFn = Callable[[int, int], None]
 """Called with (done, total) now and then while a stage works; may raise :class:`body4d.core.errors.Cancelled` to stop it."""
 
 
@@ -26,7 +26,7 @@ class FrameSource(Protocol):
 class Segmenter(Protocol):
     """Finds people and follows them: one MaskTrack each, main person first."""
 
-    def track(self, frames: FrameSource, prompts: Sequence[Prompt], report: Report) -> tuple[MaskTrack, ...]: ...
+    def track(self, frames: FrameSource, prompts: Sequence[Prompt], report: ProgressFn) -> tuple[MaskTrack, ...]: ...
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -37,17 +37,17 @@ class Segmenter(Protocol):
 class CameraEstimator(Protocol):
     """One camera for the clip."""
 
-    def estimate(self, frames: FrameSource, report: Report) -> Camera: ...
+    def estimate(self, frames: FrameSource, report: ProgressFn) -> Camera: ...
 
 
-class Completer(Protocol):
+class AmodalCompleter(Protocol):
     """Finds who is hidden, and completes them: stretches by person, then in time; none where nobody is."""
 
     def foresee(self, clip: Clip, masks: Sequence[MaskTrack]) -> str:
         """A sentence on what ``complete`` will look at and what that is expected to take, "" where nothing. Loads no network."""
         ...
 
-    def complete(self, frames: FrameSource, masks: Sequence[MaskTrack], report: Report) -> tuple[HiddenStretch, ...]: ...
+    def complete(self, frames: FrameSource, masks: Sequence[MaskTrack], report: ProgressFn) -> tuple[OcclusionSegment, ...]: ...
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -58,7 +58,7 @@ class Completer(Protocol):
 class BodyEstimator(Protocol):
     """Bodies of followed people, before smoothing: one BodyTrack per MaskTrack, same order and frames.
 
-    ``hidden`` are the stretches on which a :class:`Completer` found somebody hidden and completed them.
+    ``hidden`` are the stretches on which a :class:`AmodalCompleter` found somebody hidden and completed them.
     """
 
     def estimate(
@@ -66,10 +66,10 @@ class BodyEstimator(Protocol):
         frames: FrameSource,
         masks: Sequence[MaskTrack],
         camera: Camera,
-        report: Report,
-        hidden: Sequence[HiddenStretch] = (),
+        report: ProgressFn,
+        hidden: Sequence[OcclusionSegment] = (),
     ) -> tuple[BodyTrack, ...]: ...
 
 
-def silent(done: int, total: int) -> None:
-    """A :data:`Report` that says nothing."""
+def ignore_progress(done: int, total: int) -> None:
+    """A :data:`ProgressFn` that says nothing."""

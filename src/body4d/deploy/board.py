@@ -80,7 +80,7 @@ class Board:
             self._shown = replace(self._shown, rows=rows)
 
     def hear(self, event: Event) -> None:
-        """A :data:`body4d.core.progress.Listener` for downloads, whose stages are named by the checkpoints' keys and count megabytes."""
+        """A :data:`body4d.core.progress.EventListener` for downloads, whose stages are named by the checkpoints' keys and count megabytes."""
         if event.state == "note":
             self.note(event.note)
             return

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from body4d.config import PictureSettings
 from body4d.core.files import atomic_file
-from body4d.core.stages import FrameSource, Report, silent
+from body4d.core.stages import FrameSource, ProgressFn, ignore_progress
 from body4d.core.types import Scene
 from body4d.render.frame_renderer import Film, Pictures
 from body4d.render.poses import Poser
@@ -22,7 +22,7 @@ def write_pictures(
     views_path: Path,
     sheet_path: Path,
     settings: PictureSettings,
-    report: Report = silent,
+    report: ProgressFn = ignore_progress,
 ) -> None:
     """Draw everybody of ``scene`` over ``frames`` and on a virtual stage.
 

@@ -13,12 +13,12 @@ NETWORKS = {"moge": "MoGe-2"}
 """Networks that tell a focal length, by ``Camera.source``."""
 
 
-def file_notes(frames: FrameSource) -> tuple[str, ...]:
+def file_warnings(frames: FrameSource) -> tuple[str, ...]:
     """What a source has to say of its file, where it has anything."""
     return tuple(getattr(frames, "notes", ()))
 
 
-def camera_notes(camera: Camera) -> tuple[str, ...]:
+def camera_warnings(camera: Camera) -> tuple[str, ...]:
     """What the user should know about where the focal length comes from. Pure."""
     if camera.source in NETWORKS:
         alike = "" if camera.focal_spread is None else f" Frames looked at scatter by {100 * camera.focal_spread:.1f} %."

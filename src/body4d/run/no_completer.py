@@ -3,14 +3,14 @@
 from collections.abc import Sequence
 
 from body4d.config import OcclusionSettings
-from body4d.core.occlusion import HiddenStretch
-from body4d.core.stages import FrameSource, Report
+from body4d.core.occlusion import OcclusionSegment
+from body4d.core.stages import FrameSource, ProgressFn
 from body4d.core.types import Clip, MaskTrack
 from body4d.models.diffusion_vas.candidates import spans_to_look_at
 
 
 class NoCompleter:
-    """A :class:`~body4d.core.stages.Completer` that completes nobody. ``why`` tells why, as half a sentence."""
+    """A :class:`~body4d.core.stages.AmodalCompleter` that completes nobody. ``why`` tells why, as half a sentence."""
 
     def __init__(self, why: str, settings: OcclusionSettings) -> None:
         self._why, self._settings = why, settings
@@ -25,7 +25,7 @@ class NoCompleter:
         """Nothing is going to be done."""
         return ""
 
-    def complete(self, frames: FrameSource, masks: Sequence[MaskTrack], report: Report) -> tuple[HiddenStretch, ...]:
+    def complete(self, frames: FrameSource, masks: Sequence[MaskTrack], report: ProgressFn) -> tuple[OcclusionSegment, ...]:
         """Nobody."""
         spans = spans_to_look_at(masks, frames.clip.times_s, self._settings)
         people = len({span.person for span in spans})

@@ -11,17 +11,17 @@ import numpy as np
 
 from body4d.config import CameraSettings, MotionSettings, PictureSettings, Settings, VideoSettings
 from body4d.core.errors import NoPersonError
-from body4d.core.occlusion import HiddenStretch, hidden_notes
-from body4d.core.progress import Listener, silent_listener
+from body4d.core.occlusion import OcclusionSegment, occlusion_warnings
+from body4d.core.progress import EventListener, ignore_events
 from body4d.core.rig import Rig
-from body4d.core.stages import BodyEstimator, CameraEstimator, Completer, FrameSource, Report, Segmenter
+from body4d.core.stages import AmodalCompleter, BodyEstimator, CameraEstimator, FrameSource, ProgressFn, Segmenter
 from body4d.core.types import BodyTrack, Camera, Clip, MaskTrack, Prompt, Scene
-from body4d.run.facts import camera_notes, cancellable, file_notes, versions
+from body4d.run.facts import camera_warnings, cancellable, file_warnings, versions
 from body4d.run.record import BODIES, GLB, HIDDEN, MASKS, OVERLAY, SCENE, SHEET, VIEWS
-from body4d.run.run_folder import Outcome, RunFolder
+from body4d.run.run_folder import RunFolder, StageResult
 from body4d.runtime.memory import NO_DEVICE, DeviceMemory
 
-Make = Callable[[Path, Report], Outcome | None]
+Make = Callable[[Path, ProgressFn], StageResult | None]
 Smoother = Callable[[BodyTrack, Rig, Clip, MotionSettings], BodyTrack]
 CameraWatch = Callable[[FrameSource, CameraSettings, Sequence[MaskTrack]], Sequence[str]]
 FloorFinder = Callable[[Sequence[BodyTrack], Camera, MotionSettings], np.ndarray]
@@ -42,7 +42,7 @@ def open_clip(video: Path, settings: VideoSettings) -> FrameSource:
     return VideoFrames(probe(video, settings), settings)
 
 
-def draw(scene: Scene, frames: FrameSource, into: Path, settings: PictureSettings, report: Report) -> None:
+def draw(scene: Scene, frames: FrameSource, into: Path, settings: PictureSettings, report: ProgressFn) -> None:
     """Overlay, views and contact sheet into the folder ``into``."""
     from body4d.render.write import write_pictures
 
@@ -99,7 +99,7 @@ class Pipeline:
     floor: FloorFinder
     rig_of: Callable[[BodyTrack], Rig] = rig_of
     open_clip: Callable[[Path, VideoSettings], FrameSource] = open_clip
-    draw: Callable[[Scene, FrameSource, Path, PictureSettings, Report], None] = draw
+    draw: Callable[[Scene, FrameSource, Path, PictureSettings, ProgressFn], None] = draw
     write_glb: Callable[[Scene, Path], None] = write_glb
     notes: tuple[str, ...] = ()
     hints: tuple[str, ...] = ()
@@ -107,7 +107,7 @@ class Pipeline:
     memory: DeviceMemory = NO_DEVICE
     watch_camera: CameraWatch = not_watched
     sources: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
-    completer: Completer | None = None
+    completer: AmodalCompleter | None = None
     feet: Feet = not_settled
 
     @staticmethod
@@ -118,10 +118,10 @@ class Pipeline:
         from body4d.motion.foot_contact import settle_feet
         from body4d.motion.ground_plane import floor_transform
         from body4d.motion.smoother import smooth
-        from body4d.run.presets import load_seats
+        from body4d.run.presets import load_components
 
         settings = settings or load_settings()
-        seats = load_seats(settings)
+        seats = load_components(settings)
         return Pipeline(
             settings,
             seats.preset,
@@ -147,7 +147,7 @@ class Pipeline:
         *,
         prompts: Sequence[Prompt] = (),
         fresh: bool = False,
-        listener: Listener = silent_listener,
+        listener: EventListener = ignore_events,
     ) -> Scene:
         """Everything from a video to a scene, pictures and files in a run folder (``runs/<clip's stem>`` unless ``out`` is given).
 
@@ -199,12 +199,12 @@ class Pipeline:
     def _probe(self, frames: FrameSource, seconds: float) -> Make:
         clip = frames.clip
         facts = {"frames": len(clip), "fps": clip.fps, "size_px": [clip.width_px, clip.height_px]}
-        return lambda into, report: Outcome(file_notes(frames), facts, seconds)
+        return lambda into, report: StageResult(file_warnings(frames), facts, seconds)
 
     def _masks(self, frames: FrameSource, prompts: Sequence[Prompt]) -> Make:
-        told = set(file_notes(frames))
+        told = set(file_warnings(frames))
 
-        def make(into: Path, report: Report) -> Outcome:
+        def make(into: Path, report: ProgressFn) -> StageResult:
             from body4d.core.scene_io import save_masks
 
             tracks = self.segmenter.track(frames, prompts, report)
@@ -215,44 +215,44 @@ class Pipeline:
                 )
             save_masks(tracks, into / MASKS)
             # Frames that do not decode are only met by reading them all.
-            return Outcome((*(note for note in file_notes(frames) if note not in told), *self.segmenter.notes))
+            return StageResult((*(note for note in file_warnings(frames) if note not in told), *self.segmenter.notes))
 
         return make
 
     def _occlusion(self, frames: FrameSource, masks: Sequence[MaskTrack], tell: Callable[[Sequence[str]], None]) -> Make:
-        def make(into: Path, report: Report) -> Outcome:
+        def make(into: Path, report: ProgressFn) -> StageResult:
             from body4d.core.scene_io import save_hidden
 
-            found: tuple[HiddenStretch, ...] = ()
+            found: tuple[OcclusionSegment, ...] = ()
             if self.completer is not None:
                 cost = self.completer.foresee(frames.clip, masks)
                 tell([cost] if cost else [])
                 found = self.completer.complete(frames, masks, report)
             save_hidden(found, into / HIDDEN)
-            return Outcome((*getattr(self.completer, "notes", ()), *hidden_notes(found)))
+            return StageResult((*getattr(self.completer, "notes", ()), *occlusion_warnings(found)))
 
         return make
 
     def _camera(self, frames: FrameSource, masks: Sequence[MaskTrack]) -> Make:
-        def make(into: Path, report: Report) -> Outcome:
+        def make(into: Path, report: ProgressFn) -> StageResult:
             camera = self.camera.estimate(frames, report)
             moves = self.watch_camera(frames, self.settings.camera, masks)
-            return Outcome((*camera_notes(camera), *getattr(self.camera, "notes", ()), *moves), asdict(camera))
+            return StageResult((*camera_warnings(camera), *getattr(self.camera, "notes", ()), *moves), asdict(camera))
 
         return make
 
-    def _bodies(self, frames: FrameSource, masks: Sequence[MaskTrack], camera: Camera, hidden: Sequence[HiddenStretch]) -> Make:
-        def make(into: Path, report: Report) -> Outcome:
+    def _bodies(self, frames: FrameSource, masks: Sequence[MaskTrack], camera: Camera, hidden: Sequence[OcclusionSegment]) -> Make:
+        def make(into: Path, report: ProgressFn) -> StageResult:
             from body4d.core.scene_io import save_bodies
 
             tracks = self.bodies.estimate(frames, masks, camera, report, hidden)
             save_bodies(tracks, into / BODIES)
-            return Outcome(getattr(self.bodies, "notes", ()))
+            return StageResult(getattr(self.bodies, "notes", ()))
 
         return make
 
     def _motion(self, clip: Clip, bodies: Sequence[BodyTrack], masks: Sequence[MaskTrack], camera: Camera, notes: Sequence[str]) -> Make:
-        def make(into: Path, report: Report) -> Outcome:
+        def make(into: Path, report: ProgressFn) -> StageResult:
             from body4d.core.scene_io import save_scene
             from body4d.run.quality import report_people
             from body4d.run.silhouettes import judge_silhouettes
@@ -265,7 +265,7 @@ class Pipeline:
             scene = Scene(clip, camera, people, floor, self.preset, tuple(notes))
             save_scene(scene, into / SCENE)
             heights = {person_id: rig.height_m for person_id, rig in rigs.items()}
-            return Outcome(result=[asdict(person) for person in report_people(scene, heights)])
+            return StageResult(result=[asdict(person) for person in report_people(scene, heights)])
 
         return make
 
@@ -289,7 +289,7 @@ class Pipeline:
         return (OVERLAY, VIEWS, SHEET) if self.settings.pictures.enabled else ()
 
     def _pictures(self, scene: Scene, frames: FrameSource) -> Make:
-        def make(into: Path, report: Report) -> None:
+        def make(into: Path, report: ProgressFn) -> None:
             if self.settings.pictures.enabled:
                 self.draw(scene, frames, into, self.settings.pictures, report)
 

@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from body4d.camera.opencv import require_headless_opencv
 from body4d.config import Settings
 from body4d.core.errors import MissingDependencyError, SettingsError
-from body4d.core.stages import BodyEstimator, CameraEstimator, Completer, Segmenter
+from body4d.core.stages import AmodalCompleter, BodyEstimator, CameraEstimator, Segmenter
 from body4d.runtime.memory import NO_DEVICE, DeviceMemory
 
 LITE_PYTHONS = ((3, 11), (3, 12))
@@ -23,7 +23,7 @@ NO_LENS = "MoGe-2 has no checkpoint here, so no network is asked for the field o
 
 
 @dataclass(frozen=True)
-class Seats:
+class PipelineComponents:
     """What a preset puts where. ``notes`` say which preset was taken and why, ``hints`` what is so today alone and belongs to no result;
     ``weights`` names the checkpoint of each stage that has one, ``sources`` tell where it comes from and under which licence, and
     ``memory`` is how the GPU's peak is asked for. Without a ``completer`` nobody hidden is completed."""
@@ -37,17 +37,17 @@ class Seats:
     weights: Mapping[str, str] = field(default_factory=dict)
     memory: DeviceMemory = NO_DEVICE
     sources: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
-    completer: Completer | None = None
+    completer: AmodalCompleter | None = None
 
 
-def load_seats(settings: Settings) -> Seats:
+def load_components(settings: Settings) -> PipelineComponents:
     """Fill the seats for ``settings.preset``. Raises MissingDependencyError, SettingsError, WeightsError or DeviceError."""
     # Only ``auto`` asks: looking for a GPU loads torch.
     preset, note = choose_preset(settings.preset, why_not_sam(settings) if settings.preset == "auto" else None)
-    return with_sources(sam_seats(settings, note), settings) if preset == "sam" else lite_seats(settings, note)
+    return with_checkpoint_sources(sam_components(settings, note), settings) if preset == "sam" else lite_components(settings, note)
 
 
-def with_sources(seats: Seats, settings: Settings) -> Seats:
+def with_checkpoint_sources(seats: PipelineComponents, settings: Settings) -> PipelineComponents:
     """``seats`` with the origin and licence of every checkpoint in them, and a note that says so."""
     from body4d.checkpoints.local import look
 
@@ -56,7 +56,7 @@ def with_sources(seats: Seats, settings: Settings) -> Seats:
     return replace(seats, sources=origins, notes=(*seats.notes, f"Checkpoints: {said}."))
 
 
-def lite_seats(settings: Settings, note: str = "") -> Seats:
+def lite_components(settings: Settings, note: str = "") -> PipelineComponents:
     """BlazePose, a given camera and Anny: everything inside the installed packages."""
     if settings.occlusion.mode == "on":
         raise SettingsError("--occlusion on needs preset sam; lite bridges hidden stretches. Use --preset sam, or --occlusion auto.")
@@ -67,7 +67,7 @@ def lite_seats(settings: Settings, note: str = "") -> Seats:
     from body4d.models.anny_fit.estimator import AnnyFit
     from body4d.models.blazepose.segmenter import BlazePoseSegmenter
 
-    return Seats(
+    return PipelineComponents(
         preset="lite",
         segmenter=BlazePoseSegmenter(settings.blazepose, settings.people),
         camera=GivenCamera(settings.camera),
@@ -77,7 +77,7 @@ def lite_seats(settings: Settings, note: str = "") -> Seats:
     )
 
 
-def sam_seats(settings: Settings, note: str = "") -> Seats:
+def sam_components(settings: Settings, note: str = "") -> PipelineComponents:
     """SAM-3, MoGe-2 and SAM-3D-Body. Checkpoints are found now and read when their stage begins. Raises as :func:`load_seats`."""
     require_sam(_installed)
     from body4d.checkpoints.registry import MOGE, SAM3, SAM3D_BODY, find, place
@@ -97,14 +97,14 @@ def sam_seats(settings: Settings, note: str = "") -> Seats:
 
     rig_beside(body_file)
     camera = MogeCamera(moge_in(lens, settings.moge), settings.camera, settings.moge, settings.compute) if lens else None
-    completer, completed_by = completer_seat(settings)
+    completer, completed_by = choose_completer(settings)
     weights = {
         "masks": masks.name,
         "occlusion": completed_by,
         "camera": lens.name if lens else "",
         "bodies": f"{bodies.name}/{body_file.name}",
     }
-    return Seats(
+    return PipelineComponents(
         preset="sam",
         segmenter=Sam3Segmenter(sam3_in(masks), settings.sam3, settings.people, settings.compute),
         camera=camera or GivenCamera(settings.camera),
@@ -118,7 +118,7 @@ def sam_seats(settings: Settings, note: str = "") -> Seats:
     )
 
 
-def completer_seat(settings: Settings) -> tuple[Completer | None, str]:
+def choose_completer(settings: Settings) -> tuple[AmodalCompleter | None, str]:
     """Diffusion-VAS, or one that only says whom it would have looked at; and the names of its checkpoints, "" without.
 
     Raises WeightsError or MissingDependencyError where ``occlusion.mode`` is on and it cannot be, and where a checkpoint is incomplete.

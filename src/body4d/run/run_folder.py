@@ -20,9 +20,9 @@ from pydantic import BaseModel
 
 from body4d.core.errors import Body4DError, Cancelled, InputError, OutputError
 from body4d.core.files import atomic_file, output_error
-from body4d.core.progress import Event, Listener, Meter, silent_listener
+from body4d.core.progress import Event, EventListener, Meter, ignore_events
 from body4d.run.record import RUN, RunRecord, StageRecord, existing
-from body4d.runtime.memory import NO_DEVICE, DeviceMemory, Watch
+from body4d.runtime.memory import NO_DEVICE, DeviceMemory, MemoryMonitor
 
 _PARTIAL, _LOCK = ".partial", ".lock"
 
@@ -37,7 +37,7 @@ Report = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
-class Outcome:
+class StageResult:
     """What a stage hands back besides its files: sentences for the user, and a small result that ``run.json`` keeps (JSON)."""
 
     notes: Sequence[str] = ()
@@ -52,7 +52,7 @@ class RunFolder:
 
     path: Path
     record: RunRecord
-    listener: Listener = silent_listener
+    listener: EventListener = ignore_events
     device: DeviceMemory = NO_DEVICE
     _keys: dict[str, str] = field(default_factory=dict)
 
@@ -64,7 +64,7 @@ class RunFolder:
         about: Mapping[str, Any],
         *,
         fresh: bool = False,
-        listener: Listener = silent_listener,
+        listener: EventListener = ignore_events,
         device: DeviceMemory = NO_DEVICE,
     ) -> Iterator["RunFolder"]:
         """Hold the folder for ``video``: ``out``, or ``runs/<clip's stem>/``. ``about`` fills settings, versions and preset of run.json.
@@ -77,7 +77,7 @@ class RunFolder:
         path = out if out is not None else default_folder(video, digest)
         _refuse_strange(path)
         make_folder(path)
-        with hold(path), output_errors(path):
+        with lock_run_folder(path), output_errors(path):
             old = existing(path)
             if old and old.input.get("sha256") != digest:
                 raise OutputError(
@@ -114,7 +114,7 @@ class RunFolder:
         self,
         name: str,
         files: Sequence[str],
-        make: Callable[[Path, Report], Outcome | None],
+        make: Callable[[Path, Report], StageResult | None],
         *,
         uses: Sequence[Digestible] = (),
         after: Sequence[str] = (),
@@ -136,8 +136,8 @@ class RunFolder:
             meter.tell("started")
             into = self.path / _PARTIAL
             into.mkdir(exist_ok=True)
-            with Watch(self.device) as watch:
-                outcome = make(into, meter) or Outcome()
+            with MemoryMonitor(self.device) as watch:
+                outcome = make(into, meter) or StageResult()
             self._take(into, files)
             done = StageRecord(
                 state="done",
@@ -199,7 +199,7 @@ class RunFolder:
 
 
 @contextmanager
-def hold(path: Path) -> Iterator[None]:
+def lock_run_folder(path: Path) -> Iterator[None]:
     """Hold an existing run folder for this process alone. Raises OutputError where another one works in it."""
     lock = FileLock(path / _LOCK)
     try:

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 
 from body4d.core.rig import Rig
-from body4d.core.stages import Report
+from body4d.core.stages import ProgressFn
 from body4d.core.types import BodyTrack, Camera, MaskTrack
 
 _CHUNK_FRAMES = 64
@@ -14,7 +14,7 @@ _CHUNK_FRAMES = 64
 
 
 def judge_silhouettes(
-    people: Sequence[BodyTrack], rigs: Mapping[int, Rig], masks: Sequence[MaskTrack], camera: Camera, report: Report
+    people: Sequence[BodyTrack], rigs: Mapping[int, Rig], masks: Sequence[MaskTrack], camera: Camera, report: ProgressFn
 ) -> tuple[BodyTrack, ...]:
     """The same people with ``mask_iou`` filled in: NaN where there is no mask.
 

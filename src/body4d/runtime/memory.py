@@ -25,7 +25,7 @@ class DeviceMemory:
 NO_DEVICE = DeviceMemory()
 
 
-class Watch:
+class MemoryMonitor:
     """Watches memory while it is entered; ``cpu_peak_mb`` and ``gpu_peak_mb`` (None without a GPU) afterwards."""
 
     def __init__(self, device: DeviceMemory) -> None:

@@ -9,7 +9,7 @@ from body4d.bodies.registry import body_model
 from body4d.config import ContactSettings, FitSettings
 from body4d.core.errors import Cancelled
 from body4d.core.joints import Blazepose33, Body29
-from body4d.core.stages import silent
+from body4d.core.stages import ignore_progress
 from body4d.core.types import LandmarkTrack, MaskTrack, Scene
 from body4d.models.anny_fit.estimator import AnnyFit
 from body4d.render.rasterizer import silhouette
@@ -53,7 +53,7 @@ def observed(scene: Scene, noise_px: float = 1.0, depth_noise_m: float = 0.05) -
 
 
 def fit(scene: Scene, masks: tuple[MaskTrack, ...], height_m: float | None = None, **settings):
-    return AnnyFit(FitSettings(**settings), ContactSettings(), height_m).estimate(Frames(scene.clip), masks, scene.camera, silent)
+    return AnnyFit(FitSettings(**settings), ContactSettings(), height_m).estimate(Frames(scene.clip), masks, scene.camera, ignore_progress)
 
 
 def relative(joints_m: np.ndarray) -> np.ndarray:

@@ -13,7 +13,7 @@ import pytest
 
 from body4d.config import BlazePoseSettings, PeopleSettings
 from body4d.core.errors import Cancelled, InputError, MissingDependencyError, NoPersonError, SettingsError
-from body4d.core.stages import silent
+from body4d.core.stages import ignore_progress
 from body4d.core.types import Clip, Prompt
 from body4d.models.blazepose import segmenter as blazepose
 from body4d.models.blazepose.mediapipe_graph import PoseGraphs, Sighting, missing_message, quiet_stderr
@@ -100,7 +100,7 @@ def scripted(monkeypatch):
     monkeypatch.setattr(blazepose, "PoseGraphs", ScriptedGraphs)
 
 
-def track(pictures, prompts=(), report=silent, **people):
+def track(pictures, prompts=(), report=ignore_progress, **people):
     segmenter = BlazePoseSegmenter(S, PeopleSettings(**people))
     return segmenter.track(Frames(pictures), prompts, report), segmenter.notes
 
@@ -178,7 +178,7 @@ def test_a_lone_person_is_seldom_searched_for():
 def test_no_more_are_followed_than_allowed(scripted):
     settings = BlazePoseSettings(most_people=2)
     segmenter = BlazePoseSegmenter(settings, PeopleSettings(count="all"))
-    people = segmenter.track(Frames([painted((60, RED), (160, BLUE), (260, (20, 180, 20)))] * 40), (), silent)
+    people = segmenter.track(Frames([painted((60, RED), (160, BLUE), (260, (20, 180, 20)))] * 40), (), ignore_progress)
     assert len(people) == 2
     assert any(note.startswith("More than 2 people") for note in segmenter.notes)
 

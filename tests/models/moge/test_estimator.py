@@ -10,7 +10,7 @@ import torch
 
 from body4d.config import CameraSettings, ComputeSettings, MogeSettings
 from body4d.core.errors import DeviceError, SettingsError, WeightsError
-from body4d.core.stages import silent
+from body4d.core.stages import ignore_progress
 from body4d.core.types import Clip
 from body4d.models.moge.checkpoint import load_moge
 from body4d.models.moge.estimator import MogeCamera, MogeLens, moge_in
@@ -60,7 +60,7 @@ def never(device: torch.device, dtype: torch.dtype) -> Says:
 )
 def test_what_is_known_needs_no_network(settings: dict[str, float], metadata: float | None, source: str) -> None:
     frames = Frames(metadata)
-    camera = MogeCamera(never, CameraSettings(**settings), LENS, CPU).estimate(frames, silent)
+    camera = MogeCamera(never, CameraSettings(**settings), LENS, CPU).estimate(frames, ignore_progress)
     assert camera.source == source
     assert camera.focal_spread is None
     assert not frames.asked
@@ -68,12 +68,14 @@ def test_what_is_known_needs_no_network(settings: dict[str, float], metadata: fl
 
 def test_a_contradiction_is_told_before_anything_is_loaded() -> None:
     with pytest.raises(SettingsError, match="contradict"):
-        MogeCamera(never, CameraSettings(fov_deg=30, focal_mm35=20), LENS, CPU).estimate(Frames(), silent)
+        MogeCamera(never, CameraSettings(fov_deg=30, focal_mm35=20), LENS, CPU).estimate(Frames(), ignore_progress)
 
 
 def test_height_of_a_person_is_no_lens() -> None:
     said = Says([150.0] * 4)
-    assert MogeCamera(lambda d, t: said, CameraSettings(person_height_m=1.7), LENS, CPU).estimate(Frames(), silent).source == "moge"
+    assert (
+        MogeCamera(lambda d, t: said, CameraSettings(person_height_m=1.7), LENS, CPU).estimate(Frames(), ignore_progress).source == "moge"
+    )
 
 
 def test_the_median_of_spread_frames_counts() -> None:
@@ -91,7 +93,7 @@ def test_the_median_of_spread_frames_counts() -> None:
 
 def test_an_implausible_lens_is_said_and_the_default_taken() -> None:
     seat = MogeCamera(lambda d, t: Says([3.0] * 4), CameraSettings(), LENS, CPU)
-    camera = seat.estimate(Frames(), silent)
+    camera = seat.estimate(Frames(), ignore_progress)
     assert camera.source == "default"
     assert "only fields of view of 176 to 176 degrees" in seat.notes[0]
     assert MogeCamera(never, CameraSettings(fov_deg=60), LENS, CPU).notes == ()
@@ -99,21 +101,21 @@ def test_an_implausible_lens_is_said_and_the_default_taken() -> None:
 
 def test_memory_that_runs_out_halves_and_is_said() -> None:
     seat = MogeCamera(lambda d, t: Says([150.0] * 4, most=1), CameraSettings(), LENS, CPU.model_copy(update={"batch": 4}))
-    assert seat.estimate(Frames(), silent).focal_px == 150
+    assert seat.estimate(Frames(), ignore_progress).focal_px == 150
     assert "4 frames at once" in seat.notes[0]
     with pytest.raises(DeviceError, match="even one of the frames"):
-        MogeCamera(lambda d, t: Says([], most=0), CameraSettings(), LENS, CPU).estimate(Frames(), silent)
+        MogeCamera(lambda d, t: Says([], most=0), CameraSettings(), LENS, CPU).estimate(Frames(), ignore_progress)
 
 
 def test_a_moving_camera_is_what_the_user_says() -> None:
     seat = MogeCamera(lambda d, t: Says([150.0] * 4), CameraSettings(motion="moving"), LENS, CPU)
-    assert not seat.estimate(Frames(), silent).static
+    assert not seat.estimate(Frames(), ignore_progress).static
 
 
 def test_a_checkpoint_on_disk_says_its_lens(tmp_path: Path) -> None:
     """The made-up network sees with a focal length of 1.5 half diagonals, whatever it looks at."""
     write_tiny_moge(tmp_path)
-    camera = MogeCamera(moge_in(tmp_path, LENS), CameraSettings(), LENS, CPU).estimate(Frames(), silent)
+    camera = MogeCamera(moge_in(tmp_path, LENS), CameraSettings(), LENS, CPU).estimate(Frames(), ignore_progress)
     assert camera.source == "moge"
     assert camera.focal_px == pytest.approx(1.5 * np.hypot(W, H) / 2, rel=0.01)
     assert camera.focal_spread is not None
@@ -123,7 +125,7 @@ def test_a_checkpoint_on_disk_says_its_lens(tmp_path: Path) -> None:
 def test_batches_change_nothing(tmp_path: Path) -> None:
     write_tiny_moge(tmp_path)
     one, many = (
-        MogeCamera(moge_in(tmp_path, LENS), CameraSettings(), LENS, CPU.model_copy(update={"batch": n})).estimate(Frames(), silent)
+        MogeCamera(moge_in(tmp_path, LENS), CameraSettings(), LENS, CPU.model_copy(update={"batch": n})).estimate(Frames(), ignore_progress)
         for n in (1, 3)
     )
     assert one.focal_px == pytest.approx(many.focal_px, rel=1e-6)

@@ -12,7 +12,7 @@ import torch
 
 from body4d.config import ComputeSettings, PeopleSettings, Sam3Settings
 from body4d.core.errors import Cancelled, DeviceError, InputError, WeightsError
-from body4d.core.stages import silent
+from body4d.core.stages import ignore_progress
 from body4d.core.types import Clip, MaskTrack, Prompt
 from body4d.models.sam3 import multi_tracker as sam3_crowd
 from body4d.models.sam3 import propagation as sam3_passes
@@ -151,7 +151,7 @@ def click(frame: int, x: float, who: int | None = None, label: int = 1, text: st
 def test_nothing_said_finds_everybody_main_person_first(scripted) -> None:
     clip = Clips(30, lambda t: {BLUE: 10, RED: 32})
     segmenter = scripted()
-    tracks = segmenter.track(clip, (), silent)
+    tracks = segmenter.track(clip, (), ignore_progress)
     assert [(t.person_id, len(t)) for t in tracks] == [(1, 30), (2, 30)]
     assert [colour_of(clip, t) for t in tracks] == [{RED}, {BLUE}]  # the middle one first
     assert segmenter.notes == ()
@@ -159,27 +159,29 @@ def test_nothing_said_finds_everybody_main_person_first(scripted) -> None:
 
 def test_people_n_keeps_the_first_n_and_says_so(scripted) -> None:
     segmenter = scripted(PeopleSettings(count=1, least_seen_s=0.1))
-    tracks = segmenter.track(Clips(30, lambda t: {BLUE: 10, RED: 32}), (), silent)
+    tracks = segmenter.track(Clips(30, lambda t: {BLUE: 10, RED: 32}), (), ignore_progress)
     assert [t.person_id for t in tracks] == [1]
     assert segmenter.notes == ("1 more person was seen and left out because fewer people were asked for.",)
 
 
 def test_nobody_is_an_empty_answer(scripted) -> None:
     segmenter = scripted()
-    assert segmenter.track(Clips(10, lambda t: {}), (), silent) == ()
-    assert scripted().track(Clips(10, lambda t: {RED: 30}), [Prompt(text="a dog")], silent) == ()
+    assert segmenter.track(Clips(10, lambda t: {}), (), ignore_progress) == ()
+    assert scripted().track(Clips(10, lambda t: {RED: 30}), [Prompt(text="a dog")], ignore_progress) == ()
 
 
 def test_a_text_finds_whom_it_fits(scripted) -> None:
     clip = Clips(20, lambda t: {BLUE: 30, RED: 50})
-    (one,) = scripted().track(clip, [Prompt(text="the one in red", person_id=4)], silent)
+    (one,) = scripted().track(clip, [Prompt(text="the one in red", person_id=4)], ignore_progress)
     assert (one.person_id, colour_of(clip, one)) == (4, {RED})
-    tracks = scripted().track(clip, [Prompt(text="the one in red")], silent)
+    tracks = scripted().track(clip, [Prompt(text="the one in red")], ignore_progress)
     assert [colour_of(clip, t) for t in tracks] == [{RED}]
 
 
 def test_two_texts_find_one_body_once(scripted) -> None:
-    tracks = scripted().track(Clips(20, lambda t: {BLUE: 10, RED: 40}), [Prompt(text="person"), Prompt(text="the one in red")], silent)
+    tracks = scripted().track(
+        Clips(20, lambda t: {BLUE: 10, RED: 40}), [Prompt(text="person"), Prompt(text="the one in red")], ignore_progress
+    )
     assert len(tracks) == 2
 
 
@@ -195,13 +197,13 @@ def test_clicks_follow_both_ways(scripted) -> None:
 
 
 def test_unnumbered_clicks_are_people_of_their_own(scripted) -> None:
-    tracks = scripted().track(Clips(10, lambda t: {RED: 10, BLUE: 50}), [click(0, 50), click(0, 10)], silent)
+    tracks = scripted().track(Clips(10, lambda t: {RED: 10, BLUE: 50}), [click(0, 50), click(0, 10)], ignore_progress)
     assert [t.person_id for t in tracks] == [1, 2]
 
 
 def test_corrections_are_obeyed_before_the_passes(scripted) -> None:
     clip = Clips(30, lambda t: {RED: 10, BLUE: 50})
-    (track,) = scripted().track(clip, [click(10, 10, 1), click(20, 50, 1), click(4, 10, 1)], silent)
+    (track,) = scripted().track(clip, [click(10, 10, 1), click(20, 50, 1), click(4, 10, 1)], ignore_progress)
     (follow,) = ScriptedFollowed.made
     assert set(follow.firm) == {4, 10, 20}
     assert follow.visits[:11] == [(t, False) for t in range(10, 21)]
@@ -217,7 +219,7 @@ def test_who_comes_late_is_followed_back_to_where_they_came_from(scripted) -> No
     # Found only when ten pixels wide, at frame 12; seen from frame 8 on.
     clip = Clips(30, lambda t: {RED: 30, **({BLUE: 55} if t >= 9 else {})})
     settings = Sam3Settings(**{**S.model_dump(), "detect_every_frames": 4})
-    tracks = scripted(settings=settings).track(clip, (), silent)
+    tracks = scripted(settings=settings).track(clip, (), ignore_progress)
     assert [t.frame_index[0] for t in tracks] == [0, 9]
     assert len(tracks[1]) == 21
     assert min(f for f, reverse in ScriptedFollowed.made[-1].visits if reverse) == 0
@@ -242,7 +244,7 @@ def test_who_leaves_and_returns_is_the_same(scripted) -> None:
 
     clip = Clips(60, paint)
     segmenter = scripted()
-    tracks = segmenter.track(clip, (), silent)
+    tracks = segmenter.track(clip, (), ignore_progress)
     assert len(tracks) == 2
     blue = next(t for t in tracks if colour_of(clip, t) == {BLUE})
     assert blue.frame_index.tolist() == [*range(12), *range(40, 60)]
@@ -251,12 +253,12 @@ def test_who_leaves_and_returns_is_the_same(scripted) -> None:
 
 def test_somebody_else_in_their_place_is_somebody_else(scripted) -> None:
     clip = Clips(60, lambda t: {RED: 10, **({BLUE: 40} if t < 12 else {GREEN: 42} if t >= 40 else {})})
-    tracks = scripted().track(clip, (), silent)
+    tracks = scripted().track(clip, (), ignore_progress)
     assert sorted(map(str, (colour_of(clip, t) for t in tracks))) == sorted(map(str, [{RED}, {BLUE}, {GREEN}]))
 
 
 def test_who_is_gone_for_long_costs_nothing(scripted) -> None:
-    scripted().track(Clips(60, lambda t: {RED: 10, **({BLUE: 40} if t < 12 else {})}), (), silent)
+    scripted().track(Clips(60, lambda t: {RED: 10, **({BLUE: 40} if t < 12 else {})}), (), ignore_progress)
     assert max(f for f, _ in ScriptedFollowed.made[1].visits) < 26  # rest_after_s is 0.3 s
 
 
@@ -272,7 +274,7 @@ def test_a_false_find_is_dropped_and_counted(scripted, monkeypatch: pytest.Monke
 
     monkeypatch.setattr(ScriptedNetwork, "_finds", once)
     segmenter = scripted()
-    tracks = segmenter.track(Clips(30, lambda t: {RED: 10, BLUE: 50}), (), silent)
+    tracks = segmenter.track(Clips(30, lambda t: {RED: 10, BLUE: 50}), (), ignore_progress)
     assert len(tracks) == 1
     assert segmenter.notes == ("1 more person was seen and left out because they were found for a moment and not again.",)
 
@@ -280,45 +282,45 @@ def test_a_false_find_is_dropped_and_counted(scripted, monkeypatch: pytest.Monke
 def test_more_people_than_can_be_followed_is_said(scripted) -> None:
     settings = Sam3Settings(**{**S.model_dump(), "most_people": 1})
     segmenter = scripted(settings=settings)
-    assert len(segmenter.track(Clips(20, lambda t: {RED: 10, BLUE: 50}), (), silent)) == 1
+    assert len(segmenter.track(Clips(20, lambda t: {RED: 10, BLUE: 50}), (), ignore_progress)) == 1
     assert "More than 1 people are in the picture; later ones were not followed." in segmenter.notes
 
 
 def test_a_click_on_somebody_found_corrects_them(scripted) -> None:
     clip = Clips(30, lambda t: {RED: 32, BLUE: 50})
-    tracks = scripted().track(clip, [Prompt(text="person"), click(12, 50, 7)], silent)
+    tracks = scripted().track(clip, [Prompt(text="person"), click(12, 50, 7)], ignore_progress)
     assert [(t.person_id, colour_of(clip, t)) for t in tracks] == [(7, {BLUE}), (1, {RED})]
     assert ScriptedFollowed.made[-1].start[0] == 0  # begun from the mask found, not from the click alone
 
 
 def test_an_unclick_corrects_the_person_of_that_number(scripted) -> None:
     clip = Clips(30, lambda t: {RED: 32, BLUE: 50})
-    tracks = scripted().track(clip, [Prompt(text="person"), click(12, 3, 2, label=0)], silent)
+    tracks = scripted().track(clip, [Prompt(text="person"), click(12, 3, 2, label=0)], ignore_progress)
     assert [(t.person_id, colour_of(clip, t)) for t in tracks] == [(2, {BLUE}), (1, {RED})]
 
 
 def test_a_text_and_a_click_together_name_one_person(scripted) -> None:
     clip = Clips(30, lambda t: {RED: 32, BLUE: 50})
-    (track,) = scripted().track(clip, [click(12, 3, 5, label=0, text="the one in red")], silent)
+    (track,) = scripted().track(clip, [click(12, 3, 5, label=0, text="the one in red")], ignore_progress)
     assert (track.person_id, colour_of(clip, track)) == (5, {RED})
 
 
 def test_clicks_alone_leave_others_out_in_silence(scripted) -> None:
     segmenter = scripted()
-    assert len(segmenter.track(Clips(20, lambda t: {RED: 10, BLUE: 50}), [click(0, 10, 1)], silent)) == 1
+    assert len(segmenter.track(Clips(20, lambda t: {RED: 10, BLUE: 50}), [click(0, 10, 1)], ignore_progress)) == 1
     assert segmenter.notes == ()
 
 
 def test_prompts_that_mean_nobody_are_refused(scripted) -> None:
     clip = Clips(10, lambda t: {RED: 10})
     with pytest.raises(InputError, match="frame 10, and the clip has frames 0 to 9"):
-        scripted().track(clip, [click(10, 5)], silent)
+        scripted().track(clip, [click(10, 5)], ignore_progress)
     with pytest.raises(InputError, match="Person 3 has only clicks that say where they are not"):
-        scripted().track(clip, [click(2, 5, 3, label=0)], silent)
+        scripted().track(clip, [click(2, 5, 3, label=0)], ignore_progress)
     with pytest.raises(InputError, match=f"at 70,.* outside the picture of {W}x{H}"):
-        scripted().track(clip, [click(2, 70)], silent)
+        scripted().track(clip, [click(2, 70)], ignore_progress)
     with pytest.raises(InputError, match=f"The box 64,5,90,40 on frame 2 lies outside the picture of {W}x{H}"):
-        scripted().track(clip, [Prompt(frame=2, box_px=np.array([64.0, 5, 90, 40]))], silent)
+        scripted().track(clip, [Prompt(frame=2, box_px=np.array([64.0, 5, 90, 40]))], ignore_progress)
 
 
 def test_cancelling_leaves_cleanly(scripted) -> None:
@@ -335,7 +337,7 @@ def test_cancelling_leaves_cleanly(scripted) -> None:
 def test_pixels_of_people_followed_apart_have_one_owner(scripted) -> None:
     # Blue is found by text; the click's person takes red, then is told blue's place: both claim it.
     clip = Clips(20, lambda t: {RED: 30, BLUE: 50})
-    tracks = scripted().track(clip, [Prompt(text="person"), click(0, 30, 1), click(10, 50, 1)], silent)
+    tracks = scripted().track(clip, [Prompt(text="person"), click(0, 30, 1), click(10, 50, 1)], ignore_progress)
     for frame in range(20):
         masks = [t.mask(int(np.searchsorted(t.frame_index, frame))) for t in tracks if frame in t.frame_index]
         assert sum(m.astype(int) for m in masks).max() == 1
@@ -429,7 +431,7 @@ def tiny(folder: Path, batch: int = 3, **people: Any) -> Sam3Segmenter:
 
 def test_the_tiny_network_finds_one_person_whatever_the_batch(folder: Path) -> None:
     clip = Clips(25, lambda t: {RED: 5 + 2 * t, BLUE: 50})
-    one, three = (tiny(folder, batch).track(clip, (), silent) for batch in (1, 3))
+    one, three = (tiny(folder, batch).track(clip, (), ignore_progress) for batch in (1, 3))
     assert [(t.person_id, len(t)) for t in one] == [(1, 25)]
     assert min(one[0].areas_px()) > 0.2 * W * H
     assert one[0].codes == three[0].codes
@@ -438,7 +440,7 @@ def test_the_tiny_network_finds_one_person_whatever_the_batch(folder: Path) -> N
 def test_the_tiny_network_follows_clicks_and_boxes_of_two_people(folder: Path) -> None:
     clip = Clips(20, lambda t: {RED: 5 + 2 * t, BLUE: 50})
     prompts = [click(8, 20, 2), Prompt(frame=8, person_id=5, box_px=np.array([45.0, 8, 55, 38])), click(14, 3, 2, label=0)]
-    tracks = tiny(folder).track(clip, prompts, silent)
+    tracks = tiny(folder).track(clip, prompts, ignore_progress)
     assert [t.person_id for t in tracks] == [2, 5]
     shared = np.intersect1d(tracks[0].frame_index, tracks[1].frame_index)
     assert len(shared) > 10
@@ -453,7 +455,7 @@ def test_products_in_bfloat16_follow_all_the_same(folder: Path) -> None:
     compute = ComputeSettings(device="cpu", batch=3, precision="bfloat16")
     segmenter = Sam3Segmenter(weights_in(folder), Sam3Settings(), PeopleSettings(), compute)
     prompts = [click(2, 20, 2), click(4, 3, 2, label=0), Prompt(text="person")]
-    (track,) = segmenter.track(Clips(7, lambda t: {RED: 5 + 2 * t}), prompts, silent)
+    (track,) = segmenter.track(Clips(7, lambda t: {RED: 5 + 2 * t}), prompts, ignore_progress)
     assert (track.person_id, len(track)) == (2, 7)
 
 
@@ -461,7 +463,7 @@ def test_memory_is_flat_in_length(folder: Path) -> None:
     def peak(frames: int) -> int:
         clip = Clips(frames, lambda t: {RED: 5 + t % 50}, size=(320, 240))
         tracemalloc.start()
-        Sam3Segmenter(weights_in(folder), settings, PeopleSettings(), CPU).track(clip, [click(frames // 2, 30, 1)], silent)
+        Sam3Segmenter(weights_in(folder), settings, PeopleSettings(), CPU).track(clip, [click(frames // 2, 30, 1)], ignore_progress)
         _, most = tracemalloc.get_traced_memory()
         tracemalloc.stop()
         return most
@@ -475,8 +477,8 @@ def test_memory_is_flat_in_length(folder: Path) -> None:
 def test_weights_and_device_are_asked_for_when_work_begins(tmp_path: Path) -> None:
     segmenter = tiny(tmp_path / "nowhere")
     with pytest.raises(WeightsError, match="is no folder with a SAM-3 checkpoint"):
-        segmenter.track(Clips(3, lambda t: {}), (), silent)
+        segmenter.track(Clips(3, lambda t: {}), (), ignore_progress)
     if not torch.cuda.is_available():
         wrong = Sam3Segmenter(weights_in(tmp_path), Sam3Settings(), PeopleSettings(), ComputeSettings(device="cuda"))
         with pytest.raises(DeviceError):
-            wrong.track(Clips(3, lambda t: {}), (), silent)
+            wrong.track(Clips(3, lambda t: {}), (), ignore_progress)

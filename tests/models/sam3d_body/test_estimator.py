@@ -14,8 +14,8 @@ import sam3d_helpers as helpers
 from body4d.bodies.mhr.module import MhrBody
 from body4d.config import ComputeSettings, Sam3dBodySettings
 from body4d.core.errors import DeviceError, InputError
-from body4d.core.occlusion import HiddenStretch
-from body4d.core.stages import silent
+from body4d.core.occlusion import OcclusionSegment
+from body4d.core.stages import ignore_progress
 from body4d.core.types import BodyTrack, Camera, Clip, MaskTrack
 from body4d.models.sam3d_body import estimator as adapter
 from body4d.models.sam3d_body.estimator import FACE, MODEL, SHAPE, Recovery, Sam3dBodyEstimator, dense_mapping, gathered
@@ -66,7 +66,7 @@ def masks() -> tuple[MaskTrack, ...]:
 def recover(parts, masks, settings: Sam3dBodySettings | None = None, **compute) -> tuple[tuple[BodyTrack, ...], Sam3dBodyEstimator]:
     settings = settings or Sam3dBodySettings(hand_box_least_px=1.0, wrist_angle_most_rad=4.0)
     estimator = Sam3dBodyEstimator(lambda device, dtype: parts, settings, ComputeSettings(device="cpu", **compute))
-    return estimator.estimate(Frames(), masks, CAMERA, silent), estimator
+    return estimator.estimate(Frames(), masks, CAMERA, ignore_progress), estimator
 
 
 def same(a: tuple[BodyTrack, ...], b: tuple[BodyTrack, ...]) -> None:
@@ -173,7 +173,7 @@ def test_a_known_height_scales_everybody_and_no_picture(parts, masks) -> None:
     plain, _ = recover(parts, masks)
     settings = Sam3dBodySettings(hand_box_least_px=1.0, wrist_angle_most_rad=4.0)
     estimator = Sam3dBodyEstimator(lambda device, dtype: parts, settings, ComputeSettings(device="cpu"), person_height_m=1.83)
-    tall = estimator.estimate(Frames(), masks, CAMERA, silent)
+    tall = estimator.estimate(Frames(), masks, CAMERA, ignore_progress)
     assert tall[0].rig is not None
     assert tall[0].rig.height_m == pytest.approx(1.83, rel=1e-5)
     for one, other in zip(plain, tall, strict=True):
@@ -206,7 +206,7 @@ def test_columns_of_the_parameters() -> None:
     assert (MODEL.stop - MODEL.start, SHAPE.stop - SHAPE.start, FACE.stop - FACE.start) == (204, 45, 72)
 
 
-def hidden_stretch(frames: list[int], hidden: list[bool]) -> HiddenStretch:
+def hidden_stretch(frames: list[int], hidden: list[bool]) -> OcclusionSegment:
     """Person 7 of the fixture, whose lower half is not seen, completed in red."""
     whole = []
     for frame in frames:
@@ -216,7 +216,7 @@ def hidden_stretch(frames: list[int], hidden: list[bool]) -> HiddenStretch:
     red = np.zeros((len(frames), 60, 80, 3), np.uint8)
     red[..., 0] = 255
     share = np.full(len(frames), 0.4, np.float32)
-    return HiddenStretch(7, np.array(frames), np.array(hidden), share, tuple(whole), H, W, np.array([0, 0, W, H]), red)
+    return OcclusionSegment(7, np.array(frames), np.array(hidden), share, tuple(whole), H, W, np.array([0, 0, W, H]), red)
 
 
 def half_seen(track: MaskTrack, frames: list[int]) -> MaskTrack:
@@ -255,7 +255,7 @@ def test_hidden_frames_are_flagged_and_trusted_less(parts, masks) -> None:
     stretch = hidden_stretch([1, 2, 3], [False, True, False])
     settings = Sam3dBodySettings(mode="body")
     estimator = Sam3dBodyEstimator(lambda device, dtype: parts, settings, ComputeSettings(device="cpu"))
-    one, two = estimator.estimate(Frames(), seen, CAMERA, silent, [stretch])
+    one, two = estimator.estimate(Frames(), seen, CAMERA, ignore_progress, [stretch])
     assert one.hidden is not None
     assert one.hidden.tolist() == [False, False, True, False, False]
     assert two.hidden is None
@@ -263,7 +263,7 @@ def test_hidden_frames_are_flagged_and_trusted_less(parts, masks) -> None:
     plain = Frames()
     for row in (1, 2, 3):
         plain.pictures[row, 120:220, 40 + 3 * row : 100 + 3 * row] = (255, 0, 0)
-    filmed, _ = estimator.estimate(plain, masks, CAMERA, silent)
+    filmed, _ = estimator.estimate(plain, masks, CAMERA, ignore_progress)
     np.testing.assert_allclose(one.parameters, filmed.parameters, atol=1e-5)
     np.testing.assert_allclose(one.keypoints_px, filmed.keypoints_px, atol=1e-2)
     np.testing.assert_allclose(one.confidence, filmed.confidence * np.where(one.hidden, 0.4, 1.0), rtol=1e-5)

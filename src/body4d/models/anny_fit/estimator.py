@@ -19,8 +19,8 @@ from body4d.bodies.anny import DEFAULT_SHAPE, SHAPE_NAMES, AnnyBody, anny_body
 from body4d.bodies.anny_hands import curled_hands
 from body4d.config import ContactSettings, FitSettings
 from body4d.core.errors import Cancelled
-from body4d.core.occlusion import HiddenStretch
-from body4d.core.stages import FrameSource, Report
+from body4d.core.occlusion import OcclusionSegment
+from body4d.core.stages import FrameSource, ProgressFn
 from body4d.core.types import BodyTrack, Camera, Clip, MaskTrack
 from body4d.geometry.rotations import matrix_to_rotvec
 from body4d.models.anny_fit.gauss_newton import PoseProblem, ShapeVariant
@@ -49,8 +49,8 @@ class AnnyFit:
         frames: FrameSource,
         masks: Sequence[MaskTrack],
         camera: Camera,
-        report: Report,
-        hidden: Sequence[HiddenStretch] = (),
+        report: ProgressFn,
+        hidden: Sequence[OcclusionSegment] = (),
     ) -> tuple[BodyTrack, ...]:
         """One BodyTrack per MaskTrack; every mask track must bring BlazePose landmarks, else ValueError.
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from body4d.config import BlazePoseSettings, PeopleSettings
 from body4d.core.errors import InputError, NoPersonError, SettingsError
-from body4d.core.stages import FrameSource, Report
+from body4d.core.stages import FrameSource, ProgressFn
 from body4d.core.types import LandmarkTrack, MaskTrack, Prompt
 from body4d.models.blazepose.mediapipe_graph import PoseGraphs, Sighting
 from body4d.models.blazepose.tracker import Follower, Person
@@ -25,7 +25,7 @@ class BlazePoseSegmenter:
     def notes(self) -> tuple[str, ...]:
         return self._notes
 
-    def track(self, frames: FrameSource, prompts: Sequence[Prompt], report: Report) -> tuple[MaskTrack, ...]:
+    def track(self, frames: FrameSource, prompts: Sequence[Prompt], report: ProgressFn) -> tuple[MaskTrack, ...]:
         """One MaskTrack with landmarks for each person gone on with, main person first; see protocols.Segmenter.
 
         Raises SettingsError for a text prompt, InputError for a prompt that points at nobody, NoPersonError where nobody is seen,

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from body4d.config import ComputeSettings, OcclusionSettings
-from body4d.core.occlusion import HiddenStretch
-from body4d.core.stages import FrameSource, Report
+from body4d.core.occlusion import OcclusionSegment
+from body4d.core.stages import FrameSource, ProgressFn
 from body4d.core.types import Clip, MaskTrack
 from body4d.models.diffusion_vas.amodal_checks import Judged, judge, largest_piece
 from body4d.models.diffusion_vas.candidates import Span, runs, spans_to_look_at
@@ -56,7 +56,7 @@ class _Found:
 
 
 class VasCompleter:
-    """A :class:`~body4d.core.stages.Completer`. Networks are loaded when they are needed and let go when done."""
+    """A :class:`~body4d.core.stages.AmodalCompleter`. Networks are loaded when they are needed and let go when done."""
 
     def __init__(self, loads: Loads, settings: OcclusionSettings, compute: ComputeSettings) -> None:
         self._loads, self._settings, self._compute = loads, settings, compute
@@ -79,7 +79,7 @@ class VasCompleter:
             self._decided = masks, spans_to_look_at(masks, clip.times_s, self._settings)
         return self._decided[1]
 
-    def complete(self, frames: FrameSource, masks: Sequence[MaskTrack], report: Report) -> tuple[HiddenStretch, ...]:
+    def complete(self, frames: FrameSource, masks: Sequence[MaskTrack], report: ProgressFn) -> tuple[OcclusionSegment, ...]:
         """Stretches on which somebody is hidden, by person, then in time. Raises WeightsError, DeviceError."""
         self._notes = ()
         settings, rows = self._settings, [len(track) for track in masks]
@@ -147,12 +147,12 @@ class VasCompleter:
 
     def _completed(
         self, frames: FrameSource, found: Sequence[_Found], device: torch.device, dtype: torch.dtype, progress: "_Progress"
-    ) -> list[HiddenStretch]:
+    ) -> list[OcclusionSegment]:
         painter = self._loads.content(device, dtype)
         try:
             parts = self._parts(found)
             whole = {id(look): one for look, one in parts}
-            out: list[HiddenStretch] = []
+            out: list[OcclusionSegment] = []
             for group in grouped([look for look, _ in parts], self._settings.group_frames):
                 cuts = cut_from(frames, group, 8)
                 ones = [whole[id(look)] for look in group]
@@ -170,14 +170,14 @@ class VasCompleter:
             del painter
             release()
 
-    def _stretches(self, look: Look, one: _Found, outlines: np.ndarray, painted: Tensor) -> list[HiddenStretch]:
+    def _stretches(self, look: Look, one: _Found, outlines: np.ndarray, painted: Tensor) -> list[OcclusionSegment]:
         offset = look.span.first - one.look.span.first
         rows = slice(offset, offset + len(look.span))
         hidden, share = one.judged.hidden[rows], one.judged.visible_share[rows]
         codes = look.codes(outlines)
         pictures = (painted * 255).round().byte().permute(0, 2, 3, 1).contiguous().numpy()
         return [
-            HiddenStretch(
+            OcclusionSegment(
                 person_id=look.track.person_id,
                 frame_index=look.frame_index[a:b],
                 hidden=hidden[a:b],
@@ -201,7 +201,7 @@ class VasCompleter:
 class _Progress:
     """Steps of denoising that windows have gone through, of a total that is known in two parts."""
 
-    def __init__(self, report: Report, windows: int, steps: int) -> None:
+    def __init__(self, report: ProgressFn, windows: int, steps: int) -> None:
         self._report, self._steps, self._done, self._total = report, steps, 0, 2 * windows * steps
         report(0, self._total)
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from body4d.config import Sam3Settings
-from body4d.core.stages import Report
+from body4d.core.stages import ProgressFn
 from body4d.core.types import Clip, MaskTrack
 from body4d.models.sam3.network import Sam3Network
 from body4d.models.sam3.object_tracker import Followed
@@ -39,7 +39,7 @@ class Job:
 class Progress:
     """Frames done and frames planned, told to ``report``; more may be planned on the way."""
 
-    def __init__(self, report: Report) -> None:
+    def __init__(self, report: ProgressFn) -> None:
         self._report = report
         self._done = self._total = 0
 

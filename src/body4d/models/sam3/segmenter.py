@@ -12,7 +12,7 @@ import torch
 
 from body4d.config import ComputeSettings, PeopleSettings, Sam3Settings
 from body4d.core.errors import InputError
-from body4d.core.stages import FrameSource, Report
+from body4d.core.stages import FrameSource, ProgressFn
 from body4d.core.types import MaskTrack, Prompt
 from body4d.models.sam3.checkpoint import Sam3Weights, load_sam3
 from body4d.models.sam3.multi_tracker import Crowd, Person
@@ -52,7 +52,7 @@ class Sam3Segmenter:
     def notes(self) -> tuple[str, ...]:
         return self._notes
 
-    def track(self, frames: FrameSource, prompts: Sequence[Prompt], report: Report) -> tuple[MaskTrack, ...]:
+    def track(self, frames: FrameSource, prompts: Sequence[Prompt], report: ProgressFn) -> tuple[MaskTrack, ...]:
         """One MaskTrack for each person gone on with, those pointed at first; none where nobody is found.
 
         Raises InputError for a prompt beside the clip or one that cannot tell whom it means, WeightsError, DeviceError.
@@ -89,7 +89,7 @@ class Work:
         settings: Sam3Settings,
         people: PeopleSettings,
         compute: ComputeSettings,
-        report: Report,
+        report: ProgressFn,
     ) -> None:
         self.notes: list[str] = []
         self._network, self._frames, self._settings, self._people = network, frames, settings, people

@@ -20,9 +20,9 @@ from body4d.bodies.mhr.rig_file import PLACE_VARIABLE, find_rig_file
 from body4d.bodies.mhr.to_rig import motion_of, shape_of
 from body4d.config import ComputeSettings, OcclusionSettings, Sam3dBodySettings
 from body4d.core.errors import InputError, WeightsError
-from body4d.core.occlusion import HiddenStretch, hidden_confidence, hidden_rows, of_person
+from body4d.core.occlusion import OcclusionSegment, occluded_rows, occlusion_confidence, segments_of_person
 from body4d.core.rig import Rig
-from body4d.core.stages import FrameSource, Report
+from body4d.core.stages import FrameSource, ProgressFn
 from body4d.core.types import BodyTrack, Camera, MaskTrack
 from body4d.geometry.camera import place_by_points
 from body4d.models.sam3d_body.agreement import frame_confidence, keypoint_visibility
@@ -92,8 +92,8 @@ class Sam3dBodyEstimator:
         frames: FrameSource,
         masks: Sequence[MaskTrack],
         camera: Camera,
-        report: Report,
-        hidden: Sequence[HiddenStretch] = (),
+        report: ProgressFn,
+        hidden: Sequence[OcclusionSegment] = (),
     ) -> tuple[BodyTrack, ...]:
         """One BodyTrack per MaskTrack, on its frames less those whose mask is empty. Raises WeightsError, DeviceError, InputError.
 
@@ -113,7 +113,7 @@ class Sam3dBodyEstimator:
             batches = Batches(size, "people")
             found = self._recover(run, frames, masks, batches, report, hidden)
             self._notes = (batches.note,) if batches.note else ()
-            theirs = [of_person(track.person_id, hidden) for track in masks]
+            theirs = [segments_of_person(track.person_id, hidden) for track in masks]
             return self._sized(tuple(self._track(t, rows, camera, mhr, s) for t, rows, s in zip(masks, found, theirs, strict=True)))
         finally:
             del net, mhr
@@ -126,8 +126,8 @@ class Sam3dBodyEstimator:
         frames: FrameSource,
         masks: Sequence[MaskTrack],
         batches: Batches,
-        report: Report,
-        hidden: Sequence[HiddenStretch],
+        report: ProgressFn,
+        hidden: Sequence[OcclusionSegment],
     ) -> list[dict[int, tuple[Found, float]]]:
         """For each person, by row of the mask track: what was found (B = 1) and how far it is to be trusted."""
         out: list[dict[int, tuple[Found, float]]] = [{} for _ in masks]
@@ -149,14 +149,14 @@ class Sam3dBodyEstimator:
         rows: dict[int, tuple[Found, float]],
         camera: Camera,
         mhr: MhrBody,
-        hidden: Sequence[HiddenStretch],
+        hidden: Sequence[OcclusionSegment],
     ) -> BodyTrack:
         if not rows:
             raise InputError(f"Person {track.person_id} has no mask on any frame: leave this person out, or prompt them anew.")
         order = sorted(rows)
         found = _joined([rows[row][0] for row in order])
         frame_index = track.frame_index[order]
-        trust = np.array([rows[row][1] for row in order], np.float32) * hidden_confidence(
+        trust = np.array([rows[row][1] for row in order], np.float32) * occlusion_confidence(
             frame_index, hidden, self._occlusion.confidence_least
         )
         sure = trust >= np.median(trust)
@@ -178,7 +178,7 @@ class Sam3dBodyEstimator:
             observed=np.ones(len(order), bool),
             joint_set="mhr70",
             parameters=found.parameters,
-            hidden=hidden_rows(frame_index, hidden) if hidden else None,
+            hidden=occluded_rows(frame_index, hidden) if hidden else None,
             rig=rig,
         )
 

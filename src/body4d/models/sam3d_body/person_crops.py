@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from body4d.core.occlusion import HiddenStretch, completed_frame, of_person, with_outlines
+from body4d.core.occlusion import OcclusionSegment, completed_frame, segments_of_person, with_amodal_masks
 from body4d.core.stages import FrameSource
 from body4d.core.types import MaskTrack
 
@@ -22,7 +22,7 @@ class Wanted:
 
 
 def gathered(
-    frames: FrameSource, masks: Sequence[MaskTrack], size: Callable[[], int], hidden: Sequence[HiddenStretch] = ()
+    frames: FrameSource, masks: Sequence[MaskTrack], size: Callable[[], int], hidden: Sequence[OcclusionSegment] = ()
 ) -> Iterator[tuple[list[np.ndarray], list[Wanted]]]:
     """Pictures, and who is wanted in them, ``size()`` people at a time or one frame's; each frame is read once."""
     there: dict[int, list[tuple[int, int]]] = {}
@@ -31,9 +31,9 @@ def gathered(
             there.setdefault(int(frame), []).append((person, row))
     if not there:
         return
-    whole = [with_outlines(track, hidden) for track in masks]
+    whole = [with_amodal_masks(track, hidden) for track in masks]
     boxes = [track.boxes_px() for track in whole]
-    stretches = [of_person(track.person_id, hidden) for track in masks]
+    stretches = [segments_of_person(track.person_id, hidden) for track in masks]
     pictures: list[np.ndarray] = []
     wanted: list[Wanted] = []
     for frame, picture in frames.read(min(there), max(there) + 1):
@@ -57,7 +57,7 @@ def gathered(
         yield pictures, wanted
 
 
-def _completed(picture: np.ndarray, frame: int, track: MaskTrack, row: int, stretches: Sequence[HiddenStretch]) -> np.ndarray | None:
+def _completed(picture: np.ndarray, frame: int, track: MaskTrack, row: int, stretches: Sequence[OcclusionSegment]) -> np.ndarray | None:
     """The frame with the person completed, None where it lies on none of their ``stretches``."""
     for stretch in stretches:
         at = stretch.row(frame)
