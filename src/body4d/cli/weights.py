@@ -285,7 +285,7 @@ def _screen(quiet: bool, as_json: bool) -> "Screen":
     return choose_screen(quiet=quiet, as_json=as_json)
 
 
-def _in_mb(screen: "Screen", as_json: bool) -> "Listener":
+def _in_mb(screen: "Screen", as_json: bool) -> "EventListener":
     """The screen, told its figures are megabytes."""
 
     def listen(event: "Event") -> None:

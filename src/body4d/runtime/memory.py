@@ -38,7 +38,7 @@ class MemoryMonitor:
     def cpu_peak_mb(self) -> float:
         return round(self._peak / _MB, 1)
 
-    def __enter__(self) -> "Watch":
+    def __enter__(self) -> "MemoryMonitor":
         self._device.reset()
         self._peak = resident_bytes()
         self._thread.start()
