@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from body4d.checkpoints.local import Found
     from body4d.checkpoints.sources import Checkpoint
     from body4d.cli.screen import Screen
-    from body4d.core.progress import Event
+    from body4d.core.progress import Event, EventListener
 
 app = typer.Typer(no_args_is_help=True, help="Checkpoints of the preset sam: what is here, fetch, check and convert them.")
 
