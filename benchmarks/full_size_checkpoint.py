@@ -2,10 +2,10 @@
 
     python benchmarks/full_size_checkpoint.py DIR [--only-write] [--json]
 
-DIR gets the official layout (model.ckpt, model_config.yaml, assets/mhr_model.pt; 2.8 GB) and, in converted/, our own files of both
-kinds (6 GB). What is there already is not written again. Every figure is taken in a process of its own, on the CPU: seconds to load,
-seconds to read every weight besides (a mapped file is read when it is used), seconds for one person in one frame, and the most memory
-the process held. "cold" means the file was put out of the system's cache first. Weights are made up: the bodies mean nothing.
+DIR gets the official layout (model.ckpt, model_config.yaml, assets/mhr_model.pt; 2.8 GB). What is there already is not written again.
+Every figure is taken in a process of its own, on the CPU: seconds to load, seconds to read every weight besides (a mapped file is read
+when it is used), seconds for one person in one frame, and the most memory the process held. "cold" means the file was put out of the
+system's cache first. Weights are made up: the bodies mean nothing.
 """
 
 import argparse
@@ -26,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from body4d.bodies.mhr.module import load_mhr
 from body4d.bodies.mhr.rig_file import find_rig_file
 from body4d.config import Sam3dBodySettings
-from body4d.models.sam3d_body.checkpoint import CONVERTED_NAMES, convert, find_checkpoint, load_sam3d_body
+from body4d.models.sam3d_body.checkpoint import find_checkpoint, load_sam3d_body
 from body4d.models.sam3d_body.network.hands import estimate_with_hands
 from body4d.models.sam3d_body.network.model import body_crops, estimate_bodies
 from mhr_files import full_rig, save_script
@@ -38,7 +38,7 @@ GIB = 1 << 30
 
 
 def write(folder: Path) -> list[dict[str, Any]]:
-    """The official folder, and our conversions of it."""
+    """The official folder."""
     rows: list[dict[str, Any]] = []
 
     def step(what: str, path: Path, make: Any) -> None:
@@ -52,8 +52,6 @@ def write(folder: Path) -> list[dict[str, Any]]:
     rig = folder / "assets" / "mhr_model.pt"
     rig.parent.mkdir(exist_ok=True)
     step("write assets/mhr_model.pt", rig, lambda: save_script(full_rig(), rig))
-    for dtype, name in CONVERTED_NAMES.items():
-        step(f"convert to {name}", folder / "converted" / name, lambda d=dtype: convert(folder / "model.ckpt", folder / "converted", d))
     return rows
 
 
@@ -66,7 +64,7 @@ def trial(place: Path, mode: str, dtype: str) -> dict[str, Any]:
     row: dict[str, Any] = {"load_s": loaded - start, "read_s": time.perf_counter() - loaded, "finite": total == total}
     if mode != "load":
         start = time.perf_counter()
-        mhr = load_mhr(find_rig_file(place.parent if place.parent.name != "converted" else place.parent.parent))
+        mhr = load_mhr(find_rig_file(place.parent))
         row["load_rig_s"] = time.perf_counter() - start
         net.set_precision(getattr(torch, dtype))
         settings = Sam3dBodySettings()
@@ -104,15 +102,13 @@ def measured(place: Path, mode: str, dtype: str = "float32", *, cold: bool = Fal
 
 
 def measure(folder: Path) -> Iterator[dict[str, Any]]:
-    """Loading of each file, then one frame."""
-    official, full, half = folder / "model.ckpt", *(folder / "converted" / name for name in CONVERTED_NAMES.values())
-    for path in (official, full, half):
-        yield measured(path, "load", cold=True)
-        yield measured(path, "load")
+    """Loading, then one frame."""
+    official = folder / "model.ckpt"
+    yield measured(official, "load", cold=True)
+    yield measured(official, "load")
     yield measured(official, "body")
     yield measured(official, "full")
-    yield measured(half, "body")
-    yield measured(half, "body", "bfloat16")
+    yield measured(official, "body", "bfloat16")
 
 
 def main() -> None:

@@ -18,7 +18,7 @@ from body4d.config import WeightsSettings
 from body4d.models.sam3d_body.checkpoint import load_sam3d_body
 from hub_standin import Account, HubStandIn, Repo
 from moge_files import write_tiny_moge
-from sam3d_files import TINY, as_repack, official_state, save_official
+from sam3d_files import TINY, as_repack, official_state
 
 TOKEN = "hf_aSecretThatNobodyMaySee"
 
@@ -168,7 +168,6 @@ def test_refused_by_the_first_source_the_second_is_fetched_and_read(body4d: Run,
     row = json.loads(body4d(None, "status", "sam3d-body", "--json", "--offline").stdout)[0]
     assert row["state"] == "ready"
     assert row["origin"]["repository"] == "Comfy-Org/sam-3d-body"
-    assert "mapped as it is: there is nothing to convert" in body4d(None, "convert").stderr
 
 
 def test_nothing_to_reach_and_offline(body4d: Run, standin: HubStandIn, tmp_path: Path) -> None:
@@ -196,7 +195,6 @@ def test_as_a_process_of_its_own(standin: HubStandIn, tmp_path: Path) -> None:
         (("verify", "everything-else"), 2, "Unknown checkpoint 'everything-else'; there are sam3,"),
         (("download", "moge", "--source", "a/b"), 2, "'a/b' is no source of MoGe-2: it is one of Ruicheng/moge-2-vitl-normal"),
         (("verify",), 7, "no checkpoint is here"),
-        (("convert",), 7, "SAM-3D-Body has no checkpoint here"),
     ],
 )
 def test_wrong_words_are_one_sentence(
@@ -206,17 +204,3 @@ def test_wrong_words_are_one_sentence(
     assert (done.returncode, done.stdout) == (code, "")
     assert said in done.stderr
     assert done.stderr.count("\n") == 1
-
-
-def test_convert_writes_beside_and_is_read_from_then_on(body4d: Run, tmp_path: Path) -> None:
-    folder = tmp_path / "root" / "sam-3d-body-dinov3"
-    save_official(official_state(TINY), folder)
-    done = body4d(None, "convert", "--precision", "float32")
-    assert done.returncode == 0, done.stderr
-    assert (folder / "sam3d_body_float32.safetensors").is_file()
-    assert not list(folder.glob("*.partial"))
-    (folder / "model.ckpt").unlink()
-    again = body4d(None, "convert")
-    assert again.returncode == 7
-    assert "sam3d_body_float32.safetensors is safetensors already" in again.stderr
-    assert "lacks assets/mhr_model.pt, the rig" in body4d(None, "status", "sam3d-body", "--offline").stdout

@@ -1,14 +1,74 @@
-"""Why a file is no checkpoint, in words for whoever downloaded it."""
+"""Reading checkpoint files strictly: no code in them is run, every tensor must fit, and an error says what the file is instead."""
 
+import json
 import pickle
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from body4d.core.errors import WeightsError
 
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
 _HEAD_BYTES = 64
 
+MAX_NAMED_KEYS = 3
+"""Names of tensors that an error lists before it only counts the rest."""
 
-def unreadable(path: Path, cause: Exception) -> WeightsError:
+
+def read_checkpoint_file(path: Path) -> Any:
+    """What a weights file holds, mapped into memory on the CPU: a dictionary of tensors from safetensors, any tensors and plain values from
+    PyTorch's form, of which no code is run. Raises WeightsError."""
+    import torch
+
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            return load_file(path)
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except Exception as cause:
+        raise load_error(path, cause) from cause
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """A network's configuration from its JSON file. Raises WeightsError."""
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as cause:
+        raise load_error(path, cause) from cause
+    if not isinstance(config, dict):
+        raise WeightsError(f"{path} is no model's configuration: download it again.")
+    return config
+
+
+def load_strict(network: "nn.Module", state: "Mapping[str, Tensor]", source: str, name: str = "its network") -> None:
+    """Assign ``state`` to ``network``, which may be on the meta device.
+
+    Raises WeightsError that names the tensors that are missing, unknown or of another shape. ``source`` (the file) and ``name`` (the
+    network's) are for that error.
+    """
+    expected = network.state_dict()
+    require_keys(source, name, missing=expected.keys() - state.keys(), unknown=state.keys() - expected.keys())
+    for key, tensor in expected.items():
+        if tensor.shape != state[key].shape:
+            raise WeightsError(f"{source}: {key} has shape {tuple(state[key].shape)}, expected {tuple(tensor.shape)}.")
+    network.load_state_dict(state, strict=True, assign=True)
+
+
+def require_keys(source: str, name: str, *, missing: Iterable[str], unknown: Iterable[str], mismatched: Iterable[str] = ()) -> None:
+    """Raise WeightsError that names tensors of ``source`` that keep it from fitting the network ``name``, unless there are none.
+
+    ``mismatched`` are those of another shape.
+    """
+    missing, unknown, mismatched = sorted(missing), sorted(unknown), sorted(mismatched)
+    if missing or unknown or mismatched:
+        shapes = f"; of another shape {_listed(mismatched)}" if mismatched else ""
+        raise WeightsError(f"{source} does not fit {name}: missing {_listed(missing)}; unknown {_listed(unknown)}{shapes}.")
+
+
+def load_error(path: Path, cause: Exception) -> WeightsError:
     """The error for a checkpoint file whose reading failed with ``cause``: what the file is instead, and what to do."""
     try:
         with path.open("rb") as file:
@@ -25,3 +85,8 @@ def unreadable(path: Path, cause: Exception) -> WeightsError:
     if "TorchScript" in str(cause):
         return WeightsError(f"{path} is a TorchScript file and no checkpoint: that is the form of mhr_model.pt, which belongs beside it.")
     return WeightsError(f"{path} cannot be read as a checkpoint: its {size:,} bytes are damaged or cut short; download it again.")
+
+
+def _listed(keys: list[str]) -> str:
+    more = f" and {len(keys) - MAX_NAMED_KEYS} more" if len(keys) > MAX_NAMED_KEYS else ""
+    return ", ".join(keys[:MAX_NAMED_KEYS]) + more or "nothing"

@@ -111,7 +111,7 @@ SAM3D_BODY = Checkpoint(
             about="with a smaller backbone (ViT-H), so other results",
         ),
     ),
-    layouts=(("model.ckpt",), ("sam3d_body_*.safetensors",), *((pattern,) for pattern in _REPACKS)),
+    layouts=(("model.ckpt",), *((pattern,) for pattern in _REPACKS)),
     folders=("sam3d_body",),
 )
 

@@ -1,9 +1,9 @@
-"""``body4d weights``: which checkpoints are here, fetch them, check them, convert them."""
+"""``body4d weights``: which checkpoints are here, fetch them, check them."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from body4d.cli.screen import Screen
     from body4d.core.progress import Event, EventListener
 
-app = typer.Typer(no_args_is_help=True, help="Checkpoints of the preset sam: what is here, fetch, check and convert them.")
+app = typer.Typer(no_args_is_help=True, help="Checkpoints of the preset sam: what is here; fetch and check them.")
 
 GLANCE_S = 5.0
 """`status` waits no longer than this for each of the Hub's answers."""
@@ -132,30 +132,6 @@ def verify(
         raise WeightsError(f"{bad[0].sentence}{more}{'' if mend else how}")
     if not verdicts:
         raise WeightsError("There is nothing to check: no checkpoint is here. `body4d weights status` says where they are looked for.")
-
-
-@app.command("convert")
-@guarded
-def convert(
-    precision: Annotated[
-        Literal["bfloat16", "float32"], typer.Option(help="Of the backbone; float32 doubles the file and suits a CPU.")
-    ] = "bfloat16",
-    weights: Folder = None,
-    config: options.Config = None,
-    assignments: options.Set = None,
-    as_json: options.Json = False,
-    verbose: options.Verbose = False,
-) -> None:
-    """Rewrite SAM-3D-Body's model.ckpt once as safetensors beside it, which are quicker to start with and take its place."""
-    from body4d.checkpoints.convert import convert_body
-
-    written = convert_body(_settings(config, assignments, weights), precision)
-    if as_json:
-        from body4d.cli.screen import print_json
-
-        print_json({"event": "result", "file": str(written), "bytes": written.stat().st_size})
-        return
-    typer.echo(f"Wrote {written} ({written.stat().st_size / 1e9:.2f} GB); it is read instead of model.ckpt from now on.")
 
 
 def choose(models: Sequence[str] | None, *, everything: bool = False) -> "tuple[Checkpoint, ...]":

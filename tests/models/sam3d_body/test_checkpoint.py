@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from body4d.core.errors import WeightsError
-from body4d.models.sam3d_body.checkpoint import NOT_WEIGHTS, convert, find_checkpoint, load_sam3d_body, our_name, read_checkpoint
+from body4d.models.sam3d_body.checkpoint import NOT_WEIGHTS, find_checkpoint, load_sam3d_body, our_name, read_checkpoint
 from body4d.models.sam3d_body.network.model import Sam3dBody
 from mhr_files import make_rig, save_repack, save_script
 from sam3d_files import FULL, NEVER_RELEASED, TINY, TINY_VIT, as_repack, official_shapes, official_state, save_official
@@ -78,19 +78,6 @@ def test_vit_h_folder(tmp_path: Path) -> None:
     net = load_sam3d_body(save_official(state, tmp_path, "vit_hmr_512_384").parent)
     assert net.sizes == TINY_VIT
     assert torch.equal(net.backbone.state_dict()["pos_embed"], state["backbone.pos_embed"])
-    convert(tmp_path, tmp_path / "converted", torch.float32)
-    assert same(net, load_sam3d_body(tmp_path / "converted"))
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_converted_is_the_same_network(folder: Path, net: Sam3dBody, tmp_path: Path, dtype: torch.dtype) -> None:
-    path = convert(folder, tmp_path, dtype)
-    assert path.stat().st_mode == (folder / "model.ckpt").stat().st_mode
-    ours = load_sam3d_body(tmp_path)
-    assert same(net, ours)
-    assert same(net, load_sam3d_body(path))
-    kinds = {(name.split(".")[0] == "backbone", p.dtype) for name, p in ours.named_parameters()}
-    assert kinds == {(True, dtype), (False, torch.float32)}
 
 
 def test_repack_is_the_same_network_and_brings_its_rig(official: State, net: Sam3dBody, tmp_path: Path) -> None:
@@ -123,14 +110,12 @@ def test_every_key_of_the_repack_is_taken_or_known_as_unused(official: State) ->
     assert our_name("hand_cls_embed.weight") == "hand_cls_embed.weight"
 
 
-def test_of_several_in_a_folder_our_conversion_goes_first_then_the_official(official: State, folder: Path, tmp_path: Path) -> None:
+def test_the_official_file_goes_before_the_repack(official: State, tmp_path: Path) -> None:
     save_official(official, tmp_path)
     save_file(as_repack(official), tmp_path / "sam_3d_body_dinov3_bf16.safetensors")
     (tmp_path / "assets").mkdir()
     save_script(make_rig(), tmp_path / "assets" / "mhr_model.pt")
     assert find_checkpoint(tmp_path).name == "model.ckpt"
-    half = convert(folder, tmp_path)
-    assert find_checkpoint(tmp_path) == half
     assert find_checkpoint(tmp_path / "model.ckpt").name == "model.ckpt"
 
 

@@ -4,7 +4,6 @@ A folder of Diffusion-VAS is in diffusers' layout: ``unet/``, ``vae/``, ``image_
 UNet's file ``conv_in2`` is the layer in use; ``conv_in`` is what it was trained from.
 """
 
-import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from body4d.checkpoints.loading import unreadable
+from body4d.checkpoints.loading import load_strict, read_checkpoint_file, read_config
 from body4d.core.errors import WeightsError
 from body4d.models.diffusion_vas.network.fast_layers import quicker
 from body4d.models.diffusion_vas.network.sampler import LATENT_CHANNELS, VasNetworks
@@ -56,9 +55,9 @@ def find_depth_anything(folder: Path) -> Path:
 def load_vas(folder: Path, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> VasNetworks:
     """A pipeline's networks in ``dtype``, in evaluation mode. Raises WeightsError naming tensors that are missing, unknown or misshapen."""
     find_vas(folder)
-    scheduler = _json(folder / "scheduler" / "scheduler_config.json")
-    states = {part: _read(_there(folder, part)) for part in PARTS}
-    configs = {part: _json(folder / part / "config.json") for part in PARTS}
+    scheduler = read_config(folder / "scheduler" / "scheduler_config.json")
+    states = {part: read_checkpoint_file(_there(folder, part)) for part in PARTS}
+    configs = {part: read_config(folder / part / "config.json") for part in PARTS}
     return build_vas(configs, states, scheduler, str(folder), device, dtype)
 
 
@@ -109,7 +108,7 @@ def load_depth_anything(folder: Path, device: torch.device | str = "cpu", dtype:
     from transformers import DepthAnythingConfig, DepthAnythingForDepthEstimation
 
     find_depth_anything(folder)
-    config, state = _json(folder / "config.json"), _read(folder / "model.safetensors")
+    config, state = read_config(folder / "config.json"), read_checkpoint_file(folder / "model.safetensors")
     net = _filled(lambda: DepthAnythingForDepthEstimation(DepthAnythingConfig.from_dict(config)), state, str(folder))
     return net.to(device, dtype)
 
@@ -127,14 +126,7 @@ def _filled(make: Callable[[], nn.Module], state: Mapping[str, Tensor], source: 
             net = make()
     except (ValueError, TypeError, KeyError, AttributeError, IndexError) as cause:
         raise WeightsError(f"{source} has a config this version does not know: {cause}.") from cause
-    wanted = net.state_dict()
-    missing, unknown = sorted(set(wanted) - set(state)), sorted(set(state) - set(wanted))
-    if missing or unknown:
-        raise WeightsError(f"{source} does not fit its network: missing {_some(missing)}; unknown {_some(unknown)}.")
-    for key, tensor in wanted.items():
-        if tensor.shape != state[key].shape:
-            raise WeightsError(f"{source}: {key} has shape {tuple(state[key].shape)}, expected {tuple(tensor.shape)}.")
-    net.load_state_dict(state, strict=True, assign=True)
+    load_strict(net, state, source)
     _make_tables(net)
     return net.requires_grad_(False).eval()
 
@@ -162,26 +154,3 @@ def _there(folder: Path, part: str) -> Path:
     path = _file(folder, part)
     assert path is not None, "find_vas was asked"
     return path
-
-
-def _read(path: Path) -> dict[str, Tensor]:
-    from safetensors.torch import load_file
-
-    try:
-        return load_file(path)
-    except Exception as cause:
-        raise unreadable(path, cause) from cause
-
-
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        held = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as cause:
-        raise unreadable(path, cause) from cause
-    if not isinstance(held, dict):
-        raise WeightsError(f"{path} is no model's configuration: download it again.")
-    return held
-
-
-def _some(keys: list[str]) -> str:
-    return (", ".join(keys[:3]) + (f" and {len(keys) - 3} more" if len(keys) > 3 else "")) or "nothing"

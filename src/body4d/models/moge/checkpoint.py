@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from body4d.checkpoints.loading import unreadable
+from body4d.checkpoints.loading import load_strict, read_checkpoint_file
 from body4d.core.errors import WeightsError
 from body4d.models.moge.network.config import sizes_of
 from body4d.models.moge.network.encoder import IMAGE_MEAN, IMAGE_STD
@@ -29,10 +29,7 @@ def find_moge(place: Path) -> Path:
 
 def read_moge(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Config and tensors of a checkpoint file, without running any code in it. Raises WeightsError."""
-    try:
-        held = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except Exception as cause:
-        raise unreadable(path, cause) from cause
+    held = read_checkpoint_file(path)
     config, state = (held.get(key) for key in ("model_config", "model")) if isinstance(held, dict) else (None, None)
     if not isinstance(config, dict) or not isinstance(state, dict) or not all(isinstance(t, Tensor) for t in state.values()):
         raise WeightsError(f"{path} is no MoGe-2 checkpoint: expected a model_config and the tensors of a model in {MODEL_NAME}.")
@@ -58,19 +55,5 @@ def build_moge(config: Mapping[str, Any], state: Mapping[str, Tensor], source: s
     constants = {"encoder.image_mean": IMAGE_MEAN, "encoder.image_std": IMAGE_STD}
     given = {key: torch.tensor(value).view(1, 3, 1, 1) for key, value in constants.items()} | dict(state)
     given = {key: tensor.float() for key, tensor in given.items() if key not in NOT_WEIGHTS}
-    _check(net.state_dict(), given, source)
-    net.load_state_dict(given, strict=True, assign=True)
+    load_strict(net, given, source, "MoGe-2")
     return net.requires_grad_(False).eval().to(device)
-
-
-def _check(wanted: Mapping[str, Tensor], given: Mapping[str, Tensor], source: str) -> None:
-    missing, unknown = sorted(set(wanted) - set(given)), sorted(set(given) - set(wanted))
-    if missing or unknown:
-        raise WeightsError(f"{source} does not fit MoGe-2: missing {_some(missing)}; unknown {_some(unknown)}.")
-    for key, tensor in wanted.items():
-        if tensor.shape != given[key].shape:
-            raise WeightsError(f"{source}: {key} has shape {tuple(given[key].shape)}, expected {tuple(tensor.shape)}.")
-
-
-def _some(keys: list[str]) -> str:
-    return (", ".join(keys[:3]) + (f" and {len(keys) - 3} more" if len(keys) > 3 else "")) or "nothing"

@@ -4,7 +4,6 @@ The folder holds ``config.json``, ``model.safetensors`` (or its shards with an i
 that lies beside them is not used.
 """
 
-import json
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from body4d.checkpoints.loading import unreadable
+from body4d.checkpoints.loading import load_error, read_config, require_keys
 from body4d.core.errors import WeightsError
 
 if TYPE_CHECKING:
@@ -84,7 +83,7 @@ def load_sam3(place: Path, device: torch.device | str = "cpu", dtype: torch.dtyp
             # safetensors has an error of its own, a child of Exception alone.
             if type(error).__name__ != "SafetensorError":
                 raise
-            raise unreadable(_damaged(place), error) from error
+            raise load_error(_damaged(place), error) from error
         tokenizer: Any = CLIPTokenizer.from_pretrained(place, local_files_only=True)
     model, info = loaded
     _check(model, info, place)
@@ -106,15 +105,9 @@ def _instead(place: Path) -> str:
 
 
 def _config(path: Path) -> dict[str, Any]:
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise WeightsError(f"{path.parent} lacks config.json: {_GET}.") from error
-    except (OSError, ValueError) as error:
-        raise unreadable(path, error) from error
-    if not isinstance(config, dict):
-        raise WeightsError(f"{path} is no model's configuration: download it again.")
-    return config
+    if not path.exists():
+        raise WeightsError(f"{path.parent} lacks config.json: {_GET}.")
+    return read_config(path)
 
 
 def _unloadable(place: Path, error: Exception) -> WeightsError:
@@ -141,12 +134,13 @@ def _check(model: torch.nn.Module, info: dict[str, Any], place: Path) -> None:
     """transformers ignores whatever else stands under its parts' names, so unknown tensors are looked for in the files."""
     wanted = set(model.state_dict())
     given = {key.replace(_SAVED_AGAIN, _TRACKER) for key in _keys(place)}
-    missing = sorted(map(str, info["missing_keys"]))
-    unknown = sorted(key for key in given - wanted if not NOT_WEIGHTS.search(key))
-    shapes = [str(entry[0] if isinstance(entry, tuple) else entry) for entry in info["mismatched_keys"]]
-    if missing or unknown or shapes:
-        other = f"; of another shape {_some(shapes)}" if shapes else ""
-        raise WeightsError(f"{place} does not fit SAM-3: missing {_some(missing)}; unknown {_some(unknown)}{other}.")
+    require_keys(
+        str(place),
+        "SAM-3",
+        missing=map(str, info["missing_keys"]),
+        unknown=(key for key in given - wanted if not NOT_WEIGHTS.search(key)),
+        mismatched=(str(entry[0] if isinstance(entry, tuple) else entry) for entry in info["mismatched_keys"]),
+    )
 
 
 def _keys(place: Path) -> set[str]:
@@ -158,10 +152,6 @@ def _keys(place: Path) -> set[str]:
         with safe_open(path, "pt") as file:
             keys |= set(file.keys())
     return keys
-
-
-def _some(keys: list[str]) -> str:
-    return (", ".join(keys[:3]) + (f" and {len(keys) - 3} more" if len(keys) > 3 else "")) or "nothing"
 
 
 @contextmanager

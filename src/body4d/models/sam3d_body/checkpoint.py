@@ -4,28 +4,25 @@ Layouts (a folder holding one of these files, or the file itself):
 
 - official: ``model.ckpt`` (a pickled state dict, flat or under ``state_dict``) beside ``assets/mhr_model.pt``;
 - ComfyUI's repack, in the folder or in ``detection/``: one safetensors file with the backbone renamed as transformers names it and the
-  MHR rig under ``mhr.``;
-- converted: our own safetensors, written once by :func:`convert`, mapped into memory afterwards.
+  MHR rig under ``mhr.``.
 
 The rig itself (``mhr_model.pt`` or ``mhr.*``) is read by ``bodies.mhr``.
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from body4d.checkpoints.loading import unreadable
+from body4d.checkpoints.loading import load_strict, read_checkpoint_file
 from body4d.core.errors import WeightsError
-from body4d.models.sam3d_body.network.config import BackboneSizes, NetworkSizes, sizes_from_shapes
+from body4d.models.sam3d_body.network.config import NetworkSizes, sizes_from_shapes
 from body4d.models.sam3d_body.network.model import Sam3dBody
 from body4d.models.sam3d_body.network.prompts import KEYPOINTS
 
 OFFICIAL_NAME = "model.ckpt"
-CONVERTED_NAMES = {torch.float32: "sam3d_body_float32.safetensors", torch.bfloat16: "sam3d_body_bfloat16.safetensors"}
-CONVERTED_MARK = "body4d sam3d_body 1"
 VERTICES = 18439
 
 NOT_WEIGHTS = re.compile(
@@ -61,28 +58,21 @@ _DINO_BLOCK = {
 
 
 def find_checkpoint(place: Path) -> Path:
-    """The weights file in a folder, our own conversion first; a file is taken as it is. Raises WeightsError where there is none."""
+    """The weights file in a folder, the official one first; a file is taken as it is. Raises WeightsError where there is none."""
     if place.is_file():
         return place
-    names = [*CONVERTED_NAMES.values(), OFFICIAL_NAME]
+    official = place / OFFICIAL_NAME
     # ComfyUI's repository has its file in a folder of its own.
     repacks = (path for folder in (place, place / "detection") for path in sorted(folder.glob("sam_3d_body*.safetensors")))
-    found = [place / name for name in names if (place / name).is_file()] or list(repacks)
-    if not found:
+    found = official if official.is_file() else next(repacks, None)
+    if found is None:
         raise WeightsError(f"No SAM-3D-Body weights in {place}: expected {OFFICIAL_NAME} or a sam_3d_body*.safetensors file there.")
-    return found[0]
+    return found
 
 
 def read_checkpoint(path: Path) -> dict[str, Tensor]:
     """All tensors of a checkpoint file under its own keys, without running any code in it. safetensors are mapped, not copied."""
-    try:
-        if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            return load_file(path)
-        state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except Exception as cause:
-        raise unreadable(path, cause) from cause
+    state = read_checkpoint_file(path)
     state = state.get("state_dict", state) if isinstance(state, dict) else state
     if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
         raise WeightsError(f"{path} holds no state dict of tensors; expected SAM-3D-Body's {OFFICIAL_NAME}.")
@@ -99,8 +89,6 @@ def load_sam3d_body(place: Path, *, device: torch.device | str = "cpu") -> Sam3d
 
 def to_network(state: Mapping[str, Tensor], source: str) -> tuple[dict[str, Tensor], NetworkSizes]:
     """A checkpoint's tensors under our names, and the network they belong to."""
-    if any(key.startswith("body.decoder.") for key in state):
-        return dict(state), _converted_sizes(state)
     try:
         if any(".layer_scale1.lambda1" in key for key in state):
             state = dict(_as_official(state))
@@ -120,31 +108,10 @@ def build(sizes: NetworkSizes, ours: Mapping[str, Tensor], source: str, device: 
         for name in ("keypoint_vertex", "keypoint_from_vertex"):
             if f"{branch}.head_pose.{name}" in ours:
                 setattr(head, name, torch.empty_like(ours[f"{branch}.head_pose.{name}"], device="meta"))
-    _check(net.state_dict(), ours, source)
     floats = {k: t if k.startswith("backbone.") or not t.is_floating_point() else t.float() for k, t in ours.items()}
-    net.load_state_dict(floats, strict=True, assign=True)
+    load_strict(net, floats, source, "SAM-3D-Body")
     net.reset_buffers(device)
     return net.requires_grad_(False).eval().to(device)
-
-
-def convert(source: Path, folder: Path, dtype: torch.dtype = torch.bfloat16) -> Path:
-    """Write a checkpoint once as our own safetensors (backbone in ``dtype``, all else float32); gives the file's place."""
-    from safetensors.torch import save_file
-
-    path = find_checkpoint(source)
-    ours, _ = to_network(read_checkpoint(path), str(path))
-    out = {}
-    for key, tensor in ours.items():
-        wanted = dtype if key.startswith("backbone.") else torch.float32
-        # Copies: official files share storage between the two heads, which safetensors does not allow.
-        out[key] = tensor.to(wanted if tensor.is_floating_point() else tensor.dtype, copy=True).contiguous()
-    folder.mkdir(parents=True, exist_ok=True)
-    target = folder / CONVERTED_NAMES[dtype]
-    partial = target.with_suffix(".partial")
-    save_file(out, partial, metadata={"format": "pt", "body4d": CONVERTED_MARK, "from": path.name})
-    partial.chmod(path.stat().st_mode & 0o666)  # safetensors writes for its owner alone.
-    partial.replace(target)
-    return target
 
 
 def map_official(state: Mapping[str, Tensor], source: str) -> dict[str, Tensor]:
@@ -254,40 +221,3 @@ def _keypoints(branch: str, mapping: Tensor) -> Iterator[tuple[str, Tensor]]:
     yield f"{branch}head_pose.keypoint_vertex", used
     yield f"{branch}head_pose.keypoint_from_vertex", rows[:, used].contiguous()
     yield f"{branch}head_pose.keypoint_from_joint", rows[:, VERTICES:].contiguous()
-
-
-def _check(wanted: Mapping[str, Tensor], given: Mapping[str, Tensor], source: str) -> None:
-    missing, unknown = sorted(set(wanted) - set(given)), sorted(set(given) - set(wanted))
-    if missing or unknown:
-        raise WeightsError(f"{source} does not fit SAM-3D-Body: missing {_some(missing)}; unknown {_some(unknown)}.")
-    for key, tensor in wanted.items():
-        if tensor.shape != given[key].shape:
-            raise WeightsError(f"{source}: {key} has shape {tuple(given[key].shape)}, expected {tuple(tensor.shape)}.")
-
-
-def _some(keys: Iterable[str]) -> str:
-    keys = list(keys)
-    return (", ".join(keys[:3]) + (f" and {len(keys) - 3} more" if len(keys) > 3 else "")) or "nothing"
-
-
-def _converted_sizes(state: Mapping[str, Tensor]) -> NetworkSizes:
-    """Sizes read off tensors under our own names."""
-
-    def count(pattern: str) -> int:
-        return 1 + max(int(m.group(1)) for m in (re.match(pattern, key) for key in state) if m)
-
-    dino = "backbone.vit.norm.weight" in state
-    width = state["backbone.vit.norm.weight" if dino else "backbone.last_norm.weight"].shape[0]
-    if dino:
-        depth = count(r"backbone\.vit\.model\.layer\.(\d+)\.")
-        backbone = BackboneSizes("dinov3", width, depth, width // 64, state["backbone.vit.model.layer.0.mlp.gate_proj.weight"].shape[0])
-    else:
-        backbone = BackboneSizes("vit", width, count(r"backbone\.blocks\.(\d+)\."), 16, state["backbone.blocks.0.mlp.fc1.weight"].shape[0])
-    layer = "body.decoder.layers.0."
-    return NetworkSizes(
-        backbone,
-        decoder_width=state["body.decoder.norm_final.weight"].shape[0],
-        decoder_depth=count(r"body\.decoder\.layers\.(\d+)\."),
-        decoder_attention=state[layer + "self_attn.q_proj.weight"].shape[0],
-        decoder_hidden=state[layer + "ffn.fc1.weight"].shape[0],
-    )
