@@ -5,24 +5,22 @@ graphs, a launch is one call. Encoding is a few large steps: a thread with a str
 on this one.
 """
 
-import logging
-from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
+from body4d.runtime.cuda_graphs import CudaGraphRecorder
+
 Item = TypeVar("Item")
-Steps = Callable[..., tuple[Tensor, ...]]
 
 RECORD_AFTER = 8
 """Shapes are recorded when met this often: while a memory fills, each frame has its own, and recording takes as long as ten frames."""
-MOST_KEPT = 12
-"""Recordings kept: three kinds of steps, and a few sizes of memory."""
+MAX_GRAPHS = 12
+"""CUDA graphs kept: three kinds of steps, and a few sizes of memory."""
 
 _CAST = (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)
 _FOUND = ("iou_scores", "pred_masks", "high_res_masks", "object_pointer", "object_score_logits")
@@ -41,70 +39,9 @@ def cast_once(model: Any, dtype: torch.dtype) -> None:
             module.to(dtype)
 
 
-@dataclass(frozen=True)
-class _Recording:
-    graph: Any
-    given: tuple[Tensor, ...]
-    found: tuple[Tensor, ...]
-
-
-class Recordings:
-    """Calls steps on tensors; where their shapes come again and again, records them as a CUDA graph and replays that.
-
-    What the steps read besides their tensors must stay where it is in memory, and they must not wait for the device. Where they cannot be
-    recorded they are called as they are from then on: ``enabled`` is then False, and the log says why.
-    """
-
-    def __init__(self) -> None:
-        self.enabled = True
-        self._met: Counter[Any] = Counter()
-        self._kept: OrderedDict[Any, _Recording] = OrderedDict()
-        self._pool: Any = None
-
-    def __len__(self) -> int:
-        return len(self._kept)
-
-    def __call__(self, name: str, steps: Steps, given: tuple[Tensor, ...], about: Any = None) -> tuple[Tensor, ...]:
-        """``steps(*given)``; ``name`` and ``about`` are all that ``steps`` hangs on besides."""
-        if not self.enabled or not given[0].is_cuda:
-            return steps(*given)
-        key = (name, about, tuple((tuple(t.shape), t.stride(), t.dtype) for t in given))
-        if key not in self._kept:
-            self._met[key] += 1
-            if self._met[key] < RECORD_AFTER or not self._record(key, steps, given):
-                return steps(*given)
-        self._kept.move_to_end(key)
-        recording = self._kept[key]
-        for slot, tensor in zip(recording.given, given, strict=True):
-            slot.copy_(tensor)
-        recording.graph.replay()
-        # Copies: the next replay writes over these.
-        return tuple(t.clone() for t in recording.found)
-
-    def _record(self, key: Any, steps: Steps, given: tuple[Tensor, ...]) -> bool:
-        slots = tuple(t.clone() for t in given)
-        graph = torch.cuda.CUDAGraph()
-        if self._pool is None:
-            self._pool = torch.cuda.graph_pool_handle()
-        try:
-            with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
-                found = steps(*slots)
-        except RuntimeError as error:
-            if isinstance(error, torch.OutOfMemoryError):
-                raise
-            self.enabled = False
-            self._kept.clear()
-            logging.getLogger(__name__).warning("SAM-3's tracker runs unrecorded, and slower: %s", str(error).splitlines()[0])
-            return False
-        self._kept[key] = _Recording(graph, slots, found)
-        while len(self._kept) > MOST_KEPT:
-            self._kept.popitem(last=False)
-        return True
-
-
-def record_tracker(tracker: Any) -> Recordings:
+def record_tracker(tracker: Any) -> CudaGraphRecorder:
     """Have the tracker's three chains of small steps recorded: memory attention, mask decoder without prompts, memory encoder."""
-    recordings = Recordings()
+    graphs = CudaGraphRecorder("SAM-3's tracker", max_graphs=MAX_GRAPHS, record_after=RECORD_AFTER)
     attend, encode = type(tracker.memory_attention).forward, type(tracker.memory_encoder).forward
     decode = type(tracker)._single_frame_forward
 
@@ -119,7 +56,7 @@ def record_tracker(tracker: Any) -> Recordings:
             return (attend(tracker.memory_attention, now, memory, places, memory_places, num_object_pointer_tokens),)
 
         given = (current_vision_features, memory, current_vision_position_embeddings, memory_posision_embeddings)
-        return recordings("attention", steps, given, num_object_pointer_tokens)[0]
+        return graphs(steps, given, ("attention", num_object_pointer_tokens))[0]
 
     def decoder(**asked: Any) -> Any:
         maps, several = asked.pop("image_embeddings"), asked.pop("multimask_output", True)
@@ -130,14 +67,14 @@ def record_tracker(tracker: Any) -> Recordings:
             out = decode(tracker, image_embeddings=list(maps), multimask_output=several)
             return tuple(getattr(out, name) for name in _FOUND)
 
-        return SimpleNamespace(**dict(zip(_FOUND, recordings("decoder", steps, tuple(maps), several), strict=True)))
+        return SimpleNamespace(**dict(zip(_FOUND, graphs(steps, tuple(maps), ("decoder", several)), strict=True)))
 
     def memory(vision_features: Tensor, masks: Tensor) -> tuple[Tensor, ...]:
-        return recordings("memory", lambda *given: encode(tracker.memory_encoder, *given), (vision_features, masks))
+        return graphs(lambda *given: encode(tracker.memory_encoder, *given), (vision_features, masks), "memory")
 
     tracker.memory_attention.forward, tracker.memory_encoder.forward = attention, memory
     tracker._single_frame_forward = decoder
-    return recordings
+    return graphs
 
 
 def one_ahead(items: Iterator[Item], device: torch.device, tensors: Callable[[Item], Iterator[Tensor]]) -> Iterator[Item]:

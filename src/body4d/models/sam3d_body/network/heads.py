@@ -11,8 +11,12 @@ from body4d.models.sam3d_body.network import angles
 from body4d.models.sam3d_body.network.crops import Crops, to_crop
 from body4d.models.sam3d_body.network.layers import Mlp, constant, exact_product
 from body4d.models.sam3d_body.network.prompts import KEYPOINTS
-from body4d.runtime.cuda_graphs import Replay
+from body4d.runtime.cuda_graphs import CudaGraphRecorder
 
+GRAPH_ROW_STEP = 32
+"""People are filled up to a multiple of this, so that a handful of CUDA graphs serves every batch."""
+MAX_GRAPHS = 8
+"""CUDA graphs kept of one head; each holds a few megabytes of the device."""
 JOINTS = 127
 CM = 0.01
 PARTS = {"rotation": 6, "pose": 260, "shape": 45, "scale": 28, "hand": 108, "face": 72}
@@ -120,7 +124,7 @@ class PoseHead(nn.Module):
     def __init__(self, width: int, *, hand: bool) -> None:
         super().__init__()
         self.is_hand = hand
-        self.replay = Replay()
+        self.replay = CudaGraphRecorder("The MHR body", max_graphs=MAX_GRAPHS, row_step=GRAPH_ROW_STEP)
         self.proj = Mlp(width, width, OUTPUTS)
         for name, shape in (
             ("joint_rotation", (JOINTS, 3, 3)), ("scale_mean", (68,)), ("scale_comps", (28, 68)), ("hand_pose_mean", (54,)),
@@ -145,7 +149,7 @@ class PoseHead(nn.Module):
     def forward(self, token: Tensor, start: Tensor, mhr: Mhr) -> Pose:
         """Pose of tokens (B, width); the head predicts the step from ``start`` (1 or B, 519)."""
         raw = (self.proj(token) + start).float()
-        return Pose(*self.replay(lambda raw: self._read(raw, mhr), raw, mhr))
+        return Pose(*self.replay(lambda raw: self._read(raw, mhr), (raw,), owner=mhr))
 
     def _read(self, raw: Tensor, mhr: Mhr) -> tuple[Tensor, ...]:
         """The fields of the :class:`Pose` that raw numbers (B, 519) stand for."""
@@ -165,7 +169,7 @@ class PoseHead(nn.Module):
         return tuple(getattr(found, field.name) for field in fields(found))
 
     def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> Self:
-        self.replay.forget()  # Recordings know the tables by their places in memory.
+        self.replay.clear()  # Graphs know the tables by their places in memory.
         return super()._apply(fn, recurse)
 
     def pose(self, mhr: Mhr, *, global_rot: Tensor, body_pose: Tensor, shape: Tensor, scale: Tensor, hand: Tensor, face: Tensor, pose_raw: Tensor) -> Pose:  # fmt: skip  # noqa: E501
