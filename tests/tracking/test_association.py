@@ -14,7 +14,7 @@ from body4d.tracking.association import (
     associate,
     body_samples,
     colour_distance,
-    colour_look,
+    colour_histogram,
     distinct,
     front,
     likeness,
@@ -47,7 +47,7 @@ def standing(x: float, y: float = 200.0, height: float = 200.0) -> np.ndarray:
 
 def worn(*rgb: int) -> np.ndarray:
     pixels = np.tile(np.array(rgb, np.uint8), (200, 1))
-    return colour_look(pixels, np.ones(200), np.arange(200) < 100)
+    return colour_histogram(pixels, np.ones(200), np.arange(200) < 100)
 
 
 def look(x: float, rgb: tuple[int, int, int] = RED, *, y: float = 200.0, size: float = 220.0, seen: float = 0.9) -> Look:
@@ -80,7 +80,7 @@ def test_colours_like_and_unlike(other, least, most):
 
 def test_colours_compare_only_the_halves_both_show():
     pixels = np.tile(np.array(RED, np.uint8), (100, 1))
-    torso_only = colour_look(pixels, np.ones(100), np.ones(100, bool))
+    torso_only = colour_histogram(pixels, np.ones(100), np.ones(100, bool))
     assert colour_distance(torso_only, worn(*RED)) < 0.01
     assert colour_distance(np.zeros_like(torso_only), worn(*RED)) == 0.5
 
@@ -171,7 +171,7 @@ def test_reach_grows_with_absence():
 
 
 def test_poor_place_and_poor_colours_together_are_somebody_else():
-    partly_red = colour_look(np.array([RED] * 150 + [BLUE] * 50, np.uint8), np.ones(200), np.tile([True, False], 100))
+    partly_red = colour_histogram(np.array([RED] * 150 + [BLUE] * 50, np.uint8), np.ones(200), np.tile([True, False], 100))
     colour = colour_distance(partly_red, worn(*RED))
     assert 0.3 < colour / S.colour_most < 1.0  # poor, not forbidden by itself
     far = 100 + 0.95 * 220 * S.reach_sizes
@@ -195,7 +195,7 @@ def test_a_find_alone_stays_to_become_somebody():
 
 def test_a_drifting_region_is_less_like_the_person_than_a_find_in_the_right_clothes():
     person = expected(100)
-    mixed = colour_look(np.array([RED] * 120 + [BLUE] * 80, np.uint8), np.ones(200), np.tile([True, False], 100))
+    mixed = colour_histogram(np.array([RED] * 120 + [BLUE] * 80, np.uint8), np.ones(200), np.tile([True, False], 100))
     drifted = Look(standing(104), np.full(33, 0.9), 220, mixed)
     assert likeness(person, look(112), S) > likeness(person, drifted, S)
 

@@ -6,19 +6,31 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from body4d.config import PeopleSettings
-from body4d.tracking.main_subject import NOT_COUNTED, NOT_MAIN, TOO_FAINT, TOO_SHORT, TOO_SMALL, Candidate, choose, gaps, notes, pick, score
+from body4d.tracking.main_subject import (
+    NOT_COUNTED,
+    NOT_MAIN,
+    TOO_FAINT,
+    TOO_SHORT,
+    TOO_SMALL,
+    SubjectCandidate,
+    choose_subjects,
+    notes,
+    select_prompted_mask,
+    subject_score,
+    track_gaps,
+)
 
 TIMES = np.arange(90) / 30
 SIZE = (640, 480)
 
 
-def candidate(frames=range(90), *, x=320.0, y=240.0, height=300.0, seen=0.9) -> Candidate:
+def candidate(frames=range(90), *, x=320.0, y=240.0, height=300.0, seen=0.9) -> SubjectCandidate:
     index = np.array(list(frames), int)
-    return Candidate(index, np.tile([x, y], (len(index), 1)), np.full(len(index), height), np.full(len(index), seen))
+    return SubjectCandidate(index, np.tile([x, y], (len(index), 1)), np.full(len(index), height), np.full(len(index), seen))
 
 
 def chosen(candidates, count="main", times=TIMES):
-    return choose(candidates, times, SIZE, PeopleSettings(count=count))
+    return choose_subjects(candidates, times, SIZE, PeopleSettings(count=count))
 
 
 @pytest.mark.parametrize(
@@ -32,7 +44,7 @@ def chosen(candidates, count="main", times=TIMES):
 )
 def test_main_person_scores_best(better, worse):
     s = PeopleSettings()
-    assert score(better, TIMES, SIZE, s) > score(worse, TIMES, SIZE, s)
+    assert subject_score(better, TIMES, SIZE, s) > subject_score(worse, TIMES, SIZE, s)
     assert chosen([worse, better], "all").chosen == (1, 0)
 
 
@@ -76,8 +88,8 @@ def test_everybody_is_chosen_or_left_out_once(rows, count):
 
 
 def test_gaps_lie_inside_the_track():
-    assert gaps(np.array([2, 3, 6, 7, 10]), 12) == [(4, 5), (8, 9)]
-    assert gaps(np.array([], int), 12) == []
+    assert track_gaps(np.array([2, 3, 6, 7, 10]), 12) == [(4, 5), (8, 9)]
+    assert track_gaps(np.array([], int), 12) == []
 
 
 def test_notes_tell_what_was_not_followed():
@@ -121,8 +133,8 @@ def people_seen():
 def test_whom_a_prompt_means(points, labels, box, meant):
     masks, boxes = people_seen()
     arrays = [None if a is None else np.array(a, float) for a in (points, labels, box)]
-    assert pick(masks, boxes, *arrays) == meant
+    assert select_prompted_mask(masks, boxes, *arrays) == meant
 
 
 def test_nobody_to_pick_from():
-    assert pick([], np.zeros((0, 4)), np.array([[1.0, 1.0]]), np.array([1]), None) is None
+    assert select_prompted_mask([], np.zeros((0, 4)), np.array([[1.0, 1.0]]), np.array([1]), None) is None

@@ -90,7 +90,7 @@ def body_samples(points_px: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.concatenate([torso, legs]), np.arange(len(torso) + len(legs)) < len(torso)
 
 
-def colour_look(pixels: np.ndarray, strength: np.ndarray, above: np.ndarray) -> np.ndarray:
+def colour_histogram(pixels: np.ndarray, strength: np.ndarray, above: np.ndarray) -> np.ndarray:
     """Colours worn, as two histograms (torso, legs) end to end, each summing to one, or zero where nothing is seen.
 
     ``pixels`` (N, 3) RGB uint8, ``strength`` (N,) how surely each belongs to the person, ``above`` (N,) bool. Brightness is binned
@@ -200,10 +200,10 @@ def associate(people: Sequence[Expected], looks: Sequence[Look], settings: Blaze
     """Person of each look, as the cheapest assignment overall has it; people and looks that fit nobody are left out."""
     if not people or not looks:
         return {}
-    return cheapest(np.array([[pair_cost(person, look, settings) for look in looks] for person in people]))
+    return linear_assignment(np.array([[pair_cost(person, look, settings) for look in looks] for person in people]))
 
 
-def cheapest(cost: np.ndarray) -> dict[int, int]:
+def linear_assignment(cost: np.ndarray) -> dict[int, int]:
     """Row of each column of ``cost`` (R, C), by the cheapest assignment overall; infinite pairs never, as many others as possible."""
     from scipy.optimize import linear_sum_assignment
 

@@ -9,7 +9,7 @@ from body4d.config import PeopleSettings
 
 
 @dataclass(frozen=True)
-class Candidate:
+class SubjectCandidate:
     """What the choice needs of one person: ``frame_index`` (T,), ``centres_px`` (T, 2), ``heights_px`` (T,), ``visibility`` (T,)."""
 
     frame_index: np.ndarray
@@ -19,7 +19,7 @@ class Candidate:
 
 
 @dataclass(frozen=True)
-class Choice:
+class SubjectChoice:
     """``chosen``: candidates to go on with, main person first. ``left_out``: the others, each with the reason as a clause."""
 
     chosen: tuple[int, ...]
@@ -35,7 +35,7 @@ _LEAST_BOX_OVERLAP = 0.25  # a box drawn by hand around a person overlaps the tr
 NOT_PROMPTED = "they were not pointed at"
 
 
-def score(candidate: Candidate, times_s: np.ndarray, size_px: tuple[int, int], settings: PeopleSettings) -> float:
+def subject_score(candidate: SubjectCandidate, times_s: np.ndarray, size_px: tuple[int, int], settings: PeopleSettings) -> float:
     """How much of a main subject someone is: mean share of the picture's shorter side × share of the clip seen × visibility × centrality.
 
     Centrality is a Gaussian of the distance from the picture's centre (width, height ``size_px``), in half diagonals.
@@ -49,7 +49,7 @@ def score(candidate: Candidate, times_s: np.ndarray, size_px: tuple[int, int], s
     return float(np.sum(height * candidate.visibility * central) / max(len(times_s), 1))
 
 
-def ghost(candidate: Candidate, times_s: np.ndarray, size_px: tuple[int, int], settings: PeopleSettings) -> str | None:
+def rejection_reason(candidate: SubjectCandidate, times_s: np.ndarray, size_px: tuple[int, int], settings: PeopleSettings) -> str | None:
     """Why this is nobody to go on with, or None."""
     seen = len(candidate.frame_index)
     step_s = float(np.median(np.diff(times_s))) if len(times_s) > 1 else 0.0
@@ -63,27 +63,29 @@ def ghost(candidate: Candidate, times_s: np.ndarray, size_px: tuple[int, int], s
     return None
 
 
-def choose(candidates: Sequence[Candidate], times_s: np.ndarray, size_px: tuple[int, int], settings: PeopleSettings) -> Choice:
+def choose_subjects(
+    candidates: Sequence[SubjectCandidate], times_s: np.ndarray, size_px: tuple[int, int], settings: PeopleSettings
+) -> SubjectChoice:
     """Main subjects, all, or the first N people by :func:`score`, after dropping ghosts. Ties keep the order of the candidates."""
     left_out: list[tuple[int, str]] = []
     scores: dict[int, float] = {}
     for i, candidate in enumerate(candidates):
-        reason = ghost(candidate, times_s, size_px, settings)
+        reason = rejection_reason(candidate, times_s, size_px, settings)
         if reason is None:
-            scores[i] = score(candidate, times_s, size_px, settings)
+            scores[i] = subject_score(candidate, times_s, size_px, settings)
         else:
             left_out.append((i, reason))
     ranked = sorted(scores, key=lambda i: (-scores[i], i))
     if settings.count == "all":
-        return Choice(tuple(ranked), tuple(left_out))
+        return SubjectChoice(tuple(ranked), tuple(left_out))
     if settings.count == "main":
         kept = [i for i in ranked if scores[i] >= settings.main_share * scores[ranked[0]]]
-        return Choice(tuple(kept), (*left_out, *((i, NOT_MAIN) for i in ranked if i not in kept)))
+        return SubjectChoice(tuple(kept), (*left_out, *((i, NOT_MAIN) for i in ranked if i not in kept)))
     kept = ranked[: settings.count]
-    return Choice(tuple(kept), (*left_out, *((i, NOT_COUNTED) for i in ranked[settings.count :])))
+    return SubjectChoice(tuple(kept), (*left_out, *((i, NOT_COUNTED) for i in ranked[settings.count :])))
 
 
-def gaps(frame_index: np.ndarray, frames: int) -> list[tuple[int, int]]:
+def track_gaps(frame_index: np.ndarray, frames: int) -> list[tuple[int, int]]:
     """Stretches (first, last) of frames inside a track where the person was not seen; before the first and after the last do not count."""
     index = np.asarray(frame_index)
     breaks = np.flatnonzero(np.diff(index) > 1)
@@ -101,7 +103,7 @@ def notes(
             continue
         if times_s[index[0]] - times_s[0] > shortest_s:
             sentences.append(f"Person {person} was first seen at {times_s[index[0]]:.1f} s.")
-        for first, final in gaps(index, len(times_s)):
+        for first, final in track_gaps(index, len(times_s)):
             until = times_s[min(final + 1, last)]
             if until - times_s[first] > shortest_s:
                 sentences.append(f"Person {person} was lost between {times_s[first]:.1f} s and {until:.1f} s.")
@@ -114,7 +116,7 @@ def notes(
     return tuple(sentences)
 
 
-def pick(
+def select_prompted_mask(
     masks: Sequence[np.ndarray], boxes_px: np.ndarray, points_px: np.ndarray | None, labels: np.ndarray | None, box_px: np.ndarray | None
 ) -> int | None:
     """Which of the people seen on a frame a prompt means, or None.

@@ -9,7 +9,7 @@ _BARELY = 0.1
 """Strength given to a closed hole; its negative to a dropped speck (as SAM-3 and SAM-2 do)."""
 
 
-def tidied(strength: np.ndarray, most_cells: int) -> np.ndarray:
+def clean_mask_logits(strength: np.ndarray, most_cells: int) -> np.ndarray:
     """Strength (h, w), positive inside the mask, with holes and specks of up to ``most_cells`` cells closed or dropped.
 
     A speck goes only where it is no more than half of the whole mask, so that somebody tiny stays. Cells touch by corners too.
@@ -37,7 +37,7 @@ def _small(label: Any, cells: np.ndarray, most: int) -> np.ndarray:
     return small[pieces]
 
 
-def owners(strengths: Iterable[np.ndarray], ranks: Sequence[int], shape: tuple[int, int]) -> np.ndarray:
+def assign_pixel_owners(strengths: Iterable[np.ndarray], ranks: Sequence[int], shape: tuple[int, int]) -> np.ndarray:
     """Whose each pixel is, int16 (H, W), −1 nobody's: of those with a positive strength (H, W) there, the highest rank, then the strongest.
 
     Strengths are looked at one after another, so that many people in a large picture take no more memory than two.
@@ -54,7 +54,7 @@ def owners(strengths: Iterable[np.ndarray], ranks: Sequence[int], shape: tuple[i
     return owner
 
 
-def without(code: bytes, others: Sequence[bytes], size: tuple[int, int]) -> bytes:
+def subtract_masks(code: bytes, others: Sequence[bytes], size: tuple[int, int]) -> bytes:
     """A run-length coded mask (H, W) = ``size`` less the pixels of ``others``, coded again; the very same where they share none."""
     from pycocotools import mask as coco
 
@@ -70,3 +70,9 @@ def without(code: bytes, others: Sequence[bytes], size: tuple[int, int]) -> byte
     for other in there:
         rest &= coco.decode(coded(other)) == 0
     return MaskTrack.encode(rest)
+
+
+def mask_box(mask: np.ndarray) -> np.ndarray:
+    """Box (x0, y0, x1, y1) around a mask bool (H, W), in pixels with ``x1`` and ``y1`` exclusive; zeros where the mask is empty."""
+    ys, xs = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    return np.array([xs[0], ys[0], xs[-1] + 1, ys[-1] + 1] if len(xs) else [0, 0, 0, 0], np.float64)

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from body4d.config import OcclusionSettings
-from body4d.models.diffusion_vas.amodal_checks import at_rim, box_of, judge, jumps, largest_piece, thinness, too_long, too_thin
+from body4d.models.diffusion_vas.amodal_checks import at_rim, judge, jumps, largest_piece, thinness, too_long, too_thin
+from body4d.tracking.masks import mask_box
 
 S = OcclusionSettings()
 GOLDEN = Path(os.environ.get("BODY4D_SHARED", "")) / "goldens" / "body4d_smoothing_A.npz"
@@ -19,7 +20,7 @@ def test_rules_say_what_the_published_code_said() -> None:
     masks = np.unpackbits(data["mask/masks_packed"], axis=-1)[..., :width].astype(bool)
     assert len({tuple(row[:2]) for row in data["mask/results"]}) > 1
     for mask, (long, thin, area, *_, w, h) in zip(masks, data["mask/results"], strict=True):
-        box = box_of(mask)
+        box = mask_box(mask)
         assert too_long(box, width, height, S) == bool(long)
         assert too_thin(box, S) == bool(thin)
         assert np.count_nonzero(largest_piece(mask)) == area
@@ -123,6 +124,6 @@ def test_somebody_who_fills_a_portrait_clip_may_be_hidden() -> None:
 
 def test_somebody_who_stands_sideways_may_be_hidden() -> None:
     seen, whole = picture(40, 10, 45, 35), picture(40, 10, 47, 50)
-    assert too_thin(box_of(whole), S)
+    assert too_thin(mask_box(whole), S)
     found = judge(seen[None], whole[None], FRAME, (14.0, 80.0), np.array([2.0, 2.0]), np.zeros(2), S)
     assert found.faults == ("",)

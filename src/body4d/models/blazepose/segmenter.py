@@ -10,7 +10,7 @@ from body4d.core.stages import FrameSource, ProgressFn
 from body4d.core.types import LandmarkTrack, MaskTrack, Prompt
 from body4d.models.blazepose.mediapipe_graph import PoseGraphs, Sighting
 from body4d.models.blazepose.tracker import Follower, Person
-from body4d.tracking.main_subject import NOT_PROMPTED, Choice, choose, notes, pick
+from body4d.tracking.main_subject import NOT_PROMPTED, SubjectChoice, choose_subjects, notes, select_prompted_mask
 
 
 class BlazePoseSegmenter:
@@ -43,7 +43,7 @@ class BlazePoseSegmenter:
         size = (clip.width_px, clip.height_px)
         if prompts:
             return self._prompted(people, prompts, clip.times_s, size)
-        choice = choose([p.candidate() for p in people], clip.times_s, size, self._people)
+        choice = choose_subjects([p.candidate() for p in people], clip.times_s, size, self._people)
         if not choice.chosen:
             raise NoPersonError(_nobody(len(clip), choice))
         tracks = tuple(_mask_track([people[c]], i + 1, size) for i, c in enumerate(choice.chosen))
@@ -111,7 +111,7 @@ def _pointed_at(people: list[Person], prompt: Prompt, size: tuple[int, int]) -> 
     if seen:
         tracks = MaskTrack(0, np.arange(len(seen)), tuple(p.codes[row] for p, row in seen), size[1], size[0])
         masks = [tracks.mask(i) for i in range(len(seen))]
-        chosen = pick(masks, tracks.boxes_px(), prompt.points_px, prompt.labels, prompt.box_px)
+        chosen = select_prompted_mask(masks, tracks.boxes_px(), prompt.points_px, prompt.labels, prompt.box_px)
         if chosen is not None:
             return seen[chosen][0]
     raise InputError(
@@ -120,7 +120,7 @@ def _pointed_at(people: list[Person], prompt: Prompt, size: tuple[int, int]) -> 
     )
 
 
-def _nobody(frames: int, choice: Choice) -> str:
+def _nobody(frames: int, choice: SubjectChoice) -> str:
     count = "1 frame" if frames == 1 else f"{frames} frames"
     seen = f"no person was found in its {count}"
     if choice.left_out:

@@ -18,14 +18,14 @@ from body4d.tracking.association import (
     agreement,
     assign,
     body_samples,
-    colour_look,
+    colour_histogram,
     distinct,
     front,
     likeness,
     settle,
     shared_area,
 )
-from body4d.tracking.main_subject import Candidate
+from body4d.tracking.main_subject import SubjectCandidate
 
 
 @dataclass
@@ -57,11 +57,11 @@ class Person:
         believed_s = settings.velocity_fades_s * (1 - np.exp(-unseen / settings.velocity_fades_s))
         return Expected(self.look, self.velocity_px_per_s() * believed_s, unseen)
 
-    def candidate(self) -> Candidate:
+    def candidate(self) -> SubjectCandidate:
         points = np.array([row.points_px[BODY_JOINTS] for row in self.rows])
         visibility = np.array([row.visibility[BODY_JOINTS].mean() for row in self.rows])
         heights = np.linalg.norm(np.ptp(points, axis=1), axis=1)
-        return Candidate(np.array(self.frames), points.mean(axis=1), heights, visibility)
+        return SubjectCandidate(np.array(self.frames), points.mean(axis=1), heights, visibility)
 
 
 @dataclass(frozen=True)
@@ -254,7 +254,7 @@ def _look(sighting: Sighting, rgb: np.ndarray) -> Look:
     x, y = np.floor(places).astype(int).T
     inside = (x >= x0) & (x < x1) & (y >= y0) & (y < y1)
     x, y, above = x[inside], y[inside], above[inside]
-    colour = colour_look(rgb[y, x], sighting.strength[y - y0, x - x0], above)
+    colour = colour_histogram(rgb[y, x], sighting.strength[y - y0, x - x0], above)
     size_px = float(2 * np.linalg.norm(sighting.alignment_px[1] - sighting.alignment_px[0]))
     return Look(sighting.points_px, sighting.visibility, size_px, colour)
 

@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from body4d.config import OcclusionSettings
+from body4d.tracking.masks import mask_box
 
 Fault = Literal["", "empty", "smaller", "long", "thin", "rim", "jumps"]
 
@@ -35,12 +36,6 @@ def largest_piece(mask: np.ndarray) -> np.ndarray:
     sizes = np.bincount(pieces.ravel())
     sizes[0] = 0
     return pieces == int(np.argmax(sizes))
-
-
-def box_of(mask: np.ndarray) -> np.ndarray:
-    """Box (4,) around a mask (H, W), zeros where it is empty."""
-    ys, xs = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-    return np.array([xs[0], ys[0], xs[-1] + 1, ys[-1] + 1] if len(xs) else [0, 0, 0, 0], np.float64)
 
 
 def too_long(box_px: np.ndarray, width_px: float, height_px: float, settings: OcclusionSettings) -> bool:
@@ -102,7 +97,7 @@ def judge(
     region across and down, ``origin_px`` (2,) where the region begins in the frame.
     """
     place = np.concatenate([scale, scale]), np.concatenate([origin_px, origin_px])
-    boxes, seen_boxes = (np.array([box_of(m) for m in masks]) * place[0] + place[1] for masks in (outlines, seen))
+    boxes, seen_boxes = (np.array([mask_box(m) for m in masks]) * place[0] + place[1] for masks in (outlines, seen))
     areas, seen_areas = outlines.sum((1, 2)), seen.sum((1, 2))
     leaps = jumps(boxes, seen_boxes, areas, settings)
     faults: list[Fault] = []

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from body4d.config import Sam3Settings
-from body4d.tracking.association import cheapest, colour_distance, colour_look
+from body4d.tracking.association import colour_distance, colour_histogram, linear_assignment
 
 _LEAST_HEIGHT_PX = 1.0
 
@@ -112,7 +112,7 @@ def returning(gone: Sequence[Gone], come: Sequence[Sight], settings: Sam3Setting
     """Who of those gone each find is, as the cheapest assignment overall has it; finds that are nobody known are left out."""
     if not gone or not come:
         return {}
-    return cheapest(np.array([[return_cost(g, c, settings) for c in come] for g in gone]))
+    return linear_assignment(np.array([[return_cost(g, c, settings) for c in come] for g in gone]))
 
 
 def sight_of(mask: np.ndarray, rgb: np.ndarray, least_colour_cells: int = 1) -> Sight | None:
@@ -133,4 +133,4 @@ def sight_of(mask: np.ndarray, rgb: np.ndarray, least_colour_cells: int = 1) -> 
     if np.count_nonzero(inner) >= least_colour_cells:
         y, x = np.nonzero(inner)
     rows, columns = ((y + 0.5) * scale[1]).astype(int), ((x + 0.5) * scale[0]).astype(int)
-    return Sight(centre, height, colour_look(rgb[rows, columns], np.ones(len(y), np.float32), y <= middle))
+    return Sight(centre, height, colour_histogram(rgb[rows, columns], np.ones(len(y), np.float32), y <= middle))

@@ -8,7 +8,8 @@ import numpy as np
 from body4d.core.errors import InputError
 from body4d.core.types import Clip, MaskTrack, Prompt
 from body4d.models.sam3.object_tracker import Asked
-from body4d.tracking.main_subject import pick
+from body4d.tracking.main_subject import select_prompted_mask
+from body4d.tracking.masks import mask_box
 
 
 @dataclass
@@ -84,8 +85,8 @@ def meant(wish: Wish, found: Sequence[MaskTrack]) -> int | None:
         if not rows or not asked.says_where:
             continue
         masks = [found[i].mask(row) for i, row in rows]
-        boxes = np.array([box_of(mask) for mask in masks])
-        chosen = pick(masks, boxes, asked.points_px, asked.labels, asked.box_px)
+        boxes = np.array([mask_box(mask) for mask in masks])
+        chosen = select_prompted_mask(masks, boxes, asked.points_px, asked.labels, asked.box_px)
         if chosen is not None:
             return rows[chosen][0]
     numbered = wish.person_id is not None and 1 <= wish.person_id <= len(found)
@@ -94,12 +95,6 @@ def meant(wish: Wish, found: Sequence[MaskTrack]) -> int | None:
         if wish.start is None or wish.start not in track.frame_index:
             return wish.person_id - 1
     return None
-
-
-def box_of(mask: np.ndarray) -> np.ndarray:
-    """Box (4,) around a mask that is not empty."""
-    y, x = np.nonzero(mask)
-    return np.array([x.min(), y.min(), x.max() + 1, y.max() + 1], float)
 
 
 def same_person(a: MaskTrack, b: MaskTrack, least_iou: float, looks: int = 16) -> bool:

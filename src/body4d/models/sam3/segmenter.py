@@ -23,8 +23,8 @@ from body4d.models.sam3.propagation import Passes, Progress, Whom, first_mask
 from body4d.models.sam3.streaming import Encoder, Writer
 from body4d.runtime.compiling import worth_compiling
 from body4d.runtime.device import Batches, batch_that_fits, choose_device, choose_dtype, free_bytes, release
-from body4d.tracking.main_subject import NOT_PROMPTED, Candidate, choose, notes
-from body4d.tracking.masks import without
+from body4d.tracking.main_subject import NOT_PROMPTED, SubjectCandidate, choose_subjects, notes
+from body4d.tracking.masks import subtract_masks
 
 Load = Callable[[torch.device], Sam3Weights]
 Rows = dict[int, bytes]
@@ -147,7 +147,7 @@ class Work:
         """Numbers of those to go on with, main person first, and why others are left out."""
         people = [p for p in crowd.people if p.number in found and p.number in named]
         candidates = [_candidate(found[p.number], p) for p in people]
-        choice = choose(candidates, self._frames.clip.times_s, self._size_px, self._people)
+        choice = choose_subjects(candidates, self._frames.clip.times_s, self._size_px, self._people)
         return [people[i].number for i in choice.chosen], [(people[i].number, reason) for i, reason in choice.left_out]
 
     def _meanings(
@@ -248,10 +248,10 @@ class Work:
             self.notes.append(self._batches.note)
 
 
-def _candidate(track: MaskTrack, person: Person) -> Candidate:
+def _candidate(track: MaskTrack, person: Person) -> SubjectCandidate:
     boxes = track.boxes_px()
     centres = (boxes[:, :2] + boxes[:, 2:]) / 2
-    return Candidate(track.frame_index, centres, boxes[:, 3] - boxes[:, 1], np.full(len(track), person.mean_score))
+    return SubjectCandidate(track.frame_index, centres, boxes[:, 3] - boxes[:, 1], np.full(len(track), person.mean_score))
 
 
 def _rows(track: MaskTrack) -> Rows:
@@ -264,6 +264,6 @@ def _yield(rows: Rows, others: Sequence[Rows], size: tuple[int, int]) -> None:
     for frame in list(rows):
         there = [other[frame] for other in others if frame in other]
         if there:
-            rows[frame] = without(rows[frame], there, size)
+            rows[frame] = subtract_masks(rows[frame], there, size)
             if rows[frame] == empty:
                 del rows[frame]

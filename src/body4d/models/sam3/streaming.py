@@ -16,7 +16,7 @@ from body4d.core.types import MaskTrack
 from body4d.models.sam3.network import Features, Finds, Sam3Network, Text
 from body4d.models.sam3.transformers_compat import one_ahead
 from body4d.runtime.device import Batches
-from body4d.tracking.masks import owners, tidied
+from body4d.tracking.masks import assign_pixel_owners, clean_mask_logits
 
 _LANES = 4
 """Masks are enlarged and coded side by side: a 1080-line mask takes about 10 ms, the tracker's next frame about as long."""
@@ -191,14 +191,14 @@ def _coded(
 ) -> tuple[int, list[int], list[bytes | None]]:
     """(frame, numbers, code of each or None where nobody is seen). ``there`` returns when the logits have arrived."""
     there()
-    tidy = [tidied(one, settings.hole_cells) for one in logits]
+    tidy = [clean_mask_logits(one, settings.hole_cells) for one in logits]
     seen = [i for i, one in enumerate(tidy) if ranks[i] != YIELDS and np.count_nonzero(one > 0) >= settings.least_cells]
     codes: list[bytes | None] = [None] * len(numbers)
     if len(seen) == 1:
         codes[seen[0]] = MaskTrack.encode(enlarged(tidy[seen[0]], size_px) > 0)
     elif seen:
         height, width = size_px[1], size_px[0]
-        owner = owners((enlarged(tidy[i], size_px) for i in seen), [ranks[i] for i in seen], (height, width))
+        owner = assign_pixel_owners((enlarged(tidy[i], size_px) for i in seen), [ranks[i] for i in seen], (height, width))
         for place, i in enumerate(seen):
             mask = owner == place
             codes[i] = MaskTrack.encode(mask) if mask.any() else None
