@@ -30,7 +30,7 @@ from body4d.models.moge.estimator import MogeCamera, MogeLens
 from body4d.models.moge.network.config import MogeSizes, StackSizes
 from body4d.models.moge.network.model import Moge
 from body4d.runtime.device import choose_device, choose_dtype
-from body4d.video import VideoFrames, VideoWriter, probe
+from body4d.video import VideoReader, VideoWriter, probe
 
 RATE, SECONDS = 30, 10
 WIDTHS = (1024, 256, 128, 64, 32)
@@ -148,7 +148,7 @@ def main() -> None:
         path = args.clip or Path(folder) / "made.mp4"
         if not args.clip:
             make_clip(path, *args.size)
-        result = measure(lens, VideoFrames(probe(path, VideoSettings())), settings, camera, compute, device, dtype, args.repeats)
+        result = measure(lens, VideoReader(probe(path, VideoSettings())), settings, camera, compute, device, dtype, args.repeats)
     if args.json:
         print(json.dumps(result))
         return
@@ -157,7 +157,7 @@ def main() -> None:
 
 
 def measure(
-    lens: MogeLens, frames: VideoFrames, settings: MogeSettings, camera: CameraSettings, compute: ComputeSettings,
+    lens: MogeLens, frames: VideoReader, settings: MogeSettings, camera: CameraSettings, compute: ComputeSettings,
     device: torch.device, dtype: torch.dtype, repeats: int,
 ) -> dict[str, Any]:  # fmt: skip
     """All figures of one clip."""

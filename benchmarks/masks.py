@@ -160,14 +160,14 @@ def flops_of(network: Sam3Network, clip: Clip) -> dict[str, int]:
 def open_frames(args: argparse.Namespace, folder: Path) -> FrameSource:
     if args.made:
         return MadeFrames(args.frames, tuple(args.size))
-    from body4d.video import VideoFrames, probe
+    from body4d.video import VideoReader, probe
 
     if args.clip:
-        return VideoFrames(probe(args.clip))
+        return VideoReader(probe(args.clip))
     from camera import make_clip
 
     make_clip(folder / "made.mp4", *args.size)
-    return VideoFrames(probe(folder / "made.mp4"))
+    return VideoReader(probe(folder / "made.mp4"))
 
 
 class FirstFrames:

@@ -26,7 +26,7 @@ from body4d.config import PictureSettings
 from body4d.core.rig import Rig
 from body4d.core.skinning import vertex_normals
 from body4d.core.types import BodyTrack, Camera, Clip, Scene
-from body4d.render.rasterizer import Mesh, draw, light_up, silhouette, silhouettes
+from body4d.render.rasterizer import Mesh, draw, shade_mesh, silhouette, silhouettes
 from body4d.render.write import write_pictures
 
 _FIRST_DRAW = """
@@ -93,7 +93,7 @@ def drawing(rig: Rig, frames: int) -> dict[str, float]:
     vertices = rig.vertices(G, p)
     camera, colour = Camera(1100.0, 640.0, 360.0, 1280, 720), np.array([0.34, 0.71, 0.91])
     background = np.full((720, 1280, 3), 200, np.uint8)
-    lit = [light_up(Mesh(v, rig.faces, colour)) for v in vertices]
+    lit = [shade_mesh(Mesh(v, rig.faces, colour)) for v in vertices]
 
     def whole(t: int, samples: int = 4) -> None:
         draw([Mesh(rig.vertices(G[t : t + 1], p[t : t + 1])[0], rig.faces, colour)], camera, background, samples=samples)
@@ -107,7 +107,7 @@ def drawing(rig: Rig, frames: int) -> dict[str, float]:
     return {
         "skin_fps": rate(lambda: rig.vertices(G, p), frames),
         "normals_fps": rate(lambda: [vertex_normals(v, rig.faces) for v in vertices], frames),
-        "light_fps": rate(lambda: [light_up(Mesh(v, rig.faces, colour)) for v in vertices], frames),
+        "light_fps": rate(lambda: [shade_mesh(Mesh(v, rig.faces, colour)) for v in vertices], frames),
         "raster_1_sample_fps": rate(lambda: [draw([m], camera, background, samples=1) for m in lit], frames),
         "raster_4_samples_fps": rate(lambda: [draw([m], camera, background) for m in lit], frames),
         "raster_8_samples_fps": rate(lambda: [draw([m], camera, background, samples=8) for m in lit], frames),

@@ -35,17 +35,17 @@ def make(path: Path, seconds: int, width: int, height: int) -> None:
 
 def stream(path: Path) -> dict[str, float]:
     """Probe and stream one clip in this process; its peak memory is then this process's."""
-    from body4d.video import VideoFrames, probe
+    from body4d.video import VideoReader, probe
 
     start_mb = peak_mb()  # Python and its packages alone.
     began = time.perf_counter()
     clip = probe(path)
     probed_s = time.perf_counter() - began
     began = time.perf_counter()
-    count = sum(1 for _ in VideoFrames(clip).read())
+    count = sum(1 for _ in VideoReader(clip).read())
     read_s = time.perf_counter() - began
     began = time.perf_counter()
-    sampled = sum(1 for _ in VideoFrames(clip).read(step=max(1, len(clip) // 20)))
+    sampled = sum(1 for _ in VideoReader(clip).read(step=max(1, len(clip) // 20)))
     sampled_s = time.perf_counter() - began
     return {
         "frames": count,

@@ -130,9 +130,9 @@ def test_a_single_frame_stands_still() -> None:
 
 @pytest.mark.parametrize("name", ["golf_swing.mp4", "street_dance.mp4"])
 def test_real_clips_on_a_stand(shared: Path, name: str) -> None:
-    from body4d.video import VideoFrames, probe
+    from body4d.video import VideoReader, probe
 
-    frames = VideoFrames(probe(shared / "videos" / name, VideoSettings()))
+    frames = VideoReader(probe(shared / "videos" / name, VideoSettings()))
     taken = []
     for _ in range(3):
         start = time.process_time()

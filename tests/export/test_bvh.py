@@ -12,7 +12,7 @@ from body4d.bodies.registry import body_model
 from body4d.export import export_scene
 from body4d.export.bvh import frame_grid, kept_joints
 from body4d.export.euler import matrix_to_zxy
-from body4d.export.skeleton import sample, skeleton_of
+from body4d.export.skeleton import build_skeleton, resample_skeleton
 from body4d.geometry.rotations import geodesic_angle, rotvec_to_matrix
 from scenes import make_clip, make_scene
 
@@ -121,11 +121,11 @@ def test_angles_do_not_jump_when_someone_turns_round_and_round(tmp_path):
 def test_fingers_are_written_where_they_move(scene):
     track = scene.people[0]
     rig = body_model("anny").rig(track.shape)
-    still = skeleton_of(rig, track, scene.T_world_camera)
+    still = build_skeleton(rig, track, scene.T_world_camera)
     assert kept_joints(still).sum() == 36
     rotations = track.rotations.copy()
     rotations[1:, rig.joint_names.index("finger2-2.L")] = 0.2
-    moving = skeleton_of(rig, dataclasses.replace(track, rotations=rotations), scene.T_world_camera)
+    moving = build_skeleton(rig, dataclasses.replace(track, rotations=rotations), scene.T_world_camera)
     kept = {n for n, k in zip(rig.joint_names, kept_joints(moving), strict=True) if k}
     assert {"finger2-3.L", "finger5-1.L", "metacarpal1.L"} <= kept
     assert not {"finger2-2.R", "toe1-1.L", "eye.L"} & kept
@@ -162,9 +162,9 @@ def test_angles_go_smoothly_through_the_lock(start):
 
 def test_sampling_goes_along_the_arc_and_holds_at_the_ends(scene):
     track = scene.people[0]
-    skeleton = skeleton_of(body_model("anny").rig(track.shape), track, scene.T_world_camera)
+    skeleton = build_skeleton(body_model("anny").rig(track.shape), track, scene.T_world_camera)
     times = scene.clip.times_s[track.frame_index]
-    rotations, root = sample(skeleton, times, np.array([times[0] - 1, times[1], (times[1] + times[2]) / 2, times[-1] + 1]))
+    rotations, root = resample_skeleton(skeleton, times, np.array([times[0] - 1, times[1], (times[1] + times[2]) / 2, times[-1] + 1]))
     assert np.array_equal(rotations[0], skeleton.rotations[0])
     assert np.array_equal(rotations[1], skeleton.rotations[1])
     assert np.allclose(rotations[3], skeleton.rotations[-1])

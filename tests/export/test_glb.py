@@ -12,7 +12,7 @@ import pytest
 
 from body4d.bodies.registry import body_model
 from body4d.export import export_scene
-from body4d.export.glb import four_influences, gltf_quats, presence, vertex_normals
+from body4d.export.glb import four_influences, gltf_quats, vertex_normals, visibility_keys
 from body4d.geometry.rotations import rotvec_to_matrix
 from gltf_player import Player
 from scenes import make_scene
@@ -178,7 +178,7 @@ def test_presence_keys():
         mask_iou=None,
         joints_raw_m=None,
     )
-    keys, there = presence(track, 8)
+    keys, there = visibility_keys(track, 8)
     assert keys.tolist() == [0, 1, 3, 5, 7]
     assert there.tolist() == [False, True, False, True, False]
 

@@ -11,7 +11,7 @@ import trimesh
 
 from body4d.core.types import Camera
 from body4d.render import rasterizer as raster
-from body4d.render.rasterizer import Mesh, draw, silhouette, silhouettes, visible
+from body4d.render.rasterizer import Mesh, draw, silhouette, silhouettes, visible_mesh_index
 
 CAMERA = Camera(focal_px=60.0, cx_px=32.0, cy_px=24.0, width_px=64, height_px=48)
 WHITE, BLACK = np.full(3, 255, np.uint8), np.zeros(3, np.uint8)
@@ -62,7 +62,7 @@ def test_every_pixel_sees_what_its_ray_hits(seed: int, two_sided: bool) -> None:
     faces = np.arange(60, dtype=np.int32).reshape(20, 3)
     expected, sure = cast(vertices, faces, 0.1, two_sided)
     meshes = [Mesh(vertices, face[None], np.ones(3), two_sided=two_sided) for face in faces]
-    found = visible(meshes, CAMERA, near_m=0.1)
+    found = visible_mesh_index(meshes, CAMERA, near_m=0.1)
     assert sure.mean() > 0.6
     np.testing.assert_array_equal(found[sure], expected[sure])
     assert len(np.unique(expected)) > 3  # The scene does hold several triangles that hide each other.
@@ -127,7 +127,7 @@ def test_two_planes_meet_where_they_cross_in_perspective() -> None:
     slope = np.array([[-9, 1, 2], [-9, 1, 8], [9, 1, 8], [9, 1, 2]], float)
     floor = Mesh(slope, QUAD, np.array([1.0, 0, 0]), lit=False, two_sided=True)
     wall = quad(-100, -100, 200, 200, 4.0, (0, 1.0, 0))
-    owner = visible([floor, wall], CAMERA)
+    owner = visible_mesh_index([floor, wall], CAMERA)
     row = CAMERA.cy_px + CAMERA.focal_px * 1 / 4  # y = 1 m at depth 4 m: row 39
     assert np.all(owner[: int(row)] == 1)
     assert np.all(owner[int(row) :] == 0)

@@ -7,7 +7,7 @@ import pytest
 
 from body4d.config import PictureSettings
 from body4d.core.types import BodyTrack
-from body4d.render.style import ground_track, joint_speed, key_frames, opacity, person_colour
+from body4d.render.style import body_opacity, joint_speed, pelvis_on_floor, person_colour, spread_frames
 from scenes import make_clip, make_floor, make_scene
 
 SETTINGS = PictureSettings()
@@ -47,7 +47,7 @@ def test_colours_differ_for_the_first_twenty_people() -> None:
 def test_bridged_and_doubtful_stretches_are_faint_and_the_rest_is_solid() -> None:
     observed = [True] * 10 + [False] * 10 + [True] * 20
     confidence = [0.9] * 30 + [0.05] * 10
-    shown = opacity(track(observed, confidence), TIMES_S, SETTINGS)
+    shown = body_opacity(track(observed, confidence), TIMES_S, SETTINGS)
     np.testing.assert_allclose(shown[:9], 1)
     np.testing.assert_allclose(shown[11:19], SETTINGS.faint_opacity)
     np.testing.assert_allclose(shown[21:29], 1)
@@ -56,21 +56,21 @@ def test_bridged_and_doubtful_stretches_are_faint_and_the_rest_is_solid() -> Non
 
 def test_one_doubtful_frame_fades_instead_of_flickering() -> None:
     times = np.arange(40) / 60
-    shown = opacity(track([True] * 20 + [False] + [True] * 19), times, SETTINGS)
+    shown = body_opacity(track([True] * 20 + [False] + [True] * 19), times, SETTINGS)
     assert SETTINGS.faint_opacity < shown[20] < 1
     assert np.abs(np.diff(shown)).max() < 0.5 * (1 - SETTINGS.faint_opacity)
 
 
 def test_fading_knows_time_not_rows() -> None:
     """Across an absence of a second nothing is averaged."""
-    shown = opacity(track([True] * 5 + [False] * 5, frames=[*range(5), *range(15, 20)]), TIMES_S, SETTINGS)
+    shown = body_opacity(track([True] * 5 + [False] * 5, frames=[*range(5), *range(15, 20)]), TIMES_S, SETTINGS)
     np.testing.assert_allclose(shown, [1] * 5 + [SETTINGS.faint_opacity] * 5)
 
 
 def test_the_pelvis_is_followed_on_the_floor() -> None:
     scene = make_scene(1, 5)
     person = scene.people[0]
-    ground = ground_track(person.joints_m, person.joint_names, scene.T_world_camera)
+    ground = pelvis_on_floor(person.joints_m, person.joint_names, scene.T_world_camera)
     hips = (person.joint("left_hip") + person.joint("right_hip")) / 2
     world = hips @ make_floor()[:3, :3].T + make_floor()[:3, 3]
     assert np.all(ground[:, 1] == 0)
@@ -87,7 +87,7 @@ def test_speed_is_that_of_the_fastest_joint_and_none_across_an_absence() -> None
 
 def test_moments_crowd_where_most_moves() -> None:
     speed = np.where((TIMES_S > 1.95) & (TIMES_S < 2.55), 10.0, 0.1)
-    even, half, moving = (key_frames(TIMES_S, speed, 10, share) for share in (0.0, 0.5, 1.0))
+    even, half, moving = (spread_frames(TIMES_S, speed, 10, share) for share in (0.0, 0.5, 1.0))
     within = [int(np.sum((frames >= 19) & (frames <= 26))) for frames in (even, half, moving)]
     assert within[0] < within[1] < within[2]
     assert np.ptp(np.diff(even)) <= 1
@@ -100,7 +100,7 @@ def test_moments_rise_and_hold_both_ends(count: int, total: int, burst: bool) ->
     speed = np.zeros(total)
     if burst:
         speed[total // 2] = 1e6  # All movement within one step: moments must still differ.
-    frames = key_frames(TIMES_S[:total], speed, count, 1.0)
+    frames = spread_frames(TIMES_S[:total], speed, count, 1.0)
     assert len(frames) == min(count, total)
     assert np.all(np.diff(frames) > 0)
     assert frames[0] >= 0
@@ -111,7 +111,7 @@ def test_moments_rise_and_hold_both_ends(count: int, total: int, burst: bool) ->
 
 def test_opacity_of_nobody_is_empty() -> None:
     empty = dataclasses.replace(track([True]), frame_index=np.zeros(0, np.int64), **_empty())
-    assert opacity(empty, make_clip(3).times_s, SETTINGS).shape == (0,)
+    assert body_opacity(empty, make_clip(3).times_s, SETTINGS).shape == (0,)
 
 
 def _empty() -> dict[str, np.ndarray]:

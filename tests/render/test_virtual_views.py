@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from body4d.core.types import Scene
-from body4d.render.virtual_views import View, floor_picture, heading, side_view, stage_bounds, top_view
+from body4d.render.virtual_views import VirtualCamera, floor_directions, render_floor, scene_bounds, side_camera, top_camera
 from scenes import make_floor, make_scene
 
 
@@ -20,7 +20,7 @@ def world_joints(scene: Scene) -> np.ndarray:
 
 @pytest.mark.parametrize("size", [(540, 720), (540, 356), (90, 200)])
 def test_everything_that_moves_is_in_the_picture_and_fills_it(scene: Scene, size: tuple[int, int]) -> None:
-    for make in (side_view, top_view):
+    for make in (side_camera, top_camera):
         pixels = make(scene, *size).project(world_joints(scene))
         assert np.all(pixels > 0)
         assert np.all(pixels < size)
@@ -29,15 +29,15 @@ def test_everything_that_moves_is_in_the_picture_and_fills_it(scene: Scene, size
 
 def test_one_wild_frame_does_not_make_everybody_tiny() -> None:
     scene = make_scene(1, 300)
-    calm = stage_bounds(scene)
+    calm = scene_bounds(scene)
     scene.people[0].joints_m[150] += 50
-    wild = stage_bounds(scene)
+    wild = scene_bounds(scene)
     np.testing.assert_allclose(wild, calm, atol=0.05)
 
 
 def test_the_side_view_has_height_upwards_and_the_filming_camera_on_the_left(scene: Scene) -> None:
-    view = side_view(scene, 540, 720)
-    _, ahead = heading(scene.T_world_camera)
+    view = side_camera(scene, 540, 720)
+    _, ahead = floor_directions(scene.T_world_camera)
     foot, head, farther = view.project(np.array([[0, 0, 0], [0, 1.7, 0], ahead]))
     assert head[1] < foot[1] - 50
     assert abs(head[0] - foot[0]) < 60
@@ -45,8 +45,8 @@ def test_the_side_view_has_height_upwards_and_the_filming_camera_on_the_left(sce
 
 
 def test_the_top_view_has_the_filming_camera_at_the_bottom_and_its_right_on_the_right(scene: Scene) -> None:
-    view = top_view(scene, 540, 540)
-    right, ahead = heading(scene.T_world_camera)
+    view = top_camera(scene, 540, 540)
+    right, ahead = floor_directions(scene.T_world_camera)
     here, to_right, farther = view.project(np.array([[0, 0, 0], right, ahead]))
     assert to_right[0] > here[0] + 20
     assert abs(to_right[1] - here[1]) < 1e-6
@@ -54,26 +54,26 @@ def test_the_top_view_has_the_filming_camera_at_the_bottom_and_its_right_on_the_
 
 
 def test_the_heading_is_what_the_camera_sees() -> None:
-    right, ahead = heading(make_floor())
+    right, ahead = floor_directions(make_floor())
     np.testing.assert_allclose(right, [1, 0, 0], atol=1e-12)
     np.testing.assert_allclose(ahead, [0, 0, -1], atol=1e-12)
     straight_down = np.eye(4)
     straight_down[:3, :3] = [[1, 0, 0], [0, 0, -1], [0, 1, 0]]
-    right, ahead = heading(straight_down)
+    right, ahead = floor_directions(straight_down)
     np.testing.assert_allclose(right, [1, 0, 0], atol=1e-12)
     np.testing.assert_allclose(ahead, [0, 0, -1], atol=1e-12)
 
 
 def test_views_are_cameras_without_mirrors(scene: Scene) -> None:
-    for make in (side_view, top_view):
+    for make in (side_camera, top_camera):
         turn = make(scene, 300, 300).T_view_world[:3, :3]
         np.testing.assert_allclose(turn @ turn.T, np.eye(3), atol=1e-12)
         assert np.linalg.det(turn) == pytest.approx(1)
 
 
 def test_grid_lines_lie_on_whole_metres(scene: Scene) -> None:
-    view: View = top_view(scene, 600, 600)
-    picture = floor_picture(view, stage_bounds(scene), heading(scene.T_world_camera)).astype(float).sum(-1)
+    view: VirtualCamera = top_camera(scene, 600, 600)
+    picture = render_floor(view, scene_bounds(scene), floor_directions(scene.T_world_camera)).astype(float).sum(-1)
     seen = 0
     for x in range(-3, 4):
         for z in np.arange(-4, 5) + 0.3:
@@ -85,7 +85,7 @@ def test_grid_lines_lie_on_whole_metres(scene: Scene) -> None:
 
 
 def test_the_sky_is_no_floor(scene: Scene) -> None:
-    picture = floor_picture(side_view(scene, 300, 400), stage_bounds(scene), heading(scene.T_world_camera))
+    picture = render_floor(side_camera(scene, 300, 400), scene_bounds(scene), floor_directions(scene.T_world_camera))
     assert picture.shape == (400, 300, 3)
     assert picture[:40].min() > 240
     assert np.median(picture[-1]) < 232
@@ -95,4 +95,4 @@ def test_the_sky_is_no_floor(scene: Scene) -> None:
 
 def test_a_scene_without_anybody_still_has_a_stage(scene: Scene) -> None:
     empty = Scene(scene.clip, scene.camera, (), scene.T_world_camera)
-    assert floor_picture(side_view(empty, 200, 200), stage_bounds(empty), heading(empty.T_world_camera)).shape == (200, 200, 3)
+    assert render_floor(side_camera(empty, 200, 200), scene_bounds(empty), floor_directions(empty.T_world_camera)).shape == (200, 200, 3)

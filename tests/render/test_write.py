@@ -13,10 +13,10 @@ from PIL import Image
 from body4d.config import PictureSettings
 from body4d.core.errors import Cancelled, OutputError
 from body4d.core.types import Clip, Scene
-from body4d.render.contact_sheet import cell_size, moments, people_box
-from body4d.render.frame_renderer import Layout
-from body4d.render.panels import Seen, camera_for, overlay
-from body4d.render.poses import Poser
+from body4d.render.contact_sheet import cell_size, choose_sheet_frames, people_box
+from body4d.render.frame_renderer import PanelLayout
+from body4d.render.panels import RenderPerson, draw_overlay, resized_camera
+from body4d.render.poses import ScenePoser
 from body4d.render.rasterizer import silhouette
 from body4d.render.write import write_pictures
 from scenes import make_scene
@@ -80,10 +80,10 @@ def test_every_frame_is_there_at_its_own_time_even_with_nobody_in_it(scene: Scen
 
 
 def test_bodies_are_drawn_where_they_are_in_their_own_colours(scene: Scene) -> None:
-    poses = Poser(scene, QUICK).at(3)
-    seen = [Seen.of(pose, 1.0) for pose in poses]
+    poses = ScenePoser(scene, QUICK).at(3)
+    seen = [RenderPerson.of(pose, 1.0) for pose in poses]
     background = np.full((480, 640, 3), GREY, np.uint8)
-    picture = overlay(background, seen, scene.camera, 4, tags=False)
+    picture = draw_overlay(background, seen, scene.camera, 4, tags=False)
     whole = np.zeros((480, 640), bool)
     for person in seen:
         mask = silhouette(person.vertices_m, person.pose.rig.faces, scene.camera)
@@ -101,7 +101,7 @@ def test_the_skinned_body_lies_on_the_joints_of_the_track(scene: Scene) -> None:
     for person in scene.people:
         for frame in (2, 6):
             row = person.row(frame)
-            pose = next((pose for pose in Poser(scene, QUICK).at(frame) if pose.name == str(person.person_id)), None)
+            pose = next((pose for pose in ScenePoser(scene, QUICK).at(frame) if pose.name == str(person.person_id)), None)
             if row is None:
                 assert pose is None
                 continue
@@ -118,15 +118,15 @@ def test_faint_frames_show_more_of_the_video(scene: Scene) -> None:
     faint = dataclasses.replace(person, observed=np.zeros(len(person), bool))
     deviations = []
     for track in (dataclasses.replace(person, observed=np.ones(len(person), bool)), faint):
-        pose = Poser(dataclasses.replace(scene, people=(track,)), QUICK).at(7)[0]
-        picture = overlay(np.full((480, 640, 3), GREY, np.uint8), [Seen.of(pose, 1.0)], scene.camera, 4, tags=False)
+        pose = ScenePoser(dataclasses.replace(scene, people=(track,)), QUICK).at(7)[0]
+        picture = draw_overlay(np.full((480, 640, 3), GREY, np.uint8), [RenderPerson.of(pose, 1.0)], scene.camera, 4, tags=False)
         deviations.append(np.abs(picture.astype(float) - GREY).mean())
     assert deviations[1] == pytest.approx(QUICK.faint_opacity * deviations[0], rel=0.05)
 
 
 def test_views_hold_three_panels_and_a_floor(scene: Scene, written: list[Path]) -> None:
     frames, _ = read(written[1])
-    layout = Layout.of(640, 480, QUICK.panel_height_px)
+    layout = PanelLayout.of(640, 480, QUICK.panel_height_px)
     assert frames[0].shape == (layout.size_px[1], layout.size_px[0], 3)
     for box in (layout.side, layout.top):
         x0, y0, x1, y1 = box
@@ -139,9 +139,9 @@ def test_views_hold_three_panels_and_a_floor(scene: Scene, written: list[Path]) 
 
 def test_the_virtual_cameras_stand_still(scene: Scene) -> None:
     """What no body or trail touches is the same from the first frame to the last."""
-    from body4d.render.frame_renderer import Film
+    from body4d.render.frame_renderer import FrameRenderer
 
-    film, poser = Film(scene, QUICK), Poser(scene, QUICK)
+    film, poser = FrameRenderer(scene, QUICK), ScenePoser(scene, QUICK)
     picture = np.full((480, 640, 3), GREY, np.uint8)
     views = [film.pictures(frame, picture, poser.at(frame)).views for frame in range(len(scene.clip))]
     for x0, y0, x1, y1 in (film.layout.side, film.layout.top):
@@ -276,22 +276,22 @@ def test_two_blocks_of_the_sheet_hold_all_moments(count: int, aspect: float) -> 
 
 
 def test_the_sheet_shows_moments_in_which_somebody_is_there(scene: Scene) -> None:
-    frames = moments(scene, QUICK)
+    frames = choose_sheet_frames(scene, QUICK)
     assert len(frames) == QUICK.sheet_moments
     assert all(any(True for _ in scene.visible_at(int(frame))) for frame in frames)
-    assert moments(make_scene(0, 3), QUICK).tolist() == [0, 1, 2]
+    assert choose_sheet_frames(make_scene(0, 3), QUICK).tolist() == [0, 1, 2]
 
 
 def test_a_part_of_the_picture_has_the_part_of_the_camera() -> None:
     camera = make_scene(0, 1).camera
-    part = camera_for(camera, 300, 200, (100, 50), 2.0)
+    part = resized_camera(camera, 300, 200, (100, 50), 2.0)
     point = np.array([0.3, -0.2, 4.0])
     np.testing.assert_allclose(part.project(point), (camera.project(point) - [100, 50]) * 2)
 
 
 @pytest.mark.parametrize(("width_px", "height_px"), [(354, 492), (1280, 720), (3840, 2160), (500, 500), (4000, 300), (100, 2000)])
 def test_panels_do_not_overlap_and_have_even_sides(width_px: int, height_px: int) -> None:
-    layout = Layout.of(width_px, height_px, 720)
+    layout = PanelLayout.of(width_px, height_px, 720)
     width, height = layout.size_px
     taken = np.zeros((height, width), int)
     for x0, y0, x1, y1 in (layout.front, layout.side, layout.top):

@@ -45,9 +45,9 @@ def export_scene(scene: Scene, fmt: str, out: str | os.PathLike[str]) -> list[Pa
             raise SettingsError(f"PLY export writes a file for each person and frame: give a folder instead of {out}.")
         return write_ply(scene, out)
     if fmt == "npz":
-        from body4d.export.npz import write_arrays
+        from body4d.export.npz import write_body_npz
 
-        return write_arrays(scene, out if is_file else out / "body.npz")
+        return write_body_npz(scene, out if is_file else out / "body.npz")
     if fmt == "html":
         from body4d.export.html import write_html
 

@@ -12,7 +12,7 @@ from body4d.core.files import atomic_file
 from body4d.core.rig import Rig
 from body4d.core.types import BodyTrack, Clip, Scene
 from body4d.export.euler import matrix_to_zxy
-from body4d.export.skeleton import REST_TO_Y_UP, Skeleton, sample, skeleton_of
+from body4d.export.skeleton import REST_TO_Y_UP, Skeleton, build_skeleton, resample_skeleton
 
 _DETAIL = re.compile(r"eye|toe|finger|metacarpal", re.IGNORECASE)
 """Joints left out where none of their kind and side moves: they would be 60 of 104 bones that stand still."""
@@ -32,7 +32,7 @@ def write_bvh(scene: Scene, out: Path, *, one_file: bool) -> list[Path]:
         if one_file:
             path = out if len(scene.people) == 1 else out.with_stem(f"{out.stem}_person_{track.person_id}")
         rig = rig_of(track)
-        text = bvh_text(rig, skeleton_of(rig, track, scene.T_world_camera), track, scene.clip)
+        text = bvh_text(rig, build_skeleton(rig, track, scene.T_world_camera), track, scene.clip)
         with atomic_file(path) as file:
             file.write(text.encode("ascii", "replace"))
         paths.append(path)
@@ -42,7 +42,7 @@ def write_bvh(scene: Scene, out: Path, *, one_file: bool) -> list[Path]:
 def bvh_text(rig: Rig, skeleton: Skeleton, track: BodyTrack, clip: Clip) -> str:
     """The file's text. Frame k is clip frame k, or where the clip's steps are uneven the moment k · frame time."""
     at_s, step_s = frame_grid(clip)
-    rotations, root_m = sample(skeleton, clip.times_s[track.frame_index], at_s)
+    rotations, root_m = resample_skeleton(skeleton, clip.times_s[track.frame_index], at_s)
     kept = kept_joints(skeleton)
     lines, order = _hierarchy(rig, skeleton, kept)
     angles_deg = np.degrees(matrix_to_zxy(rotations[:, order]))

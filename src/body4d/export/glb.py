@@ -9,8 +9,8 @@ from body4d.bodies.registry import rig_of
 from body4d.core.files import atomic_file
 from body4d.core.rig import Rig
 from body4d.core.types import BodyTrack, Clip, Scene
-from body4d.export.gltf_builder import Builder
-from body4d.export.skeleton import REST_TO_Y_UP, Skeleton, skeleton_of
+from body4d.export.gltf_builder import GltfBuilder
+from body4d.export.skeleton import REST_TO_Y_UP, Skeleton, build_skeleton
 from body4d.geometry.rotations import matrix_to_quat
 
 # Okabe & Ito's palette (2008), told apart by colour-blind eyes too; linear RGB, as glTF wants factors.
@@ -32,7 +32,7 @@ def glb_bytes(scene: Scene) -> bytes:
     """``scene`` as a GLB. Axes: the floor-aligned world, y up, metres; times: ``Clip.times_s``."""
     from body4d import __version__
 
-    build = Builder()
+    build = GltfBuilder()
     gltf = build.gltf
     gltf.asset = gl.Asset(version="2.0", generator=f"body4d {__version__}")
     animation = gl.Animation(name="movement")
@@ -40,7 +40,7 @@ def glb_bytes(scene: Scene) -> bytes:
     roots = []
     for place, track in enumerate(scene.people):
         rig = rig_of(track)
-        skeleton = skeleton_of(rig, track, scene.T_world_camera)
+        skeleton = build_skeleton(rig, track, scene.T_world_camera)
         if track.body not in skinning:  # triangles and weights are the body model's, so people share them
             skinning[track.body] = _add_skinning(build, rig)
         person, joints = _add_person(build, rig, skeleton, track, skinning[track.body], place)
@@ -62,7 +62,7 @@ def glb_bytes(scene: Scene) -> bytes:
     return build.to_bytes()
 
 
-def _add_skinning(build: Builder, rig: Rig) -> tuple[int, int, int]:
+def _add_skinning(build: GltfBuilder, rig: Rig) -> tuple[int, int, int]:
     """Accessors of triangles, joint indices and weights."""
     small = len(rig.rest_vertices_m) < 2**16 - 1  # the largest index restarts primitives
     faces = build.add(rig.faces.reshape(-1).astype("u2" if small else "u4"), gl.ELEMENT_ARRAY_BUFFER)
@@ -83,7 +83,7 @@ def four_influences(indices: np.ndarray, weights: np.ndarray) -> tuple[np.ndarra
 
 
 def _add_person(
-    build: Builder, rig: Rig, skeleton: Skeleton, track: BodyTrack, skinning: tuple[int, int, int], place: int
+    build: GltfBuilder, rig: Rig, skeleton: Skeleton, track: BodyTrack, skinning: tuple[int, int, int], place: int
 ) -> tuple[int, list[int]]:
     """Mesh, material, skin and nodes of one person; returns the person's node and the joints' nodes."""
     gltf = build.gltf
@@ -135,7 +135,7 @@ def _add_person(
 
 
 def _animate(
-    build: Builder, animation: gl.Animation, skeleton: Skeleton, track: BodyTrack, clip: Clip, person: int, joints: list[int]
+    build: GltfBuilder, animation: gl.Animation, skeleton: Skeleton, track: BodyTrack, clip: Clip, person: int, joints: list[int]
 ) -> None:
     """Channels of one person: the root's place, every joint that turns, and whether the person is there at all."""
     times = build.add(clip.times_s[track.frame_index].astype(np.float32), bounds=True)
@@ -148,7 +148,7 @@ def _animate(
     channel(joints[0], "translation", times, skeleton.root_m.astype(np.float32))
     for j in np.flatnonzero(skeleton.moves()):
         channel(joints[j], "rotation", times, gltf_quats(skeleton.rotations[:, j]))
-    frames, there = presence(track, len(clip))
+    frames, there = visibility_keys(track, len(clip))
     if not there.all():
         # Core glTF has no visibility to animate; a scale that steps between 0 and 1 is what every viewer understands. It cannot sit
         # on the person's node (nodes that carry a skinned mesh do not move it) and should not sit on a joint (retargeting reads those).
@@ -158,7 +158,7 @@ def _animate(
         channel(gate, "scale", build.add(clip.times_s[frames].astype(np.float32), bounds=True), scales, "STEP")
 
 
-def presence(track: BodyTrack, frames: int) -> tuple[np.ndarray, np.ndarray]:
+def visibility_keys(track: BodyTrack, frames: int) -> tuple[np.ndarray, np.ndarray]:
     """Clip frames (N,) where a person comes or goes, with the first and the last of the clip, and whether they are there (N,)."""
     there = np.zeros(frames, bool)
     there[track.frame_index] = True
@@ -187,7 +187,7 @@ def vertex_normals(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
     return np.where(length > 1e-12, sums / np.maximum(length, 1e-12), [0.0, 1.0, 0.0]).astype(np.float32)
 
 
-def _add_camera(build: Builder, scene: Scene) -> int:
+def _add_camera(build: GltfBuilder, scene: Scene) -> int:
     """The camera that saw the clip. glTF's cameras look along -z with y up and have their principal point in the middle."""
     camera = scene.camera
     yfov = 2 * np.arctan(camera.height_px / (2 * camera.focal_px))

@@ -9,7 +9,7 @@ _COMPONENT = {"f4": gl.FLOAT, "u1": gl.UNSIGNED_BYTE, "u2": gl.UNSIGNED_SHORT, "
 _TYPE = {1: gl.SCALAR, 3: gl.VEC3, 4: gl.VEC4, 16: gl.MAT4}
 
 
-class Builder:
+class GltfBuilder:
     """A glTF document that grows. ``gltf`` is the document, to be filled by its owner; arrays go in by :meth:`add`."""
 
     def __init__(self) -> None:

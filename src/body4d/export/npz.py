@@ -12,7 +12,7 @@ from body4d.core.types import Scene
 _ROWS = ("joints_m", "keypoints_px", "visibility", "confidence", "observed", "rotations", "translation_m")
 
 
-def write_arrays(scene: Scene, path: Path) -> list[Path]:
+def write_body_npz(scene: Scene, path: Path) -> list[Path]:
     """Write flat arrays, camera axes, metres: R rows (frame, then person) and P rigs. Keys: docs/files.md. Raises OutputError."""
     kinds = {(track.body, track.joint_set) for track in scene.people}
     if len(kinds) > 1:

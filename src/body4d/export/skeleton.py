@@ -42,7 +42,7 @@ class Skeleton:
         return np.abs(self.rotations - self.rotations[:1]).max(axis=(0, 2, 3)) > STILL_RAD
 
 
-def skeleton_of(rig: Rig, track: BodyTrack, T_world_camera: np.ndarray) -> Skeleton:
+def build_skeleton(rig: Rig, track: BodyTrack, T_world_camera: np.ndarray) -> Skeleton:
     """``track``'s movement as a y-up skeleton in the world of ``T_world_camera`` (4, 4)."""
     # With v' = C v for rest points: world = Rw (G (v - rest) + p) + tw = (Rw G C) (v' - rest') + (Rw p + tw), and C cancels below the root.
     C = REST_TO_Y_UP
@@ -57,7 +57,7 @@ def skeleton_of(rig: Rig, track: BodyTrack, T_world_camera: np.ndarray) -> Skele
     )
 
 
-def sample(skeleton: Skeleton, times_s: np.ndarray, at_s: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def resample_skeleton(skeleton: Skeleton, times_s: np.ndarray, at_s: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Rotations (N, J, 3, 3) and root (N, 3) at the moments ``at_s``, between the frames at ``times_s`` (T,).
 
     Rotations go along the shortest arc on SO(3), the root along a line; before the first and after the last frame both are held.

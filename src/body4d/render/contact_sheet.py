@@ -9,10 +9,10 @@ from PIL import Image
 
 from body4d.config import PictureSettings
 from body4d.core.types import Camera, Scene
-from body4d.render.panels import Seen, StagePanel, camera_for, overlay, resized
-from body4d.render.style import joint_speed, key_frames
-from body4d.render.text import paste, words
-from body4d.render.virtual_views import side_view
+from body4d.render.panels import RenderPerson, VirtualViewPanel, draw_overlay, resize_image, resized_camera
+from body4d.render.style import joint_speed, spread_frames
+from body4d.render.text import paste_sprite, text_sprite
+from body4d.render.virtual_views import side_camera
 
 _ROWS = ("picture", "overlay", "side")
 _GAP_PX, _MARGIN_PX, _HEAD_PX, _GUTTER_PX = 6, 18, 34, 86
@@ -22,7 +22,7 @@ _AROUND = 0.14  # Left around the people, as a share of the box around them.
 
 
 @dataclass(frozen=True)
-class Sheet:
+class ContactSheet:
     """What the sheet shows: ``frames`` (M,), the part ``crop_px`` (x0, y0, x1, y1) of the picture, and cells of one size."""
 
     frames: np.ndarray
@@ -30,24 +30,24 @@ class Sheet:
     crop_px: tuple[int, int, int, int]
     cell_size_px: tuple[int, int]
     camera: Camera
-    stage: StagePanel
+    stage: VirtualViewPanel
     settings: PictureSettings
 
     @staticmethod
-    def of(scene: Scene, settings: PictureSettings) -> "Sheet":
+    def of(scene: Scene, settings: PictureSettings) -> "ContactSheet":
         times = scene.clip.times_s
-        frames = moments(scene, settings)
+        frames = choose_sheet_frames(scene, settings)
         x0, y0, x1, y1 = crop = people_box(scene)
         width, height = cell_size(len(frames), (x1 - x0) / (y1 - y0), settings)
-        camera = camera_for(scene.camera, width, height, (x0, y0), height / (y1 - y0))
-        stage = StagePanel.of(scene, side_view(scene, width, height), settings.samples, shadows=True)
-        return Sheet(frames, times, crop, (width, height), camera, stage, settings)
+        camera = resized_camera(scene.camera, width, height, (x0, y0), height / (y1 - y0))
+        stage = VirtualViewPanel.of(scene, side_camera(scene, width, height), settings.samples, shadows=True)
+        return ContactSheet(frames, times, crop, (width, height), camera, stage, settings)
 
-    def cells(self, frame: int, rgb: np.ndarray, seen: Sequence[Seen]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def cells(self, frame: int, rgb: np.ndarray, seen: Sequence[RenderPerson]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Picture, overlay and side view of one of the sheet's frames, each (h, w, 3)."""
         x0, y0, x1, y1 = self.crop_px
-        picture = resized(np.ascontiguousarray(rgb[y0:y1, x0:x1]), *self.cell_size_px)
-        over = overlay(picture, seen, self.camera, self.settings.samples, tags=False)
+        picture = resize_image(np.ascontiguousarray(rgb[y0:y1, x0:x1]), *self.cell_size_px)
+        over = draw_overlay(picture, seen, self.camera, self.settings.samples, tags=False)
         first = int(np.searchsorted(self.times_s, self.times_s[frame] - self.settings.trail_s))
         return picture, over, self.stage.draw(seen, first, frame, tags=False)
 
@@ -69,16 +69,16 @@ class Sheet:
                 y = top + _HEAD_PX + row * (height + _GAP_PX)
                 page[y : y + height, left : left + width] = cell
                 if column == 0:
-                    name = words(_ROWS[row], 20, _INK)
-                    paste(page, name, _MARGIN_PX, y + (height - name.shape[0]) / 2)
+                    name = text_sprite(_ROWS[row], 20, _INK)
+                    paste_sprite(page, name, _MARGIN_PX, y + (height - name.shape[0]) / 2)
         return Image.fromarray(page)
 
     def _caption(self, page: np.ndarray, frame: int, left: int, top: int) -> None:
-        time, number = words(f"{self.times_s[frame]:.2f} s", 21, _INK), words(f"frame {frame}", 15, _PALE)
+        time, number = text_sprite(f"{self.times_s[frame]:.2f} s", 21, _INK), text_sprite(f"frame {frame}", 15, _PALE)
         bottom = top + _HEAD_PX - 9
-        paste(page, time, left, bottom - time.shape[0])
+        paste_sprite(page, time, left, bottom - time.shape[0])
         if time.shape[1] + number.shape[1] + 10 <= self.cell_size_px[0]:
-            paste(page, number, left + time.shape[1] + 10, bottom - number.shape[0])
+            paste_sprite(page, number, left + time.shape[1] + 10, bottom - number.shape[0])
 
 
 def cell_size(count: int, aspect: float, settings: PictureSettings) -> tuple[int, int]:
@@ -88,7 +88,7 @@ def cell_size(count: int, aspect: float, settings: PictureSettings) -> tuple[int
     return max(1, int(height * aspect)), max(1, int(height))
 
 
-def moments(scene: Scene, settings: PictureSettings) -> np.ndarray:
+def choose_sheet_frames(scene: Scene, settings: PictureSettings) -> np.ndarray:
     """Frames (M,) for the sheet, out of those in which anybody is followed; out of all where nobody ever is."""
     times = scene.clip.times_s
     speed, followed = np.zeros(len(times)), np.zeros(len(times), bool)
@@ -96,7 +96,7 @@ def moments(scene: Scene, settings: PictureSettings) -> np.ndarray:
         speed = np.maximum(speed, joint_speed(track, times))
         followed[track.frame_index] = True
     there = np.flatnonzero(followed) if followed.any() else np.arange(len(times))
-    return there[key_frames(times[there], speed[there], settings.sheet_moments, settings.sheet_motion_share)]
+    return there[spread_frames(times[there], speed[there], settings.sheet_moments, settings.sheet_motion_share)]
 
 
 def people_box(scene: Scene) -> tuple[int, int, int, int]:

@@ -5,7 +5,7 @@ from PIL import Image, ImageFilter
 
 from body4d.core.compiled import compiled
 from body4d.render.rasterizer import silhouette
-from body4d.render.virtual_views import View
+from body4d.render.virtual_views import VirtualCamera
 
 _SHADOW = 0.30
 _SHADOW_SHRINK = 2  # Shadows are soft anyway: they are drawn smaller.
@@ -34,7 +34,7 @@ def _stroke(points_px: np.ndarray, strengths: np.ndarray, radius_px: float, left
                 strength[row, column] = max(strength[row, column], covered)
 
 
-def trail(picture: np.ndarray, points_px: np.ndarray, strengths: np.ndarray, radius_px: float, rgb: tuple[int, int, int]) -> None:
+def draw_trail(picture: np.ndarray, points_px: np.ndarray, strengths: np.ndarray, radius_px: float, rgb: tuple[int, int, int]) -> None:
     """Draw an antialiased line through ``points_px`` (N, 2) into ``picture`` (H, W, 3).
 
     ``strengths`` (N,) in [0, 1] along it; NaN points interrupt it. Where it crosses itself it is no darker than its stronger part.
@@ -54,7 +54,7 @@ def trail(picture: np.ndarray, points_px: np.ndarray, strengths: np.ndarray, rad
     under[:] = under + (np.array(rgb) - under) * strength[..., None] + 0.5
 
 
-def shadow(picture: np.ndarray, world_m: np.ndarray, faces: np.ndarray, view: View, strength: float = 1.0) -> None:
+def draw_shadow(picture: np.ndarray, world_m: np.ndarray, faces: np.ndarray, view: VirtualCamera, strength: float = 1.0) -> None:
     """Darken ``picture`` softly where the body ``world_m`` (V, 3), world axes, lies straight above the floor y = 0."""
     flat = view.points_m(world_m * [1, 0, 1])
     small = view.camera.scaled(1 / _SHADOW_SHRINK)

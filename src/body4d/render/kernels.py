@@ -10,11 +10,11 @@ import numpy as np
 from body4d.core.compiled import compiled
 
 SUBPIXEL = 256
-FARTHEST_PX = 2_000_000.0
+MAX_COORDINATE_PX = 2_000_000.0
 """Projected coordinates are held within this, so that products of edges stay within 64 bits."""
 
 
-def pattern(samples: int) -> np.ndarray:
+def sample_offsets(samples: int) -> np.ndarray:
     """Places (S, 2) of the samples within a pixel, in 1/256 pixel: the centre, a rotated grid of 4, or 8 queens."""
     places = {
         1: [(128, 128)],
@@ -25,19 +25,19 @@ def pattern(samples: int) -> np.ndarray:
 
 
 @compiled
-def project(vertices_m: np.ndarray, focal_px: float, cx_px: float, cy_px: float, out: np.ndarray) -> None:
+def project_vertices(vertices_m: np.ndarray, focal_px: float, cx_px: float, cy_px: float, out: np.ndarray) -> None:
     """Fill ``out`` (V, 3) float64 with x and y in whole 1/256 pixels and 1/depth. Every depth must be positive."""
     for v in range(vertices_m.shape[0]):
         inverse = 1.0 / vertices_m[v, 2]
         x = vertices_m[v, 0] * inverse * focal_px + cx_px
         y = vertices_m[v, 1] * inverse * focal_px + cy_px
-        out[v, 0] = np.rint(min(max(x, -FARTHEST_PX), FARTHEST_PX) * SUBPIXEL)
-        out[v, 1] = np.rint(min(max(y, -FARTHEST_PX), FARTHEST_PX) * SUBPIXEL)
+        out[v, 0] = np.rint(min(max(x, -MAX_COORDINATE_PX), MAX_COORDINATE_PX) * SUBPIXEL)
+        out[v, 1] = np.rint(min(max(y, -MAX_COORDINATE_PX), MAX_COORDINATE_PX) * SUBPIXEL)
         out[v, 2] = inverse
 
 
 @compiled
-def cover(
+def cover_samples(
     points: np.ndarray,
     faces: np.ndarray,
     first_face: int,
@@ -110,7 +110,7 @@ def cover(
 
 
 @compiled
-def resolve(
+def resolve_colours(
     points: np.ndarray,
     faces: np.ndarray,
     colours: np.ndarray,

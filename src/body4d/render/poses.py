@@ -8,14 +8,14 @@ from body4d.bodies.registry import rig_of
 from body4d.config import PictureSettings
 from body4d.core.rig import Rig
 from body4d.core.types import BodyTrack, Scene
-from body4d.render.certainty import skin_doubt
-from body4d.render.style import Rgb, opacity, person_colour
+from body4d.render.certainty import vertex_uncertainty
+from body4d.render.style import Rgb, body_opacity, person_colour
 
 _CHUNK = 64
 
 
 @dataclass(frozen=True)
-class Pose:
+class PosedPerson:
     """One person at one frame: ``rig`` posed by ``G`` (1, J, 3, 3), ``p`` (1, J, 3), with looks. ``head_m`` (3,) the nose, camera axes.
 
     ``doubts`` (V,) in [0, 1]: how unsure each vertex is, where that is to be shown.
@@ -36,13 +36,13 @@ class Pose:
         return self.rig.vertices(self.G, self.p)[0]
 
 
-class Poser:
+class ScenePoser:
     """Poses of everybody in ``scene``, asked for in rising order of frames. Not for several threads; what it returns is."""
 
     def __init__(self, scene: Scene, settings: PictureSettings) -> None:
         self._people = [_Person(place, track, scene, settings) for place, track in enumerate(scene.people)]
 
-    def at(self, frame: int) -> list[Pose]:
+    def at(self, frame: int) -> list[PosedPerson]:
         """Everybody followed at a frame of the clip."""
         return [pose for person in self._people if (pose := person.at(frame)) is not None]
 
@@ -51,12 +51,12 @@ class _Person:
     def __init__(self, place: int, track: BodyTrack, scene: Scene, settings: PictureSettings) -> None:
         self._place, self._track = place, track
         self._rig = rig_of(track)
-        self._opacity = opacity(track, scene.clip.times_s, settings)
+        self._opacity = body_opacity(track, scene.clip.times_s, settings)
         self._settings = settings
         self._nose = track.joint("nose")
         self._chunk: tuple[int, np.ndarray, np.ndarray, np.ndarray | None] | None = None
 
-    def at(self, frame: int) -> Pose | None:
+    def at(self, frame: int) -> PosedPerson | None:
         row = self._track.row(frame)
         if row is None:
             return None
@@ -64,10 +64,10 @@ class _Person:
         if self._chunk is None or self._chunk[0] != first:
             rows = slice(first, first + _CHUNK)
             posed = self._rig.forward(self._track.rotations[rows].astype(np.float64), self._track.translation_m[rows].astype(np.float64))
-            self._chunk = (first, *posed, skin_doubt(self._rig, self._track, rows, self._settings))
+            self._chunk = (first, *posed, vertex_uncertainty(self._rig, self._track, rows, self._settings))
         _, G, p, doubts = self._chunk
         own = slice(row - first, row - first + 1)
-        return Pose(
+        return PosedPerson(
             place=self._place,
             rig=self._rig,
             G=G[own],

@@ -10,8 +10,8 @@ import numpy as np
 
 from body4d.core.skinning import vertex_normals
 from body4d.core.types import Camera
-from body4d.render.kernels import SUBPIXEL, clip_near, cover, cover_centres, pattern, project, resolve
-from body4d.render.shading import STUDIO, Light, linear_light, shade, srgb_table
+from body4d.render.kernels import SUBPIXEL, clip_near, cover_centres, cover_samples, project_vertices, resolve_colours, sample_offsets
+from body4d.render.shading import STUDIO, Light, linear_to_srgb_table, shade_vertices, srgb_to_linear
 
 NEAR_M = 0.05
 """What is nearer to the camera than this is cut away: lenses do not focus there, and projection is undefined at 0."""
@@ -46,7 +46,7 @@ class Mesh:
 
 
 @dataclass(frozen=True)
-class Lit:
+class ShadedMesh:
     """A mesh with its light computed, ready to be drawn by any camera that stands where the first one stood.
 
     ``vertices_m`` (V, 3) float32, ``colours`` (V, 4) float32: sRGB in [0, 255] and opacity.
@@ -58,21 +58,21 @@ class Lit:
     two_sided: bool
 
 
-def light_up(mesh: Mesh, light: Light = STUDIO) -> Lit:
+def shade_mesh(mesh: Mesh, light: Light = STUDIO) -> ShadedMesh:
     """Compute the light on a mesh, once for however many pictures of it."""
     vertices = np.ascontiguousarray(mesh.vertices_m, np.float32)
     faces = np.ascontiguousarray(mesh.faces, np.int32)
     out = np.empty((len(vertices), 4), np.float32)
     if mesh.lit:
-        colours = np.ascontiguousarray(np.atleast_2d(linear_light(mesh.colours)), np.float32)
-        shade(vertices, vertex_normals(vertices, faces), colours, float(mesh.opacity), light.packed, srgb_table(), out)
+        colours = np.ascontiguousarray(np.atleast_2d(srgb_to_linear(mesh.colours)), np.float32)
+        shade_vertices(vertices, vertex_normals(vertices, faces), colours, float(mesh.opacity), light.packed, linear_to_srgb_table(), out)
     else:
         out[:, :3], out[:, 3] = np.asarray(mesh.colours) * 255, mesh.opacity
-    return Lit(vertices, faces, out, mesh.two_sided)
+    return ShadedMesh(vertices, faces, out, mesh.two_sided)
 
 
 def draw(
-    meshes: Sequence[Mesh | Lit],
+    meshes: Sequence[Mesh | ShadedMesh],
     camera: Camera,
     background_rgb: np.ndarray,
     *,
@@ -90,21 +90,21 @@ def draw(
         raise ValueError(f"the background must be {size} or one colour (3,), found {background.shape}")
     picture = np.empty(size, np.uint8)
     picture[:] = background
-    places = pattern(samples)
-    lit = [mesh if isinstance(mesh, Lit) else light_up(mesh, light) for mesh in meshes]
+    places = sample_offsets(samples)
+    lit = [mesh if isinstance(mesh, ShadedMesh) else shade_mesh(mesh, light) for mesh in meshes]
     ready = _Ready.of(lit, camera, near_m)
     for top, left, seen in ready.bands(places):
-        resolve(ready.points, ready.faces, ready.colours, places, top, left, seen, picture)
+        resolve_colours(ready.points, ready.faces, ready.colours, places, top, left, seen, picture)
     return picture
 
 
-def visible(meshes: Sequence[Mesh | Lit], camera: Camera, near_m: float = NEAR_M) -> np.ndarray:
+def visible_mesh_index(meshes: Sequence[Mesh | ShadedMesh], camera: Camera, near_m: float = NEAR_M) -> np.ndarray:
     """Which of ``meshes`` the centre of each pixel sees: int32 (H, W), -1 where none. Occlusion is respected."""
-    lit = [mesh if isinstance(mesh, Lit) else light_up(replace(mesh, lit=False)) for mesh in meshes]
+    lit = [mesh if isinstance(mesh, ShadedMesh) else shade_mesh(replace(mesh, lit=False)) for mesh in meshes]
     ready = _Ready.of(lit, camera, near_m)
     out = np.full((camera.height_px, camera.width_px), -1, np.int32)
     ends = np.array([end for _, end, _ in ready.spans])
-    for top, left, seen in ready.bands(pattern(1)):
+    for top, left, seen in ready.bands(sample_offsets(1)):
         owner = np.searchsorted(ends, seen[..., 0], side="right")
         out[top : top + seen.shape[0], left : left + seen.shape[1]] = np.where(seen[..., 0] >= 0, owner, -1)
     return out
@@ -132,7 +132,7 @@ def _projected(
     if vertices[:, 2].min(initial=np.inf) < near_m:
         vertices, faces, colours = clip_near(vertices, faces, colours, near_m)
     points = np.empty((len(vertices), 3))
-    project(vertices, camera.focal_px, camera.cx_px, camera.cy_px, points)
+    project_vertices(vertices, camera.focal_px, camera.cx_px, camera.cy_px, points)
     return points, faces, colours
 
 
@@ -152,7 +152,7 @@ class _Ready:
     end_px: tuple[int, int]
 
     @staticmethod
-    def of(meshes: Sequence[Lit], camera: Camera, near_m: float) -> "_Ready":
+    def of(meshes: Sequence[ShadedMesh], camera: Camera, near_m: float) -> "_Ready":
         points, faces, colours, spans = [np.zeros((0, 3))], [np.zeros((0, 3), np.int32)], [np.zeros((0, 4), np.float32)], []
         point_count = face_count = 0
         for mesh in meshes:
@@ -182,7 +182,7 @@ class _Ready:
             count = min(rows, bottom - first)
             depth[:count], seen[:count] = 0, -1
             for start, end, two_sided in self.spans:
-                cover(self.points, self.faces[start:end], start, places, first, two_sided, depth[:count], seen[:count])
+                cover_samples(self.points, self.faces[start:end], start, places, first, two_sided, depth[:count], seen[:count])
             yield first, left, seen[:count]
 
 

@@ -38,7 +38,7 @@ STUDIO = Light()
 
 
 @compiled
-def shade(
+def shade_vertices(
     vertices_m: np.ndarray, normals: np.ndarray, colours: np.ndarray, opacity: float, light: np.ndarray, srgb: np.ndarray, out: np.ndarray
 ) -> None:
     """Fill ``out`` (V, 4) with lit colours, sRGB in [0, 255], and ``opacity``.
@@ -73,13 +73,13 @@ def shade(
 
 
 @cache
-def srgb_table() -> np.ndarray:
+def linear_to_srgb_table() -> np.ndarray:
     """sRGB in [0, 255] of linear light 0 to 1 in 4096 steps, float32: a power for each vertex would take longer than all the rest."""
     linear = np.linspace(0, 1, 4096)
     return (255 * np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)).astype(np.float32)
 
 
-def linear_light(srgb: np.ndarray) -> np.ndarray:
+def srgb_to_linear(srgb: np.ndarray) -> np.ndarray:
     """Linear light in [0, 1] of sRGB values in [0, 1] (IEC 61966-2-1)."""
     srgb = np.asarray(srgb, np.float64)
     return np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)

@@ -20,7 +20,7 @@ def person_colour(place: int) -> Rgb:
     return (int(red), int(green), int(blue))
 
 
-def opacity(track: BodyTrack, times_s: np.ndarray, settings: PictureSettings) -> np.ndarray:
+def body_opacity(track: BodyTrack, times_s: np.ndarray, settings: PictureSettings) -> np.ndarray:
     """Opacity (T,) of a person's body, 1 where it was seen well and ``faint_opacity`` where it was bridged or is not to be trusted.
 
     ``times_s`` (N,) of the clip. Changes are faded over ``fade_s``, so that bodies do not flicker; within a stretch longer than that
@@ -35,7 +35,7 @@ def opacity(track: BodyTrack, times_s: np.ndarray, settings: PictureSettings) ->
     return (total[end] - total[first]) / (end - first)
 
 
-def ground_track(joints_m: np.ndarray, names: tuple[str, ...], T_world_camera: np.ndarray) -> np.ndarray:
+def pelvis_on_floor(joints_m: np.ndarray, names: tuple[str, ...], T_world_camera: np.ndarray) -> np.ndarray:
     """Where the pelvis is over the floor, world axes, (T, 3) with y = 0; ``joints_m`` (T, K, 3) camera axes."""
     hips = (joints_m[:, names.index("left_hip")] + joints_m[:, names.index("right_hip")]) / 2
     world = hips @ T_world_camera[:3, :3].T + T_world_camera[:3, 3]
@@ -55,7 +55,7 @@ def joint_speed(track: BodyTrack, times_s: np.ndarray) -> np.ndarray:
     return out
 
 
-def key_frames(times_s: np.ndarray, speed: np.ndarray, count: int, motion_share: float) -> np.ndarray:
+def spread_frames(times_s: np.ndarray, speed: np.ndarray, count: int, motion_share: float) -> np.ndarray:
     """Rising frame indices, ``count`` or as many as there are, spread half by time and half by movement, first and last included.
 
     ``speed`` (N,) at each frame; ``motion_share`` in [0, 1]: 0 spreads them evenly in time, 1 puts them where most moves.

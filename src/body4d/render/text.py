@@ -20,7 +20,7 @@ def font(size_px: int) -> Any:
 
 
 @lru_cache(maxsize=256)
-def words(text: str, size_px: int, ink: Rgb = INK) -> np.ndarray:
+def text_sprite(text: str, size_px: int, ink: Rgb = INK) -> np.ndarray:
     """``text`` on nothing: uint8 (h, w, 4), red, green, blue and opacity. Treat as read-only."""
     left, top, right, bottom = font(size_px).getbbox(text)
     image = Image.new("RGBA", (int(right - left) + 2, int(bottom - top) + 2), (*ink, 0))
@@ -29,7 +29,7 @@ def words(text: str, size_px: int, ink: Rgb = INK) -> np.ndarray:
 
 
 @lru_cache(maxsize=256)
-def badge(text: str, size_px: int, ink: Rgb = INK, paper: Rgb = PAPER, opacity: float = 0.85) -> np.ndarray:
+def label_sprite(text: str, size_px: int, ink: Rgb = INK, paper: Rgb = PAPER, opacity: float = 0.85) -> np.ndarray:
     """``text`` on a rounded plate: uint8 (h, w, 4). All badges of one size are equally high. Treat as read-only."""
     big = size_px * _FINE
     width = int(font(big).getlength(text))
@@ -42,7 +42,7 @@ def badge(text: str, size_px: int, ink: Rgb = INK, paper: Rgb = PAPER, opacity: 
     return np.asarray(image.resize((image.width // _FINE, image.height // _FINE), Image.Resampling.BOX))
 
 
-def paste(picture: np.ndarray, sprite: np.ndarray, x: float, y: float) -> None:
+def paste_sprite(picture: np.ndarray, sprite: np.ndarray, x: float, y: float) -> None:
     """Lay ``sprite`` (h, w, 4) over ``picture`` (H, W, 3) with its top-left corner at pixel (x, y), as far as it fits."""
     left, top = round(x), round(y)
     from_x, from_y = max(-left, 0), max(-top, 0)

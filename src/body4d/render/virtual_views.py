@@ -21,7 +21,7 @@ _SKY, _HAZE, _FLOOR, _LINE, _STRONG = (
 
 
 @dataclass(frozen=True)
-class View:
+class VirtualCamera:
     """A virtual camera: ``camera`` and ``T_view_world`` (4, 4), which maps world points into its axes."""
 
     camera: Camera
@@ -36,7 +36,7 @@ class View:
         return self.camera.project(self.points_m(world_m))
 
 
-def stage_bounds(scene: Scene) -> tuple[np.ndarray, np.ndarray]:
+def scene_bounds(scene: Scene) -> tuple[np.ndarray, np.ndarray]:
     """Corners (3,), (3,) in metres, world axes, of the box around all that moves in the clip, the floor under it included."""
     spans = _spans(_world_joints(scene))
     low, high = (spans[0] - _AROUND_M, spans[1] + _AROUND_M) if spans else _EMPTY_STAGE
@@ -57,7 +57,7 @@ def _spans(tracks: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray] | None
     return low, np.max([np.percentile(track.max(1), 100 - _OUTLIER_PERCENT, axis=0) for track in tracks], axis=0)
 
 
-def heading(T_world_camera: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def floor_directions(T_world_camera: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(right, ahead), unit vectors (3,) on the floor, as the camera that filmed sees them."""
     ahead = T_world_camera[:3, 2] * [1, 0, 1]
     if np.linalg.norm(ahead) < 1e-3:  # It looks straight down: the picture's top is ahead.
@@ -66,28 +66,28 @@ def heading(T_world_camera: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.cross(ahead, [0, 1, 0]), ahead
 
 
-def side_view(scene: Scene, width_px: int, height_px: int) -> View:
+def side_camera(scene: Scene, width_px: int, height_px: int) -> VirtualCamera:
     """From the filming camera's right: what was far away is on the right, the filming camera stands on the left."""
-    right, ahead = heading(scene.T_world_camera)
+    right, ahead = floor_directions(scene.T_world_camera)
     tilt = np.radians(_TILT_DEG)
     forward = -right * np.cos(tilt) - np.array([0, 1, 0]) * np.sin(tilt)
     return _fitted(scene, ahead, forward, _SIDE_FOV_DEG, width_px, height_px)
 
 
-def top_view(scene: Scene, width_px: int, height_px: int) -> View:
+def top_camera(scene: Scene, width_px: int, height_px: int) -> VirtualCamera:
     """From above: what was far away is at the top, the filming camera stands below."""
-    right, _ = heading(scene.T_world_camera)
+    right, _ = floor_directions(scene.T_world_camera)
     return _fitted(scene, right, np.array([0.0, -1.0, 0.0]), _TOP_FOV_DEG, width_px, height_px)
 
 
-def _fitted(scene: Scene, right: np.ndarray, forward: np.ndarray, fov_deg: float, width_px: int, height_px: int) -> View:
+def _fitted(scene: Scene, right: np.ndarray, forward: np.ndarray, fov_deg: float, width_px: int, height_px: int) -> VirtualCamera:
     """The view along ``forward`` whose picture all that moves just fills, centred by shifting the lens."""
-    low, high = stage_bounds(scene)
+    low, high = scene_bounds(scene)
     distance = max(np.linalg.norm(high - low), _LEAST_M) / 2 / np.tan(np.radians(fov_deg / 2))
     transform = np.eye(4)
     transform[:3, :3] = np.stack([right, np.cross(forward, right), forward])
     transform[:3, 3] = [0, 0, distance] - transform[:3, :3] @ (low + high) / 2
-    view = View(Camera(1.0, 0.0, 0.0, width_px, height_px), transform)
+    view = VirtualCamera(Camera(1.0, 0.0, 0.0, width_px, height_px), transform)
     spans = _spans([view.project(joints) for joints in _world_joints(scene)])
     if spans is None:
         corners = view.project(np.array(_EMPTY_STAGE))
@@ -95,10 +95,10 @@ def _fitted(scene: Scene, right: np.ndarray, forward: np.ndarray, fov_deg: float
     middle, size = (spans[0] + spans[1]) / 2, np.maximum(spans[1] - spans[0] + 2 * _AROUND_M / distance, _LEAST_M / distance)
     focal = float(_FILL * np.min([width_px, height_px] / size))
     camera = Camera(focal, width_px / 2 - focal * middle[0], height_px / 2 - focal * middle[1], width_px, height_px)
-    return View(camera, transform)
+    return VirtualCamera(camera, transform)
 
 
-def floor_picture(view: View, bounds: tuple[np.ndarray, np.ndarray], axes: Sequence[np.ndarray]) -> np.ndarray:
+def render_floor(view: VirtualCamera, bounds: tuple[np.ndarray, np.ndarray], axes: Sequence[np.ndarray]) -> np.ndarray:
     """The empty stage, RGB uint8 (H, W, 3): lines every metre, stronger every five, fading out around ``bounds``.
 
     ``axes``: the two directions (3,) on the floor that lines are at right angles to; lines are counted from the world's origin.

@@ -10,8 +10,8 @@ from body4d.config import PictureSettings
 from body4d.core.files import atomic_file
 from body4d.core.stages import FrameSource, ProgressFn, ignore_progress
 from body4d.core.types import Scene
-from body4d.render.frame_renderer import Film, Pictures
-from body4d.render.poses import Poser
+from body4d.render.frame_renderer import FrameImages, FrameRenderer
+from body4d.render.poses import ScenePoser
 from body4d.video import VideoWriter
 
 
@@ -31,7 +31,7 @@ def write_pictures(
     ``report`` is called after each frame and may raise Cancelled; then nothing half-written is left. Raises OutputError.
     """
     clip = scene.clip
-    film = Film(scene, settings)
+    film = FrameRenderer(scene, settings)
     cells = []
     with (
         VideoWriter(overlay_path, *film.overlay_size_px, clip.times_s, clip if settings.audio else None) as overlay,
@@ -48,10 +48,10 @@ def write_pictures(
         film.sheet.image(cells).save(file, format="PNG")
 
 
-def _drawn(film: Film, scene: Scene, frames: FrameSource, settings: PictureSettings) -> Generator[Pictures, None, None]:
+def _drawn(film: FrameRenderer, scene: Scene, frames: FrameSource, settings: PictureSettings) -> Generator[FrameImages, None, None]:
     """All frames' pictures in order, drawn ahead on ``settings.lanes`` threads while the caller encodes."""
-    poser = Poser(scene, settings)
-    waiting: deque[Future[Pictures]] = deque()
+    poser = ScenePoser(scene, settings)
+    waiting: deque[Future[FrameImages]] = deque()
     with ThreadPoolExecutor(settings.lanes, "body4d-draw") as pool:
         try:
             for frame, rgb in frames.read():

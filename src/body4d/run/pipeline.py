@@ -37,9 +37,9 @@ def rig_of(track: BodyTrack) -> Rig:
 
 def open_clip(video: Path, settings: VideoSettings) -> FrameSource:
     """Probe a video and stream its frames. Raises InputError."""
-    from body4d.video import VideoFrames, probe
+    from body4d.video import VideoReader, probe
 
-    return VideoFrames(probe(video, settings), settings)
+    return VideoReader(probe(video, settings), settings)
 
 
 def draw(scene: Scene, frames: FrameSource, into: Path, settings: PictureSettings, report: ProgressFn) -> None:

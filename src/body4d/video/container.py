@@ -47,7 +47,7 @@ def open_video(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
         yield container, stream
 
 
-def sound_of(path: Path) -> tuple[InputContainer, AudioStream]:
+def open_audio(path: Path) -> tuple[InputContainer, AudioStream]:
     """Open ``path`` for its sound. Raises InputError where no sound stream can be decoded; the caller closes the container."""
     container = av.open(str(Path(path).resolve()), container_options=_OPTIONS, metadata_errors="replace")
     streams = [stream for stream in container.streams.audio if stream.codec_context is not None]
@@ -58,12 +58,12 @@ def sound_of(path: Path) -> tuple[InputContainer, AudioStream]:
     return container, next((s for s in streams if best is not None and s.index == best.index), streams[0])
 
 
-def decoded(container: InputContainer, stream: VideoStream, skip_to_key: bool = False) -> Iterator[VideoFrame]:
+def decode_frames(container: InputContainer, stream: VideoStream, skip_to_key: bool = False) -> Iterator[VideoFrame]:
     """Every frame that decodes from here on. Packets that do not decode are passed over: who needs them notices the gap.
 
     ``skip_to_key`` passes over packets up to the first key frame, as wanted after a seek that landed between two.
     """
-    for packet in demuxed(container, stream):
+    for packet in demux_packets(container, stream):
         if skip_to_key and packet.size:
             if not packet.is_keyframe:
                 continue
@@ -75,7 +75,7 @@ def decoded(container: InputContainer, stream: VideoStream, skip_to_key: bool = 
         yield from frames
 
 
-def sought(container: InputContainer, stream: VideoStream, tick: int) -> bool:
+def seek_to_key_frame(container: InputContainer, stream: VideoStream, tick: int) -> bool:
     """Jump to the key frame at or before ``tick``; False where a damaged file does not let itself be sought in."""
     try:
         container.seek(tick, stream=stream)
@@ -84,7 +84,7 @@ def sought(container: InputContainer, stream: VideoStream, tick: int) -> bool:
     return True
 
 
-def demuxed(container: InputContainer, stream: VideoStream | AudioStream) -> Iterator[av.Packet]:
+def demux_packets(container: InputContainer, stream: VideoStream | AudioStream) -> Iterator[av.Packet]:
     """The packets of ``stream`` and the empty one that flushes the decoder; a file that breaks off ends as if it stopped there."""
     packets = container.demux(stream)
     while True:

@@ -11,8 +11,8 @@ import numpy as np
 from av.video.frame import VideoFrame
 
 from body4d.core.errors import InputError
-from body4d.video.container import decoded, demuxed, open_video, sought
-from body4d.video.quicktime import track_tags
+from body4d.video.container import decode_frames, demux_packets, open_video, seek_to_key_frame
+from body4d.video.metadata import quicktime_track_tags
 
 Clock = Literal["pts", "dts", "count"]
 
@@ -82,10 +82,10 @@ def _scan(path: Path, _stamp: Any) -> Timeline:
         quicktime = "mp4" in container.format.name
         promised = len(stream.index_entries) if quicktime else 0
         promised_s = (container.duration or 0) / 1e6
-        for packet in demuxed(container, stream):
+        for packet in demux_packets(container, stream):
             if packet.size:
                 _note_packet(packets, packet)
-        tags = (track_tags(path) if quicktime else {}) | container.metadata | stream.metadata
+        tags = (quicktime_track_tags(path) if quicktime else {}) | container.metadata | stream.metadata
         metadata = {key.lower(): value for key, value in tags.items()}
         has_audio = bool(container.streams.audio)
         time_base = stream.time_base or Fraction(1, 90_000)
@@ -121,16 +121,16 @@ def _decoder_agrees(path: Path, ticks: np.ndarray, packets: _Packets) -> bool:
     """Whether the first frames and everything from the last key frame on come out of the decoder as the packets say."""
     with open_video(path) as (container, stream):
         head: list[int | None] = []
-        for frame in decoded(container, stream):
+        for frame in decode_frames(container, stream):
             head += [frame.pts] if frame.pts not in packets.broken else []
             if len(head) == _HEAD_FRAMES:
                 break
         if head != ticks[:_HEAD_FRAMES].tolist():
             return False
         last_key = max((key for key in packets.keys if key <= ticks[-1]), default=int(ticks[0]))
-        if not sought(container, stream, last_key):
+        if not seek_to_key_frame(container, stream, last_key):
             return False
-        tail = {frame.pts for frame in decoded(container, stream, skip_to_key=True)}
+        tail = {frame.pts for frame in decode_frames(container, stream, skip_to_key=True)}
     return set(ticks[ticks >= last_key].tolist()) <= tail <= set(packets.ticks)
 
 
@@ -139,7 +139,7 @@ def _decode_all(path: Path, broken: set[int]) -> tuple[np.ndarray, Clock]:
     pts: list[int | None] = []
     dts: list[int | None] = []
     with open_video(path) as (container, stream):
-        for frame in decoded(container, stream):
+        for frame in decode_frames(container, stream):
             pts.append(frame.pts)
             dts.append(frame.dts)
     clocks: tuple[tuple[Clock, list[int | None]], ...] = (("pts", pts), ("dts", dts))
@@ -153,7 +153,7 @@ def _decode_all(path: Path, broken: set[int]) -> tuple[np.ndarray, Clock]:
 def _first_frame(path: Path) -> tuple[tuple[int, int], Fraction, tuple[int, int, int, int]]:
     """Stored size, pixel aspect and rotation matrix, as the first decoded frame and its stream tell them."""
     with open_video(path) as (container, stream):
-        frame = next(decoded(container, stream))
+        frame = next(decode_frames(container, stream))
         aspect = stream.sample_aspect_ratio or Fraction(1)
         matrix = frame.side_data.get("DISPLAYMATRIX")
         rows = np.frombuffer(bytes(matrix), np.int32)[[0, 1, 3, 4]] if matrix is not None else np.array([1, 0, 0, 1])

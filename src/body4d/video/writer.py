@@ -16,7 +16,7 @@ from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoRef
 from body4d.config import VideoSettings
 from body4d.core.errors import OutputError
 from body4d.core.types import Clip
-from body4d.video.sound import Sound
+from body4d.video.audio import AudioMuxer
 
 _MAX_TICKS_PER_S = 1_000_000  # Times that fit no common grid are kept to a microsecond.
 _MAX_STEP_DENOMINATOR = 120_000  # Above every time base in use; fractions below it lie 2e-10 apart, so that rounding cannot mix them up.
@@ -48,7 +48,7 @@ class VideoWriter:
         self._size_px = (width_px, height_px)
         self._settings = settings or VideoSettings()
         self._ticks, self._time_base = exact_ticks(np.asarray(times_s, np.float64))
-        self._sound = Sound(audio_from) if audio_from is not None and audio_from.has_audio else None
+        self._sound = AudioMuxer(audio_from) if audio_from is not None and audio_from.has_audio else None
         self._written = 0
         self._reformatter = VideoReformatter()
 

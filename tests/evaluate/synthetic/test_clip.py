@@ -10,11 +10,11 @@ from body4d.core.scene_io import load_masks, load_scene
 from body4d.core.types import MaskTrack, Scene
 from body4d.evaluate.synthetic.clip import SyntheticClip, make_clip
 from body4d.render.rasterizer import silhouette
-from body4d.video import VideoFrames, VideoWriter, probe
+from body4d.video import VideoReader, VideoWriter, probe
 
 
 def load(clip: SyntheticClip) -> tuple[Scene, tuple[MaskTrack, ...], list[np.ndarray]]:
-    frames = [picture for _, picture in VideoFrames(probe(clip.video)).read()]
+    frames = [picture for _, picture in VideoReader(probe(clip.video)).read()]
     return load_scene(clip.truth, clip.video), load_masks(clip.truth_masks), frames
 
 

@@ -27,7 +27,7 @@ from body4d.evaluate.synthetic.motions import (
     moved,
     place_camera,
 )
-from body4d.render.rasterizer import Mesh, draw, visible
+from body4d.render.rasterizer import Mesh, draw, visible_mesh_index
 from body4d.render.shading import Light
 
 LONGEST_EXPOSURE_S = 1 / 120  # a phone by day; never more than half of the time between frames
@@ -179,7 +179,9 @@ def _drawn(stage: _Stage, vertices_m: Sequence[np.ndarray], clubs: Sequence[Any]
 
 def visible_masks(stage: _Stage, vertices_m: Sequence[np.ndarray]) -> list[np.ndarray]:
     """What the camera sees of each person, bool (H, W), others in front taken away. A club is nobody: it neither counts nor hides."""
-    seen = visible([Mesh(v, a.rig.faces, np.ones(3), lit=False) for v, a in zip(vertices_m, stage.actors, strict=True)], stage.camera)
+    seen = visible_mesh_index(
+        [Mesh(v, a.rig.faces, np.ones(3), lit=False) for v, a in zip(vertices_m, stage.actors, strict=True)], stage.camera
+    )
     return [seen == i for i in range(len(stage.actors))]
 
 

@@ -146,7 +146,7 @@ def test_probing_does_not_decode_the_middle(tmp_path, monkeypatch):
 
     path = make_video(tmp_path / "a.mp4", 200, options={"g": "10"})
     count = 0
-    real = module.decoded
+    real = module.decode_frames
 
     def counting(*args, **kwargs):
         nonlocal count
@@ -154,7 +154,7 @@ def test_probing_does_not_decode_the_middle(tmp_path, monkeypatch):
             count += 1
             yield frame
 
-    monkeypatch.setattr(module, "decoded", counting)
+    monkeypatch.setattr(module, "decode_frames", counting)
     assert len(probe(path)) == 200
     assert count < 30
 

@@ -5,8 +5,8 @@ import pytest
 
 from body4d.config import VideoSettings
 from body4d.core.errors import Body4DError, InputError
-from body4d.video import VideoFrames, probe
-from body4d.video.quicktime import track_tags
+from body4d.video import VideoReader, probe
+from body4d.video.metadata import quicktime_track_tags
 from make_videos import add_track_tag, cut, make_sound, make_video
 
 
@@ -103,7 +103,7 @@ def test_too_large_a_frame(tmp_path):
 @pytest.mark.parametrize("kwargs", [{"frames": 1}, {"frames": 3}, {"frames": 12, "size": (8, 8)}])
 def test_very_little_is_enough(tmp_path, kwargs):
     clip = probe(make_video(tmp_path / "a.mp4", **kwargs))
-    assert len(list(VideoFrames(clip).read())) == kwargs["frames"]
+    assert len(list(VideoReader(clip).read())) == kwargs["frames"]
 
 
 @pytest.mark.parametrize("name", ["a.mp4", "a.mkv", "a.ts", "a.avi"])
@@ -124,7 +124,7 @@ def test_damage_anywhere_gives_frames_or_one_of_our_errors(tmp_path, name, how):
         path = tmp_path / f"{trial}{name}"
         path.write_bytes(data)
         try:
-            frames = VideoFrames(probe(path, VideoSettings(max_megapixels=1)))
+            frames = VideoReader(probe(path, VideoSettings(max_megapixels=1)))
             count = sum(1 for _ in frames.read())
             assert count == len(frames.clip)
             outcomes.add("frames")
@@ -135,13 +135,13 @@ def test_damage_anywhere_gives_frames_or_one_of_our_errors(tmp_path, name, how):
 
 def test_damaged_tags_are_no_tags(tmp_path):
     path = add_track_tag(make_video(tmp_path / "a.mp4"), "key", "value")
-    assert track_tags(path) == {"key": "value"}
+    assert quicktime_track_tags(path) == {"key": "value"}
     whole = path.read_bytes()
     start = whole.rindex(b"moov")
     for at in range(start, len(whole), 5):
         data = bytearray(whole)
         data[at] ^= 0xFF
         path.write_bytes(data)
-        assert set(track_tags(path)) <= {"key"} | {k for k in track_tags(path) if len(k) == 3}
+        assert set(quicktime_track_tags(path)) <= {"key"} | {k for k in quicktime_track_tags(path) if len(k) == 3}
     path.write_bytes(whole[: start + 50])
-    assert track_tags(path) == {}
+    assert quicktime_track_tags(path) == {}

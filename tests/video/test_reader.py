@@ -10,7 +10,7 @@ import pytest
 
 from body4d.config import VideoSettings
 from body4d.core.errors import InputError
-from body4d.video import VideoFrames, probe
+from body4d.video import VideoReader, probe
 from make_videos import corners, make_video, number_of, quadrants, stripes
 
 KINDS = {
@@ -43,7 +43,7 @@ def test_every_kind_gives_exactly_its_frames_from_anywhere(tmp_path, kind):
     clip = probe(make_video(tmp_path / name, 60, **kwargs))
     first_shown = 10 if kind == "edit list" else 0
     assert len(clip) == 60 - first_shown
-    frames = VideoFrames(clip, VideoSettings(seek_gap_frames=2))
+    frames = VideoReader(clip, VideoSettings(seek_gap_frames=2))
     whole = list(frames.read())
     assert [i for i, _ in whole] == list(range(len(clip)))
     assert [number_of(rgb) for _, rgb in whole] == list(range(first_shown, 60))
@@ -59,7 +59,7 @@ def test_every_kind_gives_exactly_its_frames_from_anywhere(tmp_path, kind):
 def test_a_thinned_range_gives_its_own_frames(tmp_path):
     path = make_video(tmp_path / "a.mp4", 60, options={"g": "12"})
     clip = probe(path, VideoSettings(start_s=0.5, end_s=1.5, fps=10))
-    assert [number_of(rgb) for _, rgb in VideoFrames(clip).read()] == clip.source_frames.tolist()
+    assert [number_of(rgb) for _, rgb in VideoReader(clip).read()] == clip.source_frames.tolist()
 
 
 @pytest.mark.parametrize(
@@ -69,7 +69,7 @@ def test_a_thinned_range_gives_its_own_frames(tmp_path):
 def test_frames_stand_upright(tmp_path, rotation, hflip, shown, degrees):
     path = make_video(tmp_path / "a.mp4", [quadrants(96, 48)] * 3, rotation=rotation, hflip=hflip)
     clip = probe(path)
-    ((_, rgb),) = VideoFrames(clip).read(1, 2)
+    ((_, rgb),) = VideoReader(clip).read(1, 2)
     assert corners(rgb) == shown
     assert clip.rotation_deg == degrees
     assert (rgb.shape[1], rgb.shape[0]) == (clip.width_px, clip.height_px) == ((48, 96) if degrees % 180 else (96, 48))
@@ -78,7 +78,7 @@ def test_frames_stand_upright(tmp_path, rotation, hflip, shown, degrees):
 
 def test_a_flipped_quarter_turn(tmp_path):
     """Front cameras may store both: turned, then mirrored left to right."""
-    ((_, rgb),) = VideoFrames(probe(make_video(tmp_path / "a.mp4", [quadrants()] * 2, rotation=-90, hflip=True))).read(0, 1)
+    ((_, rgb),) = VideoReader(probe(make_video(tmp_path / "a.mp4", [quadrants()] * 2, rotation=-90, hflip=True))).read(0, 1)
     assert corners(rgb) == corners(np.rot90(quadrants(), -1)[:, ::-1])
 
 
@@ -104,7 +104,7 @@ def test_colours_follow_the_file_s_matrix_and_range(tmp_path, matrix, value_rang
         frame.colorspace, frame.color_range, frame.pts = matrix, value_range, 0
         out.mux(stream.encode(frame))
         out.mux(stream.encode(None))
-    ((_, rgb),) = VideoFrames(probe(path)).read()
+    ((_, rgb),) = VideoReader(probe(path)).read()
     np.testing.assert_allclose(rgb[24, 32].astype(float), want, atol=2.5)
 
 
@@ -112,7 +112,7 @@ def test_colours_follow_the_file_s_matrix_and_range(tmp_path, matrix, value_rang
 def test_hdr_becomes_sensible_eight_bits(tmp_path, transfer):
     colour = {"colorspace": 9, "color_primaries": 9, "color_trc": transfer, "color_range": 1}
     path = make_video(tmp_path / "a.mp4", [stripes(0b10101010)] * 2, codec="libx265", pix_fmt="yuv420p10le", colour=colour)
-    ((_, rgb),) = VideoFrames(probe(path)).read(0, 1)
+    ((_, rgb),) = VideoReader(probe(path)).read(0, 1)
     assert number_of(rgb) == 0b10101010
     spread = rgb.astype(int).max(axis=2) - rgb.astype(int).min(axis=2)
     assert spread.max() <= 6  # Gray stays gray,
@@ -124,7 +124,7 @@ def test_shrinking_averages(tmp_path):
     """A fine checkerboard becomes even gray, not a moire."""
     board = np.indices((240, 320)).sum(0) % 2 * 200 + 20
     path = make_video(tmp_path / "a.mp4", [np.repeat(board[:, :, None], 3, 2).astype(np.uint8)] * 2, pix_fmt="yuv444p")
-    ((_, rgb),) = VideoFrames(probe(path, VideoSettings(max_side_px=80))).read(0, 1)
+    ((_, rgb),) = VideoReader(probe(path, VideoSettings(max_side_px=80))).read(0, 1)
     assert np.abs(rgb[5:-5, 5:-5].astype(int) - 120).max() < 25
 
 
@@ -144,7 +144,7 @@ def test_frames_that_do_not_decode_repeat_the_one_before_wherever_reading_starts
     path = make_video(tmp_path / "a.mp4", 60, options={"bf": "0", "g": "12"})
     _spoil(path, 20, 23)
     clip = probe(path)
-    frames = VideoFrames(clip)
+    frames = VideoReader(clip)
     assert len(clip) == 60
     assert frames.notes == ()
     whole = [number_of(rgb) for _, rgb in frames.read()]
@@ -159,7 +159,7 @@ def test_frames_that_do_not_decode_repeat_the_one_before_wherever_reading_starts
 def test_a_spoiled_key_frame_is_bridged_from_before_it(tmp_path):
     path = make_video(tmp_path / "a.mp4", 60, codec="mjpeg", pix_fmt="yuvj420p", options={})
     _spoil(path, 30, 33)
-    frames = VideoFrames(probe(path), VideoSettings(seek_gap_frames=2))
+    frames = VideoReader(probe(path), VideoSettings(seek_gap_frames=2))
     assert [number_of(rgb) for _, rgb in frames.read(31, 34)] == [29, 29, 33]
     assert [number_of(rgb) for _, rgb in frames.read(28, 34)] == [28, 29, 29, 29, 29, 33]
 
@@ -169,7 +169,7 @@ def _decoders():
 
 
 def test_the_thread_ends_with_the_reading(tmp_path):
-    frames = VideoFrames(probe(make_video(tmp_path / "a.mp4", 60)))
+    frames = VideoReader(probe(make_video(tmp_path / "a.mp4", 60)))
     stream = frames.read()
     next(stream)
     assert len(_decoders()) == 1
@@ -186,7 +186,7 @@ def test_the_thread_ends_with_the_reading(tmp_path):
 
 
 def test_decoding_never_runs_far_ahead(tmp_path):
-    frames = VideoFrames(probe(make_video(tmp_path / "a.mp4", 60)), VideoSettings(queue_mb=64 * 48 * 3 * 2.5 / 1e6))
+    frames = VideoReader(probe(make_video(tmp_path / "a.mp4", 60)), VideoSettings(queue_mb=64 * 48 * 3 * 2.5 / 1e6))
     made = 0
     real = frames._pictures
 
@@ -205,14 +205,14 @@ def test_decoding_never_runs_far_ahead(tmp_path):
 
 
 def test_two_readers_do_not_disturb_each_other(tmp_path):
-    frames = VideoFrames(probe(make_video(tmp_path / "a.mp4", 30)))
+    frames = VideoReader(probe(make_video(tmp_path / "a.mp4", 30)))
     pairs = zip(frames.read(), frames.read(10), strict=False)
     assert [(number_of(a), number_of(b)) for (_, a), (_, b) in pairs] == [(i, i + 10) for i in range(20)]
 
 
 def test_errors_of_the_thread_reach_the_reader(tmp_path):
     path = make_video(tmp_path / "a.mp4", 30)
-    frames = VideoFrames(probe(path))
+    frames = VideoReader(probe(path))
     path.unlink()
     with pytest.raises(InputError, match="no file at"):
         list(frames.read())
@@ -223,11 +223,11 @@ def test_a_clip_of_another_file_is_refused(tmp_path):
     clip = probe(path)
     make_video(path, 10)
     with pytest.raises(InputError, match="has 10 frames, but frame 29 is wanted"):
-        VideoFrames(clip)
+        VideoReader(clip)
 
 
 def test_reading_nothing(tmp_path):
-    frames = VideoFrames(probe(make_video(tmp_path / "a.mp4", 5)))
+    frames = VideoReader(probe(make_video(tmp_path / "a.mp4", 5)))
     assert list(frames.read(5)) == []
     assert list(frames.read(3, 3)) == []
     with pytest.raises(ValueError, match="forwards"):
@@ -235,7 +235,7 @@ def test_reading_nothing(tmp_path):
 
 
 def test_real_golf_swing_reads_the_same_from_anywhere(shared):
-    frames = VideoFrames(probe(shared / "videos" / "golf_swing.mp4"))
+    frames = VideoReader(probe(shared / "videos" / "golf_swing.mp4"))
     whole = dict(frames.read(0, None, 1))
     assert len(whole) == 264
     for i, rgb in frames.read(100, 240, 60):
@@ -247,7 +247,7 @@ def test_memory_does_not_grow_with_length(tmp_path):
     psutil = pytest.importorskip("psutil")
     picture = quadrants(640, 480)
     path = make_video(tmp_path / "a.mp4", [picture] * 240, options={"preset": "ultrafast", "crf": "30"})
-    frames = VideoFrames(probe(path))
+    frames = VideoReader(probe(path))
     me = psutil.Process()
     used_mb = [me.memory_info().rss / 1e6 for _ in frames.read()]
     assert max(used_mb[40:]) - used_mb[20] < 40

@@ -11,7 +11,7 @@ from av.video.reformatter import ColorPrimaries, ColorTrc, Interpolation, VideoR
 from body4d.config import VideoSettings
 from body4d.core.errors import InputError
 from body4d.core.types import Clip
-from body4d.video.container import decoded, open_video, sought
+from body4d.video.container import decode_frames, open_video, seek_to_key_frame
 from body4d.video.timeline import Timeline, frame_tick, timeline
 
 _BT709, _BT601 = 1, 5  # Matrix coefficients of ISO/IEC 23091-2, as frames carry them.
@@ -21,7 +21,7 @@ _HDR_TRANSFERS = (ColorTrc.SMPTE2084, ColorTrc.ARIB_STD_B67)
 _MAX_QUEUE = 8
 
 
-class VideoFrames:
+class VideoReader:
     """The frames of ``clip``, streamed in order as often as wanted (a :class:`body4d.core.stages.FrameSource`).
 
     A frame that does not decode is shown as the last one before it that does, as a player would; ``notes`` then says so.
@@ -111,9 +111,9 @@ class VideoFrames:
     def _from_key(self, start: int) -> Iterator[tuple[int, VideoFrame]]:
         """(tick, frame) of everything that decodes from key frame number ``start`` on; from the file's beginning for 0."""
         with open_video(self._clip.path) as (container, stream):
-            if start and not sought(container, stream, self._line.key_ticks[start]):
+            if start and not seek_to_key_frame(container, stream, self._line.key_ticks[start]):
                 return
-            for ordinal, frame in enumerate(decoded(container, stream, skip_to_key=start > 0)):
+            for ordinal, frame in enumerate(decode_frames(container, stream, skip_to_key=start > 0)):
                 tick = frame_tick(frame, ordinal, self._line.clock)
                 if tick is not None:
                     yield tick, frame

@@ -9,14 +9,14 @@ from av.container import OutputContainer
 from av.error import FFmpegError
 
 from body4d.core.types import Clip
-from body4d.video.container import demuxed, sound_of
+from body4d.video.container import demux_packets, open_audio
 from body4d.video.timeline import timeline
 
 _COPIED = frozenset(("aac", "mp3", "ac3", "eac3", "alac"))
 _AAC_RATES = frozenset((8_000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000))
 
 
-class Sound:
+class AudioMuxer:
     """The sound of ``clip``'s range, fed into an output step by step so that sound and picture lie side by side in the file.
 
     A copied packet starts where it started in the source, to the tick; the range is cut at packet borders (about 20 ms).
@@ -25,7 +25,7 @@ class Sound:
     def __init__(self, clip: Clip) -> None:
         line = timeline(clip.path)
         self._start_s = int(line.ticks[clip.source_frames[0]]) * line.time_base if line.clock == "pts" else Fraction(0)
-        self._input, self._source = sound_of(clip.path)
+        self._input, self._source = open_audio(clip.path)
         self._time_base = self._source.time_base or Fraction(1, 48_000)
         self._packets: Iterator[tuple[float, Any]] = iter(())
         self._next: tuple[float, Any] | None = None
@@ -51,7 +51,7 @@ class Sound:
     def _copies(self, output: OutputContainer) -> Iterator[tuple[float, Any]]:
         stream = output.add_stream_from_template(self._source)
         shift = round(self._start_s / self._time_base)
-        for packet in demuxed(self._input, self._source):
+        for packet in demux_packets(self._input, self._source):
             if packet.size and packet.pts is not None and packet.pts >= shift and not packet.is_discard:
                 packet.pts -= shift
                 packet.dts = packet.pts
@@ -62,7 +62,7 @@ class Sound:
         rate = self._source.rate if self._source.rate in _AAC_RATES else 48_000
         stream = output.add_stream("aac", rate=rate, layout="stereo" if self._source.channels > 1 else "mono")
         resampler = av.AudioResampler("fltp", stream.layout, rate)
-        for packet in demuxed(self._input, self._source):
+        for packet in demux_packets(self._input, self._source):
             try:
                 frames = self._source.decode(packet if packet.size else None)
             except FFmpegError:

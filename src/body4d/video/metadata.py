@@ -12,7 +12,7 @@ _LARGEST_INDEX = 256 * 2**20  # Hours of video have an index of a few MB; beyond
 _NUMBERS = {23: ">f", 24: ">d", 65: ">b", 66: ">h", 67: ">i", 74: ">q", 75: ">B", 76: ">H", 77: ">I", 78: ">Q"}
 
 
-def track_tags(path: Path) -> dict[str, str]:
+def quicktime_track_tags(path: Path) -> dict[str, str]:
     """All key/value pairs of all tracks, first come first kept; empty where the file is no QuickTime or MP4, or its tags are damaged."""
     tags: dict[str, str] = {}
     try:
