@@ -23,7 +23,7 @@ from body4d.config import MotionSettings
 from body4d.core.types import BodyTrack
 from body4d.evaluate import metrics
 from body4d.evaluate.score import FOOT_JOINTS, SCORED_JOINTS
-from body4d.motion.foot_contact import settle_feet
+from body4d.motion.foot_contact import hold_foot_contacts
 from body4d.motion.ground_plane import floor_transform
 from body4d.motion.smoother import smooth
 
@@ -59,7 +59,7 @@ def ours(made: MadeClip) -> tuple[BodyTrack, ...]:
     settings = MotionSettings.model_validate({})
     people = tuple(smooth(p.raw, p.rig, made.clip, settings) for p in made.people)
     floor = floor_transform(people, made.camera, settings)
-    return settle_feet(people, {p.truth.person_id: p.rig for p in made.people}, made.clip, made.camera, floor, settings)
+    return hold_foot_contacts(people, {p.truth.person_id: p.rig for p in made.people}, made.clip, made.camera, floor, settings)
 
 
 FILTERS: dict[str, Filter] = {
@@ -81,7 +81,7 @@ def figures(made: MadeClip, track: BodyTrack, person: Made) -> dict[str, float]:
     feet = [names.index(n) for n in FOOT_JOINTS]
     hips = [SCORED_JOINTS.index("left_hip"), SCORED_JOINTS.index("right_hip")]
     a, b = track.joints_m[:, scored].astype(float), truth.joints_m[:, scored]
-    pose, true_pose = metrics.centred(a, *hips), metrics.centred(b, *hips)
+    pose, true_pose = metrics.pelvis_aligned(a, *hips), metrics.pelvis_aligned(b, *hips)
     seen = person.raw.observed
     gap = ~seen
     near = np.linalg.norm(track.translation_m - truth.translation_m, axis=-1)

@@ -15,7 +15,7 @@ import numpy as np
 
 from body4d.core.rig import Rig
 from body4d.core.types import BodyTrack, Camera, Clip
-from body4d.evaluate.synthetic.motions import Actor, Kind, cast, moved, place_camera
+from body4d.evaluate.synthetic.motions import Actor, ClipKind, create_actors, place_camera, transform_motion
 from body4d.geometry.rotations import matrix_to_rotvec, rotvec_to_matrix
 
 WHITE_DEG = 0.6  # with the chain's levers: 19 mm per frame squared of acceleration error at 30 fps, as single-frame networks have
@@ -45,14 +45,14 @@ class MadeClip:
     """``name`` as the table shows it; ``T_world_camera`` the true world."""
 
     name: str
-    kind: Kind
+    kind: ClipKind
     clip: Clip
     camera: Camera
     T_camera_stage: np.ndarray
     people: tuple[Made, ...]
 
 
-def make(kind: Kind, rate: int, seed: int, seconds: float = 3.0, drift: float = 1.0) -> MadeClip:
+def make(kind: ClipKind, rate: int, seed: int, seconds: float = 3.0, drift: float = 1.0) -> MadeClip:
     """A clip of ``kind`` at ``rate`` frames/s, filmed by the synthetic clips' camera from its default side.
 
     ``drift``: 1 as a network drifts, 0 not at all, so that what is off in a gap is what the gap did.
@@ -61,7 +61,7 @@ def make(kind: Kind, rate: int, seed: int, seconds: float = 3.0, drift: float = 
     times_s = np.arange(round(seconds * rate)) / rate
     view = {"swing": "face-on", "walk": "oblique", "crossing": "side"}[kind]
     camera, T_camera_stage = place_camera(kind, view, size)  # pyright: ignore[reportArgumentType]
-    actors = cast(kind, seconds, 0)
+    actors = create_actors(kind, seconds, 0)
     truths = [_truth(actor, times_s, T_camera_stage, camera) for actor in actors]
     rng = np.random.default_rng([seed, rate, ("swing", "walk", "crossing").index(kind)])
     people = []
@@ -73,7 +73,7 @@ def make(kind: Kind, rate: int, seed: int, seconds: float = 3.0, drift: float = 
 
 
 def _truth(actor: Actor, times_s: np.ndarray, T_camera_stage: np.ndarray, camera: Camera) -> BodyTrack:
-    moments = moved(actor.poses(times_s), T_camera_stage[:3, :3], T_camera_stage[:3, 3])
+    moments = transform_motion(actor.poses(times_s), T_camera_stage[:3, :3], T_camera_stage[:3, 3])
     joints = actor.rig.keypoints(*actor.rig.forward(moments.rotations, moments.root_m))
     T = len(times_s)
     return BodyTrack(
@@ -98,7 +98,7 @@ def posed(track: BodyTrack, rig: Rig, rotations: np.ndarray, translation_m: np.n
 
 
 def _made(
-    truth: BodyTrack, other: BodyTrack | None, rig: Rig, times_s: np.ndarray, kind: Kind, drift: float, rng: np.random.Generator
+    truth: BodyTrack, other: BodyTrack | None, rig: Rig, times_s: np.ndarray, kind: ClipKind, drift: float, rng: np.random.Generator
 ) -> Made:
     T = len(times_s)
     wrist = np.linalg.norm(np.gradient(truth.joint("left_wrist"), times_s, axis=0), axis=-1)

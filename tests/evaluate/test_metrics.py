@@ -14,7 +14,7 @@ FRAMES = np.arange(6)
 def test_a_known_offset_is_the_absolute_error_and_centring_takes_it_away():
     moved = BODY + np.array([0.03, 0.0, 0.04])
     assert m.mpjpe_m(moved, BODY) == pytest.approx(0.05)
-    assert m.mpjpe_m(m.centred(moved, 7, 8), m.centred(BODY, 7, 8)) == pytest.approx(0.0, abs=1e-12)
+    assert m.mpjpe_m(m.pelvis_aligned(moved, 7, 8), m.pelvis_aligned(BODY, 7, 8)) == pytest.approx(0.0, abs=1e-12)
 
 
 def test_one_joint_of_thirteen_off_counts_a_thirteenth():
@@ -26,7 +26,7 @@ def test_one_joint_of_thirteen_off_counts_a_thirteenth():
 def test_centring_uses_the_middle_of_both_hips():
     joints = np.zeros((1, 3, 3))
     joints[0, 1], joints[0, 2] = (1, 0, 0), (3, 2, 0)
-    np.testing.assert_allclose(m.centred(joints, 1, 2)[0, 0], (-2, -1, 0))
+    np.testing.assert_allclose(m.pelvis_aligned(joints, 1, 2)[0, 0], (-2, -1, 0))
 
 
 @given(st.integers(0, 2**31), st.floats(0.3, 3))
@@ -44,7 +44,7 @@ def test_procrustes_does_not_mirror():
 
 def test_procrustes_is_the_least_squares_optimum():
     noisy = BODY + RNG.normal(size=BODY.shape) * 0.05
-    aligned = m.similarity_aligned(noisy, BODY)
+    aligned = m.procrustes_aligned(noisy, BODY)
     best = np.sum((aligned - BODY) ** 2)
     middle = aligned.mean(1, keepdims=True)
     for step in (0.01, -0.01):
@@ -55,8 +55,8 @@ def test_procrustes_is_the_least_squares_optimum():
 
 
 def test_lateral_and_depth_errors_are_told_apart():
-    assert m.lateral_and_depth_m(BODY + np.array([0.03, -0.04, 0.0]), BODY) == pytest.approx((0.05, 0.0))
-    assert m.lateral_and_depth_m(BODY + np.array([0.0, 0.0, -0.07]), BODY) == pytest.approx((0.0, 0.07))
+    assert m.lateral_and_depth_error_m(BODY + np.array([0.03, -0.04, 0.0]), BODY) == pytest.approx((0.05, 0.0))
+    assert m.lateral_and_depth_error_m(BODY + np.array([0.0, 0.0, -0.07]), BODY) == pytest.approx((0.0, 0.07))
 
 
 @pytest.mark.parametrize("order", [1, 2, 3])
@@ -137,36 +137,36 @@ SWAPPED = {(1, 8): 0.9, (2, 7): 0.9}
 
 
 def test_perfect_following():
-    counts = m.count_identities([frame(STRAIGHT)] * 5)
+    counts = m.clear_mot([frame(STRAIGHT)] * 5)
     assert (counts.matches, counts.misses, counts.extra, counts.switches, counts.mota) == (10, 0, 0, 0, 1.0)
-    assert m.assign_people(counts.overlap_sum) == {1: 7, 2: 8}
+    assert m.match_identities(counts.overlap_sum) == {1: 7, 2: 8}
 
 
 def test_swapped_ids_are_two_switches_and_swapping_back_two_more():
-    counts = m.count_identities([frame(STRAIGHT)] * 3 + [frame(SWAPPED)] * 2 + [frame(STRAIGHT)] * 3)
+    counts = m.clear_mot([frame(STRAIGHT)] * 3 + [frame(SWAPPED)] * 2 + [frame(STRAIGHT)] * 3)
     assert counts.switches == 4
     assert counts.mota == pytest.approx(1 - 4 / 16)
-    assert m.assign_people(counts.overlap_sum) == {1: 7, 2: 8}
+    assert m.match_identities(counts.overlap_sum) == {1: 7, 2: 8}
 
 
 def test_a_switch_after_an_absence_counts():
     gone = frame({(2, 8): 0.9}, ids=(8,))
-    counts = m.count_identities([frame(STRAIGHT), gone, gone, frame({(1, 9): 0.9, (2, 8): 0.9}, ids=(9, 8))])
+    counts = m.clear_mot([frame(STRAIGHT), gone, gone, frame({(1, 9): 0.9, (2, 8): 0.9}, ids=(9, 8))])
     assert (counts.switches, counts.misses) == (1, 2)
 
 
 def test_a_pair_holds_while_it_overlaps_enough_though_another_overlaps_more():
     crossing = frame({(1, 7): 0.4, (1, 8): 0.6, (2, 7): 0.6, (2, 8): 0.4})
-    assert m.count_identities([frame(STRAIGHT), crossing]).switches == 0
+    assert m.clear_mot([frame(STRAIGHT), crossing]).switches == 0
     lost = frame({(1, 7): 0.1, (1, 8): 0.6, (2, 7): 0.6, (2, 8): 0.1})
-    assert m.count_identities([frame(STRAIGHT), lost]).switches == 2
+    assert m.clear_mot([frame(STRAIGHT), lost]).switches == 2
 
 
 def test_misses_and_extras():
-    counts = m.count_identities([frame({(1, 7): 0.9, (2, 8): 0.1})])
+    counts = m.clear_mot([frame({(1, 7): 0.9, (2, 8): 0.1})])
     assert (counts.matches, counts.misses, counts.extra) == (1, 1, 1)
-    assert np.isnan(m.count_identities([frame({}, truth_ids=(), ids=())]).mota)
+    assert np.isnan(m.clear_mot([frame({}, truth_ids=(), ids=())]).mota)
 
 
 def test_nobody_matched_assigns_nobody():
-    assert m.assign_people({}) == {}
+    assert m.match_identities({}) == {}

@@ -11,7 +11,7 @@ import pytest
 from body4d.core.errors import InputError
 from body4d.core.joints import Body29
 from body4d.core.types import BodyTrack, Camera, Clip, MaskTrack, Scene
-from body4d.evaluate.score import SCORED_JOINTS, PersonScore, score, table
+from body4d.evaluate.score import SCORED_JOINTS, PersonScore, score_scene, score_table
 
 FRAMES, HEIGHT, WIDTH = 12, 60, 160
 NAMES = [j.name.lower() for j in Body29]
@@ -74,7 +74,7 @@ def run(people, masks, **changes):
 
 
 def test_the_truth_scores_perfectly_against_itself():
-    result = score(*truth(), *truth())
+    result = score_scene(*truth(), *truth())
     assert (result.identity_switches, result.missed, result.extra, result.mota) == (0, 0, 0, 1.0)
     for person in result.people:
         assert person.person_id == person.truth_id
@@ -87,14 +87,14 @@ def test_the_truth_scores_perfectly_against_itself():
 
 def test_people_are_matched_by_place_not_by_number():
     masks = (mask_track(9, [box_mask(LEFT[1])] * FRAMES), mask_track(4, [box_mask(LEFT[2])] * FRAMES))
-    result = score(*run([body(9, JOINTS[1]), body(4, JOINTS[2])], masks), *truth())
+    result = score_scene(*run([body(9, JOINTS[1]), body(4, JOINTS[2])], masks), *truth())
     assert [p.person_id for p in result.people] == [9, 4]
     assert [p.mpjpe_mm for p in result.people] == [0, 0]
     assert result.identity_switches == 0
 
 
 def test_bodies_exchanged_between_the_masks_are_seen():
-    result = score(*run([body(1, JOINTS[2]), body(2, JOINTS[1])], truth()[1]), *truth())
+    result = score_scene(*run([body(1, JOINTS[2]), body(2, JOINTS[1])], truth()[1]), *truth())
     assert result.people[0].mpjpe_mm > 100
     assert result.people[0].absolute_mpjpe_mm > 900
 
@@ -104,10 +104,10 @@ def test_known_offsets_come_out_in_millimetres():
     bent = moved.copy()
     bent[:, NAMES.index("left_wrist"), 2] += 0.13
     masks = truth()[1]
-    plain = score(*run([body(1, moved), body(2, JOINTS[2])], masks), *truth()).people[0]
+    plain = score_scene(*run([body(1, moved), body(2, JOINTS[2])], masks), *truth()).people[0]
     assert plain.mpjpe_mm == pytest.approx(0, abs=1e-6)
     assert plain.absolute_mpjpe_mm == pytest.approx(250)
-    wrist = score(*run([body(1, bent), body(2, JOINTS[2])], masks), *truth()).people[0]
+    wrist = score_scene(*run([body(1, bent), body(2, JOINTS[2])], masks), *truth()).people[0]
     assert wrist.mpjpe_mm == pytest.approx(130 / len(SCORED_JOINTS))
     assert wrist.depth_error_mm == pytest.approx(130 / len(SCORED_JOINTS))
     assert wrist.lateral_error_mm == pytest.approx(0, abs=1e-6)
@@ -119,14 +119,16 @@ def test_a_smoother_that_halves_the_swing_keeps_half_the_peak():
     for side in ("left", "right"):
         k = NAMES.index(f"{side}_wrist")
         slow[:, k] = slow[0, k] + (slow[:, k] - slow[0, k]) / 2
-    assert score(*run([body(1, slow), body(2, JOINTS[2])], truth()[1]), *truth()).people[0].peak_wrist_speed_kept == pytest.approx(0.5)
+    assert score_scene(*run([body(1, slow), body(2, JOINTS[2])], truth()[1]), *truth()).people[0].peak_wrist_speed_kept == pytest.approx(
+        0.5
+    )
 
 
 def test_swapped_identities_are_counted():
     first, second = [box_mask(LEFT[1])] * FRAMES, [box_mask(LEFT[2])] * FRAMES
     half = FRAMES // 2 + 1
     masks = (mask_track(1, first[:half] + second[half:]), mask_track(2, second[:half] + first[half:]))
-    result = score(*run([body(1, JOINTS[1]), body(2, JOINTS[2])], masks), *truth())
+    result = score_scene(*run([body(1, JOINTS[1]), body(2, JOINTS[2])], masks), *truth())
     assert result.identity_switches == 2
     assert result.mota == pytest.approx(1 - 2 / (2 * FRAMES))
     assert result.people[0].mask_iou == pytest.approx(half / FRAMES)
@@ -135,7 +137,7 @@ def test_swapped_identities_are_counted():
 def test_a_person_lost_half_way_is_missed_and_scored_on_what_is_there():
     half = FRAMES // 2
     masks = (mask_track(1, [box_mask(LEFT[1])] * half), truth()[1][1])
-    result = score(*run([body(1, JOINTS[1][:half]), body(2, JOINTS[2])], masks), *truth())
+    result = score_scene(*run([body(1, JOINTS[1][:half]), body(2, JOINTS[2])], masks), *truth())
     assert result.missed == FRAMES - half
     assert (result.people[0].frames, result.people[0].frames_found) == (FRAMES, half)
     assert result.people[0].mpjpe_mm == 0
@@ -143,43 +145,43 @@ def test_a_person_lost_half_way_is_missed_and_scored_on_what_is_there():
 
 
 def test_nobody_found_is_told_with_nan_not_with_zero():
-    result = score(*run([], []), *truth())
+    result = score_scene(*run([], []), *truth())
     assert result.missed == 2 * FRAMES
     assert result.people[0].person_id is None
     assert np.isnan(result.people[0].mpjpe_mm)
-    assert "–" in table(result)
+    assert "–" in score_table(result)
 
 
 def test_somebody_who_is_not_there_is_extra():
     ghost = mask_track(5, [box_mask(60)] * FRAMES)
-    result = score(*run([body(1, JOINTS[1]), body(2, JOINTS[2]), body(5, JOINTS[1])], (*truth()[1], ghost)), *truth())
+    result = score_scene(*run([body(1, JOINTS[1]), body(2, JOINTS[2]), body(5, JOINTS[1])], (*truth()[1], ghost)), *truth())
     assert result.extra == FRAMES
 
 
 def test_a_run_of_every_second_frame_is_compared_with_the_same_moments():
     frames = range(1, FRAMES, 2)
     masks = tuple(mask_track(i, [box_mask(LEFT[i])] * len(frames)) for i in (1, 2))
-    result = score(*run([body(i, JOINTS[i][1::2]) for i in (1, 2)], masks, frames=frames), *truth())
+    result = score_scene(*run([body(i, JOINTS[i][1::2]) for i in (1, 2)], masks, frames=frames), *truth())
     assert [p.mpjpe_mm for p in result.people] == [0, 0]
     assert result.people[0].frames == len(frames)
 
 
 def test_a_run_at_half_size_has_its_masks_compared_at_that_size():
     small = tuple(mask_track(i, [box_mask(LEFT[i])[::2, ::2]] * FRAMES) for i in (1, 2))
-    result = score(*run([body(i, JOINTS[i]) for i in (1, 2)], small, width=WIDTH // 2, height=HEIGHT // 2), *truth())
+    result = score_scene(*run([body(i, JOINTS[i]) for i in (1, 2)], small, width=WIDTH // 2, height=HEIGHT // 2), *truth())
     assert result.people[0].mask_iou > 0.98
 
 
 def test_a_run_of_another_video_is_refused():
     with pytest.raises(InputError, match="not of one video"):
-        score(*run([], [], frames=range(FRAMES + 5)), *truth())
+        score_scene(*run([], [], frames=range(FRAMES + 5)), *truth())
     with pytest.raises(InputError, match="not of one video"):
-        score(*run([], [], width=90, height=160), *truth())
+        score_scene(*run([], [], width=90, height=160), *truth())
 
 
 def test_the_table_shows_every_figure_and_the_dictionary_is_plain():
-    result = score(*truth(), *truth())
-    text = table(result)
+    result = score_scene(*truth(), *truth())
+    text = score_table(result)
     assert "person 1" in text
     assert "PA-MPJPE" in text
     assert "12 of 12" in text

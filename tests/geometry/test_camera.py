@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from body4d.geometry.camera import place_by_points
+from body4d.geometry.camera import solve_translation
 
 K = np.array([[900.0, 0, 400], [0, 910.0, 300], [0, 0, 1]])
 
@@ -21,12 +21,12 @@ def body() -> tuple[np.ndarray, np.ndarray]:
 
 def test_gives_back_where_the_points_were_put(body) -> None:
     points, place = body
-    np.testing.assert_allclose(place_by_points(points, seen(points, place), K, np.ones((6, 20))), place, atol=1e-9)
+    np.testing.assert_allclose(solve_translation(points, seen(points, place), K, np.ones((6, 20))), place, atol=1e-9)
 
 
 def test_a_body_half_the_size_stands_at_half_the_distance(body) -> None:
     points, place = body
-    np.testing.assert_allclose(place_by_points(points / 2, seen(points, place), K, np.ones((6, 20))), place / 2, atol=1e-9)
+    np.testing.assert_allclose(solve_translation(points / 2, seen(points, place), K, np.ones((6, 20))), place / 2, atol=1e-9)
 
 
 def test_points_without_weight_or_place_say_nothing(body) -> None:
@@ -34,7 +34,7 @@ def test_points_without_weight_or_place_say_nothing(body) -> None:
     pixels, weights = seen(points, place), np.ones((6, 20))
     pixels[:, 0], weights[:, 0] = 1e5, 0
     pixels[:, 1] = np.nan
-    np.testing.assert_allclose(place_by_points(points, pixels, K, weights), place, atol=1e-9)
+    np.testing.assert_allclose(solve_translation(points, pixels, K, weights), place, atol=1e-9)
 
 
 def test_too_few_points_tell_no_place(body) -> None:
@@ -42,6 +42,6 @@ def test_too_few_points_tell_no_place(body) -> None:
     weights = np.zeros((6, 20))
     weights[1:, 0] = 1
     weights[2:, 1] = 1
-    found = place_by_points(points, seen(points, place), K, weights)
+    found = solve_translation(points, seen(points, place), K, weights)
     assert np.isnan(found[:2]).any(-1).all()
     assert np.isfinite(found[2:]).all()

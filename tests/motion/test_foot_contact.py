@@ -13,11 +13,11 @@ from body4d.bodies.anny import DEFAULT_SHAPE, anny_body
 from body4d.config import MotionSettings
 from body4d.core.joints import Body29
 from body4d.core.types import BodyTrack, Camera, Clip
-from body4d.evaluate.synthetic.limbs import Poser
-from body4d.evaluate.synthetic.walk import Walk
+from body4d.evaluate.synthetic.limb_poser import LimbPoser
+from body4d.evaluate.synthetic.walk import WalkCycle
 from body4d.geometry.rotations import matrix_to_rotvec, rotvec_to_matrix
-from body4d.motion.foot_contact import held, resting, settle_feet
-from body4d.motion.legs import leg_of, reach
+from body4d.motion.foot_contact import contact_constraint, detect_contacts, hold_foot_contacts
+from body4d.motion.legs import find_leg, solve_two_bone_ik
 
 DEFAULT = MotionSettings()
 CAMERA = Camera(600.0, 320.0, 240.0, 640, 480)
@@ -55,13 +55,13 @@ def make_track(rig, rotations, translation):
 
 @pytest.fixture(scope="module")
 def walk(rig):
-    rotations, root = Walk(rig).poses(np.arange(90) / 30 - 1.5)
+    rotations, root = WalkCycle(rig).poses(np.arange(90) / 30 - 1.5)
     return make_track(rig, rotations, root + np.array([0.2, 1.0, 5.5]))
 
 
 def settled(track, rig, **changes):
     clip = make_clip(len(track))
-    return settle_feet([track], {1: rig}, clip, CAMERA, WORLD, MotionSettings(**changes))[0]
+    return hold_foot_contacts([track], {1: rig}, clip, CAMERA, WORLD, MotionSettings(**changes))[0]
 
 
 def wobbling(track, rig, seed=0, size=(0.01, 0.01, 0.03)):
@@ -79,7 +79,7 @@ def sliding(track, truth):
 
 @pytest.mark.parametrize("side", ["left", "right"])
 def test_a_leg_is_found_by_its_keypoints(rig, side):
-    leg = leg_of(rig, side)
+    leg = find_leg(rig, side)
     letter = side[0].upper()
     assert [rig.joint_names[j] for j in dataclasses.astuple(leg)] == [f"upperleg01.{letter}", f"lowerleg01.{letter}", f"foot.{letter}"]
 
@@ -88,7 +88,7 @@ def test_a_joint_set_without_toes_has_no_legs(rig):
     few = dataclasses.replace(
         rig, joint_set="coco17", keypoint_weights=rig.keypoint_weights[:17], keypoint_anchors_m=rig.keypoint_anchors_m[:17]
     )
-    assert leg_of(few, "left") is None
+    assert find_leg(few, "left") is None
 
 
 @settings(max_examples=30)
@@ -96,16 +96,16 @@ def test_a_joint_set_without_toes_has_no_legs(rig):
 def test_an_ankle_reaches_a_place_within_reach_and_only_its_leg_moves(seed, side):
     rig = anny_body().rig(DEFAULT_SHAPE)
     rng = np.random.default_rng(seed)
-    body = Poser(rig, np.zeros((5, 3)))
+    body = LimbPoser(rig, np.zeros((5, 3)))
     letter = side[0].upper()
     body.set_local(f"upperleg01.{letter}", rotvec_to_matrix(rng.normal(0, 0.3, (5, 3))))
     body.set_local(f"lowerleg01.{letter}", rotvec_to_matrix(np.array([1.0, 0, 0]) * rng.uniform(0.7, 1.4, (5, 1))))
     G, p = rig.forward(body.local, body.root_m)
-    leg = leg_of(rig, side)
+    leg = find_leg(rig, side)
     wanted = p[:, leg.ankle] + rng.uniform(-0.03, 0.03, (5, 3))
     turn = rotvec_to_matrix(rng.normal(0, 0.2, (5, 3)))
     local = body.local.copy()
-    reach(rig, leg, local, G, p, wanted, turn)
+    solve_two_bone_ik(rig, leg, local, G, p, wanted, turn)
     after_G, after = rig.forward(local, body.root_m)
     np.testing.assert_allclose(after[:, leg.ankle], wanted, atol=1e-6)
     np.testing.assert_allclose(after_G[:, leg.ankle], turn @ G[:, leg.ankle], atol=1e-9)
@@ -114,11 +114,11 @@ def test_an_ankle_reaches_a_place_within_reach_and_only_its_leg_moves(seed, side
 
 
 def test_a_place_out_of_reach_is_approached(rig):
-    leg = leg_of(rig, "left")
+    leg = find_leg(rig, "left")
     local = np.broadcast_to(np.eye(3), (1, len(rig.parents), 3, 3)).copy()
     G, p = rig.forward(local, np.zeros((1, 3)))
     wanted = p[:, leg.ankle] + [[0.0, 0.5, 0.0]]
-    reach(rig, leg, local, G, p, wanted, np.eye(3)[None])
+    solve_two_bone_ik(rig, leg, local, G, p, wanted, np.eye(3)[None])
     _, after = rig.forward(local, np.zeros((1, 3)))
     assert np.linalg.norm(after[0, leg.ankle] - wanted[0]) < np.linalg.norm(p[0, leg.ankle] - wanted[0])
 
@@ -174,7 +174,7 @@ def test_off_is_off(walk, rig, change):
 
 def test_a_moving_camera_has_no_resting_feet(walk, rig):
     camera = dataclasses.replace(CAMERA, static=False)
-    assert settle_feet([walk], {1: rig}, make_clip(90), camera, WORLD, DEFAULT)[0] is walk
+    assert hold_foot_contacts([walk], {1: rig}, make_clip(90), camera, WORLD, DEFAULT)[0] is walk
 
 
 def test_is_symmetric_in_time(walk, rig):
@@ -191,14 +191,14 @@ def test_turning_camera_and_person_together_turns_the_result(walk, rig):
     world = WORLD.copy()
     world[:3, :3] = WORLD[:3, :3] @ turn.T
     turned = make_track(rig, rotations, track.translation_m @ turn.T)
-    got = settle_feet([turned], {1: rig}, make_clip(90), CAMERA, world, DEFAULT)[0]
+    got = hold_foot_contacts([turned], {1: rig}, make_clip(90), CAMERA, world, DEFAULT)[0]
     np.testing.assert_allclose(got.joints_m, settled(track, rig).joints_m @ turn.T, atol=1e-6)
 
 
 def test_people_do_not_touch_each_other(walk, rig):
     one = wobbling(walk, rig, 1)
     two = dataclasses.replace(wobbling(walk, rig, 2), person_id=2)
-    both = settle_feet([one, two], {1: rig, 2: rig}, make_clip(90), CAMERA, WORLD, DEFAULT)
+    both = hold_foot_contacts([one, two], {1: rig, 2: rig}, make_clip(90), CAMERA, WORLD, DEFAULT)
     np.testing.assert_array_equal(both[0].joints_m, settled(one, rig).joints_m)
     assert [p.person_id for p in both] == [1, 2]
 
@@ -209,7 +209,7 @@ def test_resting_wants_both_slow_and_low():
     height = 0.2 * np.clip(np.minimum(times - 1, 3.5 - times), 0, 1)
     points = np.stack([0 * times, -height, 5 + 0 * times], -1)[:, None]
     view = np.tile([0.0, 0, 1], (120, 1))
-    rests = resting(points, view, times, UP, np.array([DEFAULT.foot_wander_m]), DEFAULT)[:, 0]
+    rests = detect_contacts(points, view, times, UP, np.array([DEFAULT.foot_wander_m]), DEFAULT)[:, 0]
     assert rests[:30].all()
     assert not rests[height > DEFAULT.foot_leave_rise_m].any()
     assert rests[-10:].all()
@@ -219,7 +219,7 @@ def test_a_hold_is_whole_at_rest_and_fades_beside():
     times = np.arange(60) / 30
     points = np.stack([0.01 * np.sin(3 * times), 0 * times, 5 + 0 * times], -1)
     rests = (times > 0.6) & (times < 1.2)
-    hold = held(points, rests, times, DEFAULT)
+    hold = contact_constraint(points, rests, times, DEFAULT)
     assert hold.share[25:30].min() > 0.999
     assert hold.share[:8].max() == hold.share[-8:].max() == 0
     moved = points + hold.share[:, None] * hold.offset_m
@@ -286,5 +286,5 @@ def test_mhrs_joint_set_has_feet_too(walk, rig):
     track = wobbling(walk, rig)
     chosen = {name: getattr(track, name)[:, columns] for name in ("joints_m", "keypoints_px", "visibility")}
     track70 = dataclasses.replace(track, body="mhr", joint_set="mhr70", **chosen)
-    got = settle_feet([track70], {1: rig70}, make_clip(len(track)), CAMERA, WORLD, DEFAULT)[0]
+    got = hold_foot_contacts([track70], {1: rig70}, make_clip(len(track)), CAMERA, WORLD, DEFAULT)[0]
     np.testing.assert_allclose(got.joints_m, settled(track, rig).joints_m[:, columns], atol=1e-9)

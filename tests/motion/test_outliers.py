@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from body4d.config import MotionSettings
 from body4d.geometry.rotations import rotvec_to_matrix
-from body4d.motion.outliers import chords, detours
+from body4d.motion.outliers import burst_outliers, chordal_points
 
 DEFAULT = MotionSettings()
 SIGMA = 0.01
@@ -19,7 +19,7 @@ def moving(frames, rate=30.0, seed=0):
 
 
 def found(times, places):
-    return np.flatnonzero(detours(times, places, np.full(places.shape[:2], SIGMA), DEFAULT)[:, 0])
+    return np.flatnonzero(burst_outliers(times, places, np.full(places.shape[:2], SIGMA), DEFAULT)[:, 0])
 
 
 @settings(max_examples=40)
@@ -66,7 +66,7 @@ def test_rotations_are_told_apart_by_angle_past_half_a_turn():
     """A leap of 170 degrees and back: rolled out, it might be taken the long way round and never come back."""
     rotations = rotvec_to_matrix(np.random.default_rng(0).normal(0, SIGMA, (60, 1, 3)))
     rotations[30:33] = rotations[30:33] @ rotvec_to_matrix(np.array([0.0, np.radians(170), 0.0]))
-    assert found(np.arange(60) / 30, chords(rotations)).tolist() == [30, 31, 32]
+    assert found(np.arange(60) / 30, chordal_points(rotations)).tolist() == [30, 31, 32]
 
 
 def test_a_step_of_noise_beside_a_leap_does_not_hide_it():

@@ -3,14 +3,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from body4d.motion.rts_smoother import jerk_density, smooth
+from body4d.motion.rts_smoother import jerk_density, rts_smooth
 
 
 def run(times, values, sigma=1.0, cutoff_hz=2.0, variances=None):
     T, B, _ = values.shape
     step = float(np.median(np.diff(times))) if T > 1 else 1.0
     variances = np.full((T, B), sigma**2) if variances is None else variances
-    return smooth(times, values, variances, np.full((max(T - 1, 0), B), jerk_density(cutoff_hz, sigma**2, step)))
+    return rts_smooth(times, values, variances, np.full((max(T - 1, 0), B), jerk_density(cutoff_hz, sigma**2, step)))
 
 
 def uneven_times(frames, seed, rate=30.0):
@@ -39,7 +39,7 @@ def test_equals_a_dense_least_squares_solution():
             normal += A.T @ np.linalg.solve(Q, A)
     wanted = np.linalg.solve(normal, right).reshape(T, 3, 2)
     variance = np.diag(np.linalg.inv(normal))[::3]
-    got = smooth(times, y, np.where(seen, sigma**2, np.inf)[:, None], np.full((T - 1, 1), jerk))
+    got = rts_smooth(times, y, np.where(seen, sigma**2, np.inf)[:, None], np.full((T - 1, 1), jerk))
     np.testing.assert_allclose(got.position[:, 0], wanted[:, 0], atol=1e-5)
     np.testing.assert_allclose(got.velocity[:, 0], wanted[:, 1], atol=1e-3)
     np.testing.assert_allclose(got.variance[:, 0], variance, rtol=1e-4)

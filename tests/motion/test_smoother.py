@@ -15,7 +15,7 @@ from body4d.core.rig import Rig
 from body4d.core.types import BodyTrack, Clip
 from body4d.geometry.rotations import geodesic_angle, matrix_to_rotvec, rotvec_to_matrix
 from body4d.motion.series import smooth_rotations
-from body4d.motion.smoother import View, evidence_of_joints, smooth
+from body4d.motion.smoother import ViewCoordinates, keypoint_relevance, smooth
 
 DEFAULT = MotionSettings()
 WRIST = Coco17.LEFT_WRIST
@@ -389,7 +389,7 @@ def test_disabled_or_never_observed_comes_back_as_it_was(rig):
 
 
 def test_evidence_comes_from_the_keypoints_a_joint_moves(rig):
-    evidence = evidence_of_joints(rig)
+    evidence = keypoint_relevance(rig)
     np.testing.assert_allclose(evidence.sum(1), 1)
     assert set(np.flatnonzero(evidence[1])) == {Coco17.LEFT_ELBOW, WRIST}
     assert evidence[1, Coco17.LEFT_ELBOW] > evidence[1, WRIST]
@@ -402,7 +402,7 @@ def test_evidence_comes_from_the_keypoints_a_joint_moves(rig):
 def test_a_view_and_back_is_the_same_place(seed):
     rng = np.random.default_rng(seed)
     points = rng.normal(0, 1, (20, 3)) + np.array([0, 0, 5])
-    view = View.onto(points)
+    view = ViewCoordinates.onto(points)
     np.testing.assert_allclose(view.place(*view.polar(points)), points, atol=1e-9)
 
 
@@ -420,11 +420,11 @@ def test_a_golf_swing_of_the_whole_body_keeps_its_speed_and_loses_its_jitter(rat
     """Noise in every joint of the body model, as a good fit has: 0.3 degrees, 2 mm across the view, 1 cm along it."""
     from body4d.bodies.anny import DEFAULT_SHAPE, anny_body
     from body4d.core.joints import Body29
-    from body4d.evaluate.synthetic.swing import Swing
+    from body4d.evaluate.synthetic.swing import GolfSwing
 
     rig = anny_body().rig(DEFAULT_SHAPE)
     times = np.arange(3 * rate) / rate
-    rotations, root, _ = Swing(rig).poses(times - 0.6)
+    rotations, root, _ = GolfSwing(rig).poses(times - 0.6)
     root = root + np.array([0, 0.2, 4.0])
     rng = np.random.default_rng(0)
     turned = np.abs(rotations - rotations[:1]).max((0, 2)) > 1e-3

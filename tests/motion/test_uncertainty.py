@@ -4,7 +4,7 @@ from body4d.bodies.anny import DEFAULT_SHAPE, anny_body
 from body4d.config import PictureSettings
 from body4d.core.joints import Body29
 from body4d.geometry.rotations import matrix_to_rotvec, rotvec_to_matrix
-from body4d.motion.uncertainty import doubt, hanging, joint_sigma_m
+from body4d.motion.uncertainty import descendant_matrix, joint_sigma_m, uncertainty_share
 
 
 def test_equals_the_spread_of_many_drawn_poses():
@@ -24,7 +24,7 @@ def test_equals_the_spread_of_many_drawn_poses():
 
 def test_what_hangs_from_what():
     rig = anny_body().rig(DEFAULT_SHAPE)
-    below = hanging(rig)
+    below = descendant_matrix(rig)
     knee, foot = rig.joint_names.index("lowerleg01.L"), rig.joint_names.index("foot.L")
     assert below[knee, foot] == 1
     assert below[foot, knee] == 0
@@ -42,9 +42,9 @@ def test_only_joints_above_a_keypoint_move_it():
 
 def test_doubt_is_a_share():
     s = PictureSettings()
-    shares = doubt(np.array([0.0, s.sure_m, np.sqrt(s.sure_m * s.unsure_m), s.unsure_m, 9.0]), s.sure_m, s.unsure_m)
+    shares = uncertainty_share(np.array([0.0, s.sure_m, np.sqrt(s.sure_m * s.unsure_m), s.unsure_m, 9.0]), s.sure_m, s.unsure_m)
     np.testing.assert_allclose(shares, [0, 0, 0.5, 1, 1])
-    assert np.all(np.diff(doubt(np.linspace(s.sure_m, s.unsure_m, 20), s.sure_m, s.unsure_m)) > 0)
+    assert np.all(np.diff(uncertainty_share(np.linspace(s.sure_m, s.unsure_m, 20), s.sure_m, s.unsure_m)) > 0)
 
 
 def test_a_turn_of_the_pose_leaves_it_as_it_is():

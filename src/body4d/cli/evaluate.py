@@ -19,10 +19,10 @@ def evaluate(
     """Score a finished run against a clip's exact truth: MPJPE, PA-MPJPE, acceleration error, jitter, mask IoU, identity switches."""
     from body4d.cli.screen import print_json
     from body4d.cli.work import score_as_json, score_run
-    from body4d.evaluate.score import table
+    from body4d.evaluate.score import score_table
 
     score = score_run(run, truth)
     if as_json:
         print_json(score_as_json(score), indent=2)
     else:
-        typer.echo(table(score))
+        typer.echo(score_table(score))

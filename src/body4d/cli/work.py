@@ -17,8 +17,8 @@ from body4d.run.record import FILES, MASKS, OVERLAY, SHEET, VIEWS, finished_scen
 
 if TYPE_CHECKING:
     from body4d.core.types import Prompt
-    from body4d.evaluate.score import Score
-    from body4d.evaluate.synthetic.motions import View
+    from body4d.evaluate.score import RunScore
+    from body4d.evaluate.synthetic.motions import CameraView
 
 
 def run_clip(video: Path, out: Path | None, settings: Settings, screen: Screen, *, prompts: "Sequence[Prompt]" = (), fresh: bool) -> Path:
@@ -70,18 +70,18 @@ def render_run(run: Path, out: Path, video: Path | None, settings: PictureSettin
     return [out / OVERLAY, out / VIEWS, out / SHEET]
 
 
-def score_run(run: Path, truth: Path) -> "Score":
+def score_run(run: Path, truth: Path) -> "RunScore":
     """Score a finished run against ``truth``: a true scene's file, with its masks beside it, or the folder that holds both."""
     from body4d.core.scene_io import load_masks, load_scene
-    from body4d.evaluate.score import score
+    from body4d.evaluate.score import score_scene
 
     scene, masks = load_scene(finished_scene(run)), load_masks(run / MASKS)
     true_scene = truth / "truth.npz" if truth.is_dir() else truth
     true_masks = true_scene.with_name(f"{true_scene.stem}_masks.npz")
-    return score(scene, masks, load_scene(true_scene), load_masks(true_masks))
+    return score_scene(scene, masks, load_scene(true_scene), load_masks(true_masks))
 
 
-def score_as_json(score: "Score") -> dict[str, Any]:
+def score_as_json(score: "RunScore") -> dict[str, Any]:
     """A score for machines; what could not be judged is null."""
 
     def known(value: Any) -> Any:
@@ -94,7 +94,7 @@ def score_as_json(score: "Score") -> dict[str, Any]:
     return known(asdict(score))
 
 
-def make_swing(folder: Path, view: "View", screen: Screen) -> Path:
+def make_swing(folder: Path, view: "CameraView", screen: Screen) -> Path:
     """The synthetic golf swing of the demo, made once: the video's path. The truth lies beside it and is written last."""
     from body4d.evaluate.synthetic.clip import make_clip
 

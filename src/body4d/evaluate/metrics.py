@@ -10,15 +10,15 @@ from itertools import pairwise
 
 import numpy as np
 
-MATCH_IOU = 0.3
+MIN_MATCH_IOU = 0.3
 """Two masks of less overlap than this are not the same person. Lower than the 0.5 usual for boxes: a person mostly hidden by another keeps
 a ragged mask, whose overlap with the exact one is low though the person is right."""
 
-CONTACT_SPEED_M_S = 0.10
+MAX_CONTACT_SPEED_M_S = 0.10
 """A foot point that truly moves slower than this stands on the floor. WHAM counts 1 cm between frames; this does not depend on the rate."""
 
 
-def centred(joints_m: np.ndarray, left: int, right: int) -> np.ndarray:
+def pelvis_aligned(joints_m: np.ndarray, left: int, right: int) -> np.ndarray:
     """Joints relative to the pelvis, the middle of the two hip joints with indices ``left`` and ``right``."""
     return joints_m - joints_m[:, [left, right]].mean(1, keepdims=True)
 
@@ -31,7 +31,7 @@ def mpjpe_m(joints_m: np.ndarray, truth_m: np.ndarray) -> float:
     return float(np.linalg.norm(joints_m - truth_m, axis=-1).mean())
 
 
-def similarity_aligned(joints_m: np.ndarray, truth_m: np.ndarray) -> np.ndarray:
+def procrustes_aligned(joints_m: np.ndarray, truth_m: np.ndarray) -> np.ndarray:
     """``joints_m`` moved, turned and scaled, each frame by itself, to lie nearest to ``truth_m`` in least squares.
 
     Closed form by SVD without reflection: Umeyama, "Least-squares estimation of transformation parameters", TPAMI 1991, eqs. 40–42.
@@ -50,10 +50,10 @@ def similarity_aligned(joints_m: np.ndarray, truth_m: np.ndarray) -> np.ndarray:
 def pa_mpjpe_m(joints_m: np.ndarray, truth_m: np.ndarray) -> float:
     """MPJPE after :func:`similarity_aligned` per frame: what remains is the error of the pose alone (Zhou et al., "Sparseness meets
     deepness", CVPR 2016; the "reconstruction error" of Kanazawa et al., HMR, CVPR 2018)."""
-    return mpjpe_m(similarity_aligned(joints_m, truth_m), truth_m)
+    return mpjpe_m(procrustes_aligned(joints_m, truth_m), truth_m)
 
 
-def lateral_and_depth_m(joints_m: np.ndarray, truth_m: np.ndarray) -> tuple[float, float]:
+def lateral_and_depth_error_m(joints_m: np.ndarray, truth_m: np.ndarray) -> tuple[float, float]:
     """Mean error across the picture (norm of x and y) and mean error along the view (|z|). A single camera sees the first well and
     the second badly, and MPJPE hides which one it is."""
     gap = joints_m - truth_m
@@ -70,7 +70,7 @@ def derivative(values: np.ndarray, times_s: np.ndarray, order: int) -> np.ndarra
     return out
 
 
-def runs(frame_index: np.ndarray) -> list[slice]:
+def contiguous_rows(frame_index: np.ndarray) -> list[slice]:
     """Stretches of rows with no frame missing between them. Derivatives are taken within a stretch, never across a gap."""
     cuts = np.flatnonzero(np.diff(frame_index) != 1) + 1
     bounds = [0, *cuts.tolist(), len(frame_index)]
@@ -79,7 +79,9 @@ def runs(frame_index: np.ndarray) -> list[slice]:
 
 def _mean_norm(values: np.ndarray, times_s: np.ndarray, frame_index: np.ndarray, order: int) -> float:
     parts = [
-        np.linalg.norm(derivative(values[s], times_s[s], order), axis=-1).ravel() for s in runs(frame_index) if s.stop - s.start > order
+        np.linalg.norm(derivative(values[s], times_s[s], order), axis=-1).ravel()
+        for s in contiguous_rows(frame_index)
+        if s.stop - s.start > order
     ]
     return float(np.concatenate(parts).mean()) if parts else float("nan")
 
@@ -103,18 +105,18 @@ def foot_sliding_m_s(feet_m: np.ndarray, truth_feet_m: np.ndarray, times_s: np.n
     """Mean speed of foot points (T, F, 3) while the true ones stand still (WHAM, sec. 4, per second instead of per frame so that the
     rate does not matter). NaN where no foot stands."""
     parts = []
-    for s in runs(frame_index):
+    for s in contiguous_rows(frame_index):
         if s.stop - s.start > 1:
             true_speed = np.linalg.norm(derivative(truth_feet_m[s], times_s[s], 1), axis=-1)
             speed = np.linalg.norm(derivative(feet_m[s], times_s[s], 1), axis=-1)
-            parts.append(speed[true_speed < CONTACT_SPEED_M_S])
+            parts.append(speed[true_speed < MAX_CONTACT_SPEED_M_S])
     standing = np.concatenate(parts) if parts else np.zeros(0)
     return float(standing.mean()) if len(standing) else float("nan")
 
 
 def peak_speed_m_s(point_m: np.ndarray, times_s: np.ndarray, frame_index: np.ndarray) -> float:
     """Greatest speed of one point (T, 3) between neighbouring frames. NaN where no two frames follow each other."""
-    speeds = [np.linalg.norm(derivative(point_m[s], times_s[s], 1), axis=-1) for s in runs(frame_index) if s.stop - s.start > 1]
+    speeds = [np.linalg.norm(derivative(point_m[s], times_s[s], 1), axis=-1) for s in contiguous_rows(frame_index) if s.stop - s.start > 1]
     return float(np.concatenate(speeds).max()) if speeds else float("nan")
 
 
@@ -125,7 +127,7 @@ def mask_iou(a: np.ndarray, b: np.ndarray) -> float:
 
 
 @dataclass(frozen=True)
-class Identities:
+class ClearMotCounts:
     """Counts of CLEAR MOT (Bernardin & Stiefelhagen, "Evaluating multiple object tracking performance", EURASIP JIVP 2008).
 
     ``matches``, ``misses`` (a true person without a match), ``extra`` (a follower without a true person) and ``switches`` (a true
@@ -146,11 +148,11 @@ class Identities:
         return 1 - (self.misses + self.extra + self.switches) / true if true else float("nan")
 
 
-def count_identities(overlaps: list[tuple[list[int], list[int], np.ndarray]]) -> Identities:
+def clear_mot(overlaps: list[tuple[list[int], list[int], np.ndarray]]) -> ClearMotCounts:
     """Match followers to true people frame by frame and count.
 
     ``overlaps``: per frame the true ids (M,), the followers' ids (N,) and their IoU (M, N). As CLEAR MOT says, a pair of the frame
-    before stays a pair while it still overlaps by :data:`MATCH_IOU`; the rest is assigned at the greatest sum of IoU (Hungarian).
+    before stays a pair while it still overlaps by :data:`MIN_MATCH_IOU`; the rest is assigned at the greatest sum of IoU (Hungarian).
     """
     last: dict[int, int] = {}
     current: dict[int, int] = {}
@@ -167,25 +169,25 @@ def count_identities(overlaps: list[tuple[list[int], list[int], np.ndarray]]) ->
         misses += len(truth_ids) - len(pairs)
         extra += len(ids) - len(pairs)
         current = pairs
-    return Identities(matches, misses, extra, switches, overlap_sum)
+    return ClearMotCounts(matches, misses, extra, switches, overlap_sum)
 
 
 def _match(truth_ids: list[int], ids: list[int], iou: np.ndarray, before: Mapping[int, int]) -> dict[int, int]:
     """Pairs {true id: follower} of one frame."""
     from scipy.optimize import linear_sum_assignment
 
-    kept = {t: f for t, f in before.items() if t in truth_ids and f in ids and iou[truth_ids.index(t), ids.index(f)] >= MATCH_IOU}
+    kept = {t: f for t, f in before.items() if t in truth_ids and f in ids and iou[truth_ids.index(t), ids.index(f)] >= MIN_MATCH_IOU}
     free_t = [i for i, t in enumerate(truth_ids) if t not in kept]
     free_f = [j for j, f in enumerate(ids) if f not in kept.values()]
     if free_t and free_f:
-        worth = np.where(iou[np.ix_(free_t, free_f)] >= MATCH_IOU, iou[np.ix_(free_t, free_f)], 0.0)
+        worth = np.where(iou[np.ix_(free_t, free_f)] >= MIN_MATCH_IOU, iou[np.ix_(free_t, free_f)], 0.0)
         for i, j in zip(*linear_sum_assignment(-worth), strict=True):
             if worth[i, j] > 0:
                 kept[truth_ids[free_t[i]]] = ids[free_f[j]]
     return kept
 
 
-def assign_people(overlap_sum: Mapping[tuple[int, int], float]) -> dict[int, int]:
+def match_identities(overlap_sum: Mapping[tuple[int, int], float]) -> dict[int, int]:
     """One follower for each true person over the whole clip, {true id: follower}, at the greatest total overlap (the global matching of
     Ristani et al., "Performance measures and a data set for multi-target, multi-camera tracking", ECCVW 2016)."""
     from scipy.optimize import linear_sum_assignment

@@ -44,7 +44,7 @@ class PersonScore:
 
 
 @dataclass(frozen=True)
-class Score:
+class RunScore:
     """A whole run: people in the truth's order, and the counts of identities over the clip."""
 
     people: tuple[PersonScore, ...]
@@ -55,22 +55,22 @@ class Score:
     mota: float
 
 
-def score(scene: Scene, masks: Sequence[MaskTrack], truth_scene: Scene, truth_masks: Sequence[MaskTrack]) -> Score:
+def score_scene(scene: Scene, masks: Sequence[MaskTrack], truth_scene: Scene, truth_masks: Sequence[MaskTrack]) -> RunScore:
     """Score a run against the truth of the same video. Frames are matched by their number in the file.
 
     Raises InputError where the two are not of one video.
     """
     frame_of = _truth_frames(scene, truth_scene)
     overlaps, mean_iou = _overlaps(masks, truth_masks, frame_of)
-    identities = metrics.count_identities(overlaps)
-    assigned = metrics.assign_people(identities.overlap_sum)
+    identities = metrics.clear_mot(overlaps)
+    assigned = metrics.match_identities(identities.overlap_sum)
     bodies = {p.person_id: p for p in scene.people}
     people = []
     for truth in truth_scene.people:
         follower = assigned.get(truth.person_id)
         iou = mean_iou.get((truth.person_id, follower), float("nan")) if follower is not None else float("nan")
         people.append(_person(truth, bodies.get(follower) if follower is not None else None, follower, iou, scene, frame_of))
-    return Score(tuple(people), len(scene.clip), identities.switches, identities.misses, identities.extra, identities.mota)
+    return RunScore(tuple(people), len(scene.clip), identities.switches, identities.misses, identities.extra, identities.mota)
 
 
 def _truth_frames(scene: Scene, truth: Scene) -> np.ndarray:
@@ -142,8 +142,8 @@ def _person(truth: BodyTrack, body: BodyTrack | None, follower: int | None, iou:
 
     mine, true = joints(SCORED_JOINTS)
     hips = SCORED_JOINTS.index("left_hip"), SCORED_JOINTS.index("right_hip")
-    mine_c, true_c = metrics.centred(mine, *hips), metrics.centred(true, *hips)
-    lateral, depth = metrics.lateral_and_depth_m(mine_c, true_c)
+    mine_c, true_c = metrics.pelvis_aligned(mine, *hips), metrics.pelvis_aligned(true, *hips)
+    lateral, depth = metrics.lateral_and_depth_error_m(mine_c, true_c)
     feet, true_feet = joints(FOOT_JOINTS)
     peaks = [
         [metrics.peak_speed_m_s(set_[:, SCORED_JOINTS.index(f"{side}_wrist")], times_s, frames) for side in ("left", "right")]
@@ -184,7 +184,7 @@ _LABELS = {
 }
 
 
-def table(score: Score) -> str:
+def score_table(score: RunScore) -> str:
     """The score as text: one column per true person, then the identities."""
     heads = [f"person {p.truth_id}" for p in score.people]
     width = max(len(label) for label in _LABELS.values())

@@ -3,7 +3,7 @@
 import numpy as np
 
 
-def place_by_points(points_m: np.ndarray, pixels: np.ndarray, K: np.ndarray, weights: np.ndarray) -> np.ndarray:
+def solve_translation(points_m: np.ndarray, pixels: np.ndarray, K: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Translations (T, 3) that put points (T, N, 3), in camera axes about their own origin, in front of the camera where they are seen.
 
     ``pixels`` (T, N, 2), ``K`` (3, 3) intrinsics, ``weights`` (T, N), 0 where a point was not seen. Each point gives two equations linear

@@ -12,7 +12,7 @@ import numpy as np
 from scipy.special import chdtri
 
 from body4d.config import MotionSettings
-from body4d.motion.rts_smoother import jerk_density, smooth
+from body4d.motion.rts_smoother import jerk_density, rts_smooth
 
 _WIDEST_RAD_PER_STEP = 2.2  # of pi, where sampling ends: what passes there leaves little to average over
 
@@ -43,7 +43,7 @@ def noise_sigma(times_s: np.ndarray, values: np.ndarray, shares: np.ndarray, lea
     return np.maximum(sigma, least)
 
 
-def ladder_hz(times_s: np.ndarray, settings: MotionSettings) -> np.ndarray:
+def cutoff_grid_hz(times_s: np.ndarray, settings: MotionSettings) -> np.ndarray:
     """Cut-offs to try, rising, from ``slowest_hz`` to the widest the frame rate allows."""
     widest = _WIDEST_RAD_PER_STEP / (2 * np.pi * float(np.median(np.diff(times_s))))
     if widest <= settings.slowest_hz:
@@ -64,8 +64,8 @@ def choose_cutoff_hz(
     T, B, D = values.shape
     if T < 4:
         return np.full((T, B), settings.slowest_hz)
-    rungs = ladder_hz(times_s, settings)
-    usual = usual_variance(variances)
+    rungs = cutoff_grid_hz(times_s, settings)
+    usual = median_variance(variances)
     step_s = float(np.median(np.diff(times_s)))
     known = np.isfinite(variances)
     tried, tried_variance = _at_each(rungs, times_s, values, variances, usual, step_s)
@@ -78,7 +78,7 @@ def choose_cutoff_hz(
             biased = apart > doubt * allowed[j] * tried_variance[j] * _noise_between(rungs[j] / rungs[i])
             biased = _with_neighbours(biased, known)
             chosen[biased] = np.maximum(chosen[biased], i + 1)
-    window = Window(times_s, max(settings.window_s / 2, settings.window_frames * step_s))
+    window = SlidingWindow(times_s, max(settings.window_s / 2, settings.window_frames * step_s))
     return _spread_over_time(np.log(rungs), chosen, window.sum(known.astype(float)), times_s, window)
 
 
@@ -97,7 +97,7 @@ def _at_each(
     T, B, D = values.shape
     R = len(rungs)
     jerk = jerk_density(rungs[:, None], usual, step_s).ravel()
-    run = smooth(times_s, np.tile(values, (1, R, 1)), np.tile(variances, (1, R)), np.broadcast_to(jerk, (T - 1, R * B)))
+    run = rts_smooth(times_s, np.tile(values, (1, R, 1)), np.tile(variances, (1, R)), np.broadcast_to(jerk, (T - 1, R * B)))
     return np.moveaxis(run.position.reshape(T, R, B, D), 1, 0), np.moveaxis(run.variance.reshape(T, R, B), 1, 0)
 
 
@@ -109,12 +109,14 @@ def _noise_between(ratio: float) -> float:
     return float(np.sum((wide - narrow) ** 2) / np.sum(wide))
 
 
-def usual_variance(variances: np.ndarray) -> np.ndarray:
+def median_variance(variances: np.ndarray) -> np.ndarray:
     """Median (B,) of each channel's finite ``variances`` (T, B)."""
     return np.nanmedian(np.where(np.isfinite(variances), variances, np.nan), axis=0)
 
 
-def _spread_over_time(log_rungs: np.ndarray, chosen: np.ndarray, counts: np.ndarray, times_s: np.ndarray, window: "Window") -> np.ndarray:
+def _spread_over_time(
+    log_rungs: np.ndarray, chosen: np.ndarray, counts: np.ndarray, times_s: np.ndarray, window: "SlidingWindow"
+) -> np.ndarray:
     """Cut-offs (T, B) from rungs (T, B): interpolated over gaps, widened by one window so that strokes begin in time, then rounded."""
     log_cutoff = np.interp(chosen, np.arange(len(log_rungs)), log_rungs)
     for b in range(chosen.shape[1]):
@@ -123,7 +125,7 @@ def _spread_over_time(log_rungs: np.ndarray, chosen: np.ndarray, counts: np.ndar
     return np.exp(window.mean(window.largest(log_cutoff)))
 
 
-class Window:
+class SlidingWindow:
     """Sums, means and maxima over [t - half_s, t + half_s] of series (T, B) with rows at ``times_s``."""
 
     def __init__(self, times_s: np.ndarray, half_s: float) -> None:

@@ -15,15 +15,15 @@ from body4d.config import MotionSettings
 from body4d.core.rig import Rig
 from body4d.core.types import BodyTrack, Camera, Clip
 from body4d.geometry.rotations import matrix_to_rotvec, rotation_between, rotvec_to_matrix
-from body4d.motion.gaps import runs
-from body4d.motion.legs import Leg, leg_of, reach
+from body4d.motion.gaps import true_runs
+from body4d.motion.legs import LegJoints, find_leg, solve_two_bone_ik
 
 SIDES = ("left", "right")
 POINTS = ("heel", "big_toe")
 _TICK_S = 1e-6  # three frames at 30/s last 0.1 s, whatever rounding makes of it at either end of a clip
 
 
-def settle_feet(
+def hold_foot_contacts(
     people: Sequence[BodyTrack], rigs: Mapping[int, Rig], clip: Clip, camera: Camera, T_world_camera: np.ndarray, settings: MotionSettings
 ) -> tuple[BodyTrack, ...]:
     """``people``, smoothed, with resting feet held. ``rigs`` by person id; ``T_world_camera`` (4, 4) as the floor was found.
@@ -38,7 +38,7 @@ def settle_feet(
 
 def _settled(track: BodyTrack, rig: Rig, times_s: np.ndarray, up: np.ndarray, settings: MotionSettings) -> BodyTrack:
     """One person with resting feet held; ``up`` (3,) is the world's upwards in camera axes."""
-    legs = [leg for leg in (leg_of(rig, side) for side in SIDES) if leg is not None]
+    legs = [leg for leg in (find_leg(rig, side) for side in SIDES) if leg is not None]
     if len(legs) < 2 or any(f"{side}_{part}" not in track.joint_names for side in SIDES for part in POINTS):
         return track
     local = rotvec_to_matrix(track.rotations.astype(np.float64))
@@ -58,7 +58,7 @@ def _settled(track: BodyTrack, rig: Rig, times_s: np.ndarray, up: np.ndarray, se
 
 def _hold(
     rig: Rig,
-    legs: Sequence[Leg],
+    legs: Sequence[LegJoints],
     track: BodyTrack,
     local: np.ndarray,
     place: np.ndarray,
@@ -73,8 +73,8 @@ def _hold(
     points = rig.keypoints(G, p)[:, columns]
     view = place / np.linalg.norm(place, axis=-1, keepdims=True)
     wander = settings.foot_wander_m + settings.foot_wander_sigmas * sigma_m[columns]
-    rests = resting(points, view, times_s, up, wander, settings)
-    holds = [held(points[:, i], rests[:, i], times_s, settings) for i in range(len(columns))]
+    rests = detect_contacts(points, view, times_s, up, wander, settings)
+    holds = [contact_constraint(points[:, i], rests[:, i], times_s, settings) for i in range(len(columns))]
     deeper = _deeper(holds, view, times_s, settings)
     shift = deeper[:, None] * view
     place = place + shift
@@ -86,7 +86,7 @@ def _hold(
     return local, place
 
 
-def resting(
+def detect_contacts(
     points_m: np.ndarray, view: np.ndarray, times_s: np.ndarray, up: np.ndarray, wander_m: np.ndarray, settings: MotionSettings
 ) -> np.ndarray:
     """Which foot points (T, P) rest. ``points_m`` (T, P, 3), ``view`` (T, 3) unit, along the view, ``up`` (3,) unit, same axes.
@@ -109,14 +109,14 @@ def resting(
     surely = (speed < settings.foot_enter_m_s) & (rise < settings.foot_enter_rise_m)
     out = np.zeros_like(may)
     for i in range(may.shape[1]):
-        for first, last in runs(may[:, i]):
+        for first, last in true_runs(may[:, i]):
             rows = slice(first, last + 1)
             if surely[rows, i].any() and times_s[last] - times_s[first] >= settings.foot_least_s - _TICK_S:
-                out[rows, i] = staying(points_m[rows, i], view[rows], times_s[rows], wander_m[i], settings)
+                out[rows, i] = stationary_rows(points_m[rows, i], view[rows], times_s[rows], wander_m[i], settings)
     return out
 
 
-def staying(points_m: np.ndarray, view: np.ndarray, times_s: np.ndarray, wander_m: float, settings: MotionSettings) -> np.ndarray:
+def stationary_rows(points_m: np.ndarray, view: np.ndarray, times_s: np.ndarray, wander_m: float, settings: MotionSettings) -> np.ndarray:
     """In which rows of a slow stretch a point (T, 3) stays at a place, as opposed to creeping or being turned on its toes.
 
     What the camera sees is believed: a stretch that leaves ``wander_m`` of its mean place, evened over ``foot_blend_s``, is two, cut
@@ -153,24 +153,24 @@ def _cut_s(points: np.ndarray, times_s: np.ndarray) -> float:
 
 
 @dataclass(frozen=True)
-class Held:
+class ContactConstraint:
     """How a foot point is to be moved: by ``offset_m`` (T, 3), as far as ``share`` (T,) says: 1 at rest, fading beside."""
 
     offset_m: np.ndarray
     share: np.ndarray
 
-    def without(self, shift_m: np.ndarray) -> "Held":
+    def without(self, shift_m: np.ndarray) -> "ContactConstraint":
         """The same hold once the whole body has moved by ``shift_m`` (T, 3)."""
-        return Held(self.offset_m - shift_m, self.share)
+        return ContactConstraint(self.offset_m - shift_m, self.share)
 
 
-def held(points_m: np.ndarray, rests: np.ndarray, times_s: np.ndarray, settings: MotionSettings) -> Held:
+def contact_constraint(points_m: np.ndarray, rests: np.ndarray, times_s: np.ndarray, settings: MotionSettings) -> ContactConstraint:
     """The hold of one foot point ``points_m`` (T, 3) where it ``rests`` (T,): at the mean place of each rest.
 
     Beside a rest the offset of its end fades within ``foot_blend_s``, or halfway to the next rest.
     """
     offset, share = np.zeros_like(points_m), np.zeros(len(points_m))
-    bounds = runs(rests)
+    bounds = true_runs(rests)
     for i, (first, last) in enumerate(bounds):
         rows = slice(first, last + 1)
         anchor = points_m[rows].mean(0)
@@ -184,7 +184,7 @@ def held(points_m: np.ndarray, rests: np.ndarray, times_s: np.ndarray, settings:
         share[beside] = fade[beside]
         offset[beside] = np.where(np.arange(len(points_m))[beside, None] < first, offset[first], offset[last])
     sigma_s = settings.foot_blend_s / 6
-    return Held(_evened(offset, share, times_s, sigma_s), _evened(share[:, None], np.ones_like(share), times_s, sigma_s)[:, 0])
+    return ContactConstraint(_evened(offset, share, times_s, sigma_s), _evened(share[:, None], np.ones_like(share), times_s, sigma_s)[:, 0])
 
 
 def _eased(x: np.ndarray) -> np.ndarray:
@@ -205,7 +205,7 @@ def _evened(values: np.ndarray, weights: np.ndarray, times_s: np.ndarray, sigma_
     return np.where(bottom[:, None] > 1e-12, top / np.maximum(bottom, 1e-12)[:, None], 0.0)
 
 
-def _deeper(holds: Sequence[Held], view: np.ndarray, times_s: np.ndarray, settings: MotionSettings) -> np.ndarray:
+def _deeper(holds: Sequence[ContactConstraint], view: np.ndarray, times_s: np.ndarray, settings: MotionSettings) -> np.ndarray:
     """How far (T,) the whole body follows its holds along ``view`` (T, 3); evened over time, and fading where nothing rests."""
     shares = np.stack([hold.share for hold in holds])
     along = np.stack([np.einsum("ta,ta->t", hold.offset_m, view) for hold in holds])
@@ -218,13 +218,13 @@ def _deeper(holds: Sequence[Held], view: np.ndarray, times_s: np.ndarray, settin
 
 def _plant(
     rig: Rig,
-    leg: Leg,
+    leg: LegJoints,
     local: np.ndarray,
     G: np.ndarray,
     p: np.ndarray,
     points_m: np.ndarray,
-    heel: Held,
-    toe: Held,
+    heel: ContactConstraint,
+    toe: ContactConstraint,
     settings: MotionSettings,
 ) -> None:
     """Bring one leg's heel and toe ``points_m`` (T, 2, 3) to their holds, in ``local`` (T, J, 3, 3)."""
@@ -243,5 +243,5 @@ def _plant(
     moved = np.flatnonzero(far > 1e-7)
     if len(moved):
         part = local[moved]
-        reach(rig, leg, part, G[moved], p[moved], wanted[moved], turn[moved])
+        solve_two_bone_ik(rig, leg, part, G[moved], p[moved], wanted[moved], turn[moved])
         local[moved] = part

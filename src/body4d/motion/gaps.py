@@ -3,13 +3,13 @@
 import numpy as np
 
 
-def runs(flags: np.ndarray) -> list[tuple[int, int]]:
+def true_runs(flags: np.ndarray) -> list[tuple[int, int]]:
     """First and last rows of the stretches in which ``flags`` (T,) hold."""
     rows = np.flatnonzero(flags)
     return [(int(run[0]), int(run[-1])) for run in np.split(rows, np.flatnonzero(np.diff(rows) > 1) + 1) if len(run)]
 
 
-def stretches(seen_frames: np.ndarray, times_s: np.ndarray, longest_gap_s: float) -> list[np.ndarray]:
+def bridged_segments(seen_frames: np.ndarray, times_s: np.ndarray, longest_gap_s: float) -> list[np.ndarray]:
     """Runs of clip frames from each first to last seen one, absences up to ``longest_gap_s`` within.
 
     ``seen_frames`` (S,) rising clip frames, ``times_s`` (N,) of all frames. An absence is as long as the time from the last frame seen

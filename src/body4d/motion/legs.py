@@ -16,7 +16,7 @@ _FULLEST = 0.999  # share of its length a leg reaches: a straighter one has no p
 
 
 @dataclass(frozen=True)
-class Leg:
+class LegJoints:
     """Joints of one leg, by index in the rig: they turn the thigh, the shank and the foot."""
 
     hip: int
@@ -24,7 +24,7 @@ class Leg:
     ankle: int
 
 
-def leg_of(rig: Rig, side: str) -> Leg | None:
+def find_leg(rig: Rig, side: str) -> LegJoints | None:
     """The leg of ``side`` ("left", "right"): those joints above the big toe that lie nearest to the keypoints of hip, knee and ankle.
 
     None where the joint set has no such keypoints, or the rig no three joints in this order.
@@ -41,10 +41,12 @@ def leg_of(rig: Rig, side: str) -> Leg | None:
     hip, knee, ankle = (int(i) for i in apart.argmin(0))
     if not (0 < hip < knee < ankle) or not np.isfinite(apart).all():
         return None
-    return Leg(chain[hip], chain[knee], chain[ankle])
+    return LegJoints(chain[hip], chain[knee], chain[ankle])
 
 
-def reach(rig: Rig, leg: Leg, local: np.ndarray, G: np.ndarray, p: np.ndarray, ankle_m: np.ndarray, foot_turn: np.ndarray) -> None:
+def solve_two_bone_ik(
+    rig: Rig, leg: LegJoints, local: np.ndarray, G: np.ndarray, p: np.ndarray, ankle_m: np.ndarray, foot_turn: np.ndarray
+) -> None:
     """Turn ``leg`` in ``local`` (T, J, 3, 3) so that its ankle comes to ``ankle_m`` (T, 3) and its foot is turned by ``foot_turn``
     (T, 3, 3), both in the axes of ``G`` (T, J, 3, 3) and ``p`` (T, J, 3), the pose so far. What is out of reach is approached."""
     hip, knee, ankle = p[:, leg.hip], p[:, leg.knee], p[:, leg.ankle]

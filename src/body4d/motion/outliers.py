@@ -5,13 +5,13 @@ import warnings
 import numpy as np
 
 from body4d.config import MotionSettings
-from body4d.motion.bandwidth import usual_variance
-from body4d.motion.rts_smoother import jerk_density, smooth
+from body4d.motion.bandwidth import median_variance
+from body4d.motion.rts_smoother import jerk_density, rts_smooth
 
 _OUTLIER_RAD_PER_STEP = 1.2  # lets fast motion through and not yet a single frame
 
 
-def detours(times_s: np.ndarray, places: np.ndarray, sigmas: np.ndarray, settings: MotionSettings) -> np.ndarray:
+def burst_outliers(times_s: np.ndarray, places: np.ndarray, sigmas: np.ndarray, settings: MotionSettings) -> np.ndarray:
     """Which measurements (T, B) leap away from one frame to the next, stay away for a while, and leap back or are not seen again.
 
     ``places`` (T, B, D) are points, NaN where there is none; of rotations, :func:`chords`. ``sigmas`` (T, B) of one axis. A run
@@ -55,7 +55,7 @@ def _leap_noise(places: np.ndarray, sigmas: np.ndarray, settings: MotionSettings
     return settings.detour_sigmas * np.sqrt(2 * min(places.shape[2], 3)) * sigmas
 
 
-def chords(rotations: np.ndarray) -> np.ndarray:
+def chordal_points(rotations: np.ndarray) -> np.ndarray:
     """Rotations (T, B, 3, 3) as points (T, B, 9) whose distances are the angles between them where these are small, never wrapping."""
     return rotations.reshape(*rotations.shape[:2], 9) / np.sqrt(2)
 
@@ -93,7 +93,7 @@ def _detours(places: np.ndarray, sigmas: np.ndarray, longest: int, quickest: int
     return out
 
 
-def lone_outliers(times_s: np.ndarray, values: np.ndarray, variances: np.ndarray, settings: MotionSettings) -> np.ndarray:
+def single_frame_outliers(times_s: np.ndarray, values: np.ndarray, variances: np.ndarray, settings: MotionSettings) -> np.ndarray:
     """Which measurements (T, B) of ``values`` (T, B, D) stand alone against their neighbours on both sides, and are none of motion.
 
     Judged by how far each is off a trajectory smoothed without it: more than ``outlier_sigmas`` of the noise, and more than
@@ -104,10 +104,10 @@ def lone_outliers(times_s: np.ndarray, values: np.ndarray, variances: np.ndarray
     known = np.isfinite(variances)
     if T < 6:
         return np.zeros((T, B), bool)
-    usual = usual_variance(variances)
+    usual = median_variance(variances)
     step_s = float(np.median(np.diff(times_s)))
     jerk = jerk_density(np.full((T - 1, B), _OUTLIER_RAD_PER_STEP / (2 * np.pi * step_s)), usual, step_s)
-    run = smooth(times_s, values, variances, jerk)
+    run = rts_smooth(times_s, values, variances, jerk)
     safe = np.where(known, variances, 1.0)
     free = np.clip(1 - run.variance / safe, 1e-3, 1.0)
     residual = np.where(known[..., None], values - run.position, 0.0)

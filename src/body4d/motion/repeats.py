@@ -13,14 +13,14 @@ import numpy as np
 from body4d.config import MotionSettings
 from body4d.core.rig import Rig
 from body4d.geometry.rotations import matrix_to_rotvec, rotvec_to_matrix
-from body4d.motion.gaps import runs
-from body4d.motion.uncertainty import hanging
+from body4d.motion.gaps import true_runs
+from body4d.motion.uncertainty import descendant_matrix
 
 _ALIKE_SHARE = 0.03  # of the height: how far a joint may be from where a mirror shows its counterpart
 
 
 @dataclass(frozen=True)
-class Whole:
+class BodyChannels:
     """Channels that are one person: ``free`` (B,) ones, such as the way the whole body faces, are not compared, and taken over as turns;
     ``mirror`` (B,) is each channel's other side, for people do on their left what they do on their right, None where a body has no
     sides."""
@@ -30,7 +30,7 @@ class Whole:
 
 
 @dataclass(frozen=True)
-class Absence:
+class TrackGap:
     """Rows ``first`` to ``stop`` - 1 of a track were not seen; the rows beside them were."""
 
     first: int
@@ -43,7 +43,7 @@ class Absence:
 
 
 @dataclass(frozen=True)
-class Donor:
+class ReferenceMotion:
     """Row ``before`` stands for the last row seen before an absence, ``after`` for the first after it. ``unlike``: 0 where the poses beside
     are the same, about 1 for any two moments of the clip."""
 
@@ -52,13 +52,13 @@ class Donor:
     unlike: float
 
 
-def absences(seen: np.ndarray) -> list[Absence]:
+def find_gaps(seen: np.ndarray) -> list[TrackGap]:
     """Absences between rows ``seen`` (T,) bool."""
-    return [Absence(first, last + 1) for first, last in runs(~seen) if first > 0 and last < len(seen) - 1]
+    return [TrackGap(first, last + 1) for first, last in true_runs(~seen) if first > 0 and last < len(seen) - 1]
 
 
-def bridges(
-    times_s: np.ndarray, rotations: np.ndarray, seen: np.ndarray, body: Whole, settings: MotionSettings
+def fill_from_repeats(
+    times_s: np.ndarray, rotations: np.ndarray, seen: np.ndarray, body: BodyChannels, settings: MotionSettings
 ) -> tuple[np.ndarray, np.ndarray]:
     """What the clip shows elsewhere, put into its absences: rotations (T, B, 3, 3) and variances (T, B) of each axis in rad², infinite
     where nothing was put. ``rotations`` (T, B, 3, 3) are smooth and without holes; rows ``seen`` (T,) were measured."""
@@ -67,15 +67,15 @@ def bridges(
     if len(times_s) < 3 or not compared.any() or settings.repeat_most_unlike == 0:
         return out, variances
     step_s = float(np.median(np.diff(times_s)))
-    gaps = [gap for gap in absences(seen) if (gap.steps - 1) * step_s >= settings.repeat_least_s]
+    gaps = [gap for gap in find_gaps(seen) if (gap.steps - 1) * step_s >= settings.repeat_least_s]
     if not gaps:
         return out, variances
     context = max(2, round(settings.repeat_context_s / step_s))
     poses = rotations[:, compared]
-    sources = [rotations] if body.mirror is None else [rotations, mirrored(rotations, body.mirror)]
+    sources = [rotations] if body.mirror is None else [rotations, mirror_rotations(rotations, body.mirror)]
     shown = [source[:, compared] for source in sources]
     for gap in gaps:
-        found = [(find_donor(poses, of, seen, gap, context, settings), source) for of, source in zip(shown, sources, strict=True)]
+        found = [(find_reference(poses, of, seen, gap, context, settings), source) for of, source in zip(shown, sources, strict=True)]
         some = [(donor, source) for donor, source in found if donor and donor.unlike <= settings.repeat_most_unlike]
         if not some:
             continue
@@ -91,13 +91,13 @@ def bridges(
     return out, variances
 
 
-def mirrored(rotations: np.ndarray, mirror: np.ndarray) -> np.ndarray:
+def mirror_rotations(rotations: np.ndarray, mirror: np.ndarray) -> np.ndarray:
     """Rotations (T, B, 3, 3) as a mirror shows them; ``mirror`` (B,) is each channel's other side. Rest axes: x to the side."""
     flip = np.array([-1.0, 1.0, 1.0])
     return rotations[:, mirror] * flip[:, None] * flip
 
 
-def other_side(rig: Rig) -> np.ndarray | None:
+def mirrored_joints(rig: Rig) -> np.ndarray | None:
     """Each joint's (J,) counterpart of the other body side, itself in the middle; None where a body has no such sides.
 
     From the rest pose, so that it holds for any body: a joint's counterpart hangs from its parent's, at the mirrored place.
@@ -107,7 +107,7 @@ def other_side(rig: Rig) -> np.ndarray | None:
     parents, rest_joints_m = rig.parents, rig.rest_joints_m
     J = len(parents)
     # Two thighs may begin in one point: where all that hangs from a joint lies tells them apart.
-    below = hanging(rig)
+    below = descendant_matrix(rig)
     middles = below @ rest_joints_m / below.sum(1, keepdims=True)
     places = np.concatenate([rest_joints_m, middles], axis=1)
     flipped = places * ([-1.0, 1.0, 1.0] * 2) + [2 * rest_joints_m[0, 0], 0.0, 0.0] * 2
@@ -126,9 +126,9 @@ def other_side(rig: Rig) -> np.ndarray | None:
     return other if np.array_equal(other[other], np.arange(J)) else None
 
 
-def find_donor(
-    rotations: np.ndarray, source: np.ndarray, seen: np.ndarray, gap: Absence, context: int, settings: MotionSettings
-) -> Donor | None:
+def find_reference(
+    rotations: np.ndarray, source: np.ndarray, seen: np.ndarray, gap: TrackGap, context: int, settings: MotionSettings
+) -> ReferenceMotion | None:
     """The stretch of ``source`` (T, B, 3, 3) most like ``rotations`` (T, B, 3, 3) before and after ``gap``, seen throughout.
 
     Compared over ``context`` rows on either side, as far as those beside the gap were seen. None where there is none.
@@ -141,7 +141,7 @@ def find_donor(
     begins = _distance(flat, other, seen, gap.first - 1, -1, context)
     ends = _distance(flat, other, seen, gap.stop, 1, context)
     unseen = np.concatenate([[0], np.cumsum(~seen)])
-    best: Donor | None = None
+    best: ReferenceMotion | None = None
     for span in range(max(2, int(np.ceil(gap.steps / settings.repeat_tempo))), int(gap.steps * settings.repeat_tempo) + 1):
         both = np.where(unseen[span + 1 :] == unseen[: -span - 1], begins[:-span] + ends[span:], np.inf)
         if len(both) == 0:
@@ -149,7 +149,7 @@ def find_donor(
         at = int(both.argmin())
         unlike = float(both[at] / (2 * spread))
         if unlike < (best.unlike if best else np.inf):
-            best = Donor(at, at + span, unlike)
+            best = ReferenceMotion(at, at + span, unlike)
     return best
 
 
@@ -179,14 +179,14 @@ class _Drawing:
     further: np.ndarray
 
 
-def _drawing(rotations: np.ndarray, source: np.ndarray, gap: Absence, donor: Donor) -> _Drawing:
+def _drawing(rotations: np.ndarray, source: np.ndarray, gap: TrackGap, donor: ReferenceMotion) -> _Drawing:
     # Turned from outside: somebody who walks another way does so about the upright, whatever the pose.
     first = rotations[gap.first - 1] @ np.swapaxes(source[donor.before], -1, -2)
     last = rotations[gap.stop] @ np.swapaxes(source[donor.after], -1, -2)
     return _Drawing(first, matrix_to_rotvec(np.swapaxes(first, -1, -2) @ last))
 
 
-def _taken_over(source: np.ndarray, gap: Absence, donor: Donor, drawing: _Drawing) -> np.ndarray:
+def _taken_over(source: np.ndarray, gap: TrackGap, donor: ReferenceMotion, drawing: _Drawing) -> np.ndarray:
     """The donor's rotations, in the gap's time and drawn to the rows beside it: (n, B, 3, 3)."""
     share = np.arange(1, gap.steps) / gap.steps
     at = donor.before + share * (donor.after - donor.before)
@@ -196,7 +196,9 @@ def _taken_over(source: np.ndarray, gap: Absence, donor: Donor, drawing: _Drawin
     return drawing.first @ rotvec_to_matrix(share[:, None, None] * drawing.further) @ there
 
 
-def _mismatch(rotations: np.ndarray, source: np.ndarray, seen: np.ndarray, gap: Absence, donor: Donor, context: int) -> np.ndarray:
+def _mismatch(
+    rotations: np.ndarray, source: np.ndarray, seen: np.ndarray, gap: TrackGap, donor: ReferenceMotion, context: int
+) -> np.ndarray:
     """Mean square (B,) in rad² about one axis of how far gap and donor differ where both were seen."""
     T = len(rotations)
     here = np.concatenate([np.arange(gap.first - context, gap.first), np.arange(gap.stop, gap.stop + context)])

@@ -15,14 +15,14 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.linalg import expm
 
-from body4d.motion.gaps import runs
+from body4d.motion.gaps import true_runs
 
 _DIFFUSE = 1e7  # first state's variance over the measurement's: knows nothing, and leaves half of float64's digits
 _CELLS = 400_000  # times x channels held at once, about 250 MB; more channels go in turn, which changes no result
 
 
 @dataclass(frozen=True)
-class Smoothed:
+class SmoothedSeries:
     """``position``, ``velocity`` (T, B, D), in the values' unit and that per second; ``variance`` (T, B) of each axis of the position."""
 
     position: np.ndarray
@@ -38,7 +38,9 @@ def jerk_density(cutoff_hz: np.ndarray, variance: np.ndarray, step_s: float) -> 
     return (2 * np.pi * cutoff_hz) ** 6 * variance * step_s
 
 
-def smooth(times_s: np.ndarray, values: np.ndarray, variances: np.ndarray, jerk: np.ndarray, gap_decay_s: float = np.inf) -> Smoothed:
+def rts_smooth(
+    times_s: np.ndarray, values: np.ndarray, variances: np.ndarray, jerk: np.ndarray, gap_decay_s: float = np.inf
+) -> SmoothedSeries:
     """Smoothed trajectories of ``values`` (T, B, D): B channels of D axes that share their noise.
 
     ``times_s`` (T,) rises strictly, in steps of any length. ``variances`` (T, B) of each axis of a measurement, infinite where
@@ -55,7 +57,7 @@ def smooth(times_s: np.ndarray, values: np.ndarray, variances: np.ndarray, jerk:
         raise ValueError("times_s must rise strictly")
     if T and not np.isfinite(variances).any(0).all():
         raise ValueError("a channel without any measurement cannot be smoothed")
-    out = Smoothed(np.empty((T, B, D)), np.empty((T, B, D)), np.empty((T, B)))
+    out = SmoothedSeries(np.empty((T, B, D)), np.empty((T, B, D)), np.empty((T, B)))
     size = max(1, _CELLS // max(T, 1))
     for first in range(0, B if T else 0, size):
         part = slice(first, first + size)
@@ -70,7 +72,7 @@ def smooth(times_s: np.ndarray, values: np.ndarray, variances: np.ndarray, jerk:
     return out
 
 
-def _hold_ends(run: Smoothed, measured: np.ndarray) -> None:
+def _hold_ends(run: SmoothedSeries, measured: np.ndarray) -> None:
     """Let channels stand still before their first and after their last ``measured`` (T, B) row: speeds and accelerations of a wide band
     are noise enough to carry an extrapolation metres away within a few frames."""
     rows = np.arange(len(measured))[:, None]
@@ -145,7 +147,7 @@ def _even_across_gaps(jerk: np.ndarray, gap: np.ndarray) -> tuple[np.ndarray, np
     """``jerk`` (T - 1, B) with its geometric mean throughout each run of ``gap`` (T - 1, B), and ``gap``."""
     jerk = jerk.copy()
     for b in np.flatnonzero(gap.any(0)):
-        for first, last in runs(gap[:, b]):
+        for first, last in true_runs(gap[:, b]):
             run = slice(first, last + 1)
             jerk[run, b] = np.exp(np.log(np.maximum(jerk[run, b], 1e-300)).mean())
     return jerk, gap

@@ -14,10 +14,10 @@ from body4d.core.rig import Rig
 from body4d.core.types import BodyTrack, Clip
 from body4d.geometry.rotations import matrix_to_rotvec, rotation_between, rotvec_to_matrix
 from body4d.motion.bandwidth import noise_sigma
-from body4d.motion.gaps import bridged_confidence, stretches
-from body4d.motion.repeats import Whole, other_side
-from body4d.motion.series import smooth_rotations, smooth_series, unroll
-from body4d.motion.uncertainty import hanging, joint_sigma_m
+from body4d.motion.gaps import bridged_confidence, bridged_segments
+from body4d.motion.repeats import BodyChannels, mirrored_joints
+from body4d.motion.series import smooth_rotations, smooth_series, unroll_rotations
+from body4d.motion.uncertainty import descendant_matrix, joint_sigma_m
 
 _STILL_RAD = 1e-4  # a joint that turns less than this over the clip is not driven and is left alone
 
@@ -39,8 +39,8 @@ def smooth(track: BodyTrack, rig: Rig, clip: Clip, settings: MotionSettings) -> 
         return track
     times_s = clip.times_s * clip.time_scale
     rows = np.flatnonzero(track.observed)
-    seen = _Seen(track, rig, rows, times_s[track.frame_index[rows]], settings)
-    runs = stretches(track.frame_index[rows], times_s, settings.longest_gap_s)
+    seen = _TrackObservations(track, rig, rows, times_s[track.frame_index[rows]], settings)
+    runs = bridged_segments(track.frame_index[rows], times_s, settings.longest_gap_s)
     parts = [seen.smoothed(run, times_s, settings) for run in runs]
     rotations, translation, turn_variance, place_variance = (np.concatenate(p) for p in zip(*parts, strict=True))
     out = _rebuilt(track, rig, np.concatenate(runs), times_s, rotations, translation, settings)
@@ -48,7 +48,7 @@ def smooth(track: BodyTrack, rig: Rig, clip: Clip, settings: MotionSettings) -> 
     return dataclasses.replace(out, joint_sigma_m=sigma.astype(track.joints_m.dtype))
 
 
-class _Seen:
+class _TrackObservations:
     """The observed rows of one track: what was measured, and how noisy each part of it is over the whole track."""
 
     def __init__(self, track: BodyTrack, rig: Rig, rows: np.ndarray, times_s: np.ndarray, settings: MotionSettings) -> None:
@@ -57,7 +57,7 @@ class _Seen:
         turned = np.linalg.norm(matrix_to_rotvec(np.swapaxes(local[:1], 2, 3) @ local), axis=-1)
         driven = turned.max(0) > _STILL_RAD
         # Sides are told apart only where an absence may ask for them, and then both of a pair must be there.
-        other = other_side(rig) if np.any(np.diff(self.frames) > 1) else None
+        other = mirrored_joints(rig) if np.any(np.diff(self.frames) > 1) else None
         if other is not None:
             driven |= driven[other]
         self.driven = np.flatnonzero(driven)
@@ -66,12 +66,12 @@ class _Seen:
         self.local = local[:, self.driven]
         weight = np.nan_to_num(track.confidence[rows], nan=0.0).astype(np.float64)
         visibility = np.nan_to_num(track.visibility[rows], nan=0.0).astype(np.float64)
-        evidence = visibility @ evidence_of_joints(rig)[self.driven].T
+        evidence = visibility @ keypoint_relevance(rig)[self.driven].T
         self.turn_shares = 1 / np.clip(evidence * weight[:, None], settings.least_weight, 1)
         self.place_shares = 1 / np.clip(visibility.mean(1) * weight, settings.least_weight, 1)[:, None]
-        self.view = View.onto(track.translation_m[rows].astype(np.float64))
+        self.view = ViewCoordinates.onto(track.translation_m[rows].astype(np.float64))
         self.direction, self.log_distance = self.view.polar(track.translation_m[rows].astype(np.float64))
-        self.turn_sigma = noise_sigma(times_s, unroll(self.local), self.turn_shares, np.radians(settings.least_noise_deg))
+        self.turn_sigma = noise_sigma(times_s, unroll_rotations(self.local), self.turn_shares, np.radians(settings.least_noise_deg))
         least = settings.least_noise_share
         self.direction_sigma = noise_sigma(times_s, self.direction[:, None], self.place_shares, least)
         self.distance_sigma = noise_sigma(times_s, self.log_distance[:, None, None], self.place_shares, least)
@@ -94,7 +94,7 @@ class _Seen:
         turn_variance = np.zeros(rotations.shape[:2])
         if len(self.driven):
             variances = on_timeline(self.turn_shares, np.inf) * self.turn_sigma**2
-            body = Whole(self.driven == 0, self.mirror)
+            body = BodyChannels(self.driven == 0, self.mirror)
             local, turn_variance[:, self.driven] = smooth_rotations(times, on_timeline(self.local, np.nan), variances, settings, body)
             rotations[:, self.driven] = matrix_to_rotvec(local)
         shares = on_timeline(self.place_shares, np.inf)
@@ -106,7 +106,7 @@ class _Seen:
 
 
 @dataclass(frozen=True)
-class View:
+class ViewCoordinates:
     """Places as the camera sees them: direction (rad, as a map around the person's mean direction) and logarithm of distance.
 
     ``R_view_camera`` (3, 3) turns the mean direction onto +z. The map is azimuthal equidistant: it holds everything but the point behind.
@@ -115,13 +115,13 @@ class View:
     R_view_camera: np.ndarray
 
     @staticmethod
-    def onto(points_m: np.ndarray) -> "View":
+    def onto(points_m: np.ndarray) -> "ViewCoordinates":
         """The view onto ``points_m`` (T, 3) in camera axes."""
         rays = points_m / np.maximum(np.linalg.norm(points_m, axis=-1, keepdims=True), 1e-9)
         middle = rays.mean(0)
         if np.linalg.norm(middle) < 1e-6:
             middle = np.array([0.0, 0.0, 1.0])
-        return View(rotation_between(middle, np.array([0.0, 0.0, 1.0])))
+        return ViewCoordinates(rotation_between(middle, np.array([0.0, 0.0, 1.0])))
 
     def polar(self, points_m: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Direction (..., 2) in radians and log distance (...,) of points (..., 3) in metres."""
@@ -138,14 +138,14 @@ class View:
         return np.exp(log_distance)[..., None] * ray @ self.R_view_camera
 
 
-def evidence_of_joints(rig: Rig) -> np.ndarray:
+def keypoint_relevance(rig: Rig) -> np.ndarray:
     """How far each keypoint tells of each joint's rotation (J, K), rows summing to 1; from the rig itself, so it holds for any body.
 
     A keypoint tells of a joint it hangs from: by the share of its skin below the joint, the nearer the more (an upper arm is seen by the
     elbow before the wrist). A joint without a keypoint below it is seen with its parent.
     """
     J = len(rig.parents)
-    share = hanging(rig) @ rig.keypoint_weights.T
+    share = descendant_matrix(rig) @ rig.keypoint_weights.T
     anchor = rig.keypoint_anchors_m.sum(1)
     lever_m = np.linalg.norm(anchor[None] - rig.rest_joints_m[:, None], axis=-1)
     # A keypoint on the joint's own centre does not see it turn; 3 cm is where landmark noise begins to hide a turn of a fist's width.

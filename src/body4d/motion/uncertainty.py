@@ -18,7 +18,7 @@ def joint_sigma_m(
 
     ``turn_variance`` (T, J) in rad² about each axis of a joint, ``place_variance`` (T,) in m², the sum over axes.
     """
-    shares = hanging(rig) @ rig.keypoint_weights.T  # (J, K): how much of a keypoint hangs from a joint
+    shares = descendant_matrix(rig) @ rig.keypoint_weights.T  # (J, K): how much of a keypoint hangs from a joint
     out = np.empty((len(rotations), rig.keypoint_weights.shape[0]))
     moving = np.flatnonzero(turn_variance.any(0))
     for first in range(0, len(rotations), _CHUNK):
@@ -30,7 +30,7 @@ def joint_sigma_m(
     return np.sqrt(out + place_variance[:, None])
 
 
-def hanging(rig: Rig) -> np.ndarray:
+def descendant_matrix(rig: Rig) -> np.ndarray:
     """Matrix (J, J): 1 where the second joint is the first or hangs from it."""
     below = np.eye(len(rig.parents))
     for j in range(len(rig.parents) - 1, 0, -1):
@@ -38,7 +38,7 @@ def hanging(rig: Rig) -> np.ndarray:
     return below
 
 
-def doubt(sigma_m: np.ndarray, sure_m: float, unsure_m: float) -> np.ndarray:
+def uncertainty_share(sigma_m: np.ndarray, sure_m: float, unsure_m: float) -> np.ndarray:
     """Uncertainties (...) in metres as shares from 0 (at most ``sure_m``) to 1 (at least ``unsure_m``), by their logarithm: for colours."""
     scaled = np.log(np.maximum(sigma_m, 1e-9) / sure_m) / np.log(unsure_m / sure_m)
     return np.clip(scaled, 0.0, 1.0)

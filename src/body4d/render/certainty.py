@@ -6,7 +6,7 @@ from scipy.spatial import KDTree
 from body4d.config import PictureSettings
 from body4d.core.rig import Rig
 from body4d.core.types import BodyTrack
-from body4d.motion.uncertainty import doubt
+from body4d.motion.uncertainty import uncertainty_share
 from body4d.render.style import Rgb
 
 UNCERTAIN_COLOUR: Rgb = (224, 0, 96)
@@ -19,7 +19,8 @@ def vertex_uncertainty(rig: Rig, track: BodyTrack, rows: slice, settings: Pictur
     """How unsure each vertex is, (T, V) float32 from 0 to 1, in ``rows``; None where it is not asked for or the track does not tell."""
     if not settings.show_uncertainty or track.joint_sigma_m is None:
         return None
-    joints = doubt(np.nan_to_num(track.joint_sigma_m[rows], nan=np.inf), settings.sure_m, settings.unsure_m).astype(np.float32)
+    sigma_m = np.nan_to_num(track.joint_sigma_m[rows], nan=np.inf)
+    joints = uncertainty_share(sigma_m, settings.sure_m, settings.unsure_m).astype(np.float32)
     nearest, weights = nearest_joints(rig)
     return np.clip(np.einsum("tvk,vk->tv", joints[:, nearest], weights), 0, 1)
 

@@ -115,7 +115,7 @@ class Pipeline:
         """The pipeline of ``settings.preset``. Raises MissingDependencyError, SettingsError or WeightsError."""
         from body4d.camera.motion import watch_camera
         from body4d.config.loading import load_settings
-        from body4d.motion.foot_contact import settle_feet
+        from body4d.motion.foot_contact import hold_foot_contacts
         from body4d.motion.ground_plane import floor_transform
         from body4d.motion.smoother import smooth
         from body4d.run.presets import load_components
@@ -137,7 +137,7 @@ class Pipeline:
             watch_camera=watch_camera,
             sources=seats.sources,
             completer=seats.completer,
-            feet=settle_feet,
+            feet=hold_foot_contacts,
         )
 
     def run(

@@ -7,10 +7,10 @@ from body4d.bodies.registry import body_model
 from body4d.core.joints import Body29 as B
 from body4d.core.rig import Rig
 from body4d.evaluate import metrics
-from body4d.evaluate.synthetic.limbs import Poser, twist_angle, unit
-from body4d.evaluate.synthetic.motions import KINDS, VIEWS, cast, place_camera
-from body4d.evaluate.synthetic.swing import KEY_NAMES, Swing, key_times_s, swing_length_s
-from body4d.evaluate.synthetic.walk import STRIDE_S, Walk
+from body4d.evaluate.synthetic.limb_poser import LimbPoser, twist_angle, unit
+from body4d.evaluate.synthetic.motions import CAMERA_VIEWS, CLIP_KINDS, create_actors, place_camera
+from body4d.evaluate.synthetic.swing import KEY_NAMES, GolfSwing, key_times_s, swing_duration_s
+from body4d.evaluate.synthetic.walk import STRIDE_S, WalkCycle
 from body4d.geometry.rotations import geodesic_angle, rotvec_to_matrix
 
 RATE = 120
@@ -29,8 +29,8 @@ def rig(request) -> Rig:
 @pytest.fixture(scope="module")
 def swing(rig):
     """Times, joint positions by name, joint rotations by name, named keypoints and the club of a whole swing."""
-    times = np.arange(0.0, swing_length_s(), 1 / RATE)
-    rotations, root, club = Swing(rig).poses(times)
+    times = np.arange(0.0, swing_duration_s(), 1 / RATE)
+    rotations, root, club = GolfSwing(rig).poses(times)
     G, p = rig.forward(rotations, root)
     return (
         times,
@@ -43,7 +43,7 @@ def swing(rig):
 
 def at(times, name):
     """Row of a key moment of the swing."""
-    return int(np.argmin(np.abs(times - key_times_s(swing_length_s())[name])))
+    return int(np.argmin(np.abs(times - key_times_s(swing_duration_s())[name])))
 
 
 def turn_deg(rotation):
@@ -150,8 +150,8 @@ def test_joints_stay_within_what_bodies_do(rig, swing):
 
 
 def test_the_swing_is_smooth(rig):
-    times = np.arange(0.0, swing_length_s(), 1 / 480)
-    rotations, root, _ = Swing(rig).poses(times)
+    times = np.arange(0.0, swing_duration_s(), 1 / 480)
+    rotations, root, _ = GolfSwing(rig).poses(times)
     step = geodesic_angle(rotvec_to_matrix(rotations[:-1]), rotvec_to_matrix(rotations[1:]))
     assert np.degrees(step.max()) * 480 < 2500  # degrees a second: no joint flips
     assert np.linalg.norm(np.diff(root, axis=0), axis=-1).max() * 480 < 1.5
@@ -159,7 +159,7 @@ def test_the_swing_is_smooth(rig):
 
 def test_a_walking_foot_is_still_while_it_stands(rig):
     times = np.arange(0.0, 2 * STRIDE_S, 1 / 120)
-    G, p = rig.forward(*Walk(rig).poses(times))
+    G, p = rig.forward(*WalkCycle(rig).poses(times))
     names = rig.joint_names
     for side, ahead in (("L", 0.0), ("R", 0.5)):
         phase = (times / STRIDE_S + ahead) % 1
@@ -175,24 +175,24 @@ def test_a_walking_foot_is_still_while_it_stands(rig):
 
 def test_a_walk_goes_forwards_at_a_walking_pace(rig):
     times = np.arange(0.0, 2 * STRIDE_S, 1 / 60)
-    _, root = Walk(rig).poses(times)
+    _, root = WalkCycle(rig).poses(times)
     speed = -(root[-1, 2] - root[0, 2]) / (times[-1] - times[0])
     assert 0.9 < speed < 1.6
     assert 0.02 < np.ptp(root[:, 1]) < 0.06
 
 
 def test_a_walk_repeats_itself(rig):
-    walk = Walk(rig)
+    walk = WalkCycle(rig)
     a, root_a = walk.poses(np.array([0.2, 0.5]))
     b, root_b = walk.poses(np.array([0.2, 0.5]) + STRIDE_S)
     np.testing.assert_allclose(a, b, atol=1e-7)
     assert np.ptp(root_b - root_a, axis=0).max() < 1e-9
 
 
-@pytest.mark.parametrize(("kind", "view"), [(k, v) for k in KINDS for v in VIEWS[k]])
+@pytest.mark.parametrize(("kind", "view"), [(k, v) for k in CLIP_KINDS for v in CAMERA_VIEWS[k]])
 def test_everybody_is_in_the_picture_at_mid_clip(kind, view):
     camera, T = place_camera(kind, view, (640, 720))
-    for actor in cast(kind, 3.0, seed=1):
+    for actor in create_actors(kind, 3.0, seed=1):
         moments = actor.poses(np.array([1.5]))
         keypoints = actor.rig.keypoints(*actor.rig.forward(moments.rotations, moments.root_m))
         px = camera.project(keypoints @ T[:3, :3].T + T[:3, 3])
@@ -202,7 +202,7 @@ def test_everybody_is_in_the_picture_at_mid_clip(kind, view):
 
 
 def test_the_two_who_cross_differ_and_pass_each_other():
-    first, second = cast("crossing", 3.0, seed=0)
+    first, second = create_actors("crossing", 3.0, seed=0)
     assert np.abs(first.shape - second.shape).max() > 0.5
     assert first.outfit != second.outfit
     ends = np.array([0.0, 3.0])
@@ -212,7 +212,7 @@ def test_the_two_who_cross_differ_and_pass_each_other():
 
 def test_a_limb_reaches_its_target_and_bends_towards_its_pole():
     rig = body_model("anny").rig(np.array(SHAPES["average"], np.float32))
-    poser = Poser(rig, np.zeros((2, 3)))
+    poser = LimbPoser(rig, np.zeros((2, 3)))
     target = poser.position("upperarm01.L") + np.array([[0.1, 0.35, -0.2], [0.3, -0.2, -0.1]])
     pole = np.array([[0.0, 0.0, 1.0], [0.0, 1.0, 0.0]])
     poser.limb("upperarm01.L", "lowerarm01.L", "wrist.L", target, pole)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from body4d.core.rig import Rig
-from body4d.evaluate.synthetic.limbs import unit
+from body4d.evaluate.synthetic.limb_poser import unit
 
 Colour = tuple[int, int, int]
 

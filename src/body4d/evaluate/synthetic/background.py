@@ -17,7 +17,7 @@ _SHADOW_CELL_PX = 4
 _SHADOW_STRENGTH = 0.55
 
 
-def outdoors(camera: Camera, T_camera_stage: np.ndarray, seed: int) -> np.ndarray:
+def render_meadow(camera: Camera, T_camera_stage: np.ndarray, seed: int) -> np.ndarray:
     """Picture (H, W, 3) float32 in [0, 255] of an empty meadow as ``camera`` sees it; the floor is y = 0 of the stage."""
     rng = np.random.default_rng([seed, 1])
     rays = _rays(camera) @ T_camera_stage[:3, :3]
@@ -76,7 +76,7 @@ def _noise_at(rng: np.random.Generator, u: np.ndarray, v: np.ndarray) -> Any:
     return (a * (1 - fu) + b * fu) * (1 - fv) + (c * (1 - fu) + d * fu) * fv
 
 
-def shadow(vertices_stage_m: np.ndarray, camera: Camera, T_camera_stage: np.ndarray) -> np.ndarray:
+def shadow_light(vertices_stage_m: np.ndarray, camera: Camera, T_camera_stage: np.ndarray) -> np.ndarray:
     """How much light is left (H, W, 1) float32 in [0, 1] on the floor around a body of vertices (V, 3) in stage axes."""
     from scipy.ndimage import gaussian_filter, zoom
 

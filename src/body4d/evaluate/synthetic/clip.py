@@ -13,24 +13,24 @@ import numpy as np
 
 from body4d.core.types import BodyTrack, Camera, Clip, MaskTrack, Scene
 from body4d.evaluate.synthetic.appearance import club_mesh, vertex_colours
-from body4d.evaluate.synthetic.background import SUN, outdoors, shadow
+from body4d.evaluate.synthetic.background import SUN, render_meadow, shadow_light
 from body4d.evaluate.synthetic.motions import (
+    CAMERA_VIEWS,
+    CLIP_KINDS,
     DEFAULT_SECONDS,
     DEFAULT_SIZE_PX,
-    KINDS,
-    VIEWS,
     Actor,
-    Kind,
-    Moments,
-    View,
-    cast,
-    moved,
+    ActorMotion,
+    CameraView,
+    ClipKind,
+    create_actors,
     place_camera,
+    transform_motion,
 )
 from body4d.render.rasterizer import Mesh, draw, visible_mesh_index
 from body4d.render.shading import Light
 
-LONGEST_EXPOSURE_S = 1 / 120  # a phone by day; never more than half of the time between frames
+MAX_EXPOSURE_S = 1 / 120  # a phone by day; never more than half of the time between frames
 _BLUR_STEP_PX = 2.5  # sub-frames are at most this far apart on the fastest joint
 _CLUB_STEP_PX = 9.0  # a thin shaft may skip more
 _MOST_SUBFRAMES = 12
@@ -48,7 +48,7 @@ class SyntheticClip:
 
 
 @dataclass(frozen=True)
-class _Stage:
+class _FilmSet:
     """What stays the same through a clip."""
 
     camera: Camera
@@ -60,14 +60,14 @@ class _Stage:
 
 
 def make_clip(
-    kind: Kind,
+    kind: ClipKind,
     folder: Path | str,
     *,
     rate: int | Fraction = 30,
     seed: int = 0,
     seconds: float | None = None,
     size: tuple[int, int] | None = None,
-    view: View | None = None,
+    view: CameraView | None = None,
 ) -> SyntheticClip:
     """Film ``kind`` into ``folder`` as ``<kind>.mp4``, ``truth.npz`` and ``truth_masks.npz``.
 
@@ -78,11 +78,11 @@ def make_clip(
     from body4d.core.scene_io import save_masks, save_scene
     from body4d.video import VideoWriter, probe
 
-    if kind not in KINDS:
-        raise ValueError(f"unknown kind {kind!r}; known: {', '.join(KINDS)}")
-    view = view or VIEWS[kind][0]
-    if view not in VIEWS[kind]:
-        raise ValueError(f"a {kind} cannot be filmed from {view!r}; choose from: {', '.join(VIEWS[kind])}")
+    if kind not in CLIP_KINDS:
+        raise ValueError(f"unknown kind {kind!r}; known: {', '.join(CLIP_KINDS)}")
+    view = view or CAMERA_VIEWS[kind][0]
+    if view not in CAMERA_VIEWS[kind]:
+        raise ValueError(f"a {kind} cannot be filmed from {view!r}; choose from: {', '.join(CAMERA_VIEWS[kind])}")
     seconds = seconds or DEFAULT_SECONDS[kind]
     width, height = size or DEFAULT_SIZE_PX[kind]
     if width % 2 or height % 2 or min(width, height) < 16:
@@ -94,7 +94,7 @@ def make_clip(
     clip = SyntheticClip(folder / f"{kind}.mp4", folder / "truth.npz", folder / "truth_masks.npz")
     masks: list[list[np.ndarray]] = []
     with VideoWriter(clip.video, width, height, times_s) as writer:
-        for picture, frame_masks in _frames(stage, times_s, min(LONGEST_EXPOSURE_S, 0.5 / float(rate)), seed):
+        for picture, frame_masks in _frames(stage, times_s, min(MAX_EXPOSURE_S, 0.5 / float(rate)), seed):
             writer.write(picture)
             masks.append(frame_masks)
     mask_tracks = _mask_tracks(stage, masks)
@@ -103,21 +103,21 @@ def make_clip(
     return clip
 
 
-def _set_stage(kind: Kind, view: View, size_px: tuple[int, int], seconds: float, seed: int) -> _Stage:
+def _set_stage(kind: ClipKind, view: CameraView, size_px: tuple[int, int], seconds: float, seed: int) -> _FilmSet:
     camera, T_camera_stage = place_camera(kind, view, size_px)
-    actors = cast(kind, seconds, seed)
+    actors = create_actors(kind, seconds, seed)
     colours = tuple(vertex_colours(a.rig, a.outfit).astype(np.float32) / 255 for a in actors)
     x, y, z = (float(c) for c in np.negative(T_camera_stage[:3, :3] @ SUN))
     a, b, c = (float(v) for v in -T_camera_stage[:3, 1])
     light = Light(key_direction=(x, y, z), fill_direction=(a, b, c), up=(a, b, c), sky=0.34, ground=0.16, rim=0.04, gloss=0.02)
-    return _Stage(camera, T_camera_stage, actors, colours, outdoors(camera, T_camera_stage, seed), light)
+    return _FilmSet(camera, T_camera_stage, actors, colours, render_meadow(camera, T_camera_stage, seed), light)
 
 
-def _in_camera(stage: _Stage, actor: Actor, times_s: np.ndarray) -> Moments:
-    return moved(actor.poses(times_s), stage.T_camera_stage[:3, :3], stage.T_camera_stage[:3, 3])
+def _in_camera(stage: _FilmSet, actor: Actor, times_s: np.ndarray) -> ActorMotion:
+    return transform_motion(actor.poses(times_s), stage.T_camera_stage[:3, :3], stage.T_camera_stage[:3, 3])
 
 
-def _frames(stage: _Stage, times_s: np.ndarray, exposure_s: float, seed: int) -> Iterator[tuple[np.ndarray, list[np.ndarray]]]:
+def _frames(stage: _FilmSet, times_s: np.ndarray, exposure_s: float, seed: int) -> Iterator[tuple[np.ndarray, list[np.ndarray]]]:
     """Each frame's picture, and everybody's visible mask at the middle of the exposure."""
     for first in range(0, len(times_s), _CHUNK):
         chunk = times_s[first : first + _CHUNK]
@@ -135,13 +135,13 @@ def _frames(stage: _Stage, times_s: np.ndarray, exposure_s: float, seed: int) ->
             yield _developed(light / counts[i], np.random.default_rng([seed, 3, first + i])), visible_masks(stage, now)
 
 
-def _skinned(stage: _Stage, actor: Actor, times_s: np.ndarray) -> tuple[np.ndarray, Moments]:
+def _skinned(stage: _FilmSet, actor: Actor, times_s: np.ndarray) -> tuple[np.ndarray, ActorMotion]:
     """Vertices (T, V, 3) in camera axes, and the moments they are of."""
     moments = _in_camera(stage, actor, times_s)
     return actor.rig.vertices(*actor.rig.forward(moments.rotations, moments.root_m)), moments
 
 
-def _subframes(stage: _Stage, times_s: np.ndarray, exposure_s: float) -> list[int]:
+def _subframes(stage: _FilmSet, times_s: np.ndarray, exposure_s: float) -> list[int]:
     """How many pictures of each frame to average so that nothing visibly jumps between them."""
     around = np.concatenate([times_s - exposure_s / 2, times_s + exposure_s / 2])
     most = np.ones(len(times_s))
@@ -159,16 +159,16 @@ def _subframes(stage: _Stage, times_s: np.ndarray, exposure_s: float) -> list[in
     return np.minimum(np.ceil(most).astype(int), _MOST_SUBFRAMES).tolist()
 
 
-def _lit_floor(stage: _Stage, vertices_m: Sequence[np.ndarray]) -> np.ndarray:
+def _lit_floor(stage: _FilmSet, vertices_m: Sequence[np.ndarray]) -> np.ndarray:
     """The background with everybody's shadow, as uint8."""
     lit = stage.background
     R, t = stage.T_camera_stage[:3, :3], stage.T_camera_stage[:3, 3]
     for v in vertices_m:
-        lit = lit * shadow((v - t) @ R, stage.camera, stage.T_camera_stage)
+        lit = lit * shadow_light((v - t) @ R, stage.camera, stage.T_camera_stage)
     return np.clip(lit + 0.5, 0, 255).astype(np.uint8)
 
 
-def _drawn(stage: _Stage, vertices_m: Sequence[np.ndarray], clubs: Sequence[Any], moment: int, background: np.ndarray) -> np.ndarray:
+def _drawn(stage: _FilmSet, vertices_m: Sequence[np.ndarray], clubs: Sequence[Any], moment: int, background: np.ndarray) -> np.ndarray:
     meshes = [Mesh(v, a.rig.faces, c) for v, a, c in zip(vertices_m, stage.actors, stage.colours, strict=True)]
     for club in clubs:
         if club is not None:
@@ -177,7 +177,7 @@ def _drawn(stage: _Stage, vertices_m: Sequence[np.ndarray], clubs: Sequence[Any]
     return draw(meshes, stage.camera, background, light=stage.light)
 
 
-def visible_masks(stage: _Stage, vertices_m: Sequence[np.ndarray]) -> list[np.ndarray]:
+def visible_masks(stage: _FilmSet, vertices_m: Sequence[np.ndarray]) -> list[np.ndarray]:
     """What the camera sees of each person, bool (H, W), others in front taken away. A club is nobody: it neither counts nor hides."""
     seen = visible_mesh_index(
         [Mesh(v, a.rig.faces, np.ones(3), lit=False) for v, a in zip(vertices_m, stage.actors, strict=True)], stage.camera
@@ -192,7 +192,7 @@ def _developed(light: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return np.clip(light + noise + 0.5, 0, 255).astype(np.uint8)
 
 
-def _mask_tracks(stage: _Stage, masks: Sequence[Sequence[np.ndarray]]) -> tuple[MaskTrack, ...]:
+def _mask_tracks(stage: _FilmSet, masks: Sequence[Sequence[np.ndarray]]) -> tuple[MaskTrack, ...]:
     """One track per person over the frames where anything of them is seen."""
     tracks = []
     for i, actor in enumerate(stage.actors):
@@ -202,7 +202,7 @@ def _mask_tracks(stage: _Stage, masks: Sequence[Sequence[np.ndarray]]) -> tuple[
     return tuple(tracks)
 
 
-def _truth(stage: _Stage, clip: Clip, times_s: np.ndarray, masks: Sequence[Sequence[np.ndarray]], note: str) -> Scene:
+def _truth(stage: _FilmSet, clip: Clip, times_s: np.ndarray, masks: Sequence[Sequence[np.ndarray]], note: str) -> Scene:
     """The truth as a scene, in the axes of the camera that filmed it; a person is in it wherever anything of them is in the picture."""
     people = []
     for i, actor in enumerate(stage.actors):
@@ -239,7 +239,7 @@ def _visibility(keypoints_px: np.ndarray, others: Sequence[np.ndarray]) -> np.nd
     return out
 
 
-def _world(stage: _Stage, people: Sequence[BodyTrack]) -> np.ndarray:
+def _world(stage: _FilmSet, people: Sequence[BodyTrack]) -> np.ndarray:
     """T_world_camera: y up, origin on the floor under the first person's first frame."""
     to_stage = np.linalg.inv(stage.T_camera_stage)
     flip = np.diag([1.0, -1.0, -1.0, 1.0])

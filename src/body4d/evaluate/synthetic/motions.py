@@ -13,23 +13,23 @@ from body4d.bodies.registry import body_model
 from body4d.core.rig import Rig
 from body4d.core.types import Camera
 from body4d.evaluate.synthetic.appearance import OUTFITS, Outfit
-from body4d.evaluate.synthetic.limbs import axis_rotation
-from body4d.evaluate.synthetic.swing import ADDRESS_SHARE, Club, Swing, swing_length_s
-from body4d.evaluate.synthetic.walk import STRIDE_M, STRIDE_S, Walk
+from body4d.evaluate.synthetic.limb_poser import axis_rotation
+from body4d.evaluate.synthetic.swing import ADDRESS_SHARE, GolfClub, GolfSwing, swing_duration_s
+from body4d.evaluate.synthetic.walk import STRIDE_M, STRIDE_S, WalkCycle
 from body4d.geometry.rotations import matrix_to_rotvec, rotvec_to_matrix
 
-Kind = Literal["swing", "walk", "crossing"]
-View = Literal["down-the-line", "face-on", "front", "side", "oblique"]
-KINDS: tuple[Kind, ...] = get_args(Kind)
-VIEWS: dict[Kind, tuple[View, ...]] = {
+ClipKind = Literal["swing", "walk", "crossing"]
+CameraView = Literal["down-the-line", "face-on", "front", "side", "oblique"]
+CLIP_KINDS: tuple[ClipKind, ...] = get_args(ClipKind)
+CAMERA_VIEWS: dict[ClipKind, tuple[CameraView, ...]] = {
     "swing": ("down-the-line", "face-on", "oblique"),
     "walk": ("oblique", "front", "side"),
     "crossing": ("side",),
 }
 """What each kind can be filmed from; the first is the default."""
 
-DEFAULT_SECONDS: dict[Kind, float] = {"swing": 2.5, "walk": 3.0, "crossing": 3.0}
-DEFAULT_SIZE_PX: dict[Kind, tuple[int, int]] = {"swing": (544, 720), "walk": (640, 480), "crossing": (848, 480)}
+DEFAULT_SECONDS: dict[ClipKind, float] = {"swing": 2.5, "walk": 3.0, "crossing": 3.0}
+DEFAULT_SIZE_PX: dict[ClipKind, tuple[int, int]] = {"swing": (544, 720), "walk": (640, 480), "crossing": (848, 480)}
 
 # The lens most clips are filmed with, a phone's main camera, by the picture's diagonal (CIPA DCG-001), as in config.CameraSettings.
 _FOCAL_MM35, _DIAGONAL_MM35 = 26.0, 43.2666
@@ -45,12 +45,12 @@ _CROSSING_DEPTHS_M = (-0.45, 0.55)  # where the two walk, in front of and behind
 
 
 @dataclass(frozen=True)
-class Moments:
+class ActorMotion:
     """One body at T moments: ``rotations`` (T, J, 3) rotation vectors, ``root_m`` (T, 3), in stage axes; the club it swings."""
 
     rotations: np.ndarray
     root_m: np.ndarray
-    club: Club | None = None
+    club: GolfClub | None = None
 
 
 @dataclass(frozen=True)
@@ -61,10 +61,10 @@ class Actor:
     shape: np.ndarray
     rig: Rig
     outfit: Outfit
-    poses: Callable[[np.ndarray], Moments]
+    poses: Callable[[np.ndarray], ActorMotion]
 
 
-def cast(kind: Kind, seconds: float, seed: int) -> tuple[Actor, ...]:
+def create_actors(kind: ClipKind, seconds: float, seed: int) -> tuple[Actor, ...]:
     """The people of a clip of ``seconds``, from ``seed``: their shapes and clothes vary, what they do does not."""
     rng = np.random.default_rng([seed, 2])
     clothes = rng.permutation(len(OUTFITS))
@@ -77,39 +77,39 @@ def cast(kind: Kind, seconds: float, seed: int) -> tuple[Actor, ...]:
     return tuple(people)
 
 
-def _action(kind: Kind, person: int, rig: Rig, seconds: float) -> Callable[[np.ndarray], Moments]:
+def _action(kind: ClipKind, person: int, rig: Rig, seconds: float) -> Callable[[np.ndarray], ActorMotion]:
     if kind == "swing":
-        swing = Swing(rig)
-        start = max(seconds - swing_length_s(), 0.0) * ADDRESS_SHARE
-        return lambda times_s: Moments(*swing.poses(times_s - start))
-    walk = Walk(rig)
+        swing = GolfSwing(rig)
+        start = max(seconds - swing_duration_s(), 0.0) * ADDRESS_SHARE
+        return lambda times_s: ActorMotion(*swing.poses(times_s - start))
+    walk = WalkCycle(rig)
     middle = seconds / 2
     if kind == "walk":
-        return lambda times_s: _turned(Moments(*walk.poses(times_s - middle)), 0.0, np.zeros(3))
+        return lambda times_s: _turned(ActorMotion(*walk.poses(times_s - middle)), 0.0, np.zeros(3))
     # The second is half a step out of phase with the first and walks the other way, farther off.
     heading, offset_s = ((-np.pi / 2, 0.0), (np.pi / 2, STRIDE_S / 3))[person]
     place = np.array([0.0, 0.0, _CROSSING_DEPTHS_M[person]])
     shift = np.array([0.0, 0.0, offset_s * STRIDE_M / STRIDE_S])
-    return lambda times_s: _turned(Moments(*walk.poses(times_s - middle + offset_s)), heading, place, shift)
+    return lambda times_s: _turned(ActorMotion(*walk.poses(times_s - middle + offset_s)), heading, place, shift)
 
 
-def _turned(moments: Moments, heading_rad: float, place_m: np.ndarray, shift_m: np.ndarray | None = None) -> Moments:
+def _turned(moments: ActorMotion, heading_rad: float, place_m: np.ndarray, shift_m: np.ndarray | None = None) -> ActorMotion:
     """``moments``, first moved by ``shift_m``, then turned about the vertical through the origin, then moved to ``place_m``."""
     turn = axis_rotation(1, np.array(heading_rad))
-    return moved(replace(moments, root_m=moments.root_m + (0.0 if shift_m is None else shift_m)), turn, place_m)
+    return transform_motion(replace(moments, root_m=moments.root_m + (0.0 if shift_m is None else shift_m)), turn, place_m)
 
 
-def moved(moments: Moments, rotation: np.ndarray, offset_m: np.ndarray) -> Moments:
+def transform_motion(moments: ActorMotion, rotation: np.ndarray, offset_m: np.ndarray) -> ActorMotion:
     """``moments`` in other axes: x' = rotation (3, 3) x + offset."""
     rotations = moments.rotations.copy()
     rotations[:, 0] = matrix_to_rotvec(rotation @ rotvec_to_matrix(rotations[:, 0]))
     club = moments.club
     if club is not None:
-        club = Club(club.hands_m @ rotation.T + offset_m, club.shaft @ rotation.T, club.face @ rotation.T, club.length_m)
-    return Moments(rotations, moments.root_m @ rotation.T + offset_m, club)
+        club = GolfClub(club.hands_m @ rotation.T + offset_m, club.shaft @ rotation.T, club.face @ rotation.T, club.length_m)
+    return ActorMotion(rotations, moments.root_m @ rotation.T + offset_m, club)
 
 
-def place_camera(kind: Kind, view: View, size_px: tuple[int, int]) -> tuple[Camera, np.ndarray]:
+def place_camera(kind: ClipKind, view: CameraView, size_px: tuple[int, int]) -> tuple[Camera, np.ndarray]:
     """The camera, and ``T_camera_stage`` (4, 4), the stage as it sees it. It stands level with a chest and looks a little down."""
     width, height = size_px
     focal = _FOCAL_MM35 / _DIAGONAL_MM35 * float(np.hypot(width, height))

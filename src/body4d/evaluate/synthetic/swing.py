@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from body4d.core.rig import Rig
-from body4d.evaluate.synthetic.limbs import SIDES, Poser, axis_rotation, ease, frame, hand_axes, unit
+from body4d.evaluate.synthetic.limb_poser import SIDES, LimbPoser, axis_rotation, fit_to_reach, hand_axes, orthonormal_frame, unit
 
 BACKSWING_S = 0.75
 DOWNSWING_S = 0.25
@@ -67,14 +67,14 @@ _FIST_RAD = np.radians(70)
 _LEAD_TOE_OUT_DEG = 22.0
 
 
-def swing_length_s() -> float:
+def swing_duration_s() -> float:
     """From takeaway to the finish, in seconds."""
     return float(_KEY_S[-1])
 
 
 def key_times_s(seconds: float) -> dict[str, float]:
     """When each of :data:`KEY_NAMES` happens in a clip of ``seconds``."""
-    start = max(seconds - swing_length_s(), 0.0) * ADDRESS_SHARE
+    start = max(seconds - swing_duration_s(), 0.0) * ADDRESS_SHARE
     return {name: start + float(t) for name, t in zip(KEY_NAMES, _KEY_S, strict=True)}
 
 
@@ -85,14 +85,14 @@ def _curve(name: str) -> Any:
     from scipy.ndimage import gaussian_filter1d
 
     step = 0.002
-    t = np.arange(-0.5, swing_length_s() + 0.5, step)
+    t = np.arange(-0.5, swing_duration_s() + 0.5, step)
     keys = PchipInterpolator(_KEY_S, _CURVES[name])
     values = keys(np.clip(t, _KEY_S[0], _KEY_S[-1]))
     return CubicSpline(t, gaussian_filter1d(values, _SMOOTHING_S / step, mode="nearest"))
 
 
 @dataclass(frozen=True)
-class Club:
+class GolfClub:
     """The club over time: ``hands_m`` (T, 3) the middle of the grip, ``shaft`` and ``face`` (T, 3) unit: to its head, out of its face;
     ``length_m`` from the hands to the head."""
 
@@ -107,22 +107,22 @@ class Club:
         return self.hands_m + self.length_m * self.shaft
 
 
-class Swing:
+class GolfSwing:
     """How one body swings a club."""
 
     def __init__(self, rig: Rig) -> None:
         self._rig = rig
-        moments = np.arange(0.0, swing_length_s(), 0.015)
-        self._eased = ease(lambda lower, draw_in: _swing(rig, moments, lower, draw_in)[0].overreach_m)
+        moments = np.arange(0.0, swing_duration_s(), 0.015)
+        self._eased = fit_to_reach(lambda lower, draw_in: _swing(rig, moments, lower, draw_in)[0].overreach_m)
 
-    def poses(self, since_takeaway_s: np.ndarray) -> tuple[np.ndarray, np.ndarray, Club]:
+    def poses(self, since_takeaway_s: np.ndarray) -> tuple[np.ndarray, np.ndarray, GolfClub]:
         """Rotation vectors (T, J, 3), root positions (T, 3) in stage axes and the club, at seconds (T,) since takeaway began."""
         body, club = _swing(self._rig, since_takeaway_s, *self._eased)
         return *body.result(), club
 
 
-def _swing(rig: Rig, since_takeaway_s: np.ndarray, lower_m: float, draw_in_m: float) -> tuple[Poser, Club]:
-    c = {name: _curve(name)(np.clip(since_takeaway_s, -0.4, swing_length_s() + 0.4)) for name in _CURVES}
+def _swing(rig: Rig, since_takeaway_s: np.ndarray, lower_m: float, draw_in_m: float) -> tuple[LimbPoser, GolfClub]:
+    c = {name: _curve(name)(np.clip(since_takeaway_s, -0.4, swing_duration_s() + 0.4)) for name in _CURVES}
     scale = rig.height_m / _AUTHORED_HEIGHT_M
     rad = {name: np.radians(values) for name, values in c.items()}
     bend = axis_rotation(0, rad["thorax_bend"])
@@ -130,7 +130,7 @@ def _swing(rig: Rig, since_takeaway_s: np.ndarray, lower_m: float, draw_in_m: fl
     pelvis = axis_rotation(0, rad["pelvis_bend"]) @ axis_rotation(1, -rad["pelvis_turn"])
     head = axis_rotation(0, rad["head_bend"]) @ axis_rotation(1, -rad["head_turn"])
 
-    body = Poser(rig, np.zeros((len(since_takeaway_s), 3)))
+    body = LimbPoser(rig, np.zeros((len(since_takeaway_s), 3)))
     body.set_global("root", pelvis)
     body.share(("spine04", "spine03", "spine01"), np.swapaxes(pelvis, -1, -2) @ thorax)
     body.share(("neck01", "head"), np.swapaxes(thorax, -1, -2) @ head)
@@ -145,13 +145,13 @@ def _swing(rig: Rig, since_takeaway_s: np.ndarray, lower_m: float, draw_in_m: fl
     return body, club
 
 
-def _moved(body: Poser, by_m: np.ndarray) -> Poser:
-    moved = Poser(body.rig, body.root_m + by_m)
+def _moved(body: LimbPoser, by_m: np.ndarray) -> LimbPoser:
+    moved = LimbPoser(body.rig, body.root_m + by_m)
     moved.local = body.local
     return moved
 
 
-def _legs(body: Poser, c: dict[str, np.ndarray], rad: dict[str, np.ndarray], scale: float) -> None:
+def _legs(body: LimbPoser, c: dict[str, np.ndarray], rad: dict[str, np.ndarray], scale: float) -> None:
     """Both feet planted; the trail foot turns on its toes once the club is through."""
     rig = body.rig
     sole = rig.rest_vertices_m[:, 1].max()
@@ -174,7 +174,7 @@ def _legs(body: Poser, c: dict[str, np.ndarray], rad: dict[str, np.ndarray], sca
             body.set_global(f"toe{n}-1.{side}", flat)
 
 
-def _club(c: dict[str, np.ndarray], rad: dict[str, np.ndarray], scale: float) -> Club:
+def _club(c: dict[str, np.ndarray], rad: dict[str, np.ndarray], scale: float) -> GolfClub:
     """The club from its curves."""
     zero = np.zeros_like(rad["club_plane"])
     cosine, sine = np.cos(rad["club_plane"]), np.sin(rad["club_plane"])
@@ -185,10 +185,10 @@ def _club(c: dict[str, np.ndarray], rad: dict[str, np.ndarray], scale: float) ->
     shaft = np.cos(angle) * down + np.sin(angle) * away
     ahead = np.cos(angle) * away - np.sin(angle) * down
     hands = np.stack([c["hands_x"], -c["hands_up"], -c["hands_forward"]], -1) * scale
-    return Club(hands, shaft, np.sin(roll) * normal - np.cos(roll) * ahead, _CLUB_LENGTH_M * scale)
+    return GolfClub(hands, shaft, np.sin(roll) * normal - np.cos(roll) * ahead, _CLUB_LENGTH_M * scale)
 
 
-def _arms(body: Poser, club: Club, across_rad: dict[str, np.ndarray], thorax: np.ndarray, scale: float) -> None:
+def _arms(body: LimbPoser, club: GolfClub, across_rad: dict[str, np.ndarray], thorax: np.ndarray, scale: float) -> None:
     """Both hands on the grip, palms facing each other, the lead hand above; elbows hang."""
     for side, sign in SIDES:
         along, palm = hand_axes(body.rig, side)
@@ -198,7 +198,7 @@ def _arms(body: Poser, club: Club, across_rad: dict[str, np.ndarray], thorax: np
         facing = -sign * club.face
         sideways = -handed * np.cross(club.shaft, facing)
         fingers = np.cos(across_rad[side])[:, None] * club.shaft + np.sin(across_rad[side])[:, None] * sideways
-        hand = frame(fingers, facing) @ frame(along, palm).T
+        hand = orthonormal_frame(fingers, facing) @ orthonormal_frame(along, palm).T
         grip = club.hands_m - sign * _GRIP_HALF_M * scale * club.shaft
         wrist = grip - hand @ (0.85 * knuckle * along + _PALM_M * scale * palm)
         _shoulder_girdle(body, side, wrist)
@@ -208,7 +208,7 @@ def _arms(body: Poser, club: Club, across_rad: dict[str, np.ndarray], thorax: np
         body.close_hand(side, _FIST_RAD)
 
 
-def _shoulder_girdle(body: Poser, side: str, wrist_m: np.ndarray) -> None:
+def _shoulder_girdle(body: LimbPoser, side: str, wrist_m: np.ndarray) -> None:
     """Let the clavicle give way towards the hand."""
     from body4d.geometry.rotations import matrix_to_rotvec, rotation_between, rotvec_to_matrix
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from body4d.core.rig import Rig
-from body4d.evaluate.synthetic.limbs import SIDES, Poser, axis_rotation, ease, unit
+from body4d.evaluate.synthetic.limb_poser import SIDES, LimbPoser, axis_rotation, fit_to_reach, unit
 
 STRIDE_S = 1.08
 STRIDE_M = 1.36  # of the authored body; 1.26 m/s
@@ -27,20 +27,20 @@ _PITCH_PHASE = (0.0, 0.07, 0.14, 0.36, 0.50, 0.62, 0.72, 0.84, 0.95, 1.0)
 _PITCH_DEG = (-20.0, -8.0, 0.0, 0.0, 22.0, 58.0, 48.0, 8.0, -18.0, -20.0)
 
 
-class Walk:
+class WalkCycle:
     """How one body walks."""
 
     def __init__(self, rig: Rig) -> None:
         self._rig = rig
         cycle = np.arange(40) / 40 * STRIDE_S
-        self._lower_m, _ = ease(lambda lower, draw_in: _walk(rig, cycle, lower).overreach_m)
+        self._lower_m, _ = fit_to_reach(lambda lower, draw_in: _walk(rig, cycle, lower).overreach_m)
 
     def poses(self, since_start_s: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Rotation vectors (T, J, 3) and root positions (T, 3) in stage axes; the walker passes (0, ·, 0) at 0 seconds."""
         return _walk(self._rig, since_start_s, self._lower_m).result()
 
 
-def _walk(rig: Rig, since_start_s: np.ndarray, lower_m: float) -> Poser:
+def _walk(rig: Rig, since_start_s: np.ndarray, lower_m: float) -> LimbPoser:
     standing_m = float(rig.rest_vertices_m[:, 1].max() - rig.rest_joints_m[0, 1])
     scale = standing_m / _AUTHORED_PELVIS_M
     cycle = since_start_s / STRIDE_S
@@ -52,7 +52,7 @@ def _walk(rig: Rig, since_start_s: np.ndarray, lower_m: float) -> Poser:
     pelvis = axis_rotation(1, np.radians(5.0) * np.cos(turn)) @ axis_rotation(2, np.radians(3.0) * np.sin(turn))
     pelvis = pelvis @ axis_rotation(0, np.full_like(turn, np.radians(3.0)))
     thorax = axis_rotation(1, -np.radians(5.0) * np.cos(turn)) @ axis_rotation(0, np.radians(4.0) + 0.02 * np.cos(2 * turn))
-    body = Poser(rig, root)
+    body = LimbPoser(rig, root)
     body.set_global("root", pelvis)
     body.share(("spine04", "spine03", "spine01"), np.swapaxes(pelvis, -1, -2) @ thorax)
     body.share(("neck01", "head"), np.swapaxes(thorax, -1, -2))
@@ -106,7 +106,7 @@ def _foot_path(rig: Rig, side: str, phase: np.ndarray, stride_m: float) -> np.nd
     return np.where((within > _STANCE_SHARE)[:, None], swing, stance)
 
 
-def _leg(body: Poser, side: str, sign: float, phase: np.ndarray, scale: float) -> None:
+def _leg(body: LimbPoser, side: str, sign: float, phase: np.ndarray, scale: float) -> None:
     stride = STRIDE_M * scale
     pitch = _pitch_curve()(phase - np.floor(phase))
     # At heel strike the foot is a little less than half a stride's stance ahead of the pelvis.
@@ -123,7 +123,7 @@ def _leg(body: Poser, side: str, sign: float, phase: np.ndarray, scale: float) -
         body.set_global(f"toe{n}-1.{side}", flat)
 
 
-def _arm(body: Poser, side: str, sign: float, turn: np.ndarray, thorax: np.ndarray) -> None:
+def _arm(body: LimbPoser, side: str, sign: float, turn: np.ndarray, thorax: np.ndarray) -> None:
     """Arms swing against the legs, elbows bending on the way forward."""
     length = sum(
         np.linalg.norm(body.at_rest(b) - body.at_rest(a))

@@ -24,7 +24,7 @@ from body4d.core.occlusion import OcclusionSegment, occluded_rows, occlusion_con
 from body4d.core.rig import Rig
 from body4d.core.stages import FrameSource, ProgressFn
 from body4d.core.types import BodyTrack, Camera, MaskTrack
-from body4d.geometry.camera import place_by_points
+from body4d.geometry.camera import solve_translation
 from body4d.models.sam3d_body.agreement import frame_confidence, keypoint_visibility
 from body4d.models.sam3d_body.checkpoint import find_checkpoint, load_sam3d_body
 from body4d.models.sam3d_body.network.hands import estimate_with_hands
@@ -208,7 +208,7 @@ class Sam3dBodyEstimator:
         """
         rotations, root = motion_of(mhr, shape, found.parameters[:, MODEL], np.zeros((len(visibility), 3)))
         points = rig.keypoints(*rig.forward(rotations.astype(np.float64), root.astype(np.float64)))
-        place = place_by_points(points, found.keypoints_px, camera.K, visibility)
+        place = solve_translation(points, found.keypoints_px, camera.K, visibility)
         # A body nearly on the lens, or seen at fewer than two points: as the network has it.
         place = np.where((np.isfinite(place).all(-1) & (place[:, 2] > 0))[:, None], place, found.place_m)
         return rotations, (root + place).astype(np.float32)

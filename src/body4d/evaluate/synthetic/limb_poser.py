@@ -1,6 +1,6 @@
 """Posing a rig by where its hands and feet are: two-bone limbs in closed form, fingers that close. Pure numpy.
 
-A :class:`Poser` is filled from the pelvis outwards with rotations in stage axes (x to the person's left at rest, y down, z towards the
+A :class:`LimbPoser` is filled from the pelvis outwards with rotations in stage axes (x to the person's left at rest, y down, z towards the
 person's back, floor at y = 0) and gives local rotations back. All arrays have one row per moment.
 """
 
@@ -15,7 +15,7 @@ SIDES = (("L", 1.0), ("R", -1.0))
 """Letter of a side in the rig's joint names, and the sign of its x at rest."""
 
 # A limb never reaches further than this share of its length: a straighter one has no bending plane, and people do not lock joints.
-FULLEST_REACH = 0.998
+MAX_REACH_SHARE = 0.998
 
 
 # Bodies differ in proportion: a motion is eased by this little more than what is out of reach, as often as this.
@@ -23,7 +23,7 @@ _EASE_M = 0.004
 _EASE_TRIES = 12
 
 
-def ease(overreach_m: Callable[[float, float], dict[str, float]]) -> tuple[float, float]:
+def fit_to_reach(overreach_m: Callable[[float, float], dict[str, float]]) -> tuple[float, float]:
     """How far to lower the body and to draw in the hands, in metres, so that nothing is out of reach.
 
     ``overreach_m(lower_m, draw_in_m)`` tells by how much feet and hands fall short. Raises ValueError where easing does not help.
@@ -48,14 +48,14 @@ def axis_rotation(axis: int, angle_rad: np.ndarray) -> np.ndarray:
     return rotvec_to_matrix(np.eye(3)[axis] * np.asarray(angle_rad, float)[..., None])
 
 
-def frame(along: np.ndarray, normal: np.ndarray) -> np.ndarray:
+def orthonormal_frame(along: np.ndarray, normal: np.ndarray) -> np.ndarray:
     """Rotations (..., 3, 3) whose columns are ``along``, the part of ``normal`` at right angles to it, and their cross product."""
     x = unit(along)
     y = unit(normal - np.sum(normal * x, -1, keepdims=True) * x)
     return np.stack([x, y, np.cross(x, y)], axis=-1)
 
 
-class Poser:
+class LimbPoser:
     """Local rotations of ``rig`` over ``count`` moments, written joint by joint, parents before children."""
 
     def __init__(self, rig: Rig, root_m: np.ndarray) -> None:
@@ -115,7 +115,7 @@ class Poser:
         start = self.position(upper)
         reach = target_m - start
         wanted = np.linalg.norm(reach, axis=-1)
-        distance = np.clip(wanted, abs(first - second) * 1.01, (first + second) * FULLEST_REACH)
+        distance = np.clip(wanted, abs(first - second) * 1.01, (first + second) * MAX_REACH_SHARE)
         kind = end.split(".")[0]
         self.overreach_m[kind] = max(self.overreach_m[kind], float(np.max(wanted - distance)))
         along = unit(reach)
@@ -126,8 +126,8 @@ class Poser:
         middle = start + first * (cosine[:, None] * along + sine[:, None] * out)
         tip = start + distance[:, None] * along
         hinge, rest_hinge = np.cross(middle - start, tip - middle), np.cross(b - a, c - b)
-        self.set_global(upper, frame(middle - start, hinge) @ frame(b - a, rest_hinge).T)
-        self.set_global(lower, frame(tip - middle, hinge) @ frame(c - b, rest_hinge).T)
+        self.set_global(upper, orthonormal_frame(middle - start, hinge) @ orthonormal_frame(b - a, rest_hinge).T)
+        self.set_global(lower, orthonormal_frame(tip - middle, hinge) @ orthonormal_frame(c - b, rest_hinge).T)
 
     def hand(self, side: str, rotation: np.ndarray, roll_share: float = 0.8) -> None:
         """Turn the hand to ``rotation`` (T, 3, 3) in stage axes; the forearm's own roll takes ``roll_share`` of the twist."""
