@@ -45,6 +45,7 @@ from body4d.models.sam3.object_tracker import Asked, Followed
 from body4d.models.sam3.segmenter import Sam3Segmenter
 from body4d.models.sam3.streaming import Writer
 from body4d.runtime.device import choose_device, choose_dtype
+from body4d.tracking import main_subject
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 import sam3_files
@@ -206,7 +207,8 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
         frames = FirstFrames(open_frames(args, Path(folder)), args.frames)
         clip = frames.clip
         prompts = prompts_of(args.people, clip, 0) if args.ask == "clicks" else []
-        people = PeopleSettings(count="all", least_seen_s=0, least_visibility=0, least_height_share=0)
+        people = PeopleSettings(count="all", min_height_share=0)
+        main_subject.MIN_SEEN_S = main_subject.MIN_VISIBILITY = 0
         segmenter = Sam3Segmenter(lambda device: weights, settings, people, compute)
         # The weights stay for the next pass.
         seconds = []

@@ -43,8 +43,7 @@ def chosen(candidates, count="main", times=TIMES):
     ],
 )
 def test_main_person_scores_best(better, worse):
-    s = PeopleSettings()
-    assert subject_score(better, TIMES, SIZE, s) > subject_score(worse, TIMES, SIZE, s)
+    assert subject_score(better, TIMES, SIZE) > subject_score(worse, TIMES, SIZE)
     assert chosen([worse, better], "all").chosen == (1, 0)
 
 

@@ -5,13 +5,13 @@ import numpy as np
 import pytest
 
 from body4d.core.types import MaskTrack
-from body4d.tracking.masks import assign_pixel_owners, clean_mask_logits, subtract_masks
+from body4d.tracking.masks import assign_pixel_owners, fill_holes_and_specks, subtract_masks
 
 
-def components(inside: np.ndarray, most: int) -> np.ndarray:
-    """Cells of pieces up to ``most`` cells, by OpenCV."""
+def components(inside: np.ndarray, max_cells: int) -> np.ndarray:
+    """Cells of pieces up to ``max_cells`` cells, by OpenCV."""
     count, labels, stats, _ = cv2.connectedComponentsWithStats(inside.astype(np.uint8), connectivity=8)
-    small = [i for i in range(1, count) if stats[i, cv2.CC_STAT_AREA] <= most]
+    small = [i for i in range(1, count) if stats[i, cv2.CC_STAT_AREA] <= max_cells]
     return np.isin(labels, small)
 
 
@@ -21,7 +21,7 @@ def test_tidied_is_what_opencv_counts(seed: int) -> None:
     strength = cv2.GaussianBlur(noise, (5, 5), 1.0)
     filled = (strength > 0) | components(strength <= 0, 8)
     expected = filled & ~components(filled, min(8, int(filled.sum()) // 2))
-    assert np.array_equal(clean_mask_logits(strength, 8) > 0, expected)
+    assert np.array_equal(fill_holes_and_specks(strength, 8) > 0, expected)
     assert not np.array_equal(expected, strength > 0)
 
 
@@ -30,19 +30,19 @@ def test_holes_close_and_specks_go_by_a_little() -> None:
     strength[4:16, 4:16] = 5
     strength[8:10, 8:10] = -5
     strength[1, 1] = 5
-    out = clean_mask_logits(strength, 4)
+    out = fill_holes_and_specks(strength, 4)
     assert out[8, 8] == pytest.approx(0.1)
     assert out[1, 1] == pytest.approx(-0.1)
     changed = out != strength
     assert changed.sum() == 5
-    assert clean_mask_logits(strength, 0) is strength
+    assert fill_holes_and_specks(strength, 0) is strength
     assert out.dtype == np.float32
 
 
 def test_somebody_tiny_stays() -> None:
     strength = np.full((20, 20), -5.0, np.float32)
     strength[3:5, 3:5] = 5
-    assert (clean_mask_logits(strength, 16) > 0).sum() == 4
+    assert (fill_holes_and_specks(strength, 16) > 0).sum() == 4
 
 
 def test_every_pixel_has_the_strongest_owner() -> None:

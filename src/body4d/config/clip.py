@@ -31,28 +31,16 @@ class PeopleSettings(Section):
     """Whom to follow."""
 
     count: Annotated[int, Field(ge=1)] | Literal["all", "main"] = Field(
-        default="main", description="How many people: a number, all, or the main subject(s)."
+        default="main", description="How many people are followed: a number (the most prominent), all, or the main subject or subjects."
     )
-    main_share: float = Field(
-        default=0.5, gt=0, le=1, description="Whoever scores this share of the best (size x time seen x centrality) is a main subject too."
-    )
-    centre_spread: float = Field(
-        default=0.7, gt=0, description="Distance from the centre, in half diagonals, at which centrality falls to 0.6."
-    )
-    least_seen_s: float = Field(
-        default=0.5, ge=0, description="Shorter appearances are left out: nothing moves believably in them, and false finds are short."
-    )
-    least_seen_share: float = Field(
-        default=0.1, ge=0, le=1, description="In clips too short for least_seen_s, the share of the clip someone must be seen in."
-    )
-    least_visibility: float = Field(
-        default=0.45, ge=0, le=1, description="Mean visibility of the body's joints below which a person is seen in part only and left out."
-    )
-    least_height_share: float = Field(
+    min_height_share: float = Field(
         default=0.12,
         ge=0,
         le=1,
-        description="Whoever is smaller than this share of the picture's shorter side is left out: limbs of a few pixels.",
+        description=(
+            "People smaller than this share of the picture's shorter side are left out, as their limbs are a few pixels wide. "
+            "Lower values keep more distant people."
+        ),
     )
 
 

@@ -2,94 +2,57 @@
 
 from pydantic import Field
 
-from body4d.config.section import Section
+from body4d.config.section import SPEED_ONLY, Section
 
 
 class BlazePoseSettings(Section):
     """Finding and following people with BlazePose (preset lite)."""
 
-    lanes: int = Field(
-        default=2, ge=1, le=16, description="People looked at side by side; one core each. More lanes than cores gain nothing."
+    num_workers: int = Field(
+        default=2,
+        ge=1,
+        le=16,
+        json_schema_extra=SPEED_ONLY,
+        description="Number of people whose landmarks are computed at a time, on one core each. More workers than cores gain nothing.",
     )
-    most_people: int = Field(default=16, ge=1, description="At most so many are followed at a time: each costs about 12 ms a frame.")
+    max_people: int = Field(
+        default=16,
+        ge=1,
+        description="Maximum number of people followed at a time; the largest are preferred. Each costs about 12 ms per frame.",
+    )
     detect_every_s: float = Field(
-        default=1.0, gt=0, description="The whole picture is searched for new people this often; it costs 0.2-0.4 s."
-    )
-    detect_every_most_s: float = Field(
-        default=2.0, gt=0, description="... and, as long as nobody new is found, twice as long each time up to this."
-    )
-    glance_every_s: float = Field(
-        default=0.2,
+        default=1.0,
         gt=0,
-        description="The largest tiles alone are searched this often, for people who come near; it costs about 20 ms.",
+        description=(
+            "Interval at which the whole picture is searched for new people; it doubles up to 2 s while nobody new is found. "
+            "A longer interval is faster (a search takes 0.2 to 0.4 s) and finds people later."
+        ),
     )
-    check_every_s: float = Field(
-        default=0.07, gt=0, description="The detector looks so often around people lost or near others: regions drift to neighbours."
+    min_start_visibility: float = Field(
+        default=0.5,
+        ge=0,
+        le=1,
+        description=(
+            "Mean visibility of the joints from which a detection starts a new person. "
+            "Higher values find fewer people, and fewer who are none."
+        ),
     )
-    near_share: float = Field(default=0.5, ge=0, description="People stand near each other when closer than this share of their region.")
-    region_same_share: float = Field(
-        default=0.05, gt=0, description="Regions whose centres lie nearer than this share of their side are one."
+    min_keep_visibility: float = Field(
+        default=0.25,
+        ge=0,
+        le=1,
+        description=(
+            "Mean visibility of the joints below which a person counts as lost on a frame. "
+            "Higher values give more gaps and fewer wrong poses."
+        ),
     )
-    region_same_share_alone: float = Field(default=0.25, gt=0, description="... or this share, where nobody else is near.")
-    tile_shares: tuple[float, ...] = Field(
-        default=(1.0, 0.67, 0.46),
-        description="Sides of the square search tiles as shares of the shorter side; a person should fill a tile.",
-    )
-    tile_overlap: float = Field(
-        default=0.34, ge=0, lt=1, description="Overlap of neighbouring tiles, so that nobody is always cut by a rim."
-    )
-    least_tile_px: int = Field(default=64, ge=8, description="Smaller tiles hold nobody that could be told apart.")
-    region_same_ratio: float = Field(default=1.4, gt=1, description="... and whose sides differ by less than this factor.")
-    region_most_share: float = Field(
-        default=4.0, gt=0, description="Regions wider than this many longer sides of the picture come of exploded landmarks."
-    )
-    first_visibility: float = Field(default=0.5, ge=0, le=1, description="Mean visibility from which on a find begins a new person.")
-    keep_visibility: float = Field(default=0.25, ge=0, le=1, description="Mean visibility below which a person counts as lost on a frame.")
-    duplicate_oks: float = Field(default=0.6, ge=0, le=1, description="Two sightings whose joints agree this well (OKS) are one person.")
-    duplicate_loose_oks: float = Field(
-        default=0.25, ge=0, le=1, description="... or this well, where their masks cover each other as well."
-    )
-    duplicate_mask_iou: float = Field(
-        default=0.7, ge=0, le=1, description="Two masks with a larger IoU are one person, whatever the joints say."
-    )
-    new_covered_most: float = Field(default=0.5, ge=0, le=1, description="Someone new may share this much of their mask with others.")
-    grown_s: float = Field(
-        default=0.5, gt=0, description="Who is followed for less gives way to who is followed for longer, in proportion."
-    )
-    duplicate_mask_overlap: float = Field(default=0.75, ge=0, le=1, description="Shared area by the smaller mask from which on they cover.")
-    reach_sizes: float = Field(default=0.25, gt=0, description="How far the torso may lie from where it is expected, in body sizes.")
-    reach_sizes_per_s: float = Field(default=0.8, ge=0, description="... and how much farther for each second unseen: a brisk walk.")
-    reach_most_sizes: float = Field(default=1.5, gt=0, description="... and at most, however long unseen.")
-    doubt_most: float = Field(
-        default=1.2,
-        gt=0,
-        le=2,
-        description="Place and colours, each as a share of the farthest allowed, may add up to this: not both may be poor.",
-    )
-    size_ratio: float = Field(
-        default=1.4, gt=1, description="Nobody's body circle grows or shrinks by more than this factor from frame to frame,"
-    )
-    size_ratio_per_s: float = Field(default=1.0, ge=0, description="... this much more for each second unseen: people crouch and rise,")
-    size_ratio_most: float = Field(default=2.0, gt=1, description="... and never by more than this factor.")
-    colour_weight: float = Field(default=1.0, ge=0, description="Cost of entirely different colours, in body sizes of distance.")
-    colour_most: float = Field(
-        default=0.42, ge=0, le=1, description="Whoever wears colours farther off than this is somebody else (same person: 99% below 0.33)."
-    )
-    colour_most_after_absence: float = Field(
-        default=0.35, ge=0, le=1, description="... and after an absence this: 1% of other people lie within 0.26, 25% within 0.44."
-    )
-    likeness_colour_weight: float = Field(
-        default=3.0, ge=0, description="Weight of like colours against like joints where two sightings of one person compete."
-    )
-    sure_s: float = Field(default=0.1, ge=0, description="Absence up to which a person counts as seen without a break.")
-    colour_memory: float = Field(default=0.02, gt=0, le=1, description="Share of the newest frame in a person's remembered colours.")
-    place_fades_s: float = Field(default=0.5, gt=0, description="Absence after which the place counts half as much as before.")
-    velocity_window_s: float = Field(default=0.25, gt=0, description="A person's speed is the slope of the torso's place over this time.")
-    velocity_fades_s: float = Field(default=0.5, gt=0, description="An unseen person's speed is believed for about this long.")
-    guess_s: float = Field(default=0.4, ge=0, description="A lost person is looked for at the guessed place on every frame for this long.")
-    reidentify_s: float = Field(default=2.5, ge=0, description="A person unseen for longer is somebody new on coming back.")
-    front_weight: float = Field(
-        default=1.0, ge=0, description="Weight of standing in front against the mask's own strength where masks overlap."
+    max_lost_s: float = Field(
+        default=2.5,
+        ge=0,
+        description=(
+            "A person who comes back after a longer absence becomes a new person. "
+            "Higher values join more tracks, sometimes those of two people."
+        ),
     )
 
 

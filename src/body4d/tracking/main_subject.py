@@ -1,4 +1,4 @@
-"""Whom of all people seen a run goes on with: pure decisions, and the sentences that tell the user about them."""
+"""Which of the people in a clip a run continues with, and which of them a prompt points at. Pure decisions."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,10 +7,30 @@ import numpy as np
 
 from body4d.config import PeopleSettings
 
+MIN_MAIN_SHARE = 0.5
+"""Somebody who scores this share of the best score is a main subject too."""
+CENTRE_SPREAD = 0.7
+"""Distance from the picture's centre, in half diagonals, at which centrality falls to 0.6."""
+MIN_SEEN_S = 0.5
+"""People seen for less are left out: nothing moves plausibly in so short a time, and false detections are short."""
+MIN_SEEN_SHARE = 0.1
+"""In clips too short for MIN_SEEN_S, the share of the clip in which somebody must be seen."""
+MIN_VISIBILITY = 0.45
+"""People whose body joints have a lower mean visibility are seen in part only and left out."""
+MIN_BOX_IOU = 0.25
+"""A box drawn by hand around a person overlaps the true one by more than half, and a neighbour's seldom by a quarter."""
+
+TOO_SHORT = "they were seen too briefly"
+TOO_FAINT = "they were seen in part only"
+TOO_SMALL = "they are too small in the picture"
+NOT_MAIN = "they are not main subjects (--people all follows them too)"
+NOT_COUNTED = "fewer people were asked for"
+NOT_PROMPTED = "they were not pointed at"
+
 
 @dataclass(frozen=True)
 class SubjectCandidate:
-    """What the choice needs of one person: ``frame_index`` (T,), ``centres_px`` (T, 2), ``heights_px`` (T,), ``visibility`` (T,)."""
+    """A tracked person as far as the choice depends on them, frame by frame of those on which they are seen."""
 
     frame_index: np.ndarray
     centres_px: np.ndarray
@@ -20,45 +40,36 @@ class SubjectCandidate:
 
 @dataclass(frozen=True)
 class SubjectChoice:
-    """``chosen``: candidates to go on with, main person first. ``left_out``: the others, each with the reason as a clause."""
+    """``chosen``: indices of the candidates to continue with, main person first. ``left_out``: the others, each with the reason."""
 
     chosen: tuple[int, ...]
     left_out: tuple[tuple[int, str], ...]
 
 
-TOO_SHORT = "they were seen too briefly"
-TOO_FAINT = "they were seen in part only"
-TOO_SMALL = "they are too small in the picture"
-NOT_MAIN = "they are not main subjects (--people all follows them too)"
-NOT_COUNTED = "fewer people were asked for"
-_LEAST_BOX_OVERLAP = 0.25  # a box drawn by hand around a person overlaps the true one by more than half; a neighbour seldom by a quarter
-NOT_PROMPTED = "they were not pointed at"
+def subject_score(candidate: SubjectCandidate, times_s: np.ndarray, size_px: tuple[int, int]) -> float:
+    """How much of a main subject somebody is: mean share of the picture's shorter side × share of the clip × visibility × centrality.
 
-
-def subject_score(candidate: SubjectCandidate, times_s: np.ndarray, size_px: tuple[int, int], settings: PeopleSettings) -> float:
-    """How much of a main subject someone is: mean share of the picture's shorter side × share of the clip seen × visibility × centrality.
-
-    Centrality is a Gaussian of the distance from the picture's centre (width, height ``size_px``), in half diagonals.
+    Centrality is a Gaussian of the distance from the centre of the picture, whose (width, height) is ``size_px``, in half diagonals.
     """
     if len(candidate.frame_index) == 0:
         return 0.0
     half = np.array(size_px) / 2
-    away = np.linalg.norm(candidate.centres_px - half, axis=1) / np.linalg.norm(half)
-    central = np.exp(-0.5 * (away / settings.centre_spread) ** 2)
+    distance = np.linalg.norm(candidate.centres_px - half, axis=1) / np.linalg.norm(half)
+    centrality = np.exp(-0.5 * (distance / CENTRE_SPREAD) ** 2)
     height = np.minimum(candidate.heights_px / min(size_px), 1.0)
-    return float(np.sum(height * candidate.visibility * central) / max(len(times_s), 1))
+    return float(np.sum(height * candidate.visibility * centrality) / max(len(times_s), 1))
 
 
-def rejection_reason(candidate: SubjectCandidate, times_s: np.ndarray, size_px: tuple[int, int], settings: PeopleSettings) -> str | None:
-    """Why this is nobody to go on with, or None."""
-    seen = len(candidate.frame_index)
+def rejection_reason(candidate: SubjectCandidate, times_s: np.ndarray, size_px: tuple[int, int], min_height_share: float) -> str | None:
+    """Why nobody can be fitted to this candidate, or None."""
+    num_seen = len(candidate.frame_index)
     step_s = float(np.median(np.diff(times_s))) if len(times_s) > 1 else 0.0
-    least = min(settings.least_seen_s, settings.least_seen_share * step_s * len(times_s)) if step_s else 0.0
-    if seen == 0 or (seen * step_s < least):
+    min_seen_s = min(MIN_SEEN_S, MIN_SEEN_SHARE * step_s * len(times_s)) if step_s else 0.0
+    if num_seen == 0 or (num_seen * step_s < min_seen_s):
         return TOO_SHORT
-    if float(np.mean(candidate.visibility)) < settings.least_visibility:
+    if float(np.mean(candidate.visibility)) < MIN_VISIBILITY:
         return TOO_FAINT
-    if float(np.median(candidate.heights_px)) < settings.least_height_share * min(size_px):
+    if float(np.median(candidate.heights_px)) < min_height_share * min(size_px):
         return TOO_SMALL
     return None
 
@@ -70,26 +81,26 @@ def choose_subjects(
     left_out: list[tuple[int, str]] = []
     scores: dict[int, float] = {}
     for i, candidate in enumerate(candidates):
-        reason = rejection_reason(candidate, times_s, size_px, settings)
+        reason = rejection_reason(candidate, times_s, size_px, settings.min_height_share)
         if reason is None:
-            scores[i] = subject_score(candidate, times_s, size_px, settings)
+            scores[i] = subject_score(candidate, times_s, size_px)
         else:
             left_out.append((i, reason))
     ranked = sorted(scores, key=lambda i: (-scores[i], i))
     if settings.count == "all":
         return SubjectChoice(tuple(ranked), tuple(left_out))
     if settings.count == "main":
-        kept = [i for i in ranked if scores[i] >= settings.main_share * scores[ranked[0]]]
+        kept = [i for i in ranked if scores[i] >= MIN_MAIN_SHARE * scores[ranked[0]]]
         return SubjectChoice(tuple(kept), (*left_out, *((i, NOT_MAIN) for i in ranked if i not in kept)))
     kept = ranked[: settings.count]
     return SubjectChoice(tuple(kept), (*left_out, *((i, NOT_COUNTED) for i in ranked[settings.count :])))
 
 
-def track_gaps(frame_index: np.ndarray, frames: int) -> list[tuple[int, int]]:
-    """Stretches (first, last) of frames inside a track where the person was not seen; before the first and after the last do not count."""
+def track_gaps(frame_index: np.ndarray, num_frames: int) -> list[tuple[int, int]]:
+    """Stretches (first, last) of frames inside a track on which the person is not seen; before its start and after its end do not count."""
     index = np.asarray(frame_index)
     breaks = np.flatnonzero(np.diff(index) > 1)
-    return [(int(index[b]) + 1, int(index[b + 1]) - 1) for b in breaks if index[b] + 1 < frames]
+    return [(int(index[b]) + 1, int(index[b + 1]) - 1) for b in breaks if index[b] + 1 < num_frames]
 
 
 def notes(
@@ -119,30 +130,37 @@ def notes(
 def select_prompted_mask(
     masks: Sequence[np.ndarray], boxes_px: np.ndarray, points_px: np.ndarray | None, labels: np.ndarray | None, box_px: np.ndarray | None
 ) -> int | None:
-    """Which of the people seen on a frame a prompt means, or None.
+    """Index of the mask on one frame at which a prompt points, or None.
 
-    ``masks`` are bool (H, W), ``boxes_px`` (N, 4). Clicks ``points_px`` (P, 2) with ``labels`` (P,) 1 inside / 0 outside mean the mask with
-    most hits less misses; where none is hit, the smallest box that holds all clicks inside. A box (4,) means the person whose box
-    overlaps it most, by a quarter of the union at least.
+    Clicks choose the mask with most hits less misses; where none is hit, the smallest box that holds all positive clicks. A box chooses
+    the person whose box overlaps it most, with an IoU of at least :data:`MIN_BOX_IOU`.
+
+    Args:
+        masks: Everybody's mask (H, W) bool.
+        boxes_px: Their boxes (N, 4).
+        points_px: Clicks (P, 2).
+        labels: 1 for a click inside the person, 0 for one outside (P,).
+        box_px: Box (4,) around the person.
     """
-    values = np.zeros(len(masks))
+    scores = np.zeros(len(masks))
     if points_px is not None and labels is not None:
-        values += [_hits(mask, points_px, labels) for mask in masks]
-        wanted = points_px[labels > 0]
-        if len(masks) and not np.any(values > 0) and len(wanted):
+        scores += [_hits(mask, points_px, labels) for mask in masks]
+        positive = points_px[labels > 0]
+        if len(masks) and not np.any(scores > 0) and len(positive):
             area = np.prod(boxes_px[:, 2:] - boxes_px[:, :2], axis=1)
-            holds = [bool(np.all((wanted >= box[:2]) & (wanted < box[2:]))) for box in boxes_px]
-            values += np.where(holds, 1 / (1 + area), 0)
+            holds_all = [bool(np.all((positive >= box[:2]) & (positive < box[2:]))) for box in boxes_px]
+            scores += np.where(holds_all, 1 / (1 + area), 0)
     if box_px is not None:
         low, high = np.maximum(boxes_px[:, :2], box_px[:2]), np.minimum(boxes_px[:, 2:], box_px[2:])
-        shared = np.prod(np.clip(high - low, 0, None), axis=1)
-        union = np.prod(boxes_px[:, 2:] - boxes_px[:, :2], axis=1) + np.prod(box_px[2:] - box_px[:2]) - shared
-        overlap = shared / np.maximum(union, 1e-9)
-        values = np.where(overlap >= _LEAST_BOX_OVERLAP, values + overlap, -1.0)
-    return int(np.argmax(values)) if len(values) and values.max() > 0 else None
+        intersection = np.prod(np.clip(high - low, 0, None), axis=1)
+        union = np.prod(boxes_px[:, 2:] - boxes_px[:, :2], axis=1) + np.prod(box_px[2:] - box_px[:2]) - intersection
+        iou = intersection / np.maximum(union, 1e-9)
+        scores = np.where(iou >= MIN_BOX_IOU, scores + iou, -1.0)
+    return int(np.argmax(scores)) if len(scores) and scores.max() > 0 else None
 
 
 def _hits(mask: np.ndarray, points_px: np.ndarray, labels: np.ndarray) -> int:
+    """Positive clicks inside the mask, less negative ones."""
     height, width = mask.shape
     x, y = np.floor(points_px).astype(int).T
     inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)

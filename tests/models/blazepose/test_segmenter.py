@@ -1,4 +1,4 @@
-"""BlazePose's people: the bookkeeping on scripted sightings, and the graphs themselves where mediapipe and the clips are."""
+"""BlazePose's tracking on scripted detections, and the graphs themselves where mediapipe and the real clips are there."""
 
 import builtins
 import dataclasses
@@ -16,10 +16,10 @@ from body4d.core.errors import Cancelled, InputError, MissingDependencyError, No
 from body4d.core.stages import ignore_progress
 from body4d.core.types import Clip, Prompt
 from body4d.models.blazepose import segmenter as blazepose
-from body4d.models.blazepose.mediapipe_graph import PoseGraphs, Sighting, missing_message, quiet_stderr
-from body4d.models.blazepose.roi import AlignmentFilter, Region, tiles
+from body4d.models.blazepose.mediapipe_graph import PoseDetection, PoseGraphs, missing_mediapipe_message, suppress_native_logs
+from body4d.models.blazepose.roi import TILE_SHARES, AlignmentFilter, RotatedRoi, search_tiles
 from body4d.models.blazepose.segmenter import BlazePoseSegmenter
-from body4d.models.blazepose.tracker import Follower, _tidied
+from body4d.models.blazepose.tracker import COARSE_SEARCH_EVERY_S, PoseTracker, _without_stray_pieces
 
 S = BlazePoseSettings()
 WIDTH, HEIGHT = 320, 240
@@ -55,7 +55,7 @@ def painted(*people):
 class ScriptedGraphs:
     """Sees a figure of :func:`painted` wherever a region's centre lies on one, and finds all of them in a whole-picture tile."""
 
-    def __init__(self, lanes=1):
+    def __init__(self, num_workers=1):
         self.searched = 0
 
     def __enter__(self):
@@ -74,25 +74,25 @@ class ScriptedGraphs:
 
     def detect(self, rgb, wanted):
         self.searched += 1
-        return [Region(x, 120, 150, 0) for x in self._figures(rgb) if any(x0 <= x < x1 for x0, _, x1, _ in wanted)]
+        return [RotatedRoi(x, 120, 150, 0) for x in self._figures(rgb) if any(x0 <= x < x1 for x0, _, x1, _ in wanted)]
 
-    def landmarks(self, rgb, regions):
-        return [self._sighting(rgb, region) for region in regions]
+    def landmarks(self, rgb, rois):
+        return [self._pose(rgb, roi) for roi in rois]
 
-    def _sighting(self, rgb, region):
-        near = [x for x in self._figures(rgb) if abs(x - region.x_px) < 20]
+    def _pose(self, rgb, roi):
+        near = [x for x in self._figures(rgb) if abs(x - roi.x_px) < 20]
         if not near:
             return None
-        x = min(near, key=lambda n: abs(n - region.x_px))
+        x = min(near, key=lambda n: abs(n - roi.x_px))
         points = np.tile([x, 78.0], (33, 1))
         for joint, (dx, dy) in BODY.items():
             points[joint] = (x + dx, 120 + dy)
         x0, x1 = max(0, int(x) - 30), min(WIDTH, int(x) + 30)
-        strength = np.zeros((HEIGHT, x1 - x0), np.float32)
-        strength[70:175, max(0, int(x) - 12 - x0) : int(x) + 12 - x0] = 0.9
+        mask_probability = np.zeros((HEIGHT, x1 - x0), np.float32)
+        mask_probability[70:175, max(0, int(x) - 12 - x0) : int(x) + 12 - x0] = 0.9
         seen = np.full(33, 0.9)
         alignment = np.array([[x, 120.0], [x, 60.0]])
-        return Sighting(points, np.zeros(33), np.zeros((33, 3)), seen, alignment, strength, (x0, 0, x1, HEIGHT))
+        return PoseDetection(points, np.zeros(33), np.zeros((33, 3)), seen, alignment, mask_probability, (x0, 0, x1, HEIGHT))
 
 
 @pytest.fixture
@@ -166,17 +166,17 @@ def test_masks_never_overlap(scripted):
     assert not (people[0].mask(1) & people[1].mask(1)).any()
 
 
-def test_a_lone_person_is_seldom_searched_for():
+def test_a_lone_person_costs_few_searches():
     graphs = ScriptedGraphs()
-    follower = Follower(graphs, S)  # pyright: ignore[reportArgumentType]
+    tracker = PoseTracker(graphs, S)  # pyright: ignore[reportArgumentType]
     for t in range(60):
-        follower.step(t, t / 30, painted((100, RED)))
-    assert len(follower.people) == 1
-    assert graphs.searched <= 2 / S.glance_every_s + 2
+        tracker.step(t, t / 30, painted((100, RED)))
+    assert len(tracker.tracks) == 1
+    assert graphs.searched <= 2 / COARSE_SEARCH_EVERY_S + 2
 
 
 def test_no_more_are_followed_than_allowed(scripted):
-    settings = BlazePoseSettings(most_people=2)
+    settings = BlazePoseSettings(max_people=2)
     segmenter = BlazePoseSegmenter(settings, PeopleSettings(count="all"))
     people = segmenter.track(Frames([painted((60, RED), (160, BLUE), (260, (20, 180, 20)))] * 40), (), ignore_progress)
     assert len(people) == 2
@@ -202,25 +202,25 @@ def test_report_counts_frames_and_may_cancel(scripted):
 
 
 def test_pieces_of_mask_without_a_joint_are_dropped():
-    sighting = ScriptedGraphs()._sighting(painted((100, RED)), Region(100, 120, 150, 0))
-    assert sighting is not None
-    speckled = sighting.strength.copy()
+    pose = ScriptedGraphs()._pose(painted((100, RED)), RotatedRoi(100, 120, 150, 0))
+    assert pose is not None
+    speckled = pose.mask_probability.copy()
     speckled[5:15, 2:9] = 0.9
-    clean = _tidied(dataclasses.replace(sighting, strength=speckled))
-    assert np.array_equal(clean.strength, sighting.strength)
+    clean = _without_stray_pieces(dataclasses.replace(pose, mask_probability=speckled))
+    assert np.array_equal(clean.mask_probability, pose.mask_probability)
 
 
-def test_a_find_that_does_not_hold_on_a_second_look_is_nobody():
+def test_a_detection_that_is_not_confirmed_is_nobody():
     class Fickle(ScriptedGraphs):
         looks = 0
 
-        def landmarks(self, rgb, regions):
-            self.looks += len(regions)
-            return super().landmarks(rgb, regions) if self.looks == len(regions) else [None] * len(regions)
+        def landmarks(self, rgb, rois):
+            self.looks += len(rois)
+            return super().landmarks(rgb, rois) if self.looks == len(rois) else [None] * len(rois)
 
-    follower = Follower(Fickle(), S)  # pyright: ignore[reportArgumentType]
-    follower.step(0, 0.0, painted((100, RED)))
-    assert follower.people == []
+    tracker = PoseTracker(Fickle(), S)  # pyright: ignore[reportArgumentType]
+    tracker.step(0, 0.0, painted((100, RED)))
+    assert tracker.tracks == []
 
 
 # --- prompts ---
@@ -264,7 +264,7 @@ def test_prompts_that_cannot_be_followed(scripted, prompts, error, words):
 
 
 def test_a_region_turns_with_the_body():
-    up, right = (Region.from_alignment(np.array([[50.0, 50], point])) for point in ([50, 30], [70, 50]))
+    up, right = (RotatedRoi.from_alignment(np.array([[50.0, 50], point])) for point in ([50, 30], [70, 50]))
     assert (up.angle, right.angle) == (0, pytest.approx(np.pi / 2))
     assert up.side_px == right.side_px == 2 * 20 * 1.25
 
@@ -272,8 +272,8 @@ def test_a_region_turns_with_the_body():
 @pytest.mark.parametrize("size", [(8, 8), (640, 480), (480, 640), (1920, 1080), (3000, 100)])
 def test_tiles_cover_the_picture_and_stay_inside(size):
     width, height = size
-    for share in S.tile_shares:
-        squares = tiles(width, height, [share], S)[1:]
+    for share in TILE_SHARES:
+        squares = search_tiles(width, height, [share])[1:]
         covered = np.zeros((height, width), bool)
         for x0, y0, x1, y1 in squares:
             assert 0 <= x0 < x1 <= width
@@ -303,7 +303,7 @@ def test_alignment_filter_holds_still_noise_and_follows_speed():
     ],
 )
 def test_missing_packages_are_told_with_their_remedy(error, python, words):
-    message = missing_message(error, python)
+    message = missing_mediapipe_message(error, python)
     assert all(word in message for word in words)
 
 
@@ -324,11 +324,11 @@ def test_missing_mediapipe_is_a_missing_dependency(monkeypatch):
 
 
 def test_quiet_stderr_drops_mediapipes_lines_and_keeps_others(capfd):
-    with quiet_stderr():
+    with suppress_native_logs():
         os.write(2, b"INFO: Created TensorFlow Lite XNNPACK delegate for CPU.\nW0000 00:00:1795.9  12 x.cc:1] hush\nkeep this\n")
 
     def fail():
-        with quiet_stderr():
+        with suppress_native_logs():
             os.write(2, b"and this\n")
             raise KeyError("gone wrong")
 
@@ -393,38 +393,37 @@ node {
 
 
 def test_a_region_is_read_as_mediapipes_own_graph_reads_it(golf):
-    """The ready-made C++ graph for one person on the whole picture, against ours on a cut with a region of our own making."""
+    """The ready-made C++ graph for one person on the whole picture, against ours on a crop with a region of our own making."""
     pytest.importorskip("mediapipe")
-    from body4d.models.blazepose.mediapipe_graph import _Lane, _Mediapipe
+    from body4d.models.blazepose.mediapipe_graph import _GraphWorker, _MediaPipe
 
-    mp = _Mediapipe.load()
+    mp = _MediaPipe.load()
     packets, getter = mp.packet_creator, mp.packet_getter
     side = {"c": packets.create_int(1), "yes": packets.create_bool(True), "no": packets.create_bool(False)}
-    lane = _Lane(mp, REFERENCE, ("landmarks", "world", "mask"), side)
+    worker = _GraphWorker(mp, REFERENCE, ("landmarks", "world", "mask"), side)
     height, width = golf[0].shape[:2]
-    steady, regions = AlignmentFilter(), []
+    steady, rois = AlignmentFilter(), []
     with PoseGraphs() as graphs:
         for t, picture in enumerate(golf):
-            lane._stamp = t * 33333 + 33332  # its filter on regions reads the time stamps, in microseconds
-            stamp = lane.put({"image": packets.create_image_frame(data=picture, image_format=mp.srgb)})
-            lane.finish()
-            out = lane.take(stamp)
-            regions = regions or graphs.detect(picture, [(0, 0, width, height)])[:1]
-            (ours,) = graphs.landmarks(picture, regions)
+            worker._stamp = t * 33333 + 33332  # its filter on regions reads the time stamps, in microseconds
+            stamp = worker.put({"image": packets.create_image_frame(data=picture, image_format=mp.srgb)})
+            worker.wait()
+            out = worker.take(stamp)
+            rois = rois or graphs.detect(picture, [(0, 0, width, height)])[:1]
+            (ours,) = graphs.landmarks(picture, rois)
             assert ours is not None
-            regions = [Region.from_alignment(steady(ours.alignment_px, 0.033333))]
+            rois = [RotatedRoi.from_alignment(steady(ours.alignment_px, 0.033333))]
             points = np.array([[p.x * width, p.y * height, p.z * width] for p in getter.get_proto(out["landmarks"]).landmark])
             world = np.array([[p.x, p.y, p.z] for p in getter.get_proto(out["world"]).landmark])
             mask = getter.get_image_frame(out["mask"]).numpy_view()
             x0, y0, x1, y1 = ours.box_px
-            assert (
-                np.abs(ours.points_px - points[:, :2]).max() < 0.5
-            )  # a seven hundredth of the body: regions differ by rounding, frame upon frame
+            # A seven hundredth of the body: the regions differ by rounding, frame upon frame.
+            assert np.abs(ours.points_px - points[:, :2]).max() < 0.5
             assert np.abs(ours.depth_px - points[:, 2]).max() < 1.0
             assert np.abs(ours.world_m - world).max() < 0.003
-            assert np.abs(ours.strength - mask[y0:y1, x0:x1]).mean() < 0.001
-            assert mask.sum() == pytest.approx(ours.strength.sum(), rel=1e-3)
-    lane.close()
+            assert np.abs(ours.mask_probability - mask[y0:y1, x0:x1]).mean() < 0.001
+            assert mask.sum() == pytest.approx(ours.mask_probability.sum(), rel=1e-3)
+    worker.close()
 
 
 def test_mediapipe_says_nothing_on_standard_error(shared):

@@ -22,13 +22,14 @@ from body4d.models.sam3.object_tracker import Asked
 from body4d.models.sam3.segmenter import Sam3Segmenter, weights_in
 from body4d.models.sam3.streaming import SURE, YIELDS, Encoder, Writer, enlarged, windows
 from body4d.runtime.device import Batches
+from body4d.tracking import main_subject
 from sam3_files import write_tiny_sam3
 
 W, H = 64, 48
 RED, BLUE, GREEN, GREY = (220, 20, 20), (20, 30, 220), (20, 180, 30), (90, 90, 90)
 CPU = ComputeSettings(device="cpu", batch=3)
 S = Sam3Settings(least_cells=1, detect_every_frames=2, trial_frames=4, rest_after_s=0.3, hole_cells=0)
-EVERYBODY = PeopleSettings(count="all", least_seen_s=0.1)
+EVERYBODY = PeopleSettings(count="all")
 
 
 class Clips:
@@ -130,6 +131,7 @@ class ScriptedFollowed:
 @pytest.fixture
 def scripted(monkeypatch: pytest.MonkeyPatch):
     """A segmenter over scripted people."""
+    monkeypatch.setattr(main_subject, "MIN_SEEN_S", 0.1)
     ScriptedFollowed.made.clear()
     monkeypatch.setattr(sam3, "Sam3Network", ScriptedNetwork)
     for module in (sam3, sam3_crowd, sam3_passes):
@@ -158,7 +160,7 @@ def test_nothing_said_finds_everybody_main_person_first(scripted) -> None:
 
 
 def test_people_n_keeps_the_first_n_and_says_so(scripted) -> None:
-    segmenter = scripted(PeopleSettings(count=1, least_seen_s=0.1))
+    segmenter = scripted(PeopleSettings(count=1))
     tracks = segmenter.track(Clips(30, lambda t: {BLUE: 10, RED: 32}), (), ignore_progress)
     assert [t.person_id for t in tracks] == [1]
     assert segmenter.notes == ("1 more person was seen and left out because fewer people were asked for.",)

@@ -1,7 +1,7 @@
-"""Where to look: rotated square regions around people, how they follow their person, and the tiles in which people are searched.
+"""Regions of interest: rotated squares around people, how they follow their person, and the tiles in which people are searched.
 
-A region for the next frame comes from the two alignment points that the network gives beside its landmarks, steadied by a One Euro filter
-(Casiez et al. 2012, "1€ Filter") with the constants of MediaPipe's ``PoseLandmarkFiltering``.
+The region for the next frame comes from the two alignment points that the network gives beside its landmarks, smoothed by a One Euro
+filter (Casiez et al. 2012, "1€ Filter") with the constants of MediaPipe's ``PoseLandmarkFiltering``.
 """
 
 from collections.abc import Iterator, Sequence
@@ -9,14 +9,26 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float
 
-from body4d.config import BlazePoseSettings
+from body4d.models.blazepose.association import Box
 
-_REGION_MARGIN = 1.25  # PoseLandmarksToRoi and PoseDetectionToRoi: RectTransformationCalculator.scale_x
+ROI_MARGIN = 1.25
+"""A region's side by the diameter of the body's circle (PoseLandmarksToRoi, PoseDetectionToRoi: RectTransformationCalculator.scale_x)."""
+TILE_SHARES = (1.0, 0.67, 0.46)
+"""Sides of the square search tiles as shares of the picture's shorter side; the detector wants a person to fill a tile."""
+TILE_OVERLAP = 0.34
+"""Share by which neighbouring tiles overlap, so that nobody is cut by a border in all of them."""
+MIN_TILE_PX = 64
+"""Smaller tiles hold nobody whom the detector could tell from the background."""
+MAX_ROI_SIZE_RATIO = 1.4
+"""Two regions whose sides differ by more than this factor are not of the same person."""
+NEAR_SHARE = 0.5
+"""People whose centres are closer than this share of the larger region stand near each other."""
 
 
 @dataclass(frozen=True)
-class Region:
+class RotatedRoi:
     """A rotated square around one person: centre and side in picture pixels, angle in radians (0: head up, clockwise positive)."""
 
     x_px: float
@@ -26,81 +38,83 @@ class Region:
     score: float = 1.0
 
     @staticmethod
-    def from_alignment(alignment_px: np.ndarray, score: float = 1.0) -> "Region":
-        """Region of alignment points (2, 2): hip centre, and the point on the circle around the whole body that is overhead."""
+    def from_alignment(alignment_px: Float[np.ndarray, "2 2"], score: float = 1.0) -> "RotatedRoi":
+        """The region of two alignment points: the centre of the hips, and the point of the body's circle that is above the head."""
         (x, y), (dx, dy) = alignment_px[0], alignment_px[1] - alignment_px[0]
-        return Region(float(x), float(y), float(2 * np.hypot(dx, dy) * _REGION_MARGIN), float(np.arctan2(dx, -dy)), score)
+        return RotatedRoi(float(x), float(y), float(2 * np.hypot(dx, dy) * ROI_MARGIN), float(np.arctan2(dx, -dy)), score)
 
-    def shifted(self, step_px: np.ndarray) -> "Region":
-        return Region(self.x_px + float(step_px[0]), self.y_px + float(step_px[1]), self.side_px, self.angle, self.score)
+    def shifted(self, shift_px: Float[np.ndarray, " 2"]) -> "RotatedRoi":
+        return RotatedRoi(self.x_px + float(shift_px[0]), self.y_px + float(shift_px[1]), self.side_px, self.angle, self.score)
 
-    def bounds_px(self, width_px: int, height_px: int) -> tuple[int, int, int, int]:
-        """Whole-pixel box (x0, y0, x1, y1) inside the picture that holds the rotated square; empty where it lies outside."""
-        reach = self.side_px / 2 * (abs(np.cos(self.angle)) + abs(np.sin(self.angle))) + 2  # 2 px for the interpolation at the rim
+    def bounds_px(self, width_px: int, height_px: int) -> Box:
+        """Box in whole pixels inside the picture that holds the rotated square; empty where the square lies outside."""
+        # Two pixels more for the interpolation at the border.
+        reach = self.side_px / 2 * (abs(np.cos(self.angle)) + abs(np.sin(self.angle))) + 2
         x0, y0 = max(0, int(self.x_px - reach)), max(0, int(self.y_px - reach))
         x1, y1 = min(width_px, int(np.ceil(self.x_px + reach))), min(height_px, int(np.ceil(self.y_px + reach)))
         return x0, y0, max(x0, x1), max(y0, y1)
 
+    def is_same(self, other: "RotatedRoi", max_shift_share: float) -> bool:
+        """Whether both are regions of one person: centres closer than this share of the smaller side, and sides that differ little."""
+        large, small = max(self.side_px, other.side_px), max(min(self.side_px, other.side_px), 1e-6)
+        is_near = np.hypot(self.x_px - other.x_px, self.y_px - other.y_px) < max_shift_share * small
+        return bool(is_near) and large / small < MAX_ROI_SIZE_RATIO
+
+    def is_near(self, other: "RotatedRoi") -> bool:
+        """Whether the two people stand near each other (:data:`NEAR_SHARE`)."""
+        return bool(np.hypot(self.x_px - other.x_px, self.y_px - other.y_px) < NEAR_SHARE * max(self.side_px, other.side_px))
+
 
 class AlignmentFilter:
-    """One Euro filter on the two alignment points, as MediaPipe steadies its regions: speeds are counted in body sizes a second."""
+    """One Euro filter on the two alignment points, as MediaPipe smooths its regions; speeds are in body sizes per second."""
 
     MIN_CUTOFF_HZ, BETA, SPEED_CUTOFF_HZ = 0.01, 10.0, 1.0  # mediapipe/modules/pose_landmark/pose_landmark_filtering.pbtxt
 
     def __init__(self) -> None:
-        self._value: np.ndarray | None = None
+        self._filtered: np.ndarray | None = None
         self._raw = self._speed = np.zeros((2, 2))
 
-    def __call__(self, alignment_px: np.ndarray, step_s: float) -> np.ndarray:
-        if self._value is None:
-            self._value = self._raw = alignment_px
+    def __call__(self, alignment_px: Float[np.ndarray, "2 2"], step_s: float) -> Float[np.ndarray, "2 2"]:
+        """The filtered points, ``step_s`` after those of the previous call."""
+        if self._filtered is None:
+            self._filtered = self._raw = alignment_px
             return alignment_px
         size_px = max(2 * float(np.hypot(*(alignment_px[1] - alignment_px[0]))), 1e-6)
         speed = (alignment_px - self._raw) / size_px / step_s
         self._speed = self._speed + self._weight(self.SPEED_CUTOFF_HZ, step_s) * (speed - self._speed)
         weight = self._weight(self.MIN_CUTOFF_HZ + self.BETA * np.abs(self._speed), step_s)
-        steady = self._value + weight * (alignment_px - self._value)
-        self._value, self._raw = steady, alignment_px
-        return steady
+        filtered = self._filtered + weight * (alignment_px - self._filtered)
+        self._filtered, self._raw = filtered, alignment_px
+        return filtered
 
     @staticmethod
     def _weight(cutoff_hz: Any, step_s: float) -> Any:
         return 1 / (1 + 1 / (2 * np.pi * cutoff_hz * step_s))
 
 
-def tiles(width_px: int, height_px: int, shares: Sequence[float], settings: BlazePoseSettings) -> list[tuple[int, int, int, int]]:
-    """Search tiles (x0, y0, x1, y1): the whole picture, then overlapping squares, their sides ``shares`` of its shorter side."""
-    found = [(0, 0, width_px, height_px)]
+def search_tiles(width_px: int, height_px: int, shares: Sequence[float] = TILE_SHARES) -> list[Box]:
+    """The whole picture, then overlapping square tiles that cover it, their sides ``shares`` of its shorter side."""
+    tiles = [(0, 0, width_px, height_px)]
     for share in shares:
         side = round(share * min(width_px, height_px))
-        if side < settings.least_tile_px:
+        if side < MIN_TILE_PX:
             continue
-        for y in _starts(height_px, side, settings.tile_overlap):
-            for x in _starts(width_px, side, settings.tile_overlap):
-                found.append((x, y, x + side, y + side))
-    return list(dict.fromkeys(found))
+        for y in _tile_starts(height_px, side):
+            for x in _tile_starts(width_px, side):
+                tiles.append((x, y, x + side, y + side))
+    return list(dict.fromkeys(tiles))
 
 
-def _starts(length: int, side: int, overlap: float) -> Iterator[int]:
-    count = 1 + int(np.ceil((length - side) / (side * (1 - overlap)))) if length > side else 1
+def _tile_starts(length: int, side: int) -> Iterator[int]:
+    count = 1 + int(np.ceil((length - side) / (side * (1 - TILE_OVERLAP)))) if length > side else 1
     return (round(k * (length - side) / max(count - 1, 1)) for k in range(count))
 
 
-def same(a: Region, b: Region, share: float, settings: BlazePoseSettings) -> bool:
-    large, small = max(a.side_px, b.side_px), max(min(a.side_px, b.side_px), 1e-6)
-    near = np.hypot(a.x_px - b.x_px, a.y_px - b.y_px) < share * small
-    return bool(near) and large / small < settings.region_same_ratio
-
-
-def near(a: Region, b: Region, settings: BlazePoseSettings) -> bool:
-    return bool(np.hypot(a.x_px - b.x_px, a.y_px - b.y_px) < settings.near_share * max(a.side_px, b.side_px))
-
-
-def around(region: Region, width_px: int, height_px: int, settings: BlazePoseSettings) -> Iterator[tuple[int, int, int, int]]:
-    """Tiles around a region: as large as it, and half as large again in case the person has moved on."""
+def tiles_around(roi: RotatedRoi, width_px: int, height_px: int) -> Iterator[Box]:
+    """Tiles around a region: one as large, and one half as large again in case the person has moved on."""
     for factor in (1.0, 1.5):
-        half = region.side_px / 2 * factor
-        x0, y0 = max(0, int(region.x_px - half)), max(0, int(region.y_px - half))
-        x1, y1 = min(width_px, int(region.x_px + half)), min(height_px, int(region.y_px + half))
-        if min(x1 - x0, y1 - y0) >= settings.least_tile_px:
+        half = roi.side_px / 2 * factor
+        x0, y0 = max(0, int(roi.x_px - half)), max(0, int(roi.y_px - half))
+        x1, y1 = min(width_px, int(roi.x_px + half)), min(height_px, int(roi.y_px + half))
+        if min(x1 - x0, y1 - y0) >= MIN_TILE_PX:
             yield x0, y0, x1, y1

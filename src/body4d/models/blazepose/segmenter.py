@@ -1,4 +1,4 @@
-"""Preset lite's segmenter: people found and followed with BlazePose, a mask and 33 landmarks for each on every frame seen."""
+"""The segmenter of preset lite: people found and followed with BlazePose, with a mask and 33 landmarks on every frame seen."""
 
 from collections.abc import Sequence
 
@@ -8,8 +8,8 @@ from body4d.config import BlazePoseSettings, PeopleSettings
 from body4d.core.errors import InputError, NoPersonError, SettingsError
 from body4d.core.stages import FrameSource, ProgressFn
 from body4d.core.types import LandmarkTrack, MaskTrack, Prompt
-from body4d.models.blazepose.mediapipe_graph import PoseGraphs, Sighting
-from body4d.models.blazepose.tracker import Follower, Person
+from body4d.models.blazepose.mediapipe_graph import PoseDetection, PoseGraphs
+from body4d.models.blazepose.tracker import PoseTrack, PoseTracker
 from body4d.tracking.main_subject import NOT_PROMPTED, SubjectChoice, choose_subjects, notes, select_prompted_mask
 
 
@@ -34,12 +34,12 @@ class BlazePoseSegmenter:
         self._notes = ()
         clip = frames.clip
         _check_prompts(prompts, len(clip))
-        with PoseGraphs(self._settings.lanes) as graphs:
-            follower = Follower(graphs, self._settings, frozenset(p.frame for p in prompts))
+        with PoseGraphs(self._settings.num_workers) as graphs:
+            tracker = PoseTracker(graphs, self._settings, frozenset(p.frame for p in prompts))
             for done, (index, rgb) in enumerate(frames.read()):
-                follower.step(index, float(clip.times_s[index]), rgb)
+                tracker.step(index, float(clip.times_s[index]), rgb)
                 report(done + 1, len(clip))
-        people = follower.people
+        people = tracker.tracks
         size = (clip.width_px, clip.height_px)
         if prompts:
             return self._prompted(people, prompts, clip.times_s, size)
@@ -47,14 +47,14 @@ class BlazePoseSegmenter:
         if not choice.chosen:
             raise NoPersonError(_nobody(len(clip), choice))
         tracks = tuple(_mask_track([people[c]], i + 1, size) for i, c in enumerate(choice.chosen))
-        self._tell(tracks, choice.left_out, clip.times_s, follower.crowded)
+        self._tell(tracks, choice.left_out, clip.times_s, tracker.track_limit_reached)
         return tracks
 
     def _prompted(
-        self, people: list[Person], prompts: Sequence[Prompt], times_s: np.ndarray, size: tuple[int, int]
+        self, people: list[PoseTrack], prompts: Sequence[Prompt], times_s: np.ndarray, size: tuple[int, int]
     ) -> tuple[MaskTrack, ...]:
         """Tracks of those pointed at, in the prompts' order; prompts with one ``person_id`` join what they point at into one person."""
-        groups: dict[int, list[Person]] = {}
+        groups: dict[int, list[PoseTrack]] = {}
         taken = {p.person_id for p in prompts if p.person_id is not None}
         for prompt in prompts:
             person = _pointed_at(people, prompt, size)
@@ -70,22 +70,22 @@ class BlazePoseSegmenter:
             if person not in groups.setdefault(wanted, []):
                 groups[wanted].append(person)
         tracks = tuple(_mask_track(members, number, size) for number, members in groups.items())
-        left_out = [(p.number, NOT_PROMPTED) for p in people if all(p not in members for members in groups.values())]
+        left_out = [(p.index, NOT_PROMPTED) for p in people if all(p not in members for members in groups.values())]
         self._tell(tracks, left_out, times_s, False)
         return tracks
 
     def _tell(self, tracks: Sequence[MaskTrack], left_out: Sequence[tuple[int, str]], times_s: np.ndarray, crowded: bool) -> None:
         told = notes([(t.person_id, t.frame_index) for t in tracks], left_out, times_s)
         if crowded:
-            told = (*told, f"More than {self._settings.most_people} people are in the picture; only the largest were followed.")
+            told = (*told, f"More than {self._settings.max_people} people are in the picture; only the largest were followed.")
         self._notes = told
 
 
-def _mask_track(people: Sequence[Person], number: int, size: tuple[int, int]) -> MaskTrack:
+def _mask_track(people: Sequence[PoseTrack], number: int, size: tuple[int, int]) -> MaskTrack:
     """One track of one person, or of stretches of one person that prompts joined; where they share a frame the first counts."""
-    rows: dict[int, tuple[bytes, Sighting]] = {}
+    rows: dict[int, tuple[bytes, PoseDetection]] = {}
     for person in people:
-        for frame, code, row in zip(person.frames, person.codes, person.rows, strict=True):
+        for frame, code, row in zip(person.frames, person.mask_codes, person.poses, strict=True):
             rows.setdefault(frame, (code, row))
     index = sorted(rows)
     seen = [rows[i][1] for i in index]
@@ -106,10 +106,10 @@ def _check_prompts(prompts: Sequence[Prompt], frames: int) -> None:
             raise InputError(f"A prompt is for frame {prompt.frame}, and the clip has frames 0 to {frames - 1}.")
 
 
-def _pointed_at(people: list[Person], prompt: Prompt, size: tuple[int, int]) -> Person:
+def _pointed_at(people: list[PoseTrack], prompt: Prompt, size: tuple[int, int]) -> PoseTrack:
     seen = [(p, p.frames.index(prompt.frame)) for p in people if prompt.frame in p.frames]
     if seen:
-        tracks = MaskTrack(0, np.arange(len(seen)), tuple(p.codes[row] for p, row in seen), size[1], size[0])
+        tracks = MaskTrack(0, np.arange(len(seen)), tuple(p.mask_codes[row] for p, row in seen), size[1], size[0])
         masks = [tracks.mask(i) for i in range(len(seen))]
         chosen = select_prompted_mask(masks, tracks.boxes_px(), prompt.points_px, prompt.labels, prompt.box_px)
         if chosen is not None:

@@ -1,4 +1,4 @@
-"""Everybody in the picture, followed from frame to frame: BlazePose's sightings given to people by :mod:`body4d.tracking.association`."""
+"""Everybody in the picture, followed from frame to frame: BlazePose's detections given to people by :mod:`.association`."""
 
 import dataclasses
 from collections import deque
@@ -6,260 +6,338 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+from jaxtyping import Bool, Float, UInt8
 
 from body4d.config import BlazePoseSettings
 from body4d.core.types import MaskTrack
-from body4d.models.blazepose.mediapipe_graph import PoseGraphs, Sighting
-from body4d.models.blazepose.roi import AlignmentFilter, Region, around, near, same, tiles
-from body4d.tracking.association import (
-    BODY_JOINTS,
-    Expected,
-    Look,
-    agreement,
-    assign,
-    body_samples,
-    colour_histogram,
-    distinct,
-    front,
-    likeness,
-    settle,
-    shared_area,
+from body4d.models.blazepose.association import (
+    Box,
+    Detection,
+    TrackPrediction,
+    clothing_points,
+    consensus,
+    group_duplicates,
+    intersection_px,
+    match_groups,
+    occlusion_order,
+    resolve_overlaps,
+    similarity,
 )
+from body4d.models.blazepose.mediapipe_graph import PoseDetection, PoseGraphs
+from body4d.models.blazepose.roi import TILE_SHARES, AlignmentFilter, RotatedRoi, search_tiles, tiles_around
+from body4d.tracking.association import BODY_JOINTS, colour_histogram
 from body4d.tracking.main_subject import SubjectCandidate
+
+MAX_DETECT_INTERVAL_S = 2.0
+"""As long as nobody new is found, the whole picture is searched half as often each time, down to once in this time."""
+COARSE_SEARCH_EVERY_S = 0.2
+"""The largest tiles alone are searched this often, for people who come near; it costs about 20 ms."""
+CLOSE_SEARCH_EVERY_S = 0.07
+"""The detector runs this often around people who are lost or near others, as regions drift to neighbours."""
+SAME_ROI_SHARE = 0.05
+"""Regions whose centres are closer than this share of their side are of one person."""
+SAME_ROI_SHARE_ALONE = 0.25
+"""The same for a person with nobody near, whose region may be found anew a little beside itself."""
+MAX_ROI_SIDE_SHARE = 4.0
+"""Regions wider than this many of the picture's longer sides come from exploded landmarks."""
+MIN_ROI_SIDE_PX = 4
+FULL_TRUST_AGE_S = 0.5
+"""People followed for less than this time give way, in proportion, to people followed for longer."""
+COLOUR_UPDATE_SHARE = 0.02
+"""Share of the newest frame in the colours by which a person is remembered."""
+VELOCITY_WINDOW_S = 0.25
+"""A person's velocity is the slope of the torso's place over this time."""
+VELOCITY_DECAY_S = 0.5
+"""The last velocity of an unseen person decays with this time constant."""
+FOLLOW_PREDICTION_S = 0.4
+"""A lost person's landmarks are read at the predicted place on every frame for this long."""
+FIRST_STEP_S = 1 / 30
+"""Time that counts as passed before the first frame."""
 
 
 @dataclass
-class Person:
-    """Someone being followed. ``frames`` and the lists beside it grow by one on every frame seen."""
+class PoseTrack:
+    """One followed person. ``frames``, ``mask_codes`` and ``poses`` grow by one on every frame on which the person is seen.
 
-    number: int
-    region: Region
-    look: Look
-    since_s: float
-    seen_s: float
-    filter: AlignmentFilter = field(default_factory=AlignmentFilter)
-    recent: deque[tuple[float, np.ndarray]] = field(default_factory=deque)
+    ``detection`` is the latest, with the colours averaged over time.
+    """
+
+    index: int
+    roi: RotatedRoi
+    detection: Detection
+    first_seen_s: float
+    last_seen_s: float
+    roi_filter: AlignmentFilter = field(default_factory=AlignmentFilter)
+    recent_centres: deque[tuple[float, np.ndarray]] = field(default_factory=deque)
     frames: list[int] = field(default_factory=list)
-    codes: list[bytes] = field(default_factory=list)
-    rows: list[Sighting] = field(default_factory=list)
+    mask_codes: list[bytes] = field(default_factory=list)
+    poses: list[PoseDetection] = field(default_factory=list)
 
-    def velocity_px_per_s(self) -> np.ndarray:
-        """Slope of the torso's place over the last moments (2,)."""
-        if len(self.recent) < 3:
+    def velocity_px_per_s(self) -> Float[np.ndarray, " 2"]:
+        """Slope of the torso's place over the last :data:`VELOCITY_WINDOW_S`."""
+        if len(self.recent_centres) < 3:
             return np.zeros(2)
-        times = np.array([t for t, _ in self.recent])
-        places = np.array([p for _, p in self.recent])
-        away = times - times.mean()
-        return (away[:, None] * (places - places.mean(axis=0))).sum(axis=0) / max(float((away**2).sum()), 1e-9)
+        times = np.array([t for t, _ in self.recent_centres])
+        centres = np.array([c for _, c in self.recent_centres])
+        offset_s = times - times.mean()
+        return (offset_s[:, None] * (centres - centres.mean(axis=0))).sum(axis=0) / max(float((offset_s**2).sum()), 1e-9)
 
-    def expected(self, now_s: float, settings: BlazePoseSettings) -> Expected:
-        unseen = now_s - self.seen_s
-        believed_s = settings.velocity_fades_s * (1 - np.exp(-unseen / settings.velocity_fades_s))
-        return Expected(self.look, self.velocity_px_per_s() * believed_s, unseen)
+    def predict(self, now_s: float) -> TrackPrediction:
+        unseen_s = now_s - self.last_seen_s
+        moving_s = VELOCITY_DECAY_S * (1 - np.exp(-unseen_s / VELOCITY_DECAY_S))
+        return TrackPrediction(self.detection, self.velocity_px_per_s() * moving_s, unseen_s)
 
     def candidate(self) -> SubjectCandidate:
-        points = np.array([row.points_px[BODY_JOINTS] for row in self.rows])
-        visibility = np.array([row.visibility[BODY_JOINTS].mean() for row in self.rows])
+        """What the choice of the main subject needs."""
+        points = np.array([pose.points_px[BODY_JOINTS] for pose in self.poses])
+        visibility = np.array([pose.visibility[BODY_JOINTS].mean() for pose in self.poses])
         heights = np.linalg.norm(np.ptp(points, axis=1), axis=1)
         return SubjectCandidate(np.array(self.frames), points.mean(axis=1), heights, visibility)
 
 
 @dataclass(frozen=True)
-class _Seen:
-    """A sighting with what it tells of its person.
+class _FrameDetection:
+    """A person's landmarks and mask on one frame with what identifies them.
 
-    ``new``: found by a search, not in the region of somebody followed. ``firm``: carries on the track of somebody with nobody near, and
-    no find stands for them instead: it would only shake them.
+    ``is_new``: from a search, not from the region of somebody followed. ``is_unambiguous``: from the region of somebody with nobody
+    near; no detection of a search replaces it, as that would only make the landmarks jitter.
     """
 
-    sighting: Sighting
-    look: Look
-    new: bool
-    firm: bool = False
+    pose: PoseDetection
+    detection: Detection
+    is_new: bool
+    is_unambiguous: bool = False
 
 
-class Follower:
-    """Follows everybody through frames given in order. ``people`` is everybody ever followed, in order of discovery."""
+class PoseTracker:
+    """Follows everybody through frames given in order.
+
+    Attributes:
+        tracks: Everybody ever followed, in order of discovery.
+        track_limit_reached: Whether somebody was not followed because ``max_people`` were.
+
+    Args:
+        graphs: Finds people and reads their landmarks.
+        settings: When people are searched for, and how visible they have to be.
+        search_frames: Frames on which the whole picture is searched in any case.
+    """
 
     def __init__(self, graphs: PoseGraphs, settings: BlazePoseSettings, search_frames: frozenset[int] = frozenset()) -> None:
-        self.people: list[Person] = []
-        self.crowded = False
+        self.tracks: list[PoseTrack] = []
+        self.track_limit_reached = False
         self._graphs = graphs
         self._settings = settings
         self._search_frames = search_frames
-        self._searched_s = self._glanced_s = self._checked_s = -np.inf
-        self._search_every_s = settings.detect_every_s
-        self._last_s: float | None = None
+        self._full_search_s = self._coarse_search_s = self._close_search_s = -np.inf
+        self._detect_interval_s = settings.detect_every_s
+        self._last_frame_s: float | None = None
 
-    def step(self, index: int, now_s: float, rgb: np.ndarray) -> None:
-        """Look at one frame: where everybody should be, and now and then at the whole picture."""
-        s = self._settings
-        step_s = now_s - self._last_s if self._last_s is not None else 1 / 30
-        alive = [p for p in self.people if now_s - p.seen_s <= s.reidentify_s + step_s]
-        expected = [p.expected(now_s, s) for p in alive]
-        followed = [
-            (p.region if p.seen_s == self._last_s else p.region.shifted(e.shift_px), p.seen_s == self._last_s)
-            for p, e in zip(alive, expected, strict=True)
-            if p.seen_s == self._last_s or now_s - p.seen_s <= s.guess_s
-        ]
-        regions = [region for region, _ in followed]
-        # Whoever was seen a moment ago and has nobody near is not in doubt.
-        firm = [at_once and not any(near(r, o, s) for o in regions if o is not r) for r, at_once in followed]
-        seen = self._look(rgb, regions, firm)
-        seen += self._look(rgb, self._search(index, now_s, rgb, alive, expected, regions), None)
-        news = [look.new for look in seen]
-        groups = self._distinct(seen, alive, expected)
-        chosen, carried = assign(expected, [g.look for g in seen], groups, news, s)
-        known = [seen[i] for i in sorted(carried)]
-        people = [alive[carried[i]] for i in sorted(carried)]
-        strangers = [seen[i] for i in chosen if news[i] and i not in carried and seen[i].look.sureness >= s.first_visibility]
-        for stranger in self._confirmed(rgb, strangers, [*known, *(seen[i] for i in chosen if not news[i] and i not in carried)]):
-            if len(people) >= s.most_people:
-                self.crowded = True
+    def step(self, frame: int, now_s: float, rgb: UInt8[np.ndarray, "h w 3"]) -> None:
+        """Follow everybody on the next frame, and from time to time search it for others."""
+        step_s = now_s - self._last_frame_s if self._last_frame_s is not None else FIRST_STEP_S
+        alive = [t for t in self.tracks if now_s - t.last_seen_s <= self._settings.max_lost_s + step_s]
+        predictions = [track.predict(now_s) for track in alive]
+        detections = self._detect(rgb, frame, now_s, alive, predictions)
+        is_new = [d.is_new for d in detections]
+        groups = self._group(detections, alive, predictions)
+        chosen, pairs = match_groups(predictions, [d.detection for d in detections], groups, is_new)
+        matched = [detections[i] for i in sorted(pairs)]
+        tracks = [alive[pairs[i]] for i in sorted(pairs)]
+        unmatched = [i for i in chosen if i not in pairs]
+        min_visibility = self._settings.min_start_visibility
+        found = [detections[i] for i in unmatched if is_new[i] and detections[i].detection.mean_visibility >= min_visibility]
+        others = [*matched, *(detections[i] for i in unmatched if not is_new[i])]
+        for one in self._confirm(rgb, found, others):
+            if len(tracks) >= self._settings.max_people:
+                self.track_limit_reached = True
                 break
-            people.append(Person(len(self.people), Region.from_alignment(stranger.sighting.alignment_px), stranger.look, now_s, now_s))
-            known.append(stranger)
-            self.people.append(people[-1])
-            self._search_every_s = s.detect_every_s  # where one comes others may follow
-        for person, one, mask in zip(people, known, _settled(known, rgb.shape, s), strict=True):
-            self._remember(person, one, mask, index, now_s, step_s)
-        self._last_s = now_s
+            roi = RotatedRoi.from_alignment(one.pose.alignment_px)
+            tracks.append(PoseTrack(len(self.tracks), roi, one.detection, now_s, now_s))
+            matched.append(one)
+            self.tracks.append(tracks[-1])
+            self._detect_interval_s = self._settings.detect_every_s  # where one person comes others may follow
+        for track, one, mask in zip(tracks, matched, _masks_without_overlap(matched, rgb.shape), strict=True):
+            self._update(track, one, mask, frame, now_s, step_s)
+        self._last_frame_s = now_s
 
-    def _look(self, rgb: np.ndarray, regions: Sequence[Region], firm: Sequence[bool] | None) -> list[_Seen]:
-        """Who can be followed of those seen in the regions: of followed people, each ``firm`` or not, or (None) of a search."""
-        sightings = self._graphs.landmarks(rgb, regions)
-        marks = firm if firm is not None else [False] * len(sightings)
-        tidy = [(_tidied(g), mark) for g, mark in zip(sightings, marks, strict=True) if g is not None]
-        looks = [_Seen(g, _look(g, rgb), firm is None, mark) for g, mark in tidy if _usable(g, rgb.shape, self._settings)]
-        least = self._settings.first_visibility
-        return [dataclasses.replace(g, firm=g.firm and g.look.sureness >= least) for g in looks]
+    def _detect(
+        self, rgb: np.ndarray, frame: int, now_s: float, alive: list[PoseTrack], predictions: list[TrackPrediction]
+    ) -> list[_FrameDetection]:
+        """Who is seen in the regions of the people followed, and in those that the searches due on this frame find."""
+        followed = [
+            (t.roi if t.last_seen_s == self._last_frame_s else t.roi.shifted(p.shift_px), t.last_seen_s == self._last_frame_s)
+            for t, p in zip(alive, predictions, strict=True)
+            if t.last_seen_s == self._last_frame_s or now_s - t.last_seen_s <= FOLLOW_PREDICTION_S
+        ]
+        rois = [roi for roi, _ in followed]
+        is_unambiguous = [seen_last and not any(roi.is_near(other) for other in rois if other is not roi) for roi, seen_last in followed]
+        detections = self._read_landmarks(rgb, rois, is_unambiguous)
+        return detections + self._read_landmarks(rgb, self._search(frame, now_s, rgb, alive, predictions, rois), None)
 
-    def _confirmed(self, rgb: np.ndarray, strangers: list[_Seen], others: list[_Seen]) -> list[_Seen]:
-        """Those strangers who are still there, and nobody else, when looked at again in the region of their own landmarks.
+    def _read_landmarks(self, rgb: np.ndarray, rois: Sequence[RotatedRoi], is_unambiguous: Sequence[bool] | None) -> list[_FrameDetection]:
+        """Usable detections in regions of followed people, each unambiguous or not, or (None) in regions of a search."""
+        poses = self._graphs.landmarks(rgb, rois)
+        flags = is_unambiguous if is_unambiguous is not None else [False] * len(poses)
+        cleaned = [(_without_stray_pieces(pose), flag) for pose, flag in zip(poses, flags, strict=True) if pose is not None]
+        detections = [
+            _FrameDetection(pose, _identify(pose, rgb), is_unambiguous is None, flag)
+            for pose, flag in cleaned
+            if _is_usable(pose, rgb.shape, self._settings.min_keep_visibility)
+        ]
+        min_visibility = self._settings.min_start_visibility
+        return [
+            dataclasses.replace(d, is_unambiguous=d.is_unambiguous and d.detection.mean_visibility >= min_visibility) for d in detections
+        ]
 
-        The detector's regions are rough; landmarks read in them may be far off, and a first sighting is what a person is known by.
+    def _confirm(self, rgb: np.ndarray, found: list[_FrameDetection], others: list[_FrameDetection]) -> list[_FrameDetection]:
+        """New people who are still there, and are none of the others, when read again in the region of their own landmarks.
+
+        The detector's regions are rough, and landmarks read in them may be far off; the first detection is what a person is known by.
         """
-        if not strangers:
+        if not found:
             return []
-        again = self._look(rgb, [Region.from_alignment(g.sighting.alignment_px) for g in strangers], None)
-        again = [g for g in again if g.look.sureness >= self._settings.first_visibility]
-        groups = self._distinct([*others, *again], [], [])
+        again = self._read_landmarks(rgb, [RotatedRoi.from_alignment(d.pose.alignment_px) for d in found], None)
+        again = [d for d in again if d.detection.mean_visibility >= self._settings.min_start_visibility]
+        groups = self._group([*others, *again], [], [])
         heads = sorted(group[0] - len(others) for group in groups if min(group) >= len(others))
         return [again[i] for i in heads]
 
     def _search(
-        self, index: int, now_s: float, rgb: np.ndarray, alive: list[Person], expected: list[Expected], regions: list[Region]
-    ) -> list[Region]:
-        """Regions where somebody may stand who is not followed yet: everywhere when it is time, else where someone is lost or in doubt."""
-        s = self._settings
-        height, width = rgb.shape[:2]
-        everywhere = now_s - self._searched_s >= self._search_every_s or index in self._search_frames or self._last_s is None
-        if everywhere:
-            self._searched_s = self._glanced_s = self._checked_s = now_s
-            self._search_every_s = min(2 * self._search_every_s, s.detect_every_most_s)
-            where = tiles(width, height, s.tile_shares, s)
-        else:
-            where = []
-            if now_s - self._glanced_s >= s.glance_every_s:
-                self._glanced_s = now_s
-                where += tiles(width, height, s.tile_shares[:1], s)
-            if now_s - self._checked_s >= s.check_every_s:
-                self._checked_s = now_s
-                where += self._doubted(alive, expected, width, height)
-            if not where:
-                return []
+        self,
+        frame: int,
+        now_s: float,
+        rgb: np.ndarray,
+        alive: list[PoseTrack],
+        predictions: list[TrackPrediction],
+        rois: list[RotatedRoi],
+    ) -> list[RotatedRoi]:
+        """Regions that may show somebody who is not followed yet, in the tiles that are due on this frame."""
+        tiles = self._tiles_due(frame, now_s, rgb, alive, predictions)
+        if not tiles:
+            return []
         # A lone person's region may be found anew a little beside itself; near others, a little beside may be somebody else.
-        shares = [s.region_same_share if any(near(r, o, s) for o in regions if o is not r) else s.region_same_share_alone for r in regions]
-        found: list[Region] = []
-        for region in sorted(self._graphs.detect(rgb, list(dict.fromkeys(where))), key=lambda r: -r.score):
-            known = zip((*regions, *found), (*shares, *[s.region_same_share] * len(found)), strict=True)
-            if not any(same(region, other, share, s) for other, share in known):
-                found.append(region)
-        # Several finds may be of one person: look at more than there is room for, the largest first.
-        return sorted(found, key=lambda r: -r.side_px)[: 2 * s.most_people]
+        shares = [SAME_ROI_SHARE if any(r.is_near(o) for o in rois if o is not r) else SAME_ROI_SHARE_ALONE for r in rois]
+        found: list[RotatedRoi] = []
+        for roi in sorted(self._graphs.detect(rgb, list(dict.fromkeys(tiles))), key=lambda r: -r.score):
+            known = zip((*rois, *found), (*shares, *[SAME_ROI_SHARE] * len(found)), strict=True)
+            if not any(roi.is_same(other, share) for other, share in known):
+                found.append(roi)
+        # Several may be of one person, so more are read than there is room for, the largest first.
+        return sorted(found, key=lambda r: -r.side_px)[: 2 * self._settings.max_people]
 
-    def _doubted(self, alive: list[Person], expected: list[Expected], width: int, height: int) -> list[tuple[int, int, int, int]]:
+    def _tiles_due(
+        self, frame: int, now_s: float, rgb: np.ndarray, alive: list[PoseTrack], predictions: list[TrackPrediction]
+    ) -> list[Box]:
+        """Tiles to search: all when it is time, else the largest ones and those around people who are lost or near others."""
+        height, width = rgb.shape[:2]
+        if now_s - self._full_search_s >= self._detect_interval_s or frame in self._search_frames or self._last_frame_s is None:
+            self._full_search_s = self._coarse_search_s = self._close_search_s = now_s
+            longest_s = max(MAX_DETECT_INTERVAL_S, self._settings.detect_every_s)
+            self._detect_interval_s = min(2 * self._detect_interval_s, longest_s)
+            return search_tiles(width, height)
+        tiles: list[Box] = []
+        if now_s - self._coarse_search_s >= COARSE_SEARCH_EVERY_S:
+            self._coarse_search_s = now_s
+            tiles += search_tiles(width, height, TILE_SHARES[:1])
+        if now_s - self._close_search_s >= CLOSE_SEARCH_EVERY_S:
+            self._close_search_s = now_s
+            tiles += self._tiles_around_ambiguous(alive, predictions, width, height)
+        return tiles
+
+    def _tiles_around_ambiguous(self, alive: list[PoseTrack], predictions: list[TrackPrediction], width: int, height: int) -> list[Box]:
         """Tiles around everybody who is lost or near somebody else."""
-        s = self._settings
-        moved = [p.region.shifted(e.shift_px) for p, e in zip(alive, expected, strict=True)]
+        rois = [track.roi.shifted(prediction.shift_px) for track, prediction in zip(alive, predictions, strict=True)]
         return [
             tile
-            for i, (person, region) in enumerate(zip(alive, moved, strict=True))
-            if person.seen_s != self._last_s or any(near(region, other, s) for k, other in enumerate(moved) if k != i)
-            for tile in around(region, width, height, s)
+            for i, (track, roi) in enumerate(zip(alive, rois, strict=True))
+            if track.last_seen_s != self._last_frame_s or any(roi.is_near(other) for k, other in enumerate(rois) if k != i)
+            for tile in tiles_around(roi, width, height)
         ]
 
-    def _distinct(self, seen: list[_Seen], alive: list[Person], expected: list[Expected]) -> list[list[int]]:
-        """Sightings by person, those first that carry on the track of someone long followed, then the surer ones."""
-        s = self._settings
-        masks = [(g.sighting.strength > 0.5, g.sighting.box_px) for g in seen]
-        shared = np.array([[shared_area(*a, *b) for b in masks] for a in masks], float).reshape(len(seen), len(seen))
-        grown = [min(1.0, (p.seen_s - p.since_s) / s.grown_s) for p in alive]
-        worth = np.array(
-            [g.look.sureness + max((w * likeness(e, g.look, s) for e, w in zip(expected, grown, strict=True)), default=0.0) for g in seen]
+    def _group(self, detections: list[_FrameDetection], alive: list[PoseTrack], predictions: list[TrackPrediction]) -> list[list[int]]:
+        """Detections by person; those come first that continue the track of somebody long followed, then the more visible ones."""
+        masks = [_mask_in_box(d) for d in detections]
+        n = len(detections)
+        intersections = np.array([[intersection_px(*a, *b) for b in masks] for a in masks], float).reshape(n, n)
+        trust = [min(1.0, (track.last_seen_s - track.first_seen_s) / FULL_TRUST_AGE_S) for track in alive]
+        rank = np.array(
+            [
+                d.detection.mean_visibility
+                + max((w * similarity(p, d.detection) for p, w in zip(predictions, trust, strict=True)), default=0.0)
+                for d in detections
+            ]
         )
-        looks = [g.look for g in seen]
-        worth += agreement(looks, shared)
-        order = sorted(range(len(seen)), key=lambda i: (not seen[i].firm, -worth[i], i))
-        return distinct(looks, shared, order, [g.new for g in seen], s)
+        identities = [d.detection for d in detections]
+        rank += consensus(identities, intersections)
+        order = sorted(range(n), key=lambda i: (not detections[i].is_unambiguous, -rank[i], i))
+        return group_duplicates(identities, intersections, order, [d.is_new for d in detections])
 
-    def _remember(self, person: Person, seen: _Seen, mask: np.ndarray, index: int, now_s: float, step_s: float) -> None:
-        s, sighting, look = self._settings, seen.sighting, seen.look
-        if person.seen_s != self._last_s:  # new, or back after an absence: the filter's past is no longer true
-            person.filter = AlignmentFilter()
-            person.recent.clear()
-        person.region = Region.from_alignment(person.filter(sighting.alignment_px, step_s))
-        newest = max(s.colour_memory, 1 / (len(person.frames) + 1))  # a plain mean at first
-        colour = (1 - newest) * person.look.colour + newest * look.colour
-        person.look = Look(look.points_px, look.visibility, look.size_px, colour)
-        person.seen_s = now_s
-        person.recent.append((now_s, look.centre_px))
-        while now_s - person.recent[0][0] > s.velocity_window_s:
-            person.recent.popleft()
-        person.frames.append(index)
-        person.codes.append(MaskTrack.encode(mask))
-        person.rows.append(sighting.without_mask())
+    def _update(self, track: PoseTrack, seen: _FrameDetection, mask: np.ndarray, frame: int, now_s: float, step_s: float) -> None:
+        pose, detection = seen.pose, seen.detection
+        if track.last_seen_s != self._last_frame_s:  # new, or back after an absence: the filter's past no longer holds
+            track.roi_filter = AlignmentFilter()
+            track.recent_centres.clear()
+        track.roi = RotatedRoi.from_alignment(track.roi_filter(pose.alignment_px, step_s))
+        share = max(COLOUR_UPDATE_SHARE, 1 / (len(track.frames) + 1))  # a plain mean at first
+        colour = (1 - share) * track.detection.colour + share * detection.colour
+        track.detection = dataclasses.replace(detection, colour=colour)
+        track.last_seen_s = now_s
+        track.recent_centres.append((now_s, detection.centre_px))
+        while now_s - track.recent_centres[0][0] > VELOCITY_WINDOW_S:
+            track.recent_centres.popleft()
+        track.frames.append(frame)
+        track.mask_codes.append(MaskTrack.encode(mask))
+        track.poses.append(pose.without_mask())
 
 
-def _tidied(sighting: Sighting) -> Sighting:
+def _without_stray_pieces(pose: PoseDetection) -> PoseDetection:
     """The same without the pieces of mask that hold none of the joints: specks on a neighbour or on the background."""
     from scipy.ndimage import label
 
-    pieces = np.zeros(sighting.strength.shape, np.int32)
-    count = int(label(sighting.strength > 0.5, output=pieces))  # pyright: ignore[reportArgumentType]
+    pieces = np.zeros(pose.mask_probability.shape, np.int32)
+    count = int(label(pose.mask_probability > 0.5, output=pieces))  # pyright: ignore[reportArgumentType]
     if count <= 1:
-        return sighting
-    x0, y0, x1, y1 = sighting.box_px
-    x, y = np.floor(sighting.points_px).astype(int).T
-    inside = (x >= x0) & (x < x1) & (y >= y0) & (y < y1)
-    keep = np.bincount(pieces[y[inside] - y0, x[inside] - x0], minlength=count + 1) > 0
+        return pose
+    x, y, inside = _pixels_in_box(pose.points_px, pose.box_px)
+    keep = np.bincount(pieces[y[inside], x[inside]], minlength=count + 1) > 0
     keep[0] = True  # what is no mask at all stays as it is
-    return dataclasses.replace(sighting, strength=np.where(keep[pieces], sighting.strength, 0).astype(np.float32))
+    return dataclasses.replace(pose, mask_probability=np.where(keep[pieces], pose.mask_probability, 0).astype(np.float32))
 
 
-def _usable(sighting: Sighting, shape: tuple[int, ...], settings: BlazePoseSettings) -> bool:
-    """Whether these landmarks can be followed: somebody is seen, inside the picture, of a size that makes sense."""
+def _is_usable(pose: PoseDetection, shape: tuple[int, ...], min_visibility: float) -> bool:
+    """Whether these landmarks can be followed: visible, inside the picture, of a plausible size, and with a mask."""
     height, width = shape[:2]
-    region = Region.from_alignment(sighting.alignment_px)
-    inside = 0 <= region.x_px < width and 0 <= region.y_px < height
-    sized = 4 <= region.side_px <= settings.region_most_share * max(width, height)
-    sure = float(sighting.visibility[BODY_JOINTS].mean()) >= settings.keep_visibility
-    return inside and sized and sure and bool((sighting.strength > 0.5).any())
+    roi = RotatedRoi.from_alignment(pose.alignment_px)
+    is_inside = 0 <= roi.x_px < width and 0 <= roi.y_px < height
+    is_sized = MIN_ROI_SIDE_PX <= roi.side_px <= MAX_ROI_SIDE_SHARE * max(width, height)
+    is_visible = float(pose.visibility[BODY_JOINTS].mean()) >= min_visibility
+    return is_inside and is_sized and is_visible and bool((pose.mask_probability > 0.5).any())
 
 
-def _look(sighting: Sighting, rgb: np.ndarray) -> Look:
-    """Joints, size and colours of a sighting."""
-    places, above = body_samples(sighting.points_px)
-    x0, y0, x1, y1 = sighting.box_px
-    x, y = np.floor(places).astype(int).T
-    inside = (x >= x0) & (x < x1) & (y >= y0) & (y < y1)
-    x, y, above = x[inside], y[inside], above[inside]
-    colour = colour_histogram(rgb[y, x], sighting.strength[y - y0, x - x0], above)
-    size_px = float(2 * np.linalg.norm(sighting.alignment_px[1] - sighting.alignment_px[0]))
-    return Look(sighting.points_px, sighting.visibility, size_px, colour)
+def _identify(pose: PoseDetection, rgb: np.ndarray) -> Detection:
+    """Joints, size and colours of a detected pose."""
+    points, is_upper = clothing_points(pose.points_px)
+    x, y, inside = _pixels_in_box(points, pose.box_px)
+    x, y, is_upper = x[inside], y[inside], is_upper[inside]
+    x0, y0, _, _ = pose.box_px
+    colour = colour_histogram(rgb[y + y0, x + x0], pose.mask_probability[y, x], is_upper)
+    size_px = float(2 * np.linalg.norm(pose.alignment_px[1] - pose.alignment_px[0]))
+    return Detection(pose.points_px, pose.visibility, size_px, colour)
 
 
-def _settled(seen: Sequence[_Seen], shape: tuple[int, ...], settings: BlazePoseSettings) -> list[np.ndarray]:
-    owners = [(g.sighting.strength > 0.5, g.sighting.box_px) for g in seen]
-    fronts = [front(g.look, i, owners) for i, g in enumerate(seen)]
-    return settle([g.sighting.strength for g in seen], [g.sighting.box_px for g in seen], fronts, (shape[0], shape[1]), settings)
+def _pixels_in_box(points_px: np.ndarray, box: Box) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Column and row of each point, counted from the box's corner, and whether the point lies inside the box."""
+    x0, y0, x1, y1 = box
+    x, y = np.floor(points_px).astype(int).T
+    return x - x0, y - y0, (x >= x0) & (x < x1) & (y >= y0) & (y < y1)
+
+
+def _mask_in_box(seen: _FrameDetection) -> tuple[Bool[np.ndarray, "h w"], Box]:
+    return seen.pose.mask_probability > 0.5, seen.pose.box_px
+
+
+def _masks_without_overlap(detections: Sequence[_FrameDetection], shape: tuple[int, ...]) -> list[np.ndarray]:
+    masks = [_mask_in_box(d) for d in detections]
+    orders = [occlusion_order(d.detection, i, masks) for i, d in enumerate(detections)]
+    poses = [d.pose for d in detections]
+    return resolve_overlaps([p.mask_probability for p in poses], [p.box_px for p in poses], orders, (shape[0], shape[1]))

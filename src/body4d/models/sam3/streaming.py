@@ -16,7 +16,7 @@ from body4d.core.types import MaskTrack
 from body4d.models.sam3.network import Features, Finds, Sam3Network, Text
 from body4d.models.sam3.transformers_compat import one_ahead
 from body4d.runtime.device import Batches
-from body4d.tracking.masks import assign_pixel_owners, clean_mask_logits
+from body4d.tracking.masks import assign_pixel_owners, fill_holes_and_specks
 
 _LANES = 4
 """Masks are enlarged and coded side by side: a 1080-line mask takes about 10 ms, the tracker's next frame about as long."""
@@ -191,7 +191,7 @@ def _coded(
 ) -> tuple[int, list[int], list[bytes | None]]:
     """(frame, numbers, code of each or None where nobody is seen). ``there`` returns when the logits have arrived."""
     there()
-    tidy = [clean_mask_logits(one, settings.hole_cells) for one in logits]
+    tidy = [fill_holes_and_specks(one, settings.hole_cells) for one in logits]
     seen = [i for i, one in enumerate(tidy) if ranks[i] != YIELDS and np.count_nonzero(one > 0) >= settings.least_cells]
     codes: list[bytes | None] = [None] * len(numbers)
     if len(seen) == 1:
