@@ -73,9 +73,7 @@ def made_rig(full: bool, device: torch.device) -> MhrBody:
     """A rig with MHR's 127 joints; with ``full`` of all 18439 vertices as well."""
     with tempfile.TemporaryDirectory() as folder:
         rig = full_rig() if full else make_rig(2 * KEYPOINT_VERTICES, 127, 100)
-        body = load_mhr(save_repack(rig, Path(folder) / "rig.safetensors"), device=device)
-    assert isinstance(body, MhrBody)
-    return body
+        return load_mhr(save_repack(rig, Path(folder) / "rig.safetensors"), device=device)
 
 
 @dataclass(frozen=True)

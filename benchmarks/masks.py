@@ -191,7 +191,7 @@ def not_ahead(items: Iterator[Any], device: torch.device, tensors: Any) -> Itera
 
 def measure(args: argparse.Namespace) -> dict[str, Any]:
     """Rate, memory, shares and how much of the device's best is used."""
-    compute = ComputeSettings(device=args.device, precision=args.precision, batch=args.batch, compile=args.compile)
+    compute = ComputeSettings(device=args.device, precision=args.precision, batch_size=args.batch, compile=args.compile)
     device = choose_device(compute)
     dtype = choose_dtype(compute, device)
     weights = weights_of(args.weights, device)
@@ -276,7 +276,7 @@ def parts_of(segmenter: Sam3Segmenter, frames: FrameSource, prompts: list[Prompt
 
 def grow(args: argparse.Namespace, frames: int) -> dict[str, Any]:
     """Memory of one length, in this process: resident after a tenth of the way, and the most."""
-    compute = ComputeSettings(device=args.device, batch=args.batch)
+    compute = ComputeSettings(device=args.device, batch_size=args.batch)
     device = choose_device(compute)
     weights = weights_of(args.weights, device)
     made = MadeFrames(frames, (160, 120))

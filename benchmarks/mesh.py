@@ -24,7 +24,7 @@ from body4d.models.sam3d_body.network import hands as hands_module
 from body4d.models.sam3d_body.network import model as model_module
 from body4d.models.sam3d_body.network.hands import FullPass, hand_crops, join_hands, run_hands
 from body4d.models.sam3d_body.network.model import BodyPass, Sam3dBody, body_crops, estimate_bodies
-from body4d.runtime.upload import Upload
+from body4d.runtime.torch_utils import FrameUploader
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -98,7 +98,7 @@ class Runner:
     hand_crops: int = 0
 
     def __post_init__(self) -> None:
-        self._upload = Upload(self.device)
+        self._upload = FrameUploader(self.device)
         self._K = self.work.intrinsics_px.to(self.device)
 
     @torch.inference_mode()

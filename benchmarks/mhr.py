@@ -18,7 +18,7 @@ from pathlib import Path
 import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
-from body4d.bodies.mhr.correctives import PoseCorrectives, compressed, density
+from body4d.bodies.mhr.correctives import PoseCorrectives, compress, density
 from body4d.bodies.mhr.module import MhrBody
 from body4d.bodies.mhr.rig_file import read_rig_file
 from mhr_files import full_rig, random_inputs, save_script
@@ -54,14 +54,13 @@ def main() -> None:
         path = args.rig or save_script(full_rig(), Path(folder) / "made_rig.pt")
         start = time.perf_counter()
         file = read_rig_file(path)
-        assert file is not None, f"{path} cannot be taken apart"
         sparse = MhrBody(file)
         rows = [{"what": "load and take apart", "ms": 1e3 * (time.perf_counter() - start)}]
     share = density(file.correctives_cm)
     rows.append({"what": "share of non-zeros in the second corrective layer", "share": share})
     dense = MhrBody(file)
     dense.correctives = PoseCorrectives(sparse.correctives.first, file.correctives_cm)
-    part = sparse.only(torch.arange(0, len(file.rest_vertices_cm), 60))
+    part = sparse.subset(torch.arange(0, len(file.rest_vertices_cm), 60))
     bodies = {"as loaded": sparse, "dense correctives": dense, f"{len(part.rest_vertices)} vertices": part}
     for body in bodies.values():
         body.to(args.device)
@@ -70,13 +69,13 @@ def main() -> None:
         with torch.inference_mode():
             for name, body in bodies.items():
                 rows.append({"what": name, "batch": batch, "ms": 1e3 * seconds(lambda: body(*given), args.device)})  # noqa: B023
-            plain = seconds(lambda: sparse(*given, correct=False), args.device)  # noqa: B023
+            plain = seconds(lambda: sparse(*given, with_correctives=False), args.device)  # noqa: B023
             rows.append({"what": "without correctives", "batch": batch, "ms": 1e3 * plain})
             rows.append({"what": "skeleton", "batch": batch, "ms": 1e3 * seconds(lambda: sparse.skeleton(given[1]), args.device)})  # noqa: B023
     for keep in args.keep:
         values = torch.rand(file.correctives_cm.shape)
         thinned = replace(file, correctives_cm=torch.where(values < keep, values, 0.0))
-        for name, matrix in (("sparse", compressed(thinned.correctives_cm, 1.0)), ("dense", thinned.correctives_cm)):
+        for name, matrix in (("sparse", compress(thinned.correctives_cm, 1.0)), ("dense", thinned.correctives_cm)):
             layer = PoseCorrectives(sparse.correctives.first.cpu(), matrix).to(args.device)
             for batch in args.batches:
                 features = torch.randn(batch, layer.first.shape[1], device=args.device)

@@ -21,7 +21,7 @@ import numpy as np
 import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
-from body4d.bodies.mhr.module import MhrBody
+from body4d.bodies.mhr.module import MhrBody, load_mhr
 from mhr_files import FULL_VERTICES, make_rig, random_inputs, save_script
 
 MOST_M = 1e-4
@@ -56,7 +56,7 @@ def write_their_files(body: MhrBody, rig: Path, folder: Path) -> None:
     """The rig as `body-models` wants it: the TorchScript for all but the correctives, which it reads from two npz files."""
     (folder / "mhr_model.pt").symlink_to(rig.resolve())
     file = body.file
-    places, values = file.corrective_places.numpy(), file.corrective_values.numpy()
+    places, values = file.corrective_indices.numpy(), file.corrective_values.numpy()
     np.savez(folder / "corrective_activation.npz", **{"0.sparse_indices": places, "0.sparse_weight": values})
     dense = file.correctives_cm.numpy().T.reshape(-1, len(file.rest_vertices_cm), 3)
     np.savez(folder / "corrective_blendshapes_lod1.npz", corrective_blendshapes=dense)
@@ -74,7 +74,7 @@ def compare(body: MhrBody, rig: Path, people: int, python: Path, folder: Path) -
     theirs = np.load(folder / "theirs.npz")
     with torch.no_grad():
         vertices, state = body(*(torch.from_numpy(a) for a in (shape, parameters, face)))
-        uncorrected, _ = body(*(torch.from_numpy(a) for a in (shape, parameters, face)), correct=False)
+        uncorrected, _ = body(*(torch.from_numpy(a) for a in (shape, parameters, face)), with_correctives=False)
     vertices_m, joints_m = vertices.numpy() / 100, state[..., :3].numpy() / 100
     turned = _turns(state.numpy()) - theirs["joints"][..., :3, :3]
     return {
@@ -109,7 +109,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         rig = args.rig or save_script(make_rig(args.vertices, 127, 2 * args.vertices), folder / "made_rig.pt")
-        found = compare(MhrBody.load(rig), rig, args.people, python, folder)
+        found = compare(load_mhr(rig), rig, args.people, python, folder)
     fine = max(found["largest_vertex_difference_m"], found["largest_joint_difference_m"]) <= MOST_M
     if args.json:
         print(json.dumps(found | {"fine": fine}))

@@ -23,8 +23,7 @@ import numpy as np
 
 from body4d.bodies.anny import DEFAULT_SHAPE, anny_body
 from body4d.config import PictureSettings
-from body4d.core.rig import Rig
-from body4d.core.skinning import vertex_normals
+from body4d.core.rig import Rig, vertex_normals
 from body4d.core.types import BodyTrack, Camera, Clip, Scene
 from body4d.render.rasterizer import Mesh, draw, shade_mesh, silhouette, silhouettes
 from body4d.render.write import write_pictures
@@ -34,15 +33,17 @@ import time, numpy as np
 start = time.perf_counter()
 from body4d.render.rasterizer import Mesh, draw, silhouette
 from body4d.render.drawing import trail
-from body4d.core.skinning import skin
+from body4d.core.rig import Rig
 from body4d.core.types import Camera
 faces = np.array([[0, 1, 2]], np.int32)
 vertices = np.array([[0, 0, 2], [0, 1, 2], [1, 0, 2]], np.float32)
 draw([Mesh(vertices, faces, np.ones(3))], Camera(64, 32, 32, 64, 64), np.zeros(3, np.uint8))
 silhouette(vertices, faces, Camera(64, 32, 32, 64, 64))
 trail(np.zeros((9, 9, 3), np.uint8), np.array([[1.0, 1], [5, 5]]), np.ones(2), 1.0, (9, 9, 9))
-f32 = lambda *shape: np.zeros(shape, np.float32)
-skin(f32(1, 1, 12), f32(1, 3), np.zeros((1, 4), np.int32), f32(1, 4), f32(1, 1, 3))
+one = np.ones((1, 1))
+weights = np.zeros((3, 1), np.int32), np.ones((3, 1))
+rig = Rig(("root",), np.array([-1]), np.zeros((1, 3)), vertices, faces, *weights, "mhr70", one, one[None])
+rig.vertices(np.eye(3)[None, None], np.zeros((1, 1, 3)))
 print(time.perf_counter() - start)
 """
 

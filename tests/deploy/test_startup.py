@@ -35,14 +35,14 @@ from body4d.deploy.startup_proxy import PROGRESS, Front
 from body4d.deploy.status import Facts as SpaceFacts
 from body4d.deploy.status import judge
 from body4d.doctor.facts import Drawing, Facts, Packages, Place, Space, Weights
-from body4d.runtime.hardware import Driver, Torch
+from body4d.runtime.hardware import NvidiaDriver, TorchInfo
 from hub_standin import Account, HubStandIn, Repo
 from serving import served
 from weights_fakes import GATED, MODEL, TOKEN, WEIGHTS
 
-L40S = Torch("2.13.0", "13.0", "cuda", "NVIDIA L40S", 48_000_000_000, 47_000_000_000, (8, 9), ("sm_86",))
-DRIVER = Driver("580.95.05", ("NVIDIA L40S",))
-CPU = Torch("2.13.0+cpu")
+L40S = TorchInfo("2.13.0", "13.0", "cuda", "NVIDIA L40S", 48_000_000_000, 47_000_000_000, (8, 9), ("sm_86",))
+DRIVER = NvidiaDriver("580.95.05", ("NVIDIA L40S",))
+CPU = TorchInfo("2.13.0+cpu")
 READY = tuple(Found(model, "ready", Path("/w"), 1) for model in CHECKPOINTS)
 ABSENT = tuple(Found(model, "absent", sentence="Not here: fetch it.") for model in CHECKPOINTS)
 NEEDED = (SAM3, SAM3D_BODY, MOGE)
@@ -58,7 +58,16 @@ NO_SPACE = Space()
         ("no GPU", "auto", None, CPU, ABSENT, "lite", (), "GPU: none found"),
         ("no GPU, sam wished", "sam", None, CPU, READY, "lite", (), "GPU: none found"),
         ("lite wished", "lite", DRIVER, L40S, ABSENT, "lite", (), ""),
-        ("old driver", "auto", Driver("550.1", ("L40S",)), Torch("2.13", "13.0", error="x"), READY, "lite", (), "wants driver 580.65"),
+        (
+            "old driver",
+            "auto",
+            NvidiaDriver("550.1", ("L40S",)),
+            TorchInfo("2.13", "13.0", error="x"),
+            READY,
+            "lite",
+            (),
+            "wants driver 580.65",
+        ),
         ("no torch", "auto", DRIVER, None, READY, "lite", (), "not installed"),
         (
             "tiny GPU",
@@ -119,7 +128,7 @@ def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[HubStandIn]
 def start(
     monkeypatch: pytest.MonkeyPatch,
     folder: Path,
-    torch: Torch = L40S,
+    torch: TorchInfo = L40S,
     space: Space = NO_SPACE,
     make: Callable[[Settings, str], Any] = lambda settings, why: (settings.preset, why),
     stopped: bool = False,

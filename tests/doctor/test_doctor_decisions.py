@@ -16,13 +16,13 @@ from body4d.doctor.check_places import check_checkpoint_disk, check_runs, check_
 from body4d.doctor.facts import Drawing, Facts, Packages, Place, Space, Weights
 from body4d.doctor.report import check
 from body4d.doctor.verdict import Line, Preset, Remark, Verdict, judge
-from body4d.runtime.hardware import Driver, Torch, read_driver
+from body4d.runtime.hardware import NvidiaDriver, TorchInfo, parse_nvidia_smi
 
 SETTINGS = DoctorSettings()
 EVERYTHING = frozenset(name for names in NEEDED.values() for name in names)
-DRIVER = Driver("580.95.05", ("NVIDIA L40S",))
-L40S = Torch("2.13.0", "13.0", "cuda", "NVIDIA L40S", 48_000_000_000, 47_000_000_000, (8, 9), ("sm_80", "sm_86", "sm_90", "compute_90"))
-CPU_TORCH = Torch("2.13.0+cpu")
+DRIVER = NvidiaDriver("580.95.05", ("NVIDIA L40S",))
+L40S = TorchInfo("2.13.0", "13.0", "cuda", "NVIDIA L40S", 48_000_000_000, 47_000_000_000, (8, 9), ("sm_80", "sm_86", "sm_90", "compute_90"))
+CPU_TORCH = TorchInfo("2.13.0+cpu")
 READY = tuple(Found(model, "ready", Path("/w") / model.key, 1) for model in CHECKPOINTS)
 
 GOOD = Facts(
@@ -60,7 +60,9 @@ def test_a_good_machine_takes_sam_and_has_nothing_to_mend() -> None:
 
 
 NO_GPU = replace(GOOD, driver=None, torch=CPU_TORCH)
-OLD_DRIVER = replace(GOOD, driver=Driver("550.54.15", ("NVIDIA L40S",)), torch=Torch("2.13.0", "13.0", error="RuntimeError: too old"))
+OLD_DRIVER = replace(
+    GOOD, driver=NvidiaDriver("550.54.15", ("NVIDIA L40S",)), torch=TorchInfo("2.13.0", "13.0", error="RuntimeError: too old")
+)
 
 
 @pytest.mark.parametrize(
@@ -79,7 +81,7 @@ OLD_DRIVER = replace(GOOD, driver=Driver("550.54.15", ("NVIDIA L40S",)), torch=T
         ),
         (
             "torch broken",
-            replace(GOOD, torch=Torch("", error="OSError: libcudart.so.13")),
+            replace(GOOD, torch=TorchInfo("", error="OSError: libcudart.so.13")),
             "",
             "",
             "",
@@ -198,19 +200,19 @@ def test_which_kernels_a_gpu_runs(capability: tuple[int, int], architectures: tu
     ],
 )
 def test_which_driver_a_cuda_wants(version: str, cuda: str, fits: bool) -> None:
-    remark = check_cuda(Driver(version, ("L40S",)), replace(L40S, cuda=cuda), "auto")
+    remark = check_cuda(NvidiaDriver(version, ("L40S",)), replace(L40S, cuda=cuda), "auto")
     assert bool(remark.remedy) != fits
 
 
 def test_drivers_are_read_from_what_nvidia_smi_prints() -> None:
     text = "NVIDIA L40S, 46068, 45600, 580.95.05\nNVIDIA L40S, 46068, 45600, 580.95.05\n"
-    assert read_driver(text) == Driver("580.95.05", ("NVIDIA L40S", "NVIDIA L40S"))
-    assert read_driver("").error
-    assert driver_number(Driver("580.95.05")) == (580, 95)
+    assert parse_nvidia_smi(text) == NvidiaDriver("580.95.05", ("NVIDIA L40S", "NVIDIA L40S"))
+    assert parse_nvidia_smi("").error
+    assert driver_number(NvidiaDriver("580.95.05")) == (580, 95)
 
 
 def test_a_sick_driver_and_a_sick_gpu_are_told_apart() -> None:
-    sick = Driver(error="Failed to initialize NVML: Driver/library version mismatch")
+    sick = NvidiaDriver(error="Failed to initialize NVML: Driver/library version mismatch")
     assert "version mismatch" in check_gpu(sick, CPU_TORCH, "auto").found
     hung = replace(L40S, device="cpu", error="RuntimeError: CUDA error: out of memory")
     assert "cannot use the GPU" in check_cuda(DRIVER, hung, "auto").found

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from body4d.cli.entry import app
 from body4d.config import ComputeSettings
 from body4d.doctor.probe import look_at_place, look_at_space
-from body4d.runtime.hardware import look_at_driver, look_at_torch
+from body4d.runtime.hardware import query_nvidia_driver, query_torch
 
 
 @pytest.fixture(autouse=True)
@@ -76,21 +76,21 @@ def test_a_space_whose_data_is_a_plain_folder_has_no_disk(tmp_path: Path) -> Non
     ],
 )
 def test_a_driver_is_asked_through_its_own_program(program: str, error: str) -> None:
-    found = look_at_driver((sys.executable, "-c", program))
+    found = query_nvidia_driver((sys.executable, "-c", program))
     assert found is not None
     assert error in found.error
     assert found.gpus == (("NVIDIA T4",) if not error else ())
 
 
 def test_no_driver_is_no_fault() -> None:
-    assert look_at_driver(("there-is-no-such-program",)) is None
+    assert query_nvidia_driver(("there-is-no-such-program",)) is None
 
 
 def test_torch_is_asked_and_a_device_it_lacks_is_an_error_not_a_crash() -> None:
     import torch
 
-    found = look_at_torch(ComputeSettings())
+    found = query_torch(ComputeSettings())
     assert found.version == torch.__version__
     assert found.free_bytes > 0
     if not torch.cuda.is_available():
-        assert "DeviceError" in look_at_torch(ComputeSettings(device="cuda")).error
+        assert "DeviceError" in query_torch(ComputeSettings(device="cuda")).error

@@ -12,7 +12,7 @@ import pytest
 
 from body4d.bodies.registry import body_model
 from body4d.export import export_scene
-from body4d.export.glb import four_influences, gltf_quats, vertex_normals, visibility_keys
+from body4d.export.glb import four_influences, gltf_normals, gltf_quats, visibility_keys
 from body4d.geometry.rotations import rotvec_to_matrix
 from gltf_player import Player
 from scenes import make_scene
@@ -203,7 +203,7 @@ def test_normals_of_a_cube_point_out_of_its_corners():
     trimesh = pytest.importorskip("trimesh")
     cube = trimesh.creation.box()
     vertices = np.r_[cube.vertices, [[9, 9, 9]]].astype(np.float32)
-    normals = vertex_normals(vertices, cube.faces)
+    normals = gltf_normals(vertices, cube.faces)
     assert np.all(np.einsum("va,va->v", normals[:-1], cube.vertices) > 0)
     assert np.allclose(np.linalg.norm(normals, axis=1), 1)
     assert normals[-1].tolist() == [0, 1, 0]

@@ -2,10 +2,13 @@
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from body4d.config import ComputeSettings
 from body4d.core.errors import DeviceError
-from body4d.runtime.device import Batches, batch_that_fits, choose_device, choose_dtype, free_bytes, is_out_of_memory
+from body4d.runtime import device
+from body4d.runtime.device import AdaptiveBatcher, choose_batch_size, choose_device, choose_dtype, free_memory_bytes, is_out_of_memory
 
 
 class Holds:
@@ -22,16 +25,17 @@ class Holds:
         return list(range(rows.start, rows.stop))
 
 
-@pytest.mark.parametrize("count", [0, 1, 7, 8, 9, 20])
-@pytest.mark.parametrize("most", [1, 3, 100])
-def test_every_row_is_done_once_whatever_fits(count: int, most: int) -> None:
-    batches = Batches(8, "people")
-    assert [row for part in batches.run(count, Holds(most)) for row in part] == list(range(count))
-    assert batches.size <= 8
+@given(count=st.integers(0, 40), size=st.integers(1, 16), fits=st.integers(1, 20))
+def test_every_row_is_done_once_whatever_fits(count: int, size: int, fits: int) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(device, "release_memory", lambda: None)  # Collects garbage, which takes a while.
+        batches = AdaptiveBatcher(size, "people")
+        assert [row for part in batches.run(count, Holds(fits)) for row in part] == list(range(count))
+    assert batches.size <= size
 
 
 def test_memory_is_run_into_once_and_said_once() -> None:
-    work, batches = Holds(3), Batches(8, "people")
+    work, batches = Holds(3), AdaptiveBatcher(8, "people")
     batches.run(16, work)
     assert work.tried[:3] == [8, 4, 2]
     assert max(work.tried[3:]) == 2
@@ -43,12 +47,12 @@ def test_memory_is_run_into_once_and_said_once() -> None:
 
 def test_not_even_one_fits() -> None:
     with pytest.raises(DeviceError, match=r"even one of the people \(CUDA out of memory.*--device cpu"):
-        Batches(4, "people").run(4, Holds(0))
+        AdaptiveBatcher(4, "people").run(4, Holds(0))
 
 
 def test_other_errors_pass() -> None:
     with pytest.raises(RuntimeError, match="shape"):
-        Batches(4, "people").run(4, Holds(0, RuntimeError("shape mismatch")))
+        AdaptiveBatcher(4, "people").run(4, Holds(0, RuntimeError("shape mismatch")))
 
 
 @pytest.mark.parametrize(
@@ -70,7 +74,7 @@ def test_the_real_allocator_is_understood() -> None:
     [(1000, 100, None, 7), (1000, 10, None, 16), (10, 100, None, 1), (10, 100, 5, 5), (10, 0, None, 7)],
 )
 def test_batch_that_fits(free: int, each: int, batch: int | None, expected: int) -> None:
-    assert batch_that_fits(free, each, ComputeSettings(batch=batch), most=16) == expected
+    assert choose_batch_size(free, each, ComputeSettings(batch_size=batch), max_size=16) == expected
 
 
 def test_device_and_precision(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -87,4 +91,4 @@ def test_device_and_precision(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_some_memory_is_free_here() -> None:
-    assert 1 << 26 < free_bytes(torch.device("cpu")) < 1 << 50
+    assert 1 << 26 < free_memory_bytes(torch.device("cpu")) < 1 << 50

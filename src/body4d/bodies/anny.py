@@ -10,6 +10,8 @@ from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Float
+from scipy.ndimage import gaussian_filter1d
 
 from body4d.core.errors import MissingDependencyError
 from body4d.core.joints import Body29
@@ -26,18 +28,29 @@ DEFAULT_SHAPE = np.array([0.5, ADULT_AGE, 0.5, 0.5, 0.5, 0.5, 1.0], np.float32)
 # Anny's rest axes are x left, y back, z up; ours x left, y down, z forward with the body facing -z (docs/conventions.md).
 _ANNY_TO_REST = np.array([[1, 0, 0], [0, 0, -1], [0, 1, 0]], np.float64)
 
-# Knuckles BlazePose marks as "thumb", "index" and "pinky": the heads of these bones.
+# BlazePose's "thumb", "index" and "pinky" are knuckles: the heads of these bones.
 _KNUCKLES = {"THUMB": "finger1-2", "INDEX": "finger2-1", "PINKY": "finger5-1"}
 
 
+RELAXED_FINGER_DEG = (14.0, 22.0, 14.0)
+GRIP_FINGER_DEG = (62.0, 72.0, 38.0)
+"""Flexion of a finger's three joints at rest (Norkin & White) and around a handle about 3 cm thick."""
+
+THUMB_FLEXION_SHARE = 0.35
+"""A thumb bends by this share of a finger's flexion."""
+
+GRIP_EASE_FRAMES = 4.0
+"""Standard deviation of the time over which hands close and open."""
+
+
 def is_built() -> bool:
-    """Whether this machine has used Anny before: the package reads a hundred megabytes of text once and keeps what it made of it."""
+    """Whether Anny was built on this machine before: the package parses a hundred megabytes of text once and caches the result."""
     folder = Path(os.environ.get("ANNY_CACHE_DIR") or Path.home() / ".cache" / "anny")
     return any(folder.glob("*/build_compact_model_data_*.safetensors"))
 
 
 class AnnyBody:
-    """Anny as a :class:`~body4d.core.rig.BodyModel`. ``shape`` is (7,) as :data:`SHAPE_NAMES`."""
+    """Anny as a :class:`~body4d.core.rig.BodyModel`, whose shape parameters are :data:`SHAPE_NAMES`."""
 
     name = "anny"
 
@@ -53,7 +66,7 @@ class AnnyBody:
                 "The Anny body needs the package 'anny', which is not installed. Install it with: pip install 'body4d[lite]'"
             ) from error
         logging.getLogger("anny").setLevel(logging.WARNING)
-        # float64, the package's own default, so that the rigs do not depend on the order of sums; lbs spares Warp's kernels.
+        # float64, the package's default, keeps the rigs independent of the order of sums; lbs avoids compiling Warp's kernels.
         self._model = anny.Anny(skinning_method="lbs")
         regressor = anny.KeypointsRegressor.coco(self._model)
         self.joint_names: tuple[str, ...] = tuple(self._model.bone_labels)
@@ -66,8 +79,8 @@ class AnnyBody:
         self._regressor = {Body29[label.upper()]: weights for label, weights in by_label.items()}
         self._fold = self._folding_matrices()
 
-    def rig(self, shape: np.ndarray) -> Rig:
-        """The rig of ``shape`` (7,) as :data:`SHAPE_NAMES`; metres, rest axes."""
+    def rig(self, shape: Float[np.ndarray, "7"]) -> Rig:
+        """The rig of one person; ``shape`` in the order of :data:`SHAPE_NAMES`."""
         import torch
 
         values = np.asarray(shape, np.float64)
@@ -76,7 +89,7 @@ class AnnyBody:
         phenotypes = {name: torch.tensor([value]) for name, value in zip(SHAPE_NAMES[:-1], values[:-1], strict=True)}
         model = self._model
         with torch.no_grad():
-            # The rest body alone: posing it, as the model's forward would, is most of the work and is thrown away here.
+            # The rest body alone: the model's forward also poses it, which is most of the work and not used here.
             blend = model.get_phenotype_blendshape_coefficients(**phenotypes)  # pyright: ignore[reportArgumentType]
             rest_vertices = model.get_rest_vertices(blend)[0].numpy()
             rest_heads = (model.template_bone_heads + torch.einsum("bc,cjd->bjd", blend, model.bone_heads_blendshapes))[0].numpy()
@@ -121,9 +134,34 @@ class AnnyBody:
         return weights, anchors
 
 
-def _compact_weights(indices: np.ndarray, weights: np.ndarray, most: int = 4) -> tuple[np.ndarray, np.ndarray]:
-    """The ``most`` strongest influences of each vertex, renormalised: glTF's one set of joints holds four."""
-    order = np.argsort(-weights, axis=1, kind="stable")[:, :most]
+def curl_fingers(rig: Rig, rotations: Float[np.ndarray, "t joints 3"], grip: Float[np.ndarray, " t"]) -> Float[np.ndarray, "t joints 3"]:
+    """Local ``rotations`` with the fingers bent, which no landmark shows: relaxed where ``grip`` is 0, closed where it is 1."""
+    out = rotations.copy()
+    closed = gaussian_filter1d(grip.astype(np.float64), GRIP_EASE_FRAMES, mode="nearest")[:, None]
+    index_of = {name: j for j, name in enumerate(rig.joint_names)}
+    for side in "LR":
+        heads = rig.rest_joints_m
+        wrist, index, pinky = (heads[index_of[f"{bone}.{side}"]] for bone in ("wrist", "finger2-1", "finger5-1"))
+        normal = np.cross(index - wrist, pinky - wrist)
+        # From index to little finger about the wrist turns one way on the left hand and the other way on the right.
+        palm = (normal if side == "R" else -normal) / np.linalg.norm(normal)
+        for finger in range(1, 6):
+            share = THUMB_FLEXION_SHARE if finger == 1 else 1.0
+            for segment in range(3):
+                j = index_of[f"finger{finger}-{segment + 1}.{side}"]
+                end = heads[index_of[f"finger{finger}-{min(segment + 2, 3)}.{side}"]]
+                start = heads[index_of[f"finger{finger}-{min(segment + 1, 2)}.{side}"]]
+                axis = np.cross(end - start, palm)
+                axis /= np.linalg.norm(axis)
+                relaxed_deg, grip_deg = RELAXED_FINGER_DEG[segment], GRIP_FINGER_DEG[segment]
+                angle = np.radians(relaxed_deg + closed * (grip_deg - relaxed_deg)) * share
+                out[:, j] = angle * axis
+    return out
+
+
+def _compact_weights(indices: np.ndarray, weights: np.ndarray, max_influences: int = 4) -> tuple[np.ndarray, np.ndarray]:
+    """The strongest influences of each vertex, renormalised: a set of joints in glTF holds four."""
+    order = np.argsort(-weights, axis=1, kind="stable")[:, :max_influences]
     kept = np.take_along_axis(weights, order, 1)
     return np.take_along_axis(indices, order, 1).astype(np.int32), kept / kept.sum(1, keepdims=True)
 

@@ -11,7 +11,7 @@ from body4d.camera.lens import agree_on_lens, spread_frames
 from body4d.config import CameraSettings, ComputeSettings, MogeSettings
 from body4d.core.stages import FrameSource, ProgressFn
 from body4d.core.types import Camera
-from body4d.runtime.device import Batches, batch_that_fits, choose_device, choose_dtype, free_bytes, release
+from body4d.runtime.device import AdaptiveBatcher, choose_batch_size, choose_device, choose_dtype, free_memory_bytes, release_memory
 
 
 class LensFinder(Protocol):
@@ -57,7 +57,7 @@ class EstimatedCamera:
         try:
             focals, note = self._ask(frames, report)
         finally:
-            release()
+            release_memory()
         lens = agree_on_lens(focals, clip.width_px, self._lens)
         self._notes = tuple(sentence for sentence in (lens.note, note) if sentence)
         if lens.focal_px is None:
@@ -71,7 +71,9 @@ class EstimatedCamera:
         pictures = [picture for _, picture in frames.read(index.start, index.stop, index.step)]
         finder = self._load(device, choose_dtype(self._compute, device))
         each = finder.bytes_each(clip.height_px, clip.width_px)
-        batches = Batches(batch_that_fits(free_bytes(device), each, self._compute, self._most.get(device.type, 1)), "frames")
+        batches = AdaptiveBatcher(
+            choose_batch_size(free_memory_bytes(device), each, self._compute, self._most.get(device.type, 1)), "frames"
+        )
 
         def work(rows: slice) -> np.ndarray:
             out = finder.focals_px(pictures[rows])

@@ -4,31 +4,41 @@ from typing import Literal
 
 from pydantic import Field
 
-from body4d.config.section import Section
+from body4d.config.section import SPEED_ONLY, Section
 
 
 class ComputeSettings(Section):
-    """What the networks of preset sam run on, and how."""
+    """The device and the precision of preset sam's networks, and how much of them runs at once."""
 
-    device: Literal["auto", "cuda", "mps", "cpu"] = Field(default="auto", description="auto: the first there is of cuda, mps, cpu.")
+    device: Literal["auto", "cuda", "mps", "cpu"] = Field(
+        default="auto", description="Device that the networks run on. auto takes the first of cuda, mps and cpu that is available."
+    )
     precision: Literal["auto", "float32", "bfloat16"] = Field(
-        default="auto", description="Of the large networks; auto: bfloat16 on cuda, else float32. Bodies and geometry are float32 always."
+        default="auto",
+        description="Precision of the large networks. auto takes bfloat16 on cuda and float32 elsewhere. Bodies and geometry are always "
+        "computed in float32.",
     )
     compile: Literal["auto", "on", "off"] = Field(
         default="auto",
-        description="Compile the encoders of SAM-3D-Body and SAM-3: 1.6 times as fast on an H100 after 15 s; auto: where that pays.",
+        description="Whether to compile the image encoders of SAM-3D-Body and SAM-3, which takes about 15 s and makes them 1.6 times as "
+        "fast on an H100. auto compiles on cuda, and only where the clip is long enough to win the time back. Results differ by rounding "
+        "at most.",
+        json_schema_extra=SPEED_ONLY,
     )
-    compile_from_crops: int = Field(
-        default=6000, ge=0, description="Crops from which auto compiles: 5,600 were measured with an empty cache, 1,000 with a filled one."
+    batch_size: int | None = Field(
+        default=None,
+        ge=1,
+        description="Number of crops or frames that go through a network at once. If unset, as many as free memory holds. A larger batch "
+        "is faster on a GPU and takes more memory; results differ by rounding at most.",
+        json_schema_extra=SPEED_ONLY,
     )
-    compile_from_frames: int = Field(
-        default=2000, ge=0, description="Frames from which auto compiles SAM-3: 8 ms gained a frame pay 17 s back (H200, empty cache)."
-    )
-    batch: int | None = Field(
-        default=None, ge=1, description="Crops or frames put through a network at once; unset: what free memory holds. Changes no result."
-    )
-    memory_share: float = Field(
-        default=0.7, gt=0, le=1, description="Share of free memory a batch may take: the rest is for what is made between."
+    max_memory_share: float = Field(
+        default=0.7,
+        gt=0,
+        le=1,
+        description="Largest share of free memory that a batch may take. A larger share allows larger batches, and leaves less for "
+        "intermediate results and other programs.",
+        json_schema_extra=SPEED_ONLY,
     )
 
 

@@ -1,32 +1,35 @@
-"""The rig: what every parametric body becomes for one shape, and how it moves. Pure numpy."""
+"""The rig: a skinned body of one shape, how it is posed, and the surface that its pose gives. numpy alone, but for two compiled loops."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cached_property
-from typing import Protocol
+from functools import cache, cached_property
+from typing import Any, Protocol
 
 import numpy as np
+from jaxtyping import Float, Int
+
+from body4d.core.compiled import compiled
 
 
 @dataclass(frozen=True)
 class Rig:
-    """A skinned body of one shape in rest pose. Rest axes and the formulas: docs/conventions.md, "Bodies".
-
-    ``parents`` (J,) with -1 at the root (joint 0); a parent comes before its children. ``rest_joints_m`` (J, 3).
-    ``rest_vertices_m`` (V, 3), ``faces`` (F, 3) wound counter-clockwise seen from outside. ``skin_indices``,
-    ``skin_weights`` (V, W), rows summing to 1. ``keypoint_weights`` (K, J) and ``keypoint_anchors_m`` (K, J, 3): the named keypoints,
-    a linear blend of skinned vertices folded per joint: keypoint = sum_j G_j (anchor_kj - w_kj rest_j) + w_kj p_j.
-    """
+    """A skinned body of one shape in its rest pose. Rest axes and formulas: docs/conventions.md, "Bodies"."""
 
     joint_names: tuple[str, ...]
-    parents: np.ndarray
-    rest_joints_m: np.ndarray
-    rest_vertices_m: np.ndarray
-    faces: np.ndarray
-    skin_indices: np.ndarray
-    skin_weights: np.ndarray
+    parents: Int[np.ndarray, " joints"]
+    """Parent of each joint, -1 at the root, which is joint 0. A parent comes before its children."""
+    rest_joints_m: Float[np.ndarray, "joints 3"]
+    rest_vertices_m: Float[np.ndarray, "vertices 3"]
+    faces: Int[np.ndarray, "faces 3"]
+    """Triangles, counter-clockwise seen from outside."""
+    skin_indices: Int[np.ndarray, "vertices influences"]
+    skin_weights: Float[np.ndarray, "vertices influences"]
+    """Rows sum to 1."""
     joint_set: str
-    keypoint_weights: np.ndarray
-    keypoint_anchors_m: np.ndarray
+    """The named joint set of the keypoints, a key of :data:`body4d.core.joints.JOINT_SETS`."""
+    keypoint_weights: Float[np.ndarray, "keypoints joints"]
+    keypoint_anchors_m: Float[np.ndarray, "keypoints joints 3"]
+    """A keypoint is a blend of skinned vertices, folded per joint: keypoint k = sum_j G_j (anchor_kj - w_kj rest_j) + w_kj p_j."""
 
     @cached_property
     def height_m(self) -> float:
@@ -40,16 +43,18 @@ class Rig:
 
     @cached_property
     def levels(self) -> list[np.ndarray]:
-        """Joint indices by depth below the root, so that a level's parents lie in earlier levels."""
+        """Joint indices by depth below the root, so that the parents of a level lie in earlier levels."""
         depth = np.zeros(len(self.parents), np.int64)
         for j, parent in enumerate(self.parents):
             depth[j] = depth[parent] + 1 if parent >= 0 else 0
         return [np.flatnonzero(depth == d) for d in range(depth.max() + 1)]
 
-    def forward(self, rotations: np.ndarray, translation_m: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Posed joints: rotations ``G`` (T, J, 3, 3) from rest to camera axes and positions (T, J, 3), metres.
+    def forward(
+        self, rotations: Float[np.ndarray, "t joints 3"] | Float[np.ndarray, "t joints 3 3"], translation_m: Float[np.ndarray, "t 3"]
+    ) -> tuple[Float[np.ndarray, "t joints 3 3"], Float[np.ndarray, "t joints 3"]]:
+        """Forward kinematics: the joints' rotations ``G`` from rest to camera axes, and their positions ``p`` in metres.
 
-        ``rotations`` (T, J, 3) local rotation vectors or (T, J, 3, 3) matrices; ``translation_m`` (T, 3) of the root.
+        ``rotations`` are local rotation vectors in radians, or matrices; ``translation_m`` is the root's position.
         """
         from body4d.geometry.rotations import rotvec_to_matrix
 
@@ -58,32 +63,30 @@ class Rig:
         p = np.empty((*local.shape[:2], 3), local.dtype)
         G[:, 0], p[:, 0] = local[:, 0], translation_m
         for level in self.levels[1:]:
-            up = self.parents[level]
-            G[:, level] = G[:, up] @ local[:, level]
-            offset = (self.rest_joints_m[level] - self.rest_joints_m[up]).astype(local.dtype)
-            p[:, level] = p[:, up] + np.einsum("tjab,jb->tja", G[:, up], offset)
+            parents = self.parents[level]
+            G[:, level] = G[:, parents] @ local[:, level]
+            offset = (self.rest_joints_m[level] - self.rest_joints_m[parents]).astype(local.dtype)
+            p[:, level] = p[:, parents] + np.einsum("tjab,jb->tja", G[:, parents], offset)
         return G, p
 
-    def keypoints(self, G: np.ndarray, p: np.ndarray) -> np.ndarray:
-        """Named keypoints (T, K, 3) of posed joints, metres, camera axes."""
-        reach = self.keypoint_anchors_m - self.keypoint_weights[..., None] * self.rest_joints_m
-        return np.einsum("tjab,kjb->tka", G, reach) + np.einsum("kj,tja->tka", self.keypoint_weights, p)
+    def keypoints(self, G: Float[np.ndarray, "t joints 3 3"], p: Float[np.ndarray, "t joints 3"]) -> Float[np.ndarray, "t keypoints 3"]:
+        """Named keypoints of posed joints, in metres and camera axes."""
+        offsets = self.keypoint_anchors_m - self.keypoint_weights[..., None] * self.rest_joints_m
+        return np.einsum("tjab,kjb->tka", G, offsets) + np.einsum("kj,tja->tka", self.keypoint_weights, p)
 
-    def vertices(self, G: np.ndarray, p: np.ndarray) -> np.ndarray:
-        """Skinned vertices (T, V, 3) float32, metres, camera axes (linear blend skinning). Feed long clips in chunks."""
-        from body4d.core.skinning import skin
-
+    def vertices(self, G: Float[np.ndarray, "t joints 3 3"], p: Float[np.ndarray, "t joints 3"]) -> Float[np.ndarray, "t vertices 3"]:
+        """Vertices of posed joints by linear blend skinning, float32, in metres and camera axes. Pass long clips in chunks."""
         rest, indices, weights = self._skin_arrays
         transforms = np.empty((*G.shape[:2], 3, 4), np.float32)
         transforms[..., :3] = G
         transforms[..., 3] = p - np.einsum("tjab,jb->tja", G, self.rest_joints_m)
         out = np.empty((len(G), len(rest), 3), np.float32)
-        skin(transforms.reshape(*G.shape[:2], 12), rest, indices, weights, out)
+        _compiled_once(_skin)(transforms.reshape(*G.shape[:2], 12), rest, indices, weights, out)
         return out
 
     @cached_property
     def _skin_arrays(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Rest vertices, skin indices and weights as the compiled kernel takes them."""
+        """Rest vertices, skin indices and weights in the types that the compiled loop takes."""
         return (
             np.ascontiguousarray(self.rest_vertices_m, np.float32),
             np.ascontiguousarray(self.skin_indices, np.int32),
@@ -96,6 +99,68 @@ class BodyModel(Protocol):
 
     name: str
 
-    def rig(self, shape: np.ndarray) -> Rig:
-        """The rig of one person; ``shape`` (S,) as the model documents."""
+    def rig(self, shape: Float[np.ndarray, " parameters"]) -> Rig:
+        """The rig of one person, of as many shape parameters as the model documents."""
         ...
+
+
+def vertex_normals(vertices_m: Float[np.ndarray, "vertices 3"], faces: Int[np.ndarray, "faces 3"]) -> Float[np.ndarray, "vertices 3"]:
+    """Unit normals, float32, that point out of a surface whose ``faces`` are counter-clockwise seen from outside.
+
+    Faces weigh by their area. A vertex of no face has the normal 0.
+    """
+    vertices = np.ascontiguousarray(vertices_m, np.float32)
+    out = np.empty_like(vertices)
+    _compiled_once(_add_face_normals)(vertices, np.ascontiguousarray(faces, np.int32), out)
+    return out
+
+
+@cache
+def _compiled_once(function: Callable[..., Any]) -> Any:
+    """``function`` compiled on first use: importing numba takes half a second, which a rig that is only read need not cost."""
+    return compiled(function)
+
+
+def _skin(transforms: np.ndarray, rest: np.ndarray, indices: np.ndarray, weights: np.ndarray, out: np.ndarray) -> None:
+    """Fill ``out`` (T, V, 3) with skinned vertices: sum_w weights[v, w] (A rest[v] + b), with A, b of joint indices[v, w].
+
+    ``transforms`` (T, J, 12): per joint the rows of (A | b), 3 x 4. ``rest`` (V, 3), ``indices`` (V, W) int32, ``weights`` (V, W).
+    All float32 and contiguous.
+    """
+    for t in range(transforms.shape[0]):
+        for v in range(rest.shape[0]):
+            x, y, z = rest[v, 0], rest[v, 1], rest[v, 2]
+            sum_x = np.float32(0)
+            sum_y = np.float32(0)
+            sum_z = np.float32(0)
+            for k in range(indices.shape[1]):
+                w = weights[v, k]
+                if w == 0:
+                    continue
+                a = transforms[t, indices[v, k]]
+                sum_x += w * (a[0] * x + a[1] * y + a[2] * z + a[3])
+                sum_y += w * (a[4] * x + a[5] * y + a[6] * z + a[7])
+                sum_z += w * (a[8] * x + a[9] * y + a[10] * z + a[11])
+            out[t, v, 0] = sum_x
+            out[t, v, 1] = sum_y
+            out[t, v, 2] = sum_z
+
+
+def _add_face_normals(vertices_m: np.ndarray, faces: np.ndarray, out: np.ndarray) -> None:
+    """Fill ``out`` (V, 3) float32 with the normalised sum of the cross products of the faces around each vertex."""
+    out[:] = 0
+    for f in range(faces.shape[0]):
+        i, j, k = faces[f, 0], faces[f, 1], faces[f, 2]
+        ax, ay, az = vertices_m[j, 0] - vertices_m[i, 0], vertices_m[j, 1] - vertices_m[i, 1], vertices_m[j, 2] - vertices_m[i, 2]
+        bx, by, bz = vertices_m[k, 0] - vertices_m[i, 0], vertices_m[k, 1] - vertices_m[i, 1], vertices_m[k, 2] - vertices_m[i, 2]
+        nx, ny, nz = ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx
+        for v in (i, j, k):
+            out[v, 0] += nx
+            out[v, 1] += ny
+            out[v, 2] += nz
+    for v in range(out.shape[0]):
+        length = np.sqrt(out[v, 0] ** 2 + out[v, 1] ** 2 + out[v, 2] ** 2)
+        if length > 0:
+            out[v, 0] /= length
+            out[v, 1] /= length
+            out[v, 2] /= length

@@ -8,7 +8,7 @@ from body4d.checkpoints.sources import Checkpoint
 from body4d.config import DoctorSettings
 from body4d.doctor.check_machine import check_cuda, check_gpu, check_memory
 from body4d.doctor.verdict import Preset
-from body4d.runtime.hardware import Driver, Torch
+from body4d.runtime.hardware import NvidiaDriver, TorchInfo
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,12 @@ class Outlook:
 
 
 def first(
-    wanted: Preset, driver: Driver | None, torch: Torch | None, memory_bytes: int, found: tuple[Found, ...], settings: DoctorSettings
+    wanted: Preset,
+    driver: NvidiaDriver | None,
+    torch: TorchInfo | None,
+    memory_bytes: int,
+    found: tuple[Found, ...],
+    settings: DoctorSettings,
 ) -> Outlook:
     """What is to be done on this hardware. A Space without a GPU that can be used serves lite, even where sam was asked for."""
     if wanted == "lite":

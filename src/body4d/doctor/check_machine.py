@@ -6,7 +6,7 @@ from body4d.config import DoctorSettings
 from body4d.doctor.facts import Packages
 from body4d.doctor.verdict import PRESETS, Preset, Remark
 from body4d.run.presets import LITE_PYTHONS
-from body4d.runtime.hardware import Driver, Torch
+from body4d.runtime.hardware import NvidiaDriver, TorchInfo
 
 LITE, SAM, NONE = frozenset({"lite"}), frozenset({"sam"}), frozenset[str]()
 NEEDED = {
@@ -41,7 +41,7 @@ def check_packages(packages: Packages) -> list[Remark]:
     return remarks
 
 
-def check_gpu(driver: Driver | None, torch: Torch | None, wanted: Preset) -> Remark:
+def check_gpu(driver: NvidiaDriver | None, torch: TorchInfo | None, wanted: Preset) -> Remark:
     """Whether there is a GPU that torch can use. Without one ``auto`` never takes sam; asked for by name it runs, slowly."""
     stops = SAM if wanted == "auto" else NONE
     if torch is None:
@@ -60,7 +60,7 @@ def check_gpu(driver: Driver | None, torch: Torch | None, wanted: Preset) -> Rem
     return Remark("GPU", f"none found{slow}", remedy, stops)
 
 
-def check_cuda(driver: Driver | None, torch: Torch | None, wanted: Preset) -> Remark:
+def check_cuda(driver: NvidiaDriver | None, torch: TorchInfo | None, wanted: Preset) -> Remark:
     """Whether torch's build, the driver and the GPU fit each other."""
     stops = SAM if wanted == "auto" else NONE
     if torch is None:
@@ -88,7 +88,7 @@ def check_cuda(driver: Driver | None, torch: Torch | None, wanted: Preset) -> Re
     return Remark("CUDA", f"torch {torch.version}, CUDA {torch.cuda}")
 
 
-def check_memory(torch: Torch | None, memory_bytes: int, wanted: Preset, settings: DoctorSettings) -> list[Remark]:
+def check_memory(torch: TorchInfo | None, memory_bytes: int, wanted: Preset, settings: DoctorSettings) -> list[Remark]:
     """Whether memory holds each preset. ``memory_bytes`` is what the machine, or the container, still has."""
     free = memory_bytes / _GB
     lite = Remark("memory for lite", f"{free:.1f} GB free")
@@ -103,7 +103,7 @@ def check_memory(torch: Torch | None, memory_bytes: int, wanted: Preset, setting
     return [lite, _gpu_memory(torch, settings)]
 
 
-def _gpu_memory(torch: Torch, settings: DoctorSettings) -> Remark:
+def _gpu_memory(torch: TorchInfo, settings: DoctorSettings) -> Remark:
     total, free = torch.total_bytes / _GB, torch.free_bytes / _GB
     found = f"{free:.1f} of {total:.1f} GB of the GPU free"
     if total < settings.sam_gpu_least_gb:
@@ -117,7 +117,7 @@ def _gpu_memory(torch: Torch, settings: DoctorSettings) -> Remark:
     return Remark("memory for sam", found)
 
 
-def driver_number(driver: Driver | None) -> tuple[int, int]:
+def driver_number(driver: NvidiaDriver | None) -> tuple[int, int]:
     """``580.95.05`` as (580, 95); of a version that cannot be read, one that is never too old."""
     numbers = re.match(r"(\d+)\.(\d+)", driver.version if driver else "")
     return (int(numbers[1]), int(numbers[2])) if numbers else (1 << 30, 0)
@@ -135,5 +135,5 @@ def has_kernels(capability: tuple[int, int], architectures: tuple[str, ...]) -> 
     return not architectures
 
 
-def _name(driver: Driver | None) -> str:
+def _name(driver: NvidiaDriver | None) -> str:
     return driver.version if driver else ""

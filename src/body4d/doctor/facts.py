@@ -8,7 +8,7 @@ from body4d.checkpoints.gated_access import Access
 from body4d.checkpoints.local import Found
 from body4d.config import DoctorSettings
 from body4d.doctor.verdict import Preset
-from body4d.runtime.hardware import Driver, Torch
+from body4d.runtime.hardware import NvidiaDriver, TorchInfo
 
 
 @dataclass(frozen=True)
@@ -62,8 +62,8 @@ class Facts:
 
     wanted: Preset
     packages: Packages
-    driver: Driver | None
-    torch: Torch | None
+    driver: NvidiaDriver | None
+    torch: TorchInfo | None
     memory_bytes: int
     weights: Weights
     codecs: Mapping[str, bool]

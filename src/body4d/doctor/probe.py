@@ -21,7 +21,7 @@ from body4d.doctor.check_machine import NEEDED
 from body4d.doctor.check_pieces import CODECS
 from body4d.doctor.facts import Drawing, Facts, Packages, Place, Space, Weights
 from body4d.doctor.verdict import Preset
-from body4d.runtime.hardware import Torch, look_at_driver, look_at_torch
+from body4d.runtime.hardware import TorchInfo, query_nvidia_driver, query_torch
 
 RUNS = Path("runs")
 
@@ -33,7 +33,7 @@ def look(settings: Settings, wanted: Preset, *, ask_hub: bool = True, runs: Path
     try:
         # torch takes seconds to load; everything else is looked at meanwhile.
         torch = pool.submit(_torch, settings)
-        driver = pool.submit(look_at_driver)
+        driver = pool.submit(query_nvidia_driver)
         asked = [pool.submit(_ask, source, settings) for source in _to_ask(found)] if ask_hub else []
         drawing, packages, codecs = _draw(), _packages(), {name: _has_codec(name, way) for name, way, _ in CODECS}
         access = _answers(asked, settings.doctor.answer_most_s)
@@ -85,8 +85,8 @@ def memory_bytes() -> int:
     return machine_free_bytes()
 
 
-def _torch(settings: Settings) -> Torch | None:
-    return look_at_torch(settings.compute) if find_spec("torch") else None
+def _torch(settings: Settings) -> TorchInfo | None:
+    return query_torch(settings.compute) if find_spec("torch") else None
 
 
 def _packages() -> Packages:

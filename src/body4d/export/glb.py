@@ -7,7 +7,7 @@ import pygltflib as gl
 
 from body4d.bodies.registry import rig_of
 from body4d.core.files import atomic_file
-from body4d.core.rig import Rig
+from body4d.core.rig import Rig, vertex_normals
 from body4d.core.types import BodyTrack, Clip, Scene
 from body4d.export.gltf_builder import GltfBuilder
 from body4d.export.skeleton import REST_TO_Y_UP, Skeleton, build_skeleton
@@ -92,7 +92,7 @@ def _add_person(
     faces, joint_indices, weights = skinning
     attributes = gl.Attributes(
         POSITION=build.add(vertices, gl.ARRAY_BUFFER, bounds=True),
-        NORMAL=build.add(vertex_normals(vertices, rig.faces), gl.ARRAY_BUFFER),
+        NORMAL=build.add(gltf_normals(vertices, rig.faces), gl.ARRAY_BUFFER),
         JOINTS_0=joint_indices,
         WEIGHTS_0=weights,
     )
@@ -175,16 +175,10 @@ def gltf_quats(matrices: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(quats[:, [1, 2, 3, 0]], np.float32)
 
 
-def vertex_normals(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
-    """Unit normals (V, 3) float32, triangles weighed by area; a vertex of no triangle points up."""
-    from scipy.sparse import csr_matrix
-
-    corners = vertices.astype(np.float64)[faces]
-    across = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
-    touches = (np.ones(faces.size), (faces.reshape(-1), np.repeat(np.arange(len(faces)), 3)))
-    sums = csr_matrix(touches, shape=(len(vertices), len(faces))) @ across
-    length = np.linalg.norm(sums, axis=1, keepdims=True)
-    return np.where(length > 1e-12, sums / np.maximum(length, 1e-12), [0.0, 1.0, 0.0]).astype(np.float32)
+def gltf_normals(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
+    """Unit normals (V, 3) float32. glTF allows no zero normal, so a vertex of no triangle points up."""
+    normals = vertex_normals(vertices, faces)
+    return np.where(normals.any(axis=1, keepdims=True), normals, np.float32([0, 1, 0]))
 
 
 def _add_camera(build: GltfBuilder, scene: Scene) -> int:

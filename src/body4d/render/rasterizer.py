@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from body4d.core.skinning import vertex_normals
+from body4d.core.rig import vertex_normals
 from body4d.core.types import Camera
 from body4d.render.kernels import SUBPIXEL, clip_near, cover_centres, cover_samples, project_vertices, resolve_colours, sample_offsets
 from body4d.render.shading import STUDIO, Light, linear_to_srgb_table, shade_vertices, srgb_to_linear

@@ -1,4 +1,4 @@
-"""How much memory a stretch of work took at most: of this process, and of the GPU where one is at work."""
+"""How much memory a stage takes at most, of this process and of the GPU, and how much is free on this machine."""
 
 import os
 import resource
@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from types import TracebackType
 
 SAMPLE_EVERY_S = 0.05
-"""Often enough to meet every stage's peak within a few percent, at a thousandth of a core."""
+"""Sampling this often catches a stage's peak within a few percent and takes a thousandth of a core."""
 
 _MB = 1e6
 
 
 @dataclass(frozen=True)
 class DeviceMemory:
-    """How the GPU's peak is asked for: ``reset`` it, then read it in bytes with ``peak`` (None: no GPU was used)."""
+    """How the peak memory of the GPU is measured: call ``reset``, later ``peak``, which gives bytes, or None where no GPU is in use."""
 
     reset: Callable[[], None] = lambda: None
     peak: Callable[[], int | None] = lambda: None
@@ -26,11 +26,11 @@ NO_DEVICE = DeviceMemory()
 
 
 class MemoryMonitor:
-    """Watches memory while it is entered; ``cpu_peak_mb`` and ``gpu_peak_mb`` (None without a GPU) afterwards."""
+    """A context manager that measures peak memory. ``cpu_peak_mb`` and ``gpu_peak_mb`` (None without a GPU) are valid after it."""
 
     def __init__(self, device: DeviceMemory) -> None:
         self._device, self._stop = device, threading.Event()
-        self._thread = threading.Thread(target=self._look, name="body4d-memory", daemon=True)
+        self._thread = threading.Thread(target=self._sample, name="body4d-memory", daemon=True)
         self._peak = 0
         self.gpu_peak_mb: float | None = None
 
@@ -51,27 +51,27 @@ class MemoryMonitor:
         peak = self._device.peak()
         self.gpu_peak_mb = None if peak is None else round(peak / _MB, 1)
 
-    def _look(self) -> None:
+    def _sample(self) -> None:
         while not self._stop.wait(SAMPLE_EVERY_S):
             self._peak = max(self._peak, resident_bytes())
 
 
 def resident_bytes() -> int:
-    """Memory this process holds now; where the system does not tell, the most it ever held."""
+    """Memory this process holds now; on systems that do not report it, the most it ever held."""
     try:
         with open("/proc/self/statm") as file:
             return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     except OSError:
-        most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        return most if sys.platform == "darwin" else most * 1024
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return peak if sys.platform == "darwin" else peak * 1024
 
 
 def machine_free_bytes() -> int:
-    """Memory that can still be taken: of the machine, or of the group (container) this process is confined to."""
-    return min(_machine_free_bytes(), _group_free_bytes())
+    """Memory that can still be allocated: of the machine, or of the container that confines this process."""
+    return min(_available_bytes(), _container_free_bytes())
 
 
-def _machine_free_bytes() -> int:
+def _available_bytes() -> int:
     try:
         with open("/proc/meminfo") as file:
             return next(int(line.split()[1]) * 1024 for line in file if line.startswith("MemAvailable"))
@@ -80,11 +80,11 @@ def _machine_free_bytes() -> int:
         return pages * os.sysconf("SC_PAGE_SIZE") // 2 if pages else 4 << 30
 
 
-def _group_free_bytes() -> int:
-    """What a container may still take (cgroup v2), as its machine's free memory says nothing about it."""
+def _container_free_bytes() -> int:
+    """What the control group (cgroup v2) of a container allows beyond what it uses; unlimited outside a container."""
     try:
-        with open("/sys/fs/cgroup/memory.max") as most, open("/sys/fs/cgroup/memory.current") as now:
-            limit = most.read().strip()
-            return (1 << 62) if limit == "max" else max(int(limit) - int(now.read()), 0)
+        with open("/sys/fs/cgroup/memory.max") as limit_file, open("/sys/fs/cgroup/memory.current") as used_file:
+            limit = limit_file.read().strip()
+            return (1 << 62) if limit == "max" else max(int(limit) - int(used_file.read()), 0)
     except (OSError, ValueError):
         return 1 << 62

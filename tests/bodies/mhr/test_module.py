@@ -1,5 +1,7 @@
-"""Our MHR against the published description done joint by joint, vertex by vertex, in float64."""
+"""Our MHR against the published description done joint by joint, vertex by vertex, in float64; parts of it against the whole."""
 
+import os
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,11 +9,12 @@ import numpy as np
 import pytest
 import torch
 
-from body4d.bodies.mhr.correctives import PoseCorrectives, compressed, density, some_rows
-from body4d.bodies.mhr.module import MhrBody, MhrScript, corrective_features, load_mhr, quat_to_matrix
+from body4d.bodies.mhr.correctives import PoseCorrectives, compress, density
+from body4d.bodies.mhr.module import MAX_CACHED_SUBSETS, MhrBody, corrective_features, load_mhr
 from mhr_files import MadeRig, make_rig, plain_forward, random_inputs, save_script
 
-MOST_CM = 1e-2  # 1e-4 m
+MAX_ERROR_CM = 1e-2  # 1e-4 m
+CHOSEN = torch.tensor([7, 3, 88, 3])
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +24,7 @@ def made() -> MadeRig:
 
 @pytest.fixture(scope="module")
 def body(made: MadeRig, tmp_path_factory: pytest.TempPathFactory) -> MhrBody:
-    return MhrBody.load(save_script(made, tmp_path_factory.mktemp("rig") / "mhr_model.pt"))
+    return load_mhr(save_script(made, tmp_path_factory.mktemp("rig") / "mhr_model.pt"))
 
 
 def given(people: int, seed: int = 0) -> tuple[torch.Tensor, ...]:
@@ -33,8 +36,8 @@ def test_surface_and_skeleton_are_those_of_the_description(made: MadeRig, body: 
     vertices, state = body(*map(torch.from_numpy, inputs))
     for row, person in enumerate(zip(*inputs, strict=True)):
         wanted_vertices, wanted_state = plain_forward(made, *person)
-        np.testing.assert_allclose(vertices[row], wanted_vertices, rtol=0, atol=MOST_CM / 10)
-        np.testing.assert_allclose(state[row, :, :3], wanted_state[:, :3], rtol=0, atol=MOST_CM / 10)
+        np.testing.assert_allclose(vertices[row], wanted_vertices, rtol=0, atol=MAX_ERROR_CM / 10)
+        np.testing.assert_allclose(state[row, :, :3], wanted_state[:, :3], rtol=0, atol=MAX_ERROR_CM / 10)
         np.testing.assert_allclose(state[row, :, 7], wanted_state[:, 7], rtol=1e-5)
         # A quaternion and its negative are one rotation.
         np.testing.assert_allclose(np.abs((state[row, :, 3:7].numpy() * wanted_state[:, 3:7]).sum(1)), 1, atol=1e-5)
@@ -44,8 +47,8 @@ def test_surface_and_skeleton_are_those_of_the_description(made: MadeRig, body: 
 def test_trees_of_other_sizes(joints: int, tmp_path: Path) -> None:
     made = make_rig(vertices=30, joints=joints, seed=joints)
     shape, parameters, face = random_inputs(1, seed=joints)
-    vertices, _ = MhrBody.load(save_script(made, tmp_path / "mhr_model.pt"))(*map(torch.from_numpy, (shape, parameters, face)))
-    np.testing.assert_allclose(vertices[0], plain_forward(made, shape[0], parameters[0], face[0])[0], rtol=0, atol=MOST_CM / 10)
+    vertices, _ = load_mhr(save_script(made, tmp_path / "mhr_model.pt"))(*map(torch.from_numpy, (shape, parameters, face)))
+    np.testing.assert_allclose(vertices[0], plain_forward(made, shape[0], parameters[0], face[0])[0], rtol=0, atol=MAX_ERROR_CM / 10)
 
 
 def test_at_rest_the_skinning_changes_nothing(made: MadeRig, body: MhrBody) -> None:
@@ -60,27 +63,24 @@ def test_results_do_not_depend_on_the_batch(body: MhrBody) -> None:
     torch.testing.assert_close(together, alone, rtol=0, atol=1e-4)
 
 
-def test_skeleton_alone_and_vertices_alone_are_parts_of_the_whole(body: MhrBody) -> None:
+def test_the_skeleton_alone_is_part_of_the_whole(body: MhrBody) -> None:
     shape, parameters, face = given(3)
-    vertices, state = body(shape, parameters, face)
+    _, state = body(shape, parameters, face)
     torch.testing.assert_close(body.skeleton(parameters), state)
-    chosen = torch.tensor([7, 3, 88])
-    some, _ = body.only(chosen)(shape, parameters, face)
-    torch.testing.assert_close(some, vertices[:, chosen], rtol=0, atol=1e-4)
 
 
 def test_correctives_matter_and_can_be_left_out(body: MhrBody) -> None:
     shape, parameters, _ = given(2)
-    moved = (body(shape, parameters)[0] - body(shape, parameters, correct=False)[0]).norm(dim=-1)
+    moved = (body(shape, parameters)[0] - body(shape, parameters, with_correctives=False)[0]).norm(dim=-1)
     assert moved.max() > 0.1
     rest = torch.zeros(1, 204)
-    torch.testing.assert_close(body(shape[:1], rest)[0], body(shape[:1], rest, correct=False)[0])
+    torch.testing.assert_close(body(shape[:1], rest)[0], body(shape[:1], rest, with_correctives=False)[0])
 
 
 def test_sparse_and_dense_correctives_agree_both_ways(body: MhrBody) -> None:
     layer = body.correctives
     assert layer._sparse, "this rig's correctives are sparse enough"
-    dense = PoseCorrectives(layer.first, body.file.correctives_cm.to_dense())
+    dense = PoseCorrectives(layer.first, body.file.correctives_cm)
     results = []
     for each in (layer, dense):
         features = torch.randn(3, layer.first.shape[1], generator=torch.Generator().manual_seed(0), requires_grad=True)
@@ -123,41 +123,132 @@ def test_features_are_the_first_columns_less_the_identity() -> None:
     torch.testing.assert_close(corrective_features(quarter), torch.tensor([[-1.0, 1, 0, -1, -1, 0]]), atol=1e-6, rtol=0)
 
 
-def test_density_counts_exact_zeros_and_rows_come_out_of_either_layout() -> None:
+def test_matrices_with_many_exact_zeros_are_compressed() -> None:
     matrix = torch.zeros(7, 5)
     matrix[1, 2], matrix[6, 0], matrix[6, 4] = 3.0, -1.0, 1e-30
-    csr = compressed(matrix)
-    assert density(matrix) == density(csr) == pytest.approx(3 / 35)
-    assert csr.layout == torch.sparse_csr
-    rows = torch.tensor([6, 0, 1, 6])
-    torch.testing.assert_close(some_rows(csr, rows), matrix[rows])
-    assert compressed(torch.ones(7, 5)).layout == torch.strided
+    assert density(matrix) == pytest.approx(3 / 35)
+    assert compress(matrix).layout == torch.sparse_csr
+    assert torch.equal(compress(matrix).to_dense(), matrix)
+    assert compress(torch.ones(7, 5)).layout == torch.strided
 
 
 def test_a_rig_of_dense_correctives_stays_dense(made: MadeRig, body: MhrBody) -> None:
-    full = replace(body.file, correctives_cm=torch.ones_like(body.file.correctives_cm.to_dense()))
+    full = replace(body.file, correctives_cm=torch.ones_like(body.file.correctives_cm))
     assert not MhrBody(full).correctives._sparse
     assert not MhrBody(body.file, sparse=False).correctives._sparse
 
 
-class _Opaque(torch.nn.Module):
-    def forward(self, shape: torch.Tensor, parameters: torch.Tensor, face: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        place = parameters[:, None, :3] + shape.sum() + face.sum()
-        return place.expand(-1, 5, -1), torch.cat([place, place, place[..., :2]], -1).expand(-1, 4, -1)
+@pytest.fixture
+def new_body(body: MhrBody) -> MhrBody:
+    """A body that has cached no subset yet."""
+    return MhrBody(body.file)
 
 
-def test_a_file_without_buffers_is_called(tmp_path: Path) -> None:
-    path = tmp_path / "mhr_model.pt"
-    torch.jit.script(_Opaque()).save(str(path))
-    body = load_mhr(path)
-    assert isinstance(body, MhrScript)
-    vertices, state = body(torch.zeros(2, 45), torch.ones(2, 204))
-    assert vertices.shape == (2, 5, 3)
-    torch.testing.assert_close(body.skeleton(torch.ones(2, 204)), state)
+@pytest.fixture
+def subsets(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many vertices the body was cut down to, each time it was."""
+    calls: list[int] = []
+    subset = MhrBody.subset
+
+    def counted(self: MhrBody, vertices: torch.Tensor) -> MhrBody:
+        calls.append(len(vertices))
+        return subset(self, vertices)
+
+    monkeypatch.setattr(MhrBody, "subset", counted)
+    return calls
 
 
-def test_matrices_are_rotations() -> None:
-    quats = torch.nn.functional.normalize(torch.randn(20, 4, generator=torch.Generator().manual_seed(1)), dim=-1)
-    R = quat_to_matrix(quats)
-    torch.testing.assert_close(R @ R.mT, torch.eye(3).expand(20, 3, 3), atol=1e-5, rtol=0)
-    torch.testing.assert_close(torch.linalg.det(R), torch.ones(20))
+def test_they_are_the_whole_bodys_rows(body: MhrBody) -> None:
+    inputs = given(3)
+    vertices, state = body(*inputs)
+    some, same_state = body.at_vertices(*inputs, CHOSEN)
+    torch.testing.assert_close(some, vertices[:, CHOSEN], rtol=0, atol=1e-4)
+    assert torch.equal(state, same_state)
+
+
+def test_no_vertices_is_the_skeleton_without_a_surface(new_body: MhrBody, subsets: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    shape, parameters, face = given(2)
+    wanted = new_body.skeleton(parameters)
+    for name in ("_skin", "correctives", "forward"):
+        monkeypatch.setattr(MhrBody, name, property(lambda _: pytest.fail("surface work")), raising=False)
+    vertices, state = new_body.at_vertices(shape, parameters, face, torch.zeros(0, dtype=torch.long))
+    assert vertices.shape == (2, 0, 3)
+    assert subsets == []
+    assert torch.equal(state, wanted)
+
+
+def test_a_set_is_made_once_and_few_are_kept(new_body: MhrBody, subsets: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    inputs = given(1)
+    reads: list[int] = []
+    to_list = torch.Tensor.tolist
+    monkeypatch.setattr(torch.Tensor, "tolist", lambda self: reads.append(len(self)) or to_list(self))
+    for _ in range(3):
+        new_body.at_vertices(*inputs, CHOSEN)
+    assert (subsets, reads.count(4)) == ([4], 1), "the same tensor is known without looking at its content"
+    new_body.at_vertices(*inputs, CHOSEN.clone())
+    assert (subsets, reads.count(4)) == ([4], 2), "another tensor is known by its content"
+    for first in range(20):
+        new_body.at_vertices(*inputs, torch.arange(first, first + 2))
+    assert len(new_body._subsets._by_tensor) == len(new_body._subsets._by_content) == MAX_CACHED_SUBSETS
+
+
+def test_an_index_changed_in_place_is_noticed(body: MhrBody) -> None:
+    inputs, index = given(1), CHOSEN.clone()
+    body.at_vertices(*inputs, index)
+    index[0] = 50
+    torch.testing.assert_close(body.at_vertices(*inputs, index)[0], body(*inputs)[0][:, index], rtol=0, atol=1e-4)
+
+
+def test_gradients_flow_also_after_a_first_use_in_inference_mode(new_body: MhrBody) -> None:
+    with torch.inference_mode():
+        new_body.at_vertices(*given(2), CHOSEN)
+        new_body.at_vertices(*given(2), CHOSEN.clone())
+    grads = []
+    for part in (True, False):
+        inputs = [a.requires_grad_() for a in given(2)]
+        rows = new_body.at_vertices(*inputs, CHOSEN)[0] if part else new_body(*inputs)[0][:, CHOSEN]
+        rows.square().sum().backward()
+        grads.append([a.grad for a in inputs])
+    for ours, wanted in zip(*grads, strict=True):
+        assert ours is not None
+        assert wanted is not None
+        assert ours.abs().max() > 0
+        torch.testing.assert_close(ours, wanted, rtol=1e-4, atol=1e-4 * float(wanted.abs().max()))
+
+
+def test_autocast_does_not_coarsen_them(body: MhrBody) -> None:
+    inputs = given(2)
+    wanted, _ = body.at_vertices(*inputs, CHOSEN)
+    with torch.autocast("cpu", torch.bfloat16):
+        some, state = body.at_vertices(*inputs, CHOSEN)
+    assert some.dtype == state.dtype == torch.float32
+    assert torch.equal(some, wanted)
+
+
+def test_they_follow_the_body_to_another_device(new_body: MhrBody, subsets: list[int]) -> None:
+    inputs = given(1)
+    new_body.at_vertices(*inputs, CHOSEN)
+    new_body.to("cpu").at_vertices(*inputs, CHOSEN)
+    assert subsets == [4, 4]
+    # The device without numbers, which every machine has; MHR itself does not run there.
+    part = new_body.to("meta")._subsets.get(CHOSEN, new_body.subset)
+    assert {buffer.device.type for buffer in part.buffers()} == {"meta"}
+
+
+@pytest.mark.parametrize("backend", ["aot_eager", "inductor"])
+def test_compiled_whole_it_is_the_same_body(body: MhrBody, backend: str) -> None:
+    if backend == "inductor" and not (os.environ.get("BODY4D_SLOW_TESTS") and shutil.which("g++")):
+        pytest.skip("half a minute of a C++ compiler: set BODY4D_SLOW_TESTS")
+    dense = MhrBody(body.file, sparse=False)
+    compiled = torch.compile(dense, fullgraph=True, backend=backend)
+    inputs = given(2)
+    with torch.no_grad():
+        for ours, wanted in zip(compiled(*inputs), dense(*inputs), strict=True):
+            torch.testing.assert_close(ours, wanted, rtol=0, atol=1e-3)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_gpu_gives_the_same_body(body: MhrBody) -> None:
+    inputs = given(3)
+    on_gpu, _ = MhrBody(body.file, sparse=False).to("cuda")(*(a.to("cuda") for a in inputs))
+    torch.testing.assert_close(on_gpu.cpu(), body(*inputs)[0], rtol=0, atol=1e-3)

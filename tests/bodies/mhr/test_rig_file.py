@@ -7,9 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from body4d.bodies.mhr.correctives import compressed
 from body4d.bodies.mhr.module import MhrBody, mhr_body
-from body4d.bodies.mhr.rig_file import PLACE_VARIABLE, MhrRigFile, find_rig_file, read_rig_file, save_rig_file
+from body4d.bodies.mhr.rig_file import RIG_VARIABLE, MhrRigFile, find_rig_file, read_rig_file
 from body4d.bodies.registry import body_model
 from body4d.core.errors import WeightsError
 from mhr_files import MadeRig, make_rig, save_repack, save_script
@@ -18,12 +17,6 @@ from mhr_files import MadeRig, make_rig, save_repack, save_script
 @pytest.fixture(scope="module")
 def made() -> MadeRig:
     return make_rig()
-
-
-def read(path: Path) -> MhrRigFile:
-    file = read_rig_file(path)
-    assert file is not None
-    return file
 
 
 def assert_same(a: MhrRigFile, b: MhrRigFile, *, names: bool = True) -> None:
@@ -36,36 +29,30 @@ def assert_same(a: MhrRigFile, b: MhrRigFile, *, names: bool = True) -> None:
 
 
 def test_script_and_repack_hold_the_same_rig(made: MadeRig, tmp_path: Path) -> None:
-    script = read(save_script(made, tmp_path / "mhr_model.pt"))
+    script = read_rig_file(save_script(made, tmp_path / "mhr_model.pt"))
     assert script.joint_names == made.joint_names
     assert script.keypoint_mapping is None
     np.testing.assert_array_equal(script.parents, made.joint_parents)
-    repack = read(save_repack(made, tmp_path / "repack.safetensors"))
+    repack = read_rig_file(save_repack(made, tmp_path / "repack.safetensors"))
     assert_same(script, repack, names=False)
     assert repack.joint_names[3] == "joint_003"
 
 
-def test_our_conversion_gives_back_what_it_was_given(made: MadeRig, tmp_path: Path) -> None:
+def test_a_mapping_that_is_given_goes_along(made: MadeRig, tmp_path: Path) -> None:
     mapping = torch.rand(308, len(made.base_shape) + len(made.joint_parents))
-    file = read_rig_file(save_script(made, tmp_path / "mhr_model.pt"), mapping)
-    assert file is not None
-    torch.testing.assert_close(file.keypoint_mapping, mapping[:70])
-    for each in (file, replace(file, correctives_cm=compressed(file.correctives_cm, 1.0))):
-        save_rig_file(each, tmp_path / "mhr.safetensors")
-        assert_same(read(tmp_path / "mhr.safetensors"), each)
-    assert read(tmp_path / "mhr.safetensors").correctives_cm.layout == torch.sparse_csr
+    torch.testing.assert_close(read_rig_file(save_script(made, tmp_path / "mhr_model.pt"), mapping).keypoint_mapping, mapping[:70])
 
 
 def test_the_repack_brings_its_keypoints_along(made: MadeRig, tmp_path: Path) -> None:
     mapping = np.random.default_rng(0).random((308, 72)).astype(np.float32)
-    file = read(save_repack(made, tmp_path / "repack.safetensors", mapping))
+    file = read_rig_file(save_repack(made, tmp_path / "repack.safetensors", mapping))
     np.testing.assert_array_equal(file.keypoint_mapping, mapping[:70])
 
 
 def test_a_root_may_be_its_own_parent(made: MadeRig, tmp_path: Path) -> None:
     parents = made.joint_parents.copy()
     parents[0] = 0
-    assert read(save_script(replace(made, joint_parents=parents), tmp_path / "mhr_model.pt")).parents[0] == -1
+    assert read_rig_file(save_script(replace(made, joint_parents=parents), tmp_path / "mhr_model.pt")).parents[0] == -1
 
 
 @pytest.mark.parametrize("name", ["mhr_model.pt", "assets/mhr_model.pt"])
@@ -84,25 +71,28 @@ def test_a_repack_is_found_among_other_files(made: MadeRig, tmp_path: Path) -> N
 
 
 def test_without_a_rig_file_the_error_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv(PLACE_VARIABLE, raising=False)
+    monkeypatch.delenv(RIG_VARIABLE, raising=False)
     with pytest.raises(WeightsError, match=r"set BODY4D_MHR to mhr_model\.pt"):
         body_model("mhr")
-    monkeypatch.setenv(PLACE_VARIABLE, str(tmp_path))
+    monkeypatch.setenv(RIG_VARIABLE, str(tmp_path))
     with pytest.raises(WeightsError, match="holds none of"):
         body_model("mhr")
-    monkeypatch.setenv(PLACE_VARIABLE, str(tmp_path / "nowhere.pt"))
+    monkeypatch.setenv(RIG_VARIABLE, str(tmp_path / "nowhere.pt"))
     with pytest.raises(WeightsError, match="does not exist"):
         body_model("mhr")
 
 
 def test_the_environment_tells_the_rig_and_it_is_loaded_once(made: MadeRig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     save_script(made, tmp_path / "mhr_model.pt")
-    monkeypatch.setenv(PLACE_VARIABLE, str(tmp_path))
+    monkeypatch.setenv(RIG_VARIABLE, str(tmp_path))
     assert body_model("mhr") is mhr_body()
     assert isinstance(mhr_body(), MhrBody)
 
 
 def test_files_that_are_none(tmp_path: Path) -> None:
+    torch.jit.script(torch.nn.Linear(2, 2)).save(str(tmp_path / "mhr_model.pt"))
+    with pytest.raises(WeightsError, match="without MHR's buffers"):
+        read_rig_file(tmp_path / "mhr_model.pt")
     (tmp_path / "mhr_model.pt").write_bytes(b"no zip")
     with pytest.raises(WeightsError, match="no TorchScript"):
         read_rig_file(tmp_path / "mhr_model.pt")
@@ -126,7 +116,7 @@ def test_wrong_shapes_orders_and_newer_rigs_are_refused(made: MadeRig, tmp_path:
     path = tmp_path / "mhr_model.pt"
     with pytest.raises(WeightsError, match="face_vectors_cm should have shape"):
         read_rig_file(save_script(replace(made, face_vectors=made.face_vectors[:70]), path))
-    file = read(save_script(made, path))
+    file = read_rig_file(save_script(made, path))
     parents = file.parents.clone()
     parents[2] = 5
     with pytest.raises(WeightsError, match="not ordered"):

@@ -1,13 +1,12 @@
-"""MHR as a Rig: what of the body a skeleton of rest-aligned joints keeps, and what the results of others become."""
+"""MHR as a Rig: what of the body a skeleton of rest-aligned joints keeps."""
 
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from body4d.bodies.mhr.module import MhrBody
-from body4d.bodies.mhr.rig_file import PLACE_VARIABLE
-from body4d.bodies.mhr.to_rig import lbs_gap_m, motion_of, shape_of, vertices_m
+from body4d.bodies.mhr.module import MhrBody, load_mhr
+from body4d.bodies.mhr.to_rig import lbs_gap_m, mhr_vertices_m, rig_motion, rig_shape
 from body4d.core.joints import Mhr70
 from body4d.core.rig import Rig
 from mhr_files import make_rig, random_inputs, save_repack
@@ -26,7 +25,7 @@ def rig_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def body(rig_path: Path) -> MhrBody:
-    return MhrBody.load(rig_path)
+    return load_mhr(rig_path)
 
 
 def rigid(frames: int) -> tuple[np.ndarray, np.ndarray]:
@@ -34,12 +33,12 @@ def rigid(frames: int) -> tuple[np.ndarray, np.ndarray]:
     shape, parameters, _ = random_inputs(frames, seed=7)
     parameters[:, 130:136] = 0
     parameters[:, 136:] = parameters[0, 136:]
-    return shape_of(shape[0], parameters), parameters
+    return rig_shape(shape[0], parameters), parameters
 
 
 def posed(body: MhrBody, shape: np.ndarray, parameters: np.ndarray, away_m: np.ndarray) -> tuple[Rig, np.ndarray, np.ndarray]:
     rig = body.rig(shape)
-    rotations, root = motion_of(body, shape, parameters, away_m)
+    rotations, root = rig_motion(body, shape, parameters, away_m)
     return rig, *rig.forward(rotations.astype(np.float64), root.astype(np.float64))
 
 
@@ -58,8 +57,8 @@ def test_rest_is_mhrs_rest_in_our_axes(body: MhrBody) -> None:
     shape, _ = rigid(1)
     rest = np.zeros((1, 204), np.float32)
     rest[0, 136:] = shape[45:]
-    np.testing.assert_allclose(body.rig(shape).rest_vertices_m, vertices_m(body, shape[:45], rest)[0], atol=1e-6)
-    rotations, root = motion_of(body, shape, rest, np.zeros((1, 3)))
+    np.testing.assert_allclose(body.rig(shape).rest_vertices_m, mhr_vertices_m(body, shape[:45], rest)[0], atol=1e-6)
+    rotations, root = rig_motion(body, shape, rest, np.zeros((1, 3)))
     np.testing.assert_allclose(rotations, 0, atol=1e-3)
     np.testing.assert_allclose(root[0], body.rig(shape).rest_joints_m[0], atol=1e-6)
 
@@ -68,7 +67,7 @@ def test_without_scales_and_correctives_the_rig_is_mhr_to_the_vertex(body: MhrBo
     shape, parameters = rigid(4)
     shape[45:], parameters[:, 136:] = 0, 0
     rig, G, p = posed(body, shape, parameters, np.zeros((4, 3)))
-    np.testing.assert_allclose(rig.vertices(G, p), vertices_m(body, shape[:45], parameters, correct=False), rtol=0, atol=1e-5)
+    np.testing.assert_allclose(rig.vertices(G, p), mhr_vertices_m(body, shape[:45], parameters, with_correctives=False), rtol=0, atol=1e-5)
 
 
 def test_the_gap_is_what_the_rig_leaves_out(body: MhrBody) -> None:
@@ -76,7 +75,7 @@ def test_the_gap_is_what_the_rig_leaves_out(body: MhrBody) -> None:
     gap = lbs_gap_m(body, shape, parameters)
     assert gap.shape == (4, VERTICES)
     rig, G, p = posed(body, shape, parameters, np.zeros((4, 3)))
-    wanted = np.linalg.norm(rig.vertices(G, p) - vertices_m(body, shape[:45], parameters), axis=-1)
+    wanted = np.linalg.norm(rig.vertices(G, p) - mhr_vertices_m(body, shape[:45], parameters), axis=-1)
     np.testing.assert_allclose(gap, wanted, atol=1e-7)
     still = np.zeros_like(parameters)
     still[:, 136:] = shape[45:]
@@ -91,7 +90,7 @@ def test_keypoints_fold_to_the_mapping(body: MhrBody) -> None:
     parameters[:, :3] = 0  # MHR's first joint stays behind when the second is moved; a Rig's comes along
     rig, G, p = posed(body, shape, parameters, np.zeros((3, 3)))
     assert rig.joint_set == "mhr70"
-    vertices, state = body(torch.from_numpy(shape[None, :45]), torch.from_numpy(parameters), correct=False)
+    vertices, state = body(torch.from_numpy(shape[None, :45]), torch.from_numpy(parameters), with_correctives=False)
     points = np.concatenate([vertices.numpy(), state[..., :3].numpy()], axis=1) * [0.01, -0.01, -0.01]
     mapping = body.file.keypoint_mapping
     assert mapping is not None
@@ -99,7 +98,7 @@ def test_keypoints_fold_to_the_mapping(body: MhrBody) -> None:
 
 
 def test_without_a_mapping_keypoints_are_not_made_up(tmp_path: Path) -> None:
-    rig = MhrBody.load(save_repack(make_rig(), tmp_path / "mhr.safetensors")).rig(np.zeros(113))
+    rig = load_mhr(save_repack(make_rig(), tmp_path / "mhr.safetensors")).rig(np.zeros(113))
     assert np.isnan(rig.keypoint_weights).all()
     assert rig.keypoint_anchors_m.shape == (len(Mhr70), 12, 3)
 
@@ -112,17 +111,35 @@ def test_weights_are_whole_and_a_wrong_shape_is_refused(body: MhrBody) -> None:
         body.rig(np.zeros(45))
 
 
-def test_a_person_of_mhr_exports_as_glb(body: MhrBody, rig_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_person_of_mhr_exports_in_every_format(body: MhrBody, tmp_path: Path) -> None:
     import pygltflib
 
-    from body4d.core.types import Camera
+    from body4d.core.types import BodyTrack, Camera, Scene
     from body4d.export import export_scene
-    from body4d.models.sam3d_body.results import load_results
-    from mhr_results import save_result
+    from scenes import make_clip
 
-    monkeypatch.setenv(PLACE_VARIABLE, str(rig_path))
-    scene = load_results([save_result(tmp_path / "a.npz")], Camera(1000.0, 320, 240, 640, 480))
-    assert scene.people[0].rotations.shape == (1, JOINTS, 3)
+    shape, parameters = rigid(2)
+    rig = body.rig(shape)
+    rotations, root = rig_motion(body, shape, parameters, np.array([[0.2, 0.9, 5.0]] * 2))
+    joints = rig.keypoints(*rig.forward(rotations.astype(np.float64), root.astype(np.float64))).astype(np.float32)
+    camera = Camera(1000.0, 320, 240, 640, 480)
+    track = BodyTrack(
+        person_id=1,
+        body="mhr",
+        frame_index=np.arange(2),
+        shape=shape,
+        rotations=rotations,
+        translation_m=root,
+        joints_m=joints,
+        keypoints_px=camera.project(joints).astype(np.float32),
+        visibility=np.ones(joints.shape[:2], np.float32),
+        confidence=np.ones(2, np.float32),
+        observed=np.ones(2, bool),
+        joint_set="mhr70",
+        parameters=parameters,
+        rig=rig,
+    )
+    scene = Scene(make_clip(2), camera, (track,), np.diag([1.0, -1.0, -1.0, 1.0]), preset="sam")
     for fmt in ("glb", "npz", "ply", "csv", "bvh"):
         export_scene(scene, fmt, tmp_path / fmt)
     skin = pygltflib.GLTF2().load(str(tmp_path / "glb" / "body.glb")).skins[0]

@@ -21,13 +21,13 @@ from body4d.models.sam3.network import Finds
 from body4d.models.sam3.object_tracker import Asked
 from body4d.models.sam3.segmenter import Sam3Segmenter, weights_in
 from body4d.models.sam3.streaming import SURE, YIELDS, Encoder, Writer, enlarged, windows
-from body4d.runtime.device import Batches
+from body4d.runtime.device import AdaptiveBatcher
 from body4d.tracking import main_subject
 from sam3_files import write_tiny_sam3
 
 W, H = 64, 48
 RED, BLUE, GREEN, GREY = (220, 20, 20), (20, 30, 220), (20, 180, 30), (90, 90, 90)
-CPU = ComputeSettings(device="cpu", batch=3)
+CPU = ComputeSettings(device="cpu", batch_size=3)
 S = Sam3Settings(least_cells=1, detect_every_frames=2, trial_frames=4, rest_after_s=0.3, hole_cells=0)
 EVERYBODY = PeopleSettings(count="all")
 
@@ -386,7 +386,7 @@ def test_a_full_memory_halves_the_batch() -> None:
             return super().encode(pictures, search, texts)
 
     network: Any = Short(None, S, None, None)
-    batches = Batches(8, "frames")
+    batches = AdaptiveBatcher(8, "frames")
     got = [s.frame for batch in Encoder(network, Clips(20, lambda t: {}), batches, S).stream(0, 20) for s in batch]
     assert got == list(range(20))
     assert batches.size == 2
@@ -428,7 +428,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def tiny(folder: Path, batch: int = 3, **people: Any) -> Sam3Segmenter:
-    return Sam3Segmenter(weights_in(folder), Sam3Settings(), PeopleSettings(**people), ComputeSettings(device="cpu", batch=batch))
+    return Sam3Segmenter(weights_in(folder), Sam3Settings(), PeopleSettings(**people), ComputeSettings(device="cpu", batch_size=batch))
 
 
 def test_the_tiny_network_finds_one_person_whatever_the_batch(folder: Path) -> None:
@@ -454,7 +454,7 @@ def test_the_tiny_network_follows_clicks_and_boxes_of_two_people(folder: Path) -
 
 
 def test_products_in_bfloat16_follow_all_the_same(folder: Path) -> None:
-    compute = ComputeSettings(device="cpu", batch=3, precision="bfloat16")
+    compute = ComputeSettings(device="cpu", batch_size=3, precision="bfloat16")
     segmenter = Sam3Segmenter(weights_in(folder), Sam3Settings(), PeopleSettings(), compute)
     prompts = [click(2, 20, 2), click(4, 3, 2, label=0), Prompt(text="person")]
     (track,) = segmenter.track(Clips(7, lambda t: {RED: 5 + 2 * t}), prompts, ignore_progress)

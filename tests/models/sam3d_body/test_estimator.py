@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import sam3d_helpers as helpers
-from body4d.bodies.mhr.module import MhrBody
+from body4d.bodies.mhr.module import load_mhr
 from body4d.config import ComputeSettings, Sam3dBodySettings
 from body4d.core.errors import DeviceError, InputError
 from body4d.core.occlusion import OcclusionSegment
@@ -53,7 +53,7 @@ def mask_track(person_id: int, frames: list[int], x: int, empty: tuple[int, ...]
 @pytest.fixture(scope="module")
 def parts(tmp_path_factory: pytest.TempPathFactory):
     net = helpers.tiny_net(replace(helpers.TINY, crop_px=128))
-    mhr = MhrBody.load(save_script(make_rig(vertices=300, joints=127, faces=200), tmp_path_factory.mktemp("rig") / "mhr_model.pt"))
+    mhr = load_mhr(save_script(make_rig(vertices=300, joints=127, faces=200), tmp_path_factory.mktemp("rig") / "mhr_model.pt"))
     mhr.file = replace(mhr.file, keypoint_mapping=dense_mapping(net.body.head_pose, 300))
     return net, mhr
 
@@ -94,9 +94,9 @@ def test_tracks_are_those_of_the_masks(parts, masks) -> None:
 @pytest.mark.parametrize("mode", ["body", "full"])
 def test_results_do_not_depend_on_the_batch(parts, masks, mode: Literal["body", "full"]) -> None:
     settings = Sam3dBodySettings(mode=mode, hand_box_least_px=1.0, wrist_angle_most_rad=4.0)
-    one, _ = recover(parts, masks, settings, batch=1)
+    one, _ = recover(parts, masks, settings, batch_size=1)
     for batch in (3, 64):
-        same(recover(parts, masks, settings, batch=batch)[0], one)
+        same(recover(parts, masks, settings, batch_size=batch)[0], one)
     # Nor is it the same for everybody anyway.
     assert np.abs(one[0].joints_m[0] - one[0].joints_m[1]).max() > 1e-3
 
@@ -112,7 +112,7 @@ def test_hands_are_seen_in_full_mode_alone(parts, masks) -> None:
 
 
 def test_out_of_memory_halves_the_batch_and_says_so(parts, masks, monkeypatch: pytest.MonkeyPatch) -> None:
-    wanted, _ = recover(parts, masks, batch=8)
+    wanted, _ = recover(parts, masks, batch_size=8)
     real, tried = Recovery.__call__, []
 
     def small(self, pictures, wanted):
@@ -122,7 +122,7 @@ def test_out_of_memory_halves_the_batch_and_says_so(parts, masks, monkeypatch: p
         return real(self, pictures, wanted)
 
     monkeypatch.setattr(Recovery, "__call__", small)
-    found, estimator = recover(parts, masks, batch=8)
+    found, estimator = recover(parts, masks, batch_size=8)
     assert tried[:2] == [8, 4]
     assert max(tried[3:]) <= 2
     assert len(estimator.notes) == 1
@@ -193,11 +193,11 @@ def test_models_are_loaded_when_work_begins(parts) -> None:
 
 def test_batch_follows_free_memory(parts, masks, monkeypatch: pytest.MonkeyPatch) -> None:
     sizes = []
-    real = adapter.batch_that_fits
-    monkeypatch.setattr(adapter, "free_bytes", lambda device: 1)
-    monkeypatch.setattr(adapter, "batch_that_fits", lambda *a: sizes.append(real(*a)) or sizes[-1])
+    real = adapter.choose_batch_size
+    monkeypatch.setattr(adapter, "free_memory_bytes", lambda device: 1)
+    monkeypatch.setattr(adapter, "choose_batch_size", lambda *a: sizes.append(real(*a)) or sizes[-1])
     recover(parts, masks)
-    monkeypatch.setattr(adapter, "free_bytes", lambda device: 1 << 40)
+    monkeypatch.setattr(adapter, "free_memory_bytes", lambda device: 1 << 40)
     recover(parts, masks)
     assert sizes == [1, adapter._MOST["cpu"]]
 

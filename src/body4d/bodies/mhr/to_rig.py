@@ -1,71 +1,55 @@
-"""MHR as a rig of ours: metres, rest axes, joints whose rest orientation is the identity (docs/conventions.md).
+"""MHR as a :class:`~body4d.core.rig.Rig`: metres, rest axes, joints whose rest orientation is the identity (docs/conventions.md).
 
 MHR's joints have rest orientations of their own (prerotations) and uniform scales that children inherit. With the person's scales fixed,
 both fold away. B_j and Q_j being joint j's global rotation at rest and posed, G_j = Q_j B_j^T; the scaled bones are the rest joints'
-offsets, since B_p^T (rest_j - rest_p) = s_p t_j at rest and posed alike. What is lost:
+offsets, since B_p^T (rest_j - rest_p) = s_p t_j at rest and posed alike. Three things are lost:
 
 * pose correctives, which bend the surface by the pose and have no place in linear blend skinning;
 * where joints of different scale share a vertex, MHR blends two sizes; a Rig has one rest vertex, which is exact at rest only;
 * translations by pose parameters inside the skeleton (MHR has six, at shoulders and the like), whose bones a Rig keeps rigid.
 
-:func:`lbs_gap_m` measures all of it for given parameters.
+:func:`lbs_gap_m` measures all three for given parameters.
 """
 
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from scipy.spatial.transform import Rotation
 from torch import Tensor
 
-from body4d.bodies.mhr.rig_file import PARAMETER_SIZE, POSE_SIZE, SCALE_SIZE, SHAPE_SIZE, MhrRigFile
+from body4d.bodies.mhr.rig_file import PARAMETER_SIZE, POSE_SIZE, SCALE_SIZE, SHAPE_SIZE
 from body4d.core.joints import Mhr70
 from body4d.core.rig import Rig
 from body4d.geometry.rotations import matrix_to_rotvec
 
-TO_CAMERA = np.diag([1.0, -1.0, -1.0])
+if TYPE_CHECKING:
+    from body4d.bodies.mhr.module import MhrBody
+
+MHR_TO_CAMERA = np.diag([1.0, -1.0, -1.0])
 """MHR's axes (y up, facing +z) to camera and rest axes (y down, facing -z): a half turn about x."""
 
-_M_PER_CM = 0.01
-_CHUNK = 64
-"""Frames posed at once: 64 surfaces with their blended matrices are 75 MB."""
+METRES_PER_CM = 0.01
+
+CHUNK_FRAMES = 64
+"""Frames posed at once: 64 surfaces with their blended matrices take 75 MB."""
 
 
-class PosableMhr(Protocol):
-    """What a rig is made of: an MHR taken apart that can be posed (:class:`body4d.bodies.mhr.module.MhrBody`)."""
-
-    @property
-    def file(self) -> MhrRigFile: ...
-
-    @property
-    def rest_vertices(self) -> Tensor:
-        """(V, 3) in cm, on the device that poses."""
-        ...
-
-    @property
-    def skin_weights(self) -> Tensor:
-        """(V, J) dense."""
-        ...
-
-    def __call__(self, shape: Tensor, parameters: Tensor, face: Tensor | None = None, *, correct: bool = True) -> tuple[Tensor, Tensor]: ...
-
-    def skeleton(self, parameters: Tensor) -> Tensor: ...
-
-
-def shape_of(shape: np.ndarray, parameters: np.ndarray) -> np.ndarray:
-    """The rig's shape (113,) of one person: shape (45,) and the scales among model parameters (204,), or the median of rows (T, 204)."""
+def rig_shape(shape: Float[np.ndarray, "*s 45"], parameters: Float[np.ndarray, "*t 204"]) -> Float[np.ndarray, "113"]:
+    """The shape that :func:`build_rig` takes, of one person: 45 shape parameters, then the 68 scales, each the median over the frames."""
     rows = np.atleast_2d(parameters)[:, POSE_SIZE:PARAMETER_SIZE]
     return np.concatenate([np.median(np.atleast_2d(shape), axis=0), np.median(rows, axis=0)]).astype(np.float32)
 
 
-def rig_of(body: PosableMhr, shape: np.ndarray) -> Rig:
-    """The rig of ``shape`` (113,): 45 of the shape, then 68 scales. Keypoints are NaN where the file came without their mapping."""
+def build_rig(body: "MhrBody", shape: Float[np.ndarray, "113"]) -> Rig:
+    """The rig of one person: ``shape`` as :func:`rig_shape` makes it. Keypoints are NaN where the file has no keypoint mapping."""
     values = np.asarray(shape, np.float32)
     if values.shape != (SHAPE_SIZE + SCALE_SIZE,):
         raise ValueError(f"an MHR shape has {SHAPE_SIZE} + {SCALE_SIZE} numbers (shape, bone scales), found {values.shape}")
     vertices, state = _pose(body, _at_rest(values), values[None, :SHAPE_SIZE])
-    rest_vertices = vertices[0] @ TO_CAMERA * _M_PER_CM
-    rest_joints = state[0, :, :3] @ TO_CAMERA * _M_PER_CM
+    rest_vertices = vertices[0] @ MHR_TO_CAMERA * METRES_PER_CM
+    rest_joints = state[0, :, :3] @ MHR_TO_CAMERA * METRES_PER_CM
     indices, weights = _influences(body.skin_weights.cpu().numpy())
     keypoint_weights, anchors = _fold_keypoints(body, rest_vertices, rest_joints)
     return Rig(
@@ -82,52 +66,54 @@ def rig_of(body: PosableMhr, shape: np.ndarray) -> Rig:
     )
 
 
-def motion_of(
-    body: PosableMhr, shape: np.ndarray, parameters: np.ndarray, camera_translation_m: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Local rotation vectors (T, J, 3) and the root's place (T, 3) in camera axes, for the rig of ``shape`` (113,).
+def rig_motion(
+    body: "MhrBody",
+    shape: Float[np.ndarray, "113"],
+    parameters: Float[np.ndarray, "t 204"],
+    camera_translation_m: Float[np.ndarray, "t 3"],
+) -> tuple[Float[np.ndarray, "t joints 3"], Float[np.ndarray, "t 3"]]:
+    """Local rotation vectors and the root's position in camera axes, for the rig of ``shape``.
 
-    ``parameters`` (T, 204); ``camera_translation_m`` (T, 3) as SAM-3D-Body tells it. MHR's global rotation and translation belong to
-    its second joint; the first, which a Rig is moved by, is placed so that the second stands where it should.
+    ``camera_translation_m`` is what SAM-3D-Body predicts. MHR's global rotation and translation belong to its second joint; the first,
+    by which a Rig is moved, is placed so that the second stands where it should.
     """
     device = body.rest_vertices.device
     with torch.no_grad():
         posed = body.skeleton(torch.as_tensor(parameters, dtype=torch.float32, device=device)).cpu().double().numpy()
         rest = body.skeleton(torch.as_tensor(_at_rest(np.asarray(shape)), device=device)).cpu().double().numpy()
-    G = TO_CAMERA @ _matrices(posed) @ np.swapaxes(_matrices(rest), -1, -2) @ TO_CAMERA
+    G = MHR_TO_CAMERA @ _matrices(posed) @ np.swapaxes(_matrices(rest), -1, -2) @ MHR_TO_CAMERA
     parents = body.file.parents.numpy()
     local = G.copy()
     local[:, 1:] = np.swapaxes(G[:, parents[1:]], -1, -2) @ G[:, 1:]
-    place = posed[..., :3] @ TO_CAMERA * _M_PER_CM
-    offset = (rest[0, 1, :3] - rest[0, 0, :3]) @ TO_CAMERA * _M_PER_CM
-    root = place[:, 1] - G[:, 0] @ offset
+    position = posed[..., :3] @ MHR_TO_CAMERA * METRES_PER_CM
+    offset = (rest[0, 1, :3] - rest[0, 0, :3]) @ MHR_TO_CAMERA * METRES_PER_CM
+    root = position[:, 1] - G[:, 0] @ offset
     return matrix_to_rotvec(local).astype(np.float32), (root + camera_translation_m).astype(np.float32)
 
 
-def vertices_m(
-    body: PosableMhr, shape: np.ndarray, parameters: np.ndarray, face: np.ndarray | None = None, *, correct: bool = True
-) -> np.ndarray:
-    """MHR's own surface (T, V, 3) with correctives, metres, camera axes, without the camera's translation.
+def mhr_vertices_m(
+    body: "MhrBody",
+    shape: Float[np.ndarray, "45"] | Float[np.ndarray, "t 45"],
+    parameters: Float[np.ndarray, "t 204"],
+    *,
+    with_correctives: bool = True,
+) -> Float[np.ndarray, "t vertices 3"]:
+    """MHR's own surface, with its correctives, in metres and camera axes, without the camera's translation."""
+    chunks = []
+    for first in range(0, len(parameters), CHUNK_FRAMES):
+        rows = slice(first, first + CHUNK_FRAMES)
+        shape_rows = shape[rows] if shape.ndim > 1 else shape[None]
+        vertices, _ = _pose(body, parameters[rows], shape_rows, with_correctives=with_correctives)
+        chunks.append(vertices @ MHR_TO_CAMERA * METRES_PER_CM)
+    return np.concatenate(chunks).astype(np.float32)
 
-    ``shape`` (45,) or (T, 45), ``parameters`` (T, 204), ``face`` (72,) or (T, 72).
-    """
-    out = []
-    for first in range(0, len(parameters), _CHUNK):
-        rows = slice(first, first + _CHUNK)
-        own = [None if a is None else a[rows] if a.ndim > 1 else a[None] for a in (shape, face)]
-        out.append(_pose(body, parameters[rows], own[0], own[1], correct=correct)[0] @ TO_CAMERA * _M_PER_CM)
-    return np.concatenate(out).astype(np.float32)
 
-
-def lbs_gap_m(body: PosableMhr, shape: np.ndarray, parameters: np.ndarray) -> np.ndarray:
-    """Distance (T, V) in metres between the rig's surface and MHR's own, for ``shape`` (113,) and ``parameters`` (T, 204).
-
-    What a GLB, which carries the rig, does not show.
-    """
-    rig = rig_of(body, shape)
-    rotations, root = motion_of(body, shape, parameters, np.zeros((len(parameters), 3)))
+def lbs_gap_m(body: "MhrBody", shape: Float[np.ndarray, "113"], parameters: Float[np.ndarray, "t 204"]) -> Float[np.ndarray, "t vertices"]:
+    """Distance in metres between the rig's surface, which every export shows, and MHR's own."""
+    rig = build_rig(body, shape)
+    rotations, root = rig_motion(body, shape, parameters, np.zeros((len(parameters), 3)))
     skinned = rig.vertices(*rig.forward(rotations.astype(np.float64), root.astype(np.float64)))
-    return np.linalg.norm(skinned - vertices_m(body, shape[:SHAPE_SIZE], parameters), axis=-1)
+    return np.linalg.norm(skinned - mhr_vertices_m(body, shape[:SHAPE_SIZE], parameters), axis=-1)
 
 
 def _at_rest(shape: np.ndarray) -> np.ndarray:
@@ -137,17 +123,14 @@ def _at_rest(shape: np.ndarray) -> np.ndarray:
     return parameters
 
 
-def _pose(
-    body: PosableMhr, parameters: np.ndarray, shape: np.ndarray | None, face: np.ndarray | None = None, *, correct: bool = True
-) -> tuple[np.ndarray, np.ndarray]:
+def _pose(body: "MhrBody", parameters: np.ndarray, shape: np.ndarray, *, with_correctives: bool = True) -> tuple[np.ndarray, np.ndarray]:
     """Vertices (T, V, 3) and state (T, J, 8) in MHR's axes and centimetres, float64."""
 
-    def there(values: np.ndarray) -> Tensor:
+    def upload(values: np.ndarray) -> Tensor:
         return torch.as_tensor(values, dtype=torch.float32, device=body.rest_vertices.device)
 
-    shape = np.zeros((1, SHAPE_SIZE), np.float32) if shape is None else shape
     with torch.no_grad():
-        vertices, state = body(there(shape), there(parameters), None if face is None else there(face), correct=correct)
+        vertices, state = body(upload(shape), upload(parameters), with_correctives=with_correctives)
     return vertices.cpu().double().numpy(), state.cpu().double().numpy()
 
 
@@ -158,14 +141,14 @@ def _matrices(state: np.ndarray) -> np.ndarray:
 
 
 def _influences(dense: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Joint indices and weights (V, W), strongest first, W the most that any vertex has; rows sum to 1."""
-    width = max(int((dense > 0).sum(1).max()), 1)
-    indices = np.argsort(-dense, axis=1, kind="stable")[:, :width]
+    """Joint indices and weights (V, W), strongest first, W being the largest number at any vertex; rows sum to 1."""
+    num_influences = max(int((dense > 0).sum(1).max()), 1)
+    indices = np.argsort(-dense, axis=1, kind="stable")[:, :num_influences]
     weights = np.take_along_axis(dense, indices, 1).astype(np.float64)
     return np.where(weights > 0, indices, 0).astype(np.int32), weights / weights.sum(1, keepdims=True)
 
 
-def _fold_keypoints(body: PosableMhr, rest_vertices_m: np.ndarray, rest_joints_m: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _fold_keypoints(body: "MhrBody", rest_vertices_m: np.ndarray, rest_joints_m: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Weights (70, J) and anchors (70, J, 3) of the keypoints; see :class:`Rig`. NaN without a mapping."""
     count, joints = len(Mhr70), len(rest_joints_m)
     mapping = body.file.keypoint_mapping

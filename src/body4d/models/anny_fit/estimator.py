@@ -15,8 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from body4d.bodies.anny import DEFAULT_SHAPE, SHAPE_NAMES, AnnyBody, anny_body
-from body4d.bodies.anny_hands import curled_hands
+from body4d.bodies.anny import DEFAULT_SHAPE, SHAPE_NAMES, AnnyBody, anny_body, curl_fingers
 from body4d.config import ContactSettings, FitSettings
 from body4d.core.errors import Cancelled
 from body4d.core.occlusion import OcclusionSegment
@@ -190,7 +189,7 @@ class _PersonFit:
             shape = np.concatenate([shape[:-1], [shape[-1] * scale]])
             rig, translation = self.body.rig(shape), translation * scale
         chain = Chain.of(rig, DRIVEN_JOINTS)
-        rotations = curled_hands(rig, matrix_to_rotvec(chain.to_rig(pose.local)), evidence.held)
+        rotations = curl_fingers(rig, matrix_to_rotvec(chain.to_rig(pose.local)), evidence.held)
         joints = rig.keypoints(*rig.forward(rotations, translation))
         body_visibility = self.seen.visibility[:, [*PARTS.shoulders, *PARTS.hips, *PARTS.arms]]
         return BodyTrack(

@@ -23,7 +23,7 @@ from body4d.models.diffusion_vas.crops import Look, cut_from, grouped, look_at
 from body4d.models.diffusion_vas.depth import depth_in
 from body4d.models.diffusion_vas.pipeline import Painter, painter_in
 from body4d.models.diffusion_vas.windows import foretold, looked_at, widened, windows_of, windows_through
-from body4d.runtime.device import batch_that_fits, choose_device, choose_dtype, free_bytes, release
+from body4d.runtime.device import choose_batch_size, choose_device, choose_dtype, free_memory_bytes, release_memory
 
 
 class DepthFinder(Protocol):
@@ -104,7 +104,7 @@ class VasCompleter:
         depth, painter = self._loads.depth(device, dtype), self._loads.amodal(device, dtype)
         try:
             clip = frames.clip
-            at_once = batch_that_fits(free_bytes(device), depth.bytes_each(clip.height_px, clip.width_px), self._compute, 8)
+            at_once = choose_batch_size(free_memory_bytes(device), depth.bytes_each(clip.height_px, clip.width_px), self._compute, 8)
             out = []
             for group in grouped(looks, self._settings.group_frames):
                 cuts = cut_from(frames, group, at_once, depth.nearness)
@@ -118,7 +118,7 @@ class VasCompleter:
         finally:
             self._notes = (*self._notes, *painter.notes)
             del depth, painter
-            release()
+            release_memory()
 
     def _judged(self, look: Look, seen: np.ndarray, painted: Tensor) -> _Found:
         """Whole outlines of what was painted (F, 3, h, w); where they are not believed, what is seen."""
@@ -168,7 +168,7 @@ class VasCompleter:
         finally:
             self._notes = tuple(dict.fromkeys([*self._notes, *painter.notes]))
             del painter
-            release()
+            release_memory()
 
     def _stretches(self, look: Look, one: _Found, outlines: np.ndarray, painted: Tensor) -> list[OcclusionSegment]:
         offset = look.span.first - one.look.span.first

@@ -22,8 +22,8 @@ from body4d.models.diffusion_vas.network.sampler import (
     picture_latents,
 )
 from body4d.models.diffusion_vas.windows import windows_of
-from body4d.runtime.compiling import keep_compiled
-from body4d.runtime.device import Batches, batch_that_fits, free_bytes
+from body4d.runtime.device import AdaptiveBatcher, choose_batch_size, free_memory_bytes
+from body4d.runtime.torch_utils import set_compile_cache
 
 Key = tuple[int, int]
 """A person's id and a clip frame: the noise of a picture hangs on these alone, so that results hang on no grouping."""
@@ -117,11 +117,11 @@ class VasPainter:
         self._tell(batches)
         return ((pictures + 1) / 2).clamp(0, 1).cpu()
 
-    def _batches(self, each: int, what: str, most: int) -> Batches:
-        free = free_bytes(self._nets.device)
-        return Batches(batch_that_fits(free, each, self._compute, max(most, 1)), what)
+    def _batches(self, each: int, what: str, most: int) -> AdaptiveBatcher:
+        free = free_memory_bytes(self._nets.device)
+        return AdaptiveBatcher(choose_batch_size(free, each, self._compute, max(most, 1)), what)
 
-    def _tell(self, batches: Batches) -> None:
+    def _tell(self, batches: AdaptiveBatcher) -> None:
         if batches.note and batches.note not in self._notes:
             self._notes = (*self._notes, batches.note)
 
@@ -151,7 +151,7 @@ def bytes_per_row(frames: int, size: Sequence[int], nets: VasNetworks) -> int:
 def compiled(nets: VasNetworks, settings: OcclusionSettings) -> VasNetworks:
     """The same networks, the UNet's blocks compiled where that is wished and CUDA is there."""
     if settings.compile == "on" and nets.device.type == "cuda":
-        keep_compiled()
+        set_compile_cache()
         compile_blocks(nets.unet, *_COMPILED)
     return nets
 

@@ -17,8 +17,7 @@ from body4d.config import Sam3Settings
 from body4d.models.sam3.checkpoint import Sam3Weights
 from body4d.models.sam3.identity import likeliest, overlaps
 from body4d.models.sam3.transformers_compat import cast_once, record_tracker
-from body4d.runtime.compiling import keep_compiled
-from body4d.runtime.upload import Upload
+from body4d.runtime.torch_utils import FrameUploader, set_compile_cache
 
 _MEAN, _SPREAD = 0.5, 0.5
 """Of SAM-3's processor_config.json, on all channels."""
@@ -71,14 +70,14 @@ class Sam3Network:
         self.model: Any = weights.model
         self._tokenizer: Any = weights.tokenizer
         self._settings, self.device, self.dtype = settings, device, dtype
-        self._upload = Upload(device)
+        self._upload = FrameUploader(device)
         if dtype != torch.float32:
             cast_once(self.model, dtype)
         self.recordings = record_tracker(self.tracker)
 
     def compile_encoder(self) -> None:
         """Compile the encoder's layers at their next call: one version for those that look at windows, one for those that see all."""
-        keep_compiled()
+        set_compile_cache()
         for layer in self._backbone.layers:
             if "forward" not in vars(layer):  # not compiled before: a model may be used for several clips
                 layer.forward = _compiled(layer.forward)

@@ -21,8 +21,8 @@ from body4d.models.sam3.object_tracker import Followed
 from body4d.models.sam3.prompts import Wish, meant, same_person, wishes
 from body4d.models.sam3.propagation import Passes, Progress, Whom, first_mask
 from body4d.models.sam3.streaming import Encoder, Writer
-from body4d.runtime.compiling import worth_compiling
-from body4d.runtime.device import Batches, batch_that_fits, choose_device, choose_dtype, free_bytes, release
+from body4d.runtime.device import AdaptiveBatcher, choose_batch_size, choose_device, choose_dtype, free_memory_bytes, release_memory
+from body4d.runtime.torch_utils import should_compile
 from body4d.tracking.main_subject import NOT_PROMPTED, SubjectCandidate, choose_subjects, notes
 from body4d.tracking.masks import subtract_masks
 
@@ -31,6 +31,8 @@ Rows = dict[int, bytes]
 
 _MOST = {"cuda": 8, "mps": 2, "cpu": 1}
 """Frames encoded at once at most: more gains no speed, and a CPU is full with one."""
+COMPILE_MIN_FRAMES = 2000
+"""Shorter clips are not compiled for: 8 ms gained per frame pay back the 17 s that compiling takes (H200, empty cache)."""
 FALSE_FIND = "they were found for a moment and not again"
 
 
@@ -66,7 +68,7 @@ class Sam3Segmenter:
         self._kept = weights if self._settings.keep_loaded else None
         try:
             network = Sam3Network(weights, self._settings, device, choose_dtype(self._compute, device))
-            if worth_compiling(len(frames.clip), device.type, self._compute.compile, self._compute.compile_from_frames):
+            if should_compile(len(frames.clip), device.type, self._compute.compile, COMPILE_MIN_FRAMES):
                 network.compile_encoder()
             work = Work(network, frames, self._settings, self._people, self._compute, report)
             try:
@@ -76,7 +78,7 @@ class Sam3Segmenter:
         finally:
             del weights
             network = work = None
-            release()
+            release_memory()
 
 
 class Work:
@@ -96,8 +98,8 @@ class Work:
         clip, device = frames.clip, network.device
         self._size_px = (clip.width_px, clip.height_px)
         each = network.bytes_each(clip.height_px, clip.width_px, search=True)
-        size = batch_that_fits(free_bytes(device), each, compute, _MOST.get(device.type, 1))
-        self._batches = Batches(size, "frames")
+        size = choose_batch_size(free_memory_bytes(device), each, compute, _MOST.get(device.type, 1))
+        self._batches = AdaptiveBatcher(size, "frames")
         self._encoder = Encoder(network, frames, self._batches, settings)
         self._progress = Progress(report)
         self._passes = Passes(network, frames.clip, self._encoder, settings, self._progress)

@@ -15,7 +15,7 @@ from body4d.core.stages import FrameSource
 from body4d.core.types import MaskTrack
 from body4d.models.sam3.network import Features, Finds, Sam3Network, Text
 from body4d.models.sam3.transformers_compat import one_ahead
-from body4d.runtime.device import Batches
+from body4d.runtime.device import AdaptiveBatcher
 from body4d.tracking.masks import assign_pixel_owners, fill_holes_and_specks
 
 _LANES = 4
@@ -82,7 +82,7 @@ def windows(
 class Encoder:
     """Encodes a clip's frames in batches, on CUDA one batch ahead of the tracker; what was handed out is freed with the next."""
 
-    def __init__(self, network: Sam3Network, frames: FrameSource, batches: Batches, settings: Sam3Settings) -> None:
+    def __init__(self, network: Sam3Network, frames: FrameSource, batches: AdaptiveBatcher, settings: Sam3Settings) -> None:
         self._network, self._frames, self._batches, self._settings = network, frames, batches, settings
 
     def stream(

@@ -10,8 +10,7 @@ from body4d.models.sam3d_body.network.branch import at_places
 from body4d.models.sam3d_body.network.hands import estimate_with_hands
 from body4d.models.sam3d_body.network.layers import patch_linear
 from body4d.models.sam3d_body.network.model import body_crops, estimate_bodies
-from body4d.runtime.compiling import keep_compiled, pays_from, worth_compiling
-from body4d.runtime.upload import Upload
+from body4d.runtime.torch_utils import FrameUploader, set_compile_cache, should_compile
 
 
 def scene():
@@ -108,23 +107,16 @@ def test_float32_again_is_the_reference():
     ],
 )
 def test_when_compiling_pays(crops, device, wish, expected):
-    assert worth_compiling(crops, device, wish, 6000) is expected
-
-
-def test_compiling_pays_where_its_seconds_come_back():
-    crops = pays_from(10.0, 100.0, 200.0)
-    assert crops == pytest.approx(2000)
-    assert 10.0 + crops / 200.0 == pytest.approx(crops / 100.0)
-    assert pays_from(10.0, 100.0, 90.0) == float("inf")
+    assert should_compile(crops, device, wish, 6000) is expected
 
 
 def test_compiled_code_is_kept_in_one_folder(tmp_path, monkeypatch):
     monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR", raising=False)
     monkeypatch.delenv("TRITON_CACHE_DIR", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert keep_compiled() == tmp_path / "body4d" / "compiled"
+    assert set_compile_cache() == tmp_path / "body4d" / "compiled"
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "theirs"))
-    assert keep_compiled() == tmp_path / "theirs"
+    assert set_compile_cache() == tmp_path / "theirs"
 
 
 def test_memory_of_a_crop_grows_with_what_is_asked():
@@ -135,5 +127,5 @@ def test_memory_of_a_crop_grows_with_what_is_asked():
 
 def test_upload_brings_every_picture():
     pictures = [p.numpy() for p in torch.randint(0, 256, (3, 4, 5, 3), dtype=torch.uint8)]
-    there = Upload(torch.device("cpu"))(pictures)
+    there = FrameUploader(torch.device("cpu"))(pictures)
     assert all((a.numpy() == b).all() for a, b in zip(there, pictures, strict=True))

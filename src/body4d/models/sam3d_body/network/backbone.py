@@ -48,7 +48,7 @@ class DinoBackbone(nn.Module):
             self.vit.rope_embeddings = rope(self.vit.config).train(self.vit.training)
 
     def compile_blocks(self) -> None:
-        """Run every block through one compiled function; see :mod:`body4d.runtime.compiling`."""
+        """Run every block through one compiled function; see :mod:`body4d.runtime.torch_utils`."""
         self._run = torch.compile(block)
 
     def forward(self, pixels: Tensor) -> Tensor:

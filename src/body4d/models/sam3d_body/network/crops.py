@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from body4d.models.sam3d_body.network.layers import exact_product
+from body4d.runtime.torch_utils import float32_matmul
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,7 @@ def rays(crops: Crops, ramps: tuple[Tensor, Tensor]) -> Tensor:
 
 def to_crop(points_px: Tensor, crops: Crops, crop_px: int) -> Tensor:
     """Frame pixels (B, n, 2) as crop coordinates from -0.5 to 0.5."""
-    moved = exact_product(points_px, crops.affine[:, :, :2].mT) + crops.affine[:, None, :, 2]
+    moved = float32_matmul(points_px, crops.affine[:, :, :2].mT) + crops.affine[:, None, :, 2]
     return moved / crop_px - 0.5
 
 

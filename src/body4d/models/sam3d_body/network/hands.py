@@ -8,14 +8,15 @@ from dataclasses import dataclass, fields, replace
 import torch
 from torch import Tensor
 
+from body4d.bodies.mhr.rotations import angle_between, euler_xzy_to_matrix, matrix_to_euler_xzy, quat_to_matrix
 from body4d.config import Sam3dBodySettings
-from body4d.models.sam3d_body.network import angles
 from body4d.models.sam3d_body.network.branch import Decoded
 from body4d.models.sam3d_body.network.crops import Crops, make_crops, to_crop, warp
 from body4d.models.sam3d_body.network.heads import Mhr, Pose, View, at_vertices, project
-from body4d.models.sam3d_body.network.layers import constant, exact_product, fixed_index
+from body4d.models.sam3d_body.network.layers import constant, fixed_index
 from body4d.models.sam3d_body.network.model import BodyPass, Sam3dBody
 from body4d.models.sam3d_body.network.prompts import NO_PROMPT
+from body4d.runtime.torch_utils import float32_matmul
 
 LEFT, RIGHT = 0, 1
 RIGHT_WRIST_KEYPOINT, LEFT_WRIST_KEYPOINT, RIGHT_ELBOW_KEYPOINT, LEFT_ELBOW_KEYPOINT = 41, 62, 8, 7
@@ -110,10 +111,10 @@ def local_wrists(net: Sam3dBody, body_rotations: Tensor, hands: HandPass) -> Ten
     """Wrist rotations (B, 2, 3, 3) on arms (B, 127, 3, 3) that give the hands the rotations their own pass saw."""
     device = body_rotations.device
     arms = body_rotations[:, fixed_index(LOWER_ARM_JOINTS, device)]
-    rest = exact_product(arms, net.body.head_pose.joint_rotation[fixed_index(WRIST_TWIST_JOINTS, device)])
+    rest = float32_matmul(arms, net.body.head_pose.joint_rotation[fixed_index(WRIST_TWIST_JOINTS, device)])
     left, right = hands.decoded
     seen = torch.stack([left.pose.joint_rotations[:, LEFT_WRIST_JOINT], right.pose.joint_rotations[:, RIGHT_WRIST_JOINT]], 1)
-    return exact_product(rest.mT, seen)
+    return float32_matmul(rest.mT, seen)
 
 
 def hand_wrists_px(hands: HandPass, width_px: int) -> Tensor:
@@ -184,14 +185,14 @@ def merge(
     pose, head = body.pose, net.body.head_pose
     left, right = (d.pose for d in hands.decoded)
     local = local_wrists(net, _arms_with_hands(net, mhr, pose, left, right), hands)
-    angle = angles.angle_between(first_wrists, local)
+    angle = angle_between(first_wrists, local)
     taken = valid & (angle < settings.wrist_angle_most_rad)
     take = taken[..., None]
 
     body_pose = pose.body_pose
     slots = fixed_index(WRIST_ANGLES, body_pose.device)
     wrists = body_pose[:, slots].unflatten(1, (2, 3))
-    wrists = torch.where(take, natural_wrist(angles.xzy_from_matrix(local), settings), wrists)
+    wrists = torch.where(take, natural_wrist(matrix_to_euler_xzy(local), settings), wrists)
     body_pose = body_pose.index_copy(1, slots, wrists.flatten(1))
 
     hand = torch.stack([left.hand[:, :HAND_PARTS], right.hand[:, HAND_PARTS:]], 1)
@@ -221,7 +222,7 @@ def _arms_with_hands(net: Sam3dBody, mhr: Mhr, pose: Pose, left: Pose, right: Po
     hand = torch.cat([left.hand[:, :HAND_PARTS], right.hand[:, HAND_PARTS:]], -1)
     params = net.body.head_pose.mhr_params(pose.global_rot, pose.body_pose, scale, hand)
     none = torch.zeros(0, dtype=torch.long, device=params.device)
-    return angles.matrix_from_quat(at_vertices(mhr, shape, params, pose.face, none)[1][..., 3:7])
+    return quat_to_matrix(at_vertices(mhr, shape, params, pose.face, none)[1][..., 3:7])
 
 
 def final_view(net: Sam3dBody, pose: Pose, before: View, crops: Crops, size_px: tuple[int, int], settings: Sam3dBodySettings) -> View:
@@ -248,8 +249,8 @@ def join_hands(
     """Decode bodies again knowing where the hands are, and put the hands in. ``size_px``: width, height of the frames."""
     width, crops = size_px[0], first.seen.crops
     slots = fixed_index(WRIST_ANGLES, crops.side_px.device)
-    first_wrists = angles.matrix_from_xzy(first.decoded.pose.body_pose[:, slots].unflatten(1, (2, 3)))
-    before = angles.angle_between(first_wrists, local_wrists(net, first.decoded.pose.joint_rotations, hands))
+    first_wrists = euler_xzy_to_matrix(first.decoded.pose.body_pose[:, slots].unflatten(1, (2, 3)))
+    before = angle_between(first_wrists, local_wrists(net, first.decoded.pose.joint_rotations, hands))
     valid = hands_to_believe(hands, first.decoded, before, width, settings)
     prompts = keypoint_prompts(crops, hands, first.decoded, valid, width, net.sizes.crop_px, settings)
     again = net.prompted(first, prompts, mhr) if prompts.numel() else first.decoded

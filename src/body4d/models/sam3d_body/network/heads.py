@@ -7,11 +7,12 @@ from typing import Any, Protocol, Self, runtime_checkable
 import torch
 from torch import Tensor, nn
 
-from body4d.models.sam3d_body.network import angles
+from body4d.bodies.mhr.rotations import euler_xyz_to_matrix, matrix_to_euler_xyz, quat_to_matrix, rot6d_to_euler_xyz, rot6d_to_matrix
 from body4d.models.sam3d_body.network.crops import Crops, to_crop
-from body4d.models.sam3d_body.network.layers import Mlp, constant, exact_product
+from body4d.models.sam3d_body.network.layers import Mlp, constant
 from body4d.models.sam3d_body.network.prompts import KEYPOINTS
 from body4d.runtime.cuda_graphs import CudaGraphRecorder
+from body4d.runtime.torch_utils import float32_matmul
 
 GRAPH_ROW_STEP = 32
 """People are filled up to a multiple of this, so that a handful of CUDA graphs serves every batch."""
@@ -155,7 +156,7 @@ class PoseHead(nn.Module):
         """The fields of the :class:`Pose` that raw numbers (B, 519) stand for."""
         rotation, pose, shape, scale, hand, face = raw.split(list(PARTS.values()), -1)
         # Published: the angles in order z, y, x stand where MHR reads x, y, z; the network learnt around it.
-        turn = angles.xyz_from_matrix(angles.matrix_from_6d(rotation)).flip(-1)
+        turn = matrix_to_euler_xyz(rot6d_to_matrix(rotation)).flip(-1)
         found = self.pose(
             mhr,
             global_rot=turn,
@@ -178,14 +179,14 @@ class PoseHead(nn.Module):
         vertices, state = at_vertices(mhr, shape, params, face, self.keypoint_vertex)
         flip = _flip(state)
         joints = state[..., :3] * CM
-        keypoints = exact_product(self.keypoint_from_vertex, vertices * CM) + exact_product(self.keypoint_from_joint, joints)
+        keypoints = float32_matmul(self.keypoint_from_vertex, vertices * CM) + float32_matmul(self.keypoint_from_joint, joints)
         if self.is_hand:
             shown = torch.zeros(KEYPOINTS, 1, device=keypoints.device)
             shown[HAND_KEYPOINTS] = 1
             keypoints = keypoints * shown
         return Pose(
             pose_raw, global_rot, body_pose, shape, scale, hand, face, params,
-            keypoints * flip, joints * flip, angles.matrix_from_quat(state[..., 3:7]),
+            keypoints * flip, joints * flip, quat_to_matrix(state[..., 3:7]),
         )  # fmt: skip
 
     def body_angles(self, continuous: Tensor) -> Tensor:
@@ -193,14 +194,14 @@ class PoseHead(nn.Module):
         triples, singles, shifts = continuous.split([6 * len(TRIPLES), 2 * len(SINGLES), len(SHIFTS)], -1)
         pairs = singles.unflatten(-1, (-1, 2))
         ordered = torch.cat(
-            [angles.xyz_from_6d(triples.unflatten(-1, (-1, 6))).flatten(-2), torch.atan2(pairs[..., 0], pairs[..., 1]), shifts], -1
+            [rot6d_to_euler_xyz(triples.unflatten(-1, (-1, 6))).flatten(-2), torch.atan2(pairs[..., 0], pairs[..., 1]), shifts], -1
         )
         return ordered[..., self.body_order] * self.body_kept
 
     def hand_angles(self, components: Tensor) -> Tensor:
         """Angles (..., 27) of one hand's 54 components."""
-        continuous = self.hand_pose_mean + exact_product(components, self.hand_pose_comps)
-        triples = angles.xyz_from_6d(continuous[..., self.hand_triples]).flatten(-2)
+        continuous = self.hand_pose_mean + float32_matmul(components, self.hand_pose_comps)
+        triples = rot6d_to_euler_xyz(continuous[..., self.hand_triples]).flatten(-2)
         pairs = continuous[..., self.hand_pairs]
         return torch.cat([triples, torch.atan2(pairs[..., 0], pairs[..., 1])], -1)[..., self.hand_order]
 
@@ -209,13 +210,13 @@ class PoseHead(nn.Module):
         shift = torch.zeros_like(global_rot)
         if self.is_hand:
             # The hand model predicts its wrist's rotation; turned into the whole body's, which keeps the wrist where it is.
-            global_rot = angles.xyz_from_matrix(exact_product(angles.matrix_from_xyz(global_rot), self.local_to_world_wrist))
+            global_rot = matrix_to_euler_xyz(float32_matmul(euler_xyz_to_matrix(global_rot), self.local_to_world_wrist))
             arm = self.right_wrist_coords - self.root_coords
-            shift = -((angles.matrix_from_xyz(global_rot) * arm).sum(-1) + self.root_coords)
+            shift = -((euler_xyz_to_matrix(global_rot) * arm).sum(-1) + self.root_coords)
         pose = torch.cat([shift * 10, global_rot, body_pose[..., :130]], -1)
         left, right = self.hand_angles(hand.unflatten(-1, (2, 54))).unbind(-2)
         pose = pose.index_copy(1, self.hand_joint_idxs_left, left).index_copy(1, self.hand_joint_idxs_right, right)
-        params = torch.cat([pose, self.scale_mean + exact_product(scale, self.scale_comps)], -1)
+        params = torch.cat([pose, self.scale_mean + float32_matmul(scale, self.scale_comps)], -1)
         return params.index_fill(1, self.nonhand_param_idxs, 0) if self.is_hand else params
 
 
@@ -247,7 +248,7 @@ class CameraHead(nn.Module):
 def project(points_m: Tensor, intrinsics_px: Tensor) -> tuple[Tensor, Tensor]:
     """Pixels (B, n, 2) and depths (B, n) of points (B, n, 3) in the camera's axes."""
     depth = points_m[..., 2]
-    pixels = exact_product(points_m / depth[..., None], intrinsics_px.mT)
+    pixels = float32_matmul(points_m / depth[..., None], intrinsics_px.mT)
     return pixels[..., :2], depth
 
 

@@ -6,8 +6,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from body4d.bodies.mhr.float32 import product
-
 
 class ChannelNorm(nn.Module):
     """Layer norm over the last axis, under the name the published norm over channels has."""
@@ -41,12 +39,6 @@ def patch_linear(x: Tensor, conv: nn.Conv2d) -> Tensor:
     """
     patches = F.pixel_unshuffle(x, conv.kernel_size[0]) if conv.kernel_size[0] > 1 else x
     return F.linear(patches.movedim(1, -1), conv.weight.flatten(1), conv.bias)
-
-
-def exact_product(a: Tensor, b: Tensor) -> Tensor:
-    """``a @ b`` in full float32, whatever autocast and TF32 are set to: for angles, places and bodies."""
-    with torch.autocast(a.device.type, enabled=False):
-        return product(a.float(), b.float())
 
 
 def constant(values: tuple[float, ...] | tuple[tuple[float, ...], ...], device: torch.device, dtype: torch.dtype = torch.float32) -> Tensor:

@@ -17,7 +17,7 @@ from body4d.models.sam3d_body.network.config import NetworkSizes
 from body4d.models.sam3d_body.network.crops import Crops, make_crops, ray_ramps, warp
 from body4d.models.sam3d_body.network.heads import Mhr
 from body4d.models.sam3d_body.network.prompts import NO_PROMPT, FourierPosition, PromptEncoder
-from body4d.runtime.compiling import keep_compiled
+from body4d.runtime.torch_utils import set_compile_cache
 
 
 @dataclass(frozen=True)
@@ -88,11 +88,11 @@ class Sam3dBody(nn.Module):
         return self
 
     def compile_backbone(self, folder: Path | None = None) -> "Sam3dBody":
-        """Compile the backbone's block at its next call, after the precision is set; see :mod:`body4d.runtime.compiling`.
+        """Compile the backbone's block at its next call, after the precision is set; see :mod:`body4d.runtime.torch_utils`.
 
         One version serves all blocks and all batches; a single crop runs uncompiled.
         """
-        keep_compiled(folder)
+        set_compile_cache(folder)
         self.backbone.compile_blocks()
         return self
 

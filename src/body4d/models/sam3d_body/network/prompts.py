@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from body4d.models.sam3d_body.network.layers import ChannelNorm, exact_product, patch_linear
+from body4d.models.sam3d_body.network.layers import ChannelNorm, patch_linear
+from body4d.runtime.torch_utils import float32_matmul
 
 KEYPOINTS = 70
 NO_PROMPT = -2
@@ -25,7 +26,7 @@ class FourierPosition(nn.Module):
 
     def forward(self, xy: Tensor) -> Tensor:
         """Features (..., width) of places (..., 2)."""
-        angle = 2 * math.pi * exact_product(2 * xy - 1, self.matrix)
+        angle = 2 * math.pi * float32_matmul(2 * xy - 1, self.matrix)
         return torch.cat([angle.sin(), angle.cos()], -1)
 
     def of_grid(self, grid: tuple[int, int]) -> Tensor:

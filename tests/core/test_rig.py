@@ -5,8 +5,7 @@ import time
 import numpy as np
 import pytest
 
-from body4d.core.rig import Rig
-from body4d.core.skinning import vertex_normals
+from body4d.core.rig import Rig, vertex_normals
 
 
 def random_rig(vertices: int = 500, joints: int = 12, seed: int = 0) -> Rig:

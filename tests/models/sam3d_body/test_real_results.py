@@ -1,30 +1,21 @@
-"""Stored results of SAM-3D-Body as scenes: made-up ones, and three real people of one picture."""
+"""Three real people of one picture as SAM-3D-Body stored them: our camera, keypoint names, renderer and exporters agree with them."""
 
 import itertools
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 import pytest
 import trimesh
 
-from body4d.bodies.registry import body_model
-from body4d.core.errors import InputError
-from body4d.core.scene_io import load_scene, save_scene
-from body4d.core.types import Camera, Scene
+from body4d.core.joints import Mhr70
+from body4d.core.rig import Rig
+from body4d.core.types import BodyTrack, Camera, Clip, Scene
 from body4d.export import export_scene
-from body4d.models.sam3d_body.results import load_results, read_result
 from body4d.render.rasterizer import silhouette
-from mhr_results import save_result
 
 CAMERA = Camera(2535.27, 960, 445, 1920, 890, source="fov")
-SMALL = Camera(1000.0, 320, 240, 640, 480)
-
-
-@pytest.fixture
-def mesh(tmp_path: Path) -> Path:
-    faces = np.random.default_rng(0).integers(0, 150, (40, 3))
-    trimesh.Trimesh(np.zeros((150, 3)), faces, process=False).export(tmp_path / "mesh.ply")
-    return tmp_path / "mesh.ply"
+"""The camera that the people were recovered with."""
 
 
 @pytest.fixture(scope="module")
@@ -37,50 +28,56 @@ def real(shared: Path) -> list[Path]:
 
 @pytest.fixture(scope="module")
 def trio(real: list[Path]) -> Scene:
-    return load_results(real, CAMERA, real[0].parent / "mhr_template.ply")
+    faces = np.asarray(trimesh.load_mesh(real[0].parent / "mhr_template.ply", process=False).faces, np.int32)
+    people = tuple(rigid_person(i, dict(np.load(path)), faces) for i, path in enumerate(real, start=1))
+    clip = Clip(Path("picture"), CAMERA.width_px, CAMERA.height_px, Fraction(1), np.zeros(1), np.zeros(1, np.int64))
+    lowest = max(float((t.rig.rest_vertices_m[:, 1] + t.translation_m[0, 1]).max()) for t in people if t.rig)
+    y_up = np.diag([1.0, -1.0, -1.0, 1.0])
+    y_up[1, 3] = lowest
+    return Scene(clip, CAMERA, people, y_up, preset="sam")
+
+
+def rigid_person(person_id: int, stored: dict[str, np.ndarray], faces: np.ndarray) -> BodyTrack:
+    """A stored surface with its keypoints as a rig of one joint, which moves as a whole."""
+    vertices, keypoints = stored["pred_vertices"].astype(np.float64), stored["pred_keypoints_3d"].astype(np.float64)
+    rig = Rig(
+        joint_names=("root",),
+        parents=np.array([-1]),
+        rest_joints_m=np.zeros((1, 3)),
+        rest_vertices_m=vertices,
+        faces=faces,
+        skin_indices=np.zeros((len(vertices), 1), np.int32),
+        skin_weights=np.ones((len(vertices), 1)),
+        joint_set="mhr70",
+        keypoint_weights=np.ones((len(Mhr70), 1)),
+        keypoint_anchors_m=keypoints[:, None],
+    )
+    return BodyTrack(
+        person_id=person_id,
+        body="mhr",
+        frame_index=np.zeros(1, np.int64),
+        shape=np.zeros(113, np.float32),
+        rotations=np.zeros((1, 1, 3), np.float32),
+        translation_m=stored["pred_cam_t"][None].astype(np.float32),
+        joints_m=(stored["pred_keypoints_3d"] + stored["pred_cam_t"])[None].astype(np.float32),
+        keypoints_px=stored["pred_keypoints_2d"][None].astype(np.float32),
+        visibility=np.ones((1, len(Mhr70)), np.float32),
+        confidence=np.ones(1, np.float32),
+        observed=np.ones(1, bool),
+        joint_set="mhr70",
+        parameters=stored["mhr_model_params"][None].astype(np.float32),
+        rig=rig,
+    )
 
 
 def posed(scene: Scene) -> list[tuple[np.ndarray, np.ndarray]]:
     """Vertices (V, 3) and keypoints (70, 3) of everybody, through the rig, camera axes."""
     out = []
     for track in scene.people:
-        rig = body_model(track.body).rig(track.shape)
-        G, p = rig.forward(track.rotations.astype(np.float64), track.translation_m.astype(np.float64))
-        out.append((rig.vertices(G, p)[0], rig.keypoints(G, p)[0]))
+        assert track.rig is not None
+        G, p = track.rig.forward(track.rotations.astype(np.float64), track.translation_m.astype(np.float64))
+        out.append((track.rig.vertices(G, p)[0], track.rig.keypoints(G, p)[0]))
     return out
-
-
-def test_a_stored_surface_comes_back_as_it_was(mesh: Path, tmp_path: Path) -> None:
-    path = save_result(tmp_path / "a.npz")
-    scene, stored = load_results([path], SMALL, mesh), read_result(path)
-    vertices, keypoints = posed(scene)[0]
-    np.testing.assert_allclose(vertices, stored.vertices_m + stored.translation_m, atol=1e-6)
-    np.testing.assert_allclose(keypoints, scene.people[0].joints_m[0], atol=1e-6)
-    np.testing.assert_allclose(SMALL.project(scene.people[0].joints_m[0]), stored.keypoints_px, atol=1e-2)
-
-
-def test_such_a_scene_is_saved_and_loaded(mesh: Path, tmp_path: Path) -> None:
-    scene = load_results([save_result(tmp_path / "a.npz"), save_result(tmp_path / "b.npz", seed=1)], SMALL, mesh)
-    save_scene(scene, tmp_path / "scene.npz")
-    again = load_scene(tmp_path / "scene.npz")
-    assert [p.person_id for p in again.people] == [1, 2]
-    np.testing.assert_array_equal(posed(again)[1][0], posed(scene)[1][0])
-
-
-def test_what_is_no_result_is_told(mesh: Path, tmp_path: Path) -> None:
-    np.savez(tmp_path / "other.npz", a=np.zeros(3))
-    with pytest.raises(InputError, match="no SAM-3D-Body result, it lacks"):
-        read_result(tmp_path / "other.npz")
-    (tmp_path / "broken.npz").write_bytes(b"nothing")
-    with pytest.raises(InputError, match="cannot be read"):
-        read_result(tmp_path / "broken.npz")
-    wrong = save_result(tmp_path / "wrong.npz", mhr_model_params=np.zeros(203))
-    with pytest.raises(InputError, match=r"mhr_model_params of .* should have shape"):
-        read_result(wrong)
-    with pytest.raises(ValueError, match="a surface of 150 vertices"):
-        body_model(f"surface:{mesh}").rig(np.zeros(9))
-    with pytest.raises(InputError, match="cannot be read"):
-        body_model(f"surface:{tmp_path / 'nowhere.ply'}")
 
 
 def test_our_camera_sees_the_real_keypoints_where_they_were_seen(trio: Scene) -> None:
@@ -109,7 +106,8 @@ def test_keypoint_names_are_right_for_real_people(trio: Scene) -> None:
 
 
 def test_real_bodies_fill_their_boxes_in_the_picture(trio: Scene, real: list[Path]) -> None:
-    faces = body_model(trio.people[0].body).rig(trio.people[0].shape).faces
+    assert trio.people[0].rig is not None
+    faces = trio.people[0].rig.faces
     for path, (vertices, keypoints) in zip(real, posed(trio), strict=True):
         rows, columns = np.nonzero(silhouette(vertices, faces, trio.camera))
         drawn = np.array([columns.min(), rows.min(), columns.max() + 1, rows.max() + 1])

