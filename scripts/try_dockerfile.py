@@ -1,11 +1,12 @@
 """The steps of space/Dockerfile in order without Docker: ``python scripts/try_dockerfile.py FOLDER [--build-arg NAME=VALUE] [--serve]``.
 
 FOLDER becomes the root of the file system that the image would have: /opt, /home and /tmp of the Dockerfile lie in it. The context is what
-`body4d space push` sends. What needs the image itself is not run but said: FROM, useradd, chown, USER. apt-get only simulates. The Python
+`body4d space push` sends. What needs the image itself is printed, not run: FROM, useradd, chown, USER. apt-get only simulates. The Python
 that runs this must be that of the base image. ``--serve`` ends with the CMD and waits until its page answers.
 """
 
 import argparse
+import json
 import os
 import re
 import shlex
@@ -15,25 +16,23 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from string import Template
 from urllib.error import URLError
 
-from body4d.config import Settings
-from body4d.deploy.bundle import pack, write
-from body4d.deploy.dockerfile import Instruction, command, filled, instructions, last, pairs
-from body4d.deploy.inspect import inspect
+from body4d.deploy.bundle import check_bundle, dockerfile_steps, read_bundle
 
 CLONE = Path(__file__).parents[1]
 NOT_HERE = ("useradd", "chown", "rm -rf /var")
-"""Commands that change the image's system; they are told, not run."""
+"""Commands that change the image's system; they are printed, not run."""
 INHERITED = ("LANG", "LC_ALL", "TMPDIR", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "http_proxy", "https_proxy", "no_proxy", "PIP_CERT",
              "PIP_FIND_LINKS", "PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_DEFAULT_TIMEOUT", "PIP_CONFIG_FILE")  # fmt: skip
 
 
 class Build:
-    """The state of a build: the root, the context, variables, and the folder at work in."""
+    """The state of a build: the root, the context, variables, and the working directory."""
 
-    def __init__(self, root: Path, given: dict[str, str]) -> None:
-        self.root, self.context, self.given = root, root / "context", given
+    def __init__(self, root: Path, build_args: dict[str, str]) -> None:
+        self.root, self.context, self.build_args = root, root / "context", build_args
         self.variables: dict[str, str] = {}
         self.arguments: dict[str, str] = {}
         self.folder = root
@@ -47,26 +46,27 @@ class Build:
         kept = {name: os.environ[name] for name in INHERITED if name in os.environ}
         return kept | {"PATH": os.environ["PATH"], "HOME": str(self.root / "home/user")} | self.arguments | self.variables
 
-    def step(self, one: Instruction) -> None:
+    def step(self, keyword: str, arguments: str) -> None:
         """One instruction."""
-        print(f"\n[{one.line}] {one.word} {one.text[:150]}", flush=True)
-        if one.word == "ARG":
-            self.arguments |= {name: self.given.get(name, value) for name, value in pairs(one.text).items()}
-        elif one.word == "ENV":
+        print(f"\n{keyword} {arguments[:150]}", flush=True)
+        if keyword == "ARG":
+            self.arguments |= {name: self.build_args.get(name, value) for name, value in assignments(arguments).items()}
+        elif keyword == "ENV":
             known = self.environment()
-            self.variables |= {name: self.inside(filled(value, known)) for name, value in pairs(one.text).items()}
-        elif one.word == "WORKDIR":
-            self.folder = Path(self.inside(one.text))
+            filled = {name: Template(value).safe_substitute(known) for name, value in assignments(arguments).items()}
+            self.variables |= {name: self.inside(value) for name, value in filled.items()}
+        elif keyword == "WORKDIR":
+            self.folder = Path(self.inside(arguments))
             self.folder.mkdir(parents=True, exist_ok=True)
-        elif one.word == "COPY":
-            self.copy(one.text)
-        elif one.word == "RUN":
-            for part in commands(one.text):
+        elif keyword == "COPY":
+            self.copy(arguments)
+        elif keyword == "RUN":
+            for part in commands(arguments):
                 self.run(part)
-        elif one.word == "FROM":
-            wanted = re.search(r"python:(\d+)\.(\d+)", one.text)
-            if wanted is None or (int(wanted[1]), int(wanted[2])) != sys.version_info[:2]:
-                raise SystemExit(f"The image is {one.text}, and this is Python {sys.version_info[0]}.{sys.version_info[1]}.")
+        elif keyword == "FROM":
+            python = re.search(r"python:(\d+)\.(\d+)", arguments)
+            if python is None or (int(python[1]), int(python[2])) != sys.version_info[:2]:
+                raise SystemExit(f"The image is {arguments}, and this is Python {sys.version_info[0]}.{sys.version_info[1]}.")
             print("    not run: this system and its Python stand for the image")
         else:
             print("    noted")
@@ -94,6 +94,11 @@ class Build:
         print(f"    {time.perf_counter() - start:.1f} s: {part[:120]}", flush=True)
         if done.returncode:
             raise SystemExit(f"The step failed with {done.returncode}.")
+
+
+def assignments(arguments: str) -> dict[str, str]:
+    """``A=1 B="two words"`` of ENV, or the one ``A=1`` (or ``A``) of ARG."""
+    return {name: value for name, _, value in (part.partition("=") for part in shlex.split(arguments))}
 
 
 def commands(text: str) -> Iterator[str]:
@@ -134,15 +139,18 @@ def main() -> None:
     build = Build(root, dict(text.split("=", 1) for text in options.build_arg))
     for name in ("opt", "home/user", "tmp", "context"):
         (root / name).mkdir(parents=True, exist_ok=True)
-    pieces = pack(CLONE)
-    if faults := inspect(pieces, Settings().space):
-        raise SystemExit("\n".join(fault.said for fault in faults))
-    write(pieces, build.context)
-    steps = instructions((build.context / "Dockerfile").read_text())
-    for one in steps:
-        build.step(one)
+    files = read_bundle(CLONE)
+    if problems := check_bundle(files):
+        raise SystemExit("\n".join(problem.message for problem in problems))
+    for file in files:
+        target = build.context / file.path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(file.data)
+    steps = dockerfile_steps((build.context / "Dockerfile").read_text())
+    for keyword, arguments in steps:
+        build.step(keyword, arguments)
     if options.serve:
-        serve(build, command(last(steps, "CMD")), 60)
+        serve(build, json.loads(dict(steps)["CMD"]), 60)
     print("\nEvery step that can be run without Docker was run.")
 
 

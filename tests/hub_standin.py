@@ -19,6 +19,7 @@ import hashlib
 import json
 import re
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -83,12 +84,13 @@ class Ask:
 
 @dataclass
 class Reply:
-    """An answer. ``cut_after`` closes the connection after that many bytes of the body."""
+    """An answer. ``cut_after`` closes the connection after that many bytes of the body; ``hold_s`` keeps it open for so long after them."""
 
     status: int = 200
     body: Any = b""
     headers: dict[str, str] = field(default_factory=dict)
     cut_after: int | None = None
+    hold_s: float = 0.0
 
     @property
     def content(self) -> bytes:
@@ -306,13 +308,16 @@ def _serve(answer: Handler) -> ThreadingHTTPServer:
             content = reply.content
             self.send_response(reply.status)
             kind = "application/octet-stream" if isinstance(reply.body, bytes) else "application/json; charset=utf-8"
-            for name, text in {"Content-Type": kind, **reply.headers, "Content-Length": str(len(content))}.items():
+            for name, text in {"Content-Type": kind, **reply.headers, "Content-Length": str(len(content) + bool(reply.hold_s))}.items():
                 self.send_header(name, text)
             self.end_headers()
             if self.command == "HEAD":
                 return
             self.wfile.write(content if reply.cut_after is None else content[: reply.cut_after])
-            if reply.cut_after is not None:
+            if reply.hold_s:
+                self.wfile.flush()
+                time.sleep(reply.hold_s)
+            if reply.cut_after is not None or reply.hold_s:
                 self.close_connection = True
 
         do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = handle_any

@@ -17,7 +17,10 @@ PAY_FIRST = "Docker Spaces on cpu-basic require a PRO subscription. Subscribe at
 
 @dataclass
 class SpaceState:
-    """A Space as the Hub keeps it. ``stages`` are answered one after the other, the last one for good."""
+    """A Space as the Hub keeps it. ``stages`` are answered one after the other, the last one for good.
+
+    ``log_holds_s``: for so long the answers to the next requests for a log stay open after its last line; 0 once they are used up.
+    """
 
     private: bool = True
     hardware: str = "cpu-basic"
@@ -28,6 +31,7 @@ class SpaceState:
     stages: list[str] = field(default_factory=lambda: ["NO_APP_FILE"])
     error: str = ""
     logs: dict[str, list[str]] = field(default_factory=dict)
+    log_holds_s: list[float] = field(default_factory=list)
     commits: list[str] = field(default_factory=list)
     restarts: list[bool] = field(default_factory=list)
 
@@ -142,7 +146,8 @@ class SpacesStandIn(HubStandIn):
         if ask.found["log"] not in state.logs:
             return error(404, "", "Failed to retrieve logs: not found")
         events = [{"data": f"{line}\n", "timestamp": "2026-11-27T00:00:00Z"} for line in state.logs[ask.found["log"]]]
-        return Reply(200, "".join(f"data: {json.dumps(one)}\n\n" for one in events).encode(), {"Content-Type": "text/event-stream"})
+        body = "".join(f"data: {json.dumps(one)}\n\n" for one in events).encode()
+        return Reply(200, body, {"Content-Type": "text/event-stream"}, hold_s=state.log_holds_s.pop(0) if state.log_holds_s else 0.0)
 
     def _listed(self, ask: Ask, state: SpaceState) -> Reply:
         return Reply(200, {"id": ask.found["repo"], "sha": "a" * 40, "private": state.private, "tags": [],

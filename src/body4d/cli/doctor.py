@@ -1,18 +1,20 @@
-"""``body4d doctor``: what stands between this machine and a run."""
+"""``body4d doctor``: what prevents a run on this machine."""
 
 from pathlib import Path
-from typing import Annotated, cast
+from typing import Annotated
 
 import typer
 
 from body4d.cli import options
 from body4d.cli.guard import guarded
 
+_LABELS = {"ok": "OK       ", "warning": "warning  ", "failure": "FAILURE  "}
+
 
 @guarded
 def doctor(
     preset: Annotated[str | None, typer.Option(help="Which preset must run: auto (any), lite or sam.")] = None,
-    runs: Annotated[Path, typer.Option(help="Where results shall go.", metavar="FOLDER")] = Path("runs"),
+    runs: Annotated[Path, typer.Option(help="Where results are to be written.", metavar="FOLDER")] = Path("runs"),
     weights: Annotated[Path | None, typer.Option(help="Folder with the checkpoints of preset sam.", metavar="FOLDER")] = None,
     offline: Annotated[bool, typer.Option("--offline", help="Do not ask the Hub which gates are open.")] = False,
     config: options.Config = None,
@@ -20,31 +22,27 @@ def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="As one JSON object on standard output.")] = False,
     verbose: options.Verbose = False,
 ) -> None:
-    """Check GPU, driver, torch, memory, checkpoints, gates, codecs, renderer, disk and Space: what is in the way, and the remedy.
+    """Check GPU, driver, torch, memory, checkpoints, gates, codecs, renderer, disk and Space; print problems first, each with its remedy.
 
     Exits with 9 where a run would not succeed.
     """
     from body4d.cli.screen import print_json
     from body4d.core.errors import NotReadyError
-    from body4d.doctor.probe import look
-    from body4d.doctor.report import check
-    from body4d.doctor.verdict import Preset
+    from body4d.doctor.facts import gather_facts
+    from body4d.doctor.report import diagnose_machine
 
     flags = {"preset": preset, "weights.folder": None if weights is None else str(weights)}
     settings = options.settings_from(config, assignments, flags)
-    facts = look(settings, cast(Preset, settings.preset), ask_hub=not offline, runs=runs)
-    verdict = check(facts, settings.weights.spare_disk_gb)
+    facts = gather_facts(settings, ask_hub=not offline, run_folder=runs)
+    report = diagnose_machine(facts, settings.preset, settings.weights.spare_disk_gb)
     if as_json:
-        print_json(verdict.as_json())
+        print_json(report.as_json())
     else:
-        for line in verdict.lines:
-            typer.echo(f"{_MARKS[line.level]} {line.name}: {line.found}" + (f"\n          → {line.remedy}" if line.remedy else ""))
-    if not verdict.ready:
-        what = "no preset can run" if settings.preset == "auto" else f"preset {settings.preset} cannot run"
-        names = ", ".join(line.name for line in verdict.failures)
-        raise NotReadyError(f"On this machine {what} because of: {names}. The lines marked FAILURE say what to do.")
+        for level, check in report.checks:
+            typer.echo(f"{_LABELS[level]} {check.name}: {check.message}" + (f"\n          → {check.hint}" if check.hint else ""))
+    if not report.ready:
+        subject = "no preset can run" if settings.preset == "auto" else f"preset {settings.preset} cannot run"
+        names = ", ".join(check.name for check in report.failures)
+        raise NotReadyError(f"On this machine {subject} because of: {names}. The lines marked FAILURE say what to do.")
     if not as_json:
-        typer.echo(f"\nReady: preset {verdict.runs} runs here.")
-
-
-_MARKS = {"ok": "OK       ", "warning": "warning  ", "failure": "FAILURE  "}
+        typer.echo(f"\nReady: preset {report.preset} runs here.")

@@ -11,32 +11,28 @@ from body4d.cli import options
 from body4d.cli.guard import guarded
 
 if TYPE_CHECKING:
-    from body4d.deploy.space import SpaceOnHub
-    from body4d.deploy.status import Condition
+    from body4d.config import Settings
+    from body4d.deploy.bundle import BundleFile
+    from body4d.deploy.space import SpaceClient
+    from body4d.deploy.status import SpaceStatus
 
-app = typer.Typer(no_args_is_help=True, help="Put the app on a HuggingFace Space, and see how it does.")
+app = typer.Typer(no_args_is_help=True, help="Put the app on a HuggingFace Space, and see how it stands.")
 
 Name = Annotated[str, typer.Argument(help="The Space.", metavar="OWNER/NAME")]
 Source = Annotated[Path, typer.Option(help="A clone of body4d. Default: this folder.", metavar="FOLDER")]
-Wait = Annotated[bool, typer.Option("--wait/--no-wait", help="Wait until it is up, saying how it does.")]
+Wait = Annotated[bool, typer.Option("--wait/--no-wait", help="Wait until it runs, and print each change of its status.")]
 
 
-@app.command("check")
+@app.command()
 @guarded
-def check(
-    source: Source = Path(),
-    config: options.Config = None,
-    assignments: options.Set = None,
-    as_json: options.Json = False,
-    verbose: options.Verbose = False,
-) -> None:
-    """See whether what would be sent may be: text only, small, no secrets, and a Dockerfile that matches the package. Asks nobody."""
-    pieces = _inspected(source, options.settings_from(config, assignments, {}), as_json)
-    size = sum(len(piece.data) for piece in pieces)
-    _say(as_json, f"All well: {len(pieces)} files, {size / 1e6:.1f} MB of text.", event="result", files=len(pieces), bytes=size)
+def check(source: Source = Path(), as_json: options.Json = False, verbose: options.Verbose = False) -> None:
+    """Check what would be sent: text only, small, no secrets, and a Dockerfile that matches the package. Uses no network."""
+    files = _checked_bundle(source, as_json)
+    size = sum(len(file.data) for file in files)
+    _print(as_json, f"All well: {len(files)} files, {size / 1e6:.1f} MB of text.", event="result", files=len(files), bytes=size)
 
 
-@app.command("create")
+@app.command()
 @guarded
 def create(
     name: Name,
@@ -44,32 +40,27 @@ def create(
     public: Annotated[bool, typer.Option("--public", help="Let everyone see it; private otherwise.")] = False,
     secret: Annotated[
         list[str] | None,
-        typer.Option(
-            "--secret",
-            help="A secret, its value taken from a variable of this shell, of the same name or another.",
-            metavar="NAME[=VARIABLE]",
-        ),
+        typer.Option(help="A secret, read from the variable of this shell with its name, or with another.", metavar="NAME[=VARIABLE]"),
     ] = None,
-    bucket: Annotated[str, typer.Option(help="A bucket to mount at /data, made where there is none.", metavar="OWNER/NAME")] = "",
+    bucket: Annotated[str, typer.Option(help="A bucket to mount at /data, made where it does not exist.", metavar="OWNER/NAME")] = "",
     config: options.Config = None,
     assignments: options.Set = None,
     as_json: options.Json = False,
     verbose: options.Verbose = False,
 ) -> None:
-    """Make the Space, with its hardware, secrets and disk; or bring one that is there into that state."""
-    from body4d.deploy.space import Wish
+    """Make the Space, with its hardware, secrets and disk; or bring an existing one into that state."""
+    from body4d.deploy.space import SpaceSpec
 
     settings = options.settings_from(config, assignments, {"space.hardware": hardware})
-    space = _space(name, settings.weights.answer_most_s)
-    values = dict(_secret(text) for text in secret or ())
-    new = space.create(Wish(settings.space.hardware, settings.space.sleep_s, not public, values, bucket))
-    said = (
-        f"{'Made' if new else 'Brought up to date'}: {space.page} on {settings.space.hardware}. `body4d space push {name}` sends the app."
-    )
-    _say(as_json, said, event="result", space=name, page=space.page, new=new, hardware=settings.space.hardware, secrets=sorted(values))
+    space = _client(name, settings)
+    secrets = dict(_secret(text) for text in secret or ())
+    spec = SpaceSpec(settings.space.hardware, settings.space.sleep_s, not public, secrets, bucket)
+    new = space.create(spec)
+    text = f"{'Made' if new else 'Updated'}: {space.page} on {spec.hardware}. `body4d space push {name}` sends the app."
+    _print(as_json, text, event="result", space=name, page=space.page, new=new, hardware=spec.hardware, secrets=sorted(secrets))
 
 
-@app.command("push")
+@app.command()
 @guarded
 def push(
     name: Name,
@@ -85,73 +76,75 @@ def push(
     from body4d import __version__
 
     settings = options.settings_from(config, assignments, {})
-    pieces = _inspected(source, settings, as_json)
-    space = _space(name, settings.weights.answer_most_s)
-    commit = space.push(pieces, message or f"body4d {__version__}")
-    _say(as_json, f"Sent {len(pieces)} files: {commit}", event="pushed", files=len(pieces), commit=commit)
+    files = _checked_bundle(source, as_json)
+    space = _client(name, settings)
+    commit = space.push(files, message or f"body4d {__version__}")
+    _print(as_json, f"Sent {len(files)} files: {commit}", event="pushed", files=len(files), commit=commit)
     if wait:
-        _wait(space, settings, as_json)
+        _wait(space, settings, as_json, changed=True)
 
 
-@app.command("status")
+@app.command()
 @guarded
 def status(
     name: Name,
-    wait: Annotated[bool, typer.Option("--wait", help="Wait until it is up, saying how it does.")] = False,
+    wait: Annotated[bool, typer.Option("--wait", help="Wait until it runs, and print each change.")] = False,
     config: options.Config = None,
     assignments: options.Set = None,
     as_json: options.Json = False,
     verbose: options.Verbose = False,
 ) -> None:
-    """Say how it stands: building, build failed, starting, downloading, gated, out of memory, running, and what to do."""
-    from body4d.deploy.status import judge
-
+    """Print how it stands: building, build failed, starting, downloading, gated, out of memory, running, ...; and what to do."""
     settings = options.settings_from(config, assignments, {})
-    space = _space(name, settings.weights.answer_most_s)
+    space = _client(name, settings)
     if wait:
         _wait(space, settings, as_json, changed=False)
         return
-    found = judge(space.facts(settings.space.tail_lines))
-    _tell(found, as_json)
-    _end(space, found)
+    found = space.status()
+    _print_status(found, as_json)
+    _require_healthy(space, found)
 
 
-@app.command("logs")
+@app.command()
 @guarded
 def logs(
     name: Name,
     build: Annotated[bool, typer.Option("--build", help="The image's log instead of the container's.")] = False,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on as lines come, until Ctrl-C.")] = False,
+    lines: Annotated[int | None, typer.Option("--lines", "-n", min=1, help="Only the last N lines. Default: all.", metavar="N")] = None,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on as lines come, until Ctrl-C or --timeout.")] = False,
+    timeout: Annotated[
+        float | None, typer.Option("--timeout", min=0, help="Follow for S seconds, then stop; implies --follow.", metavar="S")
+    ] = None,
     as_json: options.Json = False,
     verbose: options.Verbose = False,
 ) -> None:
-    """Print its log, with anything that looks like a token left out."""
-    settings = options.settings_from(None, None, {})
-    for line in _space(name, settings.weights.answer_most_s).lines(build=build, follow=follow):
-        _say(as_json, line, event="line", log="build" if build else "run", line=line)
+    """Print its log and stop at its end, with anything that looks like a token left out."""
+    space = _client(name, options.settings_from(None, None, {}))
+    for line in space.log(build=build, last_lines=lines, follow=follow or timeout is not None, follow_s=timeout):
+        _print(as_json, line, event="line", log="build" if build else "run", line=line)
 
 
-@app.command("restart")
+@app.command()
 @guarded
 def restart(
     name: Name,
-    factory: Annotated[bool, typer.Option("--factory", help="Build the image again, without what was kept of it.")] = False,
+    factory: Annotated[bool, typer.Option("--factory", help="Build the image again, without its cache.")] = False,
     wait: Wait = True,
     config: options.Config = None,
     assignments: options.Set = None,
     as_json: options.Json = False,
     verbose: options.Verbose = False,
 ) -> None:
-    """Start it anew, and wait until it runs."""
+    """Start it again, and wait until it runs."""
     settings = options.settings_from(config, assignments, {})
-    space = _space(name, settings.weights.answer_most_s)
+    space = _client(name, settings)
     space.restart(factory=factory)
-    _say(as_json, f"{name} starts anew{', and its image is built again' if factory else ''}.", event="restarted", factory=factory)
+    _print(as_json, f"{name} restarts{', and its image is built again' if factory else ''}.", event="restarted", factory=factory)
     if wait:
-        _wait(space, settings, as_json)
+        _wait(space, settings, as_json, changed=True)
 
 
-@app.command("start")
+@app.command()
 @guarded
 def start(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "0.0.0.0",
@@ -160,7 +153,7 @@ def start(
     assignments: options.Set = None,
     verbose: options.Verbose = False,
 ) -> None:
-    """What the container runs: the page at once, then checkpoints, then the app."""
+    """Run what the container runs: the page at once, then checkpoints, then the app."""
     from body4d.deploy.startup import serve
 
     if not serve(options.settings_from(config, assignments, {}), host, port):
@@ -170,7 +163,7 @@ def start(
 
 
 def _secret(text: str) -> tuple[str, str]:
-    """Name and value of a --secret. Raises SpaceError; what stands after ``=`` is never repeated, for it may be the secret itself."""
+    """Name and value of a --secret. Raises SpaceError; what stands after ``=`` is never repeated, because it may be the secret itself."""
     from body4d.core.errors import SpaceError
 
     name, equals, variable = text.partition("=")
@@ -179,49 +172,46 @@ def _secret(text: str) -> tuple[str, str]:
         return name, value
     if equals:
         raise SpaceError(
-            f"--secret {name}=... wants the name of a variable that is set in this shell, not the value itself: export it first. If a "
+            f"--secret {name}=... takes the name of a variable that is set in this shell, not the value itself: export it first. If a "
             "token was typed there, it stands in the shell's history now: revoke it."
         )
     raise SpaceError(f"{name} is not set in this shell, so it cannot be made a secret: export {name}=... first.")
 
 
-def _space(name: str, answer_most_s: float) -> "SpaceOnHub":
+def _client(name: str, settings: "Settings") -> "SpaceClient":
     from body4d.checkpoints.hub_client import hub_here
-    from body4d.deploy.space import SpaceOnHub
+    from body4d.deploy.space import SpaceClient
 
-    return SpaceOnHub(name, hub_here(answer_most_s))
+    return SpaceClient(name, hub_here(settings.weights.answer_most_s))
 
 
-def _inspected(source: Path, settings: Any, as_json: bool) -> Any:
-    """The pieces of a clone. Raises SpaceError where one must not be sent, after naming every fault."""
+def _checked_bundle(source: Path, as_json: bool) -> "tuple[BundleFile, ...]":
+    """The bundle of a clone. Raises SpaceError where it must not be sent, after printing every problem."""
     from body4d.checkpoints.hub_client import hub_here
     from body4d.core.errors import SpaceError
-    from body4d.deploy.bundle import pack
-    from body4d.deploy.inspect import inspect
+    from body4d.deploy.bundle import check_bundle, read_bundle
 
-    pieces = pack(source)
-    own = [token for token in (os.environ.get("BODY4D_AUTH"), hub_here().token) if token]
-    faults = inspect(pieces, settings.space, own)
-    for fault in faults:
-        _say(as_json, f"- {fault.said}", event="fault", path=fault.path, message=fault.said)
-    if faults:
-        raise SpaceError(f"Nothing was sent: {len(faults)} {'thing is' if len(faults) == 1 else 'things are'} in the way, told above.")
-    return pieces
-
-
-def _wait(space: "SpaceOnHub", settings: Any, as_json: bool, *, changed: bool = True) -> None:
-    from body4d.deploy.waiting import wait_until_settled
-
-    _end(space, wait_until_settled(space, settings.space, lambda found: _tell(found, as_json), changed=changed))
+    files = read_bundle(source)
+    own_secrets = [token for token in (os.environ.get("BODY4D_AUTH"), hub_here().token) if token]
+    problems = check_bundle(files, own_secrets)
+    for problem in problems:
+        _print(as_json, f"- {problem.message}", event="problem", path=problem.path, message=problem.message)
+    if problems:
+        raise SpaceError(f"Nothing was sent: {len(problems)} problem{'s' if len(problems) > 1 else ''}, listed above.")
+    return files
 
 
-def _tell(found: "Condition", as_json: bool) -> None:
-    said = f"{found.state.replace('_', ' ')}: {found.said}" + (f"\n  → {found.remedy}" if found.remedy else "")
-    _say(as_json, said, event="status", state=found.state, message=found.said, remedy=found.remedy)
+def _wait(space: "SpaceClient", settings: "Settings", as_json: bool, *, changed: bool) -> None:
+    _require_healthy(space, space.wait(settings.space.max_wait_s, lambda found: _print_status(found, as_json), changed=changed))
 
 
-def _end(space: "SpaceOnHub", found: "Condition") -> None:
-    """Say so with the exit code where nobody is served, nor will be by waiting."""
+def _print_status(found: "SpaceStatus", as_json: bool) -> None:
+    text = f"{found.state.replace('_', ' ')}: {found.message}" + (f"\n  → {found.hint}" if found.hint else "")
+    _print(as_json, text, event="status", state=found.state, message=found.message, hint=found.hint)
+
+
+def _require_healthy(space: "SpaceClient", found: "SpaceStatus") -> None:
+    """Exit with an error where nobody is served, and waiting does not help."""
     from body4d.core.errors import SpaceError
     from body4d.deploy.status import HEALTHY
 
@@ -229,7 +219,7 @@ def _end(space: "SpaceOnHub", found: "Condition") -> None:
         raise SpaceError(f"{space.name} serves nobody ({found.state.replace('_', ' ')}).")
 
 
-def _say(as_json: bool, text: str, /, **event: Any) -> None:
+def _print(as_json: bool, text: str, /, **event: Any) -> None:
     from body4d.cli.screen import print_json
 
     if as_json:

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from body4d.config.clip import CameraSettings, PeopleSettings, VideoSettings
 from body4d.config.lite import BlazePoseSettings, ContactSettings, FitSettings
-from body4d.config.machine import AppSettings, ComputeSettings, DoctorSettings, SpaceSettings, WeightsSettings
+from body4d.config.machine import AppSettings, ComputeSettings, SpaceSettings, WeightsSettings
 from body4d.config.result import MotionSettings, PictureSettings
 from body4d.config.sam import MogeSettings, OcclusionSettings, Sam3dBodySettings, Sam3Settings
 from body4d.config.section import Section
@@ -20,7 +20,6 @@ __all__ = [
     "CameraSettings",
     "ComputeSettings",
     "ContactSettings",
-    "DoctorSettings",
     "FitSettings",
     "MogeSettings",
     "MotionSettings",
@@ -54,6 +53,5 @@ class Settings(Section):
     contact: ContactSettings = ContactSettings()
     motion: MotionSettings = MotionSettings()
     pictures: PictureSettings = PictureSettings()
-    doctor: DoctorSettings = DoctorSettings()
     space: SpaceSettings = SpaceSettings()
     app: AppSettings = AppSettings()

@@ -64,37 +64,26 @@ class WeightsSettings(Section):
     spare_disk_gb: float = Field(default=1.0, ge=0, description="Room that must be left on the disk after a download.")
 
 
-class DoctorSettings(Section):
-    """From when on `body4d doctor` warns. None of these changes a run."""
-
-    lite_memory_gb: float = Field(default=2.0, gt=0, description="Free memory for preset lite: a short clip of one person took 1.2.")
-    sam_gpu_gb: float = Field(
-        default=16.0, gt=0, description="GPU memory for preset sam at speed: SAM-3D-Body with hands took 15.0 when held to 24 (on an H100)."
-    )
-    sam_gpu_least_gb: float = Field(
-        default=6.0,
-        gt=0,
-        description="With less, preset sam is not expected to start: SAM-3's checkpoint alone has 3.4. An estimate, not measured.",
-    )
-    sam_memory_gb: float = Field(default=7.0, gt=0, description="Free memory for preset sam on the CPU: one frame took up to 6.7 GiB.")
-    runs_disk_gb: float = Field(default=2.0, gt=0, description="Free disk for runs: masks, bodies and pictures of a long clip need room.")
-    runs_disk_least_gb: float = Field(default=0.1, gt=0, description="With less, a run of even a short clip is not expected to end.")
-    answer_most_s: float = Field(default=2.5, gt=0, description="The Hub is waited for this long: the doctor is to be quick.")
-
-
 class SpaceSettings(Section):
-    """What is sent to a HuggingFace Space, and how it is waited for."""
+    """The HuggingFace Space that `body4d space` makes, and how long its commands wait for it."""
 
     hardware: str = Field(
-        default="l40sx1", description="Hardware asked for: an L40S has 48 GB, three times what preset sam takes at speed."
+        default="l40sx1",
+        description="The hardware that the Space asks for. An L40S has 48 GB, three times what preset sam needs for full speed; larger "
+        "hardware costs more.",
     )
-    sleep_s: int = Field(default=900, ge=-1, description="Seconds without a visitor after which paid hardware is put to sleep; -1: never.")
-    file_most_mb: float = Field(default=1.0, gt=0, description="A larger file in what is sent is refused: sources are smaller.")
-    sent_most_mb: float = Field(default=20.0, gt=0, description="... and more than this altogether.")
-    poll_s: float = Field(default=5.0, gt=0, description="How often a Space that is waited for is asked.")
-    notice_s: float = Field(default=30.0, ge=0, description="The Hub may take this long to begin building what was pushed.")
-    wait_most_s: float = Field(default=3600.0, gt=0, description="How long it is waited for: a first image fetches gigabytes.")
-    tail_lines: int = Field(default=200, ge=1, description="Last lines of a log that its state is told from.")
+    sleep_s: int = Field(
+        default=900,
+        ge=-1,
+        description="Seconds without a visitor after which paid hardware is put to sleep; -1 keeps it awake. With a higher value fewer "
+        "visitors wait for a start, and it costs more.",
+    )
+    max_wait_s: float = Field(
+        default=3600.0,
+        gt=0,
+        description="Longest time that a command waits until the Space runs. A first image downloads gigabytes; raise it where the network "
+        "is slow.",
+    )
 
 
 class AppSettings(Section):

@@ -1,1 +1,2 @@
-"""A HuggingFace Space: what it is sent (``parcel``, ``inspect``), how it is asked (``hub``, ``condition``), what it runs (``start``)."""
+"""A HuggingFace Space of one's own: what it is sent (``bundle``), the calls to the Hub (``space``), what its container runs (``startup``,
+``startup_proxy``), and how far it is (``status``)."""

@@ -1,107 +1,196 @@
 """What a Space's container runs: a page within a second, checkpoints with their progress on it, then the app on the same port.
 
-Everything slow happens in one thread beside the server. Killed at any moment, the next start goes on: downloads resume, and what is whole
-is not asked about again.
+Everything slow happens in one thread beside the server. Where it is killed at any moment, the next start continues: downloads resume, and
+what is complete is not fetched again.
 """
 
 import os
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 from body4d import __version__
+from body4d.checkpoints.download import download
+from body4d.checkpoints.gated_access import diagnose
+from body4d.checkpoints.hub_client import Hub, hub_here
+from body4d.checkpoints.local import Found
+from body4d.checkpoints.sources import Checkpoint
 from body4d.config import Settings
 from body4d.core.errors import Body4DError, Cancelled, MissingDependencyError, SpaceError
-from body4d.deploy.board import Board
-from body4d.deploy.fetching import fetch
-from body4d.deploy.outlook import Outlook, after, first
-from body4d.deploy.startup_proxy import App, Front
+from body4d.core.progress import Event
+from body4d.deploy.startup_proxy import AsgiApp, StartupProxy
+from body4d.deploy.status import StartupState, StartupStatus
+from body4d.doctor.checks import check_cuda, check_gpu, check_memory
+from body4d.doctor.facts import Preset
+from body4d.runtime.hardware import NvidiaDriver, TorchInfo
 
-APP_START_MOST_S = 300.0
+MAX_APP_START_S = 300.0
 """Building the page and its server takes seconds; on a disk that wakes slowly, perhaps a minute."""
 
-STOP_MOST_S = 3.0
-"""A download hears within a fraction of a second that it shall stop."""
+MAX_STOP_S = 3.0
+"""A download notices within a fraction of a second that it has to stop."""
 
-MakeApp = Callable[[Settings, str], App]
-"""Builds the app for settings; the second is why the preset is lite, "" where nobody need be told."""
+AppFactory = Callable[[Settings, str], AsgiApp]
+"""Builds the app for settings; the second argument is why the preset is lite, "" where visitors need not be told."""
 
 
-def make_app(settings: Settings, why: str) -> App:
+@dataclass(frozen=True)
+class PresetChoice:
+    """``preset`` will be served once ``to_fetch`` is here. ``reason`` tells visitors why it is not sam (empty where it is, or was not
+    requested); ``gated``: because of a closed gate."""
+
+    preset: str
+    to_fetch: tuple[Checkpoint, ...] = ()
+    reason: str = ""
+    gated: bool = False
+
+
+@dataclass(frozen=True)
+class FetchFailure:
+    """Why a checkpoint could not be fetched, and whether a closed gate is the cause."""
+
+    message: str
+    gated: bool
+
+
+def choose_startup_preset(
+    requested: Preset, driver: NvidiaDriver | None, torch: TorchInfo | None, memory_bytes: int, found: tuple[Found, ...]
+) -> PresetChoice:
+    """What to serve on this hardware. A Space without a usable GPU serves lite, even where sam was requested. Pure."""
+    if requested == "lite":
+        return PresetChoice("lite")
+    # "auto" is blocked by everything that keeps sam from running at a bearable speed.
+    checks = [check_gpu(driver, torch, "auto"), check_cuda(driver, torch, "auto"), *check_memory(torch, memory_bytes, "auto")]
+    blocking = [check for check in checks if "sam" in check.blocks]
+    if blocking:
+        # Where there is a GPU and CUDA is the cause, the check of CUDA says more than that of the GPU.
+        last = blocking[-1]
+        return PresetChoice("lite", reason=f"Preset lite was taken, not sam ({last.name}: {last.message}).")
+    return PresetChoice("sam", tuple(one.model for one in found if not one.ready and one.model.need != "optional"))
+
+
+def choice_after_fetching(choice: PresetChoice, failures: Mapping[str, FetchFailure]) -> PresetChoice:
+    """What to serve after fetching. ``failures`` by the checkpoint's key; one of a checkpoint that is only recommended does no harm."""
+    required = [failures[model.key] for model in choice.to_fetch if model.key in failures and model.need == "required"]
+    if not required:
+        return PresetChoice(choice.preset)
+    # The Space's owner can do something about a gate, so a gate comes first.
+    failure = next((one for one in required if one.gated), required[0])
+    return PresetChoice("lite", reason=failure.message, gated=failure.gated)
+
+
+def make_app(settings: Settings, reason: str) -> AsgiApp:
     """The Gradio app, ready to be served; it ends its own processes when the server ends. Raises MissingDependencyError."""
     from body4d.app.server import build
 
-    app, _ = build(settings, why=why)
+    app, _ = build(settings, why=reason)
     return app
 
 
-def serve(settings: Settings, host: str, port: int, make: MakeApp = make_app) -> bool:
-    """Show the page, get ready, serve the app; until the process is told to stop. Raises SpaceError, MissingDependencyError.
+def serve(settings: Settings, host: str, port: int, factory: AppFactory = make_app) -> bool:
+    """Show the page, prepare, serve the app, until the process is told to stop. Raises SpaceError or MissingDependencyError.
 
-    False where getting ready has not ended by then: it is in the middle of what cannot be stopped, such as loading torch.
+    False where the preparation has not ended by then: it is in the middle of something that cannot be stopped, such as loading torch.
     """
     try:
         import uvicorn
     except ImportError as error:
         raise MissingDependencyError("The app needs uvicorn, not found here: pip install 'body4d[app]'.") from error
     try:
-        place = socket.create_server((host, port))
+        listener = socket.create_server((host, port))
     except OSError as error:
         raise SpaceError(
-            f"Port {port} of {host} cannot be taken ({os.strerror(error.errno or 0).lower()}): end what holds it, or choose another --port."
+            f"Port {port} of {host} cannot be used ({os.strerror(error.errno or 0).lower()}): end the program that holds it, or choose "
+            "another --port."
         ) from error
-    board = Board(log=lambda line: print(line, flush=True))
-    front, stop = Front(board), threading.Event()
+    status = StartupStatus(log=lambda line: print(line, flush=True))
+    proxy, stop = StartupProxy(status), threading.Event()
     # A Space's visitors come through HuggingFace's proxy, which alone can reach the container.
     server = uvicorn.Server(
         uvicorn.Config(
-            front, log_level="warning", access_log=False, proxy_headers=True, forwarded_allow_ips="*", timeout_graceful_shutdown=5
+            proxy, log_level="warning", access_log=False, proxy_headers=True, forwarded_allow_ips="*", timeout_graceful_shutdown=5
         )
     )
-    worker = threading.Thread(target=get_ready, args=(settings, board, front, stop.is_set, make), name="body4d-start", daemon=True)
+    worker = threading.Thread(target=prepare, args=(settings, status, proxy, stop.is_set, factory), name="body4d-start", daemon=True)
     worker.start()
     try:
-        server.run(sockets=[place])
+        server.run(sockets=[listener])
     except KeyboardInterrupt:
         pass  # uvicorn has ended in good order and passes the signal on.
     finally:
         stop.set()
-    worker.join(STOP_MOST_S)
+    worker.join(MAX_STOP_S)
     return not worker.is_alive()
 
 
-def get_ready(settings: Settings, board: Board, front: Front, stopped: Callable[[], bool], make: MakeApp) -> None:
+def prepare(
+    settings: Settings, status: StartupStatus, proxy: StartupProxy, stopped: Callable[[], bool], factory: AppFactory = make_app
+) -> None:
     """Everything between the page and the app. A fault ends on the page and in the log, as a sentence."""
     try:
-        outlook = _prepare(settings, board, stopped)
-        board.tell("starting" if not outlook.why else "gated" if outlook.gated else "lite", outlook.why or "The app is being loaded.")
-        front.hand_over(make(settings.model_copy(update={"preset": outlook.preset}), outlook.why), APP_START_MOST_S)
-        board.tell("serving", f"preset {outlook.preset}.")
+        choice = _prepared_choice(settings, status, stopped)
+        status.set_state("loading", choice.reason or "The app is being loaded.")
+        proxy.hand_over(factory(settings.model_copy(update={"preset": choice.preset}), choice.reason), MAX_APP_START_S)
+        final: StartupState = "running" if not choice.reason else "gated" if choice.gated else "lite"
+        status.set_state(final, choice.reason or f"preset {choice.preset}.")
     except Cancelled:
         return
     except Body4DError as error:
-        board.tell("failed", str(error))
+        status.set_state("failed", str(error))
     except Exception as error:
         # The page must say something whatever happened; the log gets the whole of it.
         import traceback
 
         traceback.print_exc()
-        board.tell("failed", f"A fault in body4d itself ({type(error).__name__}); the Space's log shows where.")
+        status.set_state("failed", f"A fault in body4d itself ({type(error).__name__}); the Space's log shows where.")
 
 
-def _prepare(settings: Settings, board: Board, stopped: Callable[[], bool]) -> Outlook:
-    """Look at the machine, decide, fetch what is lacking, decide again."""
-    from body4d.doctor.probe import look
-    from body4d.doctor.report import check
+def _prepared_choice(settings: Settings, status: StartupStatus, stopped: Callable[[], bool]) -> PresetChoice:
+    """Look at the machine, choose, fetch what is missing, choose again."""
+    from body4d.doctor.facts import gather_facts
+    from body4d.doctor.report import diagnose_machine
 
-    board.tell("starting", f"body4d {__version__} looks at the machine.")
-    facts = look(settings, settings.preset, ask_hub=False)
-    for line in check(facts, settings.weights.spare_disk_gb).lines:
-        if line.level != "ok":
-            board.log(f"doctor: {line.level}: {line.name}: {line.found}; {line.remedy}")
-    outlook = first(settings.preset, facts.driver, facts.torch, facts.memory_bytes, facts.weights.found, settings.doctor)
-    if not outlook.to_fetch:
-        return outlook
+    status.set_state("starting", f"body4d {__version__} looks at the machine.")
+    facts = gather_facts(settings, ask_hub=False)
+    for level, check in diagnose_machine(facts, settings.preset, settings.weights.spare_disk_gb).checks:
+        if level != "ok":
+            status.log(f"doctor: {level}: {check.name}: {check.message}; {check.hint}")
+    choice = choose_startup_preset(settings.preset, facts.driver, facts.torch, facts.memory_bytes, facts.checkpoints.found)
+    if not choice.to_fetch:
+        return choice
     if facts.space.space_id and not facts.space.data_writable:
-        board.note("No disk is mounted at /data, so checkpoints are fetched anew after every restart.")
-    return after(outlook, fetch(outlook.to_fetch, settings, board, stopped))
+        status.add_note("No disk is mounted at /data, so checkpoints are fetched again after every restart.")
+    return choice_after_fetching(choice, fetch_checkpoints(choice.to_fetch, settings, status, stopped))
+
+
+def fetch_checkpoints(
+    models: tuple[Checkpoint, ...], settings: Settings, status: StartupStatus, stopped: Callable[[], bool]
+) -> dict[str, FetchFailure]:
+    """Fetch ``models`` one by one, the others as well where one fails; the failures by key. Raises Cancelled once ``stopped``."""
+
+    def on_event(event: Event) -> None:
+        if stopped():
+            raise Cancelled("The Space is being stopped; what was fetched is kept.")
+        status.on_event(event)
+
+    hub = hub_here(settings.weights.answer_most_s)
+    status.set_checkpoints({model.key: model.name for model in models})
+    failures: dict[str, FetchFailure] = {}
+    for number, model in enumerate(models, 1):
+        status.set_state("downloading", f"Fetching {model.name}, {number} of {len(models)} checkpoints.")
+        try:
+            download((model,), settings.weights, hub, on_event)
+        except Cancelled:
+            raise
+        except Body4DError as error:
+            failures[model.key] = FetchFailure(str(error), _is_gated(model, hub))
+            status.on_event(Event(model.key, "failed"))
+            status.add_note(str(error))
+    return failures
+
+
+def _is_gated(model: Checkpoint, hub: Hub) -> bool:
+    """Whether a gate, or the missing token for it, closes every source of ``model``; a silent Hub or a full disk is not a gate."""
+    answers = [diagnose(source, hub) for source in model.sources if source.automatic]
+    return not any(one.granted or one.state in ("unreachable", "busy") for one in answers)

@@ -1,1 +1,1 @@
-"""What a stuck user runs first: facts of this machine (``look``), what each means (pure, a file each), and the verdict (``verdict``)."""
+"""What a stuck user runs first: facts about this machine (``facts``), what each fact means (``checks``), and the report (``report``)."""

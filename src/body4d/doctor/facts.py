@@ -1,19 +1,52 @@
-"""What was found on a machine, before anything is made of it. Each check takes one of these, so every case can be written down."""
+"""Facts about this machine, gathered before any of them is judged.
 
+No model is loaded, and the Hub is asked only about checkpoints that are missing. Each check takes one of the dataclasses below, so that
+every kind of machine can be written down in a test.
+"""
+
+import os
+import shutil
+import sys
+import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Literal
 
-from body4d.checkpoints.gated_access import Access
-from body4d.checkpoints.local import Found
-from body4d.config import DoctorSettings
-from body4d.doctor.verdict import Preset
-from body4d.runtime.hardware import NvidiaDriver, TorchInfo
+from body4d.checkpoints.gated_access import Access, diagnose
+from body4d.checkpoints.hub_client import hub_here
+from body4d.checkpoints.local import Found, look
+from body4d.checkpoints.registry import SPACE_DISK, roots
+from body4d.checkpoints.sources import Source
+from body4d.config import Settings
+from body4d.core.errors import Body4DError
+from body4d.runtime.hardware import NvidiaDriver, TorchInfo, query_nvidia_driver, query_torch
+
+Preset = Literal["auto", "lite", "sam"]
+
+REQUIRED_MODULES = {
+    "lite": ("mediapipe", "anny", "torch"),
+    "sam": ("torch", "transformers", "safetensors", "huggingface_hub"),
+}
+"""Top-level modules that each preset imports."""
+
+CODECS: tuple[tuple[str, Literal["r", "w"], str], ...] = (
+    ("h264", "r", "reading most clips"),
+    ("hevc", "r", "reading iPhone clips"),
+    ("libx264", "w", "writing pictures"),
+    ("aac", "w", "writing their sound"),
+)
+"""Name, direction and use of each codec that a run may need."""
+
+HUB_TIMEOUT_S = 2.5
+"""The Hub is waited for this long: the doctor has to answer quickly, and an answer that is missing blocks nothing."""
 
 
 @dataclass(frozen=True)
-class Packages:
-    """The Python in use, which of the optional packages are installed, and why OpenCV cannot be loaded (empty: it can)."""
+class PackageFacts:
+    """The Python in use, which of the optional modules are installed, and why OpenCV cannot be loaded (empty: it can)."""
 
     python: tuple[int, int]
     installed: frozenset[str]
@@ -21,8 +54,8 @@ class Packages:
 
 
 @dataclass(frozen=True)
-class Place:
-    """A folder that results or checkpoints go into: free bytes of its disk, and why it cannot be written (empty: it can)."""
+class FolderFacts:
+    """A folder that results or checkpoints go into: the free bytes of its disk, and why it cannot be written (empty: it can)."""
 
     path: Path
     free_bytes: int
@@ -30,45 +63,173 @@ class Place:
 
 
 @dataclass(frozen=True)
-class Weights:
-    """What there is of each checkpoint, and what the Hub says of the sources of those missing. ``asked`` False: it was not asked."""
+class CheckpointFacts:
+    """The local state of each checkpoint, and what the Hub answered about the sources of missing ones. ``hub_asked`` False: it was not
+    asked at all."""
 
     found: tuple[Found, ...]
     access: tuple[Access, ...] = ()
-    asked: bool = False
+    hub_asked: bool = False
 
 
 @dataclass(frozen=True)
-class Drawing:
-    """A tiny picture drawn with the real renderer: the share of it that is covered, and the error where none was drawn."""
+class RendererFacts:
+    """A test picture drawn with the real renderer: the share of it that is covered, and the error where it could not be drawn."""
 
-    covered: float
+    covered_share: float
     error: str = ""
 
 
 @dataclass(frozen=True)
-class Space:
-    """The environment of a HuggingFace Space. ``space_id`` empty: this is none. A token is told of, never shown."""
+class SpaceEnvironment:
+    """The environment of a HuggingFace Space; ``space_id`` is empty elsewhere. Of the token only its presence is kept."""
 
     space_id: str = ""
     data_mounted: bool = False
     data_writable: bool = False
-    token: bool = False
+    has_token: bool = False
 
 
 @dataclass(frozen=True)
-class Facts:
-    """Everything :func:`body4d.doctor.probe.look` gathers."""
+class MachineFacts:
+    """Everything that :func:`gather_facts` finds out. ``driver`` and ``torch`` are None where they are not installed."""
 
-    wanted: Preset
-    packages: Packages
+    packages: PackageFacts
     driver: NvidiaDriver | None
     torch: TorchInfo | None
     memory_bytes: int
-    weights: Weights
+    checkpoints: CheckpointFacts
     codecs: Mapping[str, bool]
-    drawing: Drawing
-    runs: Place
-    checkpoints: Place
-    space: Space = Space()
-    settings: DoctorSettings = field(default_factory=DoctorSettings)
+    renderer: RendererFacts
+    run_folder: FolderFacts
+    checkpoint_folder: FolderFacts
+    space: SpaceEnvironment = SpaceEnvironment()
+
+
+def gather_facts(settings: Settings, *, ask_hub: bool = True, run_folder: Path = Path("runs")) -> MachineFacts:
+    """Every fact about this machine. With ``ask_hub`` False the network is not used. What is wrong is recorded, never raised."""
+    found = look(settings.weights)
+    pool = ThreadPoolExecutor(max_workers=8, thread_name_prefix="body4d-doctor")
+    try:
+        # torch takes seconds to load; everything else is gathered meanwhile.
+        torch = pool.submit(_torch, settings)
+        driver = pool.submit(query_nvidia_driver)
+        answers = [pool.submit(_ask, source) for source in _sources_to_ask(found)] if ask_hub else []
+        renderer, packages, codecs = _renderer(), _packages(), {name: _has_codec(name, mode) for name, mode, _ in CODECS}
+        access = _received(answers)
+        return MachineFacts(
+            packages=packages,
+            driver=driver.result(),
+            torch=torch.result(),
+            memory_bytes=_memory_bytes(),
+            checkpoints=CheckpointFacts(found, access, ask_hub),
+            codecs=codecs,
+            renderer=renderer,
+            run_folder=folder_facts(run_folder),
+            checkpoint_folder=folder_facts(_checkpoint_folder(settings)),
+            space=space_environment(os.environ),
+        )
+    finally:
+        # A silent Hub is not waited for: the thread that asks it ends at its own timeout.
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+def folder_facts(path: Path) -> FolderFacts:
+    """Whether a folder, or the nearest existing folder above it, can be written, and the free room of its disk. Leaves nothing behind."""
+    existing = path.expanduser().absolute()
+    while not existing.exists() and existing != existing.parent:
+        existing = existing.parent
+    try:
+        free = shutil.disk_usage(existing).free
+        with tempfile.NamedTemporaryFile(dir=existing, prefix=".body4d-doctor-") as file:
+            file.write(b"x")
+    except OSError as error:
+        return FolderFacts(path, 0, error.strerror or type(error).__name__)
+    return FolderFacts(path, free)
+
+
+def space_environment(environment: Mapping[str, str], data: Path = SPACE_DISK) -> SpaceEnvironment:
+    """The environment of a Space, as HuggingFace sets it."""
+    if not environment.get("SPACE_ID"):
+        return SpaceEnvironment()
+    mounted = data.is_dir() and os.path.ismount(data)
+    writable = mounted and not folder_facts(data).error
+    return SpaceEnvironment(environment["SPACE_ID"], mounted, writable, bool(environment.get("HF_TOKEN")))
+
+
+def _memory_bytes() -> int:
+    """Free memory of the machine, or of the container that this runs in."""
+    from body4d.runtime.memory import machine_free_bytes
+
+    return machine_free_bytes()
+
+
+def _torch(settings: Settings) -> TorchInfo | None:
+    return query_torch(settings.compute) if find_spec("torch") else None
+
+
+def _packages() -> PackageFacts:
+    names = {name for modules in REQUIRED_MODULES.values() for name in modules}
+    try:
+        import cv2  # noqa: F401
+
+        error = ""
+    except ImportError as failed:
+        # A missing OpenCV is not reported here: the packages of lite bring it, and their check says so.
+        error = "" if isinstance(failed, ModuleNotFoundError) else " ".join(str(failed).split())
+    return PackageFacts(sys.version_info[:2], frozenset(name for name in names if find_spec(name)), error)
+
+
+def _has_codec(name: str, mode: Literal["r", "w"]) -> bool:
+    import av.codec
+    import av.error
+
+    try:
+        av.codec.Codec(name, mode)
+    except (av.error.FFmpegError, ValueError):  # An unknown codec is a ValueError.
+        return False
+    return True
+
+
+def _renderer() -> RendererFacts:
+    """A square of half the picture's side, drawn by the renderer that draws runs."""
+    try:
+        import numpy as np
+
+        from body4d.core.types import Camera
+        from body4d.render.rasterizer import Mesh, draw
+
+        side = 64
+        # At one metre a focal length of the picture's side spans one metre, so half a metre is half the picture.
+        corners = np.array([[-0.25, -0.25, 1.0], [0.25, -0.25, 1.0], [0.25, 0.25, 1.0], [-0.25, 0.25, 1.0]], np.float32)
+        square = Mesh(corners, np.array([[0, 2, 1], [0, 3, 2]]), np.array([1.0, 0.5, 0.2]), two_sided=True)
+        camera = Camera(focal_px=float(side), cx_px=side / 2, cy_px=side / 2, width_px=side, height_px=side)
+        picture = draw([square], camera, np.zeros(3, np.uint8), samples=1)
+    except Exception as error:
+        # numba and llvmlite fail in many ways on a machine that they do not fit.
+        return RendererFacts(0.0, f"{type(error).__name__}: {' '.join(str(error).split())[:200]}")
+    return RendererFacts(float(np.mean(picture.any(axis=2))))
+
+
+def _sources_to_ask(found: tuple[Found, ...]) -> list[Source]:
+    missing = [one.model for one in found if not one.ready and one.model.need == "required"]
+    return [source for model in missing for source in model.sources if source.automatic]
+
+
+def _ask(source: Source) -> Access | None:
+    try:
+        return diagnose(source, hub_here(HUB_TIMEOUT_S))
+    except Body4DError:
+        return None  # huggingface_hub is not installed: the check of sam's packages says so.
+
+
+def _received(futures: list["Future[Access | None]"]) -> tuple[Access, ...]:
+    done, _ = wait(futures, timeout=HUB_TIMEOUT_S)
+    return tuple(answer for future in futures if future in done and (answer := future.result()) is not None)
+
+
+def _checkpoint_folder(settings: Settings) -> Path:
+    """Where a download would go: the first root that exists or can be made, else the last one, which is the user's own."""
+    folders = roots(settings.weights)
+    usable = (one for one in folders if one.is_dir() or (one.parent.is_dir() and os.access(one.parent, os.W_OK)))
+    return next(usable, folders[-1])

@@ -1,25 +1,59 @@
-"""All checks on all facts. Pure: the same facts make the same verdict."""
+"""From all checks to one report: which preset can run, and what is in the way, blocking checks first. Pure."""
 
-from body4d.doctor.check_machine import check_cuda, check_gpu, check_memory, check_packages
-from body4d.doctor.check_pieces import check_codecs, check_drawing, check_gate, check_weights
-from body4d.doctor.check_places import check_checkpoint_disk, check_runs, check_space
-from body4d.doctor.facts import Facts
-from body4d.doctor.verdict import Verdict, judge
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from body4d.doctor.checks import PRESETS, CheckResult, run_checks
+from body4d.doctor.facts import MachineFacts, Preset
+
+Level = Literal["ok", "warning", "failure"]
+
+_ORDER: dict[Level, int] = {"failure": 0, "warning": 1, "ok": 2}
 
 
-def check(facts: Facts, spare_disk_gb: float) -> Verdict:
-    """The verdict on a machine. ``spare_disk_gb`` is what downloads leave free (``weights.spare_disk_gb``)."""
-    remarks = [
-        *check_packages(facts.packages),
-        check_gpu(facts.driver, facts.torch, facts.wanted),
-        check_cuda(facts.driver, facts.torch, facts.wanted),
-        *check_memory(facts.torch, facts.memory_bytes, facts.wanted, facts.settings),
-        *check_weights(facts.weights),
-        *check_gate(facts.weights),
-        check_checkpoint_disk(facts.checkpoints, facts.weights, spare_disk_gb),
-        check_codecs(facts.codecs),
-        check_drawing(facts.drawing),
-        check_runs(facts.runs, facts.settings),
-        *check_space(facts.space),
-    ]
-    return judge(remarks, facts.wanted)
+@dataclass(frozen=True)
+class DoctorReport:
+    """Every check with its level, the blocking ones first. ``preset`` is the one that would be taken, "" where ``requested`` cannot run."""
+
+    requested: Preset
+    preset: str
+    checks: tuple[tuple[Level, CheckResult], ...]
+
+    @property
+    def ready(self) -> bool:
+        """Whether the main job, a video in and bodies out, can run."""
+        return bool(self.preset)
+
+    @property
+    def failures(self) -> tuple[CheckResult, ...]:
+        """The checks that are in the way."""
+        return tuple(result for level, result in self.checks if level == "failure")
+
+    def as_json(self) -> dict[str, Any]:
+        """For programs."""
+        checks = [{"level": level, "check": one.name, "message": one.message, "hint": one.hint} for level, one in self.checks]
+        return {"event": "doctor", "ready": self.ready, "requested": self.requested, "preset": self.preset, "checks": checks}
+
+
+def diagnose_machine(facts: MachineFacts, preset: Preset, spare_disk_gb: float) -> DoctorReport:
+    """Run all checks on ``facts``. ``spare_disk_gb`` is what downloads leave free (``weights.spare_disk_gb``)."""
+    return report_of(run_checks(facts, preset, spare_disk_gb), preset)
+
+
+def report_of(results: Iterable[CheckResult], requested: Preset) -> DoctorReport:
+    """The report on ``results``. What blocks only a preset that was not requested is a warning; ``auto`` takes sam before lite."""
+    results = tuple(results)
+    able = PRESETS - frozenset().union(*(result.blocks for result in results))
+    candidates = ("sam", "lite") if requested == "auto" else (requested,)
+    preset = next((name for name in candidates if name in able), "")
+    checks: list[tuple[Level, CheckResult]] = [(_level(result, requested, bool(preset)), result) for result in results]
+    return DoctorReport(requested, preset, tuple(sorted(checks, key=lambda check: _ORDER[check[0]])))
+
+
+def _level(result: CheckResult, requested: Preset, something_runs: bool) -> Level:
+    """``auto`` fails only where no preset is left to take."""
+    if not result.hint:
+        return "ok"
+    blocked = bool(result.blocks) and not something_runs if requested == "auto" else requested in result.blocks
+    return "failure" if blocked else "warning"

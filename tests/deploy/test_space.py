@@ -1,8 +1,9 @@
-"""``body4d space`` against a Hub on the loopback: what it is asked, what its refusals become, and that no secret is ever shown."""
+"""``body4d space`` against a Hub on the loopback: what is asked, what its refusals become, and that no secret is ever shown."""
 
 import json
 import shutil
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,14 +14,13 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from space_standin import SpacesStandIn, SpaceState
 
+import body4d.deploy.space
 from body4d import __version__
 from body4d.checkpoints.hub_client import Hub
 from body4d.cli.entry import app
-from body4d.config import SpaceSettings
 from body4d.core.errors import SpaceError
-from body4d.deploy.space import SpaceOnHub, sentence
-from body4d.deploy.status import Condition
-from body4d.deploy.waiting import wait_until_settled
+from body4d.deploy.space import SpaceClient, refusal_message
+from body4d.deploy.status import SpaceStatus, StartupMarker
 from hub_standin import Account
 
 CLONE = Path(__file__).parents[2]
@@ -36,8 +36,8 @@ def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[SpacesStand
         monkeypatch.setenv("HF_ENDPOINT", standin.url)
         monkeypatch.setenv("HF_TOKEN", TOKEN)
         monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
-        monkeypatch.setenv("BODY4D_SPACE__POLL_S", "0.01")
-        monkeypatch.setenv("BODY4D_SPACE__NOTICE_S", "0")
+        monkeypatch.setattr(body4d.deploy.space, "POLL_S", 0.01)
+        monkeypatch.setattr(body4d.deploy.space, "NOTICE_S", 0)
         yield standin
 
 
@@ -83,7 +83,7 @@ def test_five_commands_from_nothing_to_running(hub: SpacesStandIn) -> None:
 
     space.files = {"old.py": b"x", ".gitattributes": b"*.bin filter=lfs\n"}
     space.stages = ["BUILDING", "RUNNING_APP_STARTING", "RUNNING"]
-    space.logs = {"build": ["#7 RUN pip install"], "run": ["body4d-space: starting: x", "body4d-space: serving: preset sam."]}
+    space.logs = {"build": ["#7 RUN pip install"], "run": [StartupMarker("running", "preset sam.").as_line()]}
     said = ok("push", NAME, "--source", CLONE).stdout
     assert said.index("building") < said.index("starting") < said.index("running: It is running: preset sam")
     assert space.commits == [f"body4d {__version__}"]
@@ -91,7 +91,7 @@ def test_five_commands_from_nothing_to_running(hub: SpacesStandIn) -> None:
     assert ".gitattributes" in space.files
     assert space.files["README.md"] == (CLONE / "space" / "README.md").read_bytes()
     assert space.files["Dockerfile"] == (CLONE / "space" / "Dockerfile").read_bytes()
-    assert "src/body4d/space/page.html" in space.files
+    assert "src/body4d/deploy/page.html" in space.files
     assert not [path for path in space.files if path.startswith(("tests/", "docs/", "shared", "space/"))]
     for data in space.files.values():
         data.decode()
@@ -100,7 +100,7 @@ def test_five_commands_from_nothing_to_running(hub: SpacesStandIn) -> None:
     assert ok("logs", NAME, "--build").stdout == "#7 RUN pip install\n"
 
 
-def test_a_space_that_is_there_is_brought_into_the_state_wished(hub: SpacesStandIn, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_existing_space_is_brought_into_the_requested_state(hub: SpacesStandIn, monkeypatch: pytest.MonkeyPatch) -> None:
     hub.spaces[NAME] = SpaceState(secrets={"HF_TOKEN": "old", "OTHER": "kept"})
     found = json.loads(ok("create", NAME, "--hardware", "a10g-large", "--secret", "HF_TOKEN", "--bucket", "ada/data", "--json").stdout)
     assert (found["new"], found["hardware"], found["secrets"]) == (False, "a10g-large", ["HF_TOKEN"])
@@ -111,7 +111,7 @@ def test_a_space_that_is_there_is_brought_into_the_state_wished(hub: SpacesStand
     ok("create", NAME, "--secret", "HF_TOKEN=READER")
     assert hub.spaces[NAME].secrets["HF_TOKEN"] == "hf_onlyreads"
     ok("create", NAME, "--hardware", "cpu-basic", "--public")
-    assert hub.spaces[NAME].sleep is None, "free hardware takes no time of its own"
+    assert hub.spaces[NAME].sleep is None, "free hardware takes no sleep time"
 
 
 def test_a_secret_that_is_not_in_the_shell_is_not_made(hub: SpacesStandIn, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -139,6 +139,31 @@ def test_logs_as_they_come_without_tokens(hub: SpacesStandIn) -> None:
     assert lines[0] == {"event": "line", "log": "run", "line": "  indented"}
 
 
+def test_the_last_lines_of_a_log_then_the_prompt(hub: SpacesStandIn) -> None:
+    hub.spaces[NAME] = SpaceState(logs={"run": [f"line {number}" for number in range(100)]})
+    assert ok("logs", NAME, "--lines", 2).stdout.splitlines() == ["line 98", "line 99"]
+    assert len(ok("logs", NAME, "--lines", 500).stdout.splitlines()) == 100
+    assert len(ok("logs", NAME).stdout.splitlines()) == 100
+    assert call("logs", NAME, "--lines", 0).exit_code == 2
+
+
+@pytest.mark.parametrize(("options", "lines"), [((), ["one", "two", "three"]), (("--lines", 2), ["two", "three"])])
+def test_a_log_is_followed_for_some_seconds(hub: SpacesStandIn, options: tuple[object, ...], lines: list[str]) -> None:
+    """The Hub keeps the connection of a followed log open, here for longer than the test lasts."""
+    hub.spaces[NAME] = SpaceState(logs={"run": ["one", "two", "three"]}, log_holds_s=[0, 60] if options else [60])
+    start_s = time.monotonic()
+    assert ok("logs", NAME, "--timeout", 2, *options).stdout.splitlines() == lines
+    assert 2 <= time.monotonic() - start_s < 40
+
+
+def test_following_after_the_last_lines_repeats_none_and_misses_none(hub: SpacesStandIn, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The Hub replays a log from its beginning each time."""
+    replays = [["one", "two", "three"], ["one", "two", "three", "four"]]
+    space = SpaceClient(NAME, Hub(hub.url, TOKEN))
+    monkeypatch.setattr(space._api, "fetch_space_logs", lambda *_, **__: iter(replays.pop(0)))
+    assert list(space.log(build=False, last_lines=2, follow=True)) == ["two", "three", "four"]
+
+
 @pytest.mark.parametrize(
     ("state", "word"),
     [
@@ -154,7 +179,7 @@ def test_a_space_that_serves_nobody_ends_with_the_exit_code(hub: SpacesStandIn, 
     found = [json.loads(line) for line in result.stdout.splitlines()]
     assert result.exit_code == 10
     assert found[0]["state"] == word.replace(" ", "_")
-    assert found[0]["remedy"]
+    assert found[0]["hint"]
 
 
 EVERY = [("status", NAME), ("logs", NAME), ("restart", NAME), ("push", NAME, "--source", SMALL)]
@@ -195,10 +220,10 @@ def test_the_hub_finds_fault_with_the_head(hub: SpacesStandIn, small: Path) -> N
     assert "colorFrom" in refused("push", NAME, "--source", small)
 
 
-def test_the_hub_is_not_well_or_away(hub: SpacesStandIn, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_hub_fails_or_cannot_be_reached(hub: SpacesStandIn, monkeypatch: pytest.MonkeyPatch) -> None:
     hub.spaces[NAME] = SpaceState()
     hub.statuses["/runtime"] = [503]
-    assert "not well" in refused("status", NAME)
+    assert "fails (it answered 503)" in refused("status", NAME)
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     assert "cannot be reached" in refused("status", NAME)
 
@@ -207,42 +232,43 @@ def test_a_name_that_is_none(hub: SpacesStandIn) -> None:
     assert "OWNER/NAME" in refused("status", "body4d")
 
 
-def test_nothing_is_sent_where_something_is_amiss(hub: SpacesStandIn, tmp_path: Path) -> None:
+def test_nothing_is_sent_where_something_is_wrong(hub: SpacesStandIn, tmp_path: Path) -> None:
     hub.spaces[NAME] = SpaceState()
-    assert "no clone of body4d" in refused("push", NAME, "--source", tmp_path)
+    assert "not a clone of body4d" in refused("push", NAME, "--source", tmp_path)
     assert not hub.spaces[NAME].commits
 
 
-def test_waiting_bears_a_hub_that_is_away_for_a_while_and_ends_in_time(hub: SpacesStandIn) -> None:
+class Clock:
+    """A clock that moves when somebody sleeps."""
+
+    def __init__(self) -> None:
+        self.now_s = 0.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+    def sleep(self, seconds: float) -> None:
+        self.now_s += seconds
+
+
+def test_waiting_survives_a_hub_that_is_away_for_a_while_and_ends_in_time(hub: SpacesStandIn, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(body4d.deploy.space, "POLL_S", 10)
     hub.spaces[NAME] = SpaceState(stages=["BUILDING"])
     hub.statuses["/runtime"] = [502, 502]
-    told: list[Condition] = []
-    now = [0.0]
-    space = SpaceOnHub(NAME, Hub(hub.url, TOKEN))
+    reported: list[SpaceStatus] = []
+    clock = Clock()
     with pytest.raises(SpaceError, match="still not up after 1 minutes"):
-        wait_until_settled(
-            space,
-            SpaceSettings(wait_most_s=60, poll_s=10),
-            told.append,
-            clock=lambda: now[0],
-            sleep=lambda seconds: now.__setitem__(0, now[0] + seconds),
-        )
-    assert [condition.state for condition in told] == ["building"], "the same is not said twice"
+        SpaceClient(NAME, Hub(hub.url, TOKEN)).wait(60, reported.append, clock=clock, sleep=clock.sleep)
+    assert [status.state for status in reported] == ["building"], "the same status is not reported twice"
 
 
-def test_what_a_space_was_before_a_push_is_not_believed(hub: SpacesStandIn) -> None:
+def test_the_status_before_a_push_is_not_believed(hub: SpacesStandIn, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(body4d.deploy.space, "NOTICE_S", 100)
     hub.spaces[NAME] = SpaceState(stages=["RUNNING", "RUNNING", "RUNNING_BUILDING", "RUNNING"])
-    told: list[Condition] = []
-    now = [0.0]
-    wait_until_settled(
-        SpaceOnHub(NAME, Hub(hub.url, TOKEN)),
-        SpaceSettings(notice_s=100, poll_s=1),
-        told.append,
-        changed=True,
-        clock=lambda: now[0],
-        sleep=lambda seconds: now.__setitem__(0, now[0] + seconds),
-    )
-    assert [condition.state for condition in told] == ["building", "running"]
+    reported: list[SpaceStatus] = []
+    clock = Clock()
+    SpaceClient(NAME, Hub(hub.url, TOKEN)).wait(3600, reported.append, changed=True, clock=clock, sleep=clock.sleep)
+    assert [status.state for status in reported] == ["building", "running"]
 
 
 @pytest.mark.parametrize(
@@ -254,12 +280,12 @@ def test_what_a_space_was_before_a_push_is_not_believed(hub: SpacesStandIn) -> N
         (403, "Forbidden", "of type Write"),
         (404, "", "no Space"),
         (429, "", "wait"),
-        (500, "", "not well"),
+        (500, "", "fails"),
         (418, "I am hf_abcdefghijkl a teapot", "(token)"),
     ],
 )
 def test_refusals_in_words(status: int, message: str, word: str) -> None:
-    said = sentence(status, "restart it", NAME, Hub("https://huggingface.co", TOKEN, "the token in $HF_TOKEN"), message)
+    said = refusal_message(status, "restart it", NAME, Hub("https://huggingface.co", TOKEN, "the token in $HF_TOKEN"), message)
     assert word in said
     assert said.endswith(".")
     assert "hf_" not in said

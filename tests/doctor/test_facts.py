@@ -1,4 +1,4 @@
-"""The doctor on this very machine, and on places made for it."""
+"""The doctor on this very machine, and on folders made for it."""
 
 import json
 import os
@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from body4d.cli.entry import app
 from body4d.config import ComputeSettings
-from body4d.doctor.probe import look_at_place, look_at_space
+from body4d.doctor.facts import folder_facts, space_environment
 from body4d.runtime.hardware import query_nvidia_driver, query_torch
 
 
@@ -23,11 +23,11 @@ def alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         monkeypatch.delenv(name, raising=False)
 
 
-def test_the_command_says_what_is_in_the_way_and_exits_with_nine() -> None:
+def test_the_command_prints_what_is_in_the_way_and_exits_with_nine() -> None:
     result = CliRunner().invoke(app, ["doctor", "--preset", "sam", "--offline", "--json"])
     found, error = (json.loads(text) for text in result.stdout.splitlines())
     assert result.exit_code == 9 == error["exit_code"]
-    assert (found["ready"], found["runs"], found["wanted"]) == (False, "", "sam")
+    assert (found["ready"], found["preset"], found["requested"]) == (False, "", "sam")
     failures = [check["check"] for check in found["checks"] if check["level"] == "failure"]
     assert {"checkpoint SAM-3", "checkpoint SAM-3D-Body"} <= set(failures)
     assert found["checks"][0]["level"] == "failure"
@@ -52,19 +52,19 @@ def test_a_token_is_never_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "averysecret" not in result.stdout + result.stderr
 
 
-def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
     in_the_way = tmp_path / "file"
     in_the_way.write_text("x")
-    assert look_at_place(in_the_way / "runs").error
-    assert not look_at_place(tmp_path / "new" / "runs").error
+    assert folder_facts(in_the_way / "runs").error
+    assert not folder_facts(tmp_path / "new" / "runs").error
     assert not (tmp_path / "new").exists()
 
 
 def test_a_space_whose_data_is_a_plain_folder_has_no_disk(tmp_path: Path) -> None:
-    found = look_at_space({"SPACE_ID": "me/space", "HF_TOKEN": "hf_x"}, data=tmp_path)
-    assert (found.space_id, found.data_mounted, found.data_writable, found.token) == ("me/space", False, False, True)
+    found = space_environment({"SPACE_ID": "me/space", "HF_TOKEN": "hf_x"}, data=tmp_path)
+    assert (found.space_id, found.data_mounted, found.data_writable, found.has_token) == ("me/space", False, False, True)
     if os.path.ismount("/dev/shm"):
-        assert look_at_space({"SPACE_ID": "me/space"}, data=Path("/dev/shm")).data_writable
+        assert space_environment({"SPACE_ID": "me/space"}, data=Path("/dev/shm")).data_writable
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,7 @@ def test_a_driver_is_asked_through_its_own_program(program: str, error: str) -> 
     assert found.gpus == (("NVIDIA T4",) if not error else ())
 
 
-def test_no_driver_is_no_fault() -> None:
+def test_no_driver_is_not_an_error() -> None:
     assert query_nvidia_driver(("there-is-no-such-program",)) is None
 
 
