@@ -92,13 +92,13 @@ def test_another_clip_of_the_same_name_gets_a_folder_of_its_own(video: Path) -> 
 def test_flags_become_settings(video: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Path("c.yaml").write_text("video: {fps: 10}\npeople: {count: 3}\n")
     monkeypatch.setenv("BODY4D_PEOPLE__COUNT", "4")
-    flags = "--config c.yaml --start 0.5 --end 2 --max-side 640 --focal-mm35 30 --person-height 1.7 --no-pictures --set fit.wall_deg=2"
+    flags = "--config c.yaml --start 0.5 --end 2 --max-side 640 --focal-mm35 30 --person-height 1.7 --no-pictures --set fit.depth_sigma_m=2"
     ok("run", video, *flags.split())
     (settings,) = used
     seen = settings.video
     assert (seen.start_s, seen.end_s, seen.fps, seen.max_side_px) == (0.5, 2, 10, 640)
     assert (settings.camera.focal_mm35, settings.camera.person_height_m, settings.camera.fov_deg) == (30, 1.7, None)
-    assert (settings.people.count, settings.pictures.enabled, settings.fit.wall_deg) == (4, False, 2)
+    assert (settings.people.count, settings.pictures.enabled, settings.fit.depth_sigma_m) == (4, False, 2)
 
 
 @pytest.mark.parametrize(("text", "count"), [("2", 2), ("all", "all"), ("main", "main")])

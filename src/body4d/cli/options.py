@@ -11,7 +11,7 @@ from body4d.core.errors import SettingsError
 
 Config = Annotated[Path | None, typer.Option("--config", help="Settings as YAML; `body4d config init` writes one.", metavar="FILE")]
 Set = Annotated[
-    list[str] | None, typer.Option("--set", help="Any setting by name, such as --set fit.outlier_sigmas=4.", metavar="NAME=VALUE")
+    list[str] | None, typer.Option("--set", help="Any setting by name, such as --set fit.depth_sigma_m=0.3.", metavar="NAME=VALUE")
 ]
 Out = Annotated[Path | None, typer.Option("--out", "-o", help="Run folder. Default: runs/<clip's name>.", metavar="FOLDER")]
 Fresh = Annotated[bool, typer.Option("--fresh", help="Do every stage again, whatever an earlier run finished.")]

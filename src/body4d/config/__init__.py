@@ -8,7 +8,7 @@ from typing import Literal
 from pydantic import Field
 
 from body4d.config.clip import CameraSettings, PeopleSettings, VideoSettings
-from body4d.config.lite import BlazePoseSettings, ContactSettings, FitSettings
+from body4d.config.lite import BlazePoseSettings, FitSettings
 from body4d.config.machine import AppSettings, ComputeSettings, SpaceSettings, WeightsSettings
 from body4d.config.result import MotionSettings, PictureSettings
 from body4d.config.sam import MogeSettings, OcclusionSettings, Sam3dBodySettings, Sam3Settings
@@ -19,7 +19,6 @@ __all__ = [
     "BlazePoseSettings",
     "CameraSettings",
     "ComputeSettings",
-    "ContactSettings",
     "FitSettings",
     "MogeSettings",
     "MotionSettings",
@@ -50,7 +49,6 @@ class Settings(Section):
     compute: ComputeSettings = ComputeSettings()
     weights: WeightsSettings = WeightsSettings()
     fit: FitSettings = FitSettings()
-    contact: ContactSettings = ContactSettings()
     motion: MotionSettings = MotionSettings()
     pictures: PictureSettings = PictureSettings()
     space: SpaceSettings = SpaceSettings()

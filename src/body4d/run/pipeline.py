@@ -63,7 +63,7 @@ USES: dict[str, dict[str, tuple[str, ...]]] = {
     "masks": {"lite": ("people", "blazepose"), "sam": ("people", "sam3")},
     "occlusion": {"lite": (), "sam": ("occlusion",)},
     "camera": {"lite": ("camera",), "sam": ("camera", "moge")},
-    "bodies": {"lite": ("fit", "contact", "camera"), "sam": ("sam3d_body", "camera")},
+    "bodies": {"lite": ("fit", "camera"), "sam": ("sam3d_body", "camera")},
 }
 """Sections of the settings that the models of a preset read, stage by stage. Change one, and these stages are done again."""
 

@@ -64,14 +64,14 @@ def lite_components(settings: Settings, note: str = "") -> PipelineComponents:
     require_headless_opencv()
     from body4d.bodies.anny import is_built
     from body4d.camera.intrinsics import GivenCamera
-    from body4d.models.anny_fit.estimator import AnnyFit
+    from body4d.models.anny_fit.estimator import AnnyBodyEstimator
     from body4d.models.blazepose.segmenter import BlazePoseSegmenter
 
     return PipelineComponents(
         preset="lite",
         segmenter=BlazePoseSegmenter(settings.blazepose, settings.people),
         camera=GivenCamera(settings.camera),
-        bodies=AnnyFit(settings.fit, settings.contact, settings.camera.person_height_m),
+        bodies=AnnyBodyEstimator(settings.fit, settings.camera.person_height_m),
         notes=(note,) if note else (),
         hints=() if is_built() else (FIRST_TIME,),
     )

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from body4d.bodies.registry import body_model
-from body4d.config import ContactSettings, FitSettings
+from body4d.config import FitSettings
 from body4d.core.errors import Cancelled
 from body4d.core.joints import Blazepose33, Body29
 from body4d.core.stages import ignore_progress
 from body4d.core.types import LandmarkTrack, MaskTrack, Scene
-from body4d.models.anny_fit.estimator import AnnyFit
+from body4d.models.anny_fit.estimator import AnnyBodyEstimator
 from body4d.render.rasterizer import silhouette
 from scenes import make_scene
 
@@ -53,7 +53,7 @@ def observed(scene: Scene, noise_px: float = 1.0, depth_noise_m: float = 0.05) -
 
 
 def fit(scene: Scene, masks: tuple[MaskTrack, ...], height_m: float | None = None, **settings):
-    return AnnyFit(FitSettings(**settings), ContactSettings(), height_m).estimate(Frames(scene.clip), masks, scene.camera, ignore_progress)
+    return AnnyBodyEstimator(FitSettings(**settings), height_m).estimate(Frames(scene.clip), masks, scene.camera, ignore_progress)
 
 
 def relative(joints_m: np.ndarray) -> np.ndarray:
@@ -149,12 +149,12 @@ def test_frames_that_are_missing_stay_missing(scene, masks):
     assert np.array_equal(fit(scene, (cut,))[0].frame_index, kept)
 
 
-def test_it_stops_when_told(scene, masks):
+def test_it_stops_when_progress_raises(scene, masks):
     def refuse(done: int, total: int) -> None:
         raise Cancelled("stopped")
 
     with pytest.raises(Cancelled):
-        AnnyFit(FitSettings(), ContactSettings()).estimate(Frames(scene.clip), masks, scene.camera, refuse)
+        AnnyBodyEstimator(FitSettings()).estimate(Frames(scene.clip), masks, scene.camera, refuse)
 
 
 def test_masks_without_landmarks_are_refused(scene, masks):

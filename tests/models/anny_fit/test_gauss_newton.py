@@ -1,4 +1,4 @@
-"""The solver finds poses it is shown, whatever the chunks, and each witness does what its name says."""
+"""The solver finds the poses it is shown, and each term of the fit has its effect."""
 
 import dataclasses
 
@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 
 from body4d.bodies.anny import DEFAULT_SHAPE, anny_body
-from body4d.config import FitSettings
 from body4d.core.joints import Body29 as B
-from body4d.geometry.rotations import geodesic_angle, rotvec_to_matrix
+from body4d.geometry.rotations import geodesic_angle, matrix_to_rotvec, rotvec_to_matrix
+from body4d.models.anny_fit import residuals
 from body4d.models.anny_fit.gauss_newton import PoseProblem
-from body4d.models.anny_fit.initialization import starting_pose, starting_translation
-from body4d.models.anny_fit.joint_limits import DRIVEN_JOINTS, joint_ranges
-from body4d.models.anny_fit.kinematic_chain import Chain
-from body4d.models.anny_fit.observations import PARTS
-from body4d.models.anny_fit.types import Evidence, Pose
+from body4d.models.anny_fit.initialization import initial_rotations, with_initial_translation
+from body4d.models.anny_fit.joint_limits import DRIVEN_JOINTS, joint_limits
+from body4d.models.anny_fit.kinematic_chain import KinematicChain
+from body4d.models.anny_fit.observations import BODY_PARTS
+from body4d.models.anny_fit.types import ChainPose, Observations
 
 T, FOCAL, CENTRE = 12, 900.0, np.array([320.0, 240.0])
 
@@ -22,56 +22,56 @@ T, FOCAL, CENTRE = 12, 900.0, np.array([320.0, 240.0])
 @pytest.fixture(scope="module")
 def problem():
     rig = anny_body().rig(DEFAULT_SHAPE)
-    chain = Chain.of(rig, DRIVEN_JOINTS)
-    return PoseProblem(chain, chain.keypoints(rig), joint_ranges(rig), FOCAL, CENTRE, PARTS, FitSettings())
+    chain = KinematicChain.from_rig(rig, DRIVEN_JOINTS)
+    return PoseProblem(chain, chain.keypoints(rig), joint_limits(rig), FOCAL, CENTRE, BODY_PARTS)
 
 
-def truth(problem: PoseProblem) -> Pose:
+def truth(problem: PoseProblem) -> ChainPose:
     """A body that turns about its vertical axis, bends its elbows and knees and walks slowly to the right."""
     time = np.linspace(0, 1, T)
     turns = np.zeros((T, len(DRIVEN_JOINTS), 3))
     turns[:, 0, 1] = 0.8 * time
     for name, flexion in (("lowerarm01.L", 0.9), ("lowerarm01.R", 0.4), ("lowerleg01.L", 0.5), ("upperleg01.L", 0.6)):
         d = DRIVEN_JOINTS.index(name)
-        turns[:, d] = flexion * (0.5 + 0.5 * time)[:, None] * problem.ranges.axes[d - 1, 0]
-    return Pose(rotvec_to_matrix(turns), np.stack([0.3 * time, 0 * time + 0.1, 0 * time + 4.0], -1))
+        turns[:, d] = flexion * (0.5 + 0.5 * time)[:, None] * problem.limits.axes[d - 1, 0]
+    return ChainPose(rotvec_to_matrix(turns), np.stack([0.3 * time, 0 * time + 0.1, 0 * time + 4.0], -1))
 
 
-def points_of(problem: PoseProblem, pose: Pose) -> np.ndarray:
+def points_of(problem: PoseProblem, pose: ChainPose) -> np.ndarray:
     return problem.chain.points(*problem.chain.forward(pose.local, pose.translation_m), problem.keypoints)
 
 
-def evidence(problem: PoseProblem, pose: Pose, noise_px: float = 0.0) -> Evidence:
+def observe(problem: PoseProblem, pose: ChainPose, noise_px: float = 0.0) -> Observations:
     x = points_of(problem, pose)
     px = FOCAL * x[..., :2] / x[..., 2:] + CENTRE + noise_px * np.random.default_rng(0).normal(size=(T, len(B), 2))
-    return Evidence(
+    return Observations(
         points_px=px,
         sigma_px=np.full((T, len(B)), 3.0),
-        depth_m=x[..., 2] - x[:, list(PARTS.hips), 2].mean(1, keepdims=True),
+        depth_m=x[..., 2] - x[:, list(BODY_PARTS.hips), 2].mean(1, keepdims=True),
         depth_sigma_m=np.full((T, len(B)), 0.1),
         acceleration_sigma_m=np.full((T, len(B), 3), 0.02),
-        consecutive=np.ones(T - 1, bool),
-        held=np.zeros(T),
-        planted=np.zeros((T, 2)),
+        is_consecutive=np.ones(T - 1, bool),
+        hands_joined=np.zeros(T),
+        foot_contact=np.zeros((T, 2)),
     )
 
 
-def started(problem: PoseProblem, pose: Pose, seen: Evidence) -> Pose:
-    local = starting_pose(problem.chain, problem.keypoints, problem.ranges, points_of(problem, pose))
-    return starting_translation(problem.chain, local, problem.keypoints, seen.points_px, np.ones((T, len(B))), FOCAL, CENTRE)
+def initial_pose(problem: PoseProblem, pose: ChainPose, observations: Observations) -> ChainPose:
+    local = initial_rotations(problem.chain, problem.keypoints, problem.limits, points_of(problem, pose))
+    return with_initial_translation(problem.chain, local, problem.keypoints, observations.points_px, np.ones((T, len(B))), FOCAL, CENTRE)
 
 
-def test_closed_form_start_points_limbs_the_right_way(problem):
+def test_the_initial_pose_points_limbs_the_right_way(problem):
     pose = truth(problem)
-    seen = evidence(problem, pose)
-    distance = np.linalg.norm(points_of(problem, started(problem, pose, seen)) - points_of(problem, pose), axis=-1)
+    observations = observe(problem, pose)
+    distance = np.linalg.norm(points_of(problem, initial_pose(problem, pose, observations)) - points_of(problem, pose), axis=-1)
     assert distance[:, : B.LEFT_BIG_TOE].mean() < 0.06
 
 
-def test_a_pose_that_was_seen_exactly_is_found(problem):
+def test_a_pose_observed_exactly_is_found(problem):
     pose = truth(problem)
-    seen = evidence(problem, pose)
-    found = problem.solve(started(problem, pose, seen), seen, 25)
+    observations = observe(problem, pose)
+    found = problem.solve(initial_pose(problem, pose, observations), observations, 25)
     distance = np.linalg.norm(points_of(problem, found) - points_of(problem, pose), axis=-1)
     assert distance.mean() < 0.012
     assert distance.max() < 0.06
@@ -81,49 +81,51 @@ def test_a_pose_that_was_seen_exactly_is_found(problem):
 
 def test_every_step_lowers_the_cost(problem):
     pose = truth(problem)
-    seen = evidence(problem, pose, noise_px=4.0)
-    start = started(problem, pose, seen)
-    costs = [problem.system(problem.solve(start, seen, n), seen, None, True).cost for n in (0, 1, 3, 8)]
+    observations = observe(problem, pose, noise_px=4.0)
+    start = initial_pose(problem, pose, observations)
+    costs = [problem.normal_equations(problem.solve(start, observations, n), observations, None, True).cost for n in (0, 1, 3, 8)]
     assert costs[0] > costs[1] > costs[2] > costs[3]
 
 
 def test_one_wild_landmark_does_not_move_the_body(problem):
     pose = truth(problem)
-    seen = evidence(problem, pose)
-    wild = seen.points_px.copy()
+    observations = observe(problem, pose)
+    wild = observations.points_px.copy()
     wild[5, B.LEFT_WRIST] += 200.0
-    found = problem.solve(started(problem, pose, seen), dataclasses.replace(seen, points_px=wild), 25)
+    found = problem.solve(initial_pose(problem, pose, observations), dataclasses.replace(observations, points_px=wild), 25)
     assert np.linalg.norm(points_of(problem, found)[5, B.LEFT_WRIST] - points_of(problem, pose)[5, B.LEFT_WRIST]) < 0.08
 
 
-def test_held_hands_meet_in_depth(problem):
+def test_joined_hands_meet_in_depth(problem):
     pose = truth(problem)
-    seen = evidence(problem, pose)
-    depth = seen.depth_m.copy()
-    left, right = list(PARTS.hands[0]), list(PARTS.hands[1])
+    observations = observe(problem, pose)
+    depth = observations.depth_m.copy()
+    left, right = list(BODY_PARTS.hands[0]), list(BODY_PARTS.hands[1])
     depth[:, [*left, B.LEFT_WRIST]] += 0.4
-    apart = dataclasses.replace(seen, depth_m=depth, depth_sigma_m=np.full_like(depth, 0.3))
+    apart = dataclasses.replace(observations, depth_m=depth, depth_sigma_m=np.full_like(depth, 0.3))
     gaps = []
-    for held in (np.zeros(T), np.ones(T)):
-        x = points_of(problem, problem.solve(started(problem, pose, seen), dataclasses.replace(apart, held=held), 15))
+    for joined in (np.zeros(T), np.ones(T)):
+        x = points_of(
+            problem, problem.solve(initial_pose(problem, pose, observations), dataclasses.replace(apart, hands_joined=joined), 15)
+        )
         gaps.append(np.abs(x[:, left, 2].mean(1) - x[:, right, 2].mean(1)).mean())
     assert gaps[1] < 0.05
     assert gaps[1] < 0.4 * gaps[0]
 
 
-def test_planted_feet_stand_on_one_floor(problem):
+def test_resting_feet_stand_on_one_floor(problem, monkeypatch):
     """Landmarks that put one foot before and one behind the body, though the picture shows both at one height."""
     pose = truth(problem)
-    still = Pose(np.broadcast_to(np.eye(3), pose.local.shape).copy(), np.broadcast_to([0.0, 0.1, 4.0], (T, 3)).copy())
-    seen = evidence(problem, still)
-    left, right = list(PARTS.feet[0]), list(PARTS.feet[1])
+    still = ChainPose(np.broadcast_to(np.eye(3), pose.local.shape).copy(), np.broadcast_to([0.0, 0.1, 4.0], (T, 3)).copy())
+    observations = observe(problem, still)
+    left, right = list(BODY_PARTS.feet[0]), list(BODY_PARTS.feet[1])
     floor = float(points_of(problem, still)[0, left + right, 1].mean())
-    split = seen.depth_m.copy()
+    split = observations.depth_m.copy()
     split[:, left] += 0.25
     split[:, right] -= 0.25
     loose = {"sigma_px": np.full((T, len(B)), 8.0), "depth_sigma_m": np.full_like(split, 0.15)}
-    wrong = dataclasses.replace(seen, depth_m=split, planted=np.ones((T, 2)), **loose)
-    problem = dataclasses.replace(problem, settings=FitSettings(floor_sigma_m=0.03))
+    wrong = dataclasses.replace(observations, depth_m=split, foot_contact=np.ones((T, 2)), **loose)
+    monkeypatch.setattr(residuals, "FLOOR_SIGMA_M", 0.03)
     stride = []
     for floor_y in (np.nan, floor):
         x = points_of(problem, problem.solve(still, dataclasses.replace(wrong, floor_m=floor_y), 15))
@@ -134,23 +136,21 @@ def test_planted_feet_stand_on_one_floor(problem):
 
 def test_knees_do_not_bend_backwards(problem):
     pose = truth(problem)
-    seen = evidence(problem, pose)
-    depth = seen.depth_m.copy()
+    observations = observe(problem, pose)
+    depth = observations.depth_m.copy()
     depth[:, B.LEFT_ANKLE] -= 0.8
-    found = problem.solve(started(problem, pose, seen), dataclasses.replace(seen, depth_m=depth), 20)
+    found = problem.solve(initial_pose(problem, pose, observations), dataclasses.replace(observations, depth_m=depth), 20)
     d = DRIVEN_JOINTS.index("lowerleg01.L")
-    from body4d.geometry.rotations import matrix_to_rotvec
-
-    flexion = matrix_to_rotvec(found.local[:, d]) @ problem.ranges.axes[d - 1, 0]
+    flexion = matrix_to_rotvec(found.local[:, d]) @ problem.limits.axes[d - 1, 0]
     assert np.degrees(flexion).min() > -12
 
 
-def test_unseen_landmarks_weigh_nothing(problem):
+def test_missing_landmarks_weigh_nothing(problem):
     pose = truth(problem)
-    seen = evidence(problem, pose)
-    px, sigma = seen.points_px.copy(), seen.sigma_px.copy()
+    observations = observe(problem, pose)
+    px, sigma = observations.points_px.copy(), observations.sigma_px.copy()
     px[:, B.NOSE], sigma[:, B.NOSE] = np.nan, np.inf
-    blind = dataclasses.replace(seen, points_px=px, sigma_px=sigma)
-    system = problem.system(pose, blind, None, True)
+    blind = dataclasses.replace(observations, points_px=px, sigma_px=sigma)
+    system = problem.normal_equations(pose, blind, None, True)
     assert np.isfinite(system.cost)
     assert np.isfinite(system.H).all()

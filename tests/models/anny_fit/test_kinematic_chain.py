@@ -1,4 +1,4 @@
-"""A chain moves points as its rig does, and its derivatives are those finite differences find."""
+"""A chain moves points as its rig does, and its derivatives equal finite differences."""
 
 import numpy as np
 import pytest
@@ -6,13 +6,13 @@ import pytest
 from body4d.bodies.anny import DEFAULT_SHAPE, anny_body
 from body4d.geometry.rotations import rotvec_to_matrix
 from body4d.models.anny_fit.joint_limits import DRIVEN_JOINTS
-from body4d.models.anny_fit.kinematic_chain import Chain
+from body4d.models.anny_fit.kinematic_chain import KinematicChain
 
 
 @pytest.fixture(scope="module")
 def posed():
     rig = anny_body().rig(DEFAULT_SHAPE)
-    chain = Chain.of(rig, DRIVEN_JOINTS)
+    chain = KinematicChain.from_rig(rig, DRIVEN_JOINTS)
     rng = np.random.default_rng(0)
     local = rotvec_to_matrix(rng.normal(size=(4, len(DRIVEN_JOINTS), 3)) * 0.4)
     return rig, chain, local, rng.normal(size=(4, 3))
@@ -41,6 +41,6 @@ def test_jacobian_is_the_derivative(posed):
     rng = np.random.default_rng(1)
     for _ in range(5):
         step = rng.normal(size=(4, J.shape[-1]))
-        moved = chain.turned(local, G, 1e-6 * step[:, 3:].reshape(4, -1, 3))
+        moved = chain.rotated(local, G, 1e-6 * step[:, 3:].reshape(4, -1, 3))
         there = chain.points(*chain.forward(moved, translation + 1e-6 * step[:, :3]), points)
         assert np.allclose((there - x) / 1e-6, np.einsum("tkap,tp->tka", J, step), atol=1e-4)

@@ -1,145 +1,171 @@
-"""Poses of one body over a clip from what pictures tell: Gauss-Newton on the rotation group, all frames at once. Pure numpy.
+"""Poses of one body over a clip from what is observed in it: Gauss-Newton on the rotation group, all frames at once. Pure numpy.
 
 Every term is a residual in units of its own standard deviation, so their weights need no tuning against each other: this is
 maximum a posteriori estimation (Bogo et al., "Keep it SMPL", ECCV 2016, sec. 3, with analytic derivatives instead of autodiff).
-Frames are coupled by how little joints accelerate; the normal equations are then block-banded and solved in time linear in length.
+Frames are coupled by the term on accelerations; the normal equations are then block-banded and solved in time linear in length.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
+from jaxtyping import Float
 
-from body4d.config import FitSettings
-from body4d.models.anny_fit.equations import NormalEquations
-from body4d.models.anny_fit.joint_limits import Ranges
-from body4d.models.anny_fit.kinematic_chain import Chain, PointSet
+from body4d.models.anny_fit.joint_limits import JointLimits
+from body4d.models.anny_fit.kinematic_chain import KinematicChain, PointSet
 from body4d.models.anny_fit.residuals import (
-    apart,
-    held_together,
-    limits,
-    on_the_floor,
-    outline,
+    NormalEquations,
+    acceleration,
+    floor_contact,
+    joined_hands,
+    joint_range,
     relative_depth,
     reprojection,
-    smooth_motion,
+    separation,
+    silhouette_distance,
 )
-from body4d.models.anny_fit.types import Anchors, Evidence, Parts, Pose
+from body4d.models.anny_fit.types import BodyParts, ChainPose, Observations, SilhouetteMatches
+
+INITIAL_DAMPING, MIN_DAMPING, MAX_DAMPING = 1e-3, 1e-5, 1e4
+MAX_STEP_RAD = 0.5
+"""A rotation beyond half a radian leaves the range in which the linearisation holds."""
+MIN_RELATIVE_DECREASE = 1e-4
+"""The iteration ends where a step lowers the cost by a smaller share."""
 
 
 @dataclass(frozen=True)
 class PoseProblem:
-    """One person's chain, keypoints, ranges and camera: what stays while poses are sought.
+    """One person's chain, keypoints, limits and camera: what is fixed while poses are estimated.
 
-    ``shapes``: bodies that differ from this one by a unit of each shape parameter (chain, keypoints, surface), for
-    :meth:`solve_with_shape`; empty while the shape stays.
+    ``shapes`` are bodies that differ from this one by a unit of each shape parameter, for :meth:`solve_with_shape`; empty while the
+    shape is fixed.
     """
 
-    chain: Chain
+    chain: KinematicChain
     keypoints: PointSet
-    ranges: Ranges
+    limits: JointLimits
     focal_px: float
-    centre_px: np.ndarray
-    parts: Parts
-    settings: FitSettings
+    centre_px: Float[np.ndarray, " 2"]
+    parts: BodyParts
     shapes: tuple["ShapeVariant", ...] = ()
 
-    def with_shape_slopes(
-        self, x: np.ndarray, J: np.ndarray, pose: Pose, surface: np.ndarray | None = None, t: slice = slice(None)
+    def with_shape_columns(
+        self, x: np.ndarray, J: np.ndarray, pose: ChainPose, surface_index: np.ndarray | None = None, t: slice = slice(None)
     ) -> np.ndarray:
-        """``J`` with a column for each of ``shapes``: how points ``x`` move per unit of the parameter, poses kept."""
+        """``J`` with a column for each of ``shapes``: how points ``x`` move per unit of the parameter while the pose is kept."""
         columns = []
         for variant in self.shapes:
             G2, p2 = variant.chain.forward(pose.local[t], pose.translation_m[t])
-            points = variant.keypoints if surface is None else variant.surface.pick(surface)
+            points = variant.keypoints if surface_index is None else variant.surface.subset(surface_index)
             columns.append(variant.chain.points(G2, p2, points) - x)
         return np.concatenate([J, np.stack(columns, -1)], -1) if columns else J
 
-    def system(self, pose: Pose, seen: Evidence, drawn: Anchors | None, coupled: bool) -> NormalEquations:
-        """Normal equations at ``pose``."""
+    def normal_equations(
+        self, pose: ChainPose, observations: Observations, matches: SilhouetteMatches | None, coupled: bool
+    ) -> NormalEquations:
+        """Normal equations at ``pose``; frames are ``coupled`` by their accelerations or independent."""
         G, p = self.chain.forward(pose.local, pose.translation_m)
         x, J = self.chain.points_and_jacobian(G, p, self.keypoints)
-        J = self.with_shape_slopes(x, J, pose)
+        J = self.with_shape_columns(x, J, pose)
         system = NormalEquations.empty(len(x), J.shape[-1])
-        outlier = self.settings.outlier_sigmas
-        reprojection(system, x, J, seen, self.focal_px, self.centre_px, outlier)
-        relative_depth(system, x, J, seen, self.parts, outlier)
-        limits(system, self.chain, pose.local, G, self.ranges, np.radians(self.settings.wall_deg))
-        held_together(system, x, J, seen, self.parts, self.settings)
-        on_the_floor(system, x, J, seen, self.parts, self.settings)
-        apart(system, x, J, self.parts, self.settings)
-        if drawn is not None:
-            surface = drawn.surface
+        reprojection(system, x, J, observations, self.focal_px, self.centre_px)
+        relative_depth(system, x, J, observations, self.parts)
+        joint_range(system, self.chain, pose.local, G, self.limits)
+        joined_hands(system, x, J, observations, self.parts)
+        floor_contact(system, x, J, observations, self.parts)
+        separation(system, x, J, self.parts)
+        if matches is not None:
+            surface = matches.surface
 
-            def moved(t: int, which: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            def surface_points(t: int, index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
                 at = slice(t, t + 1)
-                x, J = self.chain.points_and_jacobian(G[at], p[at], surface.pick(which))
-                return x[0], self.with_shape_slopes(x, J, pose, which, at)[0]
+                x, J = self.chain.points_and_jacobian(G[at], p[at], surface.subset(index))
+                return x[0], self.with_shape_columns(x, J, pose, index, at)[0]
 
-            outline(system, moved, drawn, self.focal_px, self.centre_px, outlier)
+            silhouette_distance(system, surface_points, matches, self.focal_px, self.centre_px)
         if coupled:
-            smooth_motion(system, self.chain, pose.local, x, J, G, seen, np.radians(self.settings.turn_acceleration_deg))
+            acceleration(system, self.chain, pose.local, x, J, G, observations)
         return system
 
-    def solve(self, pose: Pose, seen: Evidence, iterations: int, drawn: Anchors | None = None, coupled: bool = True) -> Pose:
-        """``iterations`` damped Gauss-Newton steps from ``pose``; a step that raises the cost is taken back and damped more."""
-        damping = 1e-3
-        system = self.system(pose, seen, drawn, coupled)
-        for _ in range(iterations):
-            step = system.solve(damping)
-            # A turn beyond half a radian leaves the linearisation's reach.
-            largest = np.abs(step[:, 3:]).max(axis=1, keepdims=True)
-            step = step * np.minimum(1.0, 0.5 / np.maximum(largest, 1e-9))
-            trial = self.moved(pose, step)
-            after = self.system(trial, seen, drawn, coupled)
+    def solve(
+        self,
+        pose: ChainPose,
+        observations: Observations,
+        num_steps: int,
+        matches: SilhouetteMatches | None = None,
+        coupled: bool = True,
+    ) -> ChainPose:
+        """Up to ``num_steps`` damped Gauss-Newton steps from ``pose``; a step that raises the cost is undone and damped more."""
+        damping = INITIAL_DAMPING
+        system = self.normal_equations(pose, observations, matches, coupled)
+        for _ in range(num_steps):
+            trial = self.stepped(pose, _limited(system.solve(damping)))
+            after = self.normal_equations(trial, observations, matches, coupled)
             if after.cost < system.cost:
-                done = system.cost - after.cost < 1e-4 * system.cost
-                pose, system, damping = trial, after, max(damping / 3, 1e-5)
-                if done:
+                converged = system.cost - after.cost < MIN_RELATIVE_DECREASE * system.cost
+                pose, system, damping = trial, after, max(damping / 3, MIN_DAMPING)
+                if converged:
                     break
             else:
                 damping *= 8
-                if damping > 1e4:
+                if damping > MAX_DAMPING:
                     break
         return pose
 
-    def moved(self, pose: Pose, step: np.ndarray) -> Pose:
-        """``pose`` after a step (T, 3 + 3 D): root shift in metres, then joint turns in camera axes."""
+    def stepped(self, pose: ChainPose, step: Float[np.ndarray, "t parameters"]) -> ChainPose:
+        """``pose`` after a step: root shift in metres, then a rotation vector in camera axes for each joint."""
         G, _ = self.chain.forward(pose.local, pose.translation_m)
-        turns = step[:, 3:].reshape(len(step), -1, 3)
-        return Pose(self.chain.turned(pose.local, G, turns), pose.translation_m + step[:, :3])
+        rotvecs = step[:, 3:].reshape(len(step), -1, 3)
+        return ChainPose(self.chain.rotated(pose.local, G, rotvecs), pose.translation_m + step[:, :3])
 
     def solve_with_shape(
-        self, pose: Pose, seen: Evidence, drawn: Anchors | None, offset: np.ndarray, sigma: np.ndarray, iterations: int
-    ) -> tuple[Pose, np.ndarray]:
-        """Poses of a few frames and one shape for them all: steps of the poses and of the shape, the latter by Schur complement.
+        self,
+        pose: ChainPose,
+        observations: Observations,
+        matches: SilhouetteMatches | None,
+        offset: Float[np.ndarray, " shapes"],
+        sigma: Float[np.ndarray, " shapes"],
+        num_steps: int,
+    ) -> tuple[ChainPose, Float[np.ndarray, " shapes"]]:
+        """Poses of a few uncoupled frames, and the change of the one shape of them all, by the Schur complement.
 
-        ``offset`` (S,) where the shape stands, in units of its prior's ``sigma`` (S,) from the prior's mean. Returns the poses and the
-        shape's change (S,). Frames are not coupled. The shape enters linearly, so keep the change small and rebuild the body after.
+        The shape enters linearly, so the change should be small and the body rebuilt after it.
+
+        Args:
+            pose: To start from.
+            observations: Of these frames.
+            matches: Of their silhouettes.
+            offset: Where the shape is, in units of ``sigma`` from the mean of its prior.
+            sigma: Standard deviations of the prior.
+            num_steps: Gauss-Newton steps.
         """
         S = len(self.shapes)
         change = np.zeros(S)
-        for _ in range(iterations):
-            system = self.system(pose, seen, drawn, coupled=False)
+        for _ in range(num_steps):
+            system = self.normal_equations(pose, observations, matches, coupled=False)
             n = system.g.shape[1] - S
             Hp = system.H[:, :n, :n] + 1e-6 * np.eye(n)
             C, gs = system.H[:, :n, n:], system.g[:, n:].sum(0)
-            # The system's shape columns are taken at the unchanged body; what the shape has moved since is added to first order.
+            # The columns of the shape are those of the unchanged body; its change so far is added to first order.
             g_pose = system.g[:, :n] + C @ change
             g_shape = gs + system.H[:, n:, n:].sum(0) @ change + (offset * sigma + change) / sigma**2
             inv = np.linalg.solve(Hp, np.concatenate([C, g_pose[..., None]], -1))
             reduced = system.H[:, n:, n:].sum(0) + np.diag(1 / sigma**2) - np.einsum("tps,tpr->sr", C, inv[..., :S])
             ds = -np.linalg.solve(reduced, g_shape - np.einsum("tps,tp->s", C, inv[..., S]))
-            step = -(inv[..., S] + inv[..., :S] @ ds)
-            largest = np.abs(step[:, 3:]).max(axis=1, keepdims=True)
-            pose = self.moved(pose, step * np.minimum(1.0, 0.5 / np.maximum(largest, 1e-9)))
+            pose = self.stepped(pose, _limited(-(inv[..., S] + inv[..., :S] @ ds)))
             change = change + ds
         return pose, change
+
+
+def _limited(step: np.ndarray) -> np.ndarray:
+    """The step of each frame (T, P), shortened so that no joint rotates by more than :data:`MAX_STEP_RAD` about an axis."""
+    largest = np.abs(step[:, 3:]).max(axis=1, keepdims=True)
+    return step * np.minimum(1.0, MAX_STEP_RAD / np.maximum(largest, 1e-9))
 
 
 @dataclass(frozen=True)
 class ShapeVariant:
     """A body that differs from the problem's by a unit of one shape parameter."""
 
-    chain: Chain
+    chain: KinematicChain
     keypoints: PointSet
     surface: PointSet

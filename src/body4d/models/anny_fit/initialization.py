@@ -1,19 +1,22 @@
-"""A first guess of a body's pose from three-dimensional landmark directions, in closed form. Pure numpy.
+"""An initial pose from the directions between three-dimensional landmarks, in closed form. Pure numpy.
 
-Iterative fits that start from the rest pose leave elbows and wrists in wrong minima; limbs are therefore laid along the landmarks
+Iterative fits that start from the rest pose leave elbows and wrists in wrong minima. The limbs are therefore aligned with the landmarks
 first: the trunk by its two axes, each limb by its direction and the plane in which it bends.
 """
 
 import numpy as np
+from jaxtyping import Float
 
 from body4d.core.joints import Body29 as B
 from body4d.geometry.rotations import matrix_to_rotvec, rotation_between, rotvec_to_matrix
-from body4d.models.anny_fit.joint_limits import DRIVEN_JOINTS, Ranges
-from body4d.models.anny_fit.kinematic_chain import Chain, PointSet
-from body4d.models.anny_fit.types import Pose
+from body4d.models.anny_fit.joint_limits import DRIVEN_JOINTS, JointLimits
+from body4d.models.anny_fit.kinematic_chain import KinematicChain, PointSet
+from body4d.models.anny_fit.types import ChainPose
 
-_BENT_ENOUGH = np.sin(np.radians(20.0))
-"""A limb must be bent by this much (sine) for the plane of its bend to be told from noise."""
+MIN_BEND_SINE = np.sin(np.radians(20.0))
+"""A limb must be bent by this much for the plane of its bend to be more than noise."""
+MIN_DEPTH_M = 0.3
+"""Nobody stands nearer to the camera than this."""
 
 _LIMBS = (
     ("upperarm01", "lowerarm01", "SHOULDER", "ELBOW", "WRIST"),
@@ -32,10 +35,12 @@ def _frame(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     return np.stack([a, b, np.cross(a, b)], axis=-1)
 
 
-def starting_pose(chain: Chain, keypoints: PointSet, ranges: Ranges, landmarks_m: np.ndarray) -> np.ndarray:
-    """Local rotations (T, D, 3, 3) that lay the chain along ``landmarks_m`` (T, 29, 3), Body29 order, camera axes, any origin."""
+def initial_rotations(
+    chain: KinematicChain, keypoints: PointSet, limits: JointLimits, landmarks_m: Float[np.ndarray, "t 29 3"]
+) -> Float[np.ndarray, "t joints 3 3"]:
+    """Local rotations that align the chain with ``landmarks_m``, given in Body29 order and camera axes with any origin."""
     T, D = len(landmarks_m), len(DRIVEN_JOINTS)
-    rest = np.einsum("kda->ka", keypoints.reach_m) + keypoints.weights @ chain.rest_joints_m
+    rest = np.einsum("kda->ka", keypoints.offsets_m) + keypoints.weights @ chain.rest_joints_m
     local = np.broadcast_to(np.eye(3), (T, D, 3, 3)).copy()
     slot = {name: d for d, name in enumerate(DRIVEN_JOINTS)}
 
@@ -47,7 +52,7 @@ def starting_pose(chain: Chain, keypoints: PointSet, ranges: Ranges, landmarks_m
     pelvis = axes(landmarks_m, B.LEFT_HIP, B.RIGHT_HIP) @ axes(rest, B.LEFT_HIP, B.RIGHT_HIP).T
     chest = axes(landmarks_m, B.LEFT_SHOULDER, B.RIGHT_SHOULDER) @ axes(rest, B.LEFT_SHOULDER, B.RIGHT_SHOULDER).T
     local[:, 0] = pelvis
-    # Turn of the chest against the pelvis, shared out over the three driven joints of the trunk.
+    # Rotation of the chest against the pelvis, divided among the three driven joints of the trunk.
     third = rotvec_to_matrix(matrix_to_rotvec(np.swapaxes(pelvis, -1, -2) @ chest) / 3)
     for name in ("spine04", "spine03", "spine01"):
         local[:, slot[name]] = third
@@ -57,7 +62,7 @@ def starting_pose(chain: Chain, keypoints: PointSet, ranges: Ranges, landmarks_m
             u, v = slot[f"{upper}.{letter}"], slot[f"{lower}.{letter}"]
             G, _ = chain.forward(local, np.zeros((T, 3)))
             parent = G[:, chain.parents[u]]
-            hinge = ranges.axes[v - 1, 0]
+            hinge = limits.axes[v - 1, 0]
             first, second = _unit(landmarks_m[:, b] - landmarks_m[:, a]), _unit(landmarks_m[:, c] - landmarks_m[:, b])
             local[:, u], local[:, v] = _limb(rest[[a, b, c]], hinge, parent, first, second, "leg" in upper)
     return local
@@ -71,14 +76,14 @@ def _limb(
     down = np.swapaxes(parent, -1, -2)
     d1 = np.einsum("tab,tb->ta", down, first)
     d2 = np.einsum("tab,tb->ta", down, second)
-    # Bending turns the lower bone towards the upper one reversed (arm) about the hinge: the observed hinge is d2 x -d1.
-    seen_hinge = np.cross(d2, -d1)
-    bent = np.linalg.norm(seen_hinge, axis=-1, keepdims=True)
-    nearest = rotation_between(np.broadcast_to(bone, d1.shape), d1)
-    usual = nearest @ hinge
-    sign = np.sign(np.sum(seen_hinge * usual, -1, keepdims=True))
-    # A knee that seems to bend forwards is a depth sign gone wrong, not a knee: keep the usual plane there.
-    plane = np.where((bent > _BENT_ENOUGH) & ((sign > 0) | (not is_leg)), seen_hinge, usual)
+    # Bending turns the lower bone about the hinge, towards the reversed upper one, so the observed hinge is d2 x -d1.
+    observed_hinge = np.cross(d2, -d1)
+    bent = np.linalg.norm(observed_hinge, axis=-1, keepdims=True)
+    shortest = rotation_between(np.broadcast_to(bone, d1.shape), d1)
+    usual = shortest @ hinge
+    sign = np.sign(np.sum(observed_hinge * usual, -1, keepdims=True))
+    # A knee that seems to bend forwards has a depth of the wrong sign: the usual plane is kept there.
+    plane = np.where((bent > MIN_BEND_SINE) & ((sign > 0) | (not is_leg)), observed_hinge, usual)
     upper = _frame(d1, plane) @ _frame(bone, hinge).T
     within = np.einsum("tba,tb->ta", upper, d2)
     flat = within - np.sum(within * hinge, -1, keepdims=True) * hinge
@@ -87,14 +92,20 @@ def _limb(
     return upper, rotvec_to_matrix(angle[:, None] * hinge)
 
 
-def starting_translation(
-    chain: Chain, local: np.ndarray, keypoints: PointSet, points_px: np.ndarray, weight: np.ndarray, focal_px: float, centre: np.ndarray
-) -> Pose:
-    """Root positions (T, 3) that bring the posed keypoints nearest to ``points_px`` (T, K, 2), least squares weighted by (T, K)."""
+def with_initial_translation(
+    chain: KinematicChain,
+    local: Float[np.ndarray, "t joints 3 3"],
+    keypoints: PointSet,
+    points_px: Float[np.ndarray, "t k 2"],
+    weight: Float[np.ndarray, "t k"],
+    focal_px: float,
+    centre_px: Float[np.ndarray, " 2"],
+) -> ChainPose:
+    """The pose with the root position that projects the keypoints nearest to ``points_px``, by weighted least squares."""
     T = len(local)
     G, p = chain.forward(local, np.zeros((T, 3)))
     x = chain.points(G, p, keypoints)
-    off = np.nan_to_num(points_px) - centre
+    off = np.nan_to_num(points_px) - centre_px
     w = np.sqrt(np.where(np.isfinite(points_px).all(-1), weight, 0.0))
     # f (X + tx) = (u - cx)(Z + tz), linear in t.
     A = np.zeros((T, x.shape[1], 2, 3))
@@ -105,5 +116,5 @@ def starting_translation(
     A, b = A.reshape(T, -1, 3), b.reshape(T, -1, 1)
     At = np.swapaxes(A, -1, -2)
     t = np.linalg.solve(At @ A + 1e-6 * np.eye(3), At @ b)[..., 0]
-    t[:, 2] = np.maximum(t[:, 2], 0.3)
-    return Pose(local, t)
+    t[:, 2] = np.maximum(t[:, 2], MIN_DEPTH_M)
+    return ChainPose(local, t)

@@ -1,4 +1,4 @@
-"""How a human moves, told for Anny: which joints a fit drives, about which anatomical axes, and how far each can go.
+"""How the human body moves, for Anny's joints: which of them a fit drives, about which anatomical axes, and how far each can turn.
 
 Ranges are textbook active ranges of motion (Norkin & White, "Measurement of Joint Motion", 5th ed., appendix), widened a little
 where a sport goes beyond them, and counted from Anny's rest pose.
@@ -7,6 +7,7 @@ where a sport goes beyond them, and counted from Anny's rest pose.
 from dataclasses import dataclass
 
 import numpy as np
+from jaxtyping import Float
 
 from body4d.core.rig import Rig
 
@@ -20,15 +21,15 @@ DRIVEN_JOINTS: tuple[str, ...] = (
     "head",
     *(f"{name}.{side}" for side in "LR" for name in _SIDED),
 )
-"""Joints the fit moves, parents first. ``lowerarm02`` turns the forearm about itself (pronation) and does nothing else."""
+"""Joints that the fit moves, parents first. ``lowerarm02`` only turns the forearm about its own axis (pronation)."""
 
 
 @dataclass(frozen=True)
 class JointRange:
     """Range of one joint about three axes, in degrees from rest, and how strongly it prefers the middle.
 
-    Axes are (flexion, sideways, twist); flexion is positive. ``spread_deg`` is the standard deviation of the preference for
-    ``middle_deg``; beyond ``low_deg`` and ``high_deg`` a stiff wall stands.
+    The axes are flexion (positive when the joint bends), sideways and twist. ``spread_deg`` is the standard deviation of the preference
+    for ``middle_deg``; ``low_deg`` and ``high_deg`` are the ends of the range.
     """
 
     low_deg: tuple[float, float, float]
@@ -56,18 +57,18 @@ RANGES: dict[str, JointRange] = {
     "foot": JointRange((-55, -25, -20), (25, 25, 20), (20, 9, 8)),
 }
 ELBOW_FLEXION_DEG = (-3.0, 150.0)
-"""Elbow flexion from a straight arm; Anny's rest arm is already bent, which :func:`joint_ranges` takes off."""
+"""Elbow flexion from a straight arm; Anny's rest arm is already bent, which :func:`joint_limits` subtracts."""
 
 
 @dataclass(frozen=True)
-class Ranges:
-    """Ranges of all driven joints but the root, in radians: ``axes`` (D-1, 3, 3), one axis a row; the others (D-1, 3)."""
+class JointLimits:
+    """Ranges of all driven joints but the root, in radians, as :class:`JointRange`; one axis per row of ``axes``."""
 
-    axes: np.ndarray
-    low: np.ndarray
-    high: np.ndarray
-    spread: np.ndarray
-    middle: np.ndarray
+    axes: Float[np.ndarray, "joints 3 3"]
+    low: Float[np.ndarray, "joints 3"]
+    high: Float[np.ndarray, "joints 3"]
+    spread: Float[np.ndarray, "joints 3"]
+    middle: Float[np.ndarray, "joints 3"]
 
 
 def _unit(v: np.ndarray) -> np.ndarray:
@@ -75,7 +76,7 @@ def _unit(v: np.ndarray) -> np.ndarray:
 
 
 def _axes(name: str, rig: Rig) -> np.ndarray:
-    """Anatomical axes (3, 3) of driven joint ``name`` in rest axes: rows flexion, sideways, twist."""
+    """Anatomical axes (3, 3) of driven joint ``name`` at rest: rows flexion, sideways, twist."""
     at = {n: rig.rest_joints_m[j] for j, n in enumerate(rig.joint_names)}
     base, _, side = name.partition(".")
     right, up, forward = np.array([1.0, 0, 0]), np.array([0, -1.0, 0]), np.array([0, 0, -1.0])
@@ -103,21 +104,21 @@ def _axes(name: str, rig: Rig) -> np.ndarray:
     return np.stack([flexion, np.cross(along, flexion), along])
 
 
-def joint_ranges(rig: Rig) -> Ranges:
-    """Ranges of :data:`DRIVEN_JOINTS` (without the root) for one body."""
+def joint_limits(rig: Rig) -> JointLimits:
+    """Limits of :data:`DRIVEN_JOINTS` (without the root) for one body."""
     rows = []
     at = {n: rig.rest_joints_m[j] for j, n in enumerate(rig.joint_names)}
     for name in DRIVEN_JOINTS[1:]:
         base, _, side = name.partition(".")
-        rule = RANGES[base]
-        low, high, middle = (np.array(v, float) for v in (rule.low_deg, rule.high_deg, rule.middle_deg))
+        joint_range = RANGES[base]
+        low, high, middle = (np.array(v, float) for v in (joint_range.low_deg, joint_range.high_deg, joint_range.middle_deg))
         if base == "lowerarm01":
             upper = _unit(at[name] - at[f"upperarm01.{side}"])
             fore = _unit(at[f"wrist.{side}"] - at[name])
             bent = np.degrees(np.arccos(np.clip(upper @ fore, -1, 1)))
             low[0], high[0] = ELBOW_FLEXION_DEG[0] - bent, ELBOW_FLEXION_DEG[1] - bent
-        # A rotation seen in a mirror keeps its part along the mirror's normal and reverses the rest: inwards is inwards on both sides.
+        # A mirrored rotation keeps its part along the mirror's normal and reverses the rest, so that inwards is inwards on both sides.
         mirror = np.array([[1.0], [-1.0], [-1.0]]) if side == "R" else 1.0
-        rows.append((_axes(name, rig) * mirror, low, high, np.array(rule.spread_deg, float), middle))
+        rows.append((_axes(name, rig) * mirror, low, high, np.array(joint_range.spread_deg, float), middle))
     axes, low, high, spread, middle = (np.stack(column) for column in zip(*rows, strict=True))
-    return Ranges(axes, np.radians(low), np.radians(high), np.radians(spread), np.radians(middle))
+    return JointLimits(axes, np.radians(low), np.radians(high), np.radians(spread), np.radians(middle))

@@ -1,14 +1,15 @@
-"""The few joints a fit moves, with analytic derivatives. Pure numpy.
+"""The few joints that a fit moves, with analytic derivatives. Pure numpy.
 
-A rig has a hundred joints; pictures tell about two dozen. A :class:`Chain` keeps those and lets every other joint ride on its nearest
-driven ancestor, so that points cost little and their derivatives have a closed form (the geometric Jacobian of robotics: a
-small turn ``ω`` of joint ``j`` moves a point ``x`` below it by ``ω × (x − p_j)``).
+A rig has a hundred joints, of which pictures determine about two dozen. A :class:`KinematicChain` keeps those and attaches every other
+joint rigidly to its nearest driven ancestor, so that points cost little and their derivatives have a closed form (the geometric Jacobian
+of robotics: a small rotation ``ω`` of joint ``j`` moves a point ``x`` below it by ``ω × (x − p_j)``).
 """
 
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+from jaxtyping import Float, Int
 
 from body4d.core.rig import Rig
 from body4d.geometry.rotations import rotvec_to_matrix
@@ -16,52 +17,62 @@ from body4d.geometry.rotations import rotvec_to_matrix
 
 @dataclass(frozen=True)
 class PointSet:
-    """Points riding on a chain: ``weights`` (K, D) per joint, rows summing to 1, and ``reach_m`` (K, D, 3), so that
-    point = sum_d G_d reach_kd + w_kd p_d."""
+    """Points skinned to a chain: point_k = sum_d G_d offset_kd + w_kd p_d.
 
-    weights: np.ndarray
-    reach_m: np.ndarray
+    ``weights`` of the joints sum to 1 for each point, or to 0 for directions.
+    """
 
-    def pick(self, which: np.ndarray) -> "PointSet":
-        """The points with indices ``which``."""
-        return PointSet(self.weights[which], self.reach_m[which])
+    weights: Float[np.ndarray, "k joints"]
+    offsets_m: Float[np.ndarray, "k joints 3"]
+
+    def subset(self, index: Int[np.ndarray, " n"]) -> "PointSet":
+        """The points with these indices."""
+        return PointSet(self.weights[index], self.offsets_m[index])
 
 
 @dataclass(frozen=True)
-class Chain:
-    """Driven joints of a rig, parents first: ``parents`` (D,), ``rest_joints_m`` (D, 3), ``rig_joint`` (D,) their rig indices."""
+class KinematicChain:
+    """The driven joints of a rig, parents first.
+
+    Attributes:
+        names: Of the driven joints; the first is the root.
+        parents: Index of each driven joint's parent in the chain, −1 for the root.
+        rest_joints_m: Rest positions of the driven joints.
+        rig_joints: Index of each driven joint in the rig.
+        driver: For each joint of the rig, the driven joint that moves it.
+    """
 
     names: tuple[str, ...]
-    parents: np.ndarray
-    rest_joints_m: np.ndarray
-    rig_joint: np.ndarray
-    driver: np.ndarray
+    parents: Int[np.ndarray, " joints"]
+    rest_joints_m: Float[np.ndarray, "joints 3"]
+    rig_joints: Int[np.ndarray, " joints"]
+    driver: Int[np.ndarray, " rig_joints"]
 
     @staticmethod
-    def of(rig: Rig, names: tuple[str, ...]) -> "Chain":
+    def from_rig(rig: Rig, names: tuple[str, ...]) -> "KinematicChain":
         """The chain of ``rig``'s joints ``names``; the first must be the root."""
-        rig_joint = np.array([rig.joint_names.index(n) for n in names])
-        slot = {int(j): d for d, j in enumerate(rig_joint)}
+        rig_joints = np.array([rig.joint_names.index(n) for n in names])
+        slot = {int(j): d for d, j in enumerate(rig_joints)}
         driver = np.empty(len(rig.parents), np.int64)
         for j, parent in enumerate(rig.parents):
             driver[j] = slot[j] if j in slot else driver[parent]
-        parents = np.array([driver[rig.parents[j]] if rig.parents[j] >= 0 else -1 for j in rig_joint])
-        return Chain(names, parents, rig.rest_joints_m[rig_joint], rig_joint, driver)
+        parents = np.array([driver[rig.parents[j]] if rig.parents[j] >= 0 else -1 for j in rig_joints])
+        return KinematicChain(names, parents, rig.rest_joints_m[rig_joints], rig_joints, driver)
 
     @cached_property
-    def below(self) -> np.ndarray:
-        """(D, D) 1.0 where joint ``b`` hangs below or is joint ``j``: ``below[j, b]``."""
-        below = np.eye(len(self.names))
+    def descendants(self) -> Float[np.ndarray, "joints joints"]:
+        """``descendants[j, b]`` is 1.0 where joint ``b`` is joint ``j`` or hangs below it, else 0."""
+        descendants = np.eye(len(self.names))
         for d in range(len(self.names) - 1, 0, -1):
-            below[self.parents[d]] += below[d]
-        return below
+            descendants[self.parents[d]] += descendants[d]
+        return descendants
 
     def keypoints(self, rig: Rig) -> PointSet:
         """The rig's named keypoints on this chain."""
         return self._collect(rig.keypoint_weights, rig.keypoint_anchors_m)
 
-    def surface(self, rig: Rig, vertices: np.ndarray) -> PointSet:
-        """The rig's vertices with indices ``vertices`` (K,) on this chain."""
+    def surface(self, rig: Rig, vertices: Int[np.ndarray, " k"]) -> PointSet:
+        """The rig's vertices with indices ``vertices`` on this chain."""
         weights = np.zeros((len(vertices), len(rig.parents)))
         np.put_along_axis(weights, rig.skin_indices[vertices].astype(np.int64), rig.skin_weights[vertices], axis=1)
         return self._collect(weights, weights[..., None] * rig.rest_vertices_m[vertices][:, None])
@@ -73,8 +84,10 @@ class Chain:
         a = np.einsum("kja,jd->kda", anchors, onto)
         return PointSet(w, a - w[..., None] * self.rest_joints_m)
 
-    def forward(self, local: np.ndarray, translation_m: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Joint rotations G (T, D, 3, 3) and positions p (T, D, 3) for local rotations (T, D, 3, 3) and root positions (T, 3)."""
+    def forward(
+        self, local: Float[np.ndarray, "t joints 3 3"], translation_m: Float[np.ndarray, "t 3"]
+    ) -> tuple[Float[np.ndarray, "t joints 3 3"], Float[np.ndarray, "t joints 3"]]:
+        """Rotations G and positions p of the joints in camera axes, for local rotations and root positions."""
         G = np.empty_like(local)
         p = np.empty(local.shape[:3], local.dtype)
         G[:, 0], p[:, 0] = local[:, 0], translation_m
@@ -84,46 +97,52 @@ class Chain:
             p[:, d] = p[:, up] + G[:, up] @ (self.rest_joints_m[d] - self.rest_joints_m[up])
         return G, p
 
-    def parent_rotations(self, G: np.ndarray) -> np.ndarray:
-        """G of each joint's parent (T, D, 3, 3); the identity for the root."""
+    def parent_rotations(self, G: Float[np.ndarray, "t joints 3 3"]) -> Float[np.ndarray, "t joints 3 3"]:
+        """G of each joint's parent; the identity for the root."""
         up = G[:, self.parents]
         up[:, 0] = np.eye(3)
         return up
 
-    def points(self, G: np.ndarray, p: np.ndarray, points: PointSet) -> np.ndarray:
-        """Positions (T, K, 3) of ``points``."""
+    def points(
+        self, G: Float[np.ndarray, "t joints 3 3"], p: Float[np.ndarray, "t joints 3"], points: PointSet
+    ) -> Float[np.ndarray, "t k 3"]:
+        """Positions of ``points``."""
         T, D = G.shape[:2]
-        reach = points.reach_m.transpose(1, 2, 0).reshape(D * 3, -1)
-        rotated = G.transpose(0, 2, 1, 3).reshape(T * 3, D * 3) @ reach
+        offsets = points.offsets_m.transpose(1, 2, 0).reshape(D * 3, -1)
+        rotated = G.transpose(0, 2, 1, 3).reshape(T * 3, D * 3) @ offsets
         return rotated.reshape(T, 3, -1).transpose(0, 2, 1) + np.matmul(points.weights, p)
 
-    def points_and_jacobian(self, G: np.ndarray, p: np.ndarray, points: PointSet) -> tuple[np.ndarray, np.ndarray]:
-        """Positions (T, K, 3) and their derivatives (T, K, 3, 3 + 3 D) by root position and by a small turn of each joint.
+    def points_and_jacobian(
+        self, G: Float[np.ndarray, "t joints 3 3"], p: Float[np.ndarray, "t joints 3"], points: PointSet
+    ) -> tuple[Float[np.ndarray, "t k 3"], Float[np.ndarray, "t k 3 parameters"]]:
+        """Positions and their derivatives by the root's position and by a small rotation of each joint, 3 + 3 per joint.
 
-        Turns are rotation vectors in camera axes, applied from the left: G_j <- exp(ω) G_j for joint j and all below it.
+        Rotations are rotation vectors in camera axes, applied from the left: G_j <- exp(ω) G_j for joint j and all below it.
         """
-        part = np.einsum("tdab,kdb->tkda", G, points.reach_m, optimize=True) + points.weights[None, :, :, None] * p[:, None]
+        part = np.einsum("tdab,kdb->tkda", G, points.offsets_m, optimize=True) + points.weights[None, :, :, None] * p[:, None]
         T, K, D = part.shape[:3]
-        moved = np.matmul(self.below, part) - (points.weights @ self.below.T)[None, :, :, None] * p[:, None]
+        moved = np.matmul(self.descendants, part) - (points.weights @ self.descendants.T)[None, :, :, None] * p[:, None]
         jacobian = np.zeros((T, K, 3, 3 + 3 * D))
         jacobian[..., 0:3] = np.eye(3)
-        turn = jacobian[..., 3:].reshape(T, K, 3, D, 3)
+        rotation = jacobian[..., 3:].reshape(T, K, 3, D, 3)
         x, y, z = moved[..., 0], moved[..., 1], moved[..., 2]
         # d(ω × m)/dω = −[m]×
-        turn[..., 0, :, 1], turn[..., 0, :, 2] = z, -y
-        turn[..., 1, :, 0], turn[..., 1, :, 2] = -z, x
-        turn[..., 2, :, 0], turn[..., 2, :, 1] = y, -x
-        jacobian[..., 3:] = turn.reshape(T, K, 3, 3 * D)
+        rotation[..., 0, :, 1], rotation[..., 0, :, 2] = z, -y
+        rotation[..., 1, :, 0], rotation[..., 1, :, 2] = -z, x
+        rotation[..., 2, :, 0], rotation[..., 2, :, 1] = y, -x
+        jacobian[..., 3:] = rotation.reshape(T, K, 3, 3 * D)
         return part.sum(2), jacobian
 
-    def turned(self, local: np.ndarray, G: np.ndarray, turns: np.ndarray) -> np.ndarray:
-        """Local rotations after small turns (T, D, 3) of the joints in camera axes."""
+    def rotated(
+        self, local: Float[np.ndarray, "t joints 3 3"], G: Float[np.ndarray, "t joints 3 3"], rotvecs: Float[np.ndarray, "t joints 3"]
+    ) -> Float[np.ndarray, "t joints 3 3"]:
+        """Local rotations after small rotations ``rotvecs`` of the joints in camera axes."""
         up = self.parent_rotations(G)
-        in_parent = np.einsum("tdba,tdb->tda", up, turns)
+        in_parent = np.einsum("tdba,tdb->tda", up, rotvecs)
         return rotvec_to_matrix(in_parent) @ local
 
-    def to_rig(self, local: np.ndarray) -> np.ndarray:
-        """Local rotations (T, J, 3, 3) of all the rig's joints; those not driven stay at rest."""
+    def to_rig(self, local: Float[np.ndarray, "t joints 3 3"]) -> Float[np.ndarray, "t rig_joints 3 3"]:
+        """Local rotations of all the rig's joints; those that are not driven stay at rest."""
         full = np.broadcast_to(np.eye(3), (len(local), len(self.driver), 3, 3)).copy()
-        full[:, self.rig_joint] = local
+        full[:, self.rig_joints] = local
         return full

@@ -1,27 +1,27 @@
-"""From what BlazePose saw to what the pose solver weighs: landmarks by name, each with its standard deviation."""
+"""From BlazePose's landmarks to what the pose solver weighs: landmarks with standard deviations, feet at rest, and joined hands."""
 
 import dataclasses
 import itertools
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.ndimage import gaussian_filter1d, maximum_filter1d
+from jaxtyping import Bool, Float, Int
+from scipy.ndimage import gaussian_filter1d, maximum_filter1d, median_filter
 
-from body4d.config import ContactSettings, FitSettings
+from body4d.config import FitSettings
 from body4d.core.joints import Blazepose33, joint_names
 from body4d.core.joints import Body29 as B
 from body4d.core.types import Camera, Clip, LandmarkTrack
 from body4d.geometry.rotations import rotation_between
-from body4d.models.anny_fit.contact import holding, resting
-from body4d.models.anny_fit.types import Evidence, Parts
+from body4d.models.anny_fit.types import BodyParts, Observations
 
-PARTS = Parts(
+BODY_PARTS = BodyParts(
     hands=((B.LEFT_INDEX, B.LEFT_PINKY), (B.RIGHT_INDEX, B.RIGHT_PINKY)),
     feet=((B.LEFT_HEEL, B.LEFT_BIG_TOE), (B.RIGHT_HEEL, B.RIGHT_BIG_TOE)),
     hips=(B.LEFT_HIP, B.RIGHT_HIP),
     shoulders=(B.LEFT_SHOULDER, B.RIGHT_SHOULDER),
     arms=(B.LEFT_ELBOW, B.RIGHT_ELBOW, B.LEFT_WRIST, B.RIGHT_WRIST),
-    apart=(
+    separate=(
         (B.LEFT_ANKLE, B.RIGHT_ANKLE),
         (B.LEFT_HEEL, B.RIGHT_HEEL),
         (B.LEFT_BIG_TOE, B.RIGHT_BIG_TOE),
@@ -30,17 +30,42 @@ PARTS = Parts(
 )
 KNUCKLES = (B.LEFT_THUMB, B.LEFT_INDEX, B.LEFT_PINKY, B.RIGHT_THUMB, B.RIGHT_INDEX, B.RIGHT_PINKY)
 
+SHOULDER_TO_ANKLE_PER_HEIGHT = 0.78
+"""Length along the bones (Winter, Biomechanics and Motor Control of Human Movement, fig. 4.1: 0.818 − 0.039)."""
+HAND_SIGMA_FACTOR = 1.5
+"""Knuckles are that much less certain than other landmarks: a few pixels wide, and often blurred."""
+MIN_VISIBILITY = 0.05
+"""Visibility that a hidden landmark counts as having: the network's guess is near in the plane of the picture."""
+MIN_DEPTH_VISIBILITY = 2 * MIN_VISIBILITY
+DEPTH_ACCELERATION_SHARE = 0.5
+"""In depth the picture says nothing, so motion is kept calmer by this factor."""
+
+MEDIAN_FRAMES = 5
+"""Length of the running median that keeps single wild landmarks from moving a foot or parting two hands."""
+MIN_REST_S = 0.3
+"""A foot at rest stays for this long; a running foot is on the floor for 0.1 to 0.2 s."""
+MAX_REST_MOTION_PER_HEIGHT = 0.025
+"""It moves by less than this share of body height meanwhile: the scatter of the landmarks."""
+MAX_JOINED_GAP_PER_HEIGHT = 0.13
+"""Hands on one grip are closer than this share of body height in the picture: 0.2 m on an adult."""
+MAX_JOINED_PAUSE_S = 0.3
+"""Blur parts the landmarks of joined hands for a few frames."""
+MIN_JOINED_S = 0.5
+"""Hands that only pass each other are close for less."""
+MIN_JOINED_TRAVEL_PER_HEIGHT = 0.25
+"""Joined hands move together by this share of body height; folded hands rest."""
+
 
 @dataclass(frozen=True)
-class Seen:
-    """A LandmarkTrack in Body29 order; what BlazePose does not mark is NaN with visibility 0. Shapes as in LandmarkTrack."""
+class BodyLandmarks:
+    """A LandmarkTrack in Body29 order; keypoints that BlazePose does not mark are NaN with visibility 0."""
 
-    points_px: np.ndarray
-    world_m: np.ndarray
-    visibility: np.ndarray
+    points_px: Float[np.ndarray, "t 29 2"]
+    world_m: Float[np.ndarray, "t 29 3"]
+    visibility: Float[np.ndarray, "t 29"]
 
     @staticmethod
-    def of(track: LandmarkTrack) -> "Seen":
+    def from_track(track: LandmarkTrack) -> "BodyLandmarks":
         T, names = len(track.points_px), joint_names("body29")
         points = np.full((T, len(B), 2), np.nan)
         world, visibility = np.full((T, len(B), 3), np.nan), np.zeros((T, len(B)))
@@ -49,21 +74,24 @@ class Seen:
                 z = Blazepose33[name.upper()]
                 points[:, k] = track.points_px[:, z]
                 world[:, k], visibility[:, k] = track.world_m[:, z], track.visibility[:, z]
-        return Seen(points, world, visibility)
+        return BodyLandmarks(points, world, visibility)
 
-    def turned_to(self, camera: Camera) -> "Seen":
-        """``world_m`` in camera axes. BlazePose sees each person in a crop, as if the camera looked straight at them; its axes are
-        those of the ray through the hips, which differ by up to half the field of view."""
-        hips = self.points_px[:, list(PARTS.hips)].mean(1)
+    def in_camera_axes(self, camera: Camera) -> "BodyLandmarks":
+        """The same with ``world_m`` in camera axes.
+
+        BlazePose sees each person in a crop, as if the camera looked straight at them; its axes are those of the ray through the hips,
+        which differ from the camera's by up to half the field of view.
+        """
+        hips = self.points_px[:, list(BODY_PARTS.hips)].mean(1)
         ray = np.concatenate([(hips - [camera.cx_px, camera.cy_px]) / camera.focal_px, np.ones((len(hips), 1))], axis=-1)
-        turn = rotation_between(np.broadcast_to([0.0, 0.0, 1.0], ray.shape), ray)
-        return dataclasses.replace(self, world_m=np.einsum("tab,tkb->tka", turn, self.world_m))
+        rotation = rotation_between(np.broadcast_to([0.0, 0.0, 1.0], ray.shape), ray)
+        return dataclasses.replace(self, world_m=np.einsum("tab,tkb->tka", rotation, self.world_m))
 
     @property
     def height_px(self) -> float:
-        """The person's size in the picture: the length of trunk and legs as drawn, with head and feet added by their usual share.
+        """The person's height in the picture, from the lengths of trunk and legs.
 
-        A limb pointing at the camera looks short, so the upper part of the clip's distribution is what counts.
+        A limb that points at the camera looks short, so the 90th percentile of the clip counts.
         """
         p = self.points_px
 
@@ -72,57 +100,117 @@ class Seen:
 
         left = length(B.LEFT_SHOULDER, B.LEFT_HIP, B.LEFT_KNEE, B.LEFT_ANKLE)
         right = length(B.RIGHT_SHOULDER, B.RIGHT_HIP, B.RIGHT_KNEE, B.RIGHT_ANKLE)
-        # Shoulder to ankle along the bones is 0.78 of standing height (Winter, Biomechanics, fig. 4.1: 0.818 - 0.039).
-        return float(np.nanpercentile(np.maximum(left, right), 90) / 0.78)
+        return float(np.nanpercentile(np.maximum(left, right), 90) / SHOULDER_TO_ANKLE_PER_HEIGHT)
 
 
-def gather(
-    seen: Seen, frame_index: np.ndarray, clip: Clip, depth_m: np.ndarray, focal_px: float, fit: FitSettings, contact: ContactSettings
-) -> Evidence:
-    """Evidence of one person. ``depth_m`` (T,) is the person's distance, to turn motion in the picture into metres."""
-    height = seen.height_px
-    known = np.isfinite(seen.points_px).all(-1)
-    scatter = fit.landmark_sigma_of_height * height / np.sqrt(np.clip(seen.visibility, fit.least_visibility, 1))
-    scatter[:, KNUCKLES] *= fit.hand_sigma_factor
-    depth_sigma = fit.depth_sigma_m / np.sqrt(np.clip(seen.visibility, 2 * fit.least_visibility, 1))
+def build_observations(
+    landmarks: BodyLandmarks,
+    frame_index: Int[np.ndarray, " t"],
+    clip: Clip,
+    depth_m: Float[np.ndarray, " t"],
+    focal_px: float,
+    settings: FitSettings,
+) -> Observations:
+    """Observations of one person. ``depth_m`` is the person's distance, which turns motion in the picture into metres."""
+    height = landmarks.height_px
+    is_known = np.isfinite(landmarks.points_px).all(-1)
+    sigma = settings.landmark_sigma_per_height * height / np.sqrt(np.clip(landmarks.visibility, MIN_VISIBILITY, 1))
+    sigma[:, KNUCKLES] *= HAND_SIGMA_FACTOR
+    depth_sigma = settings.depth_sigma_m / np.sqrt(np.clip(landmarks.visibility, MIN_DEPTH_VISIBILITY, 1))
     times = clip.times_s[frame_index] * clip.time_scale
-    rows = np.diff(frame_index) == 1
-    p = seen.points_px
-    planted = [
-        resting(p[:, heel], times, height, contact) & resting(p[:, toe], times, height, contact)
+    p = landmarks.points_px
+    foot_contact = [
+        foot_at_rest(p[:, heel], times, height) & foot_at_rest(p[:, toe], times, height)
         for heel, toe in ((B.LEFT_HEEL, B.LEFT_BIG_TOE), (B.RIGHT_HEEL, B.RIGHT_BIG_TOE))
     ]
-    return Evidence(
+    return Observations(
         points_px=p,
-        sigma_px=np.where(known, scatter, np.inf),
-        depth_m=seen.world_m[..., 2] - seen.world_m[:, list(PARTS.hips), 2].mean(1, keepdims=True),
-        depth_sigma_m=np.where(known, depth_sigma, np.inf),
-        acceleration_sigma_m=_acceleration_sigma(p, times, depth_m / focal_px, fit),
-        consecutive=rows,
-        held=holding(p[:, B.LEFT_WRIST], p[:, B.RIGHT_WRIST], times, height, contact).astype(float),
-        planted=np.stack(planted, -1).astype(float),
+        sigma_px=np.where(is_known, sigma, np.inf),
+        depth_m=landmarks.world_m[..., 2] - landmarks.world_m[:, list(BODY_PARTS.hips), 2].mean(1, keepdims=True),
+        depth_sigma_m=np.where(is_known, depth_sigma, np.inf),
+        acceleration_sigma_m=_acceleration_sigma(p, times, depth_m / focal_px, settings.acceleration_m_s2),
+        is_consecutive=np.diff(frame_index) == 1,
+        hands_joined=hands_joined(p[:, B.LEFT_WRIST], p[:, B.RIGHT_WRIST], times, height).astype(float),
+        foot_contact=np.stack(foot_contact, -1).astype(float),
     )
 
 
-def _acceleration_sigma(points_px: np.ndarray, times_s: np.ndarray, m_per_px: np.ndarray, fit: FitSettings) -> np.ndarray:
-    """How much each keypoint may leave uniform motion from frame to frame (T, K, 3), metres: what people do ordinarily, and where
-    the picture itself shows more, that much. In depth, where no picture speaks, half as much."""
+def select_rows(observations: Observations, rows: Int[np.ndarray, " n"]) -> Observations:
+    """The observations of some frames, given by rising ``rows``."""
+    fields = ("points_px", "sigma_px", "depth_m", "depth_sigma_m", "acceleration_sigma_m", "hands_joined", "foot_contact")
+    breaks = np.concatenate([[0], np.cumsum(~observations.is_consecutive)])
+    is_consecutive = (np.diff(rows) == 1) & (np.diff(breaks[rows]) == 0)
+    return dataclasses.replace(observations, is_consecutive=is_consecutive, **{f: getattr(observations, f)[rows] for f in fields})
+
+
+def _acceleration_sigma(points_px: np.ndarray, times_s: np.ndarray, m_per_px: np.ndarray, acceleration_m_s2: float) -> np.ndarray:
+    """How far each keypoint may leave uniform motion from frame to frame (T, K, 3), metres: what is ordinary for people and, where the
+    picture itself shows more, that much."""
     T, K = points_px.shape[:2]
     dt = float(np.median(np.diff(times_s))) if T > 1 else 1.0
-    usual = fit.acceleration_mps2 * dt**2
-    sigma = np.full((T, K), usual)
+    ordinary = acceleration_m_s2 * dt**2
+    sigma = np.full((T, K), ordinary)
     if T >= 5:
-        calm = gaussian_filter1d(np.nan_to_num(points_px), 1.0, axis=0)
+        smooth = gaussian_filter1d(np.nan_to_num(points_px), 1.0, axis=0)
         second = np.zeros((T, K))
-        second[1:-1] = np.linalg.norm(np.diff(calm, 2, axis=0), axis=-1)
-        shown = maximum_filter1d(gaussian_filter1d(second, 1.0, axis=0), 3, axis=0) * m_per_px[:, None]
-        sigma = np.hypot(sigma, shown)
-    return np.stack([sigma, sigma, fit.depth_acceleration_share * sigma], -1)
+        second[1:-1] = np.linalg.norm(np.diff(smooth, 2, axis=0), axis=-1)
+        observed = maximum_filter1d(gaussian_filter1d(second, 1.0, axis=0), 3, axis=0) * m_per_px[:, None]
+        sigma = np.hypot(sigma, observed)
+    return np.stack([sigma, sigma, DEPTH_ACCELERATION_SHARE * sigma], -1)
 
 
-def rows_of(evidence: Evidence, rows: np.ndarray) -> Evidence:
-    """The evidence of some frames, ``rows`` rising; neighbours in time stay marked as such."""
-    fields = ("points_px", "sigma_px", "depth_m", "depth_sigma_m", "acceleration_sigma_m", "held", "planted")
-    joined = np.concatenate([[0], np.cumsum(~evidence.consecutive)])
-    neighbours = (np.diff(rows) == 1) & (np.diff(joined[rows]) == 0)
-    return dataclasses.replace(evidence, consecutive=neighbours, **{f: getattr(evidence, f)[rows] for f in fields})
+def foot_at_rest(points_px: Float[np.ndarray, "t 2"], times_s: Float[np.ndarray, " t"], height_px: float) -> Bool[np.ndarray, " t"]:
+    """On which frames a point of a foot rests: where it hardly moves within :data:`MIN_REST_S`.
+
+    ``times_s`` are real seconds (slow motion already undone). A track shorter than three frames never rests.
+    """
+    if len(points_px) < 3:
+        return np.zeros(len(points_px), bool)
+    return _motion_within(_running_median(points_px), times_s, MIN_REST_S) < MAX_REST_MOTION_PER_HEIGHT * height_px
+
+
+def hands_joined(
+    left_px: Float[np.ndarray, "t 2"], right_px: Float[np.ndarray, "t 2"], times_s: Float[np.ndarray, " t"], height_px: float
+) -> Bool[np.ndarray, " t"]:
+    """On which frames two hands hold one thing: where they stay close for :data:`MIN_JOINED_S` and travel together meanwhile.
+
+    Hands that pass each other do not, and folded hands at rest do not travel.
+    """
+    T = len(left_px)
+    if T < 3:
+        return np.zeros(T, bool)
+    left, right = _running_median(left_px), _running_median(right_px)
+    is_close = np.linalg.norm(left - right, axis=-1) < MAX_JOINED_GAP_PER_HEIGHT * height_px
+    joined = np.zeros(T, bool)
+    middle = (left + right) / 2
+    for first, stop in _runs(is_close, times_s, MAX_JOINED_PAUSE_S):
+        is_long = times_s[stop - 1] - times_s[first] >= MIN_JOINED_S
+        travel = np.linalg.norm(np.ptp(middle[first:stop], axis=0))
+        if is_long and travel >= MIN_JOINED_TRAVEL_PER_HEIGHT * height_px:
+            joined[first:stop] = is_close[first:stop]
+    return joined
+
+
+def _running_median(points_px: np.ndarray) -> np.ndarray:
+    return median_filter(points_px, size=(MEDIAN_FRAMES, 1), mode="nearest")
+
+
+def _motion_within(points_px: np.ndarray, times_s: np.ndarray, window_s: float) -> np.ndarray:
+    """How far (T,) each point moves between ``window_s``/2 before and after each frame, interpolated in time."""
+    half = window_s / 2
+    start, stop = times_s[0], times_s[-1]
+    before, after = np.clip(times_s - half, start, stop), np.clip(times_s + half, start, stop)
+    moved = [np.interp(after, times_s, points_px[:, a]) - np.interp(before, times_s, points_px[:, a]) for a in range(2)]
+    span = np.maximum(after - before, 1e-9)
+    return np.hypot(*moved) * window_s / span
+
+
+def _runs(flags: np.ndarray, times_s: np.ndarray, max_pause_s: float) -> list[tuple[int, int]]:
+    """Half-open ranges of rows in which ``flags`` hold, with pauses up to ``max_pause_s`` bridged."""
+    rows = np.flatnonzero(flags)
+    if len(rows) == 0:
+        return []
+    breaks = np.flatnonzero((np.diff(rows) > 1) & (np.diff(times_s[rows]) > max_pause_s))
+    firsts = np.concatenate([[rows[0]], rows[breaks + 1]])
+    lasts = np.concatenate([rows[breaks], [rows[-1]]])
+    return [(int(a), int(b) + 1) for a, b in zip(firsts, lasts, strict=True)]

@@ -1,69 +1,166 @@
-"""The witnesses: each adds its residuals, in units of their own standard deviation, and their derivatives to the equations.
+"""The terms of the fit, and the normal equations of a whole clip that they are added to. Pure numpy and scipy.
 
-``x`` (T, K, 3) are keypoints in metres and ``J`` (T, K, 3, P) their derivatives by the unknowns of their frame.
+Each term adds its residuals, in units of their own standard deviation, and their derivatives. In all of them ``x`` (T, K, 3) are the
+keypoints in metres and ``J`` (T, K, 3, P) their derivatives by the parameters of their frame.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass, field
 
 import numpy as np
+from jaxtyping import Float
+from scipy.linalg import solveh_banded
 
-from body4d.config import FitSettings
 from body4d.geometry.rotations import matrix_to_rotvec, skew
-from body4d.models.anny_fit.equations import NormalEquations, robust
-from body4d.models.anny_fit.joint_limits import Ranges
-from body4d.models.anny_fit.kinematic_chain import Chain
-from body4d.models.anny_fit.types import Anchors, Evidence, Parts
+from body4d.models.anny_fit.joint_limits import JointLimits
+from body4d.models.anny_fit.kinematic_chain import KinematicChain
+from body4d.models.anny_fit.types import BodyParts, Observations, SilhouetteMatches
 
-MovedPoints = Callable[[int, np.ndarray], tuple[np.ndarray, np.ndarray]]
+OUTLIER_SIGMAS = 3.0
+"""Beyond this many standard deviations an observation loses its influence (Geman-McClure)."""
+FAST_MOTION_SIGMAS = 4.0
+"""Motion this many standard deviations from the ordinary is fast motion rather than noise."""
+LIMIT_SOFTNESS_RAD = np.radians(3.5)
+"""Standard deviation by which joints exceed the end of their range."""
+HANDS_JOINED_DEPTH_SIGMA_M = 0.03
+"""Difference in depth between hands on one grip: a fist's width."""
+HANDS_JOINED_ACROSS_SIGMA_M = 0.08
+"""The same across the ray: two fists. It matters for hidden hands; where they are visible, the picture says better how they lie."""
+FLOOR_SIGMA_M = 0.06
+"""Differences in height of resting feet: grass, a camera 8 degrees off level."""
+BALANCE_SIGMA_M = 0.10
+"""Distance of the trunk from above the resting feet, in depth: a person who stands does not fall over."""
+MIN_LEGS_DISTANCE_M = 0.09
+"""Ankles, heels, toes and knees of the two legs are at least this far apart."""
+TRUNK_RADIUS_M = 0.15
+"""Elbows and wrists stay this far from the trunk's axis."""
+SEPARATION_SIGMA_M = 0.02
+"""Standard deviation by which body parts come closer than that."""
+ANGULAR_ACCELERATION_SIGMA_RAD = np.radians(2.0)
+"""Second difference per frame of a joint's rotation that is ordinary."""
+MIN_DEPTH_M = 0.1
+"""Points nearer to the camera plane are projected as if they were this far away."""
 
-_FAST = 4.0
-"""Motion this many standard deviations from ordinary is taken for fast motion, not for noise."""
+SurfacePoints = Callable[[int, np.ndarray], tuple[np.ndarray, np.ndarray]]
+"""Gives, for a frame and indices of M surface points, their positions (M, 3) and derivatives (M, 3, P)."""
+
+
+@dataclass
+class NormalEquations:
+    """Normal equations of a clip, block-banded in time: H[t] on the diagonal, H1[t] couples t with t+1, H2[t] with t+2.
+
+    ``cost`` is the sum of ``cost_by_term``.
+    """
+
+    H: Float[np.ndarray, "t p p"]
+    g: Float[np.ndarray, "t p"]
+    H1: Float[np.ndarray, "_ p p"]
+    H2: Float[np.ndarray, "_ p p"]
+    cost: float = 0.0
+    cost_by_term: dict[str, float] = field(default_factory=dict)
+
+    @staticmethod
+    def empty(T: int, P: int) -> "NormalEquations":
+        return NormalEquations(np.zeros((T, P, P)), np.zeros((T, P)), np.zeros((max(T - 1, 0), P, P)), np.zeros((max(T - 2, 0), P, P)))
+
+    def add(self, term: str, residual: np.ndarray, jacobian: np.ndarray, weights: np.ndarray | float = 1.0) -> None:
+        """Add rows of a term.
+
+        Args:
+            term: Name under which the cost is counted.
+            residual: (T, M), divided by the standard deviations.
+            jacobian: (T, M, P), divided by them too.
+            weights: (T, M) of :func:`robust_weights`, with which both are multiplied here.
+        """
+        rows = jacobian * weights[..., None] if isinstance(weights, np.ndarray) else jacobian
+        Jt = np.swapaxes(rows, -1, -2)
+        self.H += Jt @ rows
+        self.g += (Jt @ (residual * weights)[..., None])[..., 0]
+        self.add_cost(term, residual, weights)
+
+    def add_cost(self, term: str, residual: np.ndarray, weights: np.ndarray | float = 1.0) -> None:
+        """Add the robust cost of ``residual``: r² / (1 + (r/scale)²)."""
+        cost = float(np.sum(residual**2 * weights))
+        self.cost_by_term[term] = self.cost_by_term.get(term, 0.0) + cost
+        self.cost += cost
+
+    def solve(self, damping: float) -> np.ndarray:
+        """The damped Gauss-Newton step (T, P), in time linear in the length of the clip."""
+        T, P = self.g.shape
+        diagonal = np.einsum("tpp->tp", self.H)
+        damped = self.H.copy()
+        np.einsum("tpp->tp", damped)[...] = diagonal * (1 + damping) + 1e-6
+        if not np.any(self.H1) and not np.any(self.H2):
+            return -np.linalg.solve(damped, self.g[..., None])[..., 0]
+        band = np.zeros((3 * P, T * P))
+        for offset, blocks in ((0, damped), (1, self.H1), (2, self.H2)):
+            _scatter_lower(band, blocks, offset, P)
+        return -solveh_banded(band, self.g.ravel(), lower=True, overwrite_ab=True, check_finite=False).reshape(T, P)
+
+
+def _scatter_lower(band: np.ndarray, blocks: np.ndarray, offset: int, P: int) -> None:
+    """Write blocks (N, P, P), standing at block column t and block row t + offset, into LAPACK's lower band form."""
+    n = len(blocks)
+    if n == 0:
+        return
+    view = band.reshape(3 * P, -1, P)
+    for column in range(P):
+        first = 0 if offset else column
+        rows = offset * P + np.arange(first, P) - column
+        # blocks[t] couples t (columns) with t + offset (rows), so its transpose is what stands below the diagonal.
+        view[rows, :n, column] = blocks[:, column, first:].T
+
+
+def robust_weights(residual: np.ndarray, scale: float) -> np.ndarray:
+    """Square roots of the weights (T, M) of the Geman-McClure loss, for residual norms (T, M) in standard deviations."""
+    return 1.0 / (1.0 + (residual / scale) ** 2)
 
 
 def reprojection(
-    system: NormalEquations, x: np.ndarray, J: np.ndarray, seen: Evidence, focal_px: float, centre: np.ndarray, outlier: float
+    system: NormalEquations, x: np.ndarray, J: np.ndarray, observations: Observations, focal_px: float, centre_px: np.ndarray
 ) -> None:
+    """Keypoints project to the landmarks."""
     T, K = x.shape[:2]
-    z = np.maximum(x[..., 2], 0.1)
-    u = focal_px * x[..., :2] / z[..., None] + centre
-    weight = np.where(np.isfinite(seen.sigma_px), 1.0 / seen.sigma_px, 0.0)
-    residual = np.nan_to_num(u - seen.points_px) * weight[..., None]
-    soft = robust(np.linalg.norm(residual, axis=-1), outlier)
-    scale = (focal_px / z * weight)[..., None, None]
+    z = np.maximum(x[..., 2], MIN_DEPTH_M)
+    u = focal_px * x[..., :2] / z[..., None] + centre_px
+    inverse_sigma = np.where(np.isfinite(observations.sigma_px), 1.0 / observations.sigma_px, 0.0)
+    residual = np.nan_to_num(u - observations.points_px) * inverse_sigma[..., None]
+    weights = robust_weights(np.linalg.norm(residual, axis=-1), OUTLIER_SIGMAS)
+    scale = (focal_px / z * inverse_sigma)[..., None, None]
     slope = x[..., :2] / z[..., None]
     Ju = scale * (J[..., :2, :] - slope[..., None] * J[..., 2:, :])
-    system.add("picture", residual.reshape(T, 2 * K), Ju.reshape(T, 2 * K, -1), np.repeat(soft, 2, axis=1))
+    system.add("reprojection", residual.reshape(T, 2 * K), Ju.reshape(T, 2 * K, -1), np.repeat(weights, 2, axis=1))
 
 
-def relative_depth(system: NormalEquations, x: np.ndarray, J: np.ndarray, seen: Evidence, parts: Parts, outlier: float) -> None:
-    """Depth of each keypoint behind the middle of the hips, as a landmark network guesses it."""
-    weight = np.where(np.isfinite(seen.depth_sigma_m), 1.0 / seen.depth_sigma_m, 0.0)
+def relative_depth(system: NormalEquations, x: np.ndarray, J: np.ndarray, observations: Observations, parts: BodyParts) -> None:
+    """Keypoints lie behind the middle of the hips as far as the landmark network estimates."""
+    inverse_sigma = np.where(np.isfinite(observations.depth_sigma_m), 1.0 / observations.depth_sigma_m, 0.0)
     hips = list(parts.hips)
-    residual = np.nan_to_num(x[..., 2] - x[:, hips, 2].mean(1, keepdims=True) - seen.depth_m) * weight
-    slope = (J[..., 2, :] - J[:, hips, 2].mean(1, keepdims=True)) * weight[..., None]
-    system.add("depth", residual, slope, robust(residual, outlier))
+    residual = np.nan_to_num(x[..., 2] - x[:, hips, 2].mean(1, keepdims=True) - observations.depth_m) * inverse_sigma
+    slope = (J[..., 2, :] - J[:, hips, 2].mean(1, keepdims=True)) * inverse_sigma[..., None]
+    system.add("depth", residual, slope, robust_weights(residual, OUTLIER_SIGMAS))
 
 
-def limits(system: NormalEquations, chain: Chain, local: np.ndarray, G: np.ndarray, ranges: Ranges, wall_rad: float) -> None:
-    """Preference for the middle of each joint's range and a wall at its ends."""
+def joint_range(system: NormalEquations, chain: KinematicChain, local: np.ndarray, G: np.ndarray, limits: JointLimits) -> None:
+    """Joints prefer the middle of their range, and hardly leave it."""
     T, D = local.shape[:2]
     rotvec = matrix_to_rotvec(local[:, 1:])
-    angle = np.einsum("dab,tdb->tda", ranges.axes, rotvec)
-    # d(rotvec)/d(turn in camera axes): inverse left Jacobian of SO(3) (Sola et al. 2018, eq. 146) after going to the parent's axes.
+    angle = np.einsum("dab,tdb->tda", limits.axes, rotvec)
+    # d(rotvec)/d(rotation in camera axes): inverse left Jacobian of SO(3) (Sola et al. 2018, eq. 146), in the parent's axes.
     theta = np.linalg.norm(rotvec, axis=-1)[..., None, None]
     safe = np.maximum(theta, 1e-4)
     cross = skew(rotvec)
     gain = 1.0 / safe**2 - (1 + np.cos(safe)) / (2 * safe * np.maximum(np.sin(safe), 1e-3))
     inverse_left = np.eye(3) - 0.5 * cross + np.where(theta < 1e-3, 1.0 / 12, gain) * (cross @ cross)
     up = chain.parent_rotations(G)[:, 1:]
-    slope = np.einsum("dab,tdbc->tdac", ranges.axes, inverse_left @ np.swapaxes(up, -1, -2))
-    beyond = np.maximum(angle - ranges.high, 0) + np.minimum(angle - ranges.low, 0)
+    slope = np.einsum("dab,tdbc->tdac", limits.axes, inverse_left @ np.swapaxes(up, -1, -2))
+    beyond = np.maximum(angle - limits.high, 0) + np.minimum(angle - limits.low, 0)
     P = system.g.shape[1]
-    for name, residual, weight in (
-        ("prefer", (angle - ranges.middle) / ranges.spread, np.broadcast_to(1 / ranges.spread, angle.shape)),
-        ("wall", beyond / wall_rad, (beyond != 0) / wall_rad),
+    for term, residual, inverse_sigma in (
+        ("prior", (angle - limits.middle) / limits.spread, np.broadcast_to(1 / limits.spread, angle.shape)),
+        ("limits", beyond / LIMIT_SOFTNESS_RAD, (beyond != 0) / LIMIT_SOFTNESS_RAD),
     ):
-        blocks = slope * weight[..., None]
+        blocks = slope * inverse_sigma[..., None]
         H = np.einsum("tdam,tdan->tdmn", blocks, blocks)
         g = np.einsum("tdam,tda->tdm", blocks, residual)
         view = system.H.reshape(T, P, P)
@@ -71,52 +168,51 @@ def limits(system: NormalEquations, chain: Chain, local: np.ndarray, G: np.ndarr
             s = slice(3 + 3 * d, 6 + 3 * d)
             view[:, s, s] += H[:, d - 1]
             system.g[:, s] += g[:, d - 1]
-        system.note(name, residual)
+        system.add_cost(term, residual)
 
 
-def held_together(system: NormalEquations, x: np.ndarray, J: np.ndarray, seen: Evidence, parts: Parts, settings: FitSettings) -> None:
-    """Hands that hold one thing are at one depth, and side by side. The latter is left loose: where the hands are seen, the picture
-    says better how they lie across the ray."""
-    if not np.any(seen.held > 0):
+def joined_hands(system: NormalEquations, x: np.ndarray, J: np.ndarray, observations: Observations, parts: BodyParts) -> None:
+    """Hands that hold one thing are at one depth, and side by side."""
+    if not np.any(observations.hands_joined > 0):
         return
     left, right = (list(side) for side in parts.hands)
     gap = x[:, left].mean(1) - x[:, right].mean(1)
     slope = J[:, left].mean(1) - J[:, right].mean(1)
-    across = settings.held_across_sigma_m
-    scale = seen.held[:, None] / np.array([across, across, settings.held_sigma_m])
-    system.add("held", gap * scale, slope * scale[..., None])
+    across = HANDS_JOINED_ACROSS_SIGMA_M
+    scale = observations.hands_joined[:, None] / np.array([across, across, HANDS_JOINED_DEPTH_SIGMA_M])
+    system.add("hands", gap * scale, slope * scale[..., None])
 
 
-def on_the_floor(system: NormalEquations, x: np.ndarray, J: np.ndarray, seen: Evidence, parts: Parts, settings: FitSettings) -> None:
-    """Planted feet stand at one height, and the trunk stands over them: what tells depth when the camera looks along the stance."""
-    if not np.isfinite(seen.floor_m):
+def floor_contact(system: NormalEquations, x: np.ndarray, J: np.ndarray, observations: Observations, parts: BodyParts) -> None:
+    """Resting feet stand at one height, and the trunk above them; this gives depth when the camera looks along the stance."""
+    if not np.isfinite(observations.floor_m):
         return
-    height, slope = x @ seen.down, np.einsum("tkap,a->tkp", J, seen.down)
+    height, slope = x @ observations.down, np.einsum("tkap,a->tkp", J, observations.down)
     for side, feet in enumerate(parts.feet):
-        scale = (seen.planted[:, side] / settings.floor_sigma_m)[:, None]
+        scale = (observations.foot_contact[:, side] / FLOOR_SIGMA_M)[:, None]
         for k in feet:
-            system.add("floor", (height[:, k, None] - seen.floor_m) * scale, slope[:, k, None] * scale[..., None])
+            system.add("floor", (height[:, k, None] - observations.floor_m) * scale, slope[:, k, None] * scale[..., None])
     # Along the floor, away from the camera: across the ray the picture itself says where the trunk is.
-    away = np.array([0.0, 0.0, 1.0]) - seen.down[2] * seen.down
+    away = np.array([0.0, 0.0, 1.0]) - observations.down[2] * observations.down
     feet, trunk = [k for side in parts.feet for k in side], [*parts.hips, *parts.shoulders]
     lean = (x[:, trunk].mean(1) - x[:, feet].mean(1)) @ away
     slope = np.einsum("tap,a->tp", J[:, trunk].mean(1) - J[:, feet].mean(1), away)
-    scale = seen.planted.min(1) / settings.balance_sigma_m
+    scale = observations.foot_contact.min(1) / BALANCE_SIGMA_M
     system.add("balance", (lean * scale)[:, None], (slope * scale[:, None])[:, None])
 
 
-def apart(system: NormalEquations, x: np.ndarray, J: np.ndarray, parts: Parts, settings: FitSettings) -> None:
+def separation(system: NormalEquations, x: np.ndarray, J: np.ndarray, parts: BodyParts) -> None:
     """Feet and knees do not pass through each other, nor arms through the trunk."""
 
-    def push(between: np.ndarray, slope: np.ndarray, least_m: float) -> None:
+    def push_apart(between: np.ndarray, slope: np.ndarray, min_distance_m: float) -> None:
         distance = np.maximum(np.linalg.norm(between, axis=-1, keepdims=True), 1e-3)
-        short = np.maximum(least_m - distance, 0) / settings.apart_sigma_m
-        if short.any():
-            towards = -np.einsum("ta,tap->tp", between / distance, slope) * ((short > 0) / settings.apart_sigma_m)
-            system.add("apart", short, towards[:, None])
+        residual = np.maximum(min_distance_m - distance, 0) / SEPARATION_SIGMA_M
+        if residual.any():
+            jacobian = -np.einsum("ta,tap->tp", between / distance, slope) * ((residual > 0) / SEPARATION_SIGMA_M)
+            system.add("separation", residual, jacobian[:, None])
 
-    for a, b in parts.apart:
-        push(x[:, a] - x[:, b], J[:, a] - J[:, b], settings.feet_apart_m)
+    for a, b in parts.separate:
+        push_apart(x[:, a] - x[:, b], J[:, a] - J[:, b], MIN_LEGS_DISTANCE_M)
     low, high = x[:, list(parts.hips)].mean(1), x[:, list(parts.shoulders)].mean(1)
     Jlow, Jhigh = J[:, list(parts.hips)].mean(1), J[:, list(parts.shoulders)].mean(1)
     axis = high - low
@@ -124,44 +220,51 @@ def apart(system: NormalEquations, x: np.ndarray, J: np.ndarray, parts: Parts, s
         share = np.sum((x[:, k] - low) * axis, -1) / np.maximum(np.sum(axis**2, -1), 1e-6)
         share = np.clip(share, 0, 1)[:, None]
         nearest = low + share * axis
-        push(x[:, k] - nearest, J[:, k] - ((1 - share[..., None]) * Jlow + share[..., None] * Jhigh), settings.trunk_radius_m)
+        push_apart(x[:, k] - nearest, J[:, k] - ((1 - share[..., None]) * Jlow + share[..., None] * Jhigh), TRUNK_RADIUS_M)
 
 
-def outline(system: NormalEquations, moved: MovedPoints, drawn: Anchors, focal_px: float, centre: np.ndarray, outlier: float) -> None:
-    """Rim points of the body are drawn to the mask's outline, each along the outline's normal only. ``moved(t, which)`` gives
-    surface points ``which`` of frame ``t`` (M, 3) and their derivatives (M, 3, P)."""
-    for t in range(len(drawn.point)):
-        use = np.isfinite(drawn.sigma_px[t])
+def silhouette_distance(
+    system: NormalEquations, surface_points: SurfacePoints, matches: SilhouetteMatches, focal_px: float, centre_px: np.ndarray
+) -> None:
+    """The body's silhouette lies on the mask's outline, measured along the outline's normal only."""
+    for t in range(len(matches.point_index)):
+        use = np.isfinite(matches.sigma_px[t])
         if not use.any():
             continue
-        (x, J), n = moved(t, drawn.point[t, use]), drawn.normal[t, use]
-        z = np.maximum(x[:, 2], 0.1)
-        u = focal_px * x[:, :2] / z[:, None] + centre
-        residual = np.sum(n * (u - drawn.target_px[t, use]), -1) / drawn.sigma_px[t, use]
-        soft = robust(residual, outlier)
-        along = n / drawn.sigma_px[t, use][:, None] * (focal_px / z * soft)[:, None]
-        # d(pixel)/d(point) seen along the normal: (n_x, n_y, -n . slope) f / z
+        (x, J), n = surface_points(t, matches.point_index[t, use]), matches.normal[t, use]
+        z = np.maximum(x[:, 2], MIN_DEPTH_M)
+        u = focal_px * x[:, :2] / z[:, None] + centre_px
+        residual = np.sum(n * (u - matches.target_px[t, use]), -1) / matches.sigma_px[t, use]
+        weights = robust_weights(residual, OUTLIER_SIGMAS)
+        along = n / matches.sigma_px[t, use][:, None] * (focal_px / z * weights)[:, None]
+        # d(pixel)/d(point) along the normal: (n_x, n_y, -n . slope) f / z
         gradient = np.concatenate([along, -np.sum(along * x[:, :2] / z[:, None], -1, keepdims=True)], -1)
         Jn = np.einsum("ma,map->mp", gradient, J)
         system.H[t] += Jn.T @ Jn
-        system.g[t] += Jn.T @ (residual * soft)
-        system.note("outline", residual, soft)
+        system.g[t] += Jn.T @ (residual * weights)
+        system.add_cost("silhouette", residual, weights)
 
 
-def smooth_motion(
-    system: NormalEquations, chain: Chain, local: np.ndarray, x: np.ndarray, J: np.ndarray, G: np.ndarray, seen: Evidence, turn_sigma: float
+def acceleration(
+    system: NormalEquations,
+    chain: KinematicChain,
+    local: np.ndarray,
+    x: np.ndarray,
+    J: np.ndarray,
+    G: np.ndarray,
+    observations: Observations,
 ) -> None:
-    """Second differences of keypoints (per axis) and of joint turns between consecutive frames."""
+    """Keypoints (along each axis) and joint rotations accelerate little between consecutive frames."""
     T = len(x)
     if T < 3:
         return
-    both = (seen.consecutive[:-1] & seen.consecutive[1:]).astype(float)
-    weight = both[:, None, None] / seen.acceleration_sigma_m[1:-1]
-    residual = (x[:-2] - 2 * x[1:-1] + x[2:]) * weight
-    soft = robust(np.linalg.norm(residual, axis=-1), _FAST)[..., None]
+    both = (observations.is_consecutive[:-1] & observations.is_consecutive[1:]).astype(float)
+    inverse_sigma = both[:, None, None] / observations.acceleration_sigma_m[1:-1]
+    residual = (x[:-2] - 2 * x[1:-1] + x[2:]) * inverse_sigma
+    weights = robust_weights(np.linalg.norm(residual, axis=-1), FAST_MOTION_SIGMAS)[..., None]
     n, K = residual.shape[:2]
-    scale = (weight * soft).reshape(n, 3 * K, 1)
-    r = (residual * soft).reshape(n, 3 * K)
+    scale = (inverse_sigma * weights).reshape(n, 3 * K, 1)
+    r = (residual * weights).reshape(n, 3 * K)
     P = J.shape[-1]
     rows = J.reshape(T, 3 * K, P)
     a, b, c = rows[:-2] * scale, -2 * rows[1:-1] * scale, rows[2:] * scale
@@ -173,26 +276,27 @@ def smooth_motion(
     system.H1[:-1] += ab
     system.H1[1:] += bc
     system.H2 += ac
-    system.note("motion", residual.reshape(n, 3 * K), np.repeat(soft[..., 0], 3, axis=1))
-    _smooth_turns(system, chain, local, G, both, turn_sigma)
+    system.add_cost("acceleration", residual.reshape(n, 3 * K), np.repeat(weights[..., 0], 3, axis=1))
+    _angular_acceleration(system, chain, local, G, both)
 
 
-def _smooth_turns(system: NormalEquations, chain: Chain, local: np.ndarray, G: np.ndarray, both: np.ndarray, turn_sigma: float) -> None:
-    """Turns of joints about their own bones move no keypoint, so they are held still by their own second differences."""
+def _angular_acceleration(system: NormalEquations, chain: KinematicChain, local: np.ndarray, G: np.ndarray, both: np.ndarray) -> None:
+    """Rotations of joints about their own bones move no keypoint, so their own second differences are kept small."""
     n, D = len(both), G.shape[1]
+    inverse_sigma = both / ANGULAR_ACCELERATION_SIGMA_RAD
     in_parent = matrix_to_rotvec(local[1:] @ np.swapaxes(local[:-1], -1, -2))
-    # In camera axes, where a joint's own unknown turn enters with slope one as long as its parent turns little from frame to frame.
+    # In camera axes, where a joint's own unknown rotation enters with slope one as long as its parent turns little between frames.
     step = np.einsum("tdab,tdb->tda", chain.parent_rotations(G)[:-1], in_parent)
-    r = (step[1:] - step[:-1]) * (both / turn_sigma)[:, None, None]
-    # A forearm at impact turns faster than anyone's ordinary motion, for a frame or two: robust, so that it may.
-    soft = np.repeat(robust(np.linalg.norm(r, axis=-1), 4 * _FAST), 3, axis=1)
-    w2 = (both / turn_sigma)[:, None] ** 2 * soft**2
+    r = (step[1:] - step[:-1]) * inverse_sigma[:, None, None]
+    # A forearm at impact turns faster than in anyone's ordinary motion for a frame or two; the robust weights let it.
+    weights = np.repeat(robust_weights(np.linalg.norm(r, axis=-1), 4 * FAST_MOTION_SIGMAS), 3, axis=1)
+    w2 = inverse_sigma[:, None] ** 2 * weights**2
     index = 3 + np.arange(3 * D)
-    rr = r.reshape(n, -1) * soft**2 * (both / turn_sigma)[:, None]
+    rr = r.reshape(n, -1) * weights**2 * inverse_sigma[:, None]
     for first, factor in ((0, 1.0), (1, -2.0), (2, 1.0)):
         system.H[first : first + n, index, index] += factor**2 * w2
         system.g[first : first + n, 3:] += factor * rr
     system.H1[:-1][:, index, index] += -2.0 * w2
     system.H1[1:][:, index, index] += -2.0 * w2
     system.H2[:, index, index] += w2
-    system.note("turns", r.reshape(n, -1), soft)
+    system.add_cost("angular acceleration", r.reshape(n, -1), weights)

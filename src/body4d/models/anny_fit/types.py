@@ -1,62 +1,79 @@
-"""What a fit is given and what it gives: poses, what was seen, and where outlines draw the body. Frozen; plain arrays."""
+"""What the modules of the fit pass to each other: poses, observations, and where mask outlines pull the body."""
 
 from dataclasses import dataclass, field
 
 import numpy as np
+from jaxtyping import Bool, Float, Int
 
 from body4d.models.anny_fit.kinematic_chain import PointSet
 
 
 @dataclass(frozen=True)
-class Pose:
-    """Local rotations (T, D, 3, 3) of a chain's joints and root positions (T, 3), metres, camera axes."""
+class ChainPose:
+    """Poses of a kinematic chain: local rotations of its joints, and positions of its root in camera axes."""
 
-    local: np.ndarray
-    translation_m: np.ndarray
+    local: Float[np.ndarray, "t joints 3 3"]
+    translation_m: Float[np.ndarray, "t 3"]
 
 
 @dataclass(frozen=True)
-class Evidence:
-    """What was seen of one person, row for row (T frames, K keypoints of the point set).
+class Observations:
+    """What is known of one person from the pictures, frame by frame, for the k keypoints of a :class:`PointSet`.
 
-    ``points_px`` (T, K, 2), ``sigma_px`` (T, K) their standard deviation (inf: not seen). ``depth_m`` (T, K) depth behind the
-    middle of the hips, ``depth_sigma_m`` (T, K). ``acceleration_sigma_m`` (T, K, 3) how much a joint may deviate from uniform motion
-    between frames, per axis. ``consecutive`` (T-1,) whether rows t and t+1 are neighbouring frames. ``held`` (T,) strength in [0, 1] with
-    which the two hands are known to hold one thing. ``planted`` (T, 2) the same for the left and right foot resting on the floor,
-    which lies ``floor_m`` from the camera (NaN: not known) along ``down`` (3,), the direction of gravity in camera axes.
+    Attributes:
+        points_px: Landmarks in the picture; NaN where there is none.
+        sigma_px: Their standard deviations; infinite where there is no landmark.
+        depth_m: Depth of each landmark behind the middle of the hips.
+        depth_sigma_m: Standard deviations of the depths.
+        acceleration_sigma_m: How far a keypoint may deviate from uniform motion between frames, along each axis.
+        is_consecutive: Whether rows i and i + 1 are neighbouring frames.
+        hands_joined: How surely the two hands hold one thing, in [0, 1].
+        foot_contact: How surely the left and the right foot rest on the floor, in [0, 1].
+        floor_m: Distance of the floor from the camera along ``down``; NaN where it is unknown.
+        down: Direction of gravity in camera axes.
     """
 
-    points_px: np.ndarray
-    sigma_px: np.ndarray
-    depth_m: np.ndarray
-    depth_sigma_m: np.ndarray
-    acceleration_sigma_m: np.ndarray
-    consecutive: np.ndarray
-    held: np.ndarray
-    planted: np.ndarray
+    points_px: Float[np.ndarray, "t k 2"]
+    sigma_px: Float[np.ndarray, "t k"]
+    depth_m: Float[np.ndarray, "t k"]
+    depth_sigma_m: Float[np.ndarray, "t k"]
+    acceleration_sigma_m: Float[np.ndarray, "t k 3"]
+    is_consecutive: Bool[np.ndarray, " t-1"]
+    hands_joined: Float[np.ndarray, " t"]
+    foot_contact: Float[np.ndarray, "t 2"]
     floor_m: float = float("nan")
-    down: np.ndarray = field(default_factory=lambda: np.array([0.0, 1.0, 0.0]))
+    down: Float[np.ndarray, " 3"] = field(default_factory=lambda: np.array([0.0, 1.0, 0.0]))
 
 
 @dataclass(frozen=True)
-class Anchors:
-    """Surface points drawn to the outline in the picture: ``point`` (T, M) indices into ``surface``, ``target_px`` (T, M, 2),
-    ``normal`` (T, M, 2) the direction along which they are drawn, ``sigma_px`` (T, M), inf where there is none."""
+class SilhouetteMatches:
+    """Points of the body's surface matched to points of a mask's outline.
+
+    Attributes:
+        surface: Sampled points of the body.
+        point_index: Which of them is matched.
+        target_px: The point of the outline it is pulled to.
+        normal: Normal of the outline, along which alone it is pulled.
+        sigma_px: Standard deviation of the match; infinite where there is none.
+    """
 
     surface: PointSet
-    point: np.ndarray
-    target_px: np.ndarray
-    normal: np.ndarray
-    sigma_px: np.ndarray
+    point_index: Int[np.ndarray, "t m"]
+    target_px: Float[np.ndarray, "t m 2"]
+    normal: Float[np.ndarray, "t m 2"]
+    sigma_px: Float[np.ndarray, "t m"]
 
 
 @dataclass(frozen=True)
-class Parts:
-    """Which keypoints (indices into the point set) stand for hands, feet and trunk, left before right."""
+class BodyParts:
+    """Keypoints (indices into the point set) that stand for hands, feet and trunk, left before right.
+
+    ``separate`` are pairs of keypoints that cannot be in one place.
+    """
 
     hands: tuple[tuple[int, ...], tuple[int, ...]]
     feet: tuple[tuple[int, ...], tuple[int, ...]]
     hips: tuple[int, int]
     shoulders: tuple[int, int]
     arms: tuple[int, ...]
-    apart: tuple[tuple[int, int], ...]
+    separate: tuple[tuple[int, int], ...]

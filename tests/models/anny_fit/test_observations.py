@@ -1,12 +1,11 @@
-"""Feet at rest and hands that hold one thing, told from two tracks of points."""
+"""Feet at rest and hands that hold one thing, from the tracks of their points."""
 
 import numpy as np
 import pytest
 
-from body4d.config import ContactSettings
-from body4d.models.anny_fit.contact import holding, resting
+from body4d.models.anny_fit.observations import foot_at_rest, hands_joined
 
-RULES, HEIGHT, RATE = ContactSettings(), 300.0, 30.0
+HEIGHT, RATE = 300.0, 30.0
 TIMES = np.arange(90) / RATE
 
 
@@ -19,14 +18,14 @@ def swing(centre: tuple[float, float], reach_px: float) -> np.ndarray:
 
 
 def test_a_still_foot_rests_and_a_walking_one_does_not():
-    assert resting(noisy(np.tile([50.0, 280.0], (90, 1))), TIMES, HEIGHT, RULES).mean() > 0.95
-    assert resting(noisy(np.stack([60 * TIMES, 0 * TIMES], -1)), TIMES, HEIGHT, RULES).mean() == 0
+    assert foot_at_rest(noisy(np.tile([50.0, 280.0], (90, 1))), TIMES, HEIGHT).mean() > 0.95
+    assert foot_at_rest(noisy(np.stack([60 * TIMES, 0 * TIMES], -1)), TIMES, HEIGHT).mean() == 0
 
 
 def test_rest_does_not_depend_on_the_frame_rate():
     fast = np.arange(720) / 240
     moving = np.stack([60 * fast, 0 * fast], -1)
-    assert resting(moving, fast, HEIGHT, RULES).mean() == 0
+    assert foot_at_rest(moving, fast, HEIGHT).mean() == 0
 
 
 @pytest.mark.parametrize(
@@ -37,27 +36,27 @@ def test_rest_does_not_depend_on_the_frame_rate():
         ("folded hands at rest", np.tile([150.0, 150.0], (90, 1)), np.tile([158.0, 150.0], (90, 1)), 0.0),
     ],
 )
-def test_holding(name, left, right, expected):
-    assert holding(noisy(left), noisy(right, 1), TIMES, HEIGHT, RULES).mean() == pytest.approx(expected, abs=0.05), name
+def test_hands_on_one_grip_are_joined(name, left, right, expected):
+    assert hands_joined(noisy(left), noisy(right, 1), TIMES, HEIGHT).mean() == pytest.approx(expected, abs=0.05), name
 
 
-def test_hands_that_pass_each_other_hold_nothing():
+def test_hands_that_pass_each_other_are_not_joined():
     left = np.stack([50 + 70 * TIMES, 0 * TIMES + 150], -1)
     right = np.stack([260 - 70 * TIMES, 0 * TIMES + 150], -1)
-    assert not holding(left, right, TIMES, HEIGHT, RULES).any()
+    assert not hands_joined(left, right, TIMES, HEIGHT).any()
 
 
-def test_a_short_blur_does_not_part_them_but_is_not_held_itself():
+def test_a_short_blur_does_not_part_them_but_is_not_joined_itself():
     left, right = swing((150, 150), 90), swing((155, 158), 90)
     right[40:46] += 80
-    held = holding(left, right, TIMES, HEIGHT, RULES)
-    assert held[:38].all()
-    assert held[48:].all()
-    assert not held[42:44].any()
+    joined = hands_joined(left, right, TIMES, HEIGHT)
+    assert joined[:38].all()
+    assert joined[48:].all()
+    assert not joined[42:44].any()
 
 
 @pytest.mark.parametrize("frames", [0, 1, 2])
-def test_tiny_tracks_say_nothing(frames):
+def test_tracks_too_short_say_nothing(frames):
     points = np.zeros((frames, 2))
-    assert resting(points, TIMES[:frames], HEIGHT, RULES).shape == (frames,)
-    assert not holding(points, points, TIMES[:frames], HEIGHT, RULES).any()
+    assert foot_at_rest(points, TIMES[:frames], HEIGHT).shape == (frames,)
+    assert not hands_joined(points, points, TIMES[:frames], HEIGHT).any()
