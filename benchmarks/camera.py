@@ -26,7 +26,7 @@ from body4d.camera.motion import camera_motion
 from body4d.config import CameraSettings, ComputeSettings, MogeSettings, VideoSettings
 from body4d.core.stages import ignore_progress
 from body4d.models.moge.checkpoint import load_moge
-from body4d.models.moge.estimator import MogeCamera, MogeLens
+from body4d.models.moge.estimator import MogeCameraEstimator, MogeFocalEstimator
 from body4d.models.moge.network.config import MogeSizes, StackSizes
 from body4d.models.moge.network.model import Moge
 from body4d.runtime.device import choose_device, choose_dtype
@@ -88,7 +88,7 @@ def flops_of(height: int, width: int, tokens: int) -> dict[str, int]:
     return {"all": all_of_it.get_total_flops(), "encoder": encoder.get_total_flops()}
 
 
-def shares(lens: MogeLens, pictures: list[Any], device: torch.device) -> dict[str, float]:
+def shares(network: MogeFocalEstimator, pictures: list[Any], device: torch.device) -> dict[str, float]:
     """Seconds of each part of one pass, each waited for."""
     taken: dict[str, float] = defaultdict(float)
     began: list[float] = []
@@ -104,7 +104,7 @@ def shares(lens: MogeLens, pictures: list[Any], device: torch.device) -> dict[st
 
         return hook
 
-    net: Any = lens._net
+    net: Any = network._network
     parts: list[tuple[str, nn.Module]] = [
         ("encoder", net.encoder),
         ("neck", net.neck),
@@ -114,14 +114,14 @@ def shares(lens: MogeLens, pictures: list[Any], device: torch.device) -> dict[st
     hooks = [part.register_forward_pre_hook(start) for _, part in parts] + [part.register_forward_hook(stop(n)) for n, part in parts]
     start()
     whole = began[-1]
-    points, mask = lens.look(pictures)
+    points, mask = network.predict_points(pictures)
     for hook in hooks:
         hook.remove()
     wait(device)
     middle = time.perf_counter()
     height, width = pictures[0].shape[:2]
     for p, m in zip(points, mask, strict=True):
-        lens.solve(p, m, height, width)
+        network.fit_focal_px(p, m, height, width)
     taken["solver"] = time.perf_counter() - middle
     taken["pictures to the device, sampling, points to the host"] = middle - whole - sum(taken[n] for n in ("encoder", "neck", "heads"))
     return dict(taken)
@@ -134,21 +134,21 @@ def main() -> None:
     parser.add_argument("--weights", default="random", help="random, or a folder with model.pt.")
     parser.add_argument("--clip", type=Path)
     parser.add_argument("--size", type=int, nargs=2, default=[1920, 1080], metavar=("WIDTH", "HEIGHT"))
-    parser.add_argument("--frames", type=int, default=MogeSettings().frames)
+    parser.add_argument("--frames", type=int, default=MogeSettings().num_frames)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
     compute = ComputeSettings(device=args.device, precision=args.precision)
-    settings, camera = MogeSettings(frames=args.frames), CameraSettings()
+    settings, camera = MogeSettings(num_frames=args.frames), CameraSettings()
     device = choose_device(compute)
     dtype = choose_dtype(compute, device)
     net = random_net(device) if args.weights == "random" else load_moge(Path(args.weights), device)
-    lens = MogeLens(net, settings, device, dtype)
+    network = MogeFocalEstimator(net, settings, device, dtype)
     with tempfile.TemporaryDirectory() as folder:
         path = args.clip or Path(folder) / "made.mp4"
         if not args.clip:
             make_clip(path, *args.size)
-        result = measure(lens, VideoReader(probe(path, VideoSettings())), settings, camera, compute, device, dtype, args.repeats)
+        result = measure(network, VideoReader(probe(path, VideoSettings())), settings, camera, compute, device, dtype, args.repeats)
     if args.json:
         print(json.dumps(result))
         return
@@ -157,24 +157,24 @@ def main() -> None:
 
 
 def measure(
-    lens: MogeLens, frames: VideoReader, settings: MogeSettings, camera: CameraSettings, compute: ComputeSettings,
+    network: MogeFocalEstimator, frames: VideoReader, settings: MogeSettings, camera: CameraSettings, compute: ComputeSettings,
     device: torch.device, dtype: torch.dtype, repeats: int,
 ) -> dict[str, Any]:  # fmt: skip
     """All figures of one clip."""
     clip = frames.clip
-    index = spread_frames(len(clip), settings.frames)
+    index = spread_frames(len(clip), settings.num_frames)
     pictures = [picture for _, picture in frames.read(index.start, index.stop, index.step)]
-    seat = MogeCamera(lambda d, t: lens, camera, settings, compute)
+    estimator = MogeCameraEstimator(lambda device, dtype: network, camera, settings, compute)
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
-    estimate_s = median_s(lambda: seat.estimate(frames, ignore_progress), device, repeats, 1)
+    estimate_s = median_s(lambda: estimator.estimate(frames, ignore_progress), device, repeats, 1)
     peak_gb = torch.cuda.max_memory_allocated() / 1e9 if device.type == "cuda" else None
     read_s = median_s(lambda: list(frames.read(index.start, index.stop, index.step)), device, repeats, 0)
     motion_s = median_s(lambda: camera_motion(frames, camera), device, repeats, 0)
     batch = pictures if device.type == "cuda" else pictures[:1]
-    parts = shares(lens, batch, device)
+    parts = shares(network, batch, device)
     network_s = sum(parts.values())
-    flops = flops_of(clip.height_px, clip.width_px, lens._tokens)
+    flops = flops_of(clip.height_px, clip.width_px, network.num_tokens)
     ceiling = matmul_ceiling(device, dtype)
     return {
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,

@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 import torch
 from parity import Row, compare
+from scipy.optimize import least_squares
 from torch import Tensor
 
 from body4d.models.moge.checkpoint import build_moge
-from body4d.models.moge.network.camera import focal_and_shift, focal_of_fov, sampled_index, sampled_uv, shift_for_focal
+from body4d.models.moge.network.camera import TOLERANCE, focal_and_shift, sampled_index, sampled_uv
 from body4d.models.moge.network.config import BACKBONES, sizes_of
 from body4d.models.moge.network.model import Moge
 
@@ -74,7 +75,7 @@ def forward_case(net: Moge, image: Tensor, case: str, golden: dict[str, Any]) ->
         "points": answer.points[:, ::2, ::2],
         "normal": part(answer.normals)[:, ::2, ::2],
         "mask": part(answer.mask)[:, ::2, ::2],
-        "metric_scale": part(answer.metres),
+        "metric_scale": part(answer.metric_scale),
         "enc": features,
         "cls": about,
     }
@@ -93,7 +94,7 @@ def infer_case(net: Moge, image: Tensor, case: str, golden: dict[str, Any]) -> I
     """Depth, points, mask and intrinsics by the focal length found, or by the horizontal field of view the case names."""
     height, width = image.shape[-2:]
     given = re.fullmatch(r"infer_fov(\d+)", case)
-    answer = net(image, net.tokens_of(9))
+    answer = net(image, net.num_tokens(9))
     seen = part(answer.mask)[0].numpy() > 0.5
     y, x = np.ix_(sampled_index(height), sampled_index(width))
     few, uv = answer.points[0].numpy()[y, x][seen[y, x]], sampled_uv(height, width)[seen[y, x]]
@@ -107,7 +108,7 @@ def infer_case(net: Moge, image: Tensor, case: str, golden: dict[str, Any]) -> I
     z = answer.points[0, ..., 2].numpy() + np.float32(shift)
     seen &= z > 0
     v, u = np.meshgrid(np.arange(height) + 0.5 - height / 2, np.arange(width) + 0.5 - width / 2, indexing="ij")
-    metres = part(answer.metres).item()
+    metres = part(answer.metric_scale).item()
     depth = z * metres
     points = np.stack([u / half * depth, v / half * depth, depth], -1)
     ours = {
@@ -135,6 +136,23 @@ def solver_case(case: str, golden: dict[str, Any]) -> Iterator[Row | str]:
     for name, ours in (("shift", shift), ("shift_known_focal", known)):
         # Points are about one away: a shift near zero is no smaller a thing to be right about.
         yield compare(f"{case}/1 + {name}", 1 + golden[name], np.array([1 + ours]))
+
+
+def focal_of_fov(fov_x_deg: float, aspect: float) -> float:
+    """Focal length relative to half the diagonal, of a horizontal field of view on an image ``aspect`` times as wide as high."""
+    return float(aspect / np.sqrt(1 + aspect**2) / np.tan(np.radians(fov_x_deg) / 2))
+
+
+def shift_for_focal(points: np.ndarray, uv: np.ndarray, focal: float) -> float:
+    """The published fit of the shift alone, where the focal length is known; body4d never asks for it."""
+    if len(points) < 2:
+        return 0.0
+    points, uv = points.astype(np.float64), uv.astype(np.float64)
+
+    def residuals(shift: np.ndarray) -> np.ndarray:
+        return (focal * (points[:, :2] / (points[:, 2:] + shift)) - uv).ravel()
+
+    return float(least_squares(residuals, x0=np.zeros(1), ftol=TOLERANCE, method="lm").x[0])
 
 
 def part(value: Tensor | None) -> Tensor:

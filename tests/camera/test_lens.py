@@ -1,13 +1,11 @@
-"""One lens of many frames: who counts, and what is said."""
+"""One focal length from the estimates of many frames: which count, and what the user is told."""
 
 import numpy as np
 import pytest
 
-from body4d.camera.lens import agree_on_lens, fov_deg, spread_frames
-from body4d.config import MogeSettings
+from body4d.camera.lens import agree_on_focal, fov_deg, spread_frames
 
 WIDTH = 1920
-S = MogeSettings()
 
 
 @pytest.mark.parametrize(
@@ -28,17 +26,17 @@ S = MogeSettings()
         ([50000.0], None, "of 2 to 2 degrees"),
     ],
 )
-def test_lens(focals: list[float], focal: float | None, words: str | None) -> None:
-    lens = agree_on_lens(np.array(focals), WIDTH, S)
-    assert (lens.focal_px is None) if focal is None else lens.focal_px == pytest.approx(focal)
-    assert (lens.note == "") if words is None else (words in lens.note)
+def test_consensus(focals: list[float], focal: float | None, words: str | None) -> None:
+    found = agree_on_focal(np.array(focals), WIDTH)
+    assert (found.focal_px is None) if focal is None else found.focal_px == pytest.approx(focal)
+    assert (found.note == "") if words is None else (words in found.note)
 
 
 def test_spread_is_a_standard_deviation_as_a_share() -> None:
     focals = 1500 * (1 + 0.05 * np.random.default_rng(0).standard_normal(4000))
-    lens = agree_on_lens(focals, WIDTH, S)
-    assert lens.spread == pytest.approx(0.05, rel=0.05)
-    assert agree_on_lens(focals[:1], WIDTH, S).spread is None
+    found = agree_on_focal(focals, WIDTH)
+    assert found.spread == pytest.approx(0.05, rel=0.05)
+    assert agree_on_focal(focals[:1], WIDTH).spread is None
 
 
 def test_field_of_view_is_horizontal() -> None:

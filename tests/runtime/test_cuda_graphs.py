@@ -1,7 +1,6 @@
 """The recorder of CUDA graphs: its bookkeeping on the CPU, over a stand-in for the capture, and on CUDA the same numbers."""
 
 import logging
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -46,12 +45,12 @@ class Capture:
 
 
 @pytest.fixture
-def capture(monkeypatch: pytest.MonkeyPatch) -> Iterator[Capture]:
+def capture(monkeypatch: pytest.MonkeyPatch) -> Capture:
     made = Capture()
     monkeypatch.setattr(cuda_graphs, "_can_record", lambda inputs: True)
     monkeypatch.setattr(cuda_graphs, "_capture", made.capture)
     monkeypatch.setattr(cuda_graphs, "_warm_up", made.warm_up)
-    yield made
+    return made
 
 
 def steps(a: Tensor, b: Tensor) -> tuple[Tensor, ...]:

@@ -8,21 +8,20 @@ from body4d.config.section import Section
 
 
 class MogeSettings(Section):
-    """The focal length by MoGe-2 (preset sam), where nothing more certain tells it."""
+    """The focal length by MoGe-2 (preset sam), where neither the user nor the file's metadata gives it."""
 
-    frames: int = Field(default=8, ge=1, description="Frames, spread over the clip, that are looked at; their median counts.")
-    detail: float = Field(default=9.0, ge=0, le=9, description="Published measure of patches a picture is cut into: 9 is the finest.")
-    mask_least: float = Field(default=0.5, gt=0, lt=1, description="Published: points less sure to be anything (sky) are not used.")
-    points_least_share: float = Field(
-        default=0.1, ge=0, le=1, description="A frame with a smaller share of sure points tells nothing about the lens."
+    num_frames: int = Field(
+        default=8,
+        ge=1,
+        description="How many frames, spread over the clip, the focal length is estimated on; their median is taken. More frames take "
+        "longer and are less easily misled by a few bad ones.",
     )
-    solver_tolerance: float = Field(
-        default=1e-3, gt=0, description="Published: the fit of a frame ends when a step gains a smaller share than this."
-    )
-    fov_least_deg: float = Field(default=5.0, gt=0, description="Narrower is no lens people are filmed with (400 mm has 5 degrees).")
-    fov_most_deg: float = Field(default=130.0, lt=180, description="Wider is no lens without distortion (10 mm has 122 degrees).")
-    spread_most: float = Field(
-        default=0.15, gt=0, description="Frames whose focal lengths scatter by more than this share do not agree; the run then says so."
+    detail: float = Field(
+        default=9.0,
+        ge=0,
+        le=9,
+        description="How finely each of those frames is cut into patches: 0 is the coarsest, 9 the finest. The number of patches, and "
+        "with it the time, grows threefold from end to end.",
     )
 
 

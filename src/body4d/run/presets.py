@@ -90,13 +90,13 @@ def sam_components(settings: Settings, note: str = "") -> PipelineComponents:
     # What is missing is said now: before the models' packages are loaded, which takes seconds, and not when the masks are done.
     masks, body_file = find_sam3(masks), find_checkpoint(bodies)
     from body4d.camera.intrinsics import GivenCamera
-    from body4d.models.moge.estimator import MogeCamera, moge_in
+    from body4d.models.moge.estimator import MogeCameraEstimator, moge_from_folder
     from body4d.models.sam3.segmenter import Sam3Segmenter
     from body4d.models.sam3.segmenter import weights_in as sam3_in
     from body4d.models.sam3d_body.estimator import Sam3dBodyEstimator, rig_beside, weights_in
 
     rig_beside(body_file)
-    camera = MogeCamera(moge_in(lens, settings.moge), settings.camera, settings.moge, settings.compute) if lens else None
+    camera = MogeCameraEstimator(moge_from_folder(lens, settings.moge), settings.camera, settings.moge, settings.compute) if lens else None
     completer, completed_by = choose_completer(settings)
     weights = {
         "masks": masks.name,

@@ -1,4 +1,4 @@
-"""MoGe-2 in its seat: asked only where nothing better is known, and what it says of a clip."""
+"""MoGe-2 as camera estimator: used only where nothing better is known, and what it estimates on a clip."""
 
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
@@ -13,11 +13,11 @@ from body4d.core.errors import DeviceError, SettingsError, WeightsError
 from body4d.core.stages import ignore_progress
 from body4d.core.types import Clip
 from body4d.models.moge.checkpoint import load_moge
-from body4d.models.moge.estimator import MogeCamera, MogeLens, moge_in
+from body4d.models.moge.estimator import MogeCameraEstimator, MogeFocalEstimator, moge_from_folder
 from moge_files import write_tiny_moge
 
 CPU = ComputeSettings(device="cpu")
-LENS = MogeSettings(frames=4)
+FOUR = MogeSettings(num_frames=4)
 W, H, COUNT = 160, 90, 30
 
 
@@ -35,22 +35,22 @@ class Frames:
             yield frame, np.random.default_rng(frame).integers(0, 255, (H, W, 3), dtype=np.uint8)
 
 
-class Says:
-    """A finder that says what it is told; ``most`` pictures fit."""
+class FixedFocals:
+    """A network that answers with these focal lengths in turn; ``max_batch`` frames fit into memory."""
 
-    def __init__(self, focals: Sequence[float], most: int = 8) -> None:
-        self.left, self.most = list(focals), most
+    def __init__(self, focals: Sequence[float], max_batch: int = 8) -> None:
+        self.left, self.max_batch = list(focals), max_batch
 
-    def focals_px(self, pictures: Sequence[np.ndarray]) -> np.ndarray:
-        if len(pictures) > self.most:
+    def focals_px(self, images: Sequence[np.ndarray]) -> np.ndarray:
+        if len(images) > self.max_batch:
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return np.array([self.left.pop(0) for _ in pictures])
+        return np.array([self.left.pop(0) for _ in images])
 
-    def bytes_each(self, height_px: int, width_px: int) -> int:
+    def bytes_per_frame(self, height_px: int, width_px: int) -> int:
         return 1
 
 
-def never(device: torch.device, dtype: torch.dtype) -> Says:
+def never(device: torch.device, dtype: torch.dtype) -> FixedFocals:
     raise AssertionError("the network was loaded")
 
 
@@ -60,62 +60,65 @@ def never(device: torch.device, dtype: torch.dtype) -> Says:
 )
 def test_what_is_known_needs_no_network(settings: dict[str, float], metadata: float | None, source: str) -> None:
     frames = Frames(metadata)
-    camera = MogeCamera(never, CameraSettings(**settings), LENS, CPU).estimate(frames, ignore_progress)
+    camera = MogeCameraEstimator(never, CameraSettings(**settings), FOUR, CPU).estimate(frames, ignore_progress)
     assert camera.source == source
     assert camera.focal_spread is None
     assert not frames.asked
 
 
-def test_a_contradiction_is_told_before_anything_is_loaded() -> None:
+def test_a_contradiction_is_an_error_before_anything_is_loaded() -> None:
     with pytest.raises(SettingsError, match="contradict"):
-        MogeCamera(never, CameraSettings(fov_deg=30, focal_mm35=20), LENS, CPU).estimate(Frames(), ignore_progress)
+        MogeCameraEstimator(never, CameraSettings(fov_deg=30, focal_mm35=20), FOUR, CPU).estimate(Frames(), ignore_progress)
 
 
-def test_height_of_a_person_is_no_lens() -> None:
-    said = Says([150.0] * 4)
+def test_a_persons_height_gives_no_focal_length() -> None:
+    network = FixedFocals([150.0] * 4)
     assert (
-        MogeCamera(lambda d, t: said, CameraSettings(person_height_m=1.7), LENS, CPU).estimate(Frames(), ignore_progress).source == "moge"
+        MogeCameraEstimator(lambda d, t: network, CameraSettings(person_height_m=1.7), FOUR, CPU).estimate(Frames(), ignore_progress).source
+        == "moge"
     )
 
 
 def test_the_median_of_spread_frames_counts() -> None:
-    frames, told = Frames(), list[tuple[int, int]]()
-    seat = MogeCamera(lambda d, t: Says([150.0, 160.0, 140.0, 900.0]), CameraSettings(), LENS, CPU)
-    camera = seat.estimate(frames, lambda done, total: told.append((done, total)))
+    frames, reported = Frames(), list[tuple[int, int]]()
+    estimator = MogeCameraEstimator(lambda d, t: FixedFocals([150.0, 160.0, 140.0, 900.0]), CameraSettings(), FOUR, CPU)
+    camera = estimator.estimate(frames, lambda done, total: reported.append((done, total)))
     assert frames.asked == [4, 11, 18, 25]
     assert (camera.focal_px, camera.source) == (155.0, "moge")
     assert camera.focal_spread == pytest.approx(1.4826 * 10 / 155, rel=0.05)
     assert (camera.cx_px, camera.cy_px, camera.width_px, camera.height_px, camera.static) == (80, 45, W, H, True)
-    assert told[0] == (0, 4)
-    assert told[-1] == (4, 4)
-    assert seat.notes == ()
+    assert reported[0] == (0, 4)
+    assert reported[-1] == (4, 4)
+    assert estimator.notes == ()
 
 
-def test_an_implausible_lens_is_said_and_the_default_taken() -> None:
-    seat = MogeCamera(lambda d, t: Says([3.0] * 4), CameraSettings(), LENS, CPU)
-    camera = seat.estimate(Frames(), ignore_progress)
+def test_an_implausible_focal_length_gives_the_default_and_a_warning() -> None:
+    estimator = MogeCameraEstimator(lambda d, t: FixedFocals([3.0] * 4), CameraSettings(), FOUR, CPU)
+    camera = estimator.estimate(Frames(), ignore_progress)
     assert camera.source == "default"
-    assert "only fields of view of 176 to 176 degrees" in seat.notes[0]
-    assert MogeCamera(never, CameraSettings(fov_deg=60), LENS, CPU).notes == ()
+    assert "only fields of view of 176 to 176 degrees" in estimator.notes[0]
+    assert MogeCameraEstimator(never, CameraSettings(fov_deg=60), FOUR, CPU).notes == ()
 
 
-def test_memory_that_runs_out_halves_and_is_said() -> None:
-    seat = MogeCamera(lambda d, t: Says([150.0] * 4, most=1), CameraSettings(), LENS, CPU.model_copy(update={"batch": 4}))
-    assert seat.estimate(Frames(), ignore_progress).focal_px == 150
-    assert "4 frames at once" in seat.notes[0]
+def test_running_out_of_memory_halves_the_batch_and_warns() -> None:
+    estimator = MogeCameraEstimator(
+        lambda d, t: FixedFocals([150.0] * 4, max_batch=1), CameraSettings(), FOUR, CPU.model_copy(update={"batch": 4})
+    )
+    assert estimator.estimate(Frames(), ignore_progress).focal_px == 150
+    assert "4 frames at once" in estimator.notes[0]
     with pytest.raises(DeviceError, match="even one of the frames"):
-        MogeCamera(lambda d, t: Says([], most=0), CameraSettings(), LENS, CPU).estimate(Frames(), ignore_progress)
+        MogeCameraEstimator(lambda d, t: FixedFocals([], max_batch=0), CameraSettings(), FOUR, CPU).estimate(Frames(), ignore_progress)
 
 
 def test_a_moving_camera_is_what_the_user_says() -> None:
-    seat = MogeCamera(lambda d, t: Says([150.0] * 4), CameraSettings(motion="moving"), LENS, CPU)
-    assert not seat.estimate(Frames(), ignore_progress).static
+    estimator = MogeCameraEstimator(lambda d, t: FixedFocals([150.0] * 4), CameraSettings(motion="moving"), FOUR, CPU)
+    assert not estimator.estimate(Frames(), ignore_progress).static
 
 
-def test_a_checkpoint_on_disk_says_its_lens(tmp_path: Path) -> None:
+def test_a_checkpoint_on_disk_gives_its_focal_length(tmp_path: Path) -> None:
     """The made-up network sees with a focal length of 1.5 half diagonals, whatever it looks at."""
     write_tiny_moge(tmp_path)
-    camera = MogeCamera(moge_in(tmp_path, LENS), CameraSettings(), LENS, CPU).estimate(Frames(), ignore_progress)
+    camera = MogeCameraEstimator(moge_from_folder(tmp_path, FOUR), CameraSettings(), FOUR, CPU).estimate(Frames(), ignore_progress)
     assert camera.source == "moge"
     assert camera.focal_px == pytest.approx(1.5 * np.hypot(W, H) / 2, rel=0.01)
     assert camera.focal_spread is not None
@@ -125,20 +128,22 @@ def test_a_checkpoint_on_disk_says_its_lens(tmp_path: Path) -> None:
 def test_batches_change_nothing(tmp_path: Path) -> None:
     write_tiny_moge(tmp_path)
     one, many = (
-        MogeCamera(moge_in(tmp_path, LENS), CameraSettings(), LENS, CPU.model_copy(update={"batch": n})).estimate(Frames(), ignore_progress)
+        MogeCameraEstimator(moge_from_folder(tmp_path, FOUR), CameraSettings(), FOUR, CPU.model_copy(update={"batch": n})).estimate(
+            Frames(), ignore_progress
+        )
         for n in (1, 3)
     )
     assert one.focal_px == pytest.approx(many.focal_px, rel=1e-6)
 
 
-def test_an_empty_mask_tells_nothing(tmp_path: Path) -> None:
-    lens = MogeLens(load_moge(write_tiny_moge(tmp_path)), LENS, torch.device("cpu"), torch.float32)
-    points, mask = lens.look([picture for _, picture in Frames().read(0, 1)])
-    assert np.isfinite(lens.solve(points[0], mask[0], H, W))
-    assert np.isnan(lens.solve(points[0], np.zeros_like(mask[0]), H, W))
-    assert lens.bytes_each(2 * H, 2 * W) > lens.bytes_each(H, W) > 0
+def test_an_empty_mask_gives_no_focal_length(tmp_path: Path) -> None:
+    network = MogeFocalEstimator(load_moge(write_tiny_moge(tmp_path)), FOUR, torch.device("cpu"), torch.float32)
+    points, mask = network.predict_points([image for _, image in Frames().read(0, 1)])
+    assert np.isfinite(network.fit_focal_px(points[0], mask[0], H, W))
+    assert np.isnan(network.fit_focal_px(points[0], np.zeros_like(mask[0]), H, W))
+    assert network.bytes_per_frame(2 * H, 2 * W) > network.bytes_per_frame(H, W) > 0
 
 
-def test_a_missing_checkpoint_is_told_at_once(tmp_path: Path) -> None:
+def test_a_missing_checkpoint_is_an_error_at_once(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match=r"expected model\.pt"):
-        moge_in(tmp_path, LENS)
+        moge_from_folder(tmp_path, FOUR)

@@ -10,10 +10,10 @@ import torch
 from scipy.optimize import minimize
 
 from body4d.models.moge.checkpoint import build_moge
-from body4d.models.moge.network.camera import focal_and_shift, focal_of_fov, focal_px, sampled_index, sampled_uv, shift_for_focal
+from body4d.models.moge.network.camera import focal_and_shift, focal_px, sampled_index, sampled_uv
 from body4d.models.moge.network.config import sizes_of
 from body4d.models.moge.network.encoder import Dinov2
-from body4d.models.moge.network.model import Moge, bytes_per_picture, remapped
+from body4d.models.moge.network.model import Moge, bytes_per_image, remapped
 from body4d.models.moge.network.stack import Stack
 from moge_files import official_shapes, official_state, tiny_config
 
@@ -124,7 +124,6 @@ def cloud(focal: float, shift: float, noise: float = 0.0, width: int = 128, heig
 def test_the_camera_of_clean_points_is_found(focal: float, shift: float) -> None:
     points, uv = cloud(focal, shift)
     assert focal_and_shift(points, uv) == pytest.approx((focal, shift), abs=2e-3)
-    assert shift_for_focal(points, uv, focal) == pytest.approx(shift, abs=2e-3)
 
 
 def test_the_camera_of_noisy_points_is_the_best_there_is() -> None:
@@ -140,7 +139,6 @@ def test_the_camera_of_noisy_points_is_the_best_there_is() -> None:
 def test_too_few_points_tell_nothing() -> None:
     points, uv = cloud(1.0, 0.0)
     assert np.isnan(focal_and_shift(points[:1], uv[:1])[0])
-    assert shift_for_focal(points[:1], uv[:1], 1.0) == 0
 
 
 def test_points_in_the_cameras_plane_are_no_crash() -> None:
@@ -153,14 +151,14 @@ def test_points_in_the_cameras_plane_are_no_crash() -> None:
 
 def test_focal_lengths_in_pixels() -> None:
     # 90 degrees across 200 pixels: the focal length is half the width.
-    assert focal_px(focal_of_fov(90, 200 / 100), 200, 100) == pytest.approx(100)
+    assert focal_px(100 / np.hypot(100, 50), 200, 100) == pytest.approx(100)
 
 
-@pytest.mark.parametrize("how", ["linear", "sinh", "exp", "sinh_exp"])
-def test_remaps(how: str) -> None:
-    x, y, z = remapped(torch.tensor([0.5, -1.0, 0.25]), how).tolist()
-    depth = {"linear": 0.25, "sinh": np.sinh(0.25)}.get(how, np.exp(0.25))
-    side = {"linear": lambda v: v, "exp": lambda v: v * depth}.get(how, np.sinh)
+@pytest.mark.parametrize("remap", ["linear", "sinh", "exp", "sinh_exp"])
+def test_remaps(remap: str) -> None:
+    x, y, z = remapped(torch.tensor([0.5, -1.0, 0.25]), remap).tolist()
+    depth = {"linear": 0.25, "sinh": np.sinh(0.25)}.get(remap, np.exp(0.25))
+    side = {"linear": lambda v: v, "exp": lambda v: v * depth}.get(remap, np.sinh)
     assert (x, y, z) == pytest.approx((side(0.5), side(-1.0), depth), rel=1e-6)
 
 
@@ -179,8 +177,8 @@ def test_a_grid_keeps_the_pictures_aspect(net: Moge) -> None:
     assert net.grid(1080, 1920, 3600) == (45, 80)
     assert net.grid(1920, 1080, 3600) == (80, 45)
     assert net.grid(10, 4000, 60) == (1, 155)
-    assert (net.tokens_of(0), net.tokens_of(9)) == (60, 120)
+    assert (net.num_tokens(0), net.num_tokens(9)) == (60, 120)
 
 
 def test_a_larger_picture_takes_more_memory(net: Moge) -> None:
-    assert bytes_per_picture(net.sizes, 45, 80, 1080, 1920, 2) > bytes_per_picture(net.sizes, 20, 30, 480, 640, 2)
+    assert bytes_per_image(net.sizes, 45, 80, 1080, 1920, 2) > bytes_per_image(net.sizes, 20, 30, 480, 640, 2)

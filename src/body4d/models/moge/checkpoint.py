@@ -15,35 +15,36 @@ from body4d.models.moge.network.model import Moge
 
 MODEL_NAME = "model.pt"
 
-NOT_WEIGHTS = frozenset({"encoder.backbone.mask_token"})
-"""Stands for patches hidden while the backbone was trained; nothing is hidden here."""
+UNUSED_KEYS = frozenset({"encoder.backbone.mask_token"})
+"""Replaces patches that were masked while the backbone was trained; nothing is masked here."""
 
 
-def find_moge(place: Path) -> Path:
+def find_moge(folder: Path) -> Path:
     """The weights file in a folder; a file is taken as it is. Raises WeightsError where there is none."""
-    path = place if place.is_file() else place / MODEL_NAME
+    path = folder if folder.is_file() else folder / MODEL_NAME
     if not path.is_file():
-        raise WeightsError(f"No MoGe-2 weights in {place}: expected {MODEL_NAME} of Ruicheng/moge-2-vitl-normal there.")
+        raise WeightsError(f"No MoGe-2 weights in {folder}: expected {MODEL_NAME} of Ruicheng/moge-2-vitl-normal there.")
     return path
 
 
 def read_moge(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Config and tensors of a checkpoint file, without running any code in it. Raises WeightsError."""
-    held = read_checkpoint_file(path)
-    config, state = (held.get(key) for key in ("model_config", "model")) if isinstance(held, dict) else (None, None)
+    content = read_checkpoint_file(path)
+    config, state = (content.get(key) for key in ("model_config", "model")) if isinstance(content, dict) else (None, None)
     if not isinstance(config, dict) or not isinstance(state, dict) or not all(isinstance(t, Tensor) for t in state.values()):
         raise WeightsError(f"{path} is no MoGe-2 checkpoint: expected a model_config and the tensors of a model in {MODEL_NAME}.")
     return config, state
 
 
-def load_moge(place: Path, device: torch.device | str = "cpu") -> Moge:
+def load_moge(path: Path, device: torch.device | str = "cpu") -> Moge:
     """The network with a checkpoint's weights, float32, in evaluation mode; every tensor must fit and none may be left over."""
-    path = find_moge(place)
-    return build_moge(*read_moge(path), str(path), device)
+    file = find_moge(path)
+    return build_moge(*read_moge(file), str(file), device)
 
 
 def build_moge(config: Mapping[str, Any], state: Mapping[str, Tensor], source: str, device: torch.device | str = "cpu") -> Moge:
-    """The network a config tells, around a state dict. Raises WeightsError naming what is missing, unknown or of another shape."""
+    """The network that a config describes, with the tensors of ``state``. Raises WeightsError that names what is missing, unknown or of
+    another shape."""
     try:
         sizes = sizes_of(config, {key: tuple(tensor.shape) for key, tensor in state.items()})
         with torch.device("meta"):
@@ -53,7 +54,7 @@ def build_moge(config: Mapping[str, Any], state: Mapping[str, Tensor], source: s
     except (ValueError, TypeError, IndexError, AttributeError) as cause:
         raise WeightsError(f"{source} is no MoGe-2 checkpoint this version knows: {cause}.") from cause
     constants = {"encoder.image_mean": IMAGE_MEAN, "encoder.image_std": IMAGE_STD}
-    given = {key: torch.tensor(value).view(1, 3, 1, 1) for key, value in constants.items()} | dict(state)
-    given = {key: tensor.float() for key, tensor in given.items() if key not in NOT_WEIGHTS}
-    load_strict(net, given, source, "MoGe-2")
+    tensors = {key: torch.tensor(value).view(1, 3, 1, 1) for key, value in constants.items()} | dict(state)
+    tensors = {key: tensor.float() for key, tensor in tensors.items() if key not in UNUSED_KEYS}
+    load_strict(net, tensors, source, "MoGe-2")
     return net.requires_grad_(False).eval().to(device)

@@ -1,65 +1,140 @@
-"""MoGe-2 (Wang et al. 2025) in the seat of the CameraEstimator: one lens for the clip, of several frames."""
+"""MoGe-2 (Wang et al. 2025) as a camera estimator: one focal length for the clip, the median of several frames."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
+from jaxtyping import Float, UInt8
 
-from body4d.camera.estimator import EstimatedCamera, Load
+from body4d.camera.intrinsics import choose_focal, ideal_camera
+from body4d.camera.lens import agree_on_focal, spread_frames
 from body4d.config import CameraSettings, ComputeSettings, MogeSettings
+from body4d.core.stages import FrameSource, ProgressFn
+from body4d.core.types import Camera
 from body4d.models.moge.checkpoint import find_moge, load_moge
 from body4d.models.moge.network.camera import focal_and_shift, focal_px, sampled_uv
-from body4d.models.moge.network.model import Moge, bytes_per_picture
+from body4d.models.moge.network.model import Moge, bytes_per_image
+from body4d.runtime.device import Batches, batch_that_fits, choose_device, choose_dtype, free_bytes, release
 
-_MOST = {"cuda": 8, "mps": 4, "cpu": 1}
-"""Pictures at once at most: one of 3,600 patches fills a CPU, eight fill a large GPU."""
+MAX_BATCH = {"cuda": 8, "mps": 4, "cpu": 1}
+"""Frames that go through the network together, by device: one of 3,600 patches fills a CPU, eight fill a large GPU."""
+
+MIN_MASK_PROBABILITY = 0.5
+"""Published: points that are less likely to be a surface at all (sky is none) are not used."""
+
+MIN_VALID_SHARE = 0.1
+"""A frame in which a smaller share of the sampled points is valid gives no focal length."""
 
 
-class MogeLens:
-    """A loaded network, asked for focal lengths. Lives on ``device``; its encoder works in ``dtype``, neck and heads in the numbers their
-    places in the picture need: half precision as published where ``dtype`` is a short one, float32 elsewhere."""
+class FocalEstimator(Protocol):
+    """A network that estimates the focal length of single frames."""
 
-    def __init__(self, net: Moge, settings: MogeSettings, device: torch.device, dtype: torch.dtype) -> None:
-        self._stacks = torch.float16 if dtype.itemsize == 2 and device.type != "cpu" else torch.float32
-        self._net, self._settings, self._device = net.set_precision(dtype, self._stacks), settings, device
-        self._tokens = net.tokens_of(settings.detail)
+    def focals_px(self, images: Sequence[UInt8[np.ndarray, "h w 3"]]) -> Float[np.ndarray, " f"]:
+        """Focal lengths in pixels of RGB frames, all of one size; NaN where a frame gives none."""
+        ...
+
+    def bytes_per_frame(self, height_px: int, width_px: int) -> int:
+        """Memory that one frame takes on its way through."""
+        ...
+
+
+LoadFocalEstimator = Callable[[torch.device, torch.dtype], FocalEstimator]
+
+
+class MogeFocalEstimator:
+    """A loaded MoGe-2 as a :class:`FocalEstimator`.
+
+    The encoder works in ``dtype``. Neck and heads need the numbers of a pixel's place in the image, which bfloat16 does not hold: they
+    work in float16, as published, where ``dtype`` is a short one, and in float32 elsewhere.
+    """
+
+    def __init__(self, network: Moge, settings: MogeSettings, device: torch.device, dtype: torch.dtype) -> None:
+        self._head_dtype = torch.float16 if dtype.itemsize == 2 and device.type != "cpu" else torch.float32
+        self._network, self._device = network.set_precision(dtype, self._head_dtype), device
+        self.num_tokens = network.num_tokens(settings.detail)
 
     @torch.inference_mode()
-    def focals_px(self, pictures: Sequence[np.ndarray]) -> np.ndarray:
-        """Focal lengths (F,) in pixels of pictures (H, W, 3) RGB uint8 of one size; NaN where too little of a picture is anything."""
-        points, mask = self.look(pictures)
-        height, width = pictures[0].shape[:2]
-        return np.array([self.solve(p, m, height, width) for p, m in zip(points, mask, strict=True)])
+    def focals_px(self, images: Sequence[UInt8[np.ndarray, "h w 3"]]) -> Float[np.ndarray, " f"]:
+        points, mask = self.predict_points(images)
+        height, width = images[0].shape[:2]
+        return np.array([self.fit_focal_px(p, m, height, width) for p, m in zip(points, mask, strict=True)])
 
-    def look(self, pictures: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-        """Points (F, 64, 64, 3) and mask (F, 64, 64) that the network sees."""
-        images = torch.from_numpy(np.stack(pictures)).to(self._device).permute(0, 3, 1, 2).float() / 255
-        points, mask = self._net.sampled(images, self._tokens)
+    def predict_points(
+        self, images: Sequence[UInt8[np.ndarray, "h w 3"]]
+    ) -> tuple[Float[np.ndarray, "f 64 64 3"], Float[np.ndarray, "f 64 64"]]:
+        """Points in space at sampled pixels, and the probability that each is a surface at all."""
+        batch = torch.from_numpy(np.stack(images)).to(self._device).permute(0, 3, 1, 2).float() / 255
+        points, mask = self._network.sampled(batch, self.num_tokens)
         return points.cpu().numpy(), mask.cpu().numpy()
 
-    def solve(self, points: np.ndarray, mask: np.ndarray, height: int, width: int) -> float:
-        """Focal length in pixels of one picture's points, or NaN."""
-        sure = (mask > self._settings.mask_least) & np.isfinite(points).all(-1)
-        if sure.mean() < self._settings.points_least_share:
+    def fit_focal_px(self, points: Float[np.ndarray, "64 64 3"], mask: Float[np.ndarray, "64 64"], height: int, width: int) -> float:
+        """Focal length in pixels of one frame's points, NaN where too few of them are valid."""
+        valid = (mask > MIN_MASK_PROBABILITY) & np.isfinite(points).all(-1)
+        if valid.mean() < MIN_VALID_SHARE:
             return float("nan")
-        focal, _ = focal_and_shift(points[sure], sampled_uv(height, width)[sure], self._settings.solver_tolerance)
+        focal, _ = focal_and_shift(points[valid], sampled_uv(height, width)[valid])
         return focal_px(focal, width, height)
 
-    def bytes_each(self, height_px: int, width_px: int) -> int:
-        """Memory one picture takes on its way through."""
-        grid = self._net.grid(height_px, width_px, self._tokens)
-        return bytes_per_picture(self._net.sizes, *grid, height_px, width_px, self._stacks.itemsize)
+    def bytes_per_frame(self, height_px: int, width_px: int) -> int:
+        grid = self._network.grid(height_px, width_px, self.num_tokens)
+        return bytes_per_image(self._network.sizes, *grid, height_px, width_px, self._head_dtype.itemsize)
 
 
-class MogeCamera(EstimatedCamera):
-    """MoGe-2 as a camera estimator; ``load`` is :func:`moge_in` of a checkpoint's place."""
+class MogeCameraEstimator:
+    """A :class:`~body4d.core.stages.CameraEstimator`: the median focal length of frames spread over the clip.
 
-    def __init__(self, load: Load, camera: CameraSettings, moge: MogeSettings, compute: ComputeSettings) -> None:
-        super().__init__(load, "moge", camera, moge, compute, _MOST)
+    What the user or the file's metadata says about the focal length takes precedence. Only where they say nothing is the network loaded,
+    by ``load`` (:func:`moge_from_folder`), and released when done. Where the estimates do not agree on a plausible focal length, the
+    default is taken and ``notes`` says so.
+    """
+
+    def __init__(self, load: LoadFocalEstimator, camera: CameraSettings, settings: MogeSettings, compute: ComputeSettings) -> None:
+        self._load, self._camera, self._settings, self._compute = load, camera, settings, compute
+        self._notes: tuple[str, ...] = ()
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Sentences for the user about the last ``estimate``."""
+        return self._notes
+
+    def estimate(self, frames: FrameSource, report: ProgressFn) -> Camera:
+        """The clip's camera. Raises SettingsError where the user's values contradict each other, WeightsError, DeviceError."""
+        clip, self._notes = frames.clip, ()
+        focal, source = choose_focal(self._camera, clip.width_px, clip.height_px, clip.focal_mm35)
+        if source != "default":
+            report(1, 1)
+            return ideal_camera(clip, focal, source, self._camera)
+        try:
+            focals, note = self._estimate_focals(frames, report)
+        finally:
+            release()
+        consensus = agree_on_focal(focals, clip.width_px)
+        self._notes = tuple(sentence for sentence in (consensus.note, note) if sentence)
+        if consensus.focal_px is None:
+            return ideal_camera(clip, focal, source, self._camera)
+        return ideal_camera(clip, consensus.focal_px, "moge", self._camera, consensus.spread)
+
+    def _estimate_focals(self, frames: FrameSource, report: ProgressFn) -> tuple[Float[np.ndarray, " f"], str]:
+        clip, device = frames.clip, choose_device(self._compute)
+        index = spread_frames(len(clip), self._settings.num_frames)
+        report(0, len(index))
+        images = [image for _, image in frames.read(index.start, index.stop, index.step)]
+        network = self._load(device, choose_dtype(self._compute, device))
+        frame_bytes = network.bytes_per_frame(clip.height_px, clip.width_px)
+        size = batch_that_fits(free_bytes(device), frame_bytes, self._compute, MAX_BATCH.get(device.type, 1))
+        batches = Batches(size, "frames")
+
+        def run(rows: slice) -> np.ndarray:
+            focals = network.focals_px(images[rows])
+            report(rows.stop, len(index))
+            return focals
+
+        return np.concatenate(batches.run(len(images), run)), batches.note
 
 
-def moge_in(place: Path, settings: MogeSettings) -> Load:
-    """Loads MoGe-2 from a checkpoint's folder or file; WeightsError where there is none is raised at once, before any work."""
-    file = find_moge(place)
-    return lambda device, dtype: MogeLens(load_moge(file, device), settings, device, dtype)
+def moge_from_folder(path: Path, settings: MogeSettings) -> LoadFocalEstimator:
+    """Loads MoGe-2 from a checkpoint's folder or file when called; the WeightsError where there is none is raised at once."""
+    file = find_moge(path)
+    return lambda device, dtype: MogeFocalEstimator(load_moge(file, device), settings, device, dtype)

@@ -1,4 +1,4 @@
-"""Sizes of the network: what a checkpoint's ``model_config`` says, as far as the network is built from it."""
+"""Sizes of the network, as a checkpoint's ``model_config`` gives them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ HEAD_WIDTH = 64
 """Width of one attention head in every DINOv2."""
 
 LEVELS = 5
-"""Maps of the neck: the patches' grid, then twice as fine each time."""
+"""Maps of the neck: the grid of patches, then each twice as fine as the one before."""
 
 BACKBONES = {"dinov2_vits14": (384, 12), "dinov2_vitb14": (768, 12), "dinov2_vitl14": (1024, 24)}
 """Width and depth of the published backbones by name."""
@@ -21,7 +21,7 @@ REMAPS = ("linear", "sinh", "exp", "sinh_exp")
 
 @dataclass(frozen=True)
 class StackSizes:
-    """A pyramid of convolutions. Numbers are by level, coarse to fine; None: the map is taken or given as it is."""
+    """A pyramid of convolutions. Tuples are by level, coarse to fine; None means that a map goes in or out as it is."""
 
     inputs: tuple[int | None, ...]
     outputs: tuple[int | None, ...]
@@ -36,7 +36,8 @@ class StackSizes:
 
 @dataclass(frozen=True)
 class MogeSizes:
-    """Everything that differs between checkpoints. ``grid``: side of the table of positions. ``layers``: blocks whose maps are used."""
+    """Everything that differs between checkpoints. ``grid``: side of the position encoding's table. ``layers``: blocks whose maps are used.
+    ``tokens``: least and largest number of patches that the checkpoint was trained for."""
 
     width: int
     depth: int
@@ -54,9 +55,9 @@ class MogeSizes:
 
 
 def sizes_of(config: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]) -> MogeSizes:
-    """The network of a checkpoint's config; the backbone's own sizes are read off its tensors' ``shapes``.
+    """Sizes from a checkpoint's config; those of the backbone are read from the ``shapes`` of its tensors.
 
-    Raises KeyError naming what config or tensors lack, ValueError with words where they contradict each other or are not known.
+    Raises KeyError that names what config or tensors lack, ValueError where they contradict each other or are not known.
     """
     encoder, prefix = config["encoder"], "encoder.backbone."
     width, positions = shapes[prefix + "patch_embed.proj.weight"][0], shapes[prefix + "pos_embed"][1] - 1
@@ -111,7 +112,7 @@ def _stack(config: Mapping[str, Any]) -> StackSizes:
 
 
 def _each(value: Any, count: int) -> tuple[Any, ...]:
-    """A value for each level, where the config gives one for all or a list."""
+    """One value for each level; the config gives a list, or one value for all."""
     out = tuple(value) if isinstance(value, Sequence) and not isinstance(value, str) else (value,) * count
     if len(out) != count:
         raise ValueError(f"its config gives {len(out)} values {list(out)}, expected {count}")

@@ -1,7 +1,7 @@
-"""DINOv2 (Oquab et al. 2023) as MoGe-2 uses it: a picture's patches in, one map of features and the class token out.
+"""DINOv2 (Oquab et al. 2023) as MoGe-2 uses it: an image's patches in, one map of features and the class token out.
 
-Names of modules and tensors are those of the published checkpoint. Positions are resized with the factor the backbone was trained with,
-(rows + 0.1) / 37, which moves them by up to a hundredth of a cell; transformers' Dinov2 resizes to a size instead, so it does not fit.
+Names of modules and tensors are those of the published checkpoint. The position encoding is resized by the factor that the backbone was
+trained with, (rows + 0.1) / 37, which shifts it by up to a hundredth of a cell; transformers' Dinov2 resizes to a size and does not fit.
 """
 
 import torch
@@ -13,7 +13,7 @@ from body4d.models.moge.network.config import HEAD_WIDTH, MogeSizes
 IMAGE_MEAN = (0.485, 0.456, 0.406)
 IMAGE_STD = (0.229, 0.224, 0.225)
 POSITION_OFFSET = 0.1
-"""Cells added to the number asked for when positions are resized: a habit of DINO's published training code."""
+"""Cells added to the grid's size when the position encoding is resized, as in DINO's published training code."""
 
 
 class Attention(nn.Module):
@@ -62,7 +62,7 @@ class Block(nn.Module):
 
 
 class Dinov2(nn.Module):
-    """Pixels (B, 3, 14 rows, 14 columns), normalised, to the final-normed tokens (B, 1 + rows columns, width) after some blocks."""
+    """Normalised pixels (B, 3, 14 rows, 14 columns) to the final-normed tokens (B, 1 + rows columns, width) of chosen blocks."""
 
     def __init__(self, sizes: MogeSizes) -> None:
         super().__init__()
@@ -85,7 +85,7 @@ class Dinov2(nn.Module):
         return out
 
     def positions(self, rows: int, cols: int) -> Tensor:
-        """Embeddings (1, 1 + rows cols, width) of the class token and of a grid's cells, in float32."""
+        """Position encoding (1, 1 + rows cols, width) of the class token and of a grid's cells, in float32."""
         table = self.pos_embed.float()
         if rows == cols == self.grid:
             return table
@@ -96,7 +96,7 @@ class Dinov2(nn.Module):
 
 
 class Encoder(nn.Module):
-    """Pictures (B, 3, H, W) RGB in [0, 1], any size, to a map (B, features, rows, cols) and the class token (B, width)."""
+    """RGB images (B, 3, H, W) in [0, 1] of any size to a feature map (B, features, rows, cols) and the class token (B, width)."""
 
     image_mean: Tensor
     image_std: Tensor
