@@ -7,7 +7,7 @@
 again; with --made they are made as they are read, and no PyAV is needed. --plain: nothing is encoded ahead and nothing recorded.
 ``--weights random``: SAM-3 of the published size, so the work is the real work and the masks mean nothing; ``tiny``: tests/sam3_files.py;
 else an official folder. Random weights find nobody, so with ``--ask text`` the detector works on every fourth frame as it would and upright
-bars stand for what it found; ``clicks`` needs no detector. Nor do they follow anybody: their masks are noise of a hundred thousand edges,
+bars stand for its detections; ``clicks`` needs no detector. Nor do they follow anybody: their masks are noise of a hundred thousand edges,
 which takes as long to code as fifty people, so an upright bar stands for what the tracker says as well. Rates are of a whole pass after one
 to warm up; shares are of one more pass that waits after every part and does nothing ahead. Operations are torch's own count of products,
 convolutions and attention. ``--lengths``: one process for each length, clicked in the middle, so both ways are gone.
@@ -36,14 +36,14 @@ from torch.utils.flop_counter import FlopCounterMode
 from body4d.config import ComputeSettings, PeopleSettings, Sam3Settings
 from body4d.core.stages import FrameSource
 from body4d.core.types import Clip, Prompt
+from body4d.models.sam3 import identity, multi_tracker, streaming, transformers_compat
 from body4d.models.sam3 import network as sam3_network
-from body4d.models.sam3 import streaming as sam3_stream
-from body4d.models.sam3 import transformers_compat as sam3_speed
 from body4d.models.sam3.checkpoint import Sam3Weights, load_sam3
-from body4d.models.sam3.network import Finds, Sam3Network
-from body4d.models.sam3.object_tracker import Asked, Followed
+from body4d.models.sam3.network import Sam3Detections, Sam3Network
+from body4d.models.sam3.object_tracker import ObjectTracker
+from body4d.models.sam3.prompts import FramePrompt
 from body4d.models.sam3.segmenter import Sam3Segmenter
-from body4d.models.sam3.streaming import Writer
+from body4d.models.sam3.streaming import MaskEncoder
 from body4d.runtime.device import choose_device, choose_dtype
 from body4d.tracking import main_subject
 
@@ -54,8 +54,6 @@ RATE = 30
 STEADY = 24
 """Frames after which a person's memory is full."""
 SOUGHT_FRAMES_PER_S = 30
-SETTINGS = Sam3Settings(trial_share=0, same_person_iou=1.0, rest_after_s=1e6)
-"""Nobody is dropped: masks of random weights confirm nothing."""
 
 
 class MadeFrames:
@@ -93,8 +91,8 @@ def random_weights(device: torch.device) -> Sam3Weights:
     with torch.device(device):
         model = Sam3VideoModel(Sam3VideoConfig())
     with torch.no_grad():
-        sam3_files._seen(model)
-    return Sam3Weights(model.to(device).eval().requires_grad_(False), sam3_files._tokenizer())
+        sam3_files.mark_visible(model)
+    return Sam3Weights(model.to(device).eval().requires_grad_(False), sam3_files.letter_tokenizer())
 
 
 def weights_of(name: str, device: torch.device) -> Sam3Weights:
@@ -106,27 +104,34 @@ def weights_of(name: str, device: torch.device) -> Sam3Weights:
         return load_sam3(sam3_files.write_tiny_sam3(Path(folder), finds=False), device)
 
 
-def bars(people: int) -> Callable[..., Finds]:
-    """What stands for finds: upright bars side by side."""
+def keep_everybody() -> None:
+    """Nobody is dropped: masks of random weights confirm nothing."""
+    identity.MIN_CONFIRMED_SHARE = 0
+    identity.SAME_PERSON_IOU = multi_tracker.SAME_PERSON_IOU = 1.0
+    multi_tracker.SUSPEND_AFTER_S = 1e6
 
-    def found(per_text: Any, cells: tuple[int, int], settings: Sam3Settings) -> Finds:
-        masks = np.zeros((people, *cells), bool)
-        step = cells[1] // people
+
+def bars(people: int) -> Callable[..., Sam3Detections]:
+    """What stands for detections: upright bars side by side."""
+
+    def found(per_text: Any, mask_size: tuple[int, int]) -> Sam3Detections:
+        masks = np.zeros((people, *mask_size), bool)
+        step = mask_size[1] // people
         for i in range(people):
-            masks[i, cells[0] // 6 : -cells[0] // 6, i * step : i * step + max(step // 2, 2)] = True
-        return Finds(masks, np.full(people, 0.9, np.float32), (frozenset({0}),) * people)
+            masks[i, mask_size[0] // 6 : -mask_size[0] // 6, i * step : i * step + max(step // 2, 2)] = True
+        return Sam3Detections(masks, np.full(people, 0.9, np.float32), (frozenset({0}),) * people)
 
     return found
 
 
-def barred(visit: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
-    """``Followed.visit`` with an upright bar for its answer."""
+def barred(track_frame: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
+    """``ObjectTracker.track_frame`` with an upright bar for its answer."""
 
-    @functools.wraps(visit)
+    @functools.wraps(track_frame)
     def run(*args: Any, **more: Any) -> torch.Tensor:
-        said = visit(*args, **more)
-        rows, columns = (torch.arange(n, device=said.device) / n - 0.5 for n in said.shape)
-        return 1e-9 * said + torch.minimum(0.3 - rows.abs()[:, None], 0.1 - columns.abs())
+        logits = track_frame(*args, **more)
+        rows, columns = (torch.arange(n, device=logits.device) / n - 0.5 for n in logits.shape)
+        return 1e-9 * logits + torch.minimum(0.3 - rows.abs()[:, None], 0.1 - columns.abs())
 
     return run
 
@@ -143,19 +148,19 @@ def prompts_of(people: int, clip: Clip, frame: int) -> list[Prompt]:
 def flops_of(network: Sam3Network, clip: Clip) -> dict[str, int]:
     """Operations of one frame in the encoder, of its search for one text, and of one person with a full memory."""
     picture = np.zeros((clip.height_px, clip.width_px, 3), np.uint8)
-    text = network.text("person")
+    text = network.encode_text("person")
     with FlopCounterMode(display=False) as encoder:
-        features = network.encode([picture], [False], [])[0][0]
+        features = network.encode_frames([picture], [False], [])[0][0]
     with FlopCounterMode(display=False) as searched:
-        network.encode([picture], [True], [text])
-    network.recordings.enabled = False  # What is replayed is not counted.
-    follow = Followed(network, (clip.width_px, clip.height_px), 10**6, {0: Asked(np.array([[5.0, 5.0]]), np.array([1]))})
+        network.encode_frames([picture], [True], [text])
+    network.cuda_graphs.enabled = False  # What is replayed is not counted.
+    tracker = ObjectTracker(network, (clip.width_px, clip.height_px), 10**6, {0: FramePrompt(np.array([[5.0, 5.0]]), np.array([1]))})
     for frame in range(STEADY):
-        follow.visit(frame, features)
-    with FlopCounterMode(display=False) as tracker:
-        follow.visit(STEADY, features)
+        tracker.track_frame(frame, features)
+    with FlopCounterMode(display=False) as tracked:
+        tracker.track_frame(STEADY, features)
     each = encoder.get_total_flops()
-    return {"encoder": each, "detector": searched.get_total_flops() - each, "tracker": tracker.get_total_flops()}
+    return {"encoder": each, "detector": searched.get_total_flops() - each, "tracker": tracked.get_total_flops()}
 
 
 def open_frames(args: argparse.Namespace, folder: Path) -> FrameSource:
@@ -185,7 +190,7 @@ class FirstFrames:
 
 
 def not_ahead(items: Iterator[Any], device: torch.device, tensors: Any) -> Iterator[Any]:
-    """Stands for ``one_ahead``."""
+    """Stands for ``prefetch``."""
     return items
 
 
@@ -195,14 +200,15 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
     device = choose_device(compute)
     dtype = choose_dtype(compute, device)
     weights = weights_of(args.weights, device)
-    settings = SETTINGS.model_copy(update={"most_people": args.people})
+    keep_everybody()
+    settings = Sam3Settings(max_people=args.people)
     if args.weights in ("random", "tiny"):
-        Followed.visit = barred(Followed.visit)
+        ObjectTracker.track_frame = barred(ObjectTracker.track_frame)
     if args.ask == "text" and args.weights in ("random", "tiny"):
-        sam3_network.merged = bars(args.people)
+        sam3_network.merge_detections = bars(args.people)
     if args.plain:
-        sam3_speed.RECORD_AFTER = 10**9
-        sam3_stream.one_ahead = not_ahead
+        transformers_compat.RECORD_AFTER = 10**9
+        streaming.prefetch = not_ahead
     with tempfile.TemporaryDirectory() as folder:
         frames = FirstFrames(open_frames(args, Path(folder)), args.frames)
         clip = frames.clip
@@ -222,7 +228,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
         best = sorted(seconds[1:])[len(seconds[1:]) // 2]
         peak = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None
         shares = parts_of(segmenter, frames, prompts, device)
-        network = Sam3Network(weights, settings, device, dtype)
+        network = Sam3Network(weights, settings.min_detection_score, device, dtype)
         flops = flops_of(network, clip)
     each = flops["encoder"] + args.people * flops["tracker"]
     each += flops["detector"] / settings.detect_every_frames if args.ask == "text" else 0
@@ -257,17 +263,17 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
 def parts_of(segmenter: Sam3Segmenter, frames: FrameSource, prompts: list[Prompt], device: torch.device) -> dict[str, float]:
     """Share of each part in one pass that waits after every part."""
     clock = Clock(device)
-    places = [(Sam3Network, "encode", "encoder"), (Sam3Network, "_search", "detector"), (Followed, "visit", "tracker")]
-    places += [(Writer, "flush", "masks"), (Writer, "finish", "masks")]
+    places = [(Sam3Network, "encode_frames", "encoder"), (Sam3Network, "_detect", "detector"), (ObjectTracker, "track_frame", "tracker")]
+    places += [(MaskEncoder, "flush", "masks"), (MaskEncoder, "finish", "masks")]
     kept = [(owner, name, getattr(owner, name)) for owner, name, _ in places]
     for owner, name, part in places:
         setattr(owner, name, clock.timed(part, getattr(owner, name)))
-    ahead, sam3_stream.one_ahead = sam3_stream.one_ahead, not_ahead
+    ahead, streaming.prefetch = streaming.prefetch, not_ahead
     try:
         timed = TimedFrames(frames, clock)
         clock.run("decisions and the rest", lambda: segmenter.track(timed, prompts, lambda done, total: None))
     finally:
-        sam3_stream.one_ahead = ahead
+        streaming.prefetch = ahead
         for owner, name, method in kept:
             setattr(owner, name, method)
     total = sum(clock.seconds.values())
@@ -280,8 +286,8 @@ def grow(args: argparse.Namespace, frames: int) -> dict[str, Any]:
     device = choose_device(compute)
     weights = weights_of(args.weights, device)
     made = MadeFrames(frames, (160, 120))
-    settings = Sam3Settings(backward_mb=8)
-    segmenter = Sam3Segmenter(lambda device: weights, settings, PeopleSettings(), compute)
+    streaming.BACKWARD_BUFFER_BYTES = 8_000_000
+    segmenter = Sam3Segmenter(lambda device: weights, Sam3Settings(), PeopleSettings(), compute)
     resident: list[int] = []
 
     def report(done: int, total: int) -> None:

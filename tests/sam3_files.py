@@ -51,7 +51,7 @@ def tiny_config(**changes: Any) -> Any:
         tracker_config=_tracker(vision),
         low_res_mask_size=4 * GRID,
         hotstart_delay=0,
-        **_trial(),
+        **_hotstart(),
         **changes,
     )
 
@@ -65,9 +65,9 @@ def write_tiny_sam3(folder: Path, seed: int = 0, *, finds: bool = True) -> Path:
     model = Sam3VideoModel(tiny_config()).eval()
     torch.random.set_rng_state(state)
     with torch.no_grad():
-        _seen(model)
+        mark_visible(model)
         if finds:
-            _found(model)
+            mark_detected(model)
     folder.mkdir(parents=True, exist_ok=True)
     # Not save_pretrained, which doubles the tracker's name in the keys: the published file has it once.
     model.config.architectures = ["Sam3VideoModel"]
@@ -75,7 +75,7 @@ def write_tiny_sam3(folder: Path, seed: int = 0, *, finds: bool = True) -> Path:
     save_file(
         {key: tensor.contiguous().clone() for key, tensor in model.state_dict().items()}, folder / "model.safetensors", {"format": "pt"}
     )
-    _tokenizer().save_pretrained(folder)
+    letter_tokenizer().save_pretrained(folder)
     (folder / "processor_config.json").write_text(json.dumps(_processor(), indent=1))
     return folder
 
@@ -127,16 +127,16 @@ def _tracker(vision: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _trial() -> dict[str, int]:
+def _hotstart() -> dict[str, int]:
     return {"hotstart_unmatch_thresh": 0, "hotstart_dup_thresh": 0}
 
 
-def _seen(model: Any) -> None:
+def mark_visible(model: Any) -> None:
     """Random weights say now that somebody is there and now that nobody is: say always that somebody is."""
     model.tracker_model.mask_decoder.pred_obj_score_head.proj_out.bias.fill_(10.0)
 
 
-def _found(model: Any) -> None:
+def mark_detected(model: Any) -> None:
     detector, tracker = model.detector_model, model.tracker_model
     scoring = detector.dot_product_scoring
     for layer in (scoring.text_proj, scoring.query_proj):
@@ -156,7 +156,7 @@ def _found(model: Any) -> None:
         head.proj_out.bias.fill_(1.0)
 
 
-def _tokenizer() -> Any:
+def letter_tokenizer() -> Any:
     """CLIP's, of single letters: byte-pair merging needs each both inside and at the end of a word; there are no merges."""
     from transformers import CLIPTokenizer
 

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from body4d.config.section import Section
+from body4d.config.section import SPEED_ONLY, Section
 
 
 class MogeSettings(Section):
@@ -26,66 +26,48 @@ class MogeSettings(Section):
 
 
 class Sam3Settings(Section):
-    """Finding and following people with SAM-3 (preset sam). Values are the published ones unless the description says otherwise."""
+    """Finding and following people with SAM-3 (preset sam)."""
 
-    text: str = Field(default="person", min_length=1, description="Who is looked for where no prompt says whom to follow.")
+    text: str = Field(
+        default="person", min_length=1, description="The text by which people are detected where no prompt says whom to follow."
+    )
     detect_every_frames: int = Field(
-        default=4, ge=1, description="The picture is searched this often; published: every frame. People come and go more slowly than that."
+        default=4,
+        ge=1,
+        description="The detector runs on every n-th frame; published: on every frame. A larger number is faster, and people who come "
+        "into sight are noticed later.",
     )
-    detection_score: float = Field(default=0.5, ge=0, le=1, description="Finds of a lower probability are not looked at.")
-    new_score: float = Field(default=0.7, ge=0, le=1, description="A find of at least this probability may be somebody new,")
-    new_iou_most: float = Field(default=0.1, ge=0, le=1, description="... where its mask overlaps with nobody followed by more than this.")
-    duplicate_find_iou: float = Field(default=0.1, ge=0, le=1, description="Of two finds that overlap by more, the likelier one stays.")
-    match_iou: float = Field(default=0.5, ge=0, le=1, description="A find that overlaps with a followed mask by this much confirms it.")
-    trial_frames: int = Field(
-        default=16, ge=1, description="Whoever is new is on trial for this long: false finds are not found again. Published: 15."
+    min_detection_score: float = Field(
+        default=0.5,
+        ge=0,
+        le=1,
+        description="Detections of a lower probability are dropped. Raising it loses people who are hard to see; lowering it lets in "
+        "what is nobody.",
     )
-    trial_share: float = Field(
-        default=0.5, ge=0, le=1, description="... and is dropped where fewer searches than this share confirm them: published 8 of 15."
-    )
-    same_person_iou: float = Field(
+    min_new_track_score: float = Field(
         default=0.7,
         ge=0,
         le=1,
-        description="Two masks that overlap by this much lie on one body: who came into sight later yields.",
+        description="Probability that a detection needs to begin a new person's track. Raising it delays or loses people; lowering it "
+        "begins tracks on what is nobody.",
     )
-    confirm_every_frames: int = Field(default=16, ge=1, description="A confirmed mask is kept as firm memory this often, against drift,")
-    confirm_score: float = Field(default=0.8, ge=0, le=1, description="... where the find's probability")
-    confirm_iou: float = Field(default=0.8, ge=0, le=1, description="... and its overlap with the followed mask are at least this.")
-    firm_memories: int = Field(default=4, ge=2, description="Firm memories kept of a person; the network looks at no more than four.")
-    most_people: int = Field(default=16, ge=1, description="At most so many are followed at a time: each costs a seventh of the encoder.")
-    least_cells: int = Field(
-        default=12, ge=1, description="A mask of fewer cells of the 288 x 288 is a speck and nobody: 9 px across on 1080 lines."
+    max_people: int = Field(
+        default=16,
+        ge=1,
+        description="At most so many people are tracked at a time; the run warns where there are more. Each one takes about a seventh of "
+        "the time of encoding the frame.",
     )
-    hole_cells: int = Field(default=16, ge=0, description="Holes and specks of a mask up to this many cells are closed or dropped.")
-    rest_after_s: float = Field(
-        default=3.0, ge=0, description="Whoever is unseen for longer is no longer looked for on every frame, only known again by a find."
-    )
-    remember_s: float = Field(default=300.0, ge=0, description="Whoever is unseen for longer is somebody new on coming back: colours fade.")
-    return_colour_most: float = Field(
-        default=0.35, ge=0, le=1, description="A find in colours farther off is nobody who left (as blazepose.colour_most_after_absence)."
-    )
-    return_reach_heights: float = Field(
-        default=0.5, gt=0, description="How far from the expected place one may come back, in body heights,"
-    )
-    return_reach_heights_per_s: float = Field(default=1.5, ge=0, description="... and how much farther for each second unseen: a run.")
-    return_size_ratio: float = Field(
-        default=2.5, gt=1, description="Nobody comes back larger or smaller by more than this: rims cut in half."
-    )
-    colour_memory: float = Field(default=0.2, gt=0, le=1, description="Share of the newest search in a person's remembered colours.")
-    return_place_weight: float = Field(
-        default=0.2, ge=0, description="Cost of a place at the end of one's reach against entirely other colours: a tie-break."
-    )
-    give_up_frames: int = Field(
-        default=30, ge=1, description="Going back from where somebody was first found ends after this many frames without them."
-    )
-    backward_mb: float = Field(
-        default=512.0,
-        gt=0,
-        description="Megabytes of frames read at once when going back: less means decoding the same key frames more often.",
+    memory_s: float = Field(
+        default=300.0,
+        ge=0,
+        description="A person who comes back after being out of sight for longer, in seconds, is a new person. Raising it also raises the "
+        "chance that somebody else in like colours is taken for them.",
     )
     keep_loaded: bool = Field(
-        default=False, description="Keep the weights from one clip to the next: for a process that is asked again and again, as the app's."
+        default=False,
+        json_schema_extra=SPEED_ONLY,
+        description="Whether the weights stay in memory from one clip to the next, for a process that segments again and again, such as "
+        "the app. It saves loading and takes 3.4 GB.",
     )
 
 

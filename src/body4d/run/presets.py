@@ -91,8 +91,7 @@ def sam_components(settings: Settings, note: str = "") -> PipelineComponents:
     masks, body_file = find_sam3(masks), find_checkpoint(bodies)
     from body4d.camera.intrinsics import GivenCamera
     from body4d.models.moge.estimator import MogeCameraEstimator, moge_from_folder
-    from body4d.models.sam3.segmenter import Sam3Segmenter
-    from body4d.models.sam3.segmenter import weights_in as sam3_in
+    from body4d.models.sam3.segmenter import Sam3Segmenter, sam3_from_folder
     from body4d.models.sam3d_body.estimator import Sam3dBodyEstimator, rig_beside, weights_in
 
     rig_beside(body_file)
@@ -106,7 +105,7 @@ def sam_components(settings: Settings, note: str = "") -> PipelineComponents:
     }
     return PipelineComponents(
         preset="sam",
-        segmenter=Sam3Segmenter(sam3_in(masks), settings.sam3, settings.people, settings.compute),
+        segmenter=Sam3Segmenter(sam3_from_folder(masks), settings.sam3, settings.people, settings.compute),
         camera=camera or GivenCamera(settings.camera),
         bodies=Sam3dBodyEstimator(
             weights_in(body_file), settings.sam3d_body, settings.compute, settings.camera.person_height_m, settings.occlusion

@@ -102,7 +102,7 @@ def test_an_implausible_focal_length_gives_the_default_and_a_warning() -> None:
 
 def test_running_out_of_memory_halves_the_batch_and_warns() -> None:
     estimator = MogeCameraEstimator(
-        lambda d, t: FixedFocals([150.0] * 4, max_batch=1), CameraSettings(), FOUR, CPU.model_copy(update={"batch": 4})
+        lambda d, t: FixedFocals([150.0] * 4, max_batch=1), CameraSettings(), FOUR, CPU.model_copy(update={"batch_size": 4})
     )
     assert estimator.estimate(Frames(), ignore_progress).focal_px == 150
     assert "4 frames at once" in estimator.notes[0]
@@ -128,7 +128,7 @@ def test_a_checkpoint_on_disk_gives_its_focal_length(tmp_path: Path) -> None:
 def test_batches_change_nothing(tmp_path: Path) -> None:
     write_tiny_moge(tmp_path)
     one, many = (
-        MogeCameraEstimator(moge_from_folder(tmp_path, FOUR), CameraSettings(), FOUR, CPU.model_copy(update={"batch": n})).estimate(
+        MogeCameraEstimator(moge_from_folder(tmp_path, FOUR), CameraSettings(), FOUR, CPU.model_copy(update={"batch_size": n})).estimate(
             Frames(), ignore_progress
         )
         for n in (1, 3)

@@ -1,4 +1,4 @@
-"""Who is who among finds and tracks: tables of cases, and plain counting beside the arithmetic."""
+"""Who is who among detections and tracks: tables of cases, and plain counting beside the arithmetic."""
 
 import numpy as np
 import pytest
@@ -6,39 +6,50 @@ from pycocotools import mask as coco
 
 from body4d.config import Sam3Settings
 from body4d.core.types import MaskTrack
-from body4d.models.sam3.identity import Gone, Sight, false_find, likeliest, overlaps, returning, sight_of, sort_out, yielding
+from body4d.models.sam3.identity import (
+    Appearance,
+    LostTrack,
+    describe_appearance,
+    find_duplicates,
+    is_false_positive,
+    is_same_person,
+    mask_iou,
+    match_detections,
+    non_maximum_suppression,
+    reidentify,
+)
 
-S = Sam3Settings()
+MEMORY_S, MIN_NEW_SCORE = Sam3Settings().memory_s, Sam3Settings().min_new_track_score
 RED, BLUE, GREEN = (200, 30, 30), (30, 40, 190), (20, 160, 40)
 
 
-def sight(x: float, colour: tuple[int, int, int], height: float = 100.0, y: float = 100.0) -> Sight:
+def appearance(x: float, colour: tuple[int, int, int], height: float = 100.0, y: float = 100.0) -> Appearance:
     picture = np.full((240, 320, 3), colour, np.uint8)
     mask = np.zeros((240, 320), bool)
     mask[20:120, 20:60] = True
-    found = sight_of(mask, picture)
+    found = describe_appearance(mask, picture)
     assert found is not None
-    return Sight(np.array([x, y]), height, found.colour)
+    return Appearance(np.array([x, y]), height, found.colour)
 
 
-def gone(x: float, colour: tuple[int, int, int], unseen_s: float, velocity: float = 0.0, height: float = 100.0) -> Gone:
-    return Gone(sight(x, colour, height), np.array([velocity, 0.0]), unseen_s)
+def lost(x: float, colour: tuple[int, int, int], lost_s: float, velocity: float = 0.0, height: float = 100.0) -> LostTrack:
+    return LostTrack(appearance(x, colour, height), np.array([velocity, 0.0]), lost_s)
 
 
-def test_overlaps_are_cocos() -> None:
+def test_ious_are_cocos() -> None:
     made = np.random.default_rng(0)
     a, b = made.random((3, 40, 50)) > 0.4, made.random((4, 40, 50)) > 0.7
     coded = [[{"size": [40, 50], "counts": MaskTrack.encode(m)} for m in masks] for masks in (a, b)]
-    assert overlaps(a, b) == pytest.approx(coco.iou(coded[0], coded[1], [0] * 4), abs=1e-6)
+    assert mask_iou(a, b) == pytest.approx(coco.iou(coded[0], coded[1], [0] * 4), abs=1e-6)
 
 
 def test_empty_masks_overlap_with_nothing() -> None:
     empty = np.zeros((1, 4, 4), bool)
-    assert overlaps(empty, empty) == 0
-    assert overlaps(np.zeros((0, 4, 4), bool), empty).shape == (0, 1)
+    assert mask_iou(empty, empty) == 0
+    assert mask_iou(np.zeros((0, 4, 4), bool), empty).shape == (0, 1)
 
 
-def test_likeliest_keeps_what_plain_suppression_keeps() -> None:
+def test_suppression_keeps_what_the_plain_rule_keeps() -> None:
     made = np.random.default_rng(1)
     for _ in range(50):
         ious = made.random((7, 7))
@@ -49,7 +60,7 @@ def test_likeliest_keeps_what_plain_suppression_keeps() -> None:
             best = max(left, key=lambda i: scores[i])
             kept.append(best)
             left = {i for i in left if i != best and ious[i, best] <= 0.5}
-        assert likeliest(ious, scores, 0.5) == kept
+        assert non_maximum_suppression(ious, scores, 0.5) == kept
 
 
 @pytest.mark.parametrize(
@@ -64,61 +75,76 @@ def test_likeliest_keeps_what_plain_suppression_keeps() -> None:
         ([[0.7, 0.6]], [0.9], {0: 0, 1: 0}, ()),  # one find may confirm two tracks on one body
     ],
 )
-def test_sort_out(ious, scores, confirmed, new) -> None:
-    found = sort_out(np.array(ious), np.array(scores), S)
+def test_match_detections(ious, scores, confirmed, new) -> None:
+    found = match_detections(np.array(ious), np.array(scores), MIN_NEW_SCORE)
     assert (found.confirmed, found.new) == (confirmed, new)
 
 
-def test_nothing_found_confirms_nobody() -> None:
-    assert sort_out(np.zeros((0, 2)), np.zeros(0), S).confirmed == {}
+def test_no_detection_confirms_nobody() -> None:
+    assert match_detections(np.zeros((0, 2)), np.zeros(0), MIN_NEW_SCORE).confirmed == {}
 
 
 @pytest.mark.parametrize(
-    ("age", "searches", "confirmations", "verdict"),
+    ("age", "searches", "confirmations", "expected"),
     [(12, 4, 1, None), (16, 5, 2, True), (16, 5, 3, False), (40, 1, 1, False), (16, 4, 2, False)],
 )
-def test_trials_end_after_their_time(age: int, searches: int, confirmations: int, verdict: bool | None) -> None:
-    assert false_find(age, searches, confirmations, S) is verdict
+def test_tracks_are_tentative_for_a_time(age: int, searches: int, confirmations: int, expected: bool | None) -> None:
+    assert is_false_positive(age, searches, confirmations) is expected
 
 
-def test_who_came_later_yields_to_who_was_there() -> None:
+def test_the_duplicate_is_the_track_that_came_later() -> None:
     alike = np.ones((3, 3), bool)
-    assert yielding(alike, [5, 0, 9]) == [(0, 1), (2, 1)]
-    assert yielding(np.eye(3, dtype=bool), [5, 0, 9]) == []
+    assert find_duplicates(alike, [5, 0, 9]) == [(0, 1), (2, 1)]
+    assert find_duplicates(np.eye(3, dtype=bool), [5, 0, 9]) == []
     chain = np.array([[1, 1, 0], [1, 1, 1], [0, 1, 1]], bool)
-    assert yielding(chain, [0, 1, 2]) == [(1, 0)]  # 2 lies on 1, who has yielded: so 2 stays
+    assert find_duplicates(chain, [0, 1, 2]) == [(1, 0)]  # 2 lies on 1, which is a duplicate itself: so 2 stays
 
 
-def test_somebody_back_is_known_by_colour_whatever_the_order() -> None:
-    left = [gone(50, RED, 3.0), gone(60, BLUE, 3.0)]
-    assert returning(left, [sight(55, BLUE), sight(58, RED)], S) == {0: 1, 1: 0}
-    assert returning(left, [sight(55, GREEN)], S) == {}
+def test_people_are_recognized_by_colour_whatever_the_order() -> None:
+    left = [lost(50, RED, 3.0), lost(60, BLUE, 3.0)]
+    assert reidentify(left, [appearance(55, BLUE), appearance(58, RED)], MEMORY_S) == {0: 1, 1: 0}
+    assert reidentify(left, [appearance(55, GREEN)], MEMORY_S) == {}
 
 
 def test_nobody_comes_back_from_farther_than_they_can_run() -> None:
-    assert returning([gone(0, RED, 0.5)], [sight(300, RED)], S) == {}
-    assert returning([gone(0, RED, 4.0)], [sight(300, RED)], S) == {0: 0}
-    assert returning([gone(0, RED, 0.5, velocity=500)], [sight(300, RED)], S) == {0: 0}  # was running that way
+    assert reidentify([lost(0, RED, 0.5)], [appearance(300, RED)], MEMORY_S) == {}
+    assert reidentify([lost(0, RED, 4.0)], [appearance(300, RED)], MEMORY_S) == {0: 0}
+    assert reidentify([lost(0, RED, 0.5, velocity=500)], [appearance(300, RED)], MEMORY_S) == {0: 0}  # was running that way
 
 
 def test_size_and_time_end_a_memory() -> None:
-    assert returning([gone(50, RED, 2.0, height=300)], [sight(50, RED)], S) == {}
-    assert returning([gone(50, RED, S.remember_s + 1)], [sight(50, RED)], S) == {}
+    assert reidentify([lost(50, RED, 2.0, height=300)], [appearance(50, RED)], MEMORY_S) == {}
+    assert reidentify([lost(50, RED, MEMORY_S + 1)], [appearance(50, RED)], MEMORY_S) == {}
 
 
 def test_of_two_in_one_colour_the_nearer_is_back() -> None:
-    assert returning([gone(0, RED, 5.0), gone(200, RED, 5.0)], [sight(180, RED)], S) == {0: 1}
+    assert reidentify([lost(0, RED, 5.0), lost(200, RED, 5.0)], [appearance(180, RED)], MEMORY_S) == {0: 1}
 
 
-def test_a_sight_is_where_the_mask_is_in_pixels_of_the_picture() -> None:
+def test_an_appearance_is_in_pixels_of_the_image() -> None:
     picture = np.zeros((200, 400, 3), np.uint8)
     picture[40:120, 100:180] = RED
     mask = np.zeros((50, 50), bool)
     mask[10:30, 13:22] = True  # cells of 8 x 4 pixels
-    found = sight_of(mask, picture)
+    found = describe_appearance(mask, picture)
     assert found is not None
     assert found.centre_px == pytest.approx([140, 80])
     assert found.height_px == 80
-    same = sight(0, RED)
+    same = appearance(0, RED)
     assert found.colour == pytest.approx(same.colour, abs=1e-6)
-    assert sight_of(np.zeros((5, 5), bool), picture) is None
+    assert describe_appearance(np.zeros((5, 5), bool), picture) is None
+
+
+def test_one_body_is_one_person() -> None:
+    body, other = np.zeros((40, 50), bool), np.zeros((40, 50), bool)
+    body[5:30, 5:20], other[5:30, 25:40] = True, True
+    half = body.copy()
+    half[5:15] = False
+
+    def track(mask: np.ndarray, first: int) -> MaskTrack:
+        return MaskTrack(1, np.arange(first, first + 5), (MaskTrack.encode(mask),) * 5, 40, 50)
+
+    assert is_same_person(track(body, 0), track(body, 3))
+    assert not is_same_person(track(body, 0), track(body, 5))  # no frame in common
+    assert not is_same_person(track(body, 0), track(half, 0))
+    assert not is_same_person(track(body, 0), track(other, 0))

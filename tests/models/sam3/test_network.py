@@ -1,5 +1,6 @@
-"""SAM-3's network on tiny random weights: pixels, batches, finds, and the memory of one person, against transformers' own ways."""
+"""SAM-3's network on tiny random weights: pixels, batches, detections, and one person's tracker, against transformers' own ways."""
 
+import functools
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,15 +12,15 @@ from PIL import Image
 from transformers import Sam3TrackerVideoModel
 from transformers.models.sam3_tracker_video.modeling_sam3_tracker_video import Sam3TrackerVideoInferenceSession
 
-from body4d.config import Sam3Settings
 from body4d.models.sam3.checkpoint import load_sam3
-from body4d.models.sam3.network import Features, Sam3Network, merged, prepared
-from body4d.models.sam3.object_tracker import Asked, Followed
+from body4d.models.sam3.network import Sam3Network, TrackerFeatures, merge_detections, preprocess
+from body4d.models.sam3.object_tracker import ObjectTracker
+from body4d.models.sam3.prompts import FramePrompt
 from sam3_files import SIZE, write_tiny_sam3
 
 W, H, FRAMES = 64, 48, 40
 CPU = torch.device("cpu")
-CLICK = Asked(np.array([[30.0, 24.0]]), np.array([1]))
+CLICK = FramePrompt(np.array([[30.0, 24.0]]), np.array([1]))
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +32,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def network(folder: Path) -> Iterator[Sam3Network]:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    yield Sam3Network(load_sam3(folder), Sam3Settings(detection_score=0.01, duplicate_find_iou=1.0, least_cells=1), CPU, torch.float32)
+    yield Sam3Network(load_sam3(folder), 0.01, CPU, torch.float32)
     torch.set_num_threads(threads)
 
 
@@ -45,8 +46,8 @@ def pictures() -> np.ndarray:
 
 
 @pytest.fixture(scope="module")
-def features(network: Sam3Network, pictures: np.ndarray) -> list[Features]:
-    return [f for f, _ in network.encode(list(pictures), [False] * FRAMES, [])]
+def features(network: Sam3Network, pictures: np.ndarray) -> list[TrackerFeatures]:
+    return [f for f, _ in network.encode_frames(list(pictures), [False] * FRAMES, [])]
 
 
 @pytest.mark.parametrize("size", [(240, 320), (50, 40), (112, 112)])
@@ -54,77 +55,83 @@ def test_pixels_are_squashed_as_pillow_does_it(size: tuple[int, int]) -> None:
     made = np.random.default_rng(1)
     picture = made.integers(0, 256, (*size, 3), dtype=np.uint8)
     theirs = np.asarray(Image.fromarray(picture).resize((SIZE, SIZE), Image.Resampling.BILINEAR), np.float32)
-    ours = prepared(torch.from_numpy(picture[None]), SIZE)
+    ours = preprocess(torch.from_numpy(picture[None]), SIZE)
     assert ours.shape == (1, 3, SIZE, SIZE)
     levels = (ours[0].permute(1, 2, 0).numpy() * 0.5 + 0.5) * 255
     assert np.abs(levels - theirs).max() <= 1.01
     assert np.abs(levels - theirs).mean() < 0.1
 
 
-def test_batched_features_are_the_unbatched_ones(network: Sam3Network, pictures: np.ndarray, features: list[Features]) -> None:
+def test_batched_features_are_the_unbatched_ones(network: Sam3Network, pictures: np.ndarray, features: list[TrackerFeatures]) -> None:
     for i in (0, 7, 39):
-        (alone, _), *_ = network.encode([pictures[i]], [False], [])
-        for a, b in zip((*alone.maps, alone.places), (*features[i].maps, features[i].places), strict=True):
+        (alone, _), *_ = network.encode_frames([pictures[i]], [False], [])
+        for a, b in zip(
+            (*alone.feature_maps, alone.position_encoding), (*features[i].feature_maps, features[i].position_encoding), strict=True
+        ):
             assert torch.allclose(a, b, atol=2e-6)
 
 
-def test_features_are_those_of_transformers_tracker(folder: Path, pictures: np.ndarray, features: list[Features]) -> None:
+def test_features_are_those_of_transformers_tracker(folder: Path, pictures: np.ndarray, features: list[TrackerFeatures]) -> None:
     tracker = Sam3TrackerVideoModel.from_pretrained(folder, local_files_only=True).eval()
     with torch.inference_mode():
-        out = tracker.get_image_features(prepared(torch.from_numpy(pictures[3][None]), SIZE), return_dict=True)
-    for ours, theirs in zip(features[3].maps, out.fpn_hidden_states, strict=True):
+        out = tracker.get_image_features(preprocess(torch.from_numpy(pictures[3][None]), SIZE), return_dict=True)
+    for ours, theirs in zip(features[3].feature_maps, out.fpn_hidden_states, strict=True):
         assert torch.allclose(ours, theirs, atol=2e-6)
-    assert torch.allclose(features[3].places, out.fpn_position_encoding[-1], atol=1e-6)
+    assert torch.allclose(features[3].position_encoding, out.fpn_position_encoding[-1], atol=1e-6)
 
 
-def test_finds_are_those_of_the_detector_alone_and_in_batches(network: Sam3Network, pictures: np.ndarray) -> None:
-    text = network.text("person")
-    batch = network.encode(list(pictures[:3]), [True, False, True], [text])
+def test_detections_are_those_of_the_detector_alone_and_in_batches(
+    network: Sam3Network, pictures: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    everything = functools.partial(merge_detections, max_iou=1.0, min_cells=1)
+    monkeypatch.setattr("body4d.models.sam3.network.merge_detections", everything)
+    text = network.encode_text("person")
+    batch = network.encode_frames(list(pictures[:3]), [True, False, True], [text])
     assert batch[1][1] is None
     for i in (0, 2):
-        finds = batch[i][1]
-        assert finds is not None
+        detections = batch[i][1]
+        assert detections is not None
         with torch.inference_mode():
             detector = network.model.detector_model
-            told = network._tokenizer("person", return_tensors="pt", padding="max_length", max_length=32)
-            out = detector(pixel_values=prepared(torch.from_numpy(pictures[i][None]), SIZE), **told)
+            tokens = network._tokenizer("person", return_tensors="pt", padding="max_length", max_length=32)
+            out = detector(pixel_values=preprocess(torch.from_numpy(pictures[i][None]), SIZE), **tokens)
         scores = (out.pred_logits.sigmoid() * out.presence_logits.sigmoid())[0]
         order = torch.argsort(-scores, stable=True)
-        assert finds.scores == pytest.approx(scores[order].numpy(), abs=1e-5)
-        assert np.mean(finds.masks != (out.pred_masks[0][order] > 0).numpy()) < 1e-3
+        assert detections.scores == pytest.approx(scores[order].numpy(), abs=1e-5)
+        assert np.mean(detections.masks != (out.pred_masks[0][order] > 0).numpy()) < 1e-3
 
 
 @pytest.mark.skipif("BODY4D_SLOW_TESTS" not in os.environ, reason="half a minute of a C++ compiler: set BODY4D_SLOW_TESTS")
-def test_a_compiled_encoder_says_the_same(folder: Path, pictures: np.ndarray, features: list[Features]) -> None:
-    net = Sam3Network(load_sam3(folder), Sam3Settings(), CPU, torch.float32)
+def test_a_compiled_encoder_says_the_same(folder: Path, pictures: np.ndarray, features: list[TrackerFeatures]) -> None:
+    net = Sam3Network(load_sam3(folder), 0.5, CPU, torch.float32)
     net.compile_encoder()
     for count in (3, 2, 1):
-        got = net.encode(list(pictures[:count]), [False] * count, [])
+        got = net.encode_frames(list(pictures[:count]), [False] * count, [])
         for i in range(count):
-            for a, b in zip(got[i][0].maps, features[i].maps, strict=True):
+            for a, b in zip(got[i][0].feature_maps, features[i].feature_maps, strict=True):
                 assert torch.allclose(a, b, atol=1e-4)
 
 
 def test_a_long_text_is_cut(network: Sam3Network) -> None:
-    assert network.text("golfer " * 30).features.shape == (1, 32, 128)
+    assert network.encode_text("golfer " * 30).features.shape == (1, 32, 128)
 
 
-def test_somebody_found_by_two_texts_is_one_find() -> None:
+def test_somebody_detected_by_two_texts_is_one_detection() -> None:
     body, other = np.zeros((1, 32, 32), bool), np.zeros((1, 32, 32), bool)
     body[0, 4:20, 4:10], other[0, 4:20, 20:28] = True, True
     speck = np.zeros((1, 32, 32), bool)
     speck[0, 30, 30] = True
     person = (np.concatenate([body, other, speck]), np.array([0.9, 0.8, 0.99], np.float32))
     golfer = (body, np.array([0.95], np.float32))
-    finds = merged([person, golfer], (32, 32), Sam3Settings())
-    assert finds.scores == pytest.approx([0.95, 0.8])
-    assert finds.texts == (frozenset({0, 1}), frozenset({0}))
-    assert merged([], (32, 32), Sam3Settings()).masks.shape == (0, 32, 32)
+    detections = merge_detections([person, golfer], (32, 32))
+    assert detections.scores == pytest.approx([0.95, 0.8])
+    assert detections.texts == (frozenset({0, 1}), frozenset({0}))
+    assert merge_detections([], (32, 32)).masks.shape == (0, 32, 32)
 
 
 def reference(network: Sam3Network, pictures: np.ndarray, frame: int) -> tuple[dict, dict]:
     """transformers' session holding the whole clip: forwards, then backwards as if nothing had been followed forwards."""
-    pixels = prepared(torch.from_numpy(np.stack(pictures)), SIZE)
+    pixels = preprocess(torch.from_numpy(np.stack(pictures)), SIZE)
     out = []
     for reverse in (False, True):
         session = Sam3TrackerVideoInferenceSession(video=pixels, video_height=H, video_width=W, dtype=torch.float32)
@@ -159,78 +166,78 @@ class Encoder(torch.nn.Module):
 
 
 def test_both_ways_are_those_of_a_session_that_forgets_nothing(
-    network: Sam3Network, pictures: np.ndarray, features: list[Features]
+    network: Sam3Network, pictures: np.ndarray, features: list[TrackerFeatures]
 ) -> None:
     forward, backward = reference(network, pictures, 12)
-    ours = Followed(network, (W, H), FRAMES, {12: CLICK})
+    ours = ObjectTracker(network, (W, H), FRAMES, {12: CLICK})
     for frame in range(12, FRAMES):
-        assert torch.allclose(ours.visit(frame, features[frame]), forward[frame], atol=1e-4), frame
-    ours.turn()
+        assert torch.allclose(ours.track_frame(frame, features[frame]), forward[frame], atol=1e-4), frame
+    ours.clear_memory()
     for frame in range(11, -1, -1):
-        assert torch.allclose(ours.visit(frame, features[frame], reverse=True), backward[frame], atol=1e-4), frame
-    assert ours.firm_frames == (12,)
+        assert torch.allclose(ours.track_frame(frame, features[frame], reverse=True), backward[frame], atol=1e-4), frame
+    assert ours.conditioning_frames == (12,)
 
 
-def held_bytes(follow: Followed) -> int:
-    outputs = follow._outputs
+def held_bytes(tracker: ObjectTracker) -> int:
+    outputs = tracker._outputs
     kept = {t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for o in outputs.values() for f in o.values() for t in f.values()}
     return sum(kept.values())
 
 
-def test_memory_does_not_grow(network: Sam3Network, features: list[Features]) -> None:
-    follow = Followed(network, (W, H), 4 * FRAMES, {0: CLICK})
+def test_memory_does_not_grow(network: Sam3Network, features: list[TrackerFeatures]) -> None:
+    tracker = ObjectTracker(network, (W, H), 4 * FRAMES, {0: CLICK})
     held = []
     for frame in range(4 * FRAMES):
-        follow.visit(frame, features[frame % FRAMES])
+        tracker.track_frame(frame, features[frame % FRAMES])
         if frame and frame % 5 == 0:
-            follow.make_firm(frame)
-            follow.keep_firm(4)
-        held.append(held_bytes(follow))
+            tracker.add_conditioning_frame(frame)
+            tracker.trim_conditioning_frames(4)
+        held.append(held_bytes(tracker))
     assert max(held[40:]) <= 1.05 * max(held[20:40])
-    assert len(follow.firm_frames) == 4
-    assert follow.firm_frames[0] == 0
-    assert not follow._session.processed_frames
-    assert not follow._session.cache._vision_features
-    assert len(follow._session.frames_tracked_per_obj[0]) <= 16
+    assert len(tracker.conditioning_frames) == 4
+    assert tracker.conditioning_frames[0] == 0
+    assert not tracker._session.processed_frames
+    assert not tracker._session.cache._vision_features
+    assert len(tracker._session.frames_tracked_per_obj[0]) <= 16
 
 
-def test_a_correction_counts_and_lasts(network: Sam3Network, features: list[Features]) -> None:
-    def passed(asked: dict[int, Asked]) -> tuple[Followed, list[torch.Tensor]]:
-        follow = Followed(network, (W, H), FRAMES, asked)
-        return follow, [follow.visit(frame, features[frame]) for frame in range(20)]
+def test_a_correction_counts_and_lasts(network: Sam3Network, features: list[TrackerFeatures]) -> None:
+    def passed(prompts: dict[int, FramePrompt]) -> tuple[ObjectTracker, list[torch.Tensor]]:
+        tracker = ObjectTracker(network, (W, H), FRAMES, prompts)
+        return tracker, [tracker.track_frame(frame, features[frame]) for frame in range(20)]
 
-    away = Asked(np.array([[3.0, 4.0]]), np.array([0]))
+    away = FramePrompt(np.array([[3.0, 4.0]]), np.array([0]))
     _, plain = passed({0: CLICK})
-    follow, corrected = passed({0: CLICK, 10: away})
+    tracker, corrected = passed({0: CLICK, 10: away})
     assert all(torch.equal(a, b) for a, b in zip(plain[:10], corrected[:10], strict=True))
     assert not torch.allclose(plain[10], corrected[10], atol=1e-3)
     assert not torch.allclose(plain[11], corrected[11], atol=1e-6)
-    assert follow.firm_frames == (0, 10)
+    assert tracker.conditioning_frames == (0, 10)
     # A second pass knows the correction from its start, keeps what was said on its frame, and changes the frames before it.
-    follow.turn()
-    again = [follow.visit(frame, features[frame]) for frame in range(20)]
+    tracker.clear_memory()
+    again = [tracker.track_frame(frame, features[frame]) for frame in range(20)]
     assert torch.equal(again[10], corrected[10])
     assert torch.equal(again[0], corrected[0])
     assert not torch.allclose(again[5], corrected[5], atol=1e-7)
     assert "_run_single_frame_inference" not in vars(network.tracker)
 
 
-def test_a_mask_to_begin_with_comes_back(network: Sam3Network, features: list[Features]) -> None:
+def test_a_mask_to_begin_with_comes_back(network: Sam3Network, features: list[TrackerFeatures]) -> None:
     mask = np.zeros((H, W), np.float32)
     mask[10:34, 16:40] = 1
-    follow = Followed(network, (W, H), FRAMES, start=(3, mask))
-    out = follow.visit(3, features[3]) > 0
-    wanted = torch.nn.functional.interpolate(torch.from_numpy(mask)[None, None], network.cells, mode="area")[0, 0] > 0.5
+    tracker = ObjectTracker(network, (W, H), FRAMES, initial_mask=(3, mask))
+    out = tracker.track_frame(3, features[3]) > 0
+    wanted = torch.nn.functional.interpolate(torch.from_numpy(mask)[None, None], network.mask_size, mode="area")[0, 0] > 0.5
     assert (out & wanted).sum() / (out | wanted).sum() > 0.85
-    follow.visit(4, features[4])
-    follow.begin_again(4, np.zeros(network.cells, np.float32))
-    assert (follow.visit(4, features[4]) > 0).sum() == 0
-    assert set(follow.firm_frames) == {3, 4}
+    tracker.track_frame(4, features[4])
+    tracker.reinit_from_mask(4, np.zeros(network.mask_size, np.float32))
+    assert (tracker.track_frame(4, features[4]) > 0).sum() == 0
+    assert set(tracker.conditioning_frames) == {3, 4}
 
 
 def test_a_box_goes_before_the_clicks() -> None:
-    points, labels = Asked(np.array([[5.0, 6.0]]), np.array([0]), np.array([1.0, 2.0, 3.0, 4.0])).tokens()
+    points, labels = FramePrompt(np.array([[5.0, 6.0]]), np.array([0]), np.array([1.0, 2.0, 3.0, 4.0])).point_inputs()
     assert points.tolist() == [[1, 2], [3, 4], [5, 6]]
     assert labels.tolist() == [2, 3, 0]
-    assert Asked(box_px=np.zeros(4)).says_where
-    assert not Asked(np.zeros((1, 2)), np.array([0])).says_where
+    assert FramePrompt(box_px=np.zeros(4)).locates_person
+    assert not FramePrompt(np.zeros((1, 2)), np.array([0])).locates_person

@@ -1,7 +1,8 @@
-"""SAM-3 in its seat: who is followed, both ways, and what is told; on scripted people, and on the tiny network itself."""
+"""SAM-3 as segmenter: who is followed, both ways, and the warnings; on a scripted network, and on the tiny one."""
 
 import threading
 import tracemalloc
+from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, ClassVar
@@ -14,13 +15,11 @@ from body4d.config import ComputeSettings, PeopleSettings, Sam3Settings
 from body4d.core.errors import Cancelled, DeviceError, InputError, WeightsError
 from body4d.core.stages import ignore_progress
 from body4d.core.types import Clip, MaskTrack, Prompt
-from body4d.models.sam3 import multi_tracker as sam3_crowd
-from body4d.models.sam3 import propagation as sam3_passes
-from body4d.models.sam3 import segmenter as sam3
-from body4d.models.sam3.network import Finds
-from body4d.models.sam3.object_tracker import Asked
-from body4d.models.sam3.segmenter import Sam3Segmenter, weights_in
-from body4d.models.sam3.streaming import SURE, YIELDS, Encoder, Writer, enlarged, windows
+from body4d.models.sam3 import identity, multi_tracker, propagation, segmenter, streaming
+from body4d.models.sam3.network import Sam3Detections
+from body4d.models.sam3.prompts import FramePrompt
+from body4d.models.sam3.segmenter import Sam3Segmenter, sam3_from_folder
+from body4d.models.sam3.streaming import FrameEncoder, MaskEncoder, MaskRank, prefetch, read_windows, upsample_logits
 from body4d.runtime.device import AdaptiveBatcher
 from body4d.tracking import main_subject
 from sam3_files import write_tiny_sam3
@@ -28,7 +27,7 @@ from sam3_files import write_tiny_sam3
 W, H = 64, 48
 RED, BLUE, GREEN, GREY = (220, 20, 20), (20, 30, 220), (20, 180, 30), (90, 90, 90)
 CPU = ComputeSettings(device="cpu", batch_size=3)
-S = Sam3Settings(least_cells=1, detect_every_frames=2, trial_frames=4, rest_after_s=0.3, hole_cells=0)
+S = Sam3Settings(detect_every_frames=2)
 EVERYBODY = PeopleSettings(count="all")
 
 
@@ -53,89 +52,90 @@ class Clips:
 
 
 class ScriptedNetwork:
-    """Its features are the picture; its detector finds every painted body of ten pixels or more, at cells as large as pixels."""
+    """Features are the image itself; the detector finds every painted body of ten pixels or more, at cells as large as pixels."""
 
-    device, dtype, cells = torch.device("cpu"), torch.float32, (H, W)
-    words: ClassVar[dict[str, tuple[tuple[int, int, int], ...]]] = {"person": (RED, BLUE, GREEN), "the one in red": (RED,), "a dog": ()}
+    device, dtype, mask_size = torch.device("cpu"), torch.float32, (H, W)
+    fits: ClassVar[dict[str, tuple[tuple[int, int, int], ...]]] = {"person": (RED, BLUE, GREEN), "the one in red": (RED,), "a dog": ()}
 
-    def __init__(self, weights, settings, device, dtype) -> None:
+    def __init__(self, weights, min_detection_score, device, dtype) -> None:
         self.batches: list[int] = []
 
-    def bytes_each(self, height, width, *, search):
+    def bytes_per_frame(self, height_px, width_px):
         return 1
 
-    def text(self, words: str) -> Any:
-        return words
+    def encode_text(self, text: str) -> Any:
+        return text
 
-    def encode(self, pictures, search, texts) -> list:
-        self.batches.append(len(pictures))
-        return [
-            (picture, self._finds(picture, texts) if wanted and texts else None) for picture, wanted in zip(pictures, search, strict=True)
-        ]
+    def encode_frames(self, images, detect, texts) -> list:
+        self.batches.append(len(images))
+        return [(image, self._detect(image, texts) if wanted and texts else None) for image, wanted in zip(images, detect, strict=True)]
 
-    def _finds(self, picture, texts) -> Finds:
-        seen = [(c, (picture == np.array(c)).all(-1)) for c in (RED, BLUE, GREEN)]
-        seen = [(c, m, frozenset(i for i, t in enumerate(texts) if c in self.words[t])) for c, m in seen if m.sum() >= 10]
-        seen = [one for one in seen if one[2]]
-        masks = np.array([m for _, m, _ in seen]).reshape(-1, H, W)
-        return Finds(masks, np.array([0.95 - 0.01 * i for i in range(len(seen))]), tuple(t for _, _, t in seen))
+    def _detect(self, image, texts) -> Sam3Detections:
+        bodies = [(c, (image == np.array(c)).all(-1)) for c in (RED, BLUE, GREEN)]
+        bodies = [(c, m, frozenset(i for i, t in enumerate(texts) if c in self.fits[t])) for c, m in bodies if m.sum() >= 10]
+        bodies = [one for one in bodies if one[2]]
+        masks = np.array([m for _, m, _ in bodies]).reshape(-1, H, W)
+        return Sam3Detections(masks, np.array([0.95 - 0.01 * i for i in range(len(bodies))]), tuple(t for _, _, t in bodies))
 
 
-class ScriptedFollowed:
-    """Follows the colour it was begun on, and loses it for good where it is out of sight; corrections change the colour."""
+class ScriptedTracker:
+    """Follows the colour that it starts on, and loses it for good where it is out of sight; corrections change the colour."""
 
-    made: ClassVar[list["ScriptedFollowed"]] = []
+    made: ClassVar[list["ScriptedTracker"]] = []
 
-    def __init__(self, network, size_px, frames, asked=None, start=None) -> None:
-        self.asked, self.start, self.colour, self.firm, self.visits = dict(asked or {}), start, None, {}, []
+    def __init__(self, network, size_px, num_frames, prompts=None, initial_mask=None) -> None:
+        self.prompts, self.initial_mask, self.colour = dict(prompts or {}), initial_mask, None
+        self.conditioning, self.tracked = {}, []
         self.made.append(self)
 
     @property
-    def firm_frames(self):
-        return tuple(self.firm)
+    def conditioning_frames(self):
+        return tuple(self.conditioning)
 
-    def begin_again(self, frame, mask):
-        self.start = (frame, mask)
+    def reinit_from_mask(self, frame, mask):
+        self.initial_mask = (frame, mask)
 
-    def visit(self, frame, picture, *, reverse=False):
-        self.visits.append((frame, reverse))
-        if frame in self.firm:
-            self.colour = self.firm[frame]
-        elif self.start is not None and frame == self.start[0]:
-            inside = picture[self.start[1] > 0.5]
-            self.colour = self.firm[frame] = tuple(np.median(inside, axis=0).astype(int))
-        elif frame in self.asked and self.asked[frame].says_where:
-            x, y = self._place(self.asked[frame])
-            self.colour = self.firm[frame] = tuple(picture[int(y), int(x)])
-        elif frame in self.asked:
-            self.firm[frame] = self.colour
-        mask = np.zeros((H, W), bool) if self.colour is None else (picture == np.array(self.colour)).all(-1)
+    def track_frame(self, frame, image, *, reverse=False):
+        self.tracked.append((frame, reverse))
+        if frame in self.conditioning:
+            self.colour = self.conditioning[frame]
+        elif self.initial_mask is not None and frame == self.initial_mask[0]:
+            inside = image[self.initial_mask[1] > 0.5]
+            self.colour = self.conditioning[frame] = tuple(np.median(inside, axis=0).astype(int))
+        elif frame in self.prompts and self.prompts[frame].locates_person:
+            x, y = self._place(self.prompts[frame])
+            self.colour = self.conditioning[frame] = tuple(image[int(y), int(x)])
+        elif frame in self.prompts:
+            self.conditioning[frame] = self.colour
+        mask = np.zeros((H, W), bool) if self.colour is None else (image == np.array(self.colour)).all(-1)
         if not mask.any():
             self.colour = None
         return torch.from_numpy(np.where(mask, 5.0, -5.0).astype(np.float32))
 
-    def _place(self, asked: Asked):
-        return asked.points_px[asked.labels > 0][0] if asked.box_px is None else asked.box_px.reshape(2, 2).mean(0)
+    def _place(self, prompt: FramePrompt):
+        return prompt.points_px[prompt.labels > 0][0] if prompt.box_px is None else prompt.box_px.reshape(2, 2).mean(0)
 
-    def make_firm(self, frame):
-        self.firm[frame] = self.colour
+    def add_conditioning_frame(self, frame):
+        self.conditioning[frame] = self.colour
 
-    def keep_firm(self, most):
-        for frame in sorted(self.firm)[1 : 1 - most] if len(self.firm) > most else ():
-            del self.firm[frame]
+    def trim_conditioning_frames(self, max_frames):
+        for frame in sorted(self.conditioning)[1 : 1 - max_frames] if len(self.conditioning) > max_frames else ():
+            del self.conditioning[frame]
 
-    def turn(self):
-        self.colour = self.firm[min(self.firm)] if self.firm else None
+    def clear_memory(self):
+        self.colour = self.conditioning[min(self.conditioning)] if self.conditioning else None
 
 
 @pytest.fixture
 def scripted(monkeypatch: pytest.MonkeyPatch):
-    """A segmenter over scripted people."""
+    """A segmenter over a scripted network; people are tentative for 4 frames and looked for during 0.3 s."""
+    ScriptedTracker.made.clear()
     monkeypatch.setattr(main_subject, "MIN_SEEN_S", 0.1)
-    ScriptedFollowed.made.clear()
-    monkeypatch.setattr(sam3, "Sam3Network", ScriptedNetwork)
-    for module in (sam3, sam3_crowd, sam3_passes):
-        monkeypatch.setattr(module, "Followed", ScriptedFollowed)
+    monkeypatch.setattr(segmenter, "Sam3Network", ScriptedNetwork)
+    monkeypatch.setattr(identity, "TENTATIVE_FRAMES", 4)
+    monkeypatch.setattr(multi_tracker, "SUSPEND_AFTER_S", 0.3)
+    for module in (segmenter, multi_tracker, propagation):
+        monkeypatch.setattr(module, "ObjectTracker", ScriptedTracker)
     return lambda people=EVERYBODY, settings=S: Sam3Segmenter(lambda device: None, settings, people, CPU)  # type: ignore[arg-type, return-value]
 
 
@@ -152,23 +152,23 @@ def click(frame: int, x: float, who: int | None = None, label: int = 1, text: st
 
 def test_nothing_said_finds_everybody_main_person_first(scripted) -> None:
     clip = Clips(30, lambda t: {BLUE: 10, RED: 32})
-    segmenter = scripted()
-    tracks = segmenter.track(clip, (), ignore_progress)
+    seg = scripted()
+    tracks = seg.track(clip, (), ignore_progress)
     assert [(t.person_id, len(t)) for t in tracks] == [(1, 30), (2, 30)]
     assert [colour_of(clip, t) for t in tracks] == [{RED}, {BLUE}]  # the middle one first
-    assert segmenter.notes == ()
+    assert seg.notes == ()
 
 
 def test_people_n_keeps_the_first_n_and_says_so(scripted) -> None:
-    segmenter = scripted(PeopleSettings(count=1))
-    tracks = segmenter.track(Clips(30, lambda t: {BLUE: 10, RED: 32}), (), ignore_progress)
+    seg = scripted(PeopleSettings(count=1))
+    tracks = seg.track(Clips(30, lambda t: {BLUE: 10, RED: 32}), (), ignore_progress)
     assert [t.person_id for t in tracks] == [1]
-    assert segmenter.notes == ("1 more person was seen and left out because fewer people were asked for.",)
+    assert seg.notes == ("1 more person was seen and left out because fewer people were asked for.",)
 
 
 def test_nobody_is_an_empty_answer(scripted) -> None:
-    segmenter = scripted()
-    assert segmenter.track(Clips(10, lambda t: {}), (), ignore_progress) == ()
+    seg = scripted()
+    assert seg.track(Clips(10, lambda t: {}), (), ignore_progress) == ()
     assert scripted().track(Clips(10, lambda t: {RED: 30}), [Prompt(text="a dog")], ignore_progress) == ()
 
 
@@ -203,15 +203,15 @@ def test_unnumbered_clicks_are_people_of_their_own(scripted) -> None:
     assert [t.person_id for t in tracks] == [1, 2]
 
 
-def test_corrections_are_obeyed_before_the_passes(scripted) -> None:
+def test_corrections_are_applied_before_the_passes(scripted) -> None:
     clip = Clips(30, lambda t: {RED: 10, BLUE: 50})
     (track,) = scripted().track(clip, [click(10, 10, 1), click(20, 50, 1), click(4, 10, 1)], ignore_progress)
-    (follow,) = ScriptedFollowed.made
-    assert set(follow.firm) == {4, 10, 20}
-    assert follow.visits[:11] == [(t, False) for t in range(10, 21)]
-    assert follow.visits[11:18] == [(t, True) for t in range(10, 3, -1)]
-    assert follow.visits[18:44] == [(t, False) for t in range(4, 30)]
-    assert follow.visits[44:] == [(t, True) for t in range(3, -1, -1)]
+    (tracker,) = ScriptedTracker.made
+    assert set(tracker.conditioning) == {4, 10, 20}
+    assert tracker.tracked[:11] == [(t, False) for t in range(10, 21)]
+    assert tracker.tracked[11:18] == [(t, True) for t in range(10, 3, -1)]
+    assert tracker.tracked[18:44] == [(t, False) for t in range(4, 30)]
+    assert tracker.tracked[44:] == [(t, True) for t in range(3, -1, -1)]
     assert colour_of(clip, track) == {RED, BLUE}
     assert track.mask(25)[20, 50]
     assert not track.mask(25)[20, 10]
@@ -220,19 +220,18 @@ def test_corrections_are_obeyed_before_the_passes(scripted) -> None:
 def test_who_comes_late_is_followed_back_to_where_they_came_from(scripted) -> None:
     # Found only when ten pixels wide, at frame 12; seen from frame 8 on.
     clip = Clips(30, lambda t: {RED: 30, **({BLUE: 55} if t >= 9 else {})})
-    settings = Sam3Settings(**{**S.model_dump(), "detect_every_frames": 4})
-    tracks = scripted(settings=settings).track(clip, (), ignore_progress)
+    tracks = scripted(settings=Sam3Settings(detect_every_frames=4)).track(clip, (), ignore_progress)
     assert [t.frame_index[0] for t in tracks] == [0, 9]
     assert len(tracks[1]) == 21
-    assert min(f for f, reverse in ScriptedFollowed.made[-1].visits if reverse) == 0
+    assert min(f for f, reverse in ScriptedTracker.made[-1].tracked if reverse) == 0
 
 
-def test_going_back_ends_where_nobody_is(scripted) -> None:
+def test_going_back_ends_where_nobody_is(scripted, monkeypatch: pytest.MonkeyPatch) -> None:
     clip = Clips(80, lambda t: {RED: 30, **({BLUE: 55} if t >= 71 else {})})
-    settings = Sam3Settings(**{**S.model_dump(), "give_up_frames": 6})
+    monkeypatch.setattr(propagation, "MAX_LOST_FRAMES", 6)
     log = []
-    scripted(settings=settings).track(clip, (), lambda a, b: log.append((a, b)))
-    back = [f for f, reverse in ScriptedFollowed.made[-1].visits if reverse]
+    scripted().track(clip, (), lambda a, b: log.append((a, b)))
+    back = [f for f, reverse in ScriptedTracker.made[-1].tracked if reverse]
     assert min(back) > 71 - 6 - 40
     assert log[-1][0] == log[-1][1]
 
@@ -245,12 +244,12 @@ def test_who_leaves_and_returns_is_the_same(scripted) -> None:
         return there
 
     clip = Clips(60, paint)
-    segmenter = scripted()
-    tracks = segmenter.track(clip, (), ignore_progress)
+    seg = scripted()
+    tracks = seg.track(clip, (), ignore_progress)
     assert len(tracks) == 2
     blue = next(t for t in tracks if colour_of(clip, t) == {BLUE})
     assert blue.frame_index.tolist() == [*range(12), *range(40, 60)]
-    assert any("lost between 0.4 s and 1.3 s" in note for note in segmenter.notes)
+    assert any("lost between 0.4 s and 1.3 s" in note for note in seg.notes)
 
 
 def test_somebody_else_in_their_place_is_somebody_else(scripted) -> None:
@@ -261,38 +260,37 @@ def test_somebody_else_in_their_place_is_somebody_else(scripted) -> None:
 
 def test_who_is_gone_for_long_costs_nothing(scripted) -> None:
     scripted().track(Clips(60, lambda t: {RED: 10, **({BLUE: 40} if t < 12 else {})}), (), ignore_progress)
-    assert max(f for f, _ in ScriptedFollowed.made[1].visits) < 26  # rest_after_s is 0.3 s
+    assert max(f for f, _ in ScriptedTracker.made[1].tracked) < 26  # they are looked for during 0.3 s
 
 
-def test_a_false_find_is_dropped_and_counted(scripted, monkeypatch: pytest.MonkeyPatch) -> None:
-    plain = ScriptedNetwork._finds
+def test_a_false_positive_is_dropped_and_counted(scripted, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = ScriptedNetwork._detect
     calls = []
 
-    def once(self, picture, texts):
+    def once(self, image, texts):
         calls.append(0)
-        finds = plain(self, picture, texts)
-        keep = np.array([len(calls) == 1 or (picture[m][0] != BLUE).any() for m in finds.masks], bool)
-        return Finds(finds.masks[keep], finds.scores[keep], tuple(t for t, k in zip(finds.texts, keep, strict=True) if k))
+        found = plain(self, image, texts)
+        keep = np.array([len(calls) == 1 or (image[m][0] != BLUE).any() for m in found.masks], bool)
+        return Sam3Detections(found.masks[keep], found.scores[keep], tuple(t for t, k in zip(found.texts, keep, strict=True) if k))
 
-    monkeypatch.setattr(ScriptedNetwork, "_finds", once)
-    segmenter = scripted()
-    tracks = segmenter.track(Clips(30, lambda t: {RED: 10, BLUE: 50}), (), ignore_progress)
+    monkeypatch.setattr(ScriptedNetwork, "_detect", once)
+    seg = scripted()
+    tracks = seg.track(Clips(30, lambda t: {RED: 10, BLUE: 50}), (), ignore_progress)
     assert len(tracks) == 1
-    assert segmenter.notes == ("1 more person was seen and left out because they were found for a moment and not again.",)
+    assert seg.notes == ("1 more person was seen and left out because they were found for a moment and not again.",)
 
 
 def test_more_people_than_can_be_followed_is_said(scripted) -> None:
-    settings = Sam3Settings(**{**S.model_dump(), "most_people": 1})
-    segmenter = scripted(settings=settings)
-    assert len(segmenter.track(Clips(20, lambda t: {RED: 10, BLUE: 50}), (), ignore_progress)) == 1
-    assert "More than 1 people are in the picture; later ones were not followed." in segmenter.notes
+    seg = scripted(settings=Sam3Settings(detect_every_frames=2, max_people=1))
+    assert len(seg.track(Clips(20, lambda t: {RED: 10, BLUE: 50}), (), ignore_progress)) == 1
+    assert "More than 1 people are in the picture; later ones were not followed." in seg.notes
 
 
 def test_a_click_on_somebody_found_corrects_them(scripted) -> None:
     clip = Clips(30, lambda t: {RED: 32, BLUE: 50})
     tracks = scripted().track(clip, [Prompt(text="person"), click(12, 50, 7)], ignore_progress)
     assert [(t.person_id, colour_of(clip, t)) for t in tracks] == [(7, {BLUE}), (1, {RED})]
-    assert ScriptedFollowed.made[-1].start[0] == 0  # begun from the mask found, not from the click alone
+    assert ScriptedTracker.made[-1].initial_mask[0] == 0  # from the detected mask, not from the click alone
 
 
 def test_an_unclick_corrects_the_person_of_that_number(scripted) -> None:
@@ -308,9 +306,9 @@ def test_a_text_and_a_click_together_name_one_person(scripted) -> None:
 
 
 def test_clicks_alone_leave_others_out_in_silence(scripted) -> None:
-    segmenter = scripted()
-    assert len(segmenter.track(Clips(20, lambda t: {RED: 10, BLUE: 50}), [click(0, 10, 1)], ignore_progress)) == 1
-    assert segmenter.notes == ()
+    seg = scripted()
+    assert len(seg.track(Clips(20, lambda t: {RED: 10, BLUE: 50}), [click(0, 10, 1)], ignore_progress)) == 1
+    assert seg.notes == ()
 
 
 def test_prompts_that_mean_nobody_are_refused(scripted) -> None:
@@ -352,18 +350,18 @@ def test_pixels_of_people_followed_apart_have_one_owner(scripted) -> None:
 def test_windows_hand_out_every_frame_in_either_order(size: int) -> None:
     clip = Clips(50, lambda t: {RED: t})
     for reverse in (False, True):
-        got = list(windows(clip, 3, 47, lambda: size, reverse=reverse, most_bytes=2 * 10 * 3 * W * H))
+        got = list(read_windows(clip, 3, 47, lambda: size, reverse=reverse, max_bytes=2 * 10 * 3 * W * H))
         order = [frame for window in got for frame, _ in window]
         assert order == (list(range(46, 2, -1)) if reverse else list(range(3, 47)))
         assert max(map(len, got)) <= size
         assert all(np.array_equal(picture, clip.picture(frame)) for window in got for frame, picture in window)
-    assert list(windows(clip, 5, 5, lambda: size, reverse=True, most_bytes=1e9)) == []
+    assert list(read_windows(clip, 5, 5, lambda: size, reverse=True, max_bytes=1e9)) == []
 
 
 def test_going_back_holds_no_more_than_told() -> None:
     """Frames are read one stretch ahead of those in use, never the whole clip."""
     clip = Clips(200, lambda t: {})
-    passed = windows(clip, 0, 200, lambda: 5, reverse=True, most_bytes=2 * 20 * 3 * W * H)
+    passed = read_windows(clip, 0, 200, lambda: 5, reverse=True, max_bytes=2 * 20 * 3 * W * H)
     for count, window in enumerate(passed, 1):
         assert len(clip.reads) <= 5 * count + 40
         assert window[0][0] == 200 - 5 * count + 4
@@ -372,7 +370,7 @@ def test_going_back_holds_no_more_than_told() -> None:
 def test_going_back_reads_no_stretch_that_nobody_wants() -> None:
     clip = Clips(200, lambda t: {})
     wanted = {*range(150, 160), *range(20, 25)}
-    passed = windows(clip, 0, 200, lambda: 5, reverse=True, most_bytes=2 * 10 * 3 * W * H, wanted=lambda frame: frame in wanted)
+    passed = read_windows(clip, 0, 200, lambda: 5, reverse=True, max_bytes=2 * 10 * 3 * W * H, needed=lambda frame: frame in wanted)
     got = [frame for window in passed for frame, _ in window]
     assert [f for f in got if f in wanted] == sorted(wanted, reverse=True)
     assert len(clip.reads) == 20
@@ -380,14 +378,14 @@ def test_going_back_reads_no_stretch_that_nobody_wants() -> None:
 
 def test_a_full_memory_halves_the_batch() -> None:
     class Short(ScriptedNetwork):
-        def encode(self, pictures, search, texts):
-            if len(pictures) > 2:
+        def encode_frames(self, images, detect, texts):
+            if len(images) > 2:
                 raise RuntimeError("out of memory")
-            return super().encode(pictures, search, texts)
+            return super().encode_frames(images, detect, texts)
 
-    network: Any = Short(None, S, None, None)
+    network: Any = Short(None, 0.5, None, None)
     batches = AdaptiveBatcher(8, "frames")
-    got = [s.frame for batch in Encoder(network, Clips(20, lambda t: {}), batches, S).stream(0, 20) for s in batch]
+    got = [s.frame for batch in FrameEncoder(network, Clips(20, lambda t: {}), batches, 2).stream(0, 20) for s in batch]
     assert got == list(range(20))
     assert batches.size == 2
     assert "Memory ran out with 8 frames at once" in batches.note
@@ -396,27 +394,53 @@ def test_a_full_memory_halves_the_batch() -> None:
 def test_codes_are_the_enlarged_masks_with_one_owner_a_pixel() -> None:
     made = np.random.default_rng(0)
     logits = torch.from_numpy(made.normal(size=(3, 12, 16)).astype(np.float32))
-    with Writer((64, 48), S) as writer:
+    with MaskEncoder((64, 48), min_cells=1, max_hole_cells=0) as masks:
         for frame in range(5):
-            writer.add(frame, [(7, logits[0] + frame, SURE), (8, logits[1], SURE), (9, logits[2], YIELDS)])
-            writer.flush()
-        writer.finish()
+            masks.add(
+                frame, [(7, logits[0] + frame, MaskRank.CONFIRMED), (8, logits[1], MaskRank.CONFIRMED), (9, logits[2], MaskRank.DUPLICATE)]
+            )
+            masks.flush()
+        masks.finish()
     large = torch.nn.functional.interpolate(logits[None], (48, 64), mode="bilinear", align_corners=False)[0].numpy()
-    assert enlarged(logits[0].numpy(), (64, 48)) == pytest.approx(large[0], abs=1e-6)
-    assert set(writer.rows) == {7, 8}
-    track = MaskTrack(7, np.arange(1), (writer.rows[7][0],), 48, 64)
+    assert upsample_logits(logits[0].numpy(), (64, 48)) == pytest.approx(large[0], abs=1e-6)
+    assert set(masks.codes) == {7, 8}
+    track = MaskTrack(7, np.arange(1), (masks.codes[7][0],), 48, 64)
     assert np.array_equal(track.mask(0), (large[0] > 0) & (large[0] >= large[1]))
-    other = MaskTrack(8, np.arange(1), (writer.rows[8][0],), 48, 64)
+    other = MaskTrack(8, np.arange(1), (masks.codes[8][0],), 48, 64)
     assert np.array_equal(other.mask(0), (large[1] > 0) & (large[1] > large[0]))
-    assert writer.unseen[7] == 0
-    assert writer.unseen[9] == 5
+    assert masks.lost_frames[7] == 0
+    assert masks.lost_frames[9] == 5
 
 
 def test_who_is_dropped_leaves_nothing() -> None:
-    with Writer((64, 48), S) as writer:
-        writer.add(0, [(1, torch.ones(12, 16), SURE)])
-        writer.drop(1)
-        assert writer.rows == {}
+    with MaskEncoder((64, 48)) as masks:
+        masks.add(0, [(1, torch.ones(12, 16), MaskRank.CONFIRMED)])
+        masks.drop(1)
+        assert masks.codes == {}
+
+
+def test_without_cuda_nothing_is_prefetched() -> None:
+    made: list[int] = []
+
+    def items() -> Iterator[int]:
+        for i in range(1, 4):
+            made.append(i)
+            yield i
+
+    passed = prefetch(items(), torch.device("cpu"), lambda item: iter(()))
+    assert next(passed) == 1
+    assert made == [1]
+    assert list(passed) == [2, 3]
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="streams need CUDA")
+def test_prefetched_items_are_complete_when_used() -> None:
+    def items() -> Iterator[torch.Tensor]:
+        for i in range(6):
+            yield (torch.full((512, 512), float(i), device="cuda") @ torch.eye(512, device="cuda")).clone()
+
+    cuda = torch.device("cuda")
+    assert [float(t.mean()) for t in prefetch(items(), cuda, lambda t: iter((t,)))] == [0, 1, 2, 3, 4, 5]
 
 
 # The tiny network
@@ -428,7 +452,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def tiny(folder: Path, batch: int = 3, **people: Any) -> Sam3Segmenter:
-    return Sam3Segmenter(weights_in(folder), Sam3Settings(), PeopleSettings(**people), ComputeSettings(device="cpu", batch_size=batch))
+    return Sam3Segmenter(
+        sam3_from_folder(folder), Sam3Settings(), PeopleSettings(**people), ComputeSettings(device="cpu", batch_size=batch)
+    )
 
 
 def test_the_tiny_network_finds_one_person_whatever_the_batch(folder: Path) -> None:
@@ -455,32 +481,34 @@ def test_the_tiny_network_follows_clicks_and_boxes_of_two_people(folder: Path) -
 
 def test_products_in_bfloat16_follow_all_the_same(folder: Path) -> None:
     compute = ComputeSettings(device="cpu", batch_size=3, precision="bfloat16")
-    segmenter = Sam3Segmenter(weights_in(folder), Sam3Settings(), PeopleSettings(), compute)
+    seg = Sam3Segmenter(sam3_from_folder(folder), Sam3Settings(), PeopleSettings(), compute)
     prompts = [click(2, 20, 2), click(4, 3, 2, label=0), Prompt(text="person")]
-    (track,) = segmenter.track(Clips(7, lambda t: {RED: 5 + 2 * t}), prompts, ignore_progress)
+    (track,) = seg.track(Clips(7, lambda t: {RED: 5 + 2 * t}), prompts, ignore_progress)
     assert (track.person_id, len(track)) == (2, 7)
 
 
-def test_memory_is_flat_in_length(folder: Path) -> None:
+def test_memory_is_flat_in_length(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def peak(frames: int) -> int:
         clip = Clips(frames, lambda t: {RED: 5 + t % 50}, size=(320, 240))
         tracemalloc.start()
-        Sam3Segmenter(weights_in(folder), settings, PeopleSettings(), CPU).track(clip, [click(frames // 2, 30, 1)], ignore_progress)
+        Sam3Segmenter(sam3_from_folder(folder), Sam3Settings(), PeopleSettings(), CPU).track(
+            clip, [click(frames // 2, 30, 1)], ignore_progress
+        )
         _, most = tracemalloc.get_traced_memory()
         tracemalloc.stop()
         return most
 
-    settings = Sam3Settings(backward_mb=2)
+    monkeypatch.setattr(streaming, "BACKWARD_BUFFER_BYTES", 2_000_000)
     peak(8)  # what is loaded once
-    short, long = peak(30), peak(90)
-    assert long - short < 10 * 3 * 320 * 240  # of 60 frames more
+    short, long = peak(20), peak(60)
+    assert long - short < 10 * 3 * 320 * 240  # of 40 frames more
 
 
 def test_weights_and_device_are_asked_for_when_work_begins(tmp_path: Path) -> None:
-    segmenter = tiny(tmp_path / "nowhere")
+    seg = tiny(tmp_path / "nowhere")
     with pytest.raises(WeightsError, match="is no folder with a SAM-3 checkpoint"):
-        segmenter.track(Clips(3, lambda t: {}), (), ignore_progress)
+        seg.track(Clips(3, lambda t: {}), (), ignore_progress)
     if not torch.cuda.is_available():
-        wrong = Sam3Segmenter(weights_in(tmp_path), Sam3Settings(), PeopleSettings(), ComputeSettings(device="cuda"))
+        wrong = Sam3Segmenter(sam3_from_folder(tmp_path), Sam3Settings(), PeopleSettings(), ComputeSettings(device="cuda"))
         with pytest.raises(DeviceError):
             wrong.track(Clips(3, lambda t: {}), (), ignore_progress)

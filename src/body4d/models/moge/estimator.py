@@ -16,7 +16,7 @@ from body4d.core.types import Camera
 from body4d.models.moge.checkpoint import find_moge, load_moge
 from body4d.models.moge.network.camera import focal_and_shift, focal_px, sampled_uv
 from body4d.models.moge.network.model import Moge, bytes_per_image
-from body4d.runtime.device import Batches, batch_that_fits, choose_device, choose_dtype, free_bytes, release
+from body4d.runtime.device import AdaptiveBatcher, choose_batch_size, choose_device, choose_dtype, free_memory_bytes, release_memory
 
 MAX_BATCH = {"cuda": 8, "mps": 4, "cpu": 1}
 """Frames that go through the network together, by device: one of 3,600 patches fills a CPU, eight fill a large GPU."""
@@ -109,7 +109,7 @@ class MogeCameraEstimator:
         try:
             focals, note = self._estimate_focals(frames, report)
         finally:
-            release()
+            release_memory()
         consensus = agree_on_focal(focals, clip.width_px)
         self._notes = tuple(sentence for sentence in (consensus.note, note) if sentence)
         if consensus.focal_px is None:
@@ -123,8 +123,8 @@ class MogeCameraEstimator:
         images = [image for _, image in frames.read(index.start, index.stop, index.step)]
         network = self._load(device, choose_dtype(self._compute, device))
         frame_bytes = network.bytes_per_frame(clip.height_px, clip.width_px)
-        size = batch_that_fits(free_bytes(device), frame_bytes, self._compute, MAX_BATCH.get(device.type, 1))
-        batches = Batches(size, "frames")
+        size = choose_batch_size(free_memory_bytes(device), frame_bytes, self._compute, MAX_BATCH.get(device.type, 1))
+        batches = AdaptiveBatcher(size, "frames")
 
         def run(rows: slice) -> np.ndarray:
             focals = network.focals_px(images[rows])

@@ -1,136 +1,185 @@
-"""Who is who among masks and finds: decisions on what a mask network and a detector saw, without either.
+"""Decisions on who is who, from the masks that a detector and a tracker gave: pure functions and their thresholds.
 
-A *find* is a mask of the detector with its probability; a *track* is the mask of somebody followed. Thresholds are SAM-3's own
-(Carion et al. 2025) where it has any, see :class:`body4d.config.Sam3Settings`. Colours are compared as in ``tracking.association``.
+A *detection* is a mask of the detector with its probability, a *track* the mask of a person who is followed. Thresholds are SAM-3's own
+(Carion et al. 2025) unless their comment says otherwise. Colours are compared as in :mod:`body4d.tracking.association`.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from jaxtyping import Bool, Float, UInt8
 
-from body4d.config import Sam3Settings
+from body4d.core.types import MaskTrack
 from body4d.tracking.association import colour_distance, colour_histogram, linear_assignment
 
-_LEAST_HEIGHT_PX = 1.0
+MIN_MATCH_IOU = 0.5
+"""A detection whose mask overlaps with a track's by this much confirms it."""
+
+MAX_NEW_TRACK_IOU = 0.1
+"""A detection that overlaps with a track by more than this is not a new person."""
+
+SAME_PERSON_IOU = 0.7
+"""Two masks that overlap by this much lie on one body."""
+
+TENTATIVE_FRAMES = 16
+"""Frames for which a new track is tentative: false detections are not detected again. Published: 15."""
+
+MIN_CONFIRMED_SHARE = 0.5
+"""A tentative track that a smaller share of the searches confirms is a false positive. Published: 8 of 15."""
+
+MAX_REID_COLOUR_DISTANCE = 0.35
+"""Nobody who left comes back in colours farther off than this; the same value as for BlazePose's tracks."""
+
+REID_REACH_HEIGHTS = 0.5
+"""How far from the expected place a person may come back, in body heights ..."""
+
+REID_REACH_HEIGHTS_PER_S = 1.5
+"""... and how much farther for each second out of sight: somebody who runs."""
+
+MAX_REID_SIZE_RATIO = 2.5
+"""Nobody comes back larger or smaller by more than this factor: the image's border cuts people in half."""
+
+REID_POSITION_WEIGHT = 0.2
+"""Cost of a place at the end of the reach, where entirely different colours cost 1: it only breaks ties."""
+
+_MIN_HEIGHT_PX = 1.0
 
 
 @dataclass(frozen=True)
-class Sight:
-    """What a mask tells of somebody's identity: ``centre_px`` (2,), ``height_px``, and the ``colour`` worn (association.colour_look)."""
+class Appearance:
+    """What a mask shows of a person: its centre, its height, and the ``colour`` histogram under it."""
 
-    centre_px: np.ndarray
+    centre_px: Float[np.ndarray, "2"]
     height_px: float
-    colour: np.ndarray
+    colour: Float[np.ndarray, " c"]
 
 
 @dataclass(frozen=True)
-class Gone:
-    """Somebody out of sight: the last sight, ``velocity_px_per_s`` (2,) then, and for how long they have not been seen."""
+class LostTrack:
+    """A person out of sight: how they looked and moved when they were last seen, and for how long that has been."""
 
-    sight: Sight
-    velocity_px_per_s: np.ndarray
-    unseen_s: float
+    appearance: Appearance
+    velocity_px_per_s: Float[np.ndarray, "2"]
+    lost_s: float
 
 
 @dataclass(frozen=True)
-class Sorted:
-    """``confirmed``: find of each track that one confirms. ``new``: finds that may be somebody new, likeliest first."""
+class DetectionMatches:
+    """``confirmed``: the detection that confirms a track, by track. ``new``: detections that may be new people, likeliest first."""
 
     confirmed: dict[int, int]
     new: tuple[int, ...]
 
 
-def overlaps(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Intersection over union (N, M) of masks bool (N, h, w) and (M, h, w); empty masks overlap with nothing."""
+def mask_iou(a: Bool[np.ndarray, "n h w"], b: Bool[np.ndarray, "m h w"]) -> Float[np.ndarray, "n m"]:
+    """Intersection over union of masks, 0 for empty ones."""
     flat_a, flat_b = (m.reshape(len(m), int(np.prod(m.shape[1:]))).astype(np.float32) for m in (a, b))
     shared = flat_a @ flat_b.T
     union = flat_a.sum(1)[:, None] + flat_b.sum(1)[None] - shared
     return shared / np.maximum(union, 1.0)
 
 
-def likeliest(ious: np.ndarray, scores: np.ndarray, most: float) -> list[int]:
-    """Finds that stay, likeliest first: each overlaps with no likelier one by more than ``most`` (greedy suppression). ``ious`` (N, N)."""
+def non_maximum_suppression(ious: Float[np.ndarray, "n n"], scores: Float[np.ndarray, " n"], max_iou: float) -> list[int]:
+    """Detections that stay, likeliest first: each overlaps with no likelier one by more than ``max_iou``."""
     kept: list[int] = []
     for i in np.argsort(-scores, kind="stable").tolist():
-        if all(ious[i, k] <= most for k in kept):
+        if all(ious[i, k] <= max_iou for k in kept):
             kept.append(i)
     return kept
 
 
-def sort_out(ious: np.ndarray, scores: np.ndarray, settings: Sam3Settings) -> Sorted:
-    """Finds among tracks: ``ious`` (F, T) of their masks, ``scores`` (F,). Of several finds on a track the best overlap confirms it."""
+def match_detections(
+    ious: Float[np.ndarray, "detections tracks"], scores: Float[np.ndarray, " detections"], min_new_track_score: float
+) -> DetectionMatches:
+    """Which tracks are confirmed, by the detection that overlaps them most, and which detections may be new people."""
     confirmed: dict[int, int] = {}
     for track in range(ious.shape[1]):
         best = int(np.argmax(ious[:, track])) if len(ious) else -1
-        if best >= 0 and ious[best, track] >= settings.match_iou:
+        if best >= 0 and ious[best, track] >= MIN_MATCH_IOU:
             confirmed[track] = best
-    free = [i for i in range(len(scores)) if scores[i] >= settings.new_score and not np.any(ious[i] > settings.new_iou_most)]
-    return Sorted(confirmed, tuple(sorted(free, key=lambda i: (-scores[i], i))))
+    new = [i for i in range(len(scores)) if scores[i] >= min_new_track_score and not np.any(ious[i] > MAX_NEW_TRACK_IOU)]
+    return DetectionMatches(confirmed, tuple(sorted(new, key=lambda i: (-scores[i], i))))
 
 
-def false_find(age_frames: int, searches: int, confirmations: int, settings: Sam3Settings) -> bool | None:
-    """Whether somebody new was a false find; None while the trial lasts. ``searches`` are those since the first find, it included."""
-    if age_frames < settings.trial_frames:
-        return None
-    return confirmations < settings.trial_share * searches
+def is_false_positive(age_frames: int, num_searches: int, num_confirmations: int) -> bool | None:
+    """Whether a tentative track is a false positive; None while it is too young to tell.
 
-
-def yielding(ious: np.ndarray, since: Sequence[int]) -> list[tuple[int, int]]:
-    """(who yields, to whom) of tracks that lie on one body: who came into sight later, of equals the later one.
-
-    ``ious`` (T, T) is true where two masks are that alike; ``since`` (T,) the frame since when each is in sight without a break. Nobody
-    yields to one who yields.
+    Both counts begin with the search that detected the person first.
     """
-    order = sorted(range(len(since)), key=lambda i: (since[i], i))
-    out: dict[int, int] = {}
+    if age_frames < TENTATIVE_FRAMES:
+        return None
+    return num_confirmations < MIN_CONFIRMED_SHARE * num_searches
+
+
+def find_duplicates(same_body: Bool[np.ndarray, "t t"], visible_since: Sequence[int]) -> list[tuple[int, int]]:
+    """(duplicate, original) among tracks whose masks lie on one body: the duplicate came into sight later.
+
+    ``visible_since`` is the frame since when each track is in sight without a break; of equals the later one is the duplicate. No track
+    is a duplicate of a duplicate.
+    """
+    order = sorted(range(len(visible_since)), key=lambda i: (visible_since[i], i))
+    originals: dict[int, int] = {}
     for place, i in enumerate(order):
-        ahead = next((k for k in order[:place] if k not in out and ious[i, k]), None)
-        if ahead is not None:
-            out[i] = ahead
-    return list(out.items())
+        original = next((k for k in order[:place] if k not in originals and same_body[i, k]), None)
+        if original is not None:
+            originals[i] = original
+    return list(originals.items())
 
 
-def return_cost(gone: Gone, come: Sight, settings: Sam3Settings) -> float:
-    """Cost of taking a find for somebody who left: the difference of colours and, little, of place; infinite where it cannot be them."""
-    if gone.unseen_s > settings.remember_s:
+def reid_cost(lost: LostTrack, detected: Appearance, memory_s: float) -> float:
+    """Cost of taking a detection for a lost person: the difference in colours and, weakly, in place; infinite where it cannot be them."""
+    if lost.lost_s > memory_s:
         return np.inf
-    height = max(gone.sight.height_px, come.height_px, _LEAST_HEIGHT_PX)
-    if height > settings.return_size_ratio * max(min(gone.sight.height_px, come.height_px), _LEAST_HEIGHT_PX):
+    height = max(lost.appearance.height_px, detected.height_px, _MIN_HEIGHT_PX)
+    if height > MAX_REID_SIZE_RATIO * max(min(lost.appearance.height_px, detected.height_px), _MIN_HEIGHT_PX):
         return np.inf
-    reach = settings.return_reach_heights + settings.return_reach_heights_per_s * gone.unseen_s
-    # Who left may have turned round at once: the nearer of going on and having stayed.
-    places = gone.sight.centre_px + np.outer([0.0, gone.unseen_s], gone.velocity_px_per_s)
-    away = float(np.linalg.norm(places - come.centre_px, axis=1).min()) / height
-    colour = colour_distance(gone.sight.colour, come.colour)
-    if away > reach or colour > settings.return_colour_most:
+    reach = REID_REACH_HEIGHTS + REID_REACH_HEIGHTS_PER_S * lost.lost_s
+    # They may have stopped at once, so the nearer counts of having gone on and having stayed.
+    expected = lost.appearance.centre_px + np.outer([0.0, lost.lost_s], lost.velocity_px_per_s)
+    distance = float(np.linalg.norm(expected - detected.centre_px, axis=1).min()) / height
+    colour = colour_distance(lost.appearance.colour, detected.colour)
+    if distance > reach or colour > MAX_REID_COLOUR_DISTANCE:
         return np.inf
-    return colour + settings.return_place_weight * away / reach
+    return colour + REID_POSITION_WEIGHT * distance / reach
 
 
-def returning(gone: Sequence[Gone], come: Sequence[Sight], settings: Sam3Settings) -> dict[int, int]:
-    """Who of those gone each find is, as the cheapest assignment overall has it; finds that are nobody known are left out."""
-    if not gone or not come:
+def reidentify(lost: Sequence[LostTrack], detected: Sequence[Appearance], memory_s: float) -> dict[int, int]:
+    """The lost track that each detection is, by the assignment of least total cost; detections of nobody known are left out."""
+    if not lost or not detected:
         return {}
-    return linear_assignment(np.array([[return_cost(g, c, settings) for c in come] for g in gone]))
+    return linear_assignment(np.array([[reid_cost(track, one, memory_s) for one in detected] for track in lost]))
 
 
-def sight_of(mask: np.ndarray, rgb: np.ndarray, least_colour_cells: int = 1) -> Sight | None:
-    """What a mask (h, w) bool of any resolution tells over a picture (H, W, 3) uint8; None where it is empty.
+def describe_appearance(mask: Bool[np.ndarray, "h w"], image: UInt8[np.ndarray, "height width 3"]) -> Appearance | None:
+    """The appearance of a person whose mask, of any resolution, lies over the image; None where the mask is empty.
 
-    Colours are taken at the cells' middles, less the outline, where the background shines through; upper half and lower half apart.
+    Colours are taken at the centres of the mask's cells, without its outermost cells, where the background shows; the upper half and the
+    lower half have histograms of their own.
     """
     from scipy.ndimage import binary_erosion
 
     y, x = np.nonzero(mask)
     if len(y) == 0:
         return None
-    scale = np.array([rgb.shape[1] / mask.shape[1], rgb.shape[0] / mask.shape[0]])
+    scale = np.array([image.shape[1] / mask.shape[1], image.shape[0] / mask.shape[0]])
     middle = (y.min() + y.max()) / 2
     centre = np.array([x.mean() + 0.5, y.mean() + 0.5]) * scale
     height = float((y.max() - y.min() + 1) * scale[1])
     inner = binary_erosion(mask)
-    if np.count_nonzero(inner) >= least_colour_cells:
+    if inner.any():
         y, x = np.nonzero(inner)
     rows, columns = ((y + 0.5) * scale[1]).astype(int), ((x + 0.5) * scale[0]).astype(int)
-    return Sight(centre, height, colour_histogram(rgb[rows, columns], np.ones(len(y), np.float32), y <= middle))
+    return Appearance(centre, height, colour_histogram(image[rows, columns], np.ones(len(y), np.float32), y <= middle))
+
+
+def is_same_person(a: MaskTrack, b: MaskTrack, max_frames: int = 16) -> bool:
+    """Whether two tracks show one body: on the median of frames spread over those they share, their masks overlap."""
+    shared = np.intersect1d(a.frame_index, b.frame_index)
+    if len(shared) == 0:
+        return False
+    ious = []
+    for frame in shared[np.unique(np.linspace(0, len(shared) - 1, max_frames).astype(int))]:
+        mask_a, mask_b = (t.mask(int(np.searchsorted(t.frame_index, frame))) for t in (a, b))
+        ious.append(np.count_nonzero(mask_a & mask_b) / max(np.count_nonzero(mask_a | mask_b), 1))
+    return bool(np.median(ious) >= SAME_PERSON_IOU)

@@ -1,86 +1,99 @@
-"""SAM-3's network as the segmenter needs it: pictures in, each encoded once and in batches; finds by text, and features for the tracker.
+"""SAM-3's network as the segmenter needs it: each frame is encoded once and in batches, for the text detector and for the tracker.
 
-transformers' processors need torchvision; the little that they do is done here: a picture is squashed to the network's square by a
-bilinear filter that averages when it shrinks, on bytes as torchvision does it, and scaled to [-1, 1].
+transformers' processors need torchvision; the little that they do is done here: a frame is squashed to the network's square by a bilinear
+filter that averages when it shrinks, on bytes as torchvision does it, and scaled to [-1, 1].
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from body4d.config import Sam3Settings
 from body4d.models.sam3.checkpoint import Sam3Weights
-from body4d.models.sam3.identity import likeliest, overlaps
-from body4d.models.sam3.transformers_compat import cast_once, record_tracker
-from body4d.runtime.torch_utils import FrameUploader, set_compile_cache
+from body4d.models.sam3.identity import MIN_MATCH_IOU, mask_iou, non_maximum_suppression
+from body4d.models.sam3.transformers_compat import cast_weights, compile_layers, record_tracker
+from body4d.runtime.torch_utils import FrameUploader
 
-_MEAN, _SPREAD = 0.5, 0.5
+MAX_DETECTION_IOU = 0.1
+"""Published: of two detections that overlap by more than this, only the likelier one stays."""
+
+MIN_MASK_CELLS = 12
+"""A mask of fewer of the 288 x 288 cells is a speck and nobody: 9 pixels across on 1080 lines."""
+
+_MEAN, _STD = 0.5, 0.5
 """Of SAM-3's processor_config.json, on all channels."""
-_TOKENS = 32
+
+_TEXT_TOKENS = 32
 """Length of a text, padded or cut; the text encoder takes no other."""
-_MOST_QUERY_MAPS = 4
-"""Maps as large as the finest features thought alive at once in a neck or the mask decoder; where it is more, the batch halves."""
+
+_MAX_FINE_MAPS = 4
+"""Maps as large as the finest features assumed to be alive at once in a neck or the mask decoder; where there are more, memory runs out
+and the batch is halved."""
 
 
 @dataclass(frozen=True)
-class Features:
-    """One picture for the tracker: ``maps``, three of (cells, 1, channels) from fine to coarse, and where the coarse cells lie."""
+class TrackerFeatures:
+    """One frame as the tracker takes it: three maps (cells, 1, channels), fine to coarse, and the position encoding of the coarse one."""
 
-    maps: tuple[Tensor, ...]
-    places: Tensor
+    feature_maps: tuple[Tensor, ...]
+    position_encoding: Float[Tensor, "cells 1 channels"]
 
     @property
     def tensors(self) -> tuple[Tensor, ...]:
-        return (*self.maps, self.places)
+        return (*self.feature_maps, self.position_encoding)
 
 
 @dataclass(frozen=True)
-class Finds:
-    """People found on one frame, likeliest first, duplicates out: ``masks`` bool (N, h, w), ``scores`` (N,), the texts each answers."""
+class Sam3Detections:
+    """People detected on one frame, likeliest first, without duplicates. ``texts``: indices of the texts that each one fits."""
 
-    masks: np.ndarray
-    scores: np.ndarray
+    masks: Bool[np.ndarray, "n h w"]
+    scores: Float[np.ndarray, " n"]
     texts: tuple[frozenset[int], ...]
 
 
 @dataclass(frozen=True)
-class Text:
-    """Words as the detector wants them: ``features`` (1, 32, C) and which tokens are real (1, 32)."""
+class TextFeatures:
+    """An encoded text as the detector takes it."""
 
-    features: Tensor
-    real: Tensor
+    features: Float[Tensor, "1 tokens c"]
+    attention_mask: Int[Tensor, "1 tokens"]
 
 
 @dataclass
-class _Texts:
+class _TextOutput:
     """What the detector reads of transformers' text output."""
 
     pooler_output: Tensor
 
 
-class Sam3Network:
-    """A loaded SAM-3 at work: products are made in ``dtype`` (autocast), which its weights are cast to once, all else is float32."""
+@dataclass
+class _EncoderOutput:
+    """What the tracker's neck reads of transformers' encoder output."""
 
-    def __init__(self, weights: Sam3Weights, settings: Sam3Settings, device: torch.device, dtype: torch.dtype) -> None:
+    last_hidden_state: Tensor
+
+
+class Sam3Network:
+    """A loaded SAM-3. Products are made in ``dtype`` by autocast, to which the weights are cast once; all else is float32."""
+
+    def __init__(self, weights: Sam3Weights, min_detection_score: float, device: torch.device, dtype: torch.dtype) -> None:
         self.model: Any = weights.model
         self._tokenizer: Any = weights.tokenizer
-        self._settings, self.device, self.dtype = settings, device, dtype
+        self._min_detection_score, self.device, self.dtype = min_detection_score, device, dtype
         self._upload = FrameUploader(device)
         if dtype != torch.float32:
-            cast_once(self.model, dtype)
-        self.recordings = record_tracker(self.tracker)
+            cast_weights(self.model, dtype)
+        self.cuda_graphs = record_tracker(self.tracker)
 
     def compile_encoder(self) -> None:
-        """Compile the encoder's layers at their next call: one version for those that look at windows, one for those that see all."""
-        set_compile_cache()
-        for layer in self._backbone.layers:
-            if "forward" not in vars(layer):  # not compiled before: a model may be used for several clips
-                layer.forward = _compiled(layer.forward)
+        """Compile the encoder at its next call."""
+        compile_layers(self._backbone)
 
     @property
     def _backbone(self) -> Any:
@@ -88,16 +101,17 @@ class Sam3Network:
 
     @property
     def tracker(self) -> Any:
+        """transformers' ``Sam3TrackerVideoModel``."""
         return self.model.tracker_model
 
     @property
-    def side_px(self) -> int:
-        """Side of the square the network sees."""
+    def image_size_px(self) -> int:
+        """Side of the square that the network takes."""
         return int(self.tracker.image_size)
 
     @property
-    def cells(self) -> tuple[int, int]:
-        """Height and width of masks as the network says them."""
+    def mask_size(self) -> tuple[int, int]:
+        """Height and width, in cells, of the network's masks."""
         height, width = self.tracker.prompt_encoder.mask_input_size
         return int(height), int(width)
 
@@ -105,102 +119,93 @@ class Sam3Network:
         return torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32)
 
     @torch.inference_mode()
-    def text(self, words: str) -> Text:
-        """Encode one text once; what goes beyond 32 tokens is cut."""
-        told = self._tokenizer(words, return_tensors="pt", padding="max_length", max_length=_TOKENS, truncation=True).to(self.device)
+    def encode_text(self, text: str) -> TextFeatures:
+        """Encode a text; what goes beyond 32 tokens is cut."""
+        tokens = self._tokenizer(text, return_tensors="pt", padding="max_length", max_length=_TEXT_TOKENS, truncation=True).to(self.device)
         detector: Any = self.model.detector_model
-        out = detector.get_text_features(input_ids=told["input_ids"], attention_mask=told["attention_mask"], return_dict=True)
-        return Text(out.pooler_output.float(), told["attention_mask"])
+        out = detector.get_text_features(input_ids=tokens["input_ids"], attention_mask=tokens["attention_mask"], return_dict=True)
+        return TextFeatures(out.pooler_output.float(), tokens["attention_mask"])
 
     @torch.inference_mode()
-    def encode(self, pictures: Sequence[np.ndarray], search: Sequence[bool], texts: Sequence[Text]) -> list[tuple[Features, Finds | None]]:
-        """Features of pictures (H, W, 3) uint8, and what ``texts`` find in those to be searched. One batch."""
+    def encode_frames(
+        self, images: Sequence[UInt8[np.ndarray, "height width 3"]], detect: Sequence[bool], texts: Sequence[TextFeatures]
+    ) -> list[tuple[TrackerFeatures, Sam3Detections | None]]:
+        """Features of one batch of frames, and what ``texts`` detect on those with ``detect`` true."""
         with self.autocast():
-            hidden = self._backbone(prepared(self._upload(pictures), self.side_px)).last_hidden_state
-            maps, places = self.model.get_vision_features_for_tracker(_Hidden(hidden))
-            rows = [i for i, wanted in enumerate(search) if wanted]
-            finds = dict(zip(rows, self._search(hidden[rows], texts), strict=True)) if rows and texts else {}
-        coarse = places[-1][:, :1].float()
-        out = [tuple(m[:, i : i + 1].float() for m in maps) for i in range(len(pictures))]
-        return [(Features(maps, coarse), finds.get(i)) for i, maps in enumerate(out)]
+            hidden = self._backbone(preprocess(self._upload(images), self.image_size_px)).last_hidden_state
+            feature_maps, position_encodings = self.model.get_vision_features_for_tracker(_EncoderOutput(hidden))
+            rows = [i for i, detected in enumerate(detect) if detected]
+            detections = dict(zip(rows, self._detect(hidden[rows], texts), strict=True)) if rows and texts else {}
+        position_encoding = position_encodings[-1][:, :1].float()
+        per_frame = [tuple(m[:, i : i + 1].float() for m in feature_maps) for i in range(len(images))]
+        return [(TrackerFeatures(maps, position_encoding), detections.get(i)) for i, maps in enumerate(per_frame)]
 
-    def _search(self, hidden: Tensor, texts: Sequence[Text]) -> list[Finds]:
-        """What the detector finds by each text in pictures given by their encoding (B, cells, C)."""
+    def _detect(self, hidden: Tensor, texts: Sequence[TextFeatures]) -> list[Sam3Detections]:
+        """What the texts detect on frames given by their encoding (B, cells, C)."""
         from transformers.models.sam3.modeling_sam3 import Sam3VisionEncoderOutput
 
         detector: Any = self.model.detector_model
         count, (height, width) = len(hidden), self.tracker.prompt_encoder.image_embedding_size
-        fine, places = detector.vision_encoder.neck(hidden.view(count, height, width, -1).permute(0, 3, 1, 2))
-        seen = Sam3VisionEncoderOutput(last_hidden_state=hidden, fpn_hidden_states=fine, fpn_position_encoding=places)
-        found: list[list[tuple[np.ndarray, np.ndarray]]] = [[] for _ in range(count)]
+        feature_maps, position_encodings = detector.vision_encoder.neck(hidden.view(count, height, width, -1).permute(0, 3, 1, 2))
+        vision = Sam3VisionEncoderOutput(last_hidden_state=hidden, fpn_hidden_states=feature_maps, fpn_position_encoding=position_encodings)
+        per_frame: list[list[tuple[np.ndarray, np.ndarray]]] = [[] for _ in range(count)]
         for text in texts:
             out = detector(
-                vision_embeds=seen,
-                text_embeds=_Texts(text.features.expand(count, -1, -1)),
-                attention_mask=text.real.expand(count, -1),
+                vision_embeds=vision,
+                text_embeds=_TextOutput(text.features.expand(count, -1, -1)),
+                attention_mask=text.attention_mask.expand(count, -1),
             )
             scores = out.pred_logits.float().sigmoid() * out.presence_logits.float().sigmoid().view(count, 1)
-            sure = scores > self._settings.detection_score
+            likely = scores > self._min_detection_score
             for i in range(count):
-                masks = (out.pred_masks[i][sure[i]] > 0).cpu().numpy()
-                found[i].append((masks, scores[i][sure[i]].cpu().numpy()))
-        return [merged(per_text, self.cells, self._settings) for per_text in found]
+                masks = (out.pred_masks[i][likely[i]] > 0).cpu().numpy()
+                per_frame[i].append((masks, scores[i][likely[i]].cpu().numpy()))
+        return [merge_detections(per_text, self.mask_size) for per_text in per_frame]
 
-    def bytes_each(self, height: int, width: int, *, search: bool) -> int:
-        """Memory one picture of this size takes on its way through the encoder and, where it is searched, the detector."""
+    def bytes_per_frame(self, height_px: int, width_px: int) -> int:
+        """Memory that one frame takes on its way through the encoder and the detector."""
         vision: Any = self.model.config.detector_config.vision_config
-        net, side = vision.backbone_config, self.cells[0]
-        cells = (self.side_px // net.patch_size) ** 2
-        block = cells * (2 * net.intermediate_size + 6 * net.hidden_size) * 4
-        maps = side**2 * vision.fpn_hidden_size * 4 * _MOST_QUERY_MAPS
-        return 3 * height * width * 5 + 3 * self.side_px**2 * 8 + block + (3 if search else 1) * maps
+        backbone, mask_side = vision.backbone_config, self.mask_size[0]
+        cells = (self.image_size_px // backbone.patch_size) ** 2
+        block = cells * (2 * backbone.intermediate_size + 6 * backbone.hidden_size) * 4
+        maps = mask_side**2 * vision.fpn_hidden_size * 4 * _MAX_FINE_MAPS
+        return 3 * height_px * width_px * 5 + 3 * self.image_size_px**2 * 8 + block + 3 * maps
 
 
-@dataclass
-class _Hidden:
-    """What the tracker's neck reads of the encoder's output."""
+def preprocess(images: UInt8[Tensor, "b height width 3"], size_px: int) -> Float[Tensor, "b 3 size size"]:
+    """Frames as the network takes them, squashed to its square.
 
-    last_hidden_state: Tensor
-
-
-def prepared(pictures: Tensor, side_px: int) -> Tensor:
-    """Pictures (B, H, W, 3) uint8 as the network sees them (B, 3, side, side) float32, squashed where they are.
-
-    On CUDA the filter takes no bytes: it is run on floats there and rounded, which may differ from the CPU's by one level of 255.
+    On CUDA the filter takes no bytes: there it runs on floats, which are rounded afterwards and may differ from the CPU's by one of 255
+    levels.
     """
-    on_cpu = pictures.device.type == "cpu"
+    on_cpu = images.device.type == "cpu"
     out = []
-    for picture in pictures:
-        there = picture.permute(2, 0, 1)[None]
-        small = interpolate(there if on_cpu else there.float(), (side_px, side_px), mode="bilinear", align_corners=False, antialias=True)
+    for image in images:
+        channels = image.permute(2, 0, 1)[None]
+        if not on_cpu:
+            channels = channels.float()
+        small = interpolate(channels, (size_px, size_px), mode="bilinear", align_corners=False, antialias=True)
         out.append(small if on_cpu else small.round().clamp(0, 255))
-    return (torch.cat(out).float() / 255 - _MEAN) / _SPREAD
+    return (torch.cat(out).float() / 255 - _MEAN) / _STD
 
 
-def _compiled(plain: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    """A layer's ``forward``, compiled for any number of pictures from two on; one alone would want a version of its own."""
-    fast = torch.compile(plain)
+def merge_detections(
+    per_text: Sequence[tuple[Bool[np.ndarray, "_ h w"], Float[np.ndarray, " _"]]],
+    mask_size: tuple[int, int],
+    *,
+    max_iou: float = MAX_DETECTION_IOU,
+    min_cells: int = MIN_MASK_CELLS,
+) -> Sam3Detections:
+    """The masks and scores that each text detects as one list, without specks and duplicates.
 
-    def run(hidden_states: Tensor, **more: Any) -> Tensor:
-        if len(hidden_states) == 1:
-            return plain(hidden_states, **more)
-        torch._dynamo.mark_dynamic(hidden_states, 0)
-        return fast(hidden_states, **more)
-
-    return run
-
-
-def merged(per_text: Sequence[tuple[np.ndarray, np.ndarray]], cells: tuple[int, int], settings: Sam3Settings) -> Finds:
-    """Finds of all texts (masks (N, h, w) bool, scores (N,)) as one list without duplicates, specks out.
-
-    Somebody found by two texts is one find that answers both.
+    A person whom two texts detect is one detection that fits both.
     """
-    masks = np.concatenate([m for m, _ in per_text]) if per_text else np.zeros((0, *cells), bool)
+    masks = np.concatenate([m for m, _ in per_text]) if per_text else np.zeros((0, *mask_size), bool)
     scores = np.concatenate([s for _, s in per_text]) if per_text else np.zeros(0, np.float32)
     text = np.repeat(np.arange(len(per_text)), [len(s) for _, s in per_text])
-    large = masks.sum((1, 2)) >= settings.least_cells
+    large = masks.sum((1, 2)) >= min_cells
     masks, scores, text = masks[large], scores[large], text[large]
-    ious = overlaps(masks, masks)
-    kept = likeliest(ious, scores, settings.duplicate_find_iou)
-    answers = tuple(frozenset([int(text[k]), *text[ious[k] >= settings.match_iou].tolist()]) for k in kept)
-    return Finds(masks[kept], scores[kept], answers)
+    ious = mask_iou(masks, masks)
+    kept = non_maximum_suppression(ious, scores, max_iou)
+    texts = tuple(frozenset([int(text[k]), *text[ious[k] >= MIN_MATCH_IOU].tolist()]) for k in kept)
+    return Sam3Detections(masks[kept], scores[kept], texts)

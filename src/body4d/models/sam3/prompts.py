@@ -1,60 +1,86 @@
-"""What a user's prompts mean: who is asked for by words, who by clicks and boxes, and who of those found is meant. Pure."""
+"""What a user's prompts ask for: people named by a text, people pointed at by clicks and boxes, and which track a prompt is for. Pure."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+from jaxtyping import Real
 
 from body4d.core.errors import InputError
 from body4d.core.types import Clip, MaskTrack, Prompt
-from body4d.models.sam3.object_tracker import Asked
 from body4d.tracking.main_subject import select_prompted_mask
 from body4d.tracking.masks import mask_box
 
+_BOX_CORNER_LABELS = (2, 3)
+"""Labels by which SAM's prompt encoder takes two points for a box's corners."""
+
+
+@dataclass(frozen=True)
+class FramePrompt:
+    """Clicks and a box for one person on one frame. ``labels`` are 1 on the person and 0 beside them."""
+
+    points_px: Real[np.ndarray, "p 2"] = field(default_factory=lambda: np.zeros((0, 2)))
+    labels: Real[np.ndarray, " p"] = field(default_factory=lambda: np.zeros(0, np.int64))
+    box_px: Real[np.ndarray, "4"] | None = None
+
+    @property
+    def locates_person(self) -> bool:
+        """Whether this alone says where the person is: a box, or a click on them."""
+        return self.box_px is not None or bool(np.any(self.labels > 0))
+
+    def point_inputs(self) -> tuple[Real[np.ndarray, "n 2"], Real[np.ndarray, " n"]]:
+        """Points and labels as SAM's prompt encoder takes them: the box's corners first."""
+        points, labels = self.points_px.reshape(-1, 2), np.where(self.labels > 0, 1, 0)
+        if self.box_px is not None:
+            points = np.concatenate([self.box_px.reshape(2, 2), points])
+            labels = np.concatenate([_BOX_CORNER_LABELS, labels])
+        return points, labels
+
 
 @dataclass
-class Wish:
-    """One person asked for: ``asked`` by frame in the order given, ``texts`` that name them. ``person_id`` None: the next free number."""
+class ObjectPrompt:
+    """Everything that asks for one person: clicks and boxes by frame, in the order given, and texts. ``person_id`` None: any free id."""
 
     person_id: int | None
-    asked: dict[int, Asked] = field(default_factory=dict)
+    frame_prompts: dict[int, FramePrompt] = field(default_factory=dict)
     texts: list[str] = field(default_factory=list)
 
     @property
-    def start(self) -> int | None:
-        """The first frame, as given, on which the person can be found without knowing them."""
-        return next((frame for frame, asked in self.asked.items() if asked.says_where), None)
+    def start_frame(self) -> int | None:
+        """The first frame, in the order given, whose prompt alone says where the person is."""
+        return next((frame for frame, prompt in self.frame_prompts.items() if prompt.locates_person), None)
 
 
-def wishes(prompts: Sequence[Prompt], clip: Clip) -> tuple[list[Wish], list[str]]:
-    """People asked for one by one, and texts that stand for everybody they fit. Prompts with one ``person_id`` are one person's.
+def parse_prompts(prompts: Sequence[Prompt], clip: Clip) -> tuple[list[ObjectPrompt], list[str]]:
+    """The people who are asked for one by one, and the texts that stand for everybody whom they fit.
 
-    Raises InputError for a frame that the clip has not, and for a place beside its picture.
+    Prompts that share a ``person_id`` are one person's. Raises InputError for a frame that is not in the clip and for a place outside the
+    frame.
     """
     frames = len(clip)
-    people: list[Wish] = []
+    people: list[ObjectPrompt] = []
     open_texts: list[str] = []
     for prompt in prompts:
         if not 0 <= prompt.frame < frames:
             raise InputError(f"A prompt is for frame {prompt.frame}, and the clip has frames 0 to {frames - 1}.")
         _require_inside(prompt, clip.width_px, clip.height_px)
-        points = prompt.points_px is not None or prompt.box_px is not None
-        if prompt.text and prompt.person_id is None and not points:
+        has_place = prompt.points_px is not None or prompt.box_px is not None
+        if prompt.text and prompt.person_id is None and not has_place:
             open_texts.append(prompt.text)
             continue
-        wish = next((w for w in people if w.person_id == prompt.person_id), None) if prompt.person_id is not None else None
-        if wish is None:
-            wish = Wish(prompt.person_id)
-            people.append(wish)
+        person = next((p for p in people if p.person_id == prompt.person_id), None) if prompt.person_id is not None else None
+        if person is None:
+            person = ObjectPrompt(prompt.person_id)
+            people.append(person)
         if prompt.text:
-            wish.texts.append(prompt.text)
-        if points:
-            wish.asked[prompt.frame] = _added(wish.asked.get(prompt.frame, Asked()), prompt)
+            person.texts.append(prompt.text)
+        if has_place:
+            person.frame_prompts[prompt.frame] = _merge(person.frame_prompts.get(prompt.frame, FramePrompt()), prompt)
     return people, list(dict.fromkeys(open_texts))
 
 
 def _require_inside(prompt: Prompt, width_px: int, height_px: int) -> None:
-    """Raise InputError for a click outside the picture, or a box of which nothing is inside."""
+    """Raise InputError for a click outside the frame, or a box that lies outside it altogether."""
     size = np.array([width_px, height_px])
     for point in () if prompt.points_px is None else prompt.points_px:
         if (point < 0).any() or (point > size).any():
@@ -66,44 +92,32 @@ def _require_inside(prompt: Prompt, width_px: int, height_px: int) -> None:
         raise InputError(f"The box {sides} on frame {prompt.frame} lies outside the picture of {width_px}x{height_px}.")
 
 
-def _added(asked: Asked, prompt: Prompt) -> Asked:
+def _merge(before: FramePrompt, prompt: Prompt) -> FramePrompt:
+    """Clicks are added to those before; a new box replaces the one before."""
     points, labels = prompt.points_px, prompt.labels
     if points is None or labels is None:
         points, labels = np.zeros((0, 2)), np.zeros(0, np.int64)
-    box = prompt.box_px if prompt.box_px is not None else asked.box_px
-    return Asked(np.concatenate([asked.points_px, points]), np.concatenate([asked.labels, labels]), box)
+    box = prompt.box_px if prompt.box_px is not None else before.box_px
+    return FramePrompt(np.concatenate([before.points_px, points]), np.concatenate([before.labels, labels]), box)
 
 
-def meant(wish: Wish, found: Sequence[MaskTrack]) -> int | None:
-    """Which of the people found by text, best first, a wish with clicks or boxes corrects; None where it asks for somebody else.
+def match_prompt_to_track(prompt: ObjectPrompt, tracks: Sequence[MaskTrack]) -> int | None:
+    """Index of the track, among those found by text, best first, that clicks or boxes correct; None where they ask for somebody else.
 
-    The one pointed at; else the one of that number (``found`` are numbered from 1) where the wish alone cannot tell whom, or where that
-    person is not seen on the frame: that is what is being corrected.
+    It is the track that is pointed at. Where nobody is, it is the one with the prompt's number (``tracks`` are numbered from 1), provided
+    that the prompt alone does not say where the person is, or that this track has no mask on that frame, which is then the correction.
     """
-    for frame, asked in wish.asked.items():
-        rows = [(i, int(np.searchsorted(track.frame_index, frame))) for i, track in enumerate(found) if frame in track.frame_index]
-        if not rows or not asked.says_where:
+    for frame, frame_prompt in prompt.frame_prompts.items():
+        rows = [(i, int(np.searchsorted(track.frame_index, frame))) for i, track in enumerate(tracks) if frame in track.frame_index]
+        if not rows or not frame_prompt.locates_person:
             continue
-        masks = [found[i].mask(row) for i, row in rows]
+        masks = [tracks[i].mask(row) for i, row in rows]
         boxes = np.array([mask_box(mask) for mask in masks])
-        chosen = select_prompted_mask(masks, boxes, asked.points_px, asked.labels, asked.box_px)
+        chosen = select_prompted_mask(masks, boxes, frame_prompt.points_px, frame_prompt.labels, frame_prompt.box_px)
         if chosen is not None:
             return rows[chosen][0]
-    numbered = wish.person_id is not None and 1 <= wish.person_id <= len(found)
-    if numbered and wish.person_id is not None:
-        track = found[wish.person_id - 1]
-        if wish.start is None or wish.start not in track.frame_index:
-            return wish.person_id - 1
+    if prompt.person_id is not None and 1 <= prompt.person_id <= len(tracks):
+        track = tracks[prompt.person_id - 1]
+        if prompt.start_frame is None or prompt.start_frame not in track.frame_index:
+            return prompt.person_id - 1
     return None
-
-
-def same_person(a: MaskTrack, b: MaskTrack, least_iou: float, looks: int = 16) -> bool:
-    """Whether two tracks show one body: on frames spread over those they share, their masks mostly overlap by ``least_iou``."""
-    shared = np.intersect1d(a.frame_index, b.frame_index)
-    if len(shared) == 0:
-        return False
-    ious = []
-    for frame in shared[np.unique(np.linspace(0, len(shared) - 1, looks).astype(int))]:
-        one, other = (t.mask(int(np.searchsorted(t.frame_index, frame))) for t in (a, b))
-        ious.append(np.count_nonzero(one & other) / max(np.count_nonzero(one | other), 1))
-    return bool(np.median(ious) >= least_iou)

@@ -1,50 +1,54 @@
-"""Passes over a clip that follow people both ways from where they were pointed at; each frame of a pass is encoded once for all."""
+"""Passes over a clip that follow people both ways from where they were pointed at or detected; a pass encodes each frame once for all."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from jaxtyping import Float
 
-from body4d.config import Sam3Settings
 from body4d.core.stages import ProgressFn
 from body4d.core.types import Clip, MaskTrack
 from body4d.models.sam3.network import Sam3Network
-from body4d.models.sam3.object_tracker import Followed
-from body4d.models.sam3.streaming import SURE, Encoder, Writer
+from body4d.models.sam3.object_tracker import ObjectTracker
+from body4d.models.sam3.streaming import FrameEncoder, MaskEncoder, MaskRank
+
+MAX_LOST_FRAMES = 30
+"""Going back from where a person was first detected ends after so many frames without them."""
 
 
 @dataclass(frozen=True)
-class Whom:
-    """Somebody to follow: from frame ``begin``, with something asked on the frames ``asked``."""
+class PromptedObject:
+    """A person to follow from frame ``start_frame``, with prompts on ``prompted_frames``."""
 
-    follow: Followed
-    begin: int
-    asked: tuple[int, ...]
+    tracker: ObjectTracker
+    start_frame: int
+    prompted_frames: tuple[int, ...]
 
 
 @dataclass(frozen=True)
-class Job:
-    """One person's part of a pass: from frame ``start`` to frame ``stop``, both included. ``give_up``: unseen frames that end it."""
+class PropagationJob:
+    """One person's part of a pass, from frame ``start`` to frame ``stop``, both included. It ends after ``max_lost_frames`` frames
+    without the person."""
 
-    number: int
-    follow: Followed
+    key: int
+    tracker: ObjectTracker
     start: int
     stop: int
-    give_up: int | None = None
+    max_lost_frames: int | None = None
 
     def covers(self, frame: int) -> bool:
         return min(self.start, self.stop) <= frame <= max(self.start, self.stop)
 
 
-class Progress:
-    """Frames done and frames planned, told to ``report``; more may be planned on the way."""
+class FrameProgress:
+    """Frames done and frames planned, for ``report``; more may be planned on the way."""
 
     def __init__(self, report: ProgressFn) -> None:
         self._report = report
         self._done = self._total = 0
 
     def plan(self, frames: int) -> None:
-        """So many frames more, or fewer."""
+        """So many more frames, or fewer."""
         self._total += frames
         if frames < 0:
             self._report(min(self._done, self._total), self._total)
@@ -54,70 +58,77 @@ class Progress:
         self._report(min(self._done, self._total), self._total)
 
 
-class Passes:
+class Propagator:
     """Follows people through ``clip``."""
 
-    def __init__(self, network: Sam3Network, clip: Clip, encoder: Encoder, settings: Sam3Settings, progress: Progress) -> None:
-        self._network, self._encoder, self._settings, self._progress = network, encoder, settings, progress
-        self._size_px, self._last = (clip.width_px, clip.height_px), len(clip) - 1
+    def __init__(self, network: Sam3Network, clip: Clip, encoder: FrameEncoder, progress: FrameProgress) -> None:
+        self._network, self._encoder, self._progress = network, encoder, progress
+        self._size_px, self._last_frame = (clip.width_px, clip.height_px), len(clip) - 1
 
-    def run(self, people: Mapping[int, Whom], late: Mapping[int, MaskTrack]) -> dict[int, dict[int, bytes]]:
-        """Codes by person and frame: ``people`` over the whole clip, those ``late`` back from their first frame, it not included."""
-        self._prepare(people)
-        with Writer(self._size_px, self._settings) as writer:
-            begins = {key: min([whom.begin, *whom.follow.firm_frames]) for key, whom in people.items()}
-            self._pass([Job(key, whom.follow, begins[key], self._last) for key, whom in people.items()], writer, reverse=False)
-            back = [Job(key, whom.follow, begins[key] - 1, 0) for key, whom in people.items() if begins[key] > 0]
-            for key, track in late.items():
-                follow = Followed(self._network, self._size_px, self._last + 1, start=first_mask(track))
-                back.append(Job(key, follow, int(track.frame_index[0]), 0, self._settings.give_up_frames))
-            self._pass(back, writer, reverse=True)
-            writer.finish()
-        for key, track in late.items():
-            writer.rows.get(key, {}).pop(int(track.frame_index[0]), None)
-        return writer.rows
+    def run(self, prompted: Mapping[int, PromptedObject], detected_late: Mapping[int, MaskTrack]) -> dict[int, dict[int, bytes]]:
+        """Mask codes by person and frame: ``prompted`` people over the whole clip, those ``detected_late`` before their first frame."""
+        self._apply_corrections(prompted)
+        with MaskEncoder(self._size_px) as masks:
+            starts = {key: min([one.start_frame, *one.tracker.conditioning_frames]) for key, one in prompted.items()}
+            self._run_pass(
+                [PropagationJob(key, one.tracker, starts[key], self._last_frame) for key, one in prompted.items()], masks, reverse=False
+            )
+            backward = [PropagationJob(key, one.tracker, starts[key] - 1, 0) for key, one in prompted.items() if starts[key] > 0]
+            for key, track in detected_late.items():
+                tracker = ObjectTracker(self._network, self._size_px, self._last_frame + 1, initial_mask=first_mask(track))
+                backward.append(PropagationJob(key, tracker, int(track.frame_index[0]), 0, MAX_LOST_FRAMES))
+            self._run_pass(backward, masks, reverse=True)
+            masks.finish()
+        for key, track in detected_late.items():
+            masks.codes.get(key, {}).pop(int(track.frame_index[0]), None)
+        return masks.codes
 
-    def _prepare(self, people: Mapping[int, Whom]) -> None:
-        """Obey every correction in the light of what is followed up to its frame, so that the passes to come know them all."""
-        first = {key: min([whom.begin, *whom.asked]) for key, whom in people.items()}
-        last = {key: max([whom.begin, *whom.asked]) for key, whom in people.items()}
-        corrected = [key for key in people if first[key] < last[key]]
-        self._pass([Job(key, people[key].follow, people[key].begin, last[key]) for key in corrected], None, reverse=False)
-        back = [key for key in corrected if first[key] < people[key].begin]
-        self._pass([Job(key, people[key].follow, people[key].begin, first[key]) for key in back], None, reverse=True)
+    def _apply_corrections(self, prompted: Mapping[int, PromptedObject]) -> None:
+        """Track up to every correction and apply it there, so that the passes to come know them all."""
+        first = {key: min([one.start_frame, *one.prompted_frames]) for key, one in prompted.items()}
+        last = {key: max([one.start_frame, *one.prompted_frames]) for key, one in prompted.items()}
+        corrected = [key for key in prompted if first[key] < last[key]]
+        forward = [PropagationJob(key, prompted[key].tracker, prompted[key].start_frame, last[key]) for key in corrected]
+        self._run_pass(forward, None, reverse=False)
+        earlier = [key for key in corrected if first[key] < prompted[key].start_frame]
+        backward = [PropagationJob(key, prompted[key].tracker, prompted[key].start_frame, first[key]) for key in earlier]
+        self._run_pass(backward, None, reverse=True)
 
-    def _pass(self, jobs: Sequence[Job], writer: Writer | None, *, reverse: bool) -> None:
-        """Follow everybody in ``jobs``; what they remember of it beside firm memory is forgotten at the end."""
+    def _run_pass(self, jobs: Sequence[PropagationJob], masks: MaskEncoder | None, *, reverse: bool) -> None:
+        """Follow everybody in ``jobs``; of what the trackers remember, only conditioning frames are kept at the end."""
         if not jobs:
             return
         first = min(min(job.start, job.stop) for job in jobs)
         last = max(max(job.start, job.stop) for job in jobs) + 1
         active = list(jobs)
         self._progress.plan(last - first)
-        left = last - first
+        remaining = last - first
 
-        def covered(frame: int) -> bool:
+        def needed(frame: int) -> bool:
             return any(job.covers(frame) for job in active)
 
-        for batch in self._encoder.stream(first, last, reverse=reverse, wanted=covered):
-            for seen in batch:
-                here = [job for job in active if job.covers(seen.frame)]
-                told = [(job.number, job.follow.visit(seen.frame, seen.features, reverse=reverse), SURE) for job in here]
-                if writer is not None:
-                    writer.add(seen.frame, told)
+        for batch in self._encoder.stream(first, last, reverse=reverse, needed=needed):
+            for encoded in batch:
+                here = [job for job in active if job.covers(encoded.frame)]
+                people = [
+                    (job.key, job.tracker.track_frame(encoded.frame, encoded.features, reverse=reverse), MaskRank.CONFIRMED) for job in here
+                ]
+                if masks is not None:
+                    masks.add(encoded.frame, people)
                 self._progress.step()
-                left -= 1
-            if writer is not None:
-                writer.flush()
-                active = [job for job in active if job.give_up is None or writer.unseen.get(job.number, 0) < job.give_up]
+                remaining -= 1
+            if masks is not None:
+                masks.flush()
+                lost = masks.lost_frames
+                active = [job for job in active if job.max_lost_frames is None or lost.get(job.key, 0) < job.max_lost_frames]
             if not active:
                 break
-        if left:
-            self._progress.plan(-left)
+        if remaining:
+            self._progress.plan(-remaining)
         for job in jobs:
-            job.follow.turn()
+            job.tracker.clear_memory()
 
 
-def first_mask(track: MaskTrack) -> tuple[int, np.ndarray]:
-    """The first frame of somebody found, with the mask (H, W) there, 0 or 1."""
+def first_mask(track: MaskTrack) -> tuple[int, Float[np.ndarray, "height width"]]:
+    """The first frame of a track, with the mask on it, 0 or 1."""
     return int(track.frame_index[0]), track.mask(0).astype(np.float32)

@@ -4,53 +4,68 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from enum import IntEnum
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
+from jaxtyping import Float, UInt8
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from body4d.config import Sam3Settings
 from body4d.core.stages import FrameSource
 from body4d.core.types import MaskTrack
-from body4d.models.sam3.network import Features, Finds, Sam3Network, Text
-from body4d.models.sam3.transformers_compat import one_ahead
+from body4d.models.sam3.network import MIN_MASK_CELLS, Sam3Detections, Sam3Network, TextFeatures, TrackerFeatures
 from body4d.runtime.device import AdaptiveBatcher
 from body4d.tracking.masks import assign_pixel_owners, fill_holes_and_specks
 
-_LANES = 4
+Item = TypeVar("Item")
+
+BACKWARD_BUFFER_BYTES = 512_000_000
+"""Frames that are read at once when going back: with less, the same key frames are decoded more often."""
+
+MAX_HOLE_CELLS = 16
+"""Holes and specks of a mask, of up to so many cells, are closed or dropped."""
+
+_NUM_WORKERS = 4
 """Masks are enlarged and coded side by side: a 1080-line mask takes about 10 ms, the tracker's next frame about as long."""
-_AHEAD_MOST = 32
+
+_MAX_PENDING_FRAMES = 32
 """Frames whose masks may wait to be coded."""
 
-YIELDS, ON_TRIAL, SURE = -1, 0, 1
-"""Ranks in a claim for pixels; who yields has no mask on the frame."""
+
+class MaskRank(IntEnum):
+    """Where people claim one pixel, the higher rank has it. A duplicate has no mask on the frame."""
+
+    DUPLICATE = -1
+    TENTATIVE = 0
+    CONFIRMED = 1
 
 
 @dataclass(frozen=True)
-class Seen:
-    """One frame: its picture (H, W, 3) uint8, what the tracker needs of it, and the finds where it was searched."""
+class EncodedFrame:
+    """One frame: the image, its features for the tracker, and the detections where the detector ran."""
 
     frame: int
-    picture: np.ndarray
-    features: Features
-    finds: Finds | None
+    image: UInt8[np.ndarray, "height width 3"]
+    features: TrackerFeatures
+    detections: Sam3Detections | None
 
 
-def windows(
+def read_windows(
     frames: FrameSource,
     first: int,
     last: int,
     size: Callable[[], int],
     *,
     reverse: bool,
-    most_bytes: float,
-    wanted: Callable[[int], bool] = lambda frame: True,
+    max_bytes: float,
+    needed: Callable[[int], bool] = lambda frame: True,
 ) -> Iterator[list[tuple[int, np.ndarray]]]:
     """Frames ``first`` to below ``last`` in lists of ``size()``, last first where ``reverse``.
 
-    Videos are decoded forwards alone: backwards, up to ``most_bytes`` of frames are read at once, the next stretch while one is used;
-    stretches of which no frame is ``wanted`` are not read.
+    Videos can be decoded forwards only. Backwards, frames of up to ``max_bytes`` are read at once, the next stretch while one is in use;
+    stretches of which no frame is ``needed`` are not read.
     """
     if not reverse:
         window: list[tuple[int, np.ndarray]] = []
@@ -65,25 +80,25 @@ def windows(
     if first >= last:
         return
     frame_bytes = 3 * frames.clip.width_px * frames.clip.height_px
-    stretch = max(size(), int(most_bytes / 2 / frame_bytes))  # one in use, one being read
+    stretch = max(size(), int(max_bytes / 2 / frame_bytes))  # One is in use while another is read.
     with ThreadPoolExecutor(1, thread_name_prefix="body4d-backward") as reader:
         stretches = [(max(first, end - stretch), end) for end in range(last, first, -stretch)]
-        ahead: deque[Future[list[tuple[int, np.ndarray]]]] = deque()
+        pending: deque[Future[list[tuple[int, np.ndarray]]]] = deque()
         for begin, end in [*stretches, (last, last)]:
-            if any(wanted(frame) for frame in range(begin, end)):
-                ahead.append(reader.submit(lambda a=begin, b=end: list(frames.read(a, b))))
-            pictures = ahead.popleft().result() if len(ahead) > (1 if begin < end else 0) else []
-            while pictures:
-                count = min(size(), len(pictures))
-                yield pictures[-count:][::-1]
-                del pictures[-count:]
+            if any(needed(frame) for frame in range(begin, end)):
+                pending.append(reader.submit(lambda a=begin, b=end: list(frames.read(a, b))))
+            images = pending.popleft().result() if len(pending) > (1 if begin < end else 0) else []
+            while images:
+                count = min(size(), len(images))
+                yield images[-count:][::-1]
+                del images[-count:]
 
 
-class Encoder:
-    """Encodes a clip's frames in batches, on CUDA one batch ahead of the tracker; what was handed out is freed with the next."""
+class FrameEncoder:
+    """Encodes a clip's frames in batches, on CUDA one batch ahead of the tracker; a batch is freed when the next is handed out."""
 
-    def __init__(self, network: Sam3Network, frames: FrameSource, batches: AdaptiveBatcher, settings: Sam3Settings) -> None:
-        self._network, self._frames, self._batches, self._settings = network, frames, batches, settings
+    def __init__(self, network: Sam3Network, frames: FrameSource, batches: AdaptiveBatcher, detect_every_frames: int) -> None:
+        self._network, self._frames, self._batches, self._detect_every_frames = network, frames, batches, detect_every_frames
 
     def stream(
         self,
@@ -91,121 +106,154 @@ class Encoder:
         last: int,
         *,
         reverse: bool = False,
-        texts: Sequence[Text] = (),
-        wanted: Callable[[int], bool] = lambda frame: True,
-    ) -> Iterator[list[Seen]]:
-        """Frames ``first`` to below ``last`` that are ``wanted``, a batch at a time; with ``texts`` every n-th frame is searched."""
-        batches = self._encoded(first, last, reverse, texts, wanted)
-        return one_ahead(batches, self._network.device, lambda batch: (t for seen in batch for t in seen.features.tensors))
+        texts: Sequence[TextFeatures] = (),
+        needed: Callable[[int], bool] = lambda frame: True,
+    ) -> Iterator[list[EncodedFrame]]:
+        """Those frames from ``first`` to below ``last`` that are ``needed``, in batches; with ``texts`` the detector runs on every n-th."""
+        batches = self._encode(first, last, reverse, texts, needed)
+        return prefetch(batches, self._network.device, lambda batch: (t for frame in batch for t in frame.features.tensors))
 
-    def _encoded(self, first: int, last: int, reverse: bool, texts: Sequence[Text], wanted: Callable[[int], bool]) -> Iterator[list[Seen]]:
-        s = self._settings
-        size = lambda: self._batches.size  # noqa: E731
-        for window in windows(self._frames, first, last, size, reverse=reverse, most_bytes=s.backward_mb * 1e6, wanted=wanted):
-            window = [item for item in window if wanted(item[0])]
-            pictures = [picture for _, picture in window]
-            search = [bool(texts) and (frame - first) % s.detect_every_frames == 0 for frame, _ in window]
-            parts = self._batches.run(len(window), lambda rows, p=pictures, w=search: self._network.encode(p[rows], w[rows], texts))
-            told = [one for part in parts for one in part]
+    def _encode(
+        self, first: int, last: int, reverse: bool, texts: Sequence[TextFeatures], needed: Callable[[int], bool]
+    ) -> Iterator[list[EncodedFrame]]:
+        windows = read_windows(
+            self._frames, first, last, lambda: self._batches.size, reverse=reverse, max_bytes=BACKWARD_BUFFER_BYTES, needed=needed
+        )
+        for window in windows:
+            window = [item for item in window if needed(item[0])]
+            images = [image for _, image in window]
+            detect = [bool(texts) and (frame - first) % self._detect_every_frames == 0 for frame, _ in window]
+            parts = self._batches.run(len(window), lambda rows, i=images, d=detect: self._network.encode_frames(i[rows], d[rows], texts))
+            encoded = [one for part in parts for one in part]
             if window:
-                yield [Seen(frame, picture, *one) for (frame, picture), one in zip(window, told, strict=True)]
+                yield [EncodedFrame(frame, image, *one) for (frame, image), one in zip(window, encoded, strict=True)]
 
 
-class Writer:
+def prefetch(items: Iterator[Item], device: torch.device, tensors: Callable[[Item], Iterator[Tensor]]) -> Iterator[Item]:
+    """``items``, the next one made while one is used: on CUDA in a thread with a stream of its own, elsewhere without a thread.
+
+    ``tensors`` of an item are what the stream of its user waits for.
+    """
+    if device.type != "cuda":
+        yield from items
+        return
+    stream = torch.cuda.Stream(device)
+    stream.wait_stream(torch.cuda.current_stream(device))
+
+    def make() -> tuple[Item | None, Any]:
+        with torch.cuda.stream(stream):
+            return next(items, None), stream.record_event()
+
+    with ThreadPoolExecutor(1, thread_name_prefix="body4d-encode") as worker:
+        try:
+            pending = worker.submit(make)
+            while True:
+                item, made = pending.result()
+                if item is None:
+                    return
+                pending = worker.submit(make)
+                here = torch.cuda.current_stream(device)
+                here.wait_event(made)
+                with torch.inference_mode():  # They may be inference tensors, which can be touched nowhere else.
+                    for tensor in tensors(item):
+                        tensor.record_stream(here)
+                yield item
+        finally:
+            worker.shutdown()
+            close = getattr(items, "close", None)
+            if close is not None:
+                close()
+
+
+class MaskEncoder:
     """Turns mask logits into run-length codes of the clip's size, in threads, while the network goes on.
 
-    ``rows`` are the codes by person and frame. Where people claim one pixel, the higher rank and then the higher logit has it.
+    ``codes`` are those of each person by frame, ``lost_frames`` the frames since a person was last seen. Where people claim one pixel, the
+    higher rank and then the higher logit has it.
     """
 
-    def __init__(self, size_px: tuple[int, int], settings: Sam3Settings) -> None:
-        self.rows: dict[int, dict[int, bytes]] = {}
-        self.unseen: dict[int, int] = {}
-        self._size_px, self._settings = size_px, settings
-        self._pool = ThreadPoolExecutor(_LANES, thread_name_prefix="body4d-masks")
-        self._waiting: list[tuple[int, list[int], list[int], list[Tensor]]] = []
-        self._coded: deque[Future[tuple[int, list[int], list[bytes | None]]]] = deque()
+    def __init__(self, size_px: tuple[int, int], *, min_cells: int = MIN_MASK_CELLS, max_hole_cells: int = MAX_HOLE_CELLS) -> None:
+        self.codes: dict[int, dict[int, bytes]] = {}
+        self.lost_frames: dict[int, int] = {}
+        self._size_px, self._min_cells, self._max_hole_cells = size_px, min_cells, max_hole_cells
+        self._pool = ThreadPoolExecutor(_NUM_WORKERS, thread_name_prefix="body4d-masks")
+        self._added: list[tuple[int, list[int], list[MaskRank], list[Tensor]]] = []
+        self._pending: deque[Future[tuple[int, list[int], list[bytes | None]]]] = deque()
 
-    def __enter__(self) -> "Writer":
+    def __enter__(self) -> "MaskEncoder":
         return self
 
     def __exit__(self, *error: object) -> None:
         self._pool.shutdown(cancel_futures=True)
 
-    def add(self, frame: int, people: Sequence[tuple[int, Tensor, int]]) -> None:
-        """People on a frame: (number, logits (h, w), rank). Nothing is waited for."""
+    def add(self, frame: int, people: Sequence[tuple[int, Float[Tensor, "h w"], MaskRank]]) -> None:
+        """People on a frame: (object id, logits, rank). Returns at once."""
         if people:
-            self._waiting.append((frame, [p[0] for p in people], [p[2] for p in people], [p[1] for p in people]))
+            self._added.append((frame, [p[0] for p in people], [p[2] for p in people], [p[1] for p in people]))
 
     def flush(self) -> None:
         """Send what was added to the host in one go, and hand it to the threads."""
-        if not self._waiting:
+        if not self._added:
             return
-        host, there = on_host(torch.stack([one for _, _, _, logits in self._waiting for one in logits]))
-        at = 0
-        for frame, numbers, ranks, logits in self._waiting:
-            part = host[at : at + len(logits)]
-            at += len(logits)
-            self._coded.append(self._pool.submit(_coded, frame, numbers, part, ranks, self._size_px, self._settings, there))
-        self._waiting = []
-        while self._coded and (len(self._coded) > _AHEAD_MOST or self._coded[0].done()):
-            self._take()
+        host, wait = copy_to_host(torch.stack([one for _, _, _, logits in self._added for one in logits]))
+        start = 0
+        for frame, obj_ids, ranks, logits in self._added:
+            part = host[start : start + len(logits)]
+            start += len(logits)
+            self._pending.append(self._pool.submit(self._encode, frame, obj_ids, part, ranks, wait))
+        self._added = []
+        while self._pending and (len(self._pending) > _MAX_PENDING_FRAMES or self._pending[0].done()):
+            self._collect()
 
     def finish(self) -> None:
         """Wait until everything is coded."""
         self.flush()
-        while self._coded:
-            self._take()
+        while self._pending:
+            self._collect()
 
-    def drop(self, number: int) -> None:
-        """Forget a person, also what is still being coded of them."""
+    def drop(self, obj_id: int) -> None:
+        """Forget a person, including what is still being coded."""
         self.finish()
-        self.rows.pop(number, None)
+        self.codes.pop(obj_id, None)
 
-    def _take(self) -> None:
-        frame, numbers, codes = self._coded.popleft().result()
-        for number, code in zip(numbers, codes, strict=True):
-            self.unseen[number] = self.unseen.get(number, 0) + 1 if code is None else 0
+    def _collect(self) -> None:
+        frame, obj_ids, codes = self._pending.popleft().result()
+        for obj_id, code in zip(obj_ids, codes, strict=True):
+            self.lost_frames[obj_id] = self.lost_frames.get(obj_id, 0) + 1 if code is None else 0
             if code is not None:
-                self.rows.setdefault(number, {})[frame] = code
+                self.codes.setdefault(obj_id, {})[frame] = code
+
+    def _encode(
+        self, frame: int, obj_ids: list[int], logits: np.ndarray, ranks: list[MaskRank], wait: Callable[[], object]
+    ) -> tuple[int, list[int], list[bytes | None]]:
+        """(frame, object ids, the code of each or None where nobody is seen). ``wait`` returns when the logits have arrived."""
+        wait()
+        cleaned = [fill_holes_and_specks(one, self._max_hole_cells) for one in logits]
+        seen = [i for i, one in enumerate(cleaned) if ranks[i] != MaskRank.DUPLICATE and np.count_nonzero(one > 0) >= self._min_cells]
+        codes: list[bytes | None] = [None] * len(obj_ids)
+        if len(seen) == 1:
+            codes[seen[0]] = MaskTrack.encode(upsample_logits(cleaned[seen[0]], self._size_px) > 0)
+        elif seen:
+            shape = self._size_px[1], self._size_px[0]
+            owner = assign_pixel_owners((upsample_logits(cleaned[i], self._size_px) for i in seen), [ranks[i] for i in seen], shape)
+            for place, i in enumerate(seen):
+                mask = owner == place
+                codes[i] = MaskTrack.encode(mask) if mask.any() else None
+        return frame, obj_ids, codes
 
 
-def on_host(tensor: Tensor) -> tuple[np.ndarray, Callable[[], object]]:
-    """A tensor's numbers on the host, and what to call before they are read: from CUDA they are sent, and nothing is waited for."""
+def copy_to_host(tensor: Tensor) -> tuple[np.ndarray, Callable[[], object]]:
+    """A tensor's numbers on the host, and what to call before they are read: the copy from CUDA is not waited for."""
     if not tensor.is_cuda:
         return tensor.cpu().numpy(), lambda: None
     host = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
     host.copy_(tensor, non_blocking=True)
-    sent = torch.cuda.Event()
-    sent.record()
-    return host.numpy(), sent.synchronize
+    copied = torch.cuda.Event()
+    copied.record()
+    return host.numpy(), copied.synchronize
 
 
-def _coded(
-    frame: int,
-    numbers: list[int],
-    logits: np.ndarray,
-    ranks: list[int],
-    size_px: tuple[int, int],
-    settings: Sam3Settings,
-    there: Callable[[], object] = lambda: None,
-) -> tuple[int, list[int], list[bytes | None]]:
-    """(frame, numbers, code of each or None where nobody is seen). ``there`` returns when the logits have arrived."""
-    there()
-    tidy = [fill_holes_and_specks(one, settings.hole_cells) for one in logits]
-    seen = [i for i, one in enumerate(tidy) if ranks[i] != YIELDS and np.count_nonzero(one > 0) >= settings.least_cells]
-    codes: list[bytes | None] = [None] * len(numbers)
-    if len(seen) == 1:
-        codes[seen[0]] = MaskTrack.encode(enlarged(tidy[seen[0]], size_px) > 0)
-    elif seen:
-        height, width = size_px[1], size_px[0]
-        owner = assign_pixel_owners((enlarged(tidy[i], size_px) for i in seen), [ranks[i] for i in seen], (height, width))
-        for place, i in enumerate(seen):
-            mask = owner == place
-            codes[i] = MaskTrack.encode(mask) if mask.any() else None
-    return frame, numbers, codes
-
-
-def enlarged(logits: np.ndarray, size_px: tuple[int, int]) -> np.ndarray:
-    """Logits (h, w) at the clip's size (H, W), bilinear between cells' centres; columns lie together in memory, as COCO wants them."""
-    turned = torch.from_numpy(np.ascontiguousarray(logits.T, np.float32))[None, None]
-    return interpolate(turned, (size_px[0], size_px[1]), mode="bilinear", align_corners=False)[0, 0].numpy().T
+def upsample_logits(logits: Float[np.ndarray, "h w"], size_px: tuple[int, int]) -> Float[np.ndarray, "height width"]:
+    """Logits at the clip's size (width, height), bilinear between the cells' centres; columns are contiguous, as COCO's codes want them."""
+    transposed = torch.from_numpy(np.ascontiguousarray(logits.T, np.float32))[None, None]
+    return interpolate(transposed, (size_px[0], size_px[1]), mode="bilinear", align_corners=False)[0, 0].numpy().T

@@ -1,113 +1,161 @@
-"""What makes SAM-3 fast on CUDA and changes no result: weights cast once, small steps recorded, the next frames encoded meanwhile.
+"""The one place where SAM-3's classes in transformers are extended or replaced at run time. Written for one minor version of transformers.
 
-The tracker is a chain of a thousand small steps for each person and frame, which take longer to launch than to do. Recorded as CUDA
-graphs, a launch is one call. Encoding is a few large steps: a thread with a stream of its own does the next batch while the tracker works
-on this one.
+Members of transformers' classes that are not public are read or replaced here and nowhere else:
+
+- ``Sam3TrackerVideoInferenceSession``: the cache of vision features, so that a session holds no frames (:class:`StreamingSession`);
+- ``Sam3TrackerVideoModel._run_single_frame_inference``: previous mask logits beside new clicks (:func:`previous_mask_logits`);
+- ``Sam3TrackerVideoModel._single_frame_forward`` and the ``forward`` of its memory attention and memory encoder: recorded as CUDA graphs
+  (:func:`record_tracker`);
+- the ``forward`` of the vision encoder's layers: compiled (:func:`compile_layers`).
 """
 
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from types import SimpleNamespace
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
+import transformers
 from torch import Tensor, nn
 
+from body4d.core.errors import MissingDependencyError
 from body4d.runtime.cuda_graphs import CudaGraphRecorder
+from body4d.runtime.torch_utils import set_compile_cache
 
-Item = TypeVar("Item")
+TRANSFORMERS_VERSION = "5.23"
+"""Minor version whose private members are used here."""
 
 RECORD_AFTER = 8
 """Shapes are recorded when met this often: while a memory fills, each frame has its own, and recording takes as long as ten frames."""
+
 MAX_GRAPHS = 12
-"""CUDA graphs kept: three kinds of steps, and a few sizes of memory."""
+"""CUDA graphs kept of a tracker: three kinds of steps, and a few sizes of memory."""
 
-_CAST = (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)
-_FOUND = ("iou_scores", "pred_masks", "high_res_masks", "object_pointer", "object_score_logits")
-"""What the tracker reads of a decoding."""
+_AUTOCAST_LAYERS = (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)
+
+_DECODER_OUTPUTS = ("iou_scores", "pred_masks", "high_res_masks", "object_pointer", "object_score_logits")
+"""What the tracker reads of a mask decoding."""
 
 
-def cast_once(model: Any, dtype: torch.dtype) -> None:
-    """Keep in ``dtype`` the weights that autocast would cast on every call, so that it need not: the very same products.
+def require_supported_transformers(version: str = transformers.__version__) -> None:
+    """Raise MissingDependencyError unless transformers is the minor version that this module is written for."""
+    if version.split(".")[:2] != TRANSFORMERS_VERSION.split("."):
+        raise MissingDependencyError(
+            f"transformers {version} is installed, and SAM-3 works with transformers {TRANSFORMERS_VERSION} alone, whose private members "
+            f"it uses. Install that one: pip install 'transformers=={TRANSFORMERS_VERSION}.*'"
+        )
 
-    Texts are encoded without autocast and keep theirs.
+
+require_supported_transformers()  # Another version may not even have what is imported next.
+
+from transformers.models.sam3_tracker_video.modeling_sam3_tracker_video import Sam3TrackerVideoInferenceSession  # noqa: E402
+
+
+class StreamingSession(Sam3TrackerVideoInferenceSession):
+    """An inference session that holds no frames: it is told how many there are, and is given the features of one frame at a time."""
+
+    def __init__(self, num_frames: int, **options: Any) -> None:
+        super().__init__(**options)
+        self._num_frames = num_frames
+
+    @property
+    def num_frames(self) -> int:
+        return self._num_frames
+
+    def get_frame(self, frame_idx: int) -> Tensor:
+        raise AssertionError(f"frame {frame_idx} was to be encoded twice")
+
+    @contextmanager
+    def vision_features(self, frame: int, feature_maps: Iterable[Tensor], position_encoding: Tensor) -> Iterator[None]:
+        """Within the context, the features of this frame are in the session's cache."""
+        self.cache._vision_features = {frame: {"vision_feats": list(feature_maps), "vision_pos_embeds": [position_encoding]}}
+        try:
+            yield
+        finally:
+            self.cache.clear_all()
+
+
+@contextmanager
+def previous_mask_logits(tracker: Any, logits: Tensor) -> Iterator[None]:
+    """Within the context, the tracker's prompt encoder is shown the mask found before beside new clicks, as in the published code."""
+    tracker._run_single_frame_inference = partial(tracker._run_single_frame_inference, prev_sam_mask_logits=logits)
+    try:
+        yield
+    finally:
+        del tracker._run_single_frame_inference
+
+
+def cast_weights(model: Any, dtype: torch.dtype) -> None:
+    """Keep in ``dtype`` the weights that autocast would otherwise cast on every call; the products are the same.
+
+    Texts are encoded without autocast, so the text encoder's weights stay as they are.
     """
     detector = model.detector_model
-    kept = {id(m) for part in (detector.text_encoder, detector.text_projection) for m in part.modules()}
+    text_modules = {id(m) for part in (detector.text_encoder, detector.text_projection) for m in part.modules()}
     for module in model.modules():
-        if isinstance(module, _CAST) and id(module) not in kept:
+        if isinstance(module, _AUTOCAST_LAYERS) and id(module) not in text_modules:
             module.to(dtype)
 
 
+def compile_layers(backbone: Any) -> None:
+    """Compile the vision encoder's layers at their next call: one version for windowed attention, one for global attention."""
+    set_compile_cache()
+    for layer in backbone.layers:
+        if "forward" not in vars(layer):  # A model that is used for several clips is compiled once.
+            layer.forward = _compiled(layer.forward)
+
+
+def _compiled(forward: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """A layer's ``forward``, compiled for any batch of two and more; a batch of one would need a version of its own."""
+    compiled_forward = torch.compile(forward)
+
+    def run(hidden_states: Tensor, **options: Any) -> Tensor:
+        if len(hidden_states) == 1:
+            return forward(hidden_states, **options)
+        torch._dynamo.mark_dynamic(hidden_states, 0)
+        return compiled_forward(hidden_states, **options)
+
+    return run
+
+
 def record_tracker(tracker: Any) -> CudaGraphRecorder:
-    """Have the tracker's three chains of small steps recorded: memory attention, mask decoder without prompts, memory encoder."""
+    """Have the tracker's three chains of small steps recorded: memory attention, mask decoder without prompts, memory encoder.
+
+    The tracker is a chain of a thousand small steps for each person and frame, which take longer to launch than to do.
+    """
     graphs = CudaGraphRecorder("SAM-3's tracker", max_graphs=MAX_GRAPHS, record_after=RECORD_AFTER)
     attend, encode = type(tracker.memory_attention).forward, type(tracker.memory_encoder).forward
     decode = type(tracker)._single_frame_forward
 
-    def attention(
+    def memory_attention(
         current_vision_features: Tensor,
         memory: Tensor,
         current_vision_position_embeddings: Tensor,
         memory_posision_embeddings: Tensor,  # sic
         num_object_pointer_tokens: int = 0,
     ) -> Tensor:
-        def steps(now: Tensor, memory: Tensor, places: Tensor, memory_places: Tensor) -> tuple[Tensor, ...]:
-            return (attend(tracker.memory_attention, now, memory, places, memory_places, num_object_pointer_tokens),)
+        def steps(features: Tensor, memory: Tensor, position: Tensor, memory_position: Tensor) -> tuple[Tensor, ...]:
+            return (attend(tracker.memory_attention, features, memory, position, memory_position, num_object_pointer_tokens),)
 
-        given = (current_vision_features, memory, current_vision_position_embeddings, memory_posision_embeddings)
-        return graphs(steps, given, ("attention", num_object_pointer_tokens))[0]
+        inputs = (current_vision_features, memory, current_vision_position_embeddings, memory_posision_embeddings)
+        return graphs(steps, inputs, ("attention", num_object_pointer_tokens))[0]
 
-    def decoder(**asked: Any) -> Any:
-        maps, several = asked.pop("image_embeddings"), asked.pop("multimask_output", True)
-        if any(value is not None for value in asked.values()):
-            return decode(tracker, image_embeddings=maps, multimask_output=several, **asked)
+    def mask_decoder(**options: Any) -> Any:
+        feature_maps, multimask = options.pop("image_embeddings"), options.pop("multimask_output", True)
+        if any(value is not None for value in options.values()):
+            return decode(tracker, image_embeddings=feature_maps, multimask_output=multimask, **options)
 
-        def steps(*maps: Tensor) -> tuple[Tensor, ...]:
-            out = decode(tracker, image_embeddings=list(maps), multimask_output=several)
-            return tuple(getattr(out, name) for name in _FOUND)
+        def steps(*feature_maps: Tensor) -> tuple[Tensor, ...]:
+            out = decode(tracker, image_embeddings=list(feature_maps), multimask_output=multimask)
+            return tuple(getattr(out, name) for name in _DECODER_OUTPUTS)
 
-        return SimpleNamespace(**dict(zip(_FOUND, graphs(steps, tuple(maps), ("decoder", several)), strict=True)))
+        outputs = graphs(steps, tuple(feature_maps), ("decoder", multimask))
+        return SimpleNamespace(**dict(zip(_DECODER_OUTPUTS, outputs, strict=True)))
 
-    def memory(vision_features: Tensor, masks: Tensor) -> tuple[Tensor, ...]:
-        return graphs(lambda *given: encode(tracker.memory_encoder, *given), (vision_features, masks), "memory")
+    def memory_encoder(vision_features: Tensor, masks: Tensor) -> tuple[Tensor, ...]:
+        return graphs(lambda *inputs: encode(tracker.memory_encoder, *inputs), (vision_features, masks), "memory")
 
-    tracker.memory_attention.forward, tracker.memory_encoder.forward = attention, memory
-    tracker._single_frame_forward = decoder
+    tracker.memory_attention.forward, tracker.memory_encoder.forward = memory_attention, memory_encoder
+    tracker._single_frame_forward = mask_decoder
     return graphs
-
-
-def one_ahead(items: Iterator[Item], device: torch.device, tensors: Callable[[Item], Iterator[Tensor]]) -> Iterator[Item]:
-    """``items``, the next one made while one is used: on CUDA in a thread with a stream of its own, elsewhere not ahead at all.
-
-    ``tensors`` of an item are what its user's stream waits for.
-    """
-    if device.type != "cuda":
-        yield from items
-        return
-    aside = torch.cuda.Stream(device)
-    aside.wait_stream(torch.cuda.current_stream(device))
-
-    def make() -> tuple[Item | None, Any]:
-        with torch.cuda.stream(aside):
-            return next(items, None), aside.record_event()
-
-    with ThreadPoolExecutor(1, thread_name_prefix="body4d-encode") as ahead:
-        try:
-            coming = ahead.submit(make)
-            while True:
-                item, made = coming.result()
-                if item is None:
-                    return
-                coming = ahead.submit(make)
-                here = torch.cuda.current_stream(device)
-                here.wait_event(made)
-                with torch.inference_mode():  # They may be tensors of it, which are touched nowhere else.
-                    for tensor in tensors(item):
-                        tensor.record_stream(here)
-                yield item
-        finally:
-            ahead.shutdown()
-            close = getattr(items, "close", None)
-            if close is not None:
-                close()
