@@ -58,7 +58,7 @@ def ours(made: MadeClip) -> tuple[BodyTrack, ...]:
     """As the pipeline does it: smoothed, then the floor, then the feet."""
     settings = MotionSettings.model_validate({})
     people = tuple(smooth(p.raw, p.rig, made.clip, settings) for p in made.people)
-    floor = floor_transform(people, made.camera, settings)
+    floor = floor_transform(people, made.camera)
     return hold_foot_contacts(people, {p.truth.person_id: p.rig for p in made.people}, made.clip, made.camera, floor, settings)
 
 

@@ -11,7 +11,7 @@ from scipy.signal import butter, sosfiltfilt
 
 from body4d.core.types import BodyTrack
 from body4d.geometry.rotations import matrix_to_quat, matrix_to_rotvec, quat_to_rotvec, rotvec_to_matrix
-from body4d.motion.series import fill_rotations
+from body4d.motion.smoother import fill_rotations
 
 CAUSAL_FRAMES = 5
 ONE_EURO_LEAST_HZ, ONE_EURO_SLOPE, ONE_EURO_SPEED_HZ = 1.5, 1.0, 1.0  # chosen for the least MPJPE on the walk at 30 fps, seed 0

@@ -163,7 +163,7 @@ def fake_smoother(track: BodyTrack, rig: Rig, clip: Clip, settings: MotionSettin
     return track
 
 
-def fake_floor(people: Sequence[BodyTrack], camera: Camera, settings: MotionSettings) -> np.ndarray:
+def fake_floor(people: Sequence[BodyTrack], camera: Camera) -> np.ndarray:
     return np.diag([1.0, -1.0, -1.0, 1.0])
 
 

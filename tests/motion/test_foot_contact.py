@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from body4d.motion.legs import find_leg, solve_two_bone_ik
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -17,7 +18,6 @@ from body4d.evaluate.synthetic.limb_poser import LimbPoser
 from body4d.evaluate.synthetic.walk import WalkCycle
 from body4d.geometry.rotations import matrix_to_rotvec, rotvec_to_matrix
 from body4d.motion.foot_contact import contact_constraint, detect_contacts, hold_foot_contacts
-from body4d.motion.legs import find_leg, solve_two_bone_ik
 
 DEFAULT = MotionSettings()
 CAMERA = Camera(600.0, 320.0, 240.0, 640, 480)

@@ -93,7 +93,7 @@ def test_channels_and_their_grouping_do_not_touch_each_other(monkeypatch):
     y = np.random.default_rng(0).normal(size=(40, 7, 3))
     times = np.arange(40) / 30
     together = run(times, y).position
-    monkeypatch.setattr("body4d.motion.rts_smoother._CELLS", 100)
+    monkeypatch.setattr("body4d.motion.rts_smoother.MAX_CELLS", 100)
     np.testing.assert_allclose(run(times, y).position, together, rtol=0, atol=1e-12)
     np.testing.assert_allclose(run(times, y[:, 3:4]).position, together[:, 3:4], rtol=0, atol=1e-12)
 

@@ -14,8 +14,7 @@ from body4d.core.joints import Coco17
 from body4d.core.rig import Rig
 from body4d.core.types import BodyTrack, Clip
 from body4d.geometry.rotations import geodesic_angle, matrix_to_rotvec, rotvec_to_matrix
-from body4d.motion.series import smooth_rotations
-from body4d.motion.smoother import ViewCoordinates, keypoint_relevance, smooth
+from body4d.motion.smoother import ViewCoordinates, keypoint_relevance, smooth, smooth_rotations
 
 DEFAULT = MotionSettings()
 WRIST = Coco17.LEFT_WRIST

@@ -1,44 +1,53 @@
-"""How far each named joint may be off: the smoother's covariances carried through the chain. Pure numpy.
+"""How far each named joint may be off: the smoother's variances carried through the kinematic chain. Pure numpy.
 
-A turn of a joint by a small vector e moves a keypoint that hangs from it by e × r, r being the way from the joint to the keypoint;
-errors of turns with the same variance s² about all three axes move it by 2 s² |r|² mean square. Joints err independently here.
+A joint rotated by a small vector e moves a keypoint below it by e × r, where r leads from the joint to the keypoint. Rotation errors of
+variance s² about all three axes move the keypoint by 2 s² |r|² mean square. The errors of different joints are taken as independent.
 """
 
 import numpy as np
+from jaxtyping import Float
 
 from body4d.core.rig import Rig
 
-_CHUNK = 256  # frames at once: their levers are 256 x K x J x 3 numbers, 20 MB for Anny
+MIN_ROTATION_SIGMA_DEG = 0.1
+"""No measured joint rotation is more precise than this."""
+
+CHUNK_FRAMES = 256
+"""Frames at once: their lever arms are 256 x K x J x 3 numbers, 20 MB for Anny."""
 
 
 def joint_sigma_m(
-    rig: Rig, rotations: np.ndarray, translation_m: np.ndarray, turn_variance: np.ndarray, place_variance: np.ndarray
-) -> np.ndarray:
-    """Root mean square error (T, K) in metres of the named joints of poses ``rotations`` (T, J, 3), ``translation_m`` (T, 3).
+    rig: Rig,
+    rotations: Float[np.ndarray, "t j 3"],
+    translation_m: Float[np.ndarray, "t 3"],
+    rotation_variance: Float[np.ndarray, "t j"],
+    translation_variance: Float[np.ndarray, " t"],
+) -> Float[np.ndarray, "t k"]:
+    """Root mean square error in metres of the named joints of the given poses.
 
-    ``turn_variance`` (T, J) in rad² about each axis of a joint, ``place_variance`` (T,) in m², the sum over axes.
+    ``rotation_variance`` is in rad² about each axis of a joint, ``translation_variance`` in m², the sum over axes.
     """
-    shares = descendant_matrix(rig) @ rig.keypoint_weights.T  # (J, K): how much of a keypoint hangs from a joint
+    shares = descendant_matrix(rig) @ rig.keypoint_weights.T  # (J, K): how much of a keypoint moves with a joint
     out = np.empty((len(rotations), rig.keypoint_weights.shape[0]))
-    moving = np.flatnonzero(turn_variance.any(0))
-    for first in range(0, len(rotations), _CHUNK):
-        rows = slice(first, first + _CHUNK)
+    moving = np.flatnonzero(rotation_variance.any(0))
+    for first in range(0, len(rotations), CHUNK_FRAMES):
+        rows = slice(first, first + CHUNK_FRAMES)
         G, p = rig.forward(rotations[rows].astype(np.float64), translation_m[rows].astype(np.float64))
         keypoints = rig.keypoints(G, p)
-        lever2 = ((keypoints[:, None] - p[:, moving, None]) ** 2).sum(-1)
-        out[rows] = 2 * np.einsum("tj,jk,tjk->tk", turn_variance[rows][:, moving], shares[moving] ** 2, lever2)
-    return np.sqrt(out + place_variance[:, None])
+        squared_lever = ((keypoints[:, None] - p[:, moving, None]) ** 2).sum(-1)
+        out[rows] = 2 * np.einsum("tj,jk,tjk->tk", rotation_variance[rows][:, moving], shares[moving] ** 2, squared_lever)
+    return np.sqrt(out + translation_variance[:, None])
 
 
-def descendant_matrix(rig: Rig) -> np.ndarray:
-    """Matrix (J, J): 1 where the second joint is the first or hangs from it."""
+def descendant_matrix(rig: Rig) -> Float[np.ndarray, "j j"]:
+    """1 where the second joint is the first or hangs below it, 0 elsewhere."""
     below = np.eye(len(rig.parents))
     for j in range(len(rig.parents) - 1, 0, -1):
         below[rig.parents[j]] += below[j]
     return below
 
 
-def uncertainty_share(sigma_m: np.ndarray, sure_m: float, unsure_m: float) -> np.ndarray:
-    """Uncertainties (...) in metres as shares from 0 (at most ``sure_m``) to 1 (at least ``unsure_m``), by their logarithm: for colours."""
-    scaled = np.log(np.maximum(sigma_m, 1e-9) / sure_m) / np.log(unsure_m / sure_m)
+def uncertainty_share(sigma_m: Float[np.ndarray, "*shape"], certain_m: float, uncertain_m: float) -> Float[np.ndarray, "*shape"]:
+    """Uncertainties in metres on a logarithmic scale from 0 (``certain_m`` or less) to 1 (``uncertain_m`` or more), for colours."""
+    scaled = np.log(np.maximum(sigma_m, 1e-9) / certain_m) / np.log(uncertain_m / certain_m)
     return np.clip(scaled, 0.0, 1.0)

@@ -24,7 +24,7 @@ from body4d.runtime.memory import NO_DEVICE, DeviceMemory
 Make = Callable[[Path, ProgressFn], StageResult | None]
 Smoother = Callable[[BodyTrack, Rig, Clip, MotionSettings], BodyTrack]
 CameraWatch = Callable[[FrameSource, CameraSettings, Sequence[MaskTrack]], Sequence[str]]
-FloorFinder = Callable[[Sequence[BodyTrack], Camera, MotionSettings], np.ndarray]
+FloorFinder = Callable[[Sequence[BodyTrack], Camera], np.ndarray]
 Feet = Callable[[Sequence[BodyTrack], Mapping[int, Rig], Clip, Camera, np.ndarray, MotionSettings], tuple[BodyTrack, ...]]
 
 
@@ -280,9 +280,9 @@ class Pipeline:
         motion = self.settings.motion
         if not camera.static:
             return tuple(people), LEVEL
-        people = self.feet(people, rigs, clip, camera, self.floor(people, camera, motion), motion)
+        people = self.feet(people, rigs, clip, camera, self.floor(people, camera), motion)
         # Feet that no longer wander tell the floor once more, and the world's origin goes with the first person.
-        return people, self.floor(people, camera, motion)
+        return people, self.floor(people, camera)
 
     @property
     def _picture_files(self) -> tuple[str, ...]:

@@ -2,14 +2,14 @@
 
 import numpy as np
 import pytest
+from body4d.motion.repeats import BodyChannels, TrackGap, fill_from_repeats, find_gaps, find_reference, mirror_rotations, mirrored_joints
 from hypothesis import given
 from hypothesis import strategies as st
 
 from body4d.config import MotionSettings
 from body4d.core.rig import Rig
 from body4d.geometry.rotations import geodesic_angle, rotvec_to_matrix
-from body4d.motion.repeats import BodyChannels, TrackGap, fill_from_repeats, find_gaps, find_reference, mirror_rotations, mirrored_joints
-from body4d.motion.series import smooth_rotations
+from body4d.motion.smoother import smooth_rotations
 
 PARENTS = np.array([-1, 0, 1, 0, 3])
 REST_M = np.array([[0, 1, 0], [0.2, 1.5, 0], [0.5, 1.5, 0], [-0.2, 1.5, 0], [-0.5, 1.5, 0]])
