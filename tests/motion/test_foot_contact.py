@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from body4d.motion.legs import find_leg, solve_two_bone_ik
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -17,7 +16,17 @@ from body4d.core.types import BodyTrack, Camera, Clip
 from body4d.evaluate.synthetic.limb_poser import LimbPoser
 from body4d.evaluate.synthetic.walk import WalkCycle
 from body4d.geometry.rotations import matrix_to_rotvec, rotvec_to_matrix
-from body4d.motion.foot_contact import contact_constraint, detect_contacts, hold_foot_contacts
+from body4d.motion.foot_contact import (
+    LEAVE_RISE_M,
+    MAX_WANDER_M,
+    contact_constraint,
+    detect_contacts,
+    find_leg,
+    hold_foot_contacts,
+    solve_two_bone_ik,
+)
+
+pytestmark = pytest.mark.slow  # Anny is set up
 
 DEFAULT = MotionSettings()
 CAMERA = Camera(600.0, 320.0, 240.0, 640, 480)
@@ -59,7 +68,7 @@ def walk(rig):
     return make_track(rig, rotations, root + np.array([0.2, 1.0, 5.5]))
 
 
-def settled(track, rig, **changes):
+def held(track, rig, **changes):
     clip = make_clip(len(track))
     return hold_foot_contacts([track], {1: rig}, clip, CAMERA, WORLD, MotionSettings(**changes))[0]
 
@@ -93,7 +102,7 @@ def test_a_joint_set_without_toes_has_no_legs(rig):
 
 @settings(max_examples=30)
 @given(st.integers(0, 10_000), st.sampled_from(["left", "right"]))
-def test_an_ankle_reaches_a_place_within_reach_and_only_its_leg_moves(seed, side):
+def test_an_ankle_reaches_a_target_within_reach_and_only_its_leg_moves(seed, side):
     rig = anny_body().rig(DEFAULT_SHAPE)
     rng = np.random.default_rng(seed)
     body = LimbPoser(rig, np.zeros((5, 3)))
@@ -102,38 +111,38 @@ def test_an_ankle_reaches_a_place_within_reach_and_only_its_leg_moves(seed, side
     body.set_local(f"lowerleg01.{letter}", rotvec_to_matrix(np.array([1.0, 0, 0]) * rng.uniform(0.7, 1.4, (5, 1))))
     G, p = rig.forward(body.local, body.root_m)
     leg = find_leg(rig, side)
-    wanted = p[:, leg.ankle] + rng.uniform(-0.03, 0.03, (5, 3))
+    target = p[:, leg.ankle] + rng.uniform(-0.03, 0.03, (5, 3))
     turn = rotvec_to_matrix(rng.normal(0, 0.2, (5, 3)))
     local = body.local.copy()
-    solve_two_bone_ik(rig, leg, local, G, p, wanted, turn)
+    solve_two_bone_ik(rig, leg, local, G, p, target, turn)
     after_G, after = rig.forward(local, body.root_m)
-    np.testing.assert_allclose(after[:, leg.ankle], wanted, atol=1e-6)
+    np.testing.assert_allclose(after[:, leg.ankle], target, atol=1e-6)
     np.testing.assert_allclose(after_G[:, leg.ankle], turn @ G[:, leg.ankle], atol=1e-9)
     touched = np.flatnonzero(np.abs(local - body.local).max((0, 2, 3)) > 1e-12)
     assert set(touched) <= {leg.hip, leg.knee, leg.ankle}
 
 
-def test_a_place_out_of_reach_is_approached(rig):
+def test_a_target_out_of_reach_is_approached(rig):
     leg = find_leg(rig, "left")
     local = np.broadcast_to(np.eye(3), (1, len(rig.parents), 3, 3)).copy()
     G, p = rig.forward(local, np.zeros((1, 3)))
-    wanted = p[:, leg.ankle] + [[0.0, 0.5, 0.0]]
-    solve_two_bone_ik(rig, leg, local, G, p, wanted, np.eye(3)[None])
+    target = p[:, leg.ankle] + [[0.0, 0.5, 0.0]]
+    solve_two_bone_ik(rig, leg, local, G, p, target, np.eye(3)[None])
     _, after = rig.forward(local, np.zeros((1, 3)))
-    assert np.linalg.norm(after[0, leg.ankle] - wanted[0]) < np.linalg.norm(p[0, leg.ankle] - wanted[0])
+    assert np.linalg.norm(after[0, leg.ankle] - target[0]) < np.linalg.norm(p[0, leg.ankle] - target[0])
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_resting_feet_of_a_walk_stop_sliding_and_the_body_comes_nearer(walk, rig, seed):
+def test_feet_in_contact_stop_sliding_and_the_body_comes_nearer(walk, rig, seed):
     given_track = wobbling(walk, rig, seed)
-    got = settled(given_track, rig)
+    got = held(given_track, rig)
     assert sliding(got, walk) < 0.4 * sliding(given_track, walk)
     error, before = (np.linalg.norm(t.joints_m - walk.joints_m, axis=-1).mean() for t in (got, given_track))
     assert error < before
 
 
 def test_a_true_walk_is_left_nearly_as_it_is(walk, rig):
-    got = settled(walk, rig)
+    got = held(walk, rig)
     assert np.linalg.norm(got.joints_m - walk.joints_m, axis=-1).max() < 0.03
     assert np.linalg.norm(got.joints_m - walk.joints_m, axis=-1).mean() < 0.004
 
@@ -149,7 +158,7 @@ def jump(rig, frames=60):
 
 def test_a_jump_stays(rig):
     track = jump(rig)
-    got = settled(track, rig)
+    got = held(track, rig)
     flying = slice(25, 36)
     np.testing.assert_allclose(got.joints_m[flying], track.joints_m[flying], atol=0.01)
     np.testing.assert_allclose(got.joints_m[:, Body29.NOSE, 1].min(), track.joints_m[:, Body29.NOSE, 1].min(), atol=0.005)
@@ -162,17 +171,17 @@ def test_a_lifted_heel_stays_lifted(rig):
     rotations = np.zeros((frames, len(rig.parents), 3))
     rotations[:, rig.joint_names.index("foot.L"), 0] = rise
     track = make_track(rig, rotations, np.tile([0, 0.2, 5.0], (frames, 1)))
-    got = settled(track, rig)
+    got = held(track, rig)
     heel = Body29.LEFT_HEEL
     np.testing.assert_allclose(got.joints_m[45:, heel, 1], track.joints_m[45:, heel, 1], atol=0.01)
 
 
 @pytest.mark.parametrize("change", [{"ground": "off"}, {"enabled": False}])
 def test_off_is_off(walk, rig, change):
-    assert settled(walk, rig, **change) is walk
+    assert held(walk, rig, **change) is walk
 
 
-def test_a_moving_camera_has_no_resting_feet(walk, rig):
+def test_with_a_moving_camera_no_feet_are_held(walk, rig):
     camera = dataclasses.replace(CAMERA, static=False)
     assert hold_foot_contacts([walk], {1: rig}, make_clip(90), camera, WORLD, DEFAULT)[0] is walk
 
@@ -180,7 +189,7 @@ def test_a_moving_camera_has_no_resting_feet(walk, rig):
 def test_is_symmetric_in_time(walk, rig):
     track = wobbling(walk, rig)
     back = make_track(rig, track.rotations[::-1].copy(), track.translation_m[::-1].copy())
-    np.testing.assert_allclose(settled(back, rig).joints_m[::-1], settled(track, rig).joints_m, atol=1e-6)
+    np.testing.assert_allclose(held(back, rig).joints_m[::-1], held(track, rig).joints_m, atol=1e-6)
 
 
 def test_turning_camera_and_person_together_turns_the_result(walk, rig):
@@ -192,37 +201,37 @@ def test_turning_camera_and_person_together_turns_the_result(walk, rig):
     world[:3, :3] = WORLD[:3, :3] @ turn.T
     turned = make_track(rig, rotations, track.translation_m @ turn.T)
     got = hold_foot_contacts([turned], {1: rig}, make_clip(90), CAMERA, world, DEFAULT)[0]
-    np.testing.assert_allclose(got.joints_m, settled(track, rig).joints_m @ turn.T, atol=1e-6)
+    np.testing.assert_allclose(got.joints_m, held(track, rig).joints_m @ turn.T, atol=1e-6)
 
 
-def test_people_do_not_touch_each_other(walk, rig):
+def test_people_do_not_affect_each_other(walk, rig):
     one = wobbling(walk, rig, 1)
     two = dataclasses.replace(wobbling(walk, rig, 2), person_id=2)
     both = hold_foot_contacts([one, two], {1: rig, 2: rig}, make_clip(90), CAMERA, WORLD, DEFAULT)
-    np.testing.assert_array_equal(both[0].joints_m, settled(one, rig).joints_m)
+    np.testing.assert_array_equal(both[0].joints_m, held(one, rig).joints_m)
     assert [p.person_id for p in both] == [1, 2]
 
 
-def test_resting_wants_both_slow_and_low():
+def test_a_contact_is_both_slow_and_low():
     """A point that stands, rises slowly to 20 cm, stays there, and comes back."""
     times = np.arange(120) / 30
     height = 0.2 * np.clip(np.minimum(times - 1, 3.5 - times), 0, 1)
     points = np.stack([0 * times, -height, 5 + 0 * times], -1)[:, None]
     view = np.tile([0.0, 0, 1], (120, 1))
-    rests = detect_contacts(points, view, times, UP, np.array([DEFAULT.foot_wander_m]), DEFAULT)[:, 0]
-    assert rests[:30].all()
-    assert not rests[height > DEFAULT.foot_leave_rise_m].any()
-    assert rests[-10:].all()
+    contacts = detect_contacts(points, view, times, UP, np.array([MAX_WANDER_M]))[:, 0]
+    assert contacts[:30].all()
+    assert not contacts[height > LEAVE_RISE_M].any()
+    assert contacts[-10:].all()
 
 
-def test_a_hold_is_whole_at_rest_and_fades_beside():
+def test_a_constraint_is_whole_in_contact_and_fades_beside():
     times = np.arange(60) / 30
     points = np.stack([0.01 * np.sin(3 * times), 0 * times, 5 + 0 * times], -1)
-    rests = (times > 0.6) & (times < 1.2)
-    hold = contact_constraint(points, rests, times, DEFAULT)
-    assert hold.share[25:30].min() > 0.999
-    assert hold.share[:8].max() == hold.share[-8:].max() == 0
-    moved = points + hold.share[:, None] * hold.offset_m
+    in_contact = (times > 0.6) & (times < 1.2)
+    constraint = contact_constraint(points, in_contact, times)
+    assert constraint.share[25:30].min() > 0.999
+    assert constraint.share[:8].max() == constraint.share[-8:].max() == 0
+    moved = points + constraint.share[:, None] * constraint.offset_m
     assert np.ptp(moved[22:33, 0]) < 0.1 * np.ptp(points[22:33, 0])
 
 
@@ -233,38 +242,38 @@ def standing(rig, heel_x):
 
 
 def test_a_foot_that_creeps_is_not_held_at_one_place(rig):
-    """20 cm in 4 s, slower than any threshold of speed: the picture shows it, so it stays."""
+    """20 cm in 4 s, slower than any speed threshold: the picture shows it, so it stays."""
     creeping = standing(rig, 0.2 * np.arange(120) / 120)
-    got = settled(creeping, rig)
-    assert np.abs(got.joints_m - creeping.joints_m).max() < 2 * DEFAULT.foot_wander_m
+    got = held(creeping, rig)
+    assert np.abs(got.joints_m - creeping.joints_m).max() < 2 * MAX_WANDER_M
     np.testing.assert_allclose(np.ptp(got.joints_m[:, FEET, 0], axis=0), 0.2, atol=0.05)
 
 
 def test_a_foot_set_down_elsewhere_has_two_places(rig):
-    """8 cm to the right in half a second, then still: both rests are held where they are, not between them."""
+    """8 cm to the right in half a second, then still: both contacts are held where they are, not between them."""
     x = 0.08 * np.clip((np.arange(120) - 52) / 15, 0, 1)
     track = standing(rig, x + 0.003 * np.sin(np.arange(120) / 4))
-    got = settled(track, rig)
+    got = held(track, rig)
     for rows, place in ((slice(8, 44), 0.0), (slice(76, 112), 0.08)):
         feet = got.joints_m[rows][:, FEET, 0] - standing(rig, np.zeros(1)).joints_m[0, FEET, 0]
         np.testing.assert_allclose(feet.mean(0), place, atol=0.004)
         assert np.ptp(feet, axis=0).max() < 0.002
 
 
-def test_the_less_sure_a_foot_is_the_farther_it_may_wander(rig):
+def test_the_less_certain_a_foot_is_the_farther_it_may_wander(rig):
     """A sway by 8 cm to each side: a foot known to a millimetre does sway, of one known to 3 cm it is noise."""
     track = standing(rig, 0.08 * np.sin(2 * np.pi * 0.2 * np.arange(120) / 30))
     moved = []
     for sigma in (0.001, 0.03):
-        told = dataclasses.replace(track, joint_sigma_m=np.full(track.joints_m.shape[:2], sigma))
-        moved.append(np.ptp(settled(told, rig).joints_m[:, FEET, 0], axis=0).max())
+        uncertain = dataclasses.replace(track, joint_sigma_m=np.full(track.joints_m.shape[:2], sigma))
+        moved.append(np.ptp(held(uncertain, rig).joints_m[:, FEET, 0], axis=0).max())
     assert moved[0] > 0.08
     assert moved[1] < 0.03
 
 
 def test_feet_already_held_hardly_move_again(walk, rig):
-    once = settled(wobbling(walk, rig), rig)
-    twice = settled(once, rig)
+    once = held(wobbling(walk, rig), rig)
+    twice = held(once, rig)
     given_track = wobbling(walk, rig)
     first = np.linalg.norm(once.joints_m[:, FEET] - given_track.joints_m[:, FEET], axis=-1).mean()
     assert np.linalg.norm(twice.joints_m[:, FEET] - once.joints_m[:, FEET], axis=-1).mean() < 0.35 * first
@@ -272,7 +281,7 @@ def test_feet_already_held_hardly_move_again(walk, rig):
 
 def test_a_body_that_stands_still_is_unchanged(rig):
     track = standing(rig, np.zeros(60))
-    np.testing.assert_allclose(settled(track, rig).joints_m, track.joints_m, atol=1e-6)
+    np.testing.assert_allclose(held(track, rig).joints_m, track.joints_m, atol=1e-6)
 
 
 def test_mhrs_joint_set_has_feet_too(walk, rig):
@@ -287,4 +296,4 @@ def test_mhrs_joint_set_has_feet_too(walk, rig):
     chosen = {name: getattr(track, name)[:, columns] for name in ("joints_m", "keypoints_px", "visibility")}
     track70 = dataclasses.replace(track, body="mhr", joint_set="mhr70", **chosen)
     got = hold_foot_contacts([track70], {1: rig70}, make_clip(len(track)), CAMERA, WORLD, DEFAULT)[0]
-    np.testing.assert_allclose(got.joints_m, settled(track, rig).joints_m[:, columns], atol=1e-9)
+    np.testing.assert_allclose(got.joints_m, held(track, rig).joints_m[:, columns], atol=1e-9)

@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 
 from body4d.bodies.anny import DEFAULT_SHAPE, anny_body
 from body4d.config import PictureSettings
@@ -7,6 +8,7 @@ from body4d.geometry.rotations import matrix_to_rotvec, rotvec_to_matrix
 from body4d.motion.uncertainty import descendant_matrix, joint_sigma_m, uncertainty_share
 
 
+@pytest.mark.slow  # Anny is set up
 def test_equals_the_spread_of_many_drawn_poses():
     rig = anny_body().rig(DEFAULT_SHAPE)
     rng = np.random.default_rng(0)
@@ -18,11 +20,12 @@ def test_equals_the_spread_of_many_drawn_poses():
     place = np.array([0, 0, 4.0]) + rng.normal(0, 1, (draws, 3)) * place_sigma
     joints = rig.keypoints(*rig.forward(turned, place))
     spread = np.sqrt(((joints - joints.mean(0)) ** 2).sum(-1).mean(0))
-    told = joint_sigma_m(rig, pose, np.array([[0, 0, 4.0]]), sigma[None] ** 2, np.array([(place_sigma**2).sum()]))[0]
-    np.testing.assert_allclose(told, spread, rtol=0.06)
+    sigma_m = joint_sigma_m(rig, pose, np.array([[0, 0, 4.0]]), sigma[None] ** 2, np.array([(place_sigma**2).sum()]))[0]
+    np.testing.assert_allclose(sigma_m, spread, rtol=0.06)
 
 
-def test_what_hangs_from_what():
+@pytest.mark.slow  # Anny is set up
+def test_descendants_are_the_joints_below():
     rig = anny_body().rig(DEFAULT_SHAPE)
     below = descendant_matrix(rig)
     knee, foot = rig.joint_names.index("lowerleg01.L"), rig.joint_names.index("foot.L")
@@ -31,22 +34,24 @@ def test_what_hangs_from_what():
     assert below[0].all()
 
 
+@pytest.mark.slow  # Anny is set up
 def test_only_joints_above_a_keypoint_move_it():
     rig = anny_body().rig(DEFAULT_SHAPE)
     variance = np.zeros((1, len(rig.parents)))
     variance[0, rig.joint_names.index("lowerarm01.L")] = 1e-4
-    told = joint_sigma_m(rig, np.zeros((1, len(rig.parents), 3)), np.array([[0, 0, 4.0]]), variance, np.zeros(1))[0]
-    assert told[Body29.LEFT_WRIST] > 0.002
-    assert told[Body29.RIGHT_WRIST] == told[Body29.LEFT_KNEE] == 0
+    sigma_m = joint_sigma_m(rig, np.zeros((1, len(rig.parents), 3)), np.array([[0, 0, 4.0]]), variance, np.zeros(1))[0]
+    assert sigma_m[Body29.LEFT_WRIST] > 0.002
+    assert sigma_m[Body29.RIGHT_WRIST] == sigma_m[Body29.LEFT_KNEE] == 0
 
 
-def test_doubt_is_a_share():
+def test_uncertainty_is_shown_on_a_logarithmic_scale():
     s = PictureSettings()
     shares = uncertainty_share(np.array([0.0, s.sure_m, np.sqrt(s.sure_m * s.unsure_m), s.unsure_m, 9.0]), s.sure_m, s.unsure_m)
     np.testing.assert_allclose(shares, [0, 0, 0.5, 1, 1])
     assert np.all(np.diff(uncertainty_share(np.linspace(s.sure_m, s.unsure_m, 20), s.sure_m, s.unsure_m)) > 0)
 
 
+@pytest.mark.slow  # Anny is set up
 def test_a_turn_of_the_pose_leaves_it_as_it_is():
     rig = anny_body().rig(DEFAULT_SHAPE)
     rng = np.random.default_rng(1)
@@ -54,5 +59,5 @@ def test_a_turn_of_the_pose_leaves_it_as_it_is():
     pose, variance = rng.normal(0, 0.2, (1, J, 3)), rng.uniform(0, 1e-3, (1, J))
     turned = pose.copy()
     turned[:, 0] = matrix_to_rotvec(rotvec_to_matrix(np.array([[0.3, 1.0, -0.4]])) @ rotvec_to_matrix(pose[:, 0]))
-    told = [joint_sigma_m(rig, rotations, np.array([[0.0, 0, 4]]), variance, np.ones(1)) for rotations in (pose, turned)]
-    np.testing.assert_allclose(told[1], told[0])
+    sigma_m = [joint_sigma_m(rig, rotations, np.array([[0.0, 0, 4]]), variance, np.ones(1)) for rotations in (pose, turned)]
+    np.testing.assert_allclose(sigma_m[1], sigma_m[0])
