@@ -41,15 +41,13 @@ RANSAC_TRIALS = 400
 _LEVEL = np.diag([1.0, -1.0, -1.0, 1.0])
 
 
-def floor_transform(
-    people: Sequence[BodyTrack], camera: Camera, camera_level_sigma_deg: float = CAMERA_LEVEL_SIGMA_DEG
-) -> Float[np.ndarray, "4 4"]:
+def floor_transform(people: Sequence[BodyTrack], camera: Camera) -> Float[np.ndarray, "4 4"]:
     """``T_world_camera`` of the floor-aligned world: y up, metres, origin on the floor below the first person's first pelvis.
 
     The camera looks along the world's -z, as far as that is level. What is right in the picture has greater x.
 
     The floor is the plane through the lowest footholds of everybody over the clip: heels and toes, or ankles where a joint set has no
-    feet. Its tilt is the most likely one where the camera is level within ``camera_level_sigma_deg``, each person upright within
+    feet. Its tilt is the most likely one where the camera is level within ``CAMERA_LEVEL_SIGMA_DEG``, each person upright within
     ``UPRIGHT_SIGMA_DEG`` and each foothold on the floor within ``FOOTHOLD_SIGMA_M``. So one person standing still leaves the camera
     nearly level, and people who walk about determine the tilt. Footholds far above the floor (jumps, steps) are left out by random
     sample consensus (Fischler & Bolles 1981), before least squares. Without anybody the world has the camera's axes, y and z reversed.
@@ -58,7 +56,7 @@ def floor_transform(
     if not footholds_by_person:
         return _LEVEL.copy()
     owner = np.repeat(np.arange(len(footholds_by_person)), [len(points) for points in footholds_by_person])
-    height, slope_x, slope_z = _fit_plane(np.concatenate(footholds_by_person), owner, upright_slopes(people), camera_level_sigma_deg)
+    height, slope_x, slope_z = _fit_plane(np.concatenate(footholds_by_person), owner, upright_slopes(people))
     up = np.array([slope_x, -1.0, slope_z])
     up /= np.linalg.norm(up)
     back = -np.array([0.0, 0.0, 1.0]) + up[2] * up
@@ -124,7 +122,7 @@ def _first_pelvis(people: Sequence[BodyTrack]) -> np.ndarray:
     return (track.joints_m[0, hips].mean(0) if hips else track.translation_m[0]).astype(np.float64)
 
 
-def _fit_plane(points: np.ndarray, owner: np.ndarray, leans: np.ndarray, camera_level_sigma_deg: float) -> np.ndarray:
+def _fit_plane(points: np.ndarray, owner: np.ndarray, leans: np.ndarray) -> np.ndarray:
     """The most likely floor y = height + slope_x x + slope_z z, as (3,), through footholds (C, 3) of persons ``owner`` (C,).
 
     Each foothold errs by itself (``FOOTHOLD_SIGMA_M``) and together with all others of its person (``PERSON_SIGMA_M``): somebody who is
@@ -133,7 +131,7 @@ def _fit_plane(points: np.ndarray, owner: np.ndarray, leans: np.ndarray, camera_
     sigma, shared = FOOTHOLD_SIGMA_M, PERSON_SIGMA_M
     A = np.stack([np.ones(len(points)), points[:, 0], points[:, 2]], -1)
     y = points[:, 1]
-    prior, slopes = _slope_prior(leans, camera_level_sigma_deg)
+    prior, slopes = _slope_prior(leans)
     membership = (owner[:, None] == np.arange(owner.max() + 1)).astype(float)
 
     def person_offsets(residual: np.ndarray, use: np.ndarray) -> np.ndarray:
@@ -169,12 +167,12 @@ def _fit_plane(points: np.ndarray, owner: np.ndarray, leans: np.ndarray, camera_
     return best
 
 
-def _slope_prior(leans: np.ndarray, camera_level_sigma_deg: float) -> tuple[np.ndarray, np.ndarray]:
+def _slope_prior(leans: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """What is known of the floor's slopes without footholds: the precision (3, 3) and the slopes (2,).
 
     It combines a level camera and upright people, of whose leans the median counts, so that one person who bends does not.
     """
-    level, upright = np.tan(np.radians([camera_level_sigma_deg, UPRIGHT_SIGMA_DEG]))
+    level, upright = np.tan(np.radians([CAMERA_LEVEL_SIGMA_DEG, UPRIGHT_SIGMA_DEG]))
     lean = np.median(leans, axis=0) if len(leans) else np.zeros(2)
     weight = 1 / level**2 + len(leans) / upright**2
     return np.diag([0.0, weight, weight]), lean * (len(leans) / upright**2) / weight
