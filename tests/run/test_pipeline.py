@@ -81,7 +81,7 @@ def test_feet_are_settled_between_two_looks_for_the_floor(video: Path, tmp_path:
     """The floor of the scene is that of the settled people, and the mask overlap is judged on them."""
     asked: list[float] = []
 
-    def floor(people, camera, settings):
+    def floor(people, camera):
         asked.append(float(people[0].translation_m[0, 1]))
         out = np.diag([1.0, -1.0, -1.0, 1.0])
         out[1, 3] = asked[-1]
