@@ -70,7 +70,7 @@ def make_clip(path: Path, width: int, height: int) -> None:
     rng = np.random.default_rng(0)
     base = sum(cv2.resize(rng.random((height // n + 1, width // n + 1, 3), np.float32), (width, height)) for n in (6, 20, 70, 200))
     noise = rng.normal(0, 3, (height + 16, width + 16, 3)).astype(np.float32)
-    with VideoWriter(path, width, height, np.arange(SECONDS * RATE) / RATE, settings=VideoSettings(encode_preset="ultrafast")) as out:
+    with VideoWriter(path, width, height, np.arange(SECONDS * RATE) / RATE, preset="ultrafast") as out:
         for i in range(SECONDS * RATE):
             y, x = i * 7 % 16, i * 5 % 16
             out.write(np.clip(np.asarray(base) / 4 * 255 + noise[y : y + height, x : x + width], 0, 255).astype(np.uint8))

@@ -20,12 +20,10 @@ RATE = 30
 
 def make(path: Path, seconds: int, width: int, height: int) -> None:
     """A bright bar that wanders over a ramp, one picture of which is encoded again and again."""
-    from body4d.config import VideoSettings
     from body4d.video import VideoWriter
 
     ramp = np.linspace(40, 200, width)[None, :, None].repeat(height, 0).repeat(3, 2).astype(np.uint8)
-    fast = VideoSettings(encode_preset="ultrafast", encode_crf=35)
-    with VideoWriter(path, width, height, np.arange(seconds * RATE) / RATE, settings=fast) as out:
+    with VideoWriter(path, width, height, np.arange(seconds * RATE) / RATE, crf=35, preset="ultrafast") as out:
         for i in range(seconds * RATE):
             x = (i * 7) % (width - 40)
             picture = ramp.copy()

@@ -59,7 +59,7 @@ def whole(settings: VideoSettings) -> VideoSettings:
 
 
 def _header_refusal(path: Path, settings: AppSettings) -> str | None:
-    from body4d.video.container import open_video
+    from body4d.video.timeline import open_video
 
     with open_video(path) as (container, stream):
         seconds = float(stream.duration * stream.time_base) if stream.duration and stream.time_base else 0.0

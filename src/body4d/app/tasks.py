@@ -195,7 +195,7 @@ class OneFrame:
 def _frame_of(clip: Clip, frame: int, settings: Settings) -> np.ndarray:
     from body4d.video import VideoReader
 
-    for _, picture in VideoReader(clip, settings.video).read(frame, frame + 1):
+    for _, picture in VideoReader(clip).read(frame, frame + 1):
         return picture
     raise InputError(f"Frame {frame} of this clip cannot be read; choose another one.")
 

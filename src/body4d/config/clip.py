@@ -8,23 +8,32 @@ from body4d.config.section import Section
 
 
 class VideoSettings(Section):
-    """Which frames are looked at, and at what size."""
+    """Which frames of the video are used, and at what size."""
 
-    start_s: float | None = Field(default=None, ge=0, description="First moment to look at, in seconds of playback.")
-    end_s: float | None = Field(default=None, gt=0, description="Last moment to look at, in seconds of playback.")
-    fps: float | None = Field(default=None, gt=0, description="Look at no more than this many frames a second; never invents frames.")
-    max_side_px: int | None = Field(default=None, ge=64, description="Shrink frames so that the longer side is at most this.")
-    max_megapixels: float = Field(default=40.0, gt=0, description="Larger frames are refused: 8K has 33; beyond lies mostly damage.")
-    variable_rate_tolerance: float = Field(
-        default=0.1, gt=0, description="Frame intervals within this share of their mean count as constant: phones jitter by a few percent."
+    start_s: float | None = Field(
+        default=None, ge=0, description="First moment that is used, in seconds of playback. A later one leaves out more of the beginning."
     )
-    capture_rate_tolerance: float = Field(
-        default=0.2, gt=0, description="A capture rate within this share of the playback rate is no slow motion: 30 stands for 29.6 too."
+    end_s: float | None = Field(
+        default=None, gt=0, description="Last moment that is used, in seconds of playback. A later one takes in more of the end."
     )
-    queue_mb: float = Field(default=64.0, gt=0, description="Frames decoded ahead take at most this many megabytes; at least one is held.")
-    seek_gap_frames: int = Field(default=48, ge=1, description="Jump to a key frame when that saves decoding this many frames.")
-    encode_crf: float = Field(default=18.0, ge=0, le=51, description="x264 quality of written videos: 18 looks like the original.")
-    encode_preset: str = Field(default="veryfast", description="x264 effort: encoding must not slow the renderer down on two cores.")
+    fps: float | None = Field(
+        default=None,
+        gt=0,
+        description="At most this many frames a second are used; frames are never invented. A higher rate follows fast motion better and "
+        "takes proportionally longer. Without it every frame is used.",
+    )
+    max_side_px: int | None = Field(
+        default=None,
+        ge=64,
+        description="Frames are shrunk so that their longer side is at most this. A larger one keeps more detail and takes longer. Without "
+        "it frames keep their size.",
+    )
+    max_megapixels: float = Field(
+        default=40.0,
+        gt=0,
+        description="Videos with larger frames are refused. A higher limit takes more memory: 8K has 33 megapixels, and a header that "
+        "claims more is mostly damaged.",
+    )
 
 
 class PeopleSettings(Section):

@@ -4,7 +4,9 @@ from typing import Literal
 
 from pydantic import Field
 
-from body4d.config.section import Section
+from body4d.config.section import SPEED_ONLY, Section
+
+X264Preset = Literal["ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow", "placebo"]
 
 
 class MotionSettings(Section):
@@ -42,37 +44,49 @@ class MotionSettings(Section):
 
 
 class PictureSettings(Section):
-    """What the rendered pictures look like."""
+    """The rendered pictures: ``overlay.mp4``, ``views.mp4`` and the contact sheet."""
 
-    enabled: bool = Field(default=True, description="False writes numbers only.")
-    audio: bool = Field(default=False, description="Carry the clip's sound along into overlay.mp4.")
+    enabled: bool = Field(default=True, description="Pictures are rendered. With false a run writes numbers and the GLB only.")
+    audio: bool = Field(default=False, description="The clip's sound is copied into overlay.mp4.")
     overlay_opacity: float = Field(
-        default=0.82, gt=0, le=1, description="Opacity of bodies over the video: the person should shine through."
+        default=0.82, gt=0, le=1, description="Opacity of bodies over the video. A higher one hides more of the person behind the body."
     )
-    faint_opacity: float = Field(
-        default=0.35, ge=0, le=1, description="Factor of opacity where a body was bridged or is not to be trusted."
-    )
-    faint_below_confidence: float = Field(default=0.2, ge=0, le=1, description="Frames of less confidence are drawn faintly.")
-    fade_s: float = Field(default=0.12, ge=0, description="Time over which a body fades, so that single doubtful frames do not flicker.")
     show_uncertainty: bool = Field(
-        default=False, description="Parts of a body turn from the person's colour to magenta as the smoother gets less sure of them."
+        default=False, description="Parts of a body turn from the person's colour to magenta as the smoother is less certain of them."
     )
-    sure_m: float = Field(default=0.005, gt=0, description="A joint this sure is shown as sure: smoothing leaves millimetres of noise.")
-    unsure_m: float = Field(default=0.1, gt=0, description="And this unsure as a guess: a hand's width beside, it is elsewhere.")
-    trail_s: float = Field(default=4.0, ge=0, description="How much of the pelvis's past is drawn on the floor; more becomes a scribble.")
-    overlay_most_px: int = Field(
-        default=1920, ge=16, description="Longer side of overlay.mp4 at most: 4K would take four times as long to write."
+    max_overlay_px: int = Field(
+        default=1920,
+        ge=16,
+        description="The longer side of overlay.mp4 is at most this. A larger one keeps more detail; 4K takes four times as long to write.",
     )
     panel_height_px: int = Field(
-        default=720, ge=180, le=2160, description="Height of views.mp4; small clips are enlarged to it, large ones shrunk."
+        default=720,
+        ge=180,
+        le=2160,
+        description="Height of views.mp4: small clips are enlarged to it, large ones shrunk. A larger one takes longer to render.",
     )
-    samples: Literal[1, 4, 8] = Field(
-        default=4, description="Samples per pixel: 4 gives clean edges, 8 takes half as long again, 1 is jagged."
+    samples_per_pixel: Literal[1, 4, 8] = Field(
+        default=4,
+        description="Samples that the renderer takes in each pixel. 1 gives jagged edges, 4 clean ones, and 8 takes half as long again.",
     )
-    sheet_moments: int = Field(default=10, ge=1, le=40, description="Columns of the contact sheet; 8 to 12 can be taken in at a glance.")
-    sheet_motion_share: float = Field(
-        default=0.5, ge=0, le=1, description="Moments of the sheet: 0 evenly in time, 1 only where most moves."
+    num_sheet_frames: int = Field(
+        default=10, ge=1, le=40, description="Frames on the contact sheet. With more of them each is smaller; 8 to 12 are seen at a glance."
     )
-    sheet_cell_px: int = Field(default=320, ge=64, description="Height of a picture on the contact sheet.")
-    sheet_most_px: int = Field(default=2400, ge=400, description="Width of the contact sheet at most; wider ones are broken into blocks.")
-    lanes: int = Field(default=2, ge=1, le=16, description="Frames drawn side by side; each holds a few pictures in memory.")
+    num_workers: int = Field(
+        default=2,
+        ge=1,
+        le=16,
+        description="Threads that render frames in parallel. More are faster up to the number of cores; each holds a few pictures in memory.",
+        json_schema_extra=SPEED_ONLY,
+    )
+    encode_crf: float = Field(
+        default=18.0,
+        ge=0,
+        le=51,
+        description="x264's constant rate factor of the written videos. A higher one gives smaller files of lower quality; 18 looks like the "
+        "original.",
+    )
+    encode_preset: X264Preset = Field(
+        default="veryfast",
+        description="x264's preset. A slower one gives smaller files of the same quality and encodes more slowly than the renderer draws.",
+    )

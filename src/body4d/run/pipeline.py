@@ -39,7 +39,7 @@ def open_clip(video: Path, settings: VideoSettings) -> FrameSource:
     """Probe a video and stream its frames. Raises InputError."""
     from body4d.video import VideoReader, probe
 
-    return VideoReader(probe(video, settings), settings)
+    return VideoReader(probe(video, settings))
 
 
 def draw(scene: Scene, frames: FrameSource, into: Path, settings: PictureSettings, report: ProgressFn) -> None:

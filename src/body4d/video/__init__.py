@@ -1,11 +1,11 @@
-"""Video in and out: look at a file, stream its frames, write one.
+"""Video in and out: probe a file, stream its frames, write one.
 
 ``probe`` turns a file into a :class:`body4d.core.types.Clip`, ``VideoReader`` streams a clip's frames with bounded memory, and
-``VideoWriter`` writes pictures with a clip's exact timing.
+``VideoWriter`` writes frames with a clip's exact timing.
 """
 
-from body4d.video.probe import clip_hash, clip_notes, probe, select_frames
+from body4d.video.probe import clip_hash, probe, select_frames
 from body4d.video.reader import VideoReader
 from body4d.video.writer import VideoWriter
 
-__all__ = ["VideoReader", "VideoWriter", "clip_hash", "clip_notes", "probe", "select_frames"]
+__all__ = ["VideoReader", "VideoWriter", "clip_hash", "probe", "select_frames"]

@@ -1,4 +1,4 @@
-"""Stream a clip's frames: upright RGB at the clip's size, decoded ahead in a thread, never more than a few in memory."""
+"""Streaming a clip's frames: upright RGB at the clip's size, decoded ahead in a thread, never more than a few in memory."""
 
 import queue
 import threading
@@ -8,35 +8,42 @@ import numpy as np
 from av.video.frame import VideoFrame
 from av.video.reformatter import ColorPrimaries, ColorTrc, Interpolation, VideoReformatter
 
-from body4d.config import VideoSettings
 from body4d.core.errors import InputError
 from body4d.core.types import Clip
-from body4d.video.container import decode_frames, open_video, seek_to_key_frame
-from body4d.video.timeline import Timeline, frame_tick, timeline
+from body4d.video.timeline import Timeline, decode_frames, open_video, seek_to_key_frame
+
+MAX_QUEUE_MB = 64.0
+"""Frames decoded ahead take at most this much memory; at least one is held."""
+
+MIN_SEEK_GAP_FRAMES = 48
+"""The reader jumps to a key frame where that saves decoding at least this many frames; a jump costs about as much as decoding them."""
 
 _BT709, _BT601 = 1, 5  # Matrix coefficients of ISO/IEC 23091-2, as frames carry them.
 _KNOWN_MATRICES = frozenset((1, 4, 5, 6, 7, 9))
-_SD_LIMIT_PX = (1280, 577)  # Frames that name no colour matrix: from this width or height on players take BT.709, below it BT.601.
+_SD_LIMIT_PX = (1280, 577)
+"""Frames that name no colour matrix: players take BT.709 from this width or height on, and BT.601 below it."""
+
 _HDR_TRANSFERS = (ColorTrc.SMPTE2084, ColorTrc.ARIB_STD_B67)
-_MAX_QUEUE = 8
+_MAX_QUEUE_FRAMES = 8
 
 
 class VideoReader:
     """The frames of ``clip``, streamed in order as often as wanted (a :class:`body4d.core.stages.FrameSource`).
 
-    A frame that does not decode is shown as the last one before it that does, as a player would; ``notes`` then says so.
+    A frame that does not decode is replaced by the last one before it that does, as in a player; ``notes`` then names it.
     """
 
-    def __init__(self, clip: Clip, settings: VideoSettings | None = None) -> None:
-        self._clip, self._settings = clip, settings or VideoSettings()
-        self._line = timeline(clip.path)
-        if len(clip) and clip.source_frames[-1] >= len(self._line.ticks):
+    def __init__(self, clip: Clip, *, max_queue_mb: float = MAX_QUEUE_MB, min_seek_gap_frames: int = MIN_SEEK_GAP_FRAMES) -> None:
+        self._clip, self._max_queue_mb, self._min_seek_gap_frames = clip, max_queue_mb, min_seek_gap_frames
+        self._timeline = Timeline.open(clip.path)
+        if len(clip) and clip.source_frames[-1] >= len(self._timeline.ticks):
             raise InputError(
-                f"{clip.path} has {len(self._line.ticks)} frames, but frame {clip.source_frames[-1]} is wanted; "
-                "the file has changed since it was looked at: start over with it."
+                f"{clip.path} has {len(self._timeline.ticks)} frames, but frame {clip.source_frames[-1]} is asked for; "
+                "the file has changed since it was probed: start over with it."
             )
         self._missing: set[int] = set()
-        self._shapers: list[_Shaper] = []  # Kept between reads: for HDR, one takes a second to make. One serves one read at a time.
+        # Kept between reads: for HDR, one takes a second to make. Each serves one read at a time.
+        self._converters: list[_FrameConverter] = []
 
     @property
     def clip(self) -> Clip:
@@ -46,9 +53,9 @@ class VideoReader:
     def notes(self) -> tuple[str, ...]:
         """Sentences for the user about the file, and about frames met so far that do not decode."""
         if not self._missing:
-            return self._line.notes
+            return self._timeline.notes
         some = ", ".join(str(i) for i in sorted(self._missing)[:5]) + (", ..." if len(self._missing) > 5 else "")
-        return (*self._line.notes, f"{len(self._missing)} frames do not decode and repeat the one before ({some}).")
+        return (*self._timeline.notes, f"{len(self._missing)} frames do not decode and repeat the one before ({some}).")
 
     def read(self, first: int = 0, last: int | None = None, step: int = 1) -> Iterator[tuple[int, np.ndarray]]:
         """Yield (clip frame index, RGB uint8 (H, W, 3)) for frames first, first+step, ... below ``last``.
@@ -58,24 +65,24 @@ class VideoReader:
         if first < 0 or step < 1:
             raise ValueError(f"frames are read forwards from 0 on, found first={first}, step={step}")
         rows = range(first, len(self._clip) if last is None else min(last, len(self._clip)), step)
-        return _ahead(self._pictures(rows), self._queue_frames()) if len(rows) else iter(())
+        return _decoded_ahead(self._frames(rows), self._queue_size()) if len(rows) else iter(())
 
-    def _queue_frames(self) -> int:
+    def _queue_size(self) -> int:
         frame_mb = self._clip.width_px * self._clip.height_px * 3 / 1e6
-        return int(np.clip(self._settings.queue_mb / frame_mb, 1, _MAX_QUEUE))
+        return int(np.clip(self._max_queue_mb / frame_mb, 1, _MAX_QUEUE_FRAMES))
 
-    def _pictures(self, rows: range) -> Iterator[tuple[int, np.ndarray]]:
-        ticks = self._line.ticks[self._clip.source_frames[rows.start : rows.stop : rows.step]].tolist()
-        shaper = self._shapers.pop() if self._shapers else _Shaper(self._clip, self._line)
+    def _frames(self, rows: range) -> Iterator[tuple[int, np.ndarray]]:
+        ticks = self._timeline.ticks[self._clip.source_frames[rows.start : rows.stop : rows.step]].tolist()
+        converter = self._converters.pop() if self._converters else _FrameConverter(self._clip, self._timeline)
         try:
-            for row, (exact, frame) in zip(rows, self._at(ticks), strict=True):
+            for row, (exact, frame) in zip(rows, self._frames_at(ticks), strict=True):
                 if not exact:
                     self._missing.add(row)
-                yield row, shaper(frame)
+                yield row, converter(frame)
         finally:
-            self._shapers.append(shaper)
+            self._converters.append(converter)
 
-    def _at(self, ticks: list[int]) -> Iterator[tuple[bool, VideoFrame]]:
+    def _frames_at(self, ticks: list[int]) -> Iterator[tuple[bool, VideoFrame]]:
         """For each of the rising ``ticks``: (True, the frame shown then) or (False, its stand-in).
 
         The stand-in is the same wherever reading starts: if nothing decodes between the key frame jumped to and a missing frame, the
@@ -83,54 +90,54 @@ class VideoReader:
         """
         done, back = 0, 0
         while done < len(ticks):
-            start = max(0, self._line.key_before(ticks[done]) - back) if self._line.clock == "pts" else 0
-            before: VideoFrame | None = None
-            wanted = done
+            start = max(0, self._timeline.last_key_index(ticks[done]) - back) if self._timeline.clock == "pts" else 0
+            previous: VideoFrame | None = None
+            needed = done
             for tick, frame in self._from_key(start):
-                if before is None and start and tick > ticks[done]:
+                if previous is None and start and tick > ticks[done]:
                     break
                 while done < len(ticks) and ticks[done] < tick:
-                    yield False, before or frame
+                    yield False, previous or frame
                     done += 1
                 if done < len(ticks) and ticks[done] == tick:
                     yield True, frame
                     done += 1
-                before = frame
+                previous = frame
                 # A jump may land earlier than asked for, so the next one waits until this one has brought what it was for.
-                if done == len(ticks) or (done > wanted and self._jump_pays(tick, ticks[done])):
+                if done == len(ticks) or (done > needed and self._seek_pays_off(tick, ticks[done])):
                     break
             else:
-                if before is None and not start:
-                    raise InputError(f"{self._clip.path} can no longer be decoded; it has changed since it was looked at.")
-                if before is not None:
+                if previous is None and not start:
+                    raise InputError(f"{self._clip.path} can no longer be decoded; it has changed since it was probed.")
+                if previous is not None:
                     for _ in ticks[done:]:
-                        yield False, before
+                        yield False, previous
                     return
-            back = 2 * back + 1 if before is None else 0
+            back = 2 * back + 1 if previous is None else 0
 
     def _from_key(self, start: int) -> Iterator[tuple[int, VideoFrame]]:
         """(tick, frame) of everything that decodes from key frame number ``start`` on; from the file's beginning for 0."""
         with open_video(self._clip.path) as (container, stream):
-            if start and not seek_to_key_frame(container, stream, self._line.key_ticks[start]):
+            if start and not seek_to_key_frame(container, stream, self._timeline.key_ticks[start]):
                 return
             for ordinal, frame in enumerate(decode_frames(container, stream, skip_to_key=start > 0)):
-                tick = frame_tick(frame, ordinal, self._line.clock)
+                tick = self._timeline.tick_of(frame, ordinal)
                 if tick is not None:
                     yield tick, frame
 
-    def _jump_pays(self, tick: int, wanted: int) -> bool:
-        if self._line.clock != "pts" or not self._line.key_ticks:
+    def _seek_pays_off(self, tick: int, next_tick: int) -> bool:
+        if self._timeline.clock != "pts" or not self._timeline.key_ticks:
             return False
-        key = self._line.key_ticks[self._line.key_before(wanted)]
-        now, then = np.searchsorted(self._line.ticks, [tick, key])
-        return then - now > self._settings.seek_gap_frames
+        key = self._timeline.key_ticks[self._timeline.last_key_index(next_tick)]
+        current, target = np.searchsorted(self._timeline.ticks, [tick, key])
+        return target - current > self._min_seek_gap_frames
 
 
-class _Shaper:
+class _FrameConverter:
     """Decoded frame to upright RGB of the clip's size: one conversion, which resizes and maps colours at once."""
 
-    def __init__(self, clip: Clip, line: Timeline) -> None:
-        a, b, c, d = line.matrix
+    def __init__(self, clip: Clip, timeline: Timeline) -> None:
+        a, b, c, d = timeline.matrix
         self._swap = a == 0
         self._flip_x, self._flip_y = a + c < 0, b + d < 0
         self._size_px = (clip.height_px, clip.width_px) if self._swap else (clip.width_px, clip.height_px)
@@ -145,7 +152,7 @@ class _Shaper:
             width,
             height,
             "rgb24",
-            src_colorspace=_matrix(frame),
+            src_colorspace=_colour_matrix(frame),
             interpolation=how | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT,
             dst_color_trc=ColorTrc.BT709 if hdr else None,
             dst_color_primaries=ColorPrimaries.BT709 if hdr else None,
@@ -155,14 +162,14 @@ class _Shaper:
         return np.ascontiguousarray(rgb[:: -1 if self._flip_y else 1, :: -1 if self._flip_x else 1])
 
 
-def _matrix(frame: VideoFrame) -> int:
+def _colour_matrix(frame: VideoFrame) -> int:
     """Colour matrix of a frame: what it names, or what players take where it names none or nonsense."""
     if frame.colorspace in _KNOWN_MATRICES:
         return frame.colorspace
     return _BT709 if frame.width >= _SD_LIMIT_PX[0] or frame.height >= _SD_LIMIT_PX[1] else _BT601
 
 
-def _ahead(items: Iterator[tuple[int, np.ndarray]], size: int) -> Iterator[tuple[int, np.ndarray]]:
+def _decoded_ahead(items: Iterator[tuple[int, np.ndarray]], size: int) -> Iterator[tuple[int, np.ndarray]]:
     """``items``, made in a thread at most ``size`` ahead. Its errors are raised here; it stops when this iterator is closed."""
     ready: queue.Queue[tuple[int, np.ndarray] | BaseException | None] = queue.Queue(size)
     stopped = threading.Event()

@@ -13,11 +13,11 @@ import numpy as np
 from av.error import FFmpegError
 from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
 
-from body4d.config import VideoSettings
 from body4d.core.errors import OutputError
 from body4d.core.types import Clip
 from body4d.video.audio import AudioMuxer
 
+DEFAULT_CRF, DEFAULT_PRESET = 18.0, "veryfast"
 _MAX_TICKS_PER_S = 1_000_000  # Times that fit no common grid are kept to a microsecond.
 _MAX_STEP_DENOMINATOR = 120_000  # Above every time base in use; fractions below it lie 2e-10 apart, so that rounding cannot mix them up.
 _TIME_DECIMALS = 11  # What is left of a float64 difference after hours.
@@ -39,16 +39,18 @@ class VideoWriter:
         height_px: int,
         times_s: np.ndarray,
         audio_from: Clip | None = None,
-        settings: VideoSettings | None = None,
+        *,
+        crf: float = DEFAULT_CRF,
+        preset: str = DEFAULT_PRESET,
     ) -> None:
         if not len(times_s):
             raise ValueError("a video needs at least one frame")
         self._path = Path(path)
         self._partial = self._path.with_name(f".{self._path.name}.partial")
         self._size_px = (width_px, height_px)
-        self._settings = settings or VideoSettings()
+        self._crf, self._preset = crf, preset
         self._ticks, self._time_base = exact_ticks(np.asarray(times_s, np.float64))
-        self._sound = AudioMuxer(audio_from) if audio_from is not None and audio_from.has_audio else None
+        self._audio = AudioMuxer(audio_from) if audio_from is not None and audio_from.has_audio else None
         self._written = 0
         self._reformatter = VideoReformatter()
 
@@ -57,8 +59,8 @@ class VideoWriter:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             self._container = av.open(str(self._partial), "w", format="mp4", options={"movflags": "+faststart"})
             self._stream = self._open_stream()
-            if self._sound:
-                self._sound.open(self._container)
+            if self._audio:
+                self._audio.open(self._container)
         except (OSError, FFmpegError) as error:
             self._discard()
             raise self._failure(error) from error
@@ -68,15 +70,15 @@ class VideoWriter:
         width, height = (side + side % 2 for side in self._size_px)
         # x264's macroblock tree on AVX-512 machines gives other bytes now and then for the very same pictures (PyAV 18.1, measured:
         # 20 variants in 30 encodes of 1600x720); without it they are the same every time.
-        options = {"crf": f"{self._settings.encode_crf:g}", "preset": self._settings.encode_preset, "mbtree": "0"}
-        stream = self._container.add_stream("libx264", rate=self._nominal_rate(), options=options)
+        options = {"crf": f"{self._crf:g}", "preset": self._preset, "mbtree": "0"}
+        stream = self._container.add_stream("libx264", rate=self._average_rate(), options=options)
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         stream.time_base = stream.codec_context.time_base = self._time_base
         stream.codec_context.colorspace = stream.codec_context.color_primaries = stream.codec_context.color_trc = 1  # BT.709
         stream.codec_context.color_range = ColorRange.MPEG
         return stream
 
-    def _nominal_rate(self) -> Fraction:
+    def _average_rate(self) -> Fraction:
         if len(self._ticks) < 2:
             return 1 / _LONE_FRAME_S
         return (Fraction(len(self._ticks) - 1) / (int(self._ticks[-1]) * self._time_base)).limit_denominator(1001)
@@ -101,8 +103,8 @@ class VideoWriter:
         frame.pts, frame.time_base, frame.duration = int(self._ticks[i]), self._time_base, self._duration(i)
         frame.pict_type = 0
         try:
-            if self._sound:
-                self._sound.mux_until(self._container, float(self._ticks[i] * self._time_base))
+            if self._audio:
+                self._audio.mux_until(self._container, float(self._ticks[i] * self._time_base))
             self._container.mux(self._stream.encode(frame))
         except (OSError, FFmpegError) as error:
             raise self._failure(error) from error
@@ -123,12 +125,12 @@ class VideoWriter:
         try:
             if self._written != len(self._ticks):
                 raise ValueError(f"{self._written} of {len(self._ticks)} frames were written")
-            if self._sound:
-                self._sound.mux_until(self._container, float(self._ticks[-1] + self._duration(self._written - 1)) * float(self._time_base))
+            if self._audio:
+                self._audio.mux_until(self._container, float(self._ticks[-1] + self._duration(self._written - 1)) * float(self._time_base))
             self._container.mux(self._stream.encode(None))
             self._container.close()
-            if self._sound:
-                self._sound.close()
+            if self._audio:
+                self._audio.close()
             os.replace(self._partial, self._path)
         except (OSError, FFmpegError) as failure:
             self._discard()
@@ -142,8 +144,8 @@ class VideoWriter:
             self._container.close()
         with suppress(OSError):
             self._partial.unlink()
-        if self._sound:
-            self._sound.close()
+        if self._audio:
+            self._audio.close()
 
     def _failure(self, error: Exception) -> OutputError:
         reason = getattr(error, "strerror", None) or str(error)
