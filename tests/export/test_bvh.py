@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 
 from body4d.bodies.registry import body_model
 from body4d.export import export_scene
-from body4d.export.bvh import frame_grid, kept_joints
-from body4d.export.euler import matrix_to_zxy
+from body4d.export.bvh import frame_grid, kept_joints, matrix_to_zxy
 from body4d.export.skeleton import build_skeleton, resample_skeleton
 from body4d.geometry.rotations import geodesic_angle, rotvec_to_matrix
 from scenes import make_clip, make_scene
@@ -153,7 +152,7 @@ def test_angles_give_back_the_rotation(path):
 
 
 @pytest.mark.parametrize("start", [0.0, 0.7, -2.0])
-def test_angles_go_smoothly_through_the_lock(start):
+def test_angles_go_smoothly_through_the_singularity(start):
     """A pitch from 60° over 90° to 120°, hitting 90° exactly, must go on in x instead of turning z and y by half a turn."""
     path = np.stack([np.full(7, start), np.radians([60, 70, 80, 90, 100, 110, 120]), np.full(7, 0.4)], -1)
     angles = matrix_to_zxy(_zxy(path)[:, None])[:, 0]

@@ -56,15 +56,15 @@ def test_a_joint_only_another_has_is_empty(scene, tmp_path):
 
 def test_how_sure_each_joint_is_stands_behind_the_places(scene, tmp_path):
     sigma = np.linspace(0.001, 0.1, scene.people[0].joints_m[..., 0].size).reshape(scene.people[0].joints_m.shape[:2])
-    told = dataclasses.replace(scene, people=(dataclasses.replace(scene.people[0], joint_sigma_m=sigma), scene.people[1]))
-    with export_scene(told, "csv", tmp_path)[0].open(newline="") as file:
+    with_known_sigma = dataclasses.replace(scene, people=(dataclasses.replace(scene.people[0], joint_sigma_m=sigma), scene.people[1]))
+    with export_scene(with_known_sigma, "csv", tmp_path)[0].open(newline="") as file:
         rows = list(csv.DictReader(file))
     K = len(scene.people[0].joint_names)
     assert [name.endswith("_sigma_m") for name in rows[0]] == [False] * (3 + 3 * K) + [True] * K
     for r in rows:
         if r["person"] == "1":
-            row = told.people[0].row(int(r["frame"]))
-            got = [float(r[f"{name}_sigma_m"]) for name in told.people[0].joint_names]
+            row = with_known_sigma.people[0].row(int(r["frame"]))
+            got = [float(r[f"{name}_sigma_m"]) for name in with_known_sigma.people[0].joint_names]
             np.testing.assert_allclose(got, sigma[row], atol=1e-6)
         else:
             assert r["nose_sigma_m"] == ""

@@ -14,6 +14,7 @@ from body4d.bodies.registry import body_model
 from body4d.export import export_scene
 from body4d.export.glb import four_influences, gltf_normals, gltf_quats, visibility_keys
 from body4d.geometry.rotations import rotvec_to_matrix
+from body4d.render.style import person_colour
 from gltf_player import Player
 from scenes import make_scene
 
@@ -87,6 +88,14 @@ def test_one_root_node_per_person_with_the_rig_s_joint_names(scene, player):
     colours = [m["pbrMetallicRoughness"]["baseColorFactor"] for m in player.doc["materials"]]
     assert len(colours) == 2
     assert colours[0] != colours[1]
+
+
+def test_people_have_the_colours_of_the_pictures(tmp_path):
+    """Beyond the palette's seven colours, too."""
+    player = Player(export_scene(make_scene(people=9, frames=1), "glb", tmp_path)[0])
+    factors = np.array([m["pbrMetallicRoughness"]["baseColorFactor"][:3] for m in player.doc["materials"]])
+    srgb = np.where(factors <= 0.0031308, 12.92 * factors, 1.055 * factors ** (1 / 2.4) - 0.055)
+    np.testing.assert_allclose(255 * srgb, [person_colour(index) for index in range(9)], atol=0.5)
 
 
 def test_a_person_always_followed_has_no_scale_to_animate(tmp_path):
@@ -166,7 +175,7 @@ def test_khronos_validator_finds_nothing(make, tmp_path):
     assert json.loads(done.stdout)["issues"]["messages"] == []
 
 
-def test_presence_keys():
+def test_visibility_keys():
     track = make_scene(frames=8).people[0]
     track = dataclasses.replace(
         track,
@@ -178,9 +187,9 @@ def test_presence_keys():
         mask_iou=None,
         joints_raw_m=None,
     )
-    keys, there = visibility_keys(track, 8)
+    keys, followed = visibility_keys(track, 8)
     assert keys.tolist() == [0, 1, 3, 5, 7]
-    assert there.tolist() == [False, True, False, True, False]
+    assert followed.tolist() == [False, True, False, True, False]
 
 
 def test_quaternions_keep_their_side_through_full_turns():

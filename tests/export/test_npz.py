@@ -42,12 +42,12 @@ def with_sigma(scene):
 
 
 def test_how_sure_each_joint_is_comes_along(scene, tmp_path):
-    told = with_sigma(scene)
-    with np.load(export_scene(told, "npz", tmp_path)[0]) as data:
+    scene_with_sigma = with_sigma(scene)
+    with np.load(export_scene(scene_with_sigma, "npz", tmp_path)[0]) as data:
         assert data["joint_sigma_m"].shape == data["joints_m"].shape[:2]
         for sigma, frame, person in zip(data["joint_sigma_m"], data["frame"], data["person"], strict=True):
-            if person == told.people[0].person_id:
-                np.testing.assert_array_equal(sigma, told.people[0].joint_sigma_m[told.people[0].row(int(frame))])
+            if person == scene_with_sigma.people[0].person_id:
+                np.testing.assert_array_equal(sigma, scene_with_sigma.people[0].joint_sigma_m[scene_with_sigma.people[0].row(int(frame))])
             else:
                 assert np.isnan(sigma).all()
 

@@ -1,11 +1,10 @@
-"""Trails, shadows and words: where they touch a picture and where they do not."""
+"""Trails, shadows and text: where they touch a picture and where they do not."""
 
 import numpy as np
 import pytest
 import trimesh
 
-from body4d.render.drawing import draw_shadow, draw_trail
-from body4d.render.text import label_sprite, paste_sprite, text_sprite
+from body4d.render.drawing import draw_shadow, draw_trail, label_sprite, paste_sprite, text_sprite
 from body4d.render.virtual_views import side_camera
 from scenes import make_scene
 
@@ -14,7 +13,7 @@ def white(height: int = 40, width: int = 60) -> np.ndarray:
     return np.full((height, width, 3), 255, np.uint8)
 
 
-def test_a_trail_is_as_thick_as_told_and_of_its_colour() -> None:
+def test_a_trail_has_its_width_and_colour() -> None:
     picture = white()
     draw_trail(picture, np.array([[10.0, 20.0], [50.0, 20.0]]), np.ones(2), 2.0, (0, 100, 200))
     assert picture[20, 30].tolist() == [0, 100, 200]
@@ -50,13 +49,13 @@ def test_a_trail_of_nothing_leaves_no_mark(points: list[list[float]]) -> None:
     assert (picture == 255).all()
 
 
-def test_a_trail_across_the_rim_is_cut_off() -> None:
+def test_a_trail_across_the_border_is_cut_off() -> None:
     picture = white()
     draw_trail(picture, np.array([[-500.0, 20.0], [500.0, 20.0]]), np.ones(2), 2.0, (0, 0, 0))
     assert (picture[20] == 0).all()
 
 
-def test_a_shadow_lies_under_the_body_and_nowhere_else() -> None:
+def test_a_shadow_is_under_the_body_and_nowhere_else() -> None:
     view = side_camera(make_scene(1, 3), 301, 401)
     ball = trimesh.creation.icosphere(radius=0.2)
     world = np.asarray(ball.vertices) + np.array([0.1, 1.0, 0.0])
@@ -71,7 +70,7 @@ def test_a_shadow_lies_under_the_body_and_nowhere_else() -> None:
     draw_shadow(picture, world + np.array([500, 0, 0]), np.asarray(ball.faces, np.int32), view)
 
 
-def test_words_are_drawn_and_grow_with_their_size() -> None:
+def test_text_is_drawn_and_grows_with_its_size() -> None:
     small, large = text_sprite("front", 14), text_sprite("front", 42)
     assert small.dtype == np.uint8
     assert 2.5 < large.shape[0] / small.shape[0] < 3.5
@@ -81,7 +80,7 @@ def test_words_are_drawn_and_grow_with_their_size() -> None:
 
 
 @pytest.mark.parametrize(("x", "y"), [(-20, -5), (50, 35), (200, 200), (-500, 3), (10, 10)])
-def test_pasting_reaches_over_the_rim_without_harm(x: int, y: int) -> None:
+def test_pasting_across_the_border_is_cut_off(x: int, y: int) -> None:
     picture, sprite = white(), np.zeros((10, 30, 4), np.uint8)
     sprite[..., 3] = 255
     paste_sprite(picture, sprite, x, y)

@@ -1,5 +1,7 @@
 """Whatever is given as a video: either its frames, or one InputError that says what was found and what to do."""
 
+import os
+
 import numpy as np
 import pytest
 
@@ -16,6 +18,11 @@ def _missing(folder):
 
 def _folder(folder):
     return folder
+
+
+def _pipe(folder):
+    os.mkfifo(folder / "pipe.mp4")
+    return folder / "pipe.mp4"
 
 
 def _empty(folder):
@@ -75,6 +82,7 @@ def _script(folder):
     [
         (_missing, "There is no file at"),
         (_folder, "is a folder; give"),
+        (_pipe, "is a device or a pipe; give"),
         (_empty, r"is empty \(0 bytes\); copy"),
         (_text, "holds text, not a video; give"),
         (_noise, "is not a video that can be read"),

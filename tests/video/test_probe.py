@@ -1,4 +1,4 @@
-"""What probing tells of a file, against what was written into it."""
+"""What probing finds in a file, against what was written into it."""
 
 from fractions import Fraction
 
@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from body4d.config import VideoSettings
 from body4d.core.errors import InputError, SettingsError
-from body4d.video import clip_hash, clip_notes, probe, select_frames
-from body4d.video.timeline import timeline
+from body4d.video import VideoReader, clip_hash, probe, select_frames
+from body4d.video.timeline import Timeline
 from make_videos import add_track_tag, cut, make_video
 
 NTSC = Fraction(30_000, 1001)
@@ -49,7 +49,7 @@ def test_times_count_from_the_first_frame_wherever_the_file_starts(tmp_path, shi
 def test_an_edit_list_hides_its_frames(tmp_path):
     clip = probe(make_video(tmp_path / "e.mp4", 30, shift=-10, options={"bf": "2"}))
     assert len(clip) == 20
-    assert clip_notes(clip.path) == ()
+    assert Timeline.open(clip.path).notes == ()
 
 
 @pytest.mark.parametrize(
@@ -65,11 +65,11 @@ def test_an_edit_list_hides_its_frames(tmp_path):
 def test_the_clock_that_serves(tmp_path, name, kwargs, clock):
     clip = probe(make_video(tmp_path / name, 40, **kwargs))
     assert len(clip) == 40
-    assert timeline(clip.path).clock == clock
-    assert bool(clip_notes(clip.path)) == (clock == "count")
+    assert Timeline.open(clip.path).clock == clock
+    assert bool(Timeline.open(clip.path).notes) == (clock == "count")
 
 
-def test_sound_is_seen(tmp_path):
+def test_sound_is_found(tmp_path):
     assert probe(make_video(tmp_path / "a.mp4", audio="aac")).has_audio
     assert not probe(make_video(tmp_path / "b.mp4")).has_audio
 
@@ -90,21 +90,21 @@ def test_max_side_shrinks_and_never_enlarges(tmp_path):
 @pytest.mark.parametrize(
     ("tag", "capture"), [("240.000000", Fraction(240)), ("30.000000", Fraction(30)), ("29.5", Fraction(30)), ("119.88", Fraction(2997, 25))]
 )
-def test_android_tells_the_rate_it_filmed_at(tmp_path, tag, capture):
+def test_android_writes_the_capture_rate(tmp_path, tag, capture):
     path = make_video(tmp_path / "a.mp4", movflags="use_metadata_tags", metadata={"com.android.capture.fps": tag})
     clip = probe(path)
     assert (clip.rate, clip.capture_rate) == (30, capture)
     assert clip.time_scale == pytest.approx(30 / float(capture))
 
 
-def test_real_time_slow_motion_needs_no_word(tmp_path):
+def test_real_time_slow_motion_needs_no_tag(tmp_path):
     """An iPhone's original runs at 240 frames a second; Android writes capture.fps into such files too."""
     path = make_video(tmp_path / "a.mp4", rate=240, movflags="use_metadata_tags", metadata={"com.android.capture.fps": "240.0"})
     assert probe(path).time_scale == 1
 
 
 @pytest.mark.parametrize(("text", "focal"), [("26", 26.0), ("50.00mm", 50.0), ("-13", None), ("0", None), ("lens", None)])
-def test_iphone_tells_its_focal_length_on_the_track(tmp_path, text, focal):
+def test_iphone_writes_its_focal_length_on_the_track(tmp_path, text, focal):
     path = make_video(tmp_path / "a.mp4")
     assert probe(path).focal_mm35 is None
     add_track_tag(path, "com.apple.quicktime.camera.focal_length.35mm_equivalent", text)
@@ -113,7 +113,7 @@ def test_iphone_tells_its_focal_length_on_the_track(tmp_path, text, focal):
     assert len(clip) == 12
 
 
-def test_focal_length_of_the_whole_file_serves_too(tmp_path):
+def test_the_focal_length_of_the_whole_file_is_read_too(tmp_path):
     key = "com.apple.quicktime.camera.focal_length.35mm_equivalent"
     assert probe(make_video(tmp_path / "a.mp4", movflags="use_metadata_tags", metadata={key: "24"})).focal_mm35 == 24
 
@@ -121,7 +121,7 @@ def test_focal_length_of_the_whole_file_serves_too(tmp_path):
 def test_a_cut_file_gives_what_is_left_and_says_so(tmp_path):
     clip = probe(cut(make_video(tmp_path / "c.mp4", 90, size=(320, 240), movflags="faststart"), 0.6))
     assert 20 < len(clip) < 90
-    (note,) = clip_notes(clip.path)
+    (note,) = Timeline.open(clip.path).notes
     assert f"{len(clip)} of its 90 frames" in note
 
 
@@ -146,23 +146,45 @@ def test_probing_does_not_decode_the_middle(tmp_path, monkeypatch):
 
     path = make_video(tmp_path / "a.mp4", 200, options={"g": "10"})
     count = 0
-    real = module.decode_frames
+    real = module._decode
 
-    def counting(*args, **kwargs):
+    def counting(stream, packet):
         nonlocal count
-        for frame in real(*args, **kwargs):
-            count += 1
-            yield frame
+        frames = real(stream, packet)
+        count += len(frames)
+        return frames
 
-    monkeypatch.setattr(module, "decode_frames", counting)
+    monkeypatch.setattr(module, "_decode", counting)
     assert len(probe(path)) == 200
     assert count < 30
 
 
-def test_a_changed_file_is_looked_at_again(tmp_path):
+@pytest.mark.parametrize(("name", "opened"), [("a.mp4", 1), ("a.mkv", 1), ("a.ts", 2), ("a.h264", 2)])
+def test_a_file_is_opened_once_to_be_probed_and_once_to_be_read(tmp_path, monkeypatch, name, opened):
+    """Where the decoder cannot be checked against the packets, the file is opened once more, to be decoded whole."""
+    from body4d.video import timeline as module
+
+    path = make_video(tmp_path / name, 30, format=name[2:] if name.endswith("h264") else None)
+    paths = []
+    real = module.av.open
+    monkeypatch.setattr(module.av, "open", lambda file, *args, **kwargs: (paths.append(file), real(file, *args, **kwargs))[1])
+    reader = VideoReader(probe(path))
+    assert len(paths) == opened
+    assert len(list(reader.read())) == 30
+    assert len(paths) == opened + 1
+
+
+def test_a_changed_file_is_scanned_again(tmp_path):
     path = tmp_path / "a.mp4"
     assert len(probe(make_video(path, 10))) == 10
     assert len(probe(make_video(path, 20))) == 20
+
+
+def test_the_largest_frame_is_checked_for_a_file_that_is_known_already(tmp_path):
+    path = make_video(tmp_path / "a.mp4", 1, size=(320, 240))
+    assert len(probe(path)) == 1
+    with pytest.raises(InputError, match="megapixels"):
+        probe(path, VideoSettings(max_megapixels=0.05))
 
 
 def test_hash_is_of_the_content(tmp_path):

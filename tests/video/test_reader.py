@@ -43,7 +43,7 @@ def test_every_kind_gives_exactly_its_frames_from_anywhere(tmp_path, kind):
     clip = probe(make_video(tmp_path / name, 60, **kwargs))
     first_shown = 10 if kind == "edit list" else 0
     assert len(clip) == 60 - first_shown
-    frames = VideoReader(clip, VideoSettings(seek_gap_frames=2))
+    frames = VideoReader(clip, min_seek_gap_frames=2)
     whole = list(frames.read())
     assert [i for i, _ in whole] == list(range(len(clip)))
     assert [number_of(rgb) for _, rgb in whole] == list(range(first_shown, 60))
@@ -159,7 +159,7 @@ def test_frames_that_do_not_decode_repeat_the_one_before_wherever_reading_starts
 def test_a_spoiled_key_frame_is_bridged_from_before_it(tmp_path):
     path = make_video(tmp_path / "a.mp4", 60, codec="mjpeg", pix_fmt="yuvj420p", options={})
     _spoil(path, 30, 33)
-    frames = VideoReader(probe(path), VideoSettings(seek_gap_frames=2))
+    frames = VideoReader(probe(path), min_seek_gap_frames=2)
     assert [number_of(rgb) for _, rgb in frames.read(31, 34)] == [29, 29, 33]
     assert [number_of(rgb) for _, rgb in frames.read(28, 34)] == [28, 29, 29, 29, 29, 33]
 
@@ -186,9 +186,9 @@ def test_the_thread_ends_with_the_reading(tmp_path):
 
 
 def test_decoding_never_runs_far_ahead(tmp_path):
-    frames = VideoReader(probe(make_video(tmp_path / "a.mp4", 60)), VideoSettings(queue_mb=64 * 48 * 3 * 2.5 / 1e6))
+    frames = VideoReader(probe(make_video(tmp_path / "a.mp4", 60)), max_queue_mb=64 * 48 * 3 * 2.5 / 1e6)
     made = 0
-    real = frames._pictures
+    real = frames._frames
 
     def counting(rows):
         nonlocal made
@@ -196,7 +196,7 @@ def test_decoding_never_runs_far_ahead(tmp_path):
             made += 1
             yield item
 
-    frames._pictures = counting
+    frames._frames = counting
     stream = frames.read()
     next(stream)
     time.sleep(0.3)
@@ -222,7 +222,7 @@ def test_a_clip_of_another_file_is_refused(tmp_path):
     path = make_video(tmp_path / "a.mp4", 30)
     clip = probe(path)
     make_video(path, 10)
-    with pytest.raises(InputError, match="has 10 frames, but frame 29 is wanted"):
+    with pytest.raises(InputError, match="has 10 frames, but frame 29 is asked for"):
         VideoReader(clip)
 
 

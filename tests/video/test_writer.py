@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from body4d.config import VideoSettings
 from body4d.core.errors import OutputError
-from body4d.video import VideoReader, VideoWriter, clip_notes, probe
+from body4d.video import VideoReader, VideoWriter, probe
+from body4d.video.timeline import Timeline
 from body4d.video.writer import exact_ticks
 from make_videos import make_video, number_of, quadrants, stripes
 
@@ -38,7 +39,7 @@ def test_variable_times_come_back_exactly(tmp_path):
     times_s = np.array([0, 10, 35, 40, 70, 71, 100, 1100]) / 600
     clip = probe(_write(tmp_path / "a.mp4", times_s))
     np.testing.assert_allclose(clip.times_s, times_s, rtol=0, atol=1e-12)
-    assert clip_notes(clip.path) == ()
+    assert Timeline.open(clip.path).notes == ()
 
 
 @pytest.mark.parametrize("count", [1, 2, 3])

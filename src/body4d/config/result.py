@@ -76,15 +76,14 @@ class PictureSettings(Section):
         default=2,
         ge=1,
         le=16,
-        description="Threads that render frames in parallel. More are faster up to the number of cores; each holds a few pictures in memory.",
+        description="Threads that render frames in parallel. More are faster up to the number of cores; each holds a few pictures.",
         json_schema_extra=SPEED_ONLY,
     )
     encode_crf: float = Field(
         default=18.0,
         ge=0,
         le=51,
-        description="x264's constant rate factor of the written videos. A higher one gives smaller files of lower quality; 18 looks like the "
-        "original.",
+        description="x264's constant rate factor of the videos. A higher one gives smaller files of lower quality; 18 hardly shows.",
     )
     encode_preset: X264Preset = Field(
         default="veryfast",

@@ -1,4 +1,4 @@
-"""Putting arrays into a glTF buffer: accessors and views, so that glb.py can speak of meshes and joints."""
+"""Arrays as accessors and buffer views of a glTF document, so that glb.py deals with meshes and joints alone."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ _TYPE = {1: gl.SCALAR, 3: gl.VEC3, 4: gl.VEC4, 16: gl.MAT4}
 
 
 class GltfBuilder:
-    """A glTF document that grows. ``gltf`` is the document, to be filled by its owner; arrays go in by :meth:`add`."""
+    """A glTF document under construction. ``gltf`` is the document, filled by its owner; arrays are added by :meth:`add`."""
 
     def __init__(self) -> None:
         self.gltf = gl.GLTF2()

@@ -1,4 +1,4 @@
-"""NPZ for those who have numpy and not body4d: rows for each frame and person, and the rigs to pose and skin them with."""
+"""NPZ for users of numpy without body4d: rows for each frame and person, and the rigs to pose and skin them with."""
 
 from pathlib import Path
 
@@ -14,20 +14,20 @@ _ROWS = ("joints_m", "keypoints_px", "visibility", "confidence", "observed", "ro
 
 def write_body_npz(scene: Scene, path: Path) -> list[Path]:
     """Write flat arrays, camera axes, metres: R rows (frame, then person) and P rigs. Keys: docs/files.md. Raises OutputError."""
-    kinds = {(track.body, track.joint_set) for track in scene.people}
-    if len(kinds) > 1:
-        raise InputError(f"One npz holds people of one body model and joint set, found {sorted(kinds)}: export to csv or glb instead.")
+    models = {(track.body, track.joint_set) for track in scene.people}
+    if len(models) > 1:
+        raise InputError(f"One npz holds people of one body model and joint set, found {sorted(models)}: export to csv or glb instead.")
     rigs = [rig_of(track) for track in scene.people]
     frame = np.concatenate([track.frame_index for track in scene.people])
-    slot = np.repeat(np.arange(len(rigs)), [len(track) for track in scene.people])
-    rows = np.lexsort((slot, frame))
+    person_index = np.repeat(np.arange(len(rigs)), [len(track) for track in scene.people])
+    rows = np.lexsort((person_index, frame))
     person_ids = np.array([track.person_id for track in scene.people])
     clip = scene.clip
     arrays = {
         "frame": frame[rows],
         "time_s": clip.times_s[frame[rows]],
-        "person": person_ids[slot[rows]],
-        "person_index": slot[rows],
+        "person": person_ids[person_index[rows]],
+        "person_index": person_index[rows],
         **{name: np.concatenate([getattr(track, name) for track in scene.people])[rows] for name in _ROWS},
         **_sigma(scene, rows),
         "joint_names": np.array(scene.people[0].joint_names),

@@ -8,7 +8,7 @@ from body4d.bodies.registry import rig_of
 from body4d.core.files import atomic_file
 from body4d.core.types import Scene
 
-_CHUNK = 32
+_FRAMES_PER_CHUNK = 32
 """Frames skinned at once: 32 bodies of 14,000 vertices are 5 MB, so that memory does not grow with the clip."""
 
 
@@ -18,8 +18,8 @@ def write_ply(scene: Scene, folder: Path) -> list[Path]:
     paths = []
     for track in scene.people:
         rig = rig_of(track)
-        for first in range(0, len(track), _CHUNK):
-            rows = slice(first, first + _CHUNK)
+        for first in range(0, len(track), _FRAMES_PER_CHUNK):
+            rows = slice(first, first + _FRAMES_PER_CHUNK)
             G, p = rig.forward(track.rotations[rows].astype(np.float64), track.translation_m[rows].astype(np.float64))
             world = rig.vertices(R @ G, p @ R.T + t)
             for frame, vertices in zip(track.frame_index[rows], world, strict=True):

@@ -45,9 +45,3 @@ def descendant_matrix(rig: Rig) -> Float[np.ndarray, "j j"]:
     for j in range(len(rig.parents) - 1, 0, -1):
         below[rig.parents[j]] += below[j]
     return below
-
-
-def uncertainty_share(sigma_m: Float[np.ndarray, "*shape"], certain_m: float, uncertain_m: float) -> Float[np.ndarray, "*shape"]:
-    """Uncertainties in metres on a logarithmic scale from 0 (``certain_m`` or less) to 1 (``uncertain_m`` or more), for colours."""
-    scaled = np.log(np.maximum(sigma_m, 1e-9) / certain_m) / np.log(uncertain_m / certain_m)
-    return np.clip(scaled, 0.0, 1.0)

@@ -1,11 +1,12 @@
-"""Compiled triangle rasterization: which surface each sample of each pixel sees, and what colour that makes.
+"""Compiled triangle rasterization: which surface is visible at each sample of each pixel, and what colour that makes.
 
-Samples, not pixels, are tested for coverage and depth (multisampling, as in OpenGL 4.6 section 14.3.1), several to a pixel, so edges
-are smooth; colour is interpolated once for each pixel and surface in it, at the middle of the samples that see it. Vertices are snapped
-to 1/256 pixel and edges evaluated in integers, so that neighbours leave no gap and results do not depend on the order of threads.
+Samples, not pixels, are tested for coverage and depth (multisampling, as in OpenGL 4.6 section 14.3.1), several to a pixel, so that edges
+are smooth; colour is interpolated once for each pixel and surface in it, at the mean of the samples where it is visible. Vertices are
+snapped to 1/256 pixel and edges evaluated in integers, so that neighbours leave no gap and results do not depend on the order of threads.
 """
 
 import numpy as np
+from jaxtyping import Int
 
 from body4d.core.compiled import compiled
 
@@ -14,14 +15,14 @@ MAX_COORDINATE_PX = 2_000_000.0
 """Projected coordinates are held within this, so that products of edges stay within 64 bits."""
 
 
-def sample_offsets(samples: int) -> np.ndarray:
-    """Places (S, 2) of the samples within a pixel, in 1/256 pixel: the centre, a rotated grid of 4, or 8 queens."""
-    places = {
+def sample_offsets(samples: int) -> Int[np.ndarray, "samples 2"]:
+    """Places of the samples within a pixel, in 1/256 pixel: the centre, a rotated grid of 4, or 8 queens."""
+    offsets = {
         1: [(128, 128)],
         4: [(96, 32), (224, 96), (32, 160), (160, 224)],
         8: [(144, 80), (112, 176), (208, 144), (80, 48), (48, 208), (16, 112), (176, 240), (240, 16)],
     }
-    return np.array(places[samples], np.int64)
+    return np.array(offsets[samples], np.int64)
 
 
 @compiled
@@ -41,32 +42,32 @@ def cover_samples(
     points: np.ndarray,
     faces: np.ndarray,
     first_face: int,
-    places: np.ndarray,
+    offsets: np.ndarray,
     top: int,
     two_sided: bool,
     depth: np.ndarray,
-    seen: np.ndarray,
+    face_ids: np.ndarray,
 ) -> None:
     """Draw triangles into the samples of a band of rows that begins at row ``top``.
 
-    ``points`` (V, 3) from :func:`project`; ``places`` (S, 2) from :func:`pattern`. ``depth`` (rows, columns, S) float32 holds the greatest
-    1/depth so far, ``seen`` (rows, columns, S) int32 the triangle it belongs to, counted from ``first_face``. Triangles seen from
-    behind are left out unless ``two_sided``.
+    ``points`` (V, 3) are those of :func:`project_vertices`, ``offsets`` (S, 2) those of :func:`sample_offsets`. ``depth`` (rows, columns,
+    S) float32 holds the greatest 1/depth so far, ``face_ids`` (rows, columns, S) int32 the triangle it belongs to, counted from
+    ``first_face``. Triangles viewed from behind are left out unless ``two_sided``.
     """
     rows, width, samples = depth.shape
-    least_place, most_place = places.min(), places.max()
+    min_offset, max_offset = offsets.min(), offsets.max()
     at_sample, depth_at = np.empty((samples, 3), np.int64), np.empty(samples)
     for f in range(faces.shape[0]):
         i, j, k = faces[f, 0], faces[f, 1], faces[f, 2]
         x0, y0 = np.int64(points[i, 0]), np.int64(points[i, 1])
         y1, y2 = np.int64(points[j, 1]), np.int64(points[k, 1])
-        first_row = max((min(y0, y1, y2) - most_place + 255) >> 8, top)
-        last_row = min((max(y0, y1, y2) - least_place) >> 8, top + rows - 1)
+        first_row = max((min(y0, y1, y2) - max_offset + 255) >> 8, top)
+        last_row = min((max(y0, y1, y2) - min_offset) >> 8, top + rows - 1)
         if first_row > last_row:
             continue
         x1, x2 = np.int64(points[j, 0]), np.int64(points[k, 0])
-        first_column = max((min(x0, x1, x2) - most_place + 255) >> 8, 0)
-        last_column = min((max(x0, x1, x2) - least_place) >> 8, width - 1)
+        first_column = max((min(x0, x1, x2) - max_offset + 255) >> 8, 0)
+        last_column = min((max(x0, x1, x2) - min_offset) >> 8, width - 1)
         if first_column > last_column:
             continue
         # Counter-clockwise from outside in space is counter-clockwise on the screen, which is a negative area with y down.
@@ -80,16 +81,16 @@ def cover_samples(
         slope_x = ((z1 - z0) * (y2 - y0) - (z2 - z0) * (y1 - y0)) * scale
         slope_y = ((z2 - z0) * (x1 - x0) - (z1 - z0) * (x2 - x0)) * scale
         nearest, farthest = max(z0, z1, z2), min(z0, z1, z2)
-        # Edge functions, positive inside, at the corner of the first pixel; and what a sample's place adds to them.
+        # Edge functions, positive inside, at the corner of the first pixel; and what a sample's offset adds to them.
         right, down = first_column << 8, first_row << 8
         a_row = (x2 - x1) * (down - y1) - (y2 - y1) * (right - x1)
         b_row = (x0 - x2) * (down - y2) - (y0 - y2) * (right - x2)
         c_row = (x1 - x0) * (down - y0) - (y1 - y0) * (right - x0)
         for s in range(samples):
-            at_sample[s, 0] = (x2 - x1) * places[s, 1] - (y2 - y1) * places[s, 0]
-            at_sample[s, 1] = (x0 - x2) * places[s, 1] - (y0 - y2) * places[s, 0]
-            at_sample[s, 2] = (x1 - x0) * places[s, 1] - (y1 - y0) * places[s, 0]
-            depth_at[s] = slope_x * places[s, 0] + slope_y * places[s, 1]
+            at_sample[s, 0] = (x2 - x1) * offsets[s, 1] - (y2 - y1) * offsets[s, 0]
+            at_sample[s, 1] = (x0 - x2) * offsets[s, 1] - (y0 - y2) * offsets[s, 0]
+            at_sample[s, 2] = (x1 - x0) * offsets[s, 1] - (y1 - y0) * offsets[s, 0]
+            depth_at[s] = slope_x * offsets[s, 0] + slope_y * offsets[s, 1]
         for row in range(first_row, last_row + 1):
             a, b, c = a_row, b_row, c_row
             z_left = z0 + slope_x * (right - x0) + slope_y * ((row << 8) - y0)
@@ -100,7 +101,7 @@ def cover_samples(
                         z = np.float32(min(max(z_pixel + depth_at[s], farthest), nearest))
                         if z > depth[row - top, column, s]:
                             depth[row - top, column, s] = z
-                            seen[row - top, column, s] = first_face + f
+                            face_ids[row - top, column, s] = first_face + f
                 a -= (y2 - y1) << 8
                 b -= (y0 - y2) << 8
                 c -= (y1 - y0) << 8
@@ -114,40 +115,40 @@ def resolve_colours(
     points: np.ndarray,
     faces: np.ndarray,
     colours: np.ndarray,
-    places: np.ndarray,
+    offsets: np.ndarray,
     top: int,
     left: int,
-    seen: np.ndarray,
+    face_ids: np.ndarray,
     picture: np.ndarray,
 ) -> None:
-    """Colour part of ``picture`` (H, W, 3) uint8, which holds the background, from the surfaces ``seen`` (rows, columns, S) there.
+    """Colour part of ``picture`` (H, W, 3) uint8, which holds the background, from the surfaces ``face_ids`` (rows, columns, S) there.
 
     The part begins at row ``top`` and column ``left``; ``points`` count columns from there and rows from the picture's top.
 
     ``colours`` (V, 4) float32: red, green, blue in [0, 255] and opacity in [0, 1] of each vertex, interpolated in perspective.
     """
-    rows, columns, samples = seen.shape
+    rows, columns, samples = face_ids.shape
     for row in range(rows):
         for column in range(columns):
             red, green, blue, cover_sum = 0.0, 0.0, 0.0, 0.0
             s = 0
             while s < samples:
-                f = seen[row, column, s]
-                count, x, y = 1, places[s, 0], places[s, 1]
+                f = face_ids[row, column, s]
+                count, x, y = 1, offsets[s, 0], offsets[s, 1]
                 if f < 0:
                     s += 1
                     continue
                 earlier = False
                 for other in range(s):
-                    earlier = earlier or seen[row, column, other] == f
+                    earlier = earlier or face_ids[row, column, other] == f
                 if earlier:
                     s += 1
                     continue
                 for other in range(s + 1, samples):
-                    if seen[row, column, other] == f:
+                    if face_ids[row, column, other] == f:
                         count += 1
-                        x += places[other, 0]
-                        y += places[other, 1]
+                        x += offsets[other, 0]
+                        y += offsets[other, 1]
                 s += 1
                 px, py = (column << 8) + x / count, ((row + top) << 8) + y / count
                 i, j, k = faces[f, 0], faces[f, 1], faces[f, 2]
@@ -212,12 +213,12 @@ def clip_near(
     kept, attributes = [faces[count == 3]], [vertices_m] if colours is None else [vertices_m, colours]
     added: list[list[np.ndarray]] = [[values] for values in attributes]
     total = len(vertices_m)
-    for wanted in (1, 2):
-        cut = faces[count == wanted]
+    for num_inside in (1, 2):
+        cut = faces[count == num_inside]
         if not len(cut):
             continue
         # Turn each triangle so that its odd corner, the one inside (1) or outside (2), comes first.
-        odd = np.argmax(inside[cut] == (wanted == 1), axis=1)
+        odd = np.argmax(inside[cut] == (num_inside == 1), axis=1)
         a, b, c = (np.take_along_axis(cut, ((odd + turn) % 3)[:, None], 1)[:, 0] for turn in range(3))
         for other in (b, c):
             share = (near_m - vertices_m[a, 2]) / (vertices_m[other, 2] - vertices_m[a, 2])
@@ -225,7 +226,7 @@ def clip_near(
                 parts.append(values[a] + share[:, None] * (values[other] - values[a]))
         ab = np.arange(total, total + len(cut))
         ac, total = ab + len(cut), total + 2 * len(cut)
-        if wanted == 1:
+        if num_inside == 1:
             kept.append(np.stack([a, ab, ac], 1))
         else:
             kept += [np.stack([ab, b, c], 1), np.stack([ab, c, ac], 1)]

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from jaxtyping import Bool, Float, Int, Int32, UInt8
 
 from body4d.core.rig import vertex_normals
 from body4d.core.types import Camera
@@ -14,23 +15,23 @@ from body4d.render.kernels import SUBPIXEL, clip_near, cover_centres, cover_samp
 from body4d.render.shading import STUDIO, Light, linear_to_srgb_table, shade_vertices, srgb_to_linear
 
 NEAR_M = 0.05
-"""What is nearer to the camera than this is cut away: lenses do not focus there, and projection is undefined at 0."""
+"""What is nearer to the camera than this is clipped: lenses do not focus there, and projection is undefined at 0."""
 
-_BAND_SAMPLES = 1 << 20  # Samples worked on at a time: 8 MB, which a cache holds, however large the picture.
+_BAND_SAMPLES = 1 << 20  # Samples processed at a time: 8 MB, which fit into a cache, however large the picture is.
 
 
 @dataclass(frozen=True)
 class Mesh:
-    """A surface to draw: ``vertices_m`` (V, 3) camera axes, ``faces`` (F, 3) counter-clockwise seen from outside.
+    """A surface to draw: ``vertices_m`` in camera axes, ``faces`` counter-clockwise when viewed from outside.
 
-    ``colours``: one sRGB colour (3,), or one for each vertex (V, 3), in [0, 1]. ``opacity`` in [0, 1]: a surface hides other surfaces
+    ``colours`` are one sRGB colour (3,), or one for each vertex (V, 3), in [0, 1]. ``opacity`` in [0, 1]: a surface hides other surfaces
     behind it whatever its opacity, and lets the background alone shine through. ``two_sided`` shows the inside as well; ``lit`` False
     leaves colours as they are.
     """
 
-    vertices_m: np.ndarray
-    faces: np.ndarray
-    colours: np.ndarray
+    vertices_m: Float[np.ndarray, "v 3"]
+    faces: Int[np.ndarray, "f 3"]
+    colours: Float[np.ndarray, "*v 3"]
     opacity: float = 1.0
     two_sided: bool = False
     lit: bool = True
@@ -47,14 +48,11 @@ class Mesh:
 
 @dataclass(frozen=True)
 class ShadedMesh:
-    """A mesh with its light computed, ready to be drawn by any camera that stands where the first one stood.
+    """A mesh with its light computed, ready to be drawn by any camera at the same place. ``colours`` are sRGB in [0, 255] and opacity."""
 
-    ``vertices_m`` (V, 3) float32, ``colours`` (V, 4) float32: sRGB in [0, 255] and opacity.
-    """
-
-    vertices_m: np.ndarray
-    faces: np.ndarray
-    colours: np.ndarray
+    vertices_m: Float[np.ndarray, "v 3"]
+    faces: Int32[np.ndarray, "f 3"]
+    colours: Float[np.ndarray, "v 4"]
     two_sided: bool
 
 
@@ -74,15 +72,15 @@ def shade_mesh(mesh: Mesh, light: Light = STUDIO) -> ShadedMesh:
 def draw(
     meshes: Sequence[Mesh | ShadedMesh],
     camera: Camera,
-    background_rgb: np.ndarray,
+    background_rgb: UInt8[np.ndarray, "*size 3"],
     *,
     light: Light = STUDIO,
     samples: int = 4,
     near_m: float = NEAR_M,
-) -> np.ndarray:
-    """A picture, RGB uint8 (H, W, 3), of ``meshes`` over ``background_rgb`` (the same shape, or one colour (3,) uint8).
+) -> UInt8[np.ndarray, "h w 3"]:
+    """A picture of ``meshes`` over ``background_rgb`` (of the same size, or one colour).
 
-    Nearer surfaces hide farther ones, sample by sample. ``samples`` per pixel: 1 (jagged), 4 or 8.
+    Nearer surfaces hide farther ones, sample by sample. ``samples`` per pixel are 1 (jagged), 4 or 8.
     """
     size = (camera.height_px, camera.width_px, 3)
     background = np.asarray(background_rgb, np.uint8)
@@ -90,33 +88,37 @@ def draw(
         raise ValueError(f"the background must be {size} or one colour (3,), found {background.shape}")
     picture = np.empty(size, np.uint8)
     picture[:] = background
-    places = sample_offsets(samples)
-    lit = [mesh if isinstance(mesh, ShadedMesh) else shade_mesh(mesh, light) for mesh in meshes]
-    ready = _Ready.of(lit, camera, near_m)
-    for top, left, seen in ready.bands(places):
-        resolve_colours(ready.points, ready.faces, ready.colours, places, top, left, seen, picture)
+    offsets = sample_offsets(samples)
+    shaded = [mesh if isinstance(mesh, ShadedMesh) else shade_mesh(mesh, light) for mesh in meshes]
+    projected = _ProjectedMeshes.of(shaded, camera, near_m)
+    for top, left, face_ids in projected.bands(offsets):
+        resolve_colours(projected.points, projected.faces, projected.colours, offsets, top, left, face_ids, picture)
     return picture
 
 
-def visible_mesh_index(meshes: Sequence[Mesh | ShadedMesh], camera: Camera, near_m: float = NEAR_M) -> np.ndarray:
-    """Which of ``meshes`` the centre of each pixel sees: int32 (H, W), -1 where none. Occlusion is respected."""
-    lit = [mesh if isinstance(mesh, ShadedMesh) else shade_mesh(replace(mesh, lit=False)) for mesh in meshes]
-    ready = _Ready.of(lit, camera, near_m)
+def visible_mesh_index(meshes: Sequence[Mesh | ShadedMesh], camera: Camera, near_m: float = NEAR_M) -> Int32[np.ndarray, "h w"]:
+    """Which of ``meshes`` is visible at the centre of each pixel, -1 where none. Occlusion is respected."""
+    shaded = [mesh if isinstance(mesh, ShadedMesh) else shade_mesh(replace(mesh, lit=False)) for mesh in meshes]
+    projected = _ProjectedMeshes.of(shaded, camera, near_m)
     out = np.full((camera.height_px, camera.width_px), -1, np.int32)
-    ends = np.array([end for _, end, _ in ready.spans])
-    for top, left, seen in ready.bands(sample_offsets(1)):
-        owner = np.searchsorted(ends, seen[..., 0], side="right")
-        out[top : top + seen.shape[0], left : left + seen.shape[1]] = np.where(seen[..., 0] >= 0, owner, -1)
+    ends = np.array([end for _, end, _ in projected.spans])
+    for top, left, face_ids in projected.bands(sample_offsets(1)):
+        owner = np.searchsorted(ends, face_ids[..., 0], side="right")
+        out[top : top + face_ids.shape[0], left : left + face_ids.shape[1]] = np.where(face_ids[..., 0] >= 0, owner, -1)
     return out
 
 
-def silhouette(vertices_m: np.ndarray, faces: np.ndarray, camera: Camera, near_m: float = NEAR_M) -> np.ndarray:
-    """Where the body covers pixel centres: bool (H, W). ``vertices_m`` (V, 3) metres, camera axes; ``faces`` (F, 3), any winding."""
+def silhouette(
+    vertices_m: Float[np.ndarray, "v 3"], faces: Int[np.ndarray, "f 3"], camera: Camera, near_m: float = NEAR_M
+) -> Bool[np.ndarray, "h w"]:
+    """Where the body covers pixel centres. ``vertices_m`` in camera axes; ``faces`` of any winding."""
     return silhouettes(vertices_m[None], faces, camera, near_m)[0]
 
 
-def silhouettes(vertices_m: np.ndarray, faces: np.ndarray, camera: Camera, near_m: float = NEAR_M) -> np.ndarray:
-    """Silhouettes bool (T, H, W) of one surface in many poses ``vertices_m`` (T, V, 3); ``camera.scaled(0.25)`` gives small, quick ones."""
+def silhouettes(
+    vertices_m: Float[np.ndarray, "t v 3"], faces: Int[np.ndarray, "f 3"], camera: Camera, near_m: float = NEAR_M
+) -> Bool[np.ndarray, "t h w"]:
+    """Silhouettes of one surface in many poses; ``camera.scaled(0.25)`` gives small, quick ones."""
     out = np.zeros((len(vertices_m), camera.height_px, camera.width_px), np.bool_)
     faces = np.ascontiguousarray(faces, np.int32)
     for vertices, mask in zip(vertices_m, out, strict=True):
@@ -137,7 +139,7 @@ def _projected(
 
 
 @dataclass(frozen=True)
-class _Ready:
+class _ProjectedMeshes:
     """All meshes of a picture as one: projected ``points`` (V, 3), ``faces`` (F, 3), ``colours`` (V, 4).
 
     ``spans``: (first face, end, whether two-sided) of each mesh. ``corner_px`` and ``end_px`` (x, y): the part of the picture they may
@@ -152,38 +154,40 @@ class _Ready:
     end_px: tuple[int, int]
 
     @staticmethod
-    def of(meshes: Sequence[ShadedMesh], camera: Camera, near_m: float) -> "_Ready":
+    def of(meshes: Sequence[ShadedMesh], camera: Camera, near_m: float) -> "_ProjectedMeshes":
         points, faces, colours, spans = [np.zeros((0, 3))], [np.zeros((0, 3), np.int32)], [np.zeros((0, 4), np.float32)], []
         point_count = face_count = 0
         for mesh in meshes:
-            projected, kept, shaded = _projected(mesh.vertices_m, mesh.faces, mesh.colours, camera, near_m)
-            points.append(projected)
-            faces.append(kept + np.int32(point_count))
-            colours.append(shaded if shaded is not None else mesh.colours)
-            spans.append((face_count, face_count + len(kept), mesh.two_sided))
-            point_count, face_count = point_count + len(projected), face_count + len(kept)
+            own_points, own_faces, own_colours = _projected(mesh.vertices_m, mesh.faces, mesh.colours, camera, near_m)
+            points.append(own_points)
+            faces.append(own_faces + np.int32(point_count))
+            colours.append(own_colours if own_colours is not None else mesh.colours)
+            spans.append((face_count, face_count + len(own_faces), mesh.two_sided))
+            point_count, face_count = point_count + len(own_points), face_count + len(own_faces)
         all_points = np.concatenate(points)
         corner, end = _extent(all_points, camera)
         all_points[:, 0] -= corner[0] * SUBPIXEL
-        return _Ready(all_points, np.concatenate(faces), np.concatenate(colours).astype(np.float32, copy=False), tuple(spans), corner, end)
+        return _ProjectedMeshes(
+            all_points, np.concatenate(faces), np.concatenate(colours).astype(np.float32, copy=False), tuple(spans), corner, end
+        )
 
-    def bands(self, places: np.ndarray) -> Iterator[tuple[int, int, np.ndarray]]:
-        """Yield (top row, left column, seen (rows, columns, S) int32): the face each sample sees, or -1, band by band.
+    def bands(self, offsets: np.ndarray) -> Iterator[tuple[int, int, np.ndarray]]:
+        """Yield (top row, left column, face_ids (rows, columns, S) int32): the visible face of each sample, or -1, band by band.
 
-        What is yielded holds until the next band is asked for.
+        The array yielded is overwritten by the next band.
         """
         (left, top), (right, bottom) = self.corner_px, self.end_px
         if left >= right or top >= bottom:
             return
-        rows = min(max(1, _BAND_SAMPLES // ((right - left) * len(places))), bottom - top)
-        depth = np.empty((rows, right - left, len(places)), np.float32)
-        seen = np.empty(depth.shape, np.int32)
+        rows = min(max(1, _BAND_SAMPLES // ((right - left) * len(offsets))), bottom - top)
+        depth = np.empty((rows, right - left, len(offsets)), np.float32)
+        face_ids = np.empty(depth.shape, np.int32)
         for first in range(top, bottom, rows):
             count = min(rows, bottom - first)
-            depth[:count], seen[:count] = 0, -1
+            depth[:count], face_ids[:count] = 0, -1
             for start, end, two_sided in self.spans:
-                cover_samples(self.points, self.faces[start:end], start, places, first, two_sided, depth[:count], seen[:count])
-            yield first, left, seen[:count]
+                cover_samples(self.points, self.faces[start:end], start, offsets, first, two_sided, depth[:count], face_ids[:count])
+            yield first, left, face_ids[:count]
 
 
 def _extent(points: np.ndarray, camera: Camera) -> tuple[tuple[int, int], tuple[int, int]]:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from functools import cache, cached_property
 
 import numpy as np
+from jaxtyping import Float
 
 from body4d.core.compiled import compiled
 
@@ -13,7 +14,7 @@ class Light:
     """Lamps around the camera. Directions point to the lamp in camera axes (x right, y down, z forward) and need not be unit.
 
     ``key`` is the main lamp and ``fill`` the weak one opposite, ``sky`` and ``ground`` the light from above and below, ``rim`` the
-    brightness of edges seen at a glance, ``gloss`` of highlights. All are factors of the surface's own colour, linear in light.
+    brightness of edges at grazing angles, ``gloss`` that of highlights. All are factors of the surface's own colour, linear in light.
     """
 
     key_direction: tuple[float, float, float] = (-0.7, -0.8, -0.6)
@@ -28,8 +29,8 @@ class Light:
     wrap: float = 0.15
 
     @cached_property
-    def packed(self) -> np.ndarray:
-        """The fields in order (16,) float64, directions made unit, as the kernel takes them."""
+    def packed(self) -> Float[np.ndarray, " 16"]:
+        """The fields in order, directions made unit, as the kernel takes them."""
         units = [np.array(d, np.float64) / np.linalg.norm(d) for d in (self.key_direction, self.fill_direction, self.up)]
         return np.concatenate([*units, [self.key, self.fill, self.sky, self.ground, self.rim, self.gloss, self.wrap]])
 
@@ -61,8 +62,8 @@ def shade_vertices(
         height = 0.5 + 0.5 * (nx * light[6] + ny * light[7] + nz * light[8])
         diffuse = key * from_key + fill * from_fill + ground + (sky - ground) * height
         hx, hy, hz = light[0] + ex, light[1] + ey, light[2] + ez
-        glance = max((nx * hx + ny * hy + nz * hz) / (np.sqrt(hx * hx + hy * hy + hz * hz) + 1e-12), 0.0)
-        white = gloss * glance**24 + rim * (1 - facing) ** 3 * (0.35 + 0.65 * height)
+        highlight = max((nx * hx + ny * hy + nz * hz) / (np.sqrt(hx * hx + hy * hy + hz * hz) + 1e-12), 0.0)
+        white = gloss * highlight**24 + rim * (1 - facing) ** 3 * (0.35 + 0.65 * height)
         row = v if many else 0
         for c in range(3):
             # The soft shoulder keeps bright colours from turning white.
@@ -73,13 +74,13 @@ def shade_vertices(
 
 
 @cache
-def linear_to_srgb_table() -> np.ndarray:
+def linear_to_srgb_table() -> Float[np.ndarray, " 4096"]:
     """sRGB in [0, 255] of linear light 0 to 1 in 4096 steps, float32: a power for each vertex would take longer than all the rest."""
     linear = np.linspace(0, 1, 4096)
     return (255 * np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)).astype(np.float32)
 
 
-def srgb_to_linear(srgb: np.ndarray) -> np.ndarray:
+def srgb_to_linear(srgb: Float[np.ndarray, "*n"]) -> Float[np.ndarray, "*n"]:
     """Linear light in [0, 1] of sRGB values in [0, 1] (IEC 61966-2-1)."""
     srgb = np.asarray(srgb, np.float64)
     return np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)

@@ -1,78 +1,89 @@
-"""What decides how a person is shown: colour and opacity. Pure functions of tracks."""
+"""How a person is shown: their colour, how opaque they are, and how uncertainty tints them. Pure functions of tracks."""
 
 import numpy as np
+from jaxtyping import Float, Int
 
-from body4d.config import PictureSettings
+from body4d.core.rig import Rig
 from body4d.core.types import BodyTrack
 
 Rgb = tuple[int, int, int]
 
-# Okabe and Ito 2008, "Color Universal Design": told apart by colour-blind eyes too. The order begins with what stands out from skin,
-# grass and cloth.
 PALETTE: tuple[Rgb, ...] = ((86, 180, 233), (230, 159, 0), (0, 158, 115), (204, 121, 167), (213, 94, 0), (0, 114, 178), (240, 228, 66))
+"""Okabe and Ito 2008, "Color Universal Design": distinct for colour-blind eyes too. It begins with what stands out from skin, grass and
+cloth."""
+
+UNCERTAIN_COLOUR: Rgb = (224, 0, 96)
+"""Magenta: no person's own colour, and neither skin, grass nor cloth."""
+
+FAINT_OPACITY = 0.35
+"""Factor of opacity of a body that was bridged or is not to be trusted."""
+
+MIN_CONFIDENCE = 0.2
+"""Frames of less confidence are drawn faintly."""
+
+FADE_S = 0.12
+"""Time over which a body fades, so that single frames of low confidence do not flicker."""
+
+CERTAIN_SIGMA_M = 0.005
+"""A joint with this standard deviation or less has the person's own colour: smoothing leaves millimetres of noise."""
+
+UNCERTAIN_SIGMA_M = 0.1
+"""A joint with this standard deviation or more is magenta: a hand's width away, it is elsewhere."""
+
+_NUM_NEAREST_JOINTS = 3
+"""Joints from which a vertex takes its uncertainty, so that colours change smoothly from one joint to the next."""
 
 
-def person_colour(place: int) -> Rgb:
-    """sRGB of the person at ``place`` in the scene; after the palette's end it begins anew, paler, then darker."""
-    base = np.array(PALETTE[place % len(PALETTE)], float)
-    turn = place // len(PALETTE) % 3
-    red, green, blue = (base, base + 0.5 * (255 - base), base * 0.6)[turn].round().astype(int)
+def person_colour(index: int) -> Rgb:
+    """sRGB of the person at ``index`` in the scene, in pictures and in GLB; after the palette's end it repeats paler, then darker."""
+    base = np.array(PALETTE[index % len(PALETTE)], float)
+    round_ = index // len(PALETTE) % 3
+    red, green, blue = (base, base + 0.5 * (255 - base), base * 0.6)[round_].round().astype(int)
     return (int(red), int(green), int(blue))
 
 
-def body_opacity(track: BodyTrack, times_s: np.ndarray, settings: PictureSettings) -> np.ndarray:
-    """Opacity (T,) of a person's body, 1 where it was seen well and ``faint_opacity`` where it was bridged or is not to be trusted.
+def body_opacity(track: BodyTrack, times_s: Float[np.ndarray, " n"]) -> Float[np.ndarray, " t"]:
+    """Opacity of a person's body: 1 where it was seen well, :data:`FAINT_OPACITY` where it was bridged or is not to be trusted.
 
-    ``times_s`` (N,) of the clip. Changes are faded over ``fade_s``, so that bodies do not flicker; within a stretch longer than that
-    the body is as faint as it should be.
+    ``times_s`` are those of the clip. Changes are faded over :data:`FADE_S`, so that bodies do not flicker; within a stretch that is
+    longer the body is as faint as it should be.
     """
-    trusted = track.observed & (track.confidence >= settings.faint_below_confidence)
-    wanted = np.where(trusted, 1.0, settings.faint_opacity)
+    trusted = track.observed & (track.confidence >= MIN_CONFIDENCE)
+    target = np.where(trusted, 1.0, FAINT_OPACITY)
     times = times_s[track.frame_index]
-    half = settings.fade_s / 2
+    half = FADE_S / 2
     first, end = np.searchsorted(times, times - half - 1e-9), np.searchsorted(times, times + half + 1e-9, side="right")
-    total = np.concatenate([[0.0], np.cumsum(wanted)])
+    total = np.concatenate([[0.0], np.cumsum(target)])
     return (total[end] - total[first]) / (end - first)
 
 
-def pelvis_on_floor(joints_m: np.ndarray, names: tuple[str, ...], T_world_camera: np.ndarray) -> np.ndarray:
-    """Where the pelvis is over the floor, world axes, (T, 3) with y = 0; ``joints_m`` (T, K, 3) camera axes."""
-    hips = (joints_m[:, names.index("left_hip")] + joints_m[:, names.index("right_hip")]) / 2
-    world = hips @ T_world_camera[:3, :3].T + T_world_camera[:3, 3]
-    world[:, 1] = 0
-    return world
+def uncertainty_share(sigma_m: Float[np.ndarray, "*shape"]) -> Float[np.ndarray, "*shape"]:
+    """Standard deviations in metres as shares of the way from :data:`CERTAIN_SIGMA_M` to :data:`UNCERTAIN_SIGMA_M`, by their logarithm."""
+    scaled = np.log(np.maximum(sigma_m, 1e-9) / CERTAIN_SIGMA_M) / np.log(UNCERTAIN_SIGMA_M / CERTAIN_SIGMA_M)
+    return np.clip(scaled, 0.0, 1.0)
 
 
-def joint_speed(track: BodyTrack, times_s: np.ndarray) -> np.ndarray:
-    """Speed (N,) in m/s of a person's fastest joint at each frame of the clip, 0 where the person is not followed."""
-    out = np.zeros(len(times_s))
-    if len(track) < 2:
-        return out
-    steps = np.linalg.norm(np.diff(track.joints_m, axis=0), axis=-1).max(-1) / np.diff(times_s[track.frame_index])
-    steps[np.diff(track.frame_index) > 1] = 0
-    # A frame is as fast as the steps to and from it.
-    out[track.frame_index] = (np.append(steps, steps[-1]) + np.insert(steps, 0, steps[0])) / 2
-    return out
+def vertex_uncertainty(rig: Rig, track: BodyTrack, rows: slice) -> Float[np.ndarray, "t v"] | None:
+    """How uncertain each vertex is in ``rows``, from 0 to 1; None where the track has no ``joint_sigma_m``. Unknown joints count as 1."""
+    if track.joint_sigma_m is None:
+        return None
+    joints = uncertainty_share(np.nan_to_num(track.joint_sigma_m[rows], nan=np.inf)).astype(np.float32)
+    nearest, weights = nearest_joints(rig)
+    return np.clip(np.einsum("tvk,vk->tv", joints[:, nearest], weights), 0, 1)
 
 
-def spread_frames(times_s: np.ndarray, speed: np.ndarray, count: int, motion_share: float) -> np.ndarray:
-    """Rising frame indices, ``count`` or as many as there are, spread half by time and half by movement, first and last included.
+def nearest_joints(rig: Rig) -> tuple[Int[np.ndarray, "v 3"], Float[np.ndarray, "v 3"]]:
+    """The named joints nearest to each vertex in the rest pose, and their weights by the inverse square of distance."""
+    from scipy.spatial import KDTree
 
-    ``speed`` (N,) at each frame; ``motion_share`` in [0, 1]: 0 spreads them evenly in time, 1 puts them where most moves.
-    """
-    total = len(times_s)
-    if total <= count:
-        return np.arange(total)
-    steps = np.diff(times_s)
-    travel = steps * (speed[1:] + speed[:-1]) / 2
-    progress = (1 - motion_share) * steps / steps.sum()
-    progress = progress + motion_share * (travel / travel.sum() if travel.sum() > 0 else steps / steps.sum())
-    reached = np.concatenate([[0.0], np.cumsum(progress)])
-    frames = np.searchsorted(reached, np.linspace(0, reached[-1], count) - 1e-9)
-    frames[0], frames[-1] = 0, total - 1
-    # Moments that fall on one frame move on to the next free one, and back from the end.
-    for i in range(1, count):
-        frames[i] = max(frames[i], frames[i - 1] + 1)
-    for i in range(count - 1, -1, -1):
-        frames[i] = min(frames[i], total - count + i)
-    return frames
+    joints = rig.keypoint_anchors_m.sum(1)
+    # Every joint set has more joints than that.
+    distances, nearest = KDTree(joints).query(rig.rest_vertices_m, k=_NUM_NEAREST_JOINTS)
+    weights = 1 / np.maximum(distances, 1e-3) ** 2
+    return np.asarray(nearest), (weights / weights.sum(1, keepdims=True)).astype(np.float32)
+
+
+def tint_by_uncertainty(colour: Rgb, uncertainty: Float[np.ndarray, " v"] | None) -> Float[np.ndarray, "*v 3"]:
+    """sRGB in [0, 1] of a body: one colour for all vertices, or one a vertex that turns to :data:`UNCERTAIN_COLOUR` by ``uncertainty``."""
+    own = np.array(colour) / 255
+    return own if uncertainty is None else own + uncertainty[:, None] * (np.array(UNCERTAIN_COLOUR) / 255 - own)

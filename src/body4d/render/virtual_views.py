@@ -1,64 +1,65 @@
-"""The virtual stage: fixed cameras beside and above everything that moves in a clip, over a floor with a grid of metres."""
+"""Virtual views: fixed cameras beside and above everything that moves in a clip, over a floor with a grid of metres."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from jaxtyping import Float, UInt8
 
 from body4d.core.types import Camera, Scene
 
-_AROUND_M = 0.15  # Joints lie within the body: the crown and the fingertips reach this much farther.
-_LEAST_M = 1.2  # At least so much is shown, however little moves.
-_EMPTY_STAGE = np.array([-1.0, 0.0, -1.0]), np.array([1.0, 1.7, 1.0])  # Where nobody was found.
-_OUTLIER_PERCENT = 0.5  # Of the frames at either end; one frame gone wild shall not make everybody tiny.
+_PADDING_M = 0.15  # Joints are inside the body: the crown and the fingertips reach this much farther.
+_MIN_EXTENT_M = 1.2  # At least so much is shown, however little moves.
+_EMPTY_BOUNDS_M = np.array([-1.0, 0.0, -1.0]), np.array([1.0, 1.7, 1.0])  # Where nobody was found.
+_OUTLIER_PERCENT = 0.5  # Share of frames left out at either end: one wrong frame must not make everybody tiny.
 _TILT_DEG = 9.0  # The side camera looks down a little, or the floor would be a line.
-_SIDE_FOV_DEG, _TOP_FOV_DEG = 24.0, 14.0  # Long lenses: sizes can be compared across the stage.
-_FILL = 0.9  # Share of the panel that the stage takes.
+_SIDE_FOV_DEG, _TOP_FOV_DEG = 24.0, 14.0  # Long lenses: sizes can be compared across the view.
+_FILL_SHARE = 0.9  # Share of the panel that the scene takes.
 
-_SKY, _HAZE, _FLOOR, _LINE, _STRONG = (
+_SKY, _HAZE, _FLOOR, _LINE, _STRONG_LINE = (
     np.array(c, float) for c in ((250, 251, 252), (231, 234, 238), (222, 226, 231), (178, 186, 196), (140, 150, 162))
 )
 
 
 @dataclass(frozen=True)
 class VirtualCamera:
-    """A virtual camera: ``camera`` and ``T_view_world`` (4, 4), which maps world points into its axes."""
+    """A virtual camera: ``camera`` and ``T_view_world``, which maps world points into its axes."""
 
     camera: Camera
-    T_view_world: np.ndarray
+    T_view_world: Float[np.ndarray, "4 4"]
 
-    def points_m(self, world_m: np.ndarray) -> np.ndarray:
-        """World points (..., 3) in the view's camera axes."""
+    def points_m(self, world_m: Float[np.ndarray, "*n 3"]) -> Float[np.ndarray, "*n 3"]:
+        """World points in the view's camera axes."""
         return world_m @ self.T_view_world[:3, :3].T + self.T_view_world[:3, 3]
 
-    def project(self, world_m: np.ndarray) -> np.ndarray:
-        """Pixels (..., 2) of world points (..., 3)."""
+    def project(self, world_m: Float[np.ndarray, "*n 3"]) -> Float[np.ndarray, "*n 2"]:
+        """Pixels of world points."""
         return self.camera.project(self.points_m(world_m))
 
 
-def scene_bounds(scene: Scene) -> tuple[np.ndarray, np.ndarray]:
-    """Corners (3,), (3,) in metres, world axes, of the box around all that moves in the clip, the floor under it included."""
+def scene_bounds(scene: Scene) -> tuple[Float[np.ndarray, " 3"], Float[np.ndarray, " 3"]]:
+    """Corners in metres, world axes, of the box around all that moves in the clip, the floor under it included."""
     spans = _spans(_world_joints(scene))
-    low, high = (spans[0] - _AROUND_M, spans[1] + _AROUND_M) if spans else _EMPTY_STAGE
+    low, high = (spans[0] - _PADDING_M, spans[1] + _PADDING_M) if spans else _EMPTY_BOUNDS_M
     return np.minimum(low, [np.inf, 0, np.inf]), high
 
 
 def _world_joints(scene: Scene) -> list[np.ndarray]:
     """Everybody's joints (T, K, 3) in world axes."""
-    turn, shift = scene.T_world_camera[:3, :3], scene.T_world_camera[:3, 3]
-    return [track.joints_m @ turn.T + shift for track in scene.people if len(track)]
+    R, t = scene.T_world_camera[:3, :3], scene.T_world_camera[:3, 3]
+    return [track.joints_m @ R.T + t for track in scene.people if len(track)]
 
 
 def _spans(tracks: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray] | None:
-    """Least and greatest coordinates (D,) of ``tracks``, each (T, K, D), without each track's wildest frames."""
+    """Least and greatest coordinates (D,) of ``tracks``, each (T, K, D), without each track's outermost frames."""
     if not tracks:
         return None
     low = np.min([np.percentile(track.min(1), _OUTLIER_PERCENT, axis=0) for track in tracks], axis=0)
     return low, np.max([np.percentile(track.max(1), 100 - _OUTLIER_PERCENT, axis=0) for track in tracks], axis=0)
 
 
-def floor_directions(T_world_camera: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(right, ahead), unit vectors (3,) on the floor, as the camera that filmed sees them."""
+def floor_directions(T_world_camera: Float[np.ndarray, "4 4"]) -> tuple[Float[np.ndarray, " 3"], Float[np.ndarray, " 3"]]:
+    """(right, ahead), unit vectors on the floor, as the clip's camera sees them."""
     ahead = T_world_camera[:3, 2] * [1, 0, 1]
     if np.linalg.norm(ahead) < 1e-3:  # It looks straight down: the picture's top is ahead.
         ahead = -T_world_camera[:3, 1] * [1, 0, 1]
@@ -67,41 +68,45 @@ def floor_directions(T_world_camera: np.ndarray) -> tuple[np.ndarray, np.ndarray
 
 
 def side_camera(scene: Scene, width_px: int, height_px: int) -> VirtualCamera:
-    """From the filming camera's right: what was far away is on the right, the filming camera stands on the left."""
+    """From the right of the clip's camera: what was far away is on the right, the clip's camera is on the left."""
     right, ahead = floor_directions(scene.T_world_camera)
     tilt = np.radians(_TILT_DEG)
     forward = -right * np.cos(tilt) - np.array([0, 1, 0]) * np.sin(tilt)
-    return _fitted(scene, ahead, forward, _SIDE_FOV_DEG, width_px, height_px)
+    return _fit_camera(scene, ahead, forward, _SIDE_FOV_DEG, width_px, height_px)
 
 
 def top_camera(scene: Scene, width_px: int, height_px: int) -> VirtualCamera:
-    """From above: what was far away is at the top, the filming camera stands below."""
+    """From above: what was far away is at the top, the clip's camera is below."""
     right, _ = floor_directions(scene.T_world_camera)
-    return _fitted(scene, right, np.array([0.0, -1.0, 0.0]), _TOP_FOV_DEG, width_px, height_px)
+    return _fit_camera(scene, right, np.array([0.0, -1.0, 0.0]), _TOP_FOV_DEG, width_px, height_px)
 
 
-def _fitted(scene: Scene, right: np.ndarray, forward: np.ndarray, fov_deg: float, width_px: int, height_px: int) -> VirtualCamera:
-    """The view along ``forward`` whose picture all that moves just fills, centred by shifting the lens."""
+def _fit_camera(scene: Scene, right: np.ndarray, forward: np.ndarray, fov_deg: float, width_px: int, height_px: int) -> VirtualCamera:
+    """The camera along ``forward`` whose picture is just filled by all that moves, centred by shifting the principal point."""
     low, high = scene_bounds(scene)
-    distance = max(np.linalg.norm(high - low), _LEAST_M) / 2 / np.tan(np.radians(fov_deg / 2))
+    distance = max(np.linalg.norm(high - low), _MIN_EXTENT_M) / 2 / np.tan(np.radians(fov_deg / 2))
     transform = np.eye(4)
     transform[:3, :3] = np.stack([right, np.cross(forward, right), forward])
     transform[:3, 3] = [0, 0, distance] - transform[:3, :3] @ (low + high) / 2
     view = VirtualCamera(Camera(1.0, 0.0, 0.0, width_px, height_px), transform)
     spans = _spans([view.project(joints) for joints in _world_joints(scene)])
     if spans is None:
-        corners = view.project(np.array(_EMPTY_STAGE))
+        corners = view.project(np.array(_EMPTY_BOUNDS_M))
         spans = corners.min(0), corners.max(0)
-    middle, size = (spans[0] + spans[1]) / 2, np.maximum(spans[1] - spans[0] + 2 * _AROUND_M / distance, _LEAST_M / distance)
-    focal = float(_FILL * np.min([width_px, height_px] / size))
-    camera = Camera(focal, width_px / 2 - focal * middle[0], height_px / 2 - focal * middle[1], width_px, height_px)
+    centre, size = (spans[0] + spans[1]) / 2, np.maximum(spans[1] - spans[0] + 2 * _PADDING_M / distance, _MIN_EXTENT_M / distance)
+    focal = float(_FILL_SHARE * np.min([width_px, height_px] / size))
+    camera = Camera(focal, width_px / 2 - focal * centre[0], height_px / 2 - focal * centre[1], width_px, height_px)
     return VirtualCamera(camera, transform)
 
 
-def render_floor(view: VirtualCamera, bounds: tuple[np.ndarray, np.ndarray], axes: Sequence[np.ndarray]) -> np.ndarray:
-    """The empty stage, RGB uint8 (H, W, 3): lines every metre, stronger every five, fading out around ``bounds``.
+def render_floor(
+    view: VirtualCamera,
+    bounds: tuple[Float[np.ndarray, " 3"], Float[np.ndarray, " 3"]],
+    axes: Sequence[Float[np.ndarray, " 3"]],
+) -> UInt8[np.ndarray, "h w 3"]:
+    """The floor without people: lines every metre, stronger every five, fading out around ``bounds``.
 
-    ``axes``: the two directions (3,) on the floor that lines are at right angles to; lines are counted from the world's origin.
+    ``axes`` are the two directions on the floor that lines are at right angles to; lines are counted from the world's origin.
     """
     height, width = view.camera.height_px, view.camera.width_px
     rows, columns = np.mgrid[:height, :width] + 0.5
@@ -120,17 +125,17 @@ def render_floor(view: VirtualCamera, bounds: tuple[np.ndarray, np.ndarray], axe
     picture = _SKY * (1 - ramp) + _HAZE * ramp
     picture += (_FLOOR - picture) * solid[..., None]
     for axis in axes:
-        place = floor @ axis
-        for every, colour, half_width_px in ((1.0, _LINE, 0.55), (5.0, _STRONG, 0.9)):
-            strength = _lines(place / every, half_width_px * max(height / 540, 0.7)) * solid
+        coordinate = floor @ axis
+        for every, colour, half_width_px in ((1.0, _LINE, 0.55), (5.0, _STRONG_LINE, 0.9)):
+            strength = _lines(coordinate / every, half_width_px * max(height / 540, 0.7)) * solid
             picture += (colour - picture) * strength[..., None]
     return np.clip(picture + 0.5, 0, 255).astype(np.uint8)
 
 
-def _lines(place: np.ndarray, half_width_px: float) -> np.ndarray:
-    """Coverage (H, W) in [0, 1] of lines at whole numbers of ``place`` (H, W); lines too dense to be told apart vanish."""
-    down, across = np.gradient(place)
-    step = np.hypot(down, across) + 1e-12  # of ``place`` for one pixel
-    away_px = np.abs(place - np.round(place)) / step
+def _lines(coordinate: np.ndarray, half_width_px: float) -> np.ndarray:
+    """Coverage (H, W) in [0, 1] of lines at whole numbers of ``coordinate`` (H, W); lines too dense to be distinct vanish."""
+    down, across = np.gradient(coordinate)
+    step = np.hypot(down, across) + 1e-12  # of ``coordinate`` for one pixel
+    away_px = np.abs(coordinate - np.round(coordinate)) / step
     covered = np.clip(half_width_px + 0.5 - away_px, 0, 1) * np.clip(1.25 - 5 * step, 0, 1)
     return np.nan_to_num(covered)

@@ -1,17 +1,19 @@
 """Write the pictures of a run in one pass over the clip: overlay.mp4, views.mp4 and the contact sheet."""
 
 from collections import deque
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
+
+import numpy as np
 
 from body4d.config import PictureSettings
 from body4d.core.files import atomic_file
 from body4d.core.stages import FrameSource, ProgressFn, ignore_progress
 from body4d.core.types import Scene
-from body4d.render.frame_renderer import FrameImages, FrameRenderer
-from body4d.render.poses import ScenePoser
+from body4d.render.contact_sheet import ContactSheet, SheetColumn
+from body4d.render.frame_renderer import FrameImages, FrameRenderer, PosedPerson, RenderPerson, ScenePoser
 from body4d.video import VideoWriter
 
 
@@ -24,42 +26,52 @@ def write_pictures(
     settings: PictureSettings,
     report: ProgressFn = ignore_progress,
 ) -> None:
-    """Draw everybody of ``scene`` over ``frames`` and on a virtual stage.
+    """Draw everybody of ``scene`` over ``frames`` and in virtual views.
 
     ``overlay_path`` shows bodies over the video, ``views_path`` the overlay with a side and a top view, both with the clip's own times
-    and every frame of it; ``sheet_path`` (PNG) some moments side by side. Bodies that were bridged or are not to be trusted are fainter.
-    ``report`` is called after each frame and may raise Cancelled; then nothing half-written is left. Raises OutputError.
+    and every frame of it; ``sheet_path`` (PNG) shows some frames side by side. Bodies that were bridged or are not to be trusted are
+    fainter. ``report`` is called after each frame and may raise Cancelled; then nothing half-written is left. Raises OutputError.
     """
     clip = scene.clip
-    film = FrameRenderer(scene, settings)
-    cells = []
+    renderer, sheet = FrameRenderer(scene, settings), ContactSheet.of(scene, settings)
+    crf, preset = settings.encode_crf, settings.encode_preset
+    audio_from = clip if settings.audio else None
+    columns = []
     with (
-        VideoWriter(overlay_path, *film.overlay_size_px, clip.times_s, clip if settings.audio else None) as overlay,
-        VideoWriter(views_path, *film.layout.size_px, clip.times_s) as views,
-        closing(_drawn(film, scene, frames, settings)) as drawn,
+        VideoWriter(overlay_path, *renderer.overlay_size_px, clip.times_s, audio_from, crf=crf, preset=preset) as overlay,
+        VideoWriter(views_path, *renderer.layout.size_px, clip.times_s, crf=crf, preset=preset) as views,
+        closing(_rendered_frames(renderer, sheet, scene, frames, settings)) as rendered,
     ):
-        for done, pictures in enumerate(drawn, start=1):
-            overlay.write(pictures.overlay)
-            views.write(pictures.views)
-            if pictures.cells is not None:
-                cells.append(pictures.cells)
+        for done, (images, column) in enumerate(rendered, start=1):
+            overlay.write(images.overlay)
+            views.write(images.views)
+            if column is not None:
+                columns.append(column)
             report(done, len(clip))
     with atomic_file(sheet_path) as file:
-        film.sheet.image(cells).save(file, format="PNG")
+        sheet.image(columns).save(file, format="PNG")
 
 
-def _drawn(film: FrameRenderer, scene: Scene, frames: FrameSource, settings: PictureSettings) -> Generator[FrameImages, None, None]:
-    """All frames' pictures in order, drawn ahead on ``settings.lanes`` threads while the caller encodes."""
-    poser = ScenePoser(scene, settings)
-    waiting: deque[Future[FrameImages]] = deque()
-    with ThreadPoolExecutor(settings.lanes, "body4d-draw") as pool:
+def _rendered_frames(
+    renderer: FrameRenderer, sheet: ContactSheet, scene: Scene, frames: FrameSource, settings: PictureSettings
+) -> Generator[tuple[FrameImages, SheetColumn | None], None, None]:
+    """All frames' pictures in order, drawn ahead on ``settings.num_workers`` threads while the caller encodes."""
+    sheet_frames = frozenset(sheet.frames.tolist())
+
+    def render(frame: int, rgb: np.ndarray, poses: Sequence[PosedPerson]) -> tuple[FrameImages, SheetColumn | None]:
+        people = [RenderPerson.of(pose, settings.overlay_opacity) for pose in poses]
+        return renderer.render(frame, rgb, people), sheet.column(frame, rgb, people) if frame in sheet_frames else None
+
+    poser = ScenePoser(scene, show_uncertainty=settings.show_uncertainty)
+    pending: deque[Future[tuple[FrameImages, SheetColumn | None]]] = deque()
+    with ThreadPoolExecutor(settings.num_workers, "body4d-render") as pool:
         try:
             for frame, rgb in frames.read():
-                waiting.append(pool.submit(film.pictures, frame, rgb, poser.at(frame)))
-                if len(waiting) > settings.lanes:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
+                pending.append(pool.submit(render, frame, rgb, poser.at(frame)))
+                if len(pending) > settings.num_workers:
+                    yield pending.popleft().result()
+            while pending:
+                yield pending.popleft().result()
         finally:
-            for future in waiting:
+            for future in pending:
                 future.cancel()
