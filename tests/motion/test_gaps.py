@@ -123,7 +123,7 @@ def test_the_better_a_motion_repeats_the_smaller_is_its_variance():
     for wobble in (0.0, 0.02, 0.06):
         slow = np.cumsum(rng.normal(0, wobble / 8, (len(TIMES), 5, 3)), 0)
         truth = stride(TIMES) @ rotvec_to_matrix(slow)
-        variances.append(fill_from_repeats(TIMES, truth, observed, WITHOUT_MIRROR, max_dissimilarity=1)[1][gap].mean())
+        variances.append(fill_from_repeats(TIMES, truth, observed, WITHOUT_MIRROR, max_dissimilarity=1.0)[1][gap].mean())
     assert variances[0] < variances[1] < variances[2]
 
 

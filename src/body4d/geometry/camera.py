@@ -1,14 +1,20 @@
-"""Where a known shape stands, told by where its points are seen. Pure numpy."""
+"""Where a posed body is in camera axes, from where its points are in the picture. Pure numpy."""
 
 import numpy as np
+from jaxtyping import Float
 
 
-def solve_translation(points_m: np.ndarray, pixels: np.ndarray, K: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Translations (T, 3) that put points (T, N, 3), in camera axes about their own origin, in front of the camera where they are seen.
+def solve_translation(
+    points_m: Float[np.ndarray, "t n 3"],
+    pixels: Float[np.ndarray, "t n 2"],
+    K: Float[np.ndarray, "3 3"],
+    weights: Float[np.ndarray, "t n"],
+) -> Float[np.ndarray, "t 3"]:
+    """Translations that bring points, in camera axes about their own origin, in front of the camera where ``pixels`` show them.
 
-    ``pixels`` (T, N, 2), ``K`` (3, 3) intrinsics, ``weights`` (T, N), 0 where a point was not seen. Each point gives two equations linear
-    in the translation (Hartley & Zisserman 2004, section 7.1, with rotation known); least squares over rays, NaN where fewer than two
-    points count.
+    ``K`` are the intrinsics; ``weights`` are 0 for points that were not seen. Each point gives two equations linear in the translation
+    (Hartley & Zisserman, "Multiple view geometry", 2004, section 7.1, with known rotation), solved by least squares over rays. The result
+    is NaN where fewer than two points count.
     """
     ray = (np.nan_to_num(pixels) - K[:2, 2]) / np.array([K[0, 0], K[1, 1]])
     # X + tx = rx (Z + tz), so tx - rx tz = rx Z - X; the same for y.
@@ -17,8 +23,8 @@ def solve_translation(points_m: np.ndarray, pixels: np.ndarray, K: np.ndarray, w
     total = weight.sum(1)
     mean_ray, mean_rest = (np.einsum("tn,tnc->tc", weight, a) / np.maximum(total, 1e-12)[:, None] for a in (ray, rest))
     spread_ray, spread_rest = ray - mean_ray[:, None], rest - mean_rest[:, None]
-    below = np.einsum("tn,tnc->t", weight, spread_ray**2)
-    above = np.einsum("tn,tnc->t", weight, spread_ray * spread_rest)
-    known = ((weight > 0).sum(1) >= 2) & (below > 1e-12)
-    depth = np.where(known, -above / np.where(known, below, 1.0), np.nan)
+    denominator = np.einsum("tn,tnc->t", weight, spread_ray**2)
+    numerator = np.einsum("tn,tnc->t", weight, spread_ray * spread_rest)
+    solvable = ((weight > 0).sum(1) >= 2) & (denominator > 1e-12)
+    depth = np.where(solvable, -numerator / np.where(solvable, denominator, 1.0), np.nan)
     return np.concatenate([mean_rest + mean_ray * depth[:, None], depth[:, None]], axis=1)

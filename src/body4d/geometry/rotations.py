@@ -1,18 +1,19 @@
 """Rotations as matrices, rotation vectors and unit quaternions (w, x, y, z). Pure numpy, any leading shape."""
 
 import numpy as np
+from jaxtyping import Float
 
 
-def skew(v: np.ndarray) -> np.ndarray:
-    """Cross-product matrices (..., 3, 3) of vectors (..., 3)."""
+def skew(v: Float[np.ndarray, "*b 3"]) -> Float[np.ndarray, "*b 3 3"]:
+    """Cross-product matrices of vectors: skew(a) @ b = a × b."""
     zero = np.zeros_like(v[..., 0])
     x, y, z = v[..., 0], v[..., 1], v[..., 2]
     rows = [np.stack(r, -1) for r in ((zero, -z, y), (z, zero, -x), (-y, x, zero))]
     return np.stack(rows, -2)
 
 
-def rotvec_to_matrix(rotvec: np.ndarray) -> np.ndarray:
-    """Rotation matrices (..., 3, 3) of rotation vectors (..., 3) in radians (Rodrigues)."""
+def rotvec_to_matrix(rotvec: Float[np.ndarray, "*b 3"]) -> Float[np.ndarray, "*b 3 3"]:
+    """Rotation matrices of rotation vectors in radians (Rodrigues' formula), of the same float type."""
     angle = np.linalg.norm(rotvec, axis=-1)[..., None, None]
     small = angle < 1e-6
     safe = np.where(small, 1.0, angle)
@@ -22,17 +23,17 @@ def rotvec_to_matrix(rotvec: np.ndarray) -> np.ndarray:
     return np.eye(3, dtype=rotvec.dtype) + (a * K + b * (K @ K)).astype(rotvec.dtype)
 
 
-def matrix_to_quat(matrix: np.ndarray) -> np.ndarray:
-    """Unit quaternions (..., 4), w first and w >= 0, of rotation matrices (..., 3, 3)."""
+def matrix_to_quat(matrix: Float[np.ndarray, "*b 3 3"]) -> Float[np.ndarray, "*b 4"]:
+    """Unit quaternions, w first and w >= 0, of rotation matrices."""
     m = np.asarray(matrix)
     diagonal = np.stack([m[..., 0, 0], m[..., 1, 1], m[..., 2, 2]], -1)
     trace = diagonal.sum(-1)
-    # Each column below is the quaternion times 4 of one of its own components; the largest component is the stable choice.
+    # Each candidate below is the quaternion times 4 of one of its own components. That of the largest component is the most accurate.
     w = np.stack(
         [1 + trace, m[..., 2, 1] - m[..., 1, 2], m[..., 0, 2] - m[..., 2, 0], m[..., 1, 0] - m[..., 0, 1]],
         -1,
     )
-    options = [w]
+    candidates = [w]
     for i in range(3):
         j, k = (i + 1) % 3, (i + 2) % 3
         q = np.empty((*m.shape[:-2], 4), m.dtype)
@@ -40,16 +41,16 @@ def matrix_to_quat(matrix: np.ndarray) -> np.ndarray:
         q[..., 1 + i] = 1 + m[..., i, i] - m[..., j, j] - m[..., k, k]
         q[..., 1 + j] = m[..., j, i] + m[..., i, j]
         q[..., 1 + k] = m[..., k, i] + m[..., i, k]
-        options.append(q)
-    stacked = np.stack(options, -2)
+        candidates.append(q)
+    stacked = np.stack(candidates, -2)
     best = np.argmax(np.concatenate([trace[..., None], diagonal], -1), -1)
     quat = np.take_along_axis(stacked, best[..., None, None], -2)[..., 0, :]
     quat = quat / np.linalg.norm(quat, axis=-1, keepdims=True)
     return np.where(quat[..., :1] < 0, -quat, quat)
 
 
-def quat_to_rotvec(quat: np.ndarray) -> np.ndarray:
-    """Rotation vectors (..., 3), angle in [0, pi], of unit quaternions (..., 4)."""
+def quat_to_rotvec(quat: Float[np.ndarray, "*b 4"]) -> Float[np.ndarray, "*b 3"]:
+    """Rotation vectors, of angles in [0, pi], of unit quaternions."""
     quat = np.where(quat[..., :1] < 0, -quat, quat)
     sine = np.linalg.norm(quat[..., 1:], axis=-1, keepdims=True)
     angle = 2 * np.arctan2(sine, quat[..., :1])
@@ -57,28 +58,28 @@ def quat_to_rotvec(quat: np.ndarray) -> np.ndarray:
     return quat[..., 1:] * scale
 
 
-def matrix_to_rotvec(matrix: np.ndarray) -> np.ndarray:
-    """Rotation vectors (..., 3), angle in [0, pi], of rotation matrices (..., 3, 3)."""
+def matrix_to_rotvec(matrix: Float[np.ndarray, "*b 3 3"]) -> Float[np.ndarray, "*b 3"]:
+    """Rotation vectors, of angles in [0, pi], of rotation matrices."""
     return quat_to_rotvec(matrix_to_quat(matrix))
 
 
-def rotation_between(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Smallest rotation (..., 3, 3) that turns direction ``a`` (..., 3) into direction ``b`` (..., 3).
+def rotation_between(a: Float[np.ndarray, "*#b 3"], b: Float[np.ndarray, "*#b 3"]) -> Float[np.ndarray, "*c 3 3"]:
+    """The smallest rotation that turns direction ``a`` into direction ``b``.
 
-    For opposite directions it is a half turn about some axis at right angles to both.
+    For opposite directions it is a half turn about some axis perpendicular to both.
     """
     a = a / np.linalg.norm(a, axis=-1, keepdims=True)
     b = b / np.linalg.norm(b, axis=-1, keepdims=True)
     cosine = np.sum(a * b, axis=-1, keepdims=True)
     axis = np.cross(a, b)
     sine = np.linalg.norm(axis, axis=-1, keepdims=True)
-    least = np.argmin(np.abs(a), axis=-1)
-    perpendicular = np.cross(a, np.eye(3)[least])
+    smallest = np.argmin(np.abs(a), axis=-1)
+    perpendicular = np.cross(a, np.eye(3)[smallest])
     perpendicular /= np.linalg.norm(perpendicular, axis=-1, keepdims=True)
     unit = np.where(sine > 1e-9, axis / np.where(sine > 1e-9, sine, 1.0), perpendicular)
     return rotvec_to_matrix(unit * np.arctan2(sine, cosine))
 
 
-def geodesic_angle(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Angle in radians (...,) between rotation matrices ``a`` and ``b`` (..., 3, 3)."""
-    return np.linalg.norm(matrix_to_rotvec(np.swapaxes(a, -1, -2) @ b), axis=-1)
+def geodesic_angle(a: Float[np.ndarray, "*#b 3 3"], b: Float[np.ndarray, "*#b 3 3"]) -> Float[np.ndarray, "*c"]:
+    """Angle in radians between rotation matrices."""
+    return np.asarray(np.linalg.norm(matrix_to_rotvec(np.swapaxes(a, -1, -2) @ b), axis=-1))

@@ -35,7 +35,7 @@ class SmoothedSeries:
     variance: Float[np.ndarray, "t b"]
 
 
-def jerk_density(cutoff_hz: np.ndarray, variance: np.ndarray, step_s: float) -> np.ndarray:
+def jerk_density(cutoff_hz: np.ndarray | float, variance: np.ndarray | float, step_s: float) -> np.ndarray:
     """Spectral density of the jerk that makes :func:`rts_smooth` pass a sinusoid of ``cutoff_hz`` with the factor 1/2.
 
     A measurement of ``variance`` is taken every ``step_s``. The unit is that of the values, squared, over s^5. Arguments broadcast.
