@@ -40,7 +40,7 @@ def jerk_density(cutoff_hz: np.ndarray | float, variance: np.ndarray | float, st
 
     A measurement of ``variance`` is taken every ``step_s``. The unit is that of the values, squared, over s^5. Arguments broadcast.
     """
-    return (2 * np.pi * cutoff_hz) ** 6 * variance * step_s
+    return np.asarray((2 * np.pi * cutoff_hz) ** 6 * variance * step_s)
 
 
 def rts_smooth(

@@ -254,14 +254,13 @@ class Pipeline:
     def _motion(self, clip: Clip, bodies: Sequence[BodyTrack], masks: Sequence[MaskTrack], camera: Camera, notes: Sequence[str]) -> Make:
         def make(into: Path, report: ProgressFn) -> StageResult:
             from body4d.core.scene_io import save_scene
-            from body4d.run.quality import report_people
-            from body4d.run.silhouettes import judge_silhouettes
+            from body4d.run.quality import measure_mask_iou, report_people
 
             rigs = {track.person_id: self.rig_of(track) for track in bodies}
             people = tuple(self._smoothed(track, rigs[track.person_id], clip) for track in bodies)
             people, floor = self._grounded(people, rigs, clip, camera)
             # After the feet, so that the overlap is that of the body which is kept.
-            people = judge_silhouettes(people, rigs, masks, camera, report)
+            people = measure_mask_iou(people, rigs, masks, camera, report)
             scene = Scene(clip, camera, people, floor, self.preset, tuple(notes))
             save_scene(scene, into / SCENE)
             heights = {person_id: rig.height_m for person_id, rig in rigs.items()}

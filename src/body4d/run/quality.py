@@ -1,32 +1,38 @@
-"""How good one run looks by itself, without truth: what ``body4d info`` prints. Pure."""
+"""How good a run looks by itself, without any truth: figures of each person, which ``body4d info`` prints."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
+from jaxtyping import Bool
 
-from body4d.core.types import BodyTrack, Camera, Scene
-from body4d.evaluate.metrics import jitter_m_s3
+from body4d.core.rig import Rig
+from body4d.core.stages import ProgressFn
+from body4d.core.types import BodyTrack, Camera, MaskTrack, Scene
+from body4d.evaluate.metrics import jitter_m_s3, mask_iou
 from body4d.evaluate.score import SCORED_JOINTS
 
-VISIBLE_FROM = 0.5
-"""A keypoint counts as measured from this visibility on; below it the network guesses (BlazePose's own drawing threshold)."""
+MIN_VISIBILITY = 0.5
+"""A keypoint counts as measured from this visibility on. Below it the network guesses (BlazePose's own threshold for drawing)."""
 
 _PAIRED = ("shoulder", "elbow", "wrist", "hip", "knee", "ankle", "heel", "big_toe")
 BODY_KEYPOINTS = frozenset({"nose", *(f"{side}_{part}" for part in _PAIRED for side in ("left", "right"))})
-"""What error_2d is taken over: joints and feet. Eyes, ears and knuckles say more of the head's and hand's detail than of the body."""
+"""Keypoints that the 2D error is taken over: joints and feet. Eyes, ears and knuckles show details of head and hands instead."""
+
+CHUNK_FRAMES = 64
+"""Frames skinned at once: 10 MB of vertices for Anny."""
 
 
 @dataclass(frozen=True)
 class PersonReport:
-    """One person of a run. None: could not be judged.
+    """Quality of one person of a run; None where a figure cannot be determined.
 
-    ``error_2d_px``: mean distance between projected joints and measured keypoints of visibility >= 0.5, over :data:`BODY_KEYPOINTS` and
-    observed frames; ``error_2d_percent_of_height``: that over the median height of the standing body at the person's distance, in
-    pixels (focal length times ``height_m`` over depth), so that crouching does not flatter. ``mask_iou``: mean overlap of silhouette
-    and mask. ``jitter``, ``jitter_raw``: :func:`body4d.evaluate.metrics.jitter_m_s3` of the final joints and of ``joints_raw_m``, the
-    network's own before any fit or smoothing, over :data:`body4d.evaluate.score.SCORED_JOINTS`, in
-    m/s³. ``height_m``: standing height, crown to sole.
+    ``error_2d_px`` is the mean distance between projected joints and measured keypoints, over :data:`BODY_KEYPOINTS` of at least
+    :data:`MIN_VISIBILITY` and observed frames. ``error_2d_percent_of_height`` is that error over the median height, in pixels, of the
+    standing body at the person's distance (focal length times ``height_m`` over depth), so that crouching does not flatter.
+    ``mask_iou`` is the mean overlap of silhouette and mask. ``jitter`` and ``jitter_raw``, in m/s³, are
+    :func:`body4d.evaluate.metrics.jitter_m_s3` of the final joints and of ``joints_raw_m``, the network's own before any fit or
+    smoothing, over :data:`body4d.evaluate.score.SCORED_JOINTS`. ``height_m`` is the standing height from crown to sole.
     """
 
     id: int
@@ -41,15 +47,15 @@ class PersonReport:
 
 def report_people(scene: Scene, heights_m: Mapping[int, float]) -> tuple[PersonReport, ...]:
     """A report of everybody in the scene; ``heights_m`` maps person ids to standing heights."""
-    return tuple(_report(track, scene, heights_m.get(track.person_id)) for track in scene.people)
+    return tuple(_report_person(track, scene, heights_m.get(track.person_id)) for track in scene.people)
 
 
 def error_2d_px(track: BodyTrack, camera: Camera) -> float | None:
     """See :class:`PersonReport`."""
     columns = [i for i, name in enumerate(track.joint_names) if name in BODY_KEYPOINTS]
-    apart = np.linalg.norm(camera.project(track.joints_m) - track.keypoints_px, axis=-1)[:, columns]
-    counted = track.observed[:, None] & (track.visibility[:, columns] >= VISIBLE_FROM) & np.isfinite(apart)
-    return float(apart[counted].mean()) if counted.any() else None
+    distance_px = np.linalg.norm(camera.project(track.joints_m) - track.keypoints_px, axis=-1)[:, columns]
+    counted = track.observed[:, None] & (track.visibility[:, columns] >= MIN_VISIBILITY) & np.isfinite(distance_px)
+    return float(distance_px[counted].mean()) if counted.any() else None
 
 
 def standing_height_px(track: BodyTrack, camera: Camera, height_m: float) -> float | None:
@@ -59,7 +65,7 @@ def standing_height_px(track: BodyTrack, camera: Camera, height_m: float) -> flo
     return float(np.median(camera.focal_px * height_m / depth_m)) if len(depth_m) else None
 
 
-def _report(track: BodyTrack, scene: Scene, height_m: float | None) -> PersonReport:
+def _report_person(track: BodyTrack, scene: Scene, height_m: float | None) -> PersonReport:
     error_px = error_2d_px(track, scene.camera)
     height_px = standing_height_px(track, scene.camera, height_m) if height_m else None
     return PersonReport(
@@ -67,7 +73,7 @@ def _report(track: BodyTrack, scene: Scene, height_m: float | None) -> PersonRep
         frames_visible=int(track.observed.sum()),
         error_2d_px=_rounded(error_px, 3),
         error_2d_percent_of_height=_rounded(100 * error_px / height_px, 3) if error_px is not None and height_px else None,
-        mask_iou=_rounded(_mean(track.mask_iou), 4),
+        mask_iou=_rounded(_mean_finite(track.mask_iou), 4),
         jitter=_rounded(_jitter(track, track.joints_m, scene), 3),
         jitter_raw=_rounded(_jitter(track, track.joints_raw_m, scene), 3),
         height_m=_rounded(height_m, 4),
@@ -78,16 +84,71 @@ def _jitter(track: BodyTrack, joints_m: np.ndarray | None, scene: Scene) -> floa
     if joints_m is None:
         return None
     columns = [track.joint_names.index(name) for name in SCORED_JOINTS]
-    # Where the person was bridged nothing was measured; the frames on either side do not follow each other.
+    # Raw joints are NaN where a gap was bridged; the frames on either side of it do not follow each other.
     known = np.isfinite(joints_m[:, columns]).all((1, 2))
     frames = track.frame_index[known]
     return jitter_m_s3(joints_m[known][:, columns], scene.clip.times_s[frames] * scene.clip.time_scale, frames)
 
 
-def _mean(values: np.ndarray | None) -> float | None:
-    judged = values[np.isfinite(values)] if values is not None else np.empty(0)
-    return float(judged.mean()) if len(judged) else None
+def _mean_finite(values: np.ndarray | None) -> float | None:
+    finite = values[np.isfinite(values)] if values is not None else np.empty(0)
+    return float(finite.mean()) if len(finite) else None
 
 
 def _rounded(value: float | None, digits: int) -> float | None:
     return round(value, digits) if value is not None and np.isfinite(value) else None
+
+
+def measure_mask_iou(
+    people: Sequence[BodyTrack], rigs: Mapping[int, Rig], masks: Sequence[MaskTrack], camera: Camera, report: ProgressFn
+) -> tuple[BodyTrack, ...]:
+    """The same people with ``mask_iou`` filled in: the overlap of each rendered silhouette with the person's mask, NaN without a mask.
+
+    Pixels of other people's masks are left out, because a person in front hides the other's body but not its silhouette.
+    """
+    total = sum(len(track) for track in people)
+    measured, done = [], 0
+    by_person = {track.person_id: track for track in masks}
+    for track in people:
+        others = [mask for person_id, mask in by_person.items() if person_id != track.person_id]
+        own = by_person.get(track.person_id)
+        iou = np.full(len(track), np.nan)
+        for first in range(0, len(track), CHUNK_FRAMES):
+            rows = np.arange(first, min(first + CHUNK_FRAMES, len(track)))
+            if own is not None:
+                iou[rows] = _silhouette_ious(track, rows, rigs[track.person_id], own, others, camera)
+            report(done + int(rows[-1]) + 1, total)
+        done += len(track)
+        measured.append(replace(track, mask_iou=iou))
+    return tuple(measured)
+
+
+def silhouette_iou(
+    silhouette: Bool[np.ndarray, "h w"], mask: Bool[np.ndarray, "h w"], occluded: Bool[np.ndarray, "h w"] | None = None
+) -> float:
+    """Intersection over union of a silhouette and a mask without their ``occluded`` pixels; NaN where none of the mask is left."""
+    if occluded is not None:
+        silhouette, mask = silhouette & ~occluded, mask & ~occluded
+    return mask_iou(silhouette, mask) if mask.any() else float("nan")
+
+
+def _silhouette_ious(
+    track: BodyTrack, rows: np.ndarray, rig: Rig, own: MaskTrack, others: Sequence[MaskTrack], camera: Camera
+) -> np.ndarray:
+    from body4d.render.rasterizer import silhouette
+
+    vertices = rig.vertices(*rig.forward(track.rotations[rows], track.translation_m[rows]))
+    out = np.full(len(rows), np.nan)
+    for n, frame in enumerate(track.frame_index[rows]):
+        mask = _mask_at(own, frame)
+        if mask is None:
+            continue
+        other_masks = [other_mask for other in others if (other_mask := _mask_at(other, frame)) is not None]
+        occluded = np.logical_or.reduce(other_masks) & ~mask if other_masks else None
+        out[n] = silhouette_iou(silhouette(vertices[n], rig.faces, camera), mask, occluded)
+    return out
+
+
+def _mask_at(track: MaskTrack, frame: int) -> np.ndarray | None:
+    row = int(np.searchsorted(track.frame_index, frame))
+    return track.mask(row) if row < len(track) and track.frame_index[row] == frame else None
