@@ -1,4 +1,4 @@
-// Buttons, the scrub bar, words: everything of the page that is not the picture.
+// Buttons, the scrub bar and text: everything of the page but the picture.
 const VIEW_KEYS = { 1: "free", 2: "camera", 3: "front", 4: "side", 5: "top" };
 
 export class Panel {
@@ -12,12 +12,12 @@ export class Panel {
     this.speeds = [...page.querySelectorAll("[data-speed]")];
   }
 
-  loading(share) {
+  showProgress(share) {
     this.message.textContent = `Loading the movement: ${Math.round(share * 100)} %`;
   }
 
-  /** Tells why there is nothing to see. */
-  say(sentence) {
+  /** Shows why nothing can be displayed. */
+  showError(sentence) {
     this.body.dataset.state = "failed";
     this.message.setAttribute("role", "alert");
     this.message.textContent = sentence;
@@ -35,14 +35,14 @@ export class Panel {
 
   connect(player) {
     this.player = player;
-    this.scrub.max = this.last.textContent = player.movement.lastFrame;
+    this.scrub.max = this.last.textContent = player.playback.lastFrame;
     this.play.onclick = () => player.toggle();
     this.back.onclick = () => player.stepBy(-1);
     this.next.onclick = () => player.stepBy(1);
     this.connectScrub(player);
-    press(this.loop, (on) => player.setLoop(on));
-    press(this.trails, (on) => player.setTrails(on));
-    press(this.follow, (on) => player.setFollowing(on));
+    toggleButton(this.loop, (on) => player.setLoop(on));
+    toggleButton(this.trails, (on) => player.setTrails(on));
+    toggleButton(this.follow, (on) => player.setFollowing(on));
     this.trails.hidden = !player.has.wrists;
     for (const button of this.views) {
       button.hidden = button.dataset.view === "camera" && !player.has.camera;
@@ -51,15 +51,15 @@ export class Panel {
     for (const button of this.speeds) button.onclick = () => this.chooseSpeed(Number(button.dataset.speed));
     this.listPeople(player);
     this.page.addEventListener("keydown", (event) => this.key(event));
-    const still = player.movement.lastFrame === 0;
+    const still = player.playback.lastFrame === 0;
     for (const control of [this.play, this.back, this.next, this.scrub, this.loop]) control.disabled = still;
   }
 
   connectScrub(player) {
     let resume = false;
     const hold = () => {
-      resume ||= player.movement.playing;
-      player.movement.pause();
+      resume ||= player.playback.playing;
+      player.playback.pause();
     };
     const release = () => {
       if (resume) player.toggle();
@@ -68,7 +68,7 @@ export class Panel {
     this.scrub.addEventListener("pointerdown", hold);
     for (const end of ["pointerup", "pointercancel"]) this.scrub.addEventListener(end, release);
     this.scrub.addEventListener("input", () => {
-      player.movement.pause();
+      player.playback.pause();
       player.seek(Number(this.scrub.value));
     });
   }
@@ -84,7 +84,7 @@ export class Panel {
       button.append(dot, person.name);
       button.title = `Show or hide ${person.name}`;
       button.setAttribute("aria-pressed", "true");
-      press(button, (on) => player.setShown(person, on));
+      toggleButton(button, (on) => player.setVisible(person, on));
       this.people.append(button);
     }
   }
@@ -98,9 +98,9 @@ export class Panel {
     for (const button of this.views) button.setAttribute("aria-pressed", String(button.dataset.view === view));
   }
 
-  /** Time, frame and the play button, as the movement has them; touches the page only where something changed. */
-  showMoment(movement) {
-    const { frame, playing } = movement;
+  /** Shows time, frame and the play button; touches the page only where something changed. */
+  showState(playback) {
+    const { frame, playing } = playback;
     if (playing !== this.shownPlaying) {
       this.shownPlaying = playing;
       this.body.classList.toggle("playing", playing);
@@ -109,48 +109,48 @@ export class Panel {
     }
     if (frame === this.shownFrame) return;
     this.shownFrame = frame;
-    const seconds = movement.times[frame].toFixed(2);
+    const seconds = playback.times[frame].toFixed(2);
     this.scrub.value = this.frame.textContent = frame;
     this.time.textContent = `${seconds} s`;
-    this.scrub.style.setProperty("--share", `${(100 * frame) / Math.max(movement.lastFrame, 1)}%`);
-    this.scrub.setAttribute("aria-valuetext", `${seconds} seconds, frame ${frame} of 0 to ${movement.lastFrame}`);
+    this.scrub.style.setProperty("--share", `${(100 * frame) / Math.max(playback.lastFrame, 1)}%`);
+    this.scrub.setAttribute("aria-valuetext", `${seconds} seconds, frame ${frame} of 0 to ${playback.lastFrame}`);
   }
 
   key(event) {
     if (event.ctrlKey || event.metaKey || event.altKey || this.body.dataset.state !== "ready") return;
     const { player } = this;
-    const last = player.movement.lastFrame;
+    const last = player.playback.lastFrame;
     const tenth = Math.max(1, Math.round(last / 10));
-    const wanted = VIEW_KEYS[event.key];
-    const button = wanted && this.views.find((one) => one.dataset.view === wanted && !one.hidden);
-    const deed =
+    const view = VIEW_KEYS[event.key];
+    const button = view && this.views.find((one) => one.dataset.view === view && !one.hidden);
+    const action =
       {
         " ": () => player.toggle(),
         ArrowLeft: () => player.stepBy(event.shiftKey ? -tenth : -1),
         ArrowRight: () => player.stepBy(event.shiftKey ? tenth : 1),
-        ArrowUp: () => this.faster(1),
-        ArrowDown: () => this.faster(-1),
+        ArrowUp: () => this.changeSpeed(1),
+        ArrowDown: () => this.changeSpeed(-1),
         Home: () => player.stepBy(-last),
         End: () => player.stepBy(last),
         l: () => this.loop.click(),
         t: () => !this.trails.hidden && this.trails.click(),
         f: () => this.follow.click(),
       }[event.key.length === 1 ? event.key.toLowerCase() : event.key] ?? (button && (() => button.click()));
-    // A focused button hears the space bar itself.
-    if (!deed || (event.key === " " && event.target.closest?.("button"))) return;
+    // A focused button handles the space bar itself.
+    if (!action || (event.key === " " && event.target.closest?.("button"))) return;
     event.preventDefault();
-    deed();
+    action();
   }
 
-  faster(way) {
+  changeSpeed(step) {
     const values = this.speeds.map((button) => Number(button.dataset.speed));
-    const place = values.indexOf(this.player.movement.speed) + way;
-    if (values[place] !== undefined) this.chooseSpeed(values[place]);
+    const index = values.indexOf(this.player.playback.speed) + step;
+    if (values[index] !== undefined) this.chooseSpeed(values[index]);
   }
 }
 
-/** A button that stays in when pressed. */
-function press(button, onChange) {
+/** Makes a button that stays pressed until it is pressed again. */
+function toggleButton(button, onChange) {
   button.onclick = () => {
     const on = button.getAttribute("aria-pressed") !== "true";
     button.setAttribute("aria-pressed", String(on));

@@ -1,10 +1,10 @@
-// Time: the clip's frames, the clock that plays them, and the skeletons at any moment.
+// Time: the clip's frames, the clock that plays them, and everybody's pose at any time.
 import { AnimationMixer } from "three";
 
-const EVEN_FPS = 30; // Where a file that is not ours tells no rate.
+const DEFAULT_FPS = 30; // For files that name no rate.
 
-/** Frames of the clip, the moment shown, and the mixer that poses everybody at it. Seconds are the clip's playback time. */
-export class Movement {
+/** The clip's frames, the time shown, and the mixer that poses everybody at it. Seconds are the clip's playback time. */
+export class Playback {
   constructor(gltf, people) {
     this.mixer = new AnimationMixer(gltf.scene);
     const animation = gltf.animations[0];
@@ -54,7 +54,7 @@ export class Movement {
     this.playing = false;
   }
 
-  /** Goes on by `seconds` of the wall clock; true where the picture changed. */
+  /** Advances by `seconds` of the wall clock; true where the picture changed. */
   advance(seconds) {
     if (!this.playing) return false;
     const next = this.time + seconds * this.speed;
@@ -71,7 +71,7 @@ export class Movement {
 /** The time of every frame: even steps, and the file's own keys where a person was followed without a gap (variable frame rates). */
 function frameTimes(extras, animation, people) {
   const duration = extras.duration_s ?? animation?.duration ?? 0;
-  const frames = extras.frames ?? Math.max(1, Math.round(duration * (extras.fps ?? EVEN_FPS)) + 1);
+  const frames = extras.frames ?? Math.max(1, Math.round(duration * (extras.fps ?? DEFAULT_FPS)) + 1);
   const times = Float64Array.from({ length: frames }, (_, i) => (frames > 1 ? (duration * i) / (frames - 1) : 0));
   for (const person of people) {
     const { first_frame: first, last_frame: last, frames_followed: followed } = person.extras;

@@ -1,51 +1,51 @@
-// What people stand in: light, a floor with a grid of metres, shadows.
+// The 3D scene around people: lights, a floor with a grid of metres, shadows.
 import {
   Color, DirectionalLight, HemisphereLight, Mesh, NoToneMapping, PerspectiveCamera, PlaneGeometry, Scene, ShaderMaterial,
   ShadowMaterial, VSMShadowMap, Vector3, WebGLRenderer,
 } from "three";
-import { Sentence } from "./load.js";
+import { UserFacingError } from "./load.js";
 
-const MOST_PIXELS_PER_POINT = 2; // More is not seen and heats phones.
-const CONTACT_M = 0.45; // What is lower than this darkens the floor under it.
+const MAX_PIXEL_RATIO = 2; // More is not visible and heats phones.
+const CONTACT_HEIGHT_M = 0.45; // What is lower than this darkens the floor under it.
 
-/** Renderer, scene and camera. Throws a Sentence where WebGL is missing. */
-export function makeStage(canvas) {
+/** Renderer, scene and camera. Throws a UserFacingError where WebGL is missing. */
+export function createScene(canvas) {
   let renderer;
   try {
     renderer = new WebGLRenderer({ canvas, antialias: true, alpha: true, powerPreference: "high-performance" });
   } catch {
-    throw new Sentence("This browser cannot draw in 3D: WebGL is missing or switched off. Switch on hardware acceleration, or use another browser.");
+    throw new UserFacingError("This browser cannot draw in 3D: WebGL is missing or switched off. Switch on hardware acceleration, or use another browser.");
   }
   renderer.toneMapping = NoToneMapping; // colours as in the pictures
   renderer.shadowMap.enabled = true;
   renderer.shadowMap.type = VSMShadowMap;
   renderer.shadowMap.autoUpdate = false; // Only when someone moved: turning the picture costs no new shadows.
-  renderer.setPixelRatio(Math.min(window.devicePixelRatio || 1, MOST_PIXELS_PER_POINT));
+  renderer.setPixelRatio(Math.min(window.devicePixelRatio || 1, MAX_PIXEL_RATIO));
   const scene = new Scene();
   const camera = new PerspectiveCamera(30, 1, 0.05, 200);
   return { renderer, scene, camera };
 }
 
-/** Lights and floor around `room` (a box, metres); the main light comes from the side of `ahead`, the front. */
-export function furnish(scene, camera, room, ahead) {
-  const centre = room.getCenter(new Vector3());
-  const size = room.getSize(new Vector3());
+/** Adds lights and floor around `box` (metres); the main light comes from the side of `heading`, the front. */
+export function addLightsAndFloor(scene, camera, box, heading) {
+  const centre = box.getCenter(new Vector3());
+  const size = box.getSize(new Vector3());
   const reach = Math.hypot(size.x, size.z) / 2 + 0.6;
-  const around = (turn, tilt, distance) => new Vector3().setFromSphericalCoords(distance, (Math.PI / 180) * (90 - tilt), ahead + turn).add(centre);
+  const around = (turn, tilt, distance) => new Vector3().setFromSphericalCoords(distance, (Math.PI / 180) * (90 - tilt), heading + turn).add(centre);
   scene.add(new HemisphereLight(0xffffff, 0xaeb4bd, 1.7));
   const key = new DirectionalLight(0xfffaf2, 1.15);
   key.position.copy(around(0.6, 62, 12));
   castShadows(key, 1024, Math.max(reach, size.y), 0.1, 30, 0.38, 4);
-  const eye = new DirectionalLight(0xffffff, 1.1); // From where one looks, so that no side is dark.
-  camera.add(eye, eye.target);
-  eye.target.position.set(0, 0, -1);
+  const headlight = new DirectionalLight(0xffffff, 1.1); // From the viewer's position, so that no side is dark.
+  camera.add(headlight, headlight.target);
+  headlight.target.position.set(0, 0, -1);
   scene.add(camera);
   const rim = new DirectionalLight(0xe8f1ff, 0.9);
   rim.position.copy(around(Math.PI - 0.5, 30, 12));
-  // A light so low overhead that only what touches the floor, or nearly, lies between them: its shadow is the contact.
+  // A light so low that only what touches the floor, or nearly, is between them: its shadow marks the contact.
   const contact = new DirectionalLight(0xffffff, 0.12);
-  contact.position.set(centre.x, CONTACT_M, centre.z);
-  castShadows(contact, 512, reach, 0, CONTACT_M + 0.1, 0.75, 5);
+  contact.position.set(centre.x, CONTACT_HEIGHT_M, centre.z);
+  castShadows(contact, 512, reach, 0, CONTACT_HEIGHT_M + 0.1, 0.75, 5);
   for (const light of [key, rim, contact]) {
     light.target.position.set(centre.x, light === contact ? 0 : centre.y, centre.z);
     scene.add(light, light.target);
