@@ -15,6 +15,8 @@ from body4d.export.skeleton import build_skeleton, resample_skeleton
 from body4d.geometry.rotations import geodesic_angle, rotvec_to_matrix
 from scenes import make_clip, make_scene
 
+pytestmark = pytest.mark.slow  # Anny is set up
+
 BVH = pytest.importorskip("pymotion.io.bvh", reason="upc-pymotion, the independent BVH reader, is not installed").BVH
 
 

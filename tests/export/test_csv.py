@@ -9,6 +9,8 @@ import pytest
 from body4d.export import export_scene
 from scenes import make_scene
 
+pytestmark = pytest.mark.slow  # Anny is set up
+
 
 @pytest.fixture(scope="module")
 def scene():

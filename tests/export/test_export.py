@@ -11,6 +11,8 @@ from body4d.core.errors import NoPersonError, OutputError, SettingsError
 from body4d.export import FORMATS, export_scene
 from scenes import make_scene
 
+pytestmark = pytest.mark.slow  # Anny is set up
+
 
 @pytest.fixture(scope="module")
 def scene():

@@ -18,6 +18,8 @@ from body4d.render.style import person_colour
 from gltf_player import Player
 from scenes import make_scene
 
+pytestmark = pytest.mark.slow  # Anny is set up
+
 VALIDATOR = Path(__file__).parents[1] / "gltf"
 
 

@@ -14,6 +14,8 @@ from body4d.core.errors import InputError
 from body4d.export import export_scene
 from scenes import make_scene
 
+pytestmark = pytest.mark.slow  # Anny is set up
+
 DOCS = Path(__file__).parents[2] / "docs" / "files.md"
 
 

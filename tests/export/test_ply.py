@@ -7,6 +7,8 @@ from body4d.bodies.registry import body_model
 from body4d.export import export_scene
 from scenes import make_scene
 
+pytestmark = pytest.mark.slow  # Anny is set up
+
 
 @pytest.fixture(scope="module")
 def scene():

@@ -8,6 +8,8 @@ from body4d.bodies.registry import rig_of
 from body4d.export import export_scene
 from scenes import make_scene
 
+pytestmark = pytest.mark.slow  # A browser is started
+
 STILL = "&play=0"
 
 

@@ -1,4 +1,4 @@
-"""The committed script: is it the one that its sources give, and is it fit to be carried inside a page?"""
+"""The committed script: is it built from its sources, and can it be inlined in a page?"""
 
 import hashlib
 import json
@@ -19,15 +19,15 @@ PAGE = (player.player_folder() / player.PAGE).read_text(encoding="utf-8")
 def test_the_bundle_was_built_from_these_sources():
     files = ["player/package.json", "player/package-lock.json", *sorted(f"player/src/{p.name}" for p in (ROOT / "player/src").glob("*.js"))]
     content = b"".join((ROOT / name).read_bytes() for name in [*files, "scripts/build_player.sh"])
-    told = re.search(r"Sources: sha256 ([0-9a-f]{64})", SCRIPT.splitlines()[0])
-    assert told, "the bundle's first line tells no sources: run scripts/build_player.sh"
-    assert told[1] == hashlib.sha256(content).hexdigest(), "player/ changed after the bundle was built: run scripts/build_player.sh"
+    banner = re.search(r"Sources: sha256 ([0-9a-f]{64})", SCRIPT.splitlines()[0])
+    assert banner, "the bundle's first line names no sources: run scripts/build_player.sh"
+    assert banner[1] == hashlib.sha256(content).hexdigest(), "player/ changed after the bundle was built: run scripts/build_player.sh"
 
 
 def test_the_bundle_holds_the_locked_three():
     locked = json.loads((ROOT / "player/package-lock.json").read_text())["packages"]["node_modules/three"]["version"]
     assert f"three.js {locked}, MIT" in SCRIPT.splitlines()[0]
-    assert f'"{locked.split(".")[1]}"' in SCRIPT, "three tells its own revision in the code"
+    assert f'"{locked.split(".")[1]}"' in SCRIPT, "three names its own revision in the code"
     assert f"three.js {locked}" in (ROOT / "THIRD_PARTY.md").read_text(encoding="utf-8")
     licence = (player.player_folder() / "LICENSE-three.txt").read_text(encoding="utf-8")
     assert "MIT License" in licence
@@ -41,7 +41,7 @@ def test_building_again_gives_the_same_bytes(tmp_path):
     assert (tmp_path / player.SCRIPT).read_text(encoding="utf-8") == SCRIPT
 
 
-def test_the_bundle_is_small_and_can_lie_inside_a_page():
+def test_the_bundle_is_small_and_can_be_inlined_in_a_page():
     assert len(SCRIPT.encode()) < 1_000_000
     lowered = SCRIPT.lower()
     assert "</script" not in lowered

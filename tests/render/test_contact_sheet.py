@@ -25,6 +25,7 @@ from scenes import make_scene
 TIMES_S = np.arange(40) / 10
 
 
+@pytest.mark.slow  # Anny is set up
 def test_speed_is_that_of_the_fastest_joint_and_none_across_an_absence() -> None:
     scene = make_scene(1, 13, rate=Fraction(10))
     person = scene.people[0]
@@ -65,6 +66,7 @@ def test_frames_rise_and_hold_both_ends(steps_s: list[float], count: int, motion
     assert frames[0] == 0 or count == 1
 
 
+@pytest.mark.slow  # Anny is set up
 def test_the_sheet_shows_the_part_with_the_people() -> None:
     scene = make_scene(1, 9)
     x0, y0, x1, y1 = people_box(scene)
@@ -88,6 +90,7 @@ def test_two_blocks_of_the_sheet_hold_all_frames(count: int, aspect: float) -> N
         assert height == CELL_HEIGHT_PX  # Nothing is shrunk without need.
 
 
+@pytest.mark.slow  # Anny is set up
 def test_the_sheet_shows_frames_in_which_somebody_is_followed() -> None:
     scene = make_scene(2, 9, gaps=True)
     frames = choose_sheet_frames(scene, 4)
@@ -96,6 +99,7 @@ def test_the_sheet_shows_frames_in_which_somebody_is_followed() -> None:
     assert choose_sheet_frames(make_scene(0, 3), 4).tolist() == [0, 1, 2]
 
 
+@pytest.mark.slow  # Anny is set up
 def test_a_wide_sheet_is_broken_into_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(contact_sheet, "CELL_HEIGHT_PX", 200)
     monkeypatch.setattr(contact_sheet, "MAX_WIDTH_PX", 900)

@@ -55,6 +55,7 @@ def test_a_trail_across_the_border_is_cut_off() -> None:
     assert (picture[20] == 0).all()
 
 
+@pytest.mark.slow  # Anny is set up
 def test_a_shadow_is_under_the_body_and_nowhere_else() -> None:
     view = side_camera(make_scene(1, 3), 301, 401)
     ball = trimesh.creation.icosphere(radius=0.2)

@@ -23,6 +23,8 @@ from body4d.render.rasterizer import silhouette
 from body4d.render.style import CERTAIN_SIGMA_M, FAINT_OPACITY, UNCERTAIN_SIGMA_M
 from scenes import make_floor, make_scene
 
+pytestmark = pytest.mark.slow  # Anny is set up
+
 QUICK = PictureSettings(panel_height_px=180)
 GREY = 90
 

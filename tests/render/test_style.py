@@ -97,6 +97,7 @@ def uncertain_scene():
     return dataclasses.replace(made, people=(dataclasses.replace(made.people[0], joint_sigma_m=sigma),))
 
 
+@pytest.mark.slow  # Anny is set up
 def test_the_uncertain_hand_is_uncertain_and_nothing_else(uncertain_scene):
     track = uncertain_scene.people[0]
     rig = rig_of(track)
@@ -111,18 +112,21 @@ def test_the_uncertain_hand_is_uncertain_and_nothing_else(uncertain_scene):
     assert uncertainty.max() <= 1
 
 
+@pytest.mark.slow  # Anny is set up
 def test_weights_of_the_joints_near_a_vertex_sum_to_one(uncertain_scene):
     nearest, weights = nearest_joints(rig_of(uncertain_scene.people[0]))
     np.testing.assert_allclose(weights.sum(1), 1, atol=1e-6)
     assert set(np.unique(nearest)) <= set(range(len(Body29)))
 
 
+@pytest.mark.slow  # Anny is set up
 def test_a_track_without_sigma_has_no_uncertainty_and_the_plain_colour(uncertain_scene):
     track = dataclasses.replace(uncertain_scene.people[0], joint_sigma_m=None)
     assert vertex_uncertainty(rig_of(track), track, slice(0, 5)) is None
     np.testing.assert_allclose(tint_by_uncertainty((51, 102, 255), None), [0.2, 0.4, 1.0])
 
 
+@pytest.mark.slow  # Anny is set up
 def test_a_joint_of_unknown_sigma_is_uncertain(uncertain_scene):
     track = uncertain_scene.people[0]
     sigma = track.joint_sigma_m.copy()

@@ -7,6 +7,8 @@ from body4d.core.types import Scene
 from body4d.render.virtual_views import VirtualCamera, floor_directions, render_floor, scene_bounds, side_camera, top_camera
 from scenes import make_floor, make_scene
 
+pytestmark = pytest.mark.slow  # Anny is set up
+
 
 @pytest.fixture(scope="module")
 def scene() -> Scene:

@@ -18,6 +18,8 @@ from body4d.render.frame_renderer import PanelLayout
 from body4d.render.write import write_pictures
 from scenes import make_scene
 
+pytestmark = pytest.mark.slow  # Anny is set up
+
 CELL_PX = 64
 QUICK = PictureSettings(panel_height_px=180, num_sheet_frames=4)
 GREY = 90
