@@ -6,7 +6,7 @@ from collections.abc import Callable
 import torch
 
 from body4d.models.sam3d_body.network.config import NetworkSizes
-from body4d.models.sam3d_body.network.prompts import KEYPOINTS
+from body4d.models.sam3d_body.network.prompts import NUM_KEYPOINTS
 
 RAYS = 99
 """Fourier features of a viewing ray."""
@@ -58,11 +58,11 @@ def backbone_flops(sizes: NetworkSizes) -> int:
 def decoder_flops(sizes: NetworkSizes, prompts: int = 1, *, looks: bool = True) -> int:
     """... and through a decoder with its heads, less MHR. ``looks``: the image's keys and values are made, not there already."""
     cells, image, width, inner = sizes.grid[0] * sizes.grid[1], sizes.backbone.width, sizes.decoder_width, sizes.decoder_attention
-    tokens, depth = FIRST_TOKENS + prompts + 2 * KEYPOINTS, sizes.decoder_depth
+    tokens, depth = FIRST_TOKENS + prompts + 2 * NUM_KEYPOINTS, sizes.decoder_depth
     total = cells * image * (image + RAYS + 2 * depth * inner) if looks else 0
     layer = tokens * (6 * width * inner + 2 * width * sizes.decoder_hidden + 2 * inner * (tokens + cells))
     heads = 2 * width * width + (519 + 3) * width
-    update = KEYPOINTS * (2 * width * width + 5 * width + image * width)
+    update = NUM_KEYPOINTS * (2 * width * width + 5 * width + image * width)
     return 2 * (total + depth * (layer + heads) + (depth - 1) * update)
 
 

@@ -25,7 +25,6 @@ import torch
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from body4d.bodies.mhr.module import load_mhr
 from body4d.bodies.mhr.rig_file import find_rig_file
-from body4d.config import Sam3dBodySettings
 from body4d.models.sam3d_body.checkpoint import find_checkpoint, load_sam3d_body
 from body4d.models.sam3d_body.network.hands import estimate_with_hands
 from body4d.models.sam3d_body.network.model import body_crops, estimate_bodies
@@ -67,17 +66,16 @@ def trial(place: Path, mode: str, dtype: str) -> dict[str, Any]:
         mhr = load_mhr(find_rig_file(place.parent))
         row["load_rig_s"] = time.perf_counter() - start
         net.set_precision(getattr(torch, dtype))
-        settings = Sam3dBodySettings()
         start = time.perf_counter()
         with torch.inference_mode():
             made = torch.Generator().manual_seed(0)
             frames = torch.randint(0, 256, (1, HEIGHT, WIDTH, 3), generator=made, dtype=torch.uint8)
             K = torch.tensor([[FOCAL_PX, 0, WIDTH / 2], [0, FOCAL_PX, HEIGHT / 2], [0, 0, 1]])
-            crops = body_crops(torch.tensor([BOX]), torch.zeros(1, dtype=torch.long), K[None], net.sizes, settings)
+            crops = body_crops(torch.tensor([BOX]), torch.zeros(1, dtype=torch.long), K[None], net.sizes)
             masks = torch.zeros(1, HEIGHT, WIDTH, dtype=torch.uint8)
             masks[:, 100:680, 540:740] = 255
             first = estimate_bodies(net, mhr, frames, crops, masks)
-            decoded = first.decoded if mode == "body" else estimate_with_hands(net, mhr, frames, first, settings).decoded
+            decoded = first.output if mode == "body" else estimate_with_hands(net, mhr, frames, first).output
         row |= {"frame_s": time.perf_counter() - start, "finite": bool(decoded.pose.keypoints_m.isfinite().all())}
     return row | {"peak_gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / GIB}
 

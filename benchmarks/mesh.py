@@ -19,10 +19,9 @@ from ceiling import backbone_flops, matmul_ceiling, median_s, person_flops, wait
 from made_body import SIZES, Work, made_rig, made_work, random_net
 from torch import Tensor
 
-from body4d.config import Sam3dBodySettings
 from body4d.models.sam3d_body.network import hands as hands_module
 from body4d.models.sam3d_body.network import model as model_module
-from body4d.models.sam3d_body.network.hands import FullPass, hand_crops, join_hands, run_hands
+from body4d.models.sam3d_body.network.hands import FullPass, hand_crops, refine_with_hands, run_hands
 from body4d.models.sam3d_body.network.model import BodyPass, Sam3dBody, body_crops, estimate_bodies
 from body4d.runtime.torch_utils import FrameUploader
 
@@ -71,14 +70,14 @@ class Marks:
 @contextmanager
 def marked(net: Sam3dBody, marks: Marks):
     """Marks around crop, backbone and what makes bodies of pose tokens, MHR most of it, for as long as this lasts."""
-    warp, heads = model_module.warp, [branch.head_pose for branch in (net.body, net.hand)]
-    model_module.warp = hands_module.warp = marks.wrap("crop", warp)
+    warp, heads = model_module.warp_crops, [branch.head_pose for branch in (net.body, net.hand)]
+    model_module.warp_crops = hands_module.warp_crops = marks.wrap("crop", warp)
     object.__setattr__(net, "features", marks.wrap("backbone", net.features))
     replays = [head.replay for head in heads]
     for head in heads:
         head.replay = marks.wrap("MHR", head.replay)  # type: ignore[assignment]
     yield
-    model_module.warp = hands_module.warp = warp
+    model_module.warp_crops = hands_module.warp_crops = warp
     object.__delattr__(net, "features")
     for head, replay in zip(heads, replays, strict=True):
         head.replay = replay
@@ -94,7 +93,6 @@ class Runner:
     mode: str
     batch: int
     device: torch.device
-    settings: Sam3dBodySettings
     hand_crops: int = 0
 
     def __post_init__(self) -> None:
@@ -126,25 +124,26 @@ class Runner:
             boxes = self.work.boxes_px.repeat(len(pictures), 1).to(self.device, non_blocking=True)
             index = torch.arange(count, device=self.device) // people
         with part("decoder"):
-            crops = body_crops(boxes, index, self._K.expand(count, 3, 3), self.net.sizes, self.settings)
+            crops = body_crops(boxes, index, self._K.expand(count, 3, 3), self.net.sizes)
             first = estimate_bodies(self.net, self.mhr, frames, crops)
-        found = self._with_hands(frames, first, marks).decoded if self.mode == "full" else first.decoded
-        pose, view = found.pose, found.view
-        return torch.cat([t.flatten(1) for t in (pose.mhr_params, pose.shape, pose.keypoints_m, view.translation_m, view.keypoints_px)], 1)
+        output = self._with_hands(frames, first, marks).output if self.mode == "full" else first.output
+        pose, camera = output.pose, output.camera
+        parts = (pose.mhr_params, pose.shape, pose.keypoints_m, camera.translation_m, camera.keypoints_px)
+        return torch.cat([part.flatten(1) for part in parts], 1)
 
     def _with_hands(self, frames: Tensor, first: BodyPass, marks: Marks | None) -> FullPass:
         """As ``estimate_with_hands``, with marks between its two steps."""
         if marks:
             marks.prefix = "hands: "
         with marks.part("decoder") if marks else nullcontext():
-            hands = run_hands(self.net, self.mhr, frames, hand_crops(self.net, first, frames.shape[2], self.settings), self.settings)
+            hands = run_hands(self.net, self.mhr, frames, hand_crops(self.net, first, frames.shape[2]))
         if marks:
             marks.prefix = "joining: "
         with marks.part("decoder") if marks else nullcontext():
-            full = join_hands(self.net, self.mhr, (frames.shape[2], frames.shape[1]), first, hands, self.settings)
+            full = refine_with_hands(self.net, self.mhr, (frames.shape[2], frames.shape[1]), first, hands)
         if marks:
             marks.prefix = ""
-            self.hand_crops += int(hands.done.sum())
+            self.hand_crops += int(hands.processed.sum())
         return full
 
 
@@ -169,7 +168,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
         net.compile_backbone()
     mhr = made_rig(args.size == "full", device)
     work = made_work(args.frames, args.people, *args.frame_size)
-    run = Runner(net, mhr, work, args.mode, args.batch, device, Sam3dBodySettings(mode=args.mode))
+    run = Runner(net, mhr, work, args.mode, args.batch, device)
     ceiling = matmul_ceiling(device, dtype)
     idle = torch.cuda.memory_allocated() if device.type == "cuda" else peak_bytes(device)
     if device.type == "cuda":

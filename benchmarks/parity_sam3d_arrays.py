@@ -8,10 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from body4d.models.sam3d_body.network.branch import Decoded
-from body4d.models.sam3d_body.network.crops import Crops, warp
+from body4d.bodies.mhr.to_rig import METRES_PER_CM
+from body4d.models.sam3d_body.network.branch import BranchOutput
+from body4d.models.sam3d_body.network.crops import Crops, warp_crops
 from body4d.models.sam3d_body.network.hands import FullPass
-from body4d.models.sam3d_body.network.heads import Mhr, all_vertices_m, project
+from body4d.models.sam3d_body.network.heads import PosePrediction, project
 from body4d.models.sam3d_body.network.model import BodyPass, Sam3dBody
 
 
@@ -52,7 +53,7 @@ class Case:
     """All that the arrays of one case are taken from."""
 
     net: Sam3dBody
-    mhr: Mhr
+    mhr: Any
     data: Any
     people: int
     crops: Crops
@@ -69,7 +70,7 @@ def ours_of(ran: Case, name: str) -> Tensor:
     for prefix, side in (("lhand/", 0), ("rhand/", 1)):
         if name.startswith(prefix) and ran.full:
             hands = ran.full.hands
-            return output(ran, name.removeprefix(prefix + "out."), hands.decoded[side], hands.crops[side])
+            return output(ran, name.removeprefix(prefix + "out."), hands.outputs[side], hands.crops[side])
     for prefix, side in (("lhand.batch.", 0), ("rhand.batch.", 1)):
         if name.startswith(prefix) and ran.own_hand_crops:
             return geometry(ran, name.removeprefix(prefix), ran.own_hand_crops[side])
@@ -78,7 +79,7 @@ def ours_of(ran: Case, name: str) -> Tensor:
     if name.startswith("batch."):
         return geometry(ran, name.removeprefix("batch."), ran.crops)
     if name.startswith("out."):
-        return output(ran, name.removeprefix("out."), ran.full.decoded if ran.full else ran.first.decoded, ran.crops)
+        return output(ran, name.removeprefix("out."), ran.full.output if ran.full else ran.first.output, ran.crops)
     if ran.full and name == "keypoint_prompt":
         return ran.full.prompts
     if ran.full and name.startswith("wrist_angle_difference#"):
@@ -103,7 +104,7 @@ def recorded(ran: Case, name: str) -> Tensor:
         return {
             "pred_keypoints_3d": lambda: value.keypoints_m,
             "mhr_model_params": lambda: value.mhr_params,
-            "pred_vertices_sub": lambda: all_vertices_m(ran.mhr, value)[:, ran.data["vert_idx"]],
+            "pred_vertices_sub": lambda: vertices_m(ran, value),
         }[part]()
     if part in ("mean_hw", "std_hw", "grid"):
         return {"mean_hw": value.mean((2, 3)), "std_hw": value.std((2, 3), correction=0), "grid": value[:, ::16, ::8, ::8]}[part]
@@ -123,12 +124,12 @@ def geometry(ran: Case, name: str, crops: Crops) -> Tensor:
         x = torch.where(crops.mirrored, width - crops.centre_px[:, 0] - 1, crops.centre_px[:, 0])
         return torch.stack([x, crops.centre_px[:, 1]], -1)
     if name == "img_sub":
-        return warp(ran.pictures, crops, size)[..., ::16, ::16] / 255
+        return warp_crops(ran.pictures, crops, size)[..., ::16, ::16] / 255
     if name == "mask_sub":
         if ran.masks is None:
             return torch.zeros(count, 1, 32, 32)
         own = Crops(torch.arange(count), crops.centre_px, crops.side_px, crops.affine, crops.intrinsics_px, crops.mirrored)
-        return warp(ran.masks[..., None], own, size)[..., ::16, ::16]
+        return warp_crops(ran.masks[..., None], own, size)[..., ::16, ::16]
     return {
         "bbox_scale": crops.side_px[:, None].expand(-1, 2),
         "affine_trans": crops.affine,
@@ -138,29 +139,35 @@ def geometry(ran: Case, name: str, crops: Crops) -> Tensor:
     }[name]
 
 
-def output(ran: Case, name: str, decoded: Decoded, crops: Crops) -> Tensor:
+def output(ran: Case, name: str, decoded: BranchOutput, crops: Crops) -> Tensor:
     """Arrays of a person's answer."""
-    pose, view = decoded.pose, decoded.view
+    pose, camera = decoded.pose, decoded.camera
     if name == "pred_vertices_sub":
-        return all_vertices_m(ran.mhr, pose)[:, ran.data["vert_idx"]]
+        return vertices_m(ran, pose)
     if name == "pred_keypoints_2d_verts_sub":
         # Published code leaves these at the last decoding, before the hands are merged in.
-        last = ran.recorder.calls["head_pose"][-1] if ran.full and decoded is ran.full.decoded else pose
-        vertices = all_vertices_m(ran.mhr, last)[:, ran.data["vert_idx"]]
-        return project(vertices + view.translation_m[:, None], crops.intrinsics_px)[0]
+        last = ran.recorder.calls["head_pose"][-1] if ran.full and decoded is ran.full.output else pose
+        vertices = vertices_m(ran, last)
+        return project(vertices + camera.translation_m[:, None], crops.intrinsics_px)[0]
     if name in ("hand_box", "hand_logits"):
-        return (ran.net.hand_boxes if name == "hand_box" else ran.net.hand_logits)(decoded.hand_tokens)
+        return (ran.net.hand_boxes if name == "hand_box" else ran.net.hand_cls_embed)(decoded.hand_tokens)
     values = {
         "pred_pose_raw": pose.pose_raw, "global_rot": pose.global_rot, "body_pose": pose.body_pose, "shape": pose.shape,
         "scale": pose.scale, "hand": pose.hand, "face": pose.face, "pred_keypoints_3d": pose.keypoints_m,
         "pred_joint_coords": pose.joints_m,
-        "joint_global_rots": pose.joint_rotations, "mhr_model_params": pose.mhr_params, "pred_cam": view.camera,
-        "pred_cam_t": view.translation_m, "focal_length": crops.intrinsics_px[:, 0, 0], "pred_keypoints_2d": view.keypoints_px,
-        "pred_keypoints_2d_depth": view.depth_m, "pred_keypoints_2d_cropped": view.keypoints_crop,
+        "joint_global_rots": pose.joint_rotations, "mhr_model_params": pose.mhr_params, "pred_cam": camera.weak_perspective,
+        "pred_cam_t": camera.translation_m, "focal_length": crops.intrinsics_px[:, 0, 0], "pred_keypoints_2d": camera.keypoints_px,
+        "pred_keypoints_2d_depth": camera.keypoint_depth_m, "pred_keypoints_2d_cropped": camera.keypoints_crop,
     }  # fmt: skip
     if name not in values:
         raise SystemExit(f"out.{name}: an array this script does not know.")
     return values[name]
+
+
+def vertices_m(ran: Case, pose: PosePrediction) -> Tensor:
+    """The vertices that the golden holds (B, n, 3), in metres and camera axes."""
+    vertices, _ = ran.mhr.at_vertices(pose.shape, pose.mhr_params, pose.face, torch.from_numpy(ran.data["vert_idx"]))
+    return vertices * METRES_PER_CM * torch.tensor([1.0, -1.0, -1.0])
 
 
 def _rows(value: Any, rows: slice) -> Any:

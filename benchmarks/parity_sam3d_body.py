@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,13 +11,12 @@ import numpy as np
 import torch
 from parity import Row, compare, used
 from parity_sam3d_arrays import Case, Recorder, ours_of
-from torch import Tensor
+from torch import Tensor, nn
 
-from body4d.config import Sam3dBodySettings
-from body4d.models.sam3d_body.checkpoint import build, to_network
-from body4d.models.sam3d_body.network.crops import Crops, crop_affine, warp
-from body4d.models.sam3d_body.network.hands import hand_crops, join_hands, run_hands
-from body4d.models.sam3d_body.network.heads import Mhr
+from body4d.models.sam3d_body.checkpoint import build_network, convert_state
+from body4d.models.sam3d_body.network import hands as hands_module
+from body4d.models.sam3d_body.network.crops import Crops, crop_affine, warp_crops
+from body4d.models.sam3d_body.network.hands import hand_crops, refine_with_hands, run_hands
 from body4d.models.sam3d_body.network.model import Sam3dBody, body_crops, estimate_bodies
 
 INVALID_CAMERA_SCALE = -2.0
@@ -48,7 +48,7 @@ def rows(golden: Path, goldens: Path, salt: str, only: str | None) -> Iterator[R
         raise SystemExit(f"{golden.name}: expected a name like sam3dbody_small_A.npz; the network's size follows from it.")
     data = np.load(golden)
     net = filled_network(goldens, size.group(1), salt)
-    mhr = standin(salt)
+    mhr = StandIn(salt)
     cases = sorted({key.split("/")[0] for key in data.files if "/" in key} - {"inputs"})
     for case in [c for c in cases if only in (None, c)]:
         yield from run_case(net, mhr, data, case)
@@ -66,28 +66,35 @@ def filled_network(goldens: Path, size: str, salt: str) -> Sam3dBody:
             state[key] = torch.from_numpy(np.ascontiguousarray(value(key, numbers, salt)))
     if size == "small_invalid":
         state["init_camera.weight"][0, 0] = INVALID_CAMERA_SCALE
-    ours, sizes = to_network(state, f"fill rule, {size}")
-    return build(sizes, ours, f"fill rule, {size}")
+    weights, sizes = convert_state(state, f"fill rule, {size}")
+    return build_network(sizes, weights, f"fill rule, {size}")
 
 
-def standin(salt: str) -> Mhr:
-    """The MHR stand-in of a set, as TorchScript like the real file."""
-    from make_mhr_standin import MHRStandIn  # type: ignore[import-not-found]
+class StandIn(nn.Module):
+    """The MHR stand-in of a set, as TorchScript like the real file. It makes all vertices, of which the network takes some."""
 
-    return torch.jit.script(MHRStandIn(salt).eval())
+    def __init__(self, salt: str) -> None:
+        super().__init__()
+        from make_mhr_standin import MHRStandIn  # type: ignore[import-not-found]
+
+        self.script = torch.jit.script(MHRStandIn(salt).eval())
+
+    def at_vertices(self, shape: Tensor, parameters: Tensor, face: Tensor, vertex: Tensor) -> tuple[Tensor, Tensor]:
+        vertices, state = self.script(shape, parameters, face)
+        return vertices[:, vertex], state
 
 
-def run_case(net: Sam3dBody, mhr: Mhr, data: Any, case: str) -> Iterator[Row | str]:
+def run_case(net: Sam3dBody, mhr: StandIn, data: Any, case: str) -> Iterator[Row | str]:
     """Run one case and compare its arrays."""
     recorder = Recorder(net)
     try:
-        with torch.inference_mode():
+        with torch.inference_mode(), _wrist_threshold(data, case):
             ran = _run(net, mhr, data, case, recorder)
     finally:
         recorder.close()
     with torch.inference_mode():
         if "inputs/crops_u8" in data.files and ran.people == len(data["inputs/boxes"]):
-            yield compare(f"{case}/crops_u8", data["inputs/crops_u8"], warp(ran.pictures, ran.crops, 512).numpy())
+            yield compare(f"{case}/crops_u8", data["inputs/crops_u8"], warp_crops(ran.pictures, ran.crops, 512).numpy())
         yield from _compared(ran, case, "")
         if ran.full and ran.own_hand_crops:
             yield _through_own_boxes(ran, ran.own_hand_crops, case)
@@ -113,12 +120,13 @@ def _compared(ran: Case, case: str, only: str) -> Iterator[Row]:
 
 def _through_own_boxes(ran: Case, boxes: tuple[Crops, Crops], case: str) -> str:
     """The hand passes and all that follows once more, through our own boxes instead of the golden's."""
-    settings = _settings(ran.data, case)
     again = Recorder(ran.net)
     again.calls["head_pose"] += ran.recorder.calls["head_pose"]
     try:
         size = (ran.pictures.shape[2], ran.pictures.shape[1])
-        full = join_hands(ran.net, ran.mhr, size, ran.first, run_hands(ran.net, ran.mhr, ran.pictures, boxes, settings), settings)
+        hands = run_hands(ran.net, ran.mhr, ran.pictures, boxes, upstream_exact=True)
+        with _wrist_threshold(ran.data, case):
+            full = refine_with_hands(ran.net, ran.mhr, size, ran.first, hands, upstream_exact=True)
     finally:
         again.close()
     answers = list(_compared(replace(ran, full=full, recorder=again), case, r"^(.hand/)?out\.|^keypoint_prompt|^wrist_angle"))
@@ -127,10 +135,10 @@ def _through_own_boxes(ran: Case, boxes: tuple[Crops, Crops], case: str) -> str:
     return f"{case}: through our own hand boxes the worst of {len(answers)} answers is {figures}"
 
 
-def _run(net: Sam3dBody, mhr: Mhr, data: Any, case: str, recorder: Recorder) -> Case:
+def _run(net: Sam3dBody, mhr: StandIn, data: Any, case: str, recorder: Recorder) -> Case:
     pictures = torch.from_numpy(data["inputs/image"])[None]
-    boxes, settings = torch.from_numpy(data["inputs/boxes"]).float(), _settings(data, case)
-    people = _people(data, case, boxes, net, settings)
+    boxes = torch.from_numpy(data["inputs/boxes"]).float()
+    people = _people(data, case, boxes, net)
     count = len(people)
     K = torch.from_numpy(data[f"{case}/batch.cam_int"]).float()
     masks = None
@@ -139,27 +147,34 @@ def _run(net: Sam3dBody, mhr: Mhr, data: Any, case: str, recorder: Recorder) -> 
         # Crops of masks tell whether the case was given 0 and 1 or 0 and 255.
         level = 255 if data[f"{case}/batch.mask_sub"].max() > 1 else 1
         masks = level * torch.from_numpy(np.unpackbits(data["inputs/masks"], axis=-1)[..., :width])[people]
-    crops = body_crops(boxes[people], torch.zeros(count, dtype=torch.long), K.expand(count, 3, 3), net.sizes, settings)
+    crops = body_crops(boxes[people], torch.zeros(count, dtype=torch.long), K.expand(count, 3, 3), net.sizes)
     first = estimate_bodies(net, mhr, pictures, crops, masks)
     full, own = None, None
     if f"{case}/lhand.batch.bbox_center" in data.files:
         size = (pictures.shape[2], pictures.shape[1])
-        own = hand_crops(net, first, size[0], settings)
+        own = hand_crops(net, first, size[0])
         # Our boxes are compared with the golden's; then both look at the very same pixels.
         given = (_golden_crops(data, case, "lhand", own[0], size[0]), _golden_crops(data, case, "rhand", own[1], size[0]))
-        full = join_hands(net, mhr, size, first, run_hands(net, mhr, pictures, given, settings), settings)
+        hands = run_hands(net, mhr, pictures, given, upstream_exact=True)
+        full = refine_with_hands(net, mhr, size, first, hands, upstream_exact=True)
     return Case(net, mhr, data, count, crops, pictures, masks, recorder, first, full, own)
 
 
-def _settings(data: Any, case: str) -> Sam3dBodySettings:
-    key = f"{case}/thresh_wrist_angle"
-    told = {"wrist_angle_most_rad": float(data[key])} if key in data.files else {}
-    return Sam3dBodySettings(upstream_exact=True, **told)
+@contextmanager
+def _wrist_threshold(data: Any, case: str) -> Iterator[None]:
+    """The wrist angle up to which the case uses a hand, in place of the published one where the golden names another."""
+    published, key = hands_module.WRIST_MAX_ANGLE_RAD, f"{case}/thresh_wrist_angle"
+    if key in data.files:
+        hands_module.WRIST_MAX_ANGLE_RAD = float(data[key])
+    try:
+        yield
+    finally:
+        hands_module.WRIST_MAX_ANGLE_RAD = published
 
 
-def _people(data: Any, case: str, boxes: Tensor, net: Sam3dBody, settings: Sam3dBodySettings) -> Tensor:
+def _people(data: Any, case: str, boxes: Tensor, net: Sam3dBody) -> Tensor:
     """Which people the case is about: those whose crops lie there."""
-    there = body_crops(boxes, torch.zeros(len(boxes), dtype=torch.long), torch.eye(3).expand(len(boxes), 3, 3), net.sizes, settings)
+    there = body_crops(boxes, torch.zeros(len(boxes), dtype=torch.long), torch.eye(3).expand(len(boxes), 3, 3), net.sizes)
     centres = torch.from_numpy(data[f"{case}/batch.bbox_center"]).reshape(-1, 2)
     sides = torch.from_numpy(data[f"{case}/batch.bbox_scale"]).reshape(-1, 2)[:, :1]
     return torch.cdist(torch.cat([centres, sides], 1), torch.cat([there.centre_px, there.side_px[:, None]], 1)).argmin(1)

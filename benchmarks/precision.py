@@ -17,8 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from body4d.config import Sam3dBodySettings
-from body4d.models.sam3d_body.network.branch import Decoded
+from body4d.models.sam3d_body.network.branch import BranchOutput
 from body4d.models.sam3d_body.network.hands import estimate_with_hands
 from body4d.models.sam3d_body.network.model import Sam3dBody, body_crops, estimate_bodies
 
@@ -53,7 +52,7 @@ def main() -> None:
     args = parser.parse_args()
     folder = args.goldens or args.golden.parent
     sys.path.insert(0, str(folder))
-    from parity_sam3d_body import filled_network, standin
+    from parity_sam3d_body import StandIn, filled_network
 
     size = re.search(r"sam3dbody_(small|medium|full)", args.golden.name)
     assert size, f"{args.golden.name}: expected a name like sam3dbody_medium_A.npz"
@@ -63,16 +62,16 @@ def main() -> None:
     K = torch.from_numpy(data[case]).reshape(-1, 3, 3)[:1]
 
     @torch.inference_mode()
-    def run(net: Sam3dBody, device: str) -> tuple[Decoded, Decoded]:
-        settings, mhr = Sam3dBodySettings(), standin(args.salt).to(device)  # type: ignore[attr-defined]
+    def run(net: Sam3dBody, device: str) -> tuple[BranchOutput, BranchOutput]:
+        mhr = StandIn(args.salt).to(device)
         pictures = torch.from_numpy(data["inputs/image"])[None].to(device)
         boxes = torch.from_numpy(data["inputs/boxes"]).to(device)
         picture = torch.zeros(len(boxes), dtype=torch.long, device=device)
-        crops = body_crops(boxes, picture, K.to(device).expand(len(boxes), 3, 3), net.sizes, settings)
+        crops = body_crops(boxes, picture, K.to(device).expand(len(boxes), 3, 3), net.sizes)
         first = estimate_bodies(net, mhr, pictures, crops)
-        return first.decoded, estimate_with_hands(net, mhr, pictures, first, settings).decoded
+        return first.output, estimate_with_hands(net, mhr, pictures, first).output
 
-    def tell(name: str, found: tuple[Decoded, Decoded]) -> None:
+    def tell(name: str, found: tuple[BranchOutput, BranchOutput]) -> None:
         for what, ours, theirs in zip(("body", "full"), found, wanted, strict=True):
             print(f"{name:26} {what}:", ", ".join(gap(*pair) for pair in pairs(ours, theirs)))
 
@@ -86,12 +85,12 @@ def main() -> None:
         tell(name, run(other, args.device))
 
 
-def pairs(ours: Decoded, theirs: Decoded) -> list[tuple[str, Tensor, Tensor, float]]:
+def pairs(ours: BranchOutput, theirs: BranchOutput) -> list[tuple[str, Tensor, Tensor, float]]:
     """Name, both sides and factor to the unit named."""
     return [
-        ("keypoints px", ours.view.keypoints_px, theirs.view.keypoints_px, 1),
+        ("keypoints px", ours.camera.keypoints_px, theirs.camera.keypoints_px, 1),
         ("keypoints mm", ours.pose.keypoints_m, theirs.pose.keypoints_m, 1e3),
-        ("place mm", ours.view.translation_m, theirs.view.translation_m, 1e3),
+        ("place mm", ours.camera.translation_m, theirs.camera.translation_m, 1e3),
         ("hand components", ours.pose.hand, theirs.pose.hand, 1),
     ]
 

@@ -8,31 +8,22 @@ from body4d.models.sam3d_body.network.model import Sam3dBody
 
 TINY = NetworkSizes(BackboneSizes("dinov3", 64, 2, 1, 96), decoder_width=64, decoder_depth=2, decoder_attention=64, decoder_hidden=64)
 TINY_VIT = NetworkSizes(BackboneSizes("vit", 64, 2, 16, 96), decoder_width=64, decoder_depth=2, decoder_attention=64, decoder_hidden=64)
-VERTICES = 300
 
 
 class TinyRig:
-    """Joints that depend smoothly on every parameter; vertices hang on joints. Counts how often all vertices were made."""
+    """Joints that depend smoothly on every parameter; each vertex moves with a joint."""
 
     def __init__(self) -> None:
         made = torch.Generator().manual_seed(7)
         self.to_joints = 20 * torch.randn(204, 127 * 3, generator=made)
         self.to_turns = 0.2 * torch.randn(204, 127 * 4, generator=made)
         self.rest = 30 * torch.randn(127, 3, generator=made)
-        self.full_calls = 0
-
-    def _state(self, params: Tensor) -> Tensor:
-        joints = self.rest + (params @ self.to_joints).unflatten(1, (127, 3)).tanh() * 10
-        turns = (params @ self.to_turns).unflatten(1, (127, 4)) + torch.tensor([0.0, 0.0, 0.0, 1.0])
-        return torch.cat([joints, torch.nn.functional.normalize(turns, dim=-1), torch.ones_like(joints[..., :1])], -1)
 
     def at_vertices(self, shape: Tensor, params: Tensor, face: Tensor, vertex: Tensor) -> tuple[Tensor, Tensor]:
-        state = self._state(params)
+        joints = self.rest + (params @ self.to_joints).unflatten(1, (127, 3)).tanh() * 10
+        turns = (params @ self.to_turns).unflatten(1, (127, 4)) + torch.tensor([0.0, 0.0, 0.0, 1.0])
+        state = torch.cat([joints, torch.nn.functional.normalize(turns, dim=-1), torch.ones_like(joints[..., :1])], -1)
         return state[:, vertex % 127, :3] + shape[:, :1, None], state
-
-    def __call__(self, shape: Tensor, params: Tensor, face: Tensor) -> tuple[Tensor, Tensor]:
-        self.full_calls += 1
-        return self.at_vertices(shape, params, face, torch.arange(VERTICES))
 
 
 def tiny_net(sizes: NetworkSizes = TINY, seed: int = 0) -> Sam3dBody:

@@ -72,49 +72,31 @@ class Sam3Settings(Section):
 
 
 class Sam3dBodySettings(Section):
-    """SAM-3D-Body (preset sam). Values are the published ones unless the description says otherwise."""
+    """Bodies by SAM-3D-Body (preset sam)."""
 
     mode: Literal["full", "body"] = Field(
-        default="full", description="full looks at both hands once more, from near; it takes three times as long."
+        default="full",
+        description="How much of a person goes through the network. full adds both hands in crops of their own, which takes three times "
+        "as long as body.",
     )
-    mask_prompt: bool = Field(default=True, description="Show the network whom it is to recover where people overlap, by their mask.")
-    outside_visibility: float = Field(
-        default=0.1, ge=0, le=1, description="Visibility of a keypoint that falls outside the picture: the network guessed it."
+    mask_prompt: bool = Field(
+        default=True,
+        description="Whether the network gets each person's mask besides their box. With it, it recovers the right person where people "
+        "overlap.",
     )
-    hand_guess_visibility: float = Field(
-        default=0.4, ge=0, le=1, description="Visibility of a hand's keypoints where its own pass was not made or not believed."
-    )
-    mask_reach_of_height: float = Field(
-        default=0.03,
+    min_confidence: float = Field(
+        default=0.05,
         ge=0,
-        description="A joint this near to the mask, as a share of its height, agrees with it: masks are tight.",
+        le=1,
+        description="Smallest confidence of a frame whose body lies beside the person's mask. A higher value lets such frames count more "
+        "in smoothing.",
     )
-    least_confidence: float = Field(default=0.05, ge=0, le=1, description="No frame counts less: a body beside its mask is near it still.")
     upstream_exact: bool = Field(
         default=False,
-        description="Repeat the published code's slips outside the networks too: wrist test with the boxes swapped, last projection about "
-        "the picture's middle, rotations from before the hands were merged, prompts left out for one person alone. For comparing numbers.",
+        description="Whether to repeat slips of the published code outside its networks, for comparing numbers: the wrist test with the "
+        "hands' boxes swapped, the last projection about the picture's middle, rotations from before the hands are merged, and prompts "
+        "left out for a single person.",
     )
-    body_box_padding: float = Field(default=1.25, gt=0, description="A person's box grows by this factor before it is cut out.")
-    hand_box_padding: float = Field(default=0.9, gt=0, description="... and a hand's box by this one.")
-    box_aspect: float = Field(default=0.75, gt=0, le=1, description="Width over height a box is grown to before it becomes a square.")
-    wrist_angle_most_rad: float = Field(
-        default=1.4, ge=0, description="A hand turned farther than this from where the body has its wrist is not believed: 80 degrees."
-    )
-    hand_box_least_px: float = Field(default=64.0, ge=0, description="Hands in crops smaller than this are not looked at: too few pixels.")
-    hand_keypoint_most: float = Field(
-        default=0.5,
-        gt=0,
-        description="A hand is not believed where a keypoint lies farther from its crop's middle than this share: outside it.",
-    )
-    wrist_distance_most_share: float = Field(
-        default=0.25, gt=0, description="A hand is not believed whose wrist lies farther than this share of its crop from the body's."
-    )
-    wrist_x_rad: tuple[float, float] = Field(
-        default=(-2.2, 1.0), description="How far a wrist turns about x; picks between equal angle triples."
-    )
-    wrist_y_rad: tuple[float, float] = Field(default=(-1.2, 1.5), description="... about y.")
-    wrist_z_rad: tuple[float, float] = Field(default=(-2.2, 1.5), description="... about z.")
 
 
 class OcclusionSettings(Section):

@@ -82,7 +82,7 @@ def sam_components(settings: Settings, note: str = "") -> PipelineComponents:
     require_sam(_installed)
     from body4d.checkpoints.registry import MOGE, SAM3, SAM3D_BODY, find, place
     from body4d.models.sam3.checkpoint import find_sam3
-    from body4d.models.sam3d_body.checkpoint import find_checkpoint
+    from body4d.models.sam3d_body.checkpoint import find_checkpoint, find_rig_beside
     from body4d.runtime.device import choose_device, gpu_peak_bytes, reset_gpu_peak
 
     choose_device(settings.compute)
@@ -92,9 +92,9 @@ def sam_components(settings: Settings, note: str = "") -> PipelineComponents:
     from body4d.camera.intrinsics import GivenCamera
     from body4d.models.moge.estimator import MogeCameraEstimator, moge_from_folder
     from body4d.models.sam3.segmenter import Sam3Segmenter, sam3_from_folder
-    from body4d.models.sam3d_body.estimator import Sam3dBodyEstimator, rig_beside, weights_in
+    from body4d.models.sam3d_body.estimator import Sam3dBodyEstimator, sam3d_body_from_file
 
-    rig_beside(body_file)
+    find_rig_beside(body_file)
     camera = MogeCameraEstimator(moge_from_folder(lens, settings.moge), settings.camera, settings.moge, settings.compute) if lens else None
     completer, completed_by = choose_completer(settings)
     weights = {
@@ -107,9 +107,7 @@ def sam_components(settings: Settings, note: str = "") -> PipelineComponents:
         preset="sam",
         segmenter=Sam3Segmenter(sam3_from_folder(masks), settings.sam3, settings.people, settings.compute),
         camera=camera or GivenCamera(settings.camera),
-        bodies=Sam3dBodyEstimator(
-            weights_in(body_file), settings.sam3d_body, settings.compute, settings.camera.person_height_m, settings.occlusion
-        ),
+        bodies=Sam3dBodyEstimator(sam3d_body_from_file(body_file), settings.sam3d_body, settings.compute, settings.camera.person_height_m),
         notes=tuple(sentence for sentence in (note, "" if lens else NO_LENS) if sentence),
         weights={stage: name for stage, name in weights.items() if name},
         memory=DeviceMemory(reset_gpu_peak, gpu_peak_bytes),

@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from body4d.core.errors import WeightsError
-from body4d.models.sam3d_body.checkpoint import NOT_WEIGHTS, find_checkpoint, load_sam3d_body, our_name, read_checkpoint
+from body4d.models.sam3d_body.checkpoint import UNUSED_KEYS, find_checkpoint, load_sam3d_body, network_key, read_checkpoint
 from body4d.models.sam3d_body.network.model import Sam3dBody
 from mhr_files import make_rig, save_repack, save_script
 from sam3d_files import FULL, NEVER_RELEASED, TINY, TINY_VIT, as_repack, official_shapes, official_state, save_official
@@ -100,14 +100,14 @@ def test_every_key_of_the_repack_is_taken_or_known_as_unused(official: State) ->
     known = {key for key in as_repack(official) if not key.startswith("backbone.")} | {
         f"mhr.{name}" for name in ("base_shape", "skel_pmi_buffer_sizes", "pose_corr_sparse_shape", "lbs_skin_weights")
     }
-    unused = {key for key in known if NOT_WEIGHTS.match(key)}
+    unused = {key for key in known if UNUSED_KEYS.match(key)}
     assert {re.sub(r"\..*", "", key) for key in unused} == {"mhr", "face_landmarker", "head_pose", "head_pose_hand"}
     assert {key for key in unused if key.startswith("head_pose")} == {
         "head_pose.face_region_rgb",
         "head_pose.faces",
         "head_pose_hand.faces",
     }
-    assert our_name("hand_cls_embed.weight") == "hand_cls_embed.weight"
+    assert network_key("hand_cls_embed.weight") == "hand_cls_embed.weight"
 
 
 def test_the_official_file_goes_before_the_repack(official: State, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The seat around a tiny network with random weights: batches, frames, one body for the clip, what is left out."""
+"""The estimator around a tiny network with random weights: batches, frames, one body for the clip, confidence and visibility."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -14,11 +14,30 @@ import sam3d_helpers as helpers
 from body4d.bodies.mhr.module import load_mhr
 from body4d.config import ComputeSettings, Sam3dBodySettings
 from body4d.core.errors import DeviceError, InputError
+from body4d.core.joints import Coco17, Mhr70
 from body4d.core.occlusion import OcclusionSegment
 from body4d.core.stages import ignore_progress
 from body4d.core.types import BodyTrack, Camera, Clip, MaskTrack
-from body4d.models.sam3d_body import estimator as adapter
-from body4d.models.sam3d_body.estimator import FACE, MODEL, SHAPE, Recovery, Sam3dBodyEstimator, dense_mapping, gathered
+from body4d.models.sam3d_body import estimator as estimator_module
+from body4d.models.sam3d_body.checkpoint import dense_mapping
+from body4d.models.sam3d_body.estimator import (
+    BODY_JOINTS,
+    FACE_COLUMNS,
+    HAND_KEYPOINTS,
+    MAX_BATCH_SIZE,
+    MODEL_COLUMNS,
+    OUTSIDE_VISIBILITY,
+    PREDICTED_HAND_VISIBILITY,
+    SHAPE_COLUMNS,
+    InferenceSession,
+    Sam3dBodyEstimator,
+    frame_confidence,
+    inside_frame,
+    iter_crop_batches,
+    keypoint_visibility,
+    mask_agreement,
+)
+from body4d.models.sam3d_body.network import hands as hands_module
 from mhr_files import make_rig, save_script
 
 W, H, FRAMES = 320, 240, 5
@@ -63,9 +82,17 @@ def masks() -> tuple[MaskTrack, ...]:
     return mask_track(7, [0, 1, 2, 3, 4], 40), mask_track(2, [1, 2, 4], 180)
 
 
-def recover(parts, masks, settings: Sam3dBodySettings | None = None, **compute) -> tuple[tuple[BodyTrack, ...], Sam3dBodyEstimator]:
-    settings = settings or Sam3dBodySettings(hand_box_least_px=1.0, wrist_angle_most_rad=4.0)
-    estimator = Sam3dBodyEstimator(lambda device, dtype: parts, settings, ComputeSettings(device="cpu", **compute))
+@pytest.fixture
+def any_hand_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hands_module, "HAND_MIN_SIDE_PX", 0.0)
+    monkeypatch.setattr(hands_module, "WRIST_MAX_ANGLE_RAD", 4.0)
+    monkeypatch.setattr(hands_module, "HAND_KEYPOINT_MAX_OFFSET", 1e6)
+    monkeypatch.setattr(hands_module, "WRIST_MAX_DISTANCE_SHARE", 1e6)
+
+
+def recover(parts, masks, mode: Literal["body", "full"] = "full", **compute) -> tuple[tuple[BodyTrack, ...], Sam3dBodyEstimator]:
+    compute_settings = ComputeSettings(device="cpu", **compute)
+    estimator = Sam3dBodyEstimator(lambda device, dtype: parts, Sam3dBodySettings(mode=mode), compute_settings)
     return estimator.estimate(Frames(), masks, CAMERA, ignore_progress), estimator
 
 
@@ -85,50 +112,49 @@ def test_tracks_are_those_of_the_masks(parts, masks) -> None:
         assert track.rotations.shape == (len(mask), 127, 3)
         assert track.joints_m.shape == (*track.keypoints_px.shape[:2], 3) == (len(mask), 70, 3)
         assert track.shape.shape == (113,)
-        assert not track.parameters[:, FACE].any()
+        assert not track.parameters[:, FACE_COLUMNS].any()
         assert ((track.confidence > 0) & (track.confidence <= 1)).all()
         # The network's own joints, through our camera, fall where it says its keypoints are.
         np.testing.assert_allclose(CAMERA.project(track.joints_m.astype(np.float64)), track.keypoints_px, atol=0.02)
 
 
 @pytest.mark.parametrize("mode", ["body", "full"])
+@pytest.mark.usefixtures("any_hand_is_used")
 def test_results_do_not_depend_on_the_batch(parts, masks, mode: Literal["body", "full"]) -> None:
-    settings = Sam3dBodySettings(mode=mode, hand_box_least_px=1.0, wrist_angle_most_rad=4.0)
-    one, _ = recover(parts, masks, settings, batch_size=1)
-    for batch in (3, 64):
-        same(recover(parts, masks, settings, batch_size=batch)[0], one)
+    one, _ = recover(parts, masks, mode, batch_size=1)
+    for batch_size in (3, 64):
+        same(recover(parts, masks, mode, batch_size=batch_size)[0], one)
     # Nor is it the same for everybody anyway.
     assert np.abs(one[0].joints_m[0] - one[0].joints_m[1]).max() > 1e-3
 
 
-def test_hands_are_seen_in_full_mode_alone(parts, masks) -> None:
-    settings = Sam3dBodySettings()
-    body, _ = recover(parts, masks, Sam3dBodySettings(mode="body"))
-    assert (body[0].visibility[:, 42:63] <= settings.hand_guess_visibility).all()
-    loose = Sam3dBodySettings(hand_box_least_px=0, wrist_angle_most_rad=4, hand_keypoint_most=1e6, wrist_distance_most_share=1e6)
-    full, _ = recover(parts, masks, loose)
+@pytest.mark.usefixtures("any_hand_is_used")
+def test_hands_are_visible_in_full_mode_alone(parts, masks) -> None:
+    body, _ = recover(parts, masks, "body")
+    assert (body[0].visibility[:, HAND_KEYPOINTS["left"]] <= PREDICTED_HAND_VISIBILITY).all()
+    full, _ = recover(parts, masks)
     inside = (full[0].keypoints_px > 0).all(-1) & (full[0].keypoints_px < [W, H]).all(-1)
     assert (full[0].visibility[inside] == 1).all()
 
 
 def test_out_of_memory_halves_the_batch_and_says_so(parts, masks, monkeypatch: pytest.MonkeyPatch) -> None:
-    wanted, _ = recover(parts, masks, batch_size=8)
-    real, tried = Recovery.__call__, []
+    expected, _ = recover(parts, masks, batch_size=8)
+    real, tried = InferenceSession.__call__, []
 
-    def small(self, pictures, wanted):
-        tried.append(len(wanted))
-        if len(wanted) > 2:
+    def small(self, images, crops):
+        tried.append(len(crops))
+        if len(crops) > 2:
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return real(self, pictures, wanted)
+        return real(self, images, crops)
 
-    monkeypatch.setattr(Recovery, "__call__", small)
+    monkeypatch.setattr(InferenceSession, "__call__", small)
     found, estimator = recover(parts, masks, batch_size=8)
     assert tried[:2] == [8, 4]
     assert max(tried[3:]) <= 2
     assert len(estimator.notes) == 1
     assert "fewer" in estimator.notes[0]
-    same(found, wanted)
-    monkeypatch.setattr(Recovery, "__call__", lambda *_: (_ for _ in ()).throw(torch.OutOfMemoryError("out of memory")))
+    same(found, expected)
+    monkeypatch.setattr(InferenceSession, "__call__", lambda *_: (_ for _ in ()).throw(torch.OutOfMemoryError("out of memory")))
     with pytest.raises(DeviceError, match="even one"):
         recover(parts, masks)
 
@@ -136,12 +162,12 @@ def test_out_of_memory_halves_the_batch_and_says_so(parts, masks, monkeypatch: p
 def test_each_frame_is_read_once_at_its_own_size_and_none_for_nobody(masks) -> None:
     frames = Frames()
     late = (mask_track(1, [2, 3], 40), mask_track(2, [3], 180))
-    batches = list(gathered(frames, late, lambda: 2))
+    batches = list(iter_crop_batches(frames, late, lambda: 2))
     assert frames.read_frames == [2, 3]
-    assert [[want.person for want in wanted] for _, wanted in batches] == [[0], [0, 1]]
-    for pictures, wanted in batches:
-        assert all(picture.shape == (H, W, 3) for picture in pictures)
-        assert all(want.mask.shape == (H, W) for want in wanted)
+    assert [[crop.person for crop in crops] for _, crops in batches] == [[0], [0, 1]]
+    for images, crops in batches:
+        assert all(image.shape == (H, W, 3) for image in images)
+        assert all(crop.mask.shape == (H, W) for crop in crops)
     np.testing.assert_array_equal(batches[1][0][0], frames.pictures[3])
     np.testing.assert_array_equal(batches[0][1][0].box_px, [46, 20, 106, 220])
 
@@ -158,7 +184,7 @@ def test_one_body_for_the_clip_stands_where_it_is_seen(parts, masks) -> None:
     tracks, _ = recover(parts, masks)
     track, (_, mhr) = tracks[0], parts
     assert track.rig is not None
-    np.testing.assert_allclose(track.shape[:45], np.median(track.parameters[:, SHAPE], 0), atol=1.0)
+    np.testing.assert_allclose(track.shape[:45], np.median(track.parameters[:, SHAPE_COLUMNS], 0), atol=1.0)
     np.testing.assert_allclose(track.rig.rest_vertices_m, mhr.rig(track.shape).rest_vertices_m, atol=1e-6)
     points = track.rig.keypoints(*track.rig.forward(track.rotations.astype(np.float64), track.translation_m.astype(np.float64)))
     ours = np.linalg.norm(CAMERA.project(points) - track.keypoints_px, axis=-1)
@@ -171,8 +197,7 @@ def test_one_body_for_the_clip_stands_where_it_is_seen(parts, masks) -> None:
 
 def test_a_known_height_scales_everybody_and_no_picture(parts, masks) -> None:
     plain, _ = recover(parts, masks)
-    settings = Sam3dBodySettings(hand_box_least_px=1.0, wrist_angle_most_rad=4.0)
-    estimator = Sam3dBodyEstimator(lambda device, dtype: parts, settings, ComputeSettings(device="cpu"), person_height_m=1.83)
+    estimator = Sam3dBodyEstimator(lambda device, dtype: parts, Sam3dBodySettings(), ComputeSettings(device="cpu"), person_height_m=1.83)
     tall = estimator.estimate(Frames(), masks, CAMERA, ignore_progress)
     assert tall[0].rig is not None
     assert tall[0].rig.height_m == pytest.approx(1.83, rel=1e-5)
@@ -193,20 +218,20 @@ def test_models_are_loaded_when_work_begins(parts) -> None:
 
 def test_batch_follows_free_memory(parts, masks, monkeypatch: pytest.MonkeyPatch) -> None:
     sizes = []
-    real = adapter.choose_batch_size
-    monkeypatch.setattr(adapter, "free_memory_bytes", lambda device: 1)
-    monkeypatch.setattr(adapter, "choose_batch_size", lambda *a: sizes.append(real(*a)) or sizes[-1])
+    real = estimator_module.choose_batch_size
+    monkeypatch.setattr(estimator_module, "free_memory_bytes", lambda device: 1)
+    monkeypatch.setattr(estimator_module, "choose_batch_size", lambda *a: sizes.append(real(*a)) or sizes[-1])
     recover(parts, masks)
-    monkeypatch.setattr(adapter, "free_memory_bytes", lambda device: 1 << 40)
+    monkeypatch.setattr(estimator_module, "free_memory_bytes", lambda device: 1 << 40)
     recover(parts, masks)
-    assert sizes == [1, adapter._MOST["cpu"]]
+    assert sizes == [1, MAX_BATCH_SIZE["cpu"]]
 
 
 def test_columns_of_the_parameters() -> None:
-    assert (MODEL.stop - MODEL.start, SHAPE.stop - SHAPE.start, FACE.stop - FACE.start) == (204, 45, 72)
+    assert tuple(c.stop - c.start for c in (MODEL_COLUMNS, SHAPE_COLUMNS, FACE_COLUMNS)) == (204, 45, 72)
 
 
-def hidden_stretch(frames: list[int], hidden: list[bool]) -> OcclusionSegment:
+def occlusion_segment(frames: list[int], hidden: list[bool]) -> OcclusionSegment:
     """Person 7 of the fixture, whose lower half is not seen, completed in red."""
     whole = []
     for frame in frames:
@@ -228,34 +253,34 @@ def half_seen(track: MaskTrack, frames: list[int]) -> MaskTrack:
     return replace(track, codes=tuple(codes))
 
 
-def test_who_is_hidden_is_shown_completed_in_a_picture_of_their_own(masks) -> None:
-    seen = (half_seen(masks[0], [1, 2, 3]), masks[1])
-    stretch = hidden_stretch([1, 2, 3], [False, True, False])
+def test_an_occluded_person_gets_a_completed_image_of_their_own(masks) -> None:
+    visible = (half_seen(masks[0], [1, 2, 3]), masks[1])
+    segment = occlusion_segment([1, 2, 3], [False, True, False])
     frames = Frames()
-    ((pictures, wanted),) = gathered(frames, seen, lambda: 64, [stretch])
+    ((images, crops),) = iter_crop_batches(frames, visible, lambda: 64, [segment])
     assert frames.read_frames == [0, 1, 2, 3, 4]
-    by_row = {(want.person, want.row): want for want in wanted}
+    by_row = {(crop.person, crop.row): crop for crop in crops}
     for row in (1, 2, 3):
-        want = by_row[0, row]
-        assert want.box_px.tolist() == [40 + 3 * row, 20, 100 + 3 * row, 220]  # of the whole outline
-        assert want.mask.sum() == 60 * 200
-        own, filmed = pictures[want.picture], frames.pictures[row]
+        crop = by_row[0, row]
+        assert crop.box_px.tolist() == [40 + 3 * row, 20, 100 + 3 * row, 220]  # of the amodal mask
+        assert crop.mask.sum() == 60 * 200
+        own, filmed = images[crop.image_index], frames.pictures[row]
         assert (own[120:220, 40 + 3 * row : 100 + 3 * row] == (255, 0, 0)).all()
-        np.testing.assert_array_equal(own[:120], filmed[:120])  # what is seen stays as it was filmed
+        np.testing.assert_array_equal(own[:120], filmed[:120])  # what is visible stays as it was filmed
         np.testing.assert_array_equal(own[:, 100 + 3 * row :], filmed[:, 100 + 3 * row :])
-    # Everybody else looks at the frame itself, which nobody painted in.
+    # Everybody else gets the frame itself, into which nothing was painted.
     for person, row, frame in ((1, 0, 1), (1, 1, 2), (1, 2, 4), (0, 0, 0), (0, 4, 4)):
-        np.testing.assert_array_equal(pictures[by_row[person, row].picture], frames.pictures[frame])
-    assert by_row[0, 4].picture == by_row[1, 2].picture
-    assert len(pictures) == 5 + 2
+        np.testing.assert_array_equal(images[by_row[person, row].image_index], frames.pictures[frame])
+    assert by_row[0, 4].image_index == by_row[1, 2].image_index
+    assert len(images) == 5 + 2
 
 
-def test_hidden_frames_are_flagged_and_trusted_less(parts, masks) -> None:
+def test_occluded_frames_are_flagged_and_less_confident(parts, masks) -> None:
     seen = (half_seen(masks[0], [1, 2, 3]), masks[1])
-    stretch = hidden_stretch([1, 2, 3], [False, True, False])
+    segment = occlusion_segment([1, 2, 3], [False, True, False])
     settings = Sam3dBodySettings(mode="body")
     estimator = Sam3dBodyEstimator(lambda device, dtype: parts, settings, ComputeSettings(device="cpu"))
-    one, two = estimator.estimate(Frames(), seen, CAMERA, ignore_progress, [stretch])
+    one, two = estimator.estimate(Frames(), seen, CAMERA, ignore_progress, [segment])
     assert one.hidden is not None
     assert one.hidden.tolist() == [False, False, True, False, False]
     assert two.hidden is None
@@ -267,3 +292,61 @@ def test_hidden_frames_are_flagged_and_trusted_less(parts, masks) -> None:
     np.testing.assert_allclose(one.parameters, filmed.parameters, atol=1e-5)
     np.testing.assert_allclose(one.keypoints_px, filmed.keypoints_px, atol=1e-2)
     np.testing.assert_allclose(one.confidence, filmed.confidence * np.where(one.hidden, 0.4, 1.0), rtol=1e-5)
+
+
+def person_mask() -> np.ndarray:
+    mask = np.zeros((300, 200), bool)
+    mask[50:250, 80:120] = True
+    return mask
+
+
+def test_body_joints_are_those_of_coco() -> None:
+    assert [Mhr70(i).name for i in BODY_JOINTS] == [joint.name for joint in Coco17]
+
+
+def test_hands_cover_each_finger_and_its_wrist() -> None:
+    names = [joint.name for joint in Mhr70]
+    for side, part in HAND_KEYPOINTS.items():
+        assert len(names[part]) == 21
+        assert all(name.startswith(side.upper()) for name in names[part])
+
+
+@pytest.mark.parametrize(
+    ("what", "point", "share"),
+    [
+        ("on it", (100, 100), 1.0),
+        ("its last column", (119.9, 100), 1.0),
+        ("as near as 3 % of 200 px", (125, 100), 1.0),
+        ("farther", (127, 100), 0.0),
+        ("outside the frame", (-3, 100), 0.0),
+        ("nowhere", (np.nan, 100), 0.0),
+    ],
+)
+def test_agreement_of_one_point(what: str, point: tuple[float, float], share: float) -> None:
+    assert mask_agreement(np.array([point]), person_mask()) == share
+
+
+def test_agreement_is_a_share_and_an_empty_mask_agrees_with_nothing() -> None:
+    points = np.array([[100, 100], [100, 200], [10, 10], [100, 240.0]])
+    assert mask_agreement(points, person_mask()) == 0.75
+    assert mask_agreement(points, np.zeros((300, 200), bool)) == 0.0
+
+
+def test_confidence_counts_main_joints_alone_and_keeps_a_floor() -> None:
+    points = np.full((70, 2), [10.0, 10.0])
+    assert frame_confidence(points, person_mask(), 0.05) == 0.05
+    points[BODY_JOINTS] = [100, 100]
+    assert frame_confidence(points, person_mask(), 0.05) == 1.0
+    points[BODY_JOINTS[:5]] = [10, 10]
+    assert frame_confidence(points, person_mask(), 0.05) == pytest.approx(12 / 17)
+
+
+def test_visibility_of_hands_predicted_and_of_points_outside() -> None:
+    points = np.full((2, 70, 2), 100.0)
+    points[1, Mhr70.NOSE] = [200, 10]
+    out = keypoint_visibility(points, np.array([[True, False], [True, True]]), 200, 300)
+    assert (out[0, HAND_KEYPOINTS["left"]] == 1).all()
+    assert (out[0, HAND_KEYPOINTS["right"]] == np.float32(PREDICTED_HAND_VISIBILITY)).all()
+    assert out[1, Mhr70.NOSE] == np.float32(OUTSIDE_VISIBILITY)
+    assert (np.delete(out[1], Mhr70.NOSE) == 1).all()
+    assert not inside_frame(np.array([200, 10]), 200, 300)

@@ -1,37 +1,43 @@
-"""SAM-3D-Body checkpoints: every layout a user may hold, read strictly.
+"""SAM-3D-Body checkpoints and the MHR rig that comes with them, read strictly in every published layout.
 
-Layouts (a folder holding one of these files, or the file itself):
+Layouts (a folder with one of these files, or the file itself):
 
 - official: ``model.ckpt`` (a pickled state dict, flat or under ``state_dict``) beside ``assets/mhr_model.pt``;
 - ComfyUI's repack, in the folder or in ``detection/``: one safetensors file with the backbone renamed as transformers names it and the
   MHR rig under ``mhr.``.
 
-The rig itself (``mhr_model.pt`` or ``mhr.*``) is read by ``bodies.mhr``.
+The rig itself (``mhr_model.pt`` or ``mhr.*``) is read by :mod:`body4d.bodies.mhr.rig_file`.
 """
 
+import os
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
+from body4d.bodies.mhr.module import MhrBody, load_mhr
+from body4d.bodies.mhr.rig_file import RIG_VARIABLE, find_rig_file
 from body4d.checkpoints.loading import load_strict, read_checkpoint_file
 from body4d.core.errors import WeightsError
 from body4d.models.sam3d_body.network.config import NetworkSizes, sizes_from_shapes
+from body4d.models.sam3d_body.network.heads import PoseHead
 from body4d.models.sam3d_body.network.model import Sam3dBody
-from body4d.models.sam3d_body.network.prompts import KEYPOINTS
+from body4d.models.sam3d_body.network.prompts import NUM_KEYPOINTS
 
 OFFICIAL_NAME = "model.ckpt"
-VERTICES = 18439
+NUM_VERTICES = 18439
 
-NOT_WEIGHTS = re.compile(
-    r"backbone\.encoder\.rope_embed\.periods$"  # worked out from the base 100
-    r"|backbone\.encoder\.blocks\.\d+\.attn\.qkv\.bias_mask$"  # says that keys have no bias
+UNUSED_KEYS = re.compile(
+    r"backbone\.encoder\.rope_embed\.periods$"  # computed from the base 100
+    r"|backbone\.encoder\.blocks\.\d+\.attn\.qkv\.bias_mask$"  # marks that keys have no bias
     r"|head_pose(_hand)?\.(mhr\.|faces$|hand_pose_comps_ori$)"  # the rig, its triangles, components the head does not use
     r"|head_pose\.face_region_rgb$|face_landmarker\.|mhr\.|image_(mean|std)$|backbone\.image_(mean|std)$"  # repack's additions; constants
 )
-"""Keys a checkpoint may hold that the network is not made of."""
+"""Keys of checkpoints that are no weights of the network."""
 
 _MLP = re.compile(r"\b(ffn|proj|keypoint_posemb_linear|keypoint3d_posemb_linear)\.layers\.(0\.0|1)\.")
 _BRANCH = re.compile(
@@ -57,17 +63,17 @@ _DINO_BLOCK = {
 }  # fmt: skip
 
 
-def find_checkpoint(place: Path) -> Path:
+def find_checkpoint(path: Path) -> Path:
     """The weights file in a folder, the official one first; a file is taken as it is. Raises WeightsError where there is none."""
-    if place.is_file():
-        return place
-    official = place / OFFICIAL_NAME
+    if path.is_file():
+        return path
+    official = path / OFFICIAL_NAME
     # ComfyUI's repository has its file in a folder of its own.
-    repacks = (path for folder in (place, place / "detection") for path in sorted(folder.glob("sam_3d_body*.safetensors")))
-    found = official if official.is_file() else next(repacks, None)
-    if found is None:
-        raise WeightsError(f"No SAM-3D-Body weights in {place}: expected {OFFICIAL_NAME} or a sam_3d_body*.safetensors file there.")
-    return found
+    repacks = (file for folder in (path, path / "detection") for file in sorted(folder.glob("sam_3d_body*.safetensors")))
+    weights = official if official.is_file() else next(repacks, None)
+    if weights is None:
+        raise WeightsError(f"No SAM-3D-Body weights in {path}: expected {OFFICIAL_NAME} or a sam_3d_body*.safetensors file there.")
+    return weights
 
 
 def read_checkpoint(path: Path) -> dict[str, Tensor]:
@@ -79,85 +85,85 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
     return state
 
 
-def load_sam3d_body(place: Path, *, device: torch.device | str = "cpu") -> Sam3dBody:
-    """The network with a checkpoint's weights, in evaluation mode. Any layout; every tensor must fit and none may be left over."""
-    path = find_checkpoint(place)
+def load_sam3d_body(path: Path, *, device: torch.device | str = "cpu") -> Sam3dBody:
+    """The network with a checkpoint's weights, in evaluation mode. Every tensor must fit, and none may be left over."""
+    path = find_checkpoint(path)
     state = read_checkpoint(path)
-    ours, sizes = to_network(state, str(path))
-    return build(sizes, ours, str(path), device)
+    weights, sizes = convert_state(state, str(path))
+    return build_network(sizes, weights, str(path), device)
 
 
-def to_network(state: Mapping[str, Tensor], source: str) -> tuple[dict[str, Tensor], NetworkSizes]:
-    """A checkpoint's tensors under our names, and the network they belong to."""
+def convert_state(state: Mapping[str, Tensor], source: str) -> tuple[dict[str, Tensor], NetworkSizes]:
+    """A checkpoint's tensors under the network's keys, and the sizes of that network."""
     try:
         if any(".layer_scale1.lambda1" in key for key in state):
-            state = dict(_as_official(state))
+            state = dict(_repack_to_official(state))
         sizes = sizes_from_shapes({key: tuple(t.shape) for key, t in state.items()})
-        return map_official(state, source), sizes
+        return map_official_keys(state, source), sizes
     except KeyError as missing:
         raise WeightsError(f"{source} lacks {missing}; it is no complete SAM-3D-Body checkpoint.") from missing
 
 
-def build(sizes: NetworkSizes, ours: Mapping[str, Tensor], source: str, device: torch.device | str = "cpu") -> Sam3dBody:
-    """The network around tensors under our names; nothing is initialised first. Raises WeightsError naming what is missing or unknown."""
+def build_network(sizes: NetworkSizes, weights: Mapping[str, Tensor], source: str, device: torch.device | str = "cpu") -> Sam3dBody:
+    """The network with ``weights`` under its own keys, without initialising it. Raises WeightsError with what is missing or unknown."""
     with torch.device("meta"):
         net = Sam3dBody(sizes)
-    # How many vertices the keypoints hang on differs between checkpoints.
+    # The number of vertices that the keypoints depend on differs between checkpoints.
     for branch in ("body", "hand"):
         head = getattr(net, branch).head_pose
         for name in ("keypoint_vertex", "keypoint_from_vertex"):
-            if f"{branch}.head_pose.{name}" in ours:
-                setattr(head, name, torch.empty_like(ours[f"{branch}.head_pose.{name}"], device="meta"))
-    floats = {k: t if k.startswith("backbone.") or not t.is_floating_point() else t.float() for k, t in ours.items()}
+            if f"{branch}.head_pose.{name}" in weights:
+                setattr(head, name, torch.empty_like(weights[f"{branch}.head_pose.{name}"], device="meta"))
+    floats = {k: t if k.startswith("backbone.") or not t.is_floating_point() else t.float() for k, t in weights.items()}
     load_strict(net, floats, source, "SAM-3D-Body")
     net.reset_buffers(device)
     return net.requires_grad_(False).eval().to(device)
 
 
-def map_official(state: Mapping[str, Tensor], source: str) -> dict[str, Tensor]:
-    """Official keys as ours. What no rule knows keeps its name and is refused by :func:`build`."""
-    ours: dict[str, Tensor] = {}
+def map_official_keys(state: Mapping[str, Tensor], source: str) -> dict[str, Tensor]:
+    """Official keys as the network's. A key that no rule knows is kept, and refused by :func:`build_network`."""
+    weights: dict[str, Tensor] = {}
     points: dict[int, Tensor] = {}
     for key, tensor in state.items():
-        if NOT_WEIGHTS.match(key):
+        if UNUSED_KEYS.match(key):
             continue
-        if found := re.fullmatch(r"prompt_encoder\.point_embeddings\.(\d+)\.weight", key):
-            points[int(found.group(1))] = tensor
+        if match := re.fullmatch(r"prompt_encoder\.point_embeddings\.(\d+)\.weight", key):
+            points[int(match.group(1))] = tensor
         elif key.startswith("backbone.encoder."):
-            ours.update(_dino(key.removeprefix("backbone.encoder."), tensor))
-        elif found := re.fullmatch(r"head_pose(_hand)?\.keypoint_mapping", key):
-            ours.update(_keypoints("hand." if found.group(1) else "body.", tensor))
+            weights.update(_dino(key.removeprefix("backbone.encoder."), tensor))
+        elif match := re.fullmatch(r"head_pose(_hand)?\.keypoint_mapping", key):
+            weights.update(_keypoints("hand." if match.group(1) else "body.", tensor))
         else:
-            ours[our_name(key)] = tensor
-    if "backbone.vit.norm.weight" in ours:
-        # Stands for patches hidden in training; the released files leave it out, and nothing is hidden here.
-        width = ours["backbone.vit.norm.weight"].shape[0]
-        ours.setdefault("backbone.vit.embeddings.mask_token", ours["backbone.vit.norm.weight"].new_zeros(1, 1, width))
-    absent = sorted(set(range(KEYPOINTS)) - set(points))
-    if absent:
-        raise WeightsError(f"{source} lacks prompt_encoder.point_embeddings.{absent[0]}.weight; it is no complete SAM-3D-Body checkpoint.")
-    ours["prompt_encoder.keypoints"] = torch.cat([points[i] for i in sorted(points)])
-    return ours
+            weights[network_key(key)] = tensor
+    if "backbone.vit.norm.weight" in weights:
+        # Replaces masked patches in training; the released files have no such tensor, and inference masks none.
+        width = weights["backbone.vit.norm.weight"].shape[0]
+        weights.setdefault("backbone.vit.embeddings.mask_token", weights["backbone.vit.norm.weight"].new_zeros(1, 1, width))
+    missing = sorted(set(range(NUM_KEYPOINTS)) - set(points))
+    if missing:
+        raise WeightsError(f"{source} lacks prompt_encoder.point_embeddings.{missing[0]}.weight; it is no complete SAM-3D-Body checkpoint.")
+    weights["prompt_encoder.keypoints"] = torch.cat([points[i] for i in sorted(points)])
+    return weights
 
 
-def our_name(key: str) -> str:
-    """Our name of an official key that stands for one tensor as it is."""
+def network_key(key: str) -> str:
+    """The network's key for an official key whose tensor stays as it is."""
     if key in _PROMPTS:
         return _PROMPTS[key]
-    if found := re.fullmatch(r"prompt_encoder\.mask_downscaling\.(\d+)\.(weight|bias)", key):
-        place, leaf = int(found.group(1)), found.group(2)
-        if place == 12:
+    if match := re.fullmatch(r"prompt_encoder\.mask_downscaling\.(\d+)\.(weight|bias)", key):
+        index, leaf = int(match.group(1)), match.group(2)
+        if index == 12:
             return f"prompt_encoder.mask.out.{leaf}"
-        # Every third place: convolution, norm, GELU.
-        kind = ("convs.{}", "norms.{}.norm")[place % 3].format(place // 3) if place % 3 < 2 else f"unknown.{place}"
+        # Convolution, norm and GELU take turns.
+        kind = ("convs.{}", "norms.{}.norm")[index % 3].format(index // 3) if index % 3 < 2 else f"unknown.{index}"
         return f"prompt_encoder.mask.{kind}.{leaf}"
-    if found := _BRANCH.match(key):
-        stem = found.group(1)
-        rest = key[found.end() :]
+    if match := _BRANCH.match(key):
+        stem = match.group(1)
+        rest = key[match.end() :]
         if stem in _TABLES:
             rest = ""
         stem = stem.removesuffix("_mhr")
-        key = ("hand." if found.group(2) else "body.") + stem + ("." + rest if rest else "")
+        key = ("hand." if match.group(2) else "body.") + stem + ("." + rest if rest else "")
     elif key == "hand_box_embedding.weight":
         key = "hand_box_embedding"
     elif key.startswith("bbox_embed.layers."):
@@ -170,15 +176,15 @@ def _dino(key: str, tensor: Tensor) -> Iterator[tuple[str, Tensor]]:
     if key in _DINO_ROOT:
         yield prefix + _DINO_ROOT[key], tensor[None] if key == "mask_token" and tensor.ndim == 2 else tensor
         return
-    found = re.fullmatch(r"blocks\.(\d+)\.(.+)", key)
-    if not found:
+    match = re.fullmatch(r"blocks\.(\d+)\.(.+)", key)
+    if not match:
         yield "backbone.encoder." + key, tensor
         return
-    layer, rest = f"{prefix}model.layer.{found.group(1)}.", found.group(2)
+    layer, rest = f"{prefix}model.layer.{match.group(1)}.", match.group(2)
     if rest.startswith("attn.qkv."):
         leaf = rest.rsplit(".", 1)[1]
         for name, part in zip("qkv", tensor.chunk(3), strict=True):
-            if (name, leaf) != ("k", "bias"):  # masked to nothing in the published network
+            if (name, leaf) != ("k", "bias"):  # masked out in the published network
                 yield f"{layer}attention.{name}_proj.{leaf}", part
         return
     stem, leaf = rest.rsplit(".", 1)
@@ -190,18 +196,18 @@ def _dino(key: str, tensor: Tensor) -> Iterator[tuple[str, Tensor]]:
         yield "backbone.encoder." + key, tensor
 
 
-def _as_official(state: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
+def _repack_to_official(state: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
     """The repack's backbone under official names, so that one mapping serves both; q, k and v are joined again."""
     roots = {v: k for k, v in _DINO_ROOT.items()}
     blocks = {v: k for k, v in _DINO_BLOCK.items()}
-    thirds: dict[str, dict[str, Tensor]] = {}
+    qkv_parts: dict[str, dict[str, Tensor]] = {}
     for key, tensor in state.items():
-        found = re.fullmatch(r"backbone\.(?:encoder\.|vit\.)?(?:model\.)?layers?\.(\d+)\.(.+)", key)
+        match = re.fullmatch(r"backbone\.(?:encoder\.|vit\.)?(?:model\.)?layers?\.(\d+)\.(.+)", key)
         root = re.fullmatch(r"backbone\.(?:encoder\.|vit\.)?(.+)", key)
-        if found:
-            block, rest = f"backbone.encoder.blocks.{found.group(1)}.", found.group(2)
+        if match:
+            block, rest = f"backbone.encoder.blocks.{match.group(1)}.", match.group(2)
             if part := re.fullmatch(r"attention\.([qkv])_proj\.(weight|bias)", rest):
-                thirds.setdefault(f"{block}attn.qkv.{part.group(2)}", {})[part.group(1)] = tensor
+                qkv_parts.setdefault(f"{block}attn.qkv.{part.group(2)}", {})[part.group(1)] = tensor
                 continue
             stem, _, leaf = rest.rpartition(".")
             yield block + (blocks[rest] if rest in blocks else f"{blocks.get(stem, stem)}.{leaf}"), tensor
@@ -209,15 +215,49 @@ def _as_official(state: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
             yield "backbone.encoder." + roots[root.group(1)], tensor
         else:
             yield key, tensor
-    for key, parts in thirds.items():
+    for key, parts in qkv_parts.items():
         parts.setdefault("k", torch.zeros_like(parts["v"]))  # keys have no bias
         yield key, torch.cat([parts[name] for name in "qkv"])
 
 
 def _keypoints(branch: str, mapping: Tensor) -> Iterator[tuple[str, Tensor]]:
-    """The dense keypoint map cut to the 70 keypoints and to the vertices they hang on."""
-    rows = mapping[:KEYPOINTS]
-    used = rows[:, :VERTICES].ne(0).any(0).nonzero()[:, 0]
+    """The dense keypoint mapping reduced to the 70 keypoints and to the vertices that they depend on."""
+    rows = mapping[:NUM_KEYPOINTS]
+    used = rows[:, :NUM_VERTICES].ne(0).any(0).nonzero()[:, 0]
     yield f"{branch}head_pose.keypoint_vertex", used
     yield f"{branch}head_pose.keypoint_from_vertex", rows[:, used].contiguous()
-    yield f"{branch}head_pose.keypoint_from_joint", rows[:, VERTICES:].contiguous()
+    yield f"{branch}head_pose.keypoint_from_joint", rows[:, NUM_VERTICES:].contiguous()
+
+
+def load_rig_beside(checkpoint: Path, head: PoseHead, device: torch.device | str) -> MhrBody:
+    """The rig that comes with a checkpoint file, else that of $BODY4D_MHR, with the keypoints of the network's ``head``.
+
+    Raises WeightsError where there is none.
+    """
+    mhr = load_mhr(find_rig_beside(checkpoint), device=device)
+    mhr.file = replace(mhr.file, keypoint_mapping=dense_mapping(head, len(mhr.file.rest_vertices_cm)))
+    return mhr
+
+
+def find_rig_beside(checkpoint: Path) -> Path:
+    """The rig file that comes with a checkpoint file, else that of $BODY4D_MHR. Raises WeightsError where there is none."""
+    names = ("mhr.safetensors", "assets/mhr_model.pt", "mhr_model.pt")
+    path = next((checkpoint.parent / name for name in names if (checkpoint.parent / name).is_file()), None)
+    if path is None and checkpoint.suffix == ".safetensors":
+        path = checkpoint
+    try:
+        return find_rig_file(path)
+    except WeightsError:
+        if path is None and not os.environ.get(RIG_VARIABLE):
+            raise WeightsError(
+                f"{checkpoint.parent} lacks assets/mhr_model.pt, the body that goes with {checkpoint.name}: download it from "
+                f"https://huggingface.co/facebook/sam-3d-body-dinov3, or set {RIG_VARIABLE} to where it lies."
+            ) from None
+        raise
+
+
+def dense_mapping(head: PoseHead, num_vertices: int) -> Float[Tensor, "70 vertices_and_joints"]:
+    """The 70 keypoints as blends of all of a rig's vertices, then of its joints."""
+    out = head.keypoint_from_vertex.new_zeros(len(head.keypoint_from_vertex), num_vertices)
+    out[:, head.keypoint_vertex] = head.keypoint_from_vertex
+    return torch.cat([out, head.keypoint_from_joint], 1).cpu()

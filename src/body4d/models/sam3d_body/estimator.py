@@ -1,87 +1,153 @@
-"""SAM-3D-Body (Yang et al. 2025) in the seat of the BodyEstimator: people of any frames, recovered in batches, as MHR bodies.
+"""SAM-3D-Body (Yang et al. 2025) as a BodyEstimator: people of any frames, recovered in batches, as MHR bodies.
 
-Frames are cut at their own resolution on the device; a batch mixes people and frames as they come. The network looks at single frames:
-one shape for the clip is the median of what it says, and each body then stands where its keypoints are seen. Who is hidden is looked at
-in pictures of their own, in which nothing is in front of them any more.
+Frames are cropped at their own resolution on the device, and a batch mixes people and frames as they come. The network sees single
+frames: the shape of the clip is the median of its predictions, and each frame's body then stands where its keypoints are seen. A person
+who is occluded gets images of their own, in which nothing is in front of them.
 """
 
-import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
-from body4d.bodies.mhr.module import MhrBody, load_mhr
-from body4d.bodies.mhr.rig_file import RIG_VARIABLE, find_rig_file
+from body4d.bodies.mhr.module import MhrBody
 from body4d.bodies.mhr.to_rig import rig_motion, rig_shape
-from body4d.config import ComputeSettings, OcclusionSettings, Sam3dBodySettings
-from body4d.core.errors import InputError, WeightsError
-from body4d.core.occlusion import OcclusionSegment, occluded_rows, occlusion_confidence, segments_of_person
+from body4d.config import ComputeSettings, Sam3dBodySettings
+from body4d.core.errors import InputError
+from body4d.core.joints import Coco17, Mhr70
+from body4d.core.occlusion import (
+    OcclusionSegment,
+    completed_frame,
+    occluded_rows,
+    occlusion_confidence,
+    segments_of_person,
+    with_amodal_masks,
+)
 from body4d.core.rig import Rig
 from body4d.core.stages import FrameSource, ProgressFn
 from body4d.core.types import BodyTrack, Camera, MaskTrack
 from body4d.geometry.camera import solve_translation
-from body4d.models.sam3d_body.agreement import frame_confidence, keypoint_visibility
-from body4d.models.sam3d_body.checkpoint import find_checkpoint, load_sam3d_body
+from body4d.models.sam3d_body.checkpoint import find_checkpoint, load_rig_beside, load_sam3d_body
+from body4d.models.sam3d_body.network.branch import BranchOutput
 from body4d.models.sam3d_body.network.hands import estimate_with_hands
-from body4d.models.sam3d_body.network.heads import Mhr, PoseHead
+from body4d.models.sam3d_body.network.heads import MhrModel
 from body4d.models.sam3d_body.network.model import Sam3dBody, body_crops, estimate_bodies
-from body4d.models.sam3d_body.person_crops import Wanted, gathered
 from body4d.runtime.device import AdaptiveBatcher, choose_batch_size, choose_device, choose_dtype, free_memory_bytes, release_memory
 from body4d.runtime.torch_utils import FrameUploader, should_compile
 
-Load = Callable[[torch.device, torch.dtype], tuple[Sam3dBody, MhrBody]]
+LoadFn = Callable[[torch.device, torch.dtype], tuple[Sam3dBody, MhrBody]]
 
-MODEL, SHAPE, FACE = slice(0, 204), slice(204, 249), slice(249, 321)
-"""Columns of ``BodyTrack.parameters`` (T, 321): MHR's model parameters, shape and face of each frame as the network said them."""
+MODEL_COLUMNS, SHAPE_COLUMNS, FACE_COLUMNS = slice(0, 204), slice(204, 249), slice(249, 321)
+"""Columns of ``BodyTrack.parameters``: MHR's model parameters, shape and face, as the network predicts them for each frame."""
 
-_MOST = {"cuda": 128, "mps": 16, "cpu": 4}
-"""Crops at once at most: more gains no speed, and a CPU is full with one."""
+MAX_BATCH_SIZE = {"cuda": 128, "mps": 16, "cpu": 4}
+"""Largest number of people at once: more does not run faster, and a CPU is busy with one."""
 
 COMPILE_MIN_CROPS = 6000
-"""Fewer crops are not compiled for: 2.6 ms gained per crop pay back 15 s from 5,600 crops on (H100, empty cache; 1,000 with a full one)."""
+"""Fewer crops are not compiled for: 2.6 ms gained per crop win back 15 s from 5,600 crops on (H100, empty cache; 1,000 with a full one)."""
+
+OCCLUSION_MIN_CONFIDENCE = 0.15
+"""Confidence of an occluded frame on which nothing of the person is visible: the network's guess is close, but a guess."""
+
+OUTSIDE_VISIBILITY = 0.1
+"""Visibility of a keypoint outside the frame, which the network guesses."""
+
+PREDICTED_HAND_VISIBILITY = 0.4
+"""Visibility of a hand's keypoints where the hand's own pass is not made or not used."""
+
+MASK_REACH_PER_HEIGHT = 0.03
+"""A joint this close to the mask, as a share of the mask's height, agrees with it: masks are tight."""
+
+BODY_JOINTS = np.array([Mhr70[joint.name] for joint in Coco17])
+"""COCO's joints among the 70 keypoints: fingers and toes would outvote the body."""
+
+HAND_KEYPOINTS = {
+    "left": slice(Mhr70.LEFT_THUMB_TIP, Mhr70.LEFT_WRIST + 1),
+    "right": slice(Mhr70.RIGHT_THUMB_TIP, Mhr70.RIGHT_WRIST + 1),
+}
 
 
 @dataclass(frozen=True)
-class Found:
-    """What the network says of B people: ``parameters`` (B, 321), ``keypoints_m`` (B, 70, 3) about the body's origin and ``place_m``
-    (B, 3) of that origin, both in camera axes, ``keypoints_px`` (B, 70, 2), ``hands_seen`` (B, 2) whether a hand's own pass was taken."""
+class BodyPrediction:
+    """What the network predicts for B people. Positions are in camera axes."""
 
-    parameters: np.ndarray
-    keypoints_m: np.ndarray
-    place_m: np.ndarray
-    keypoints_px: np.ndarray
-    hands_seen: np.ndarray
+    parameters: Float[np.ndarray, "b 321"]
+    keypoints_m: Float[np.ndarray, "b 70 3"]
+    """Relative to the body's root."""
+    root_m: Float[np.ndarray, "b 3"]
+    keypoints_px: Float[np.ndarray, "b 70 2"]
+    hand_used: Bool[np.ndarray, "b 2"]
+    """Whether the result has the left and the right hand of their own pass."""
+
+    @classmethod
+    def from_output(cls, output: BranchOutput, hand_used: Bool[Tensor, "b 2"]) -> "BodyPrediction":
+        """A network's result on the host, float32."""
+        pose, camera = output.pose, output.camera
+        parameters = torch.cat([pose.mhr_params, pose.shape, pose.face], -1)
+        tensors = (parameters, pose.keypoints_m, camera.translation_m, camera.keypoints_px)
+        parameters, keypoints, root, pixels = (t.float().cpu().numpy() for t in tensors)
+        return cls(parameters, keypoints, root, pixels, hand_used.cpu().numpy())
+
+    @classmethod
+    def concatenate(cls, parts: Sequence["BodyPrediction"]) -> "BodyPrediction":
+        return cls(*(np.concatenate([getattr(part, f.name) for part in parts]) for f in fields(cls)))
+
+    def select(self, index: Int[np.ndarray, " n"]) -> "BodyPrediction":
+        return BodyPrediction(*(getattr(self, f.name)[index] for f in fields(self)))
 
 
-def weights_in(place: Path) -> Load:
-    """Loads network and rig from a checkpoint's folder or file; the rig from $BODY4D_MHR where the checkpoint comes without."""
+@dataclass(frozen=True)
+class ClipPrediction:
+    """The predictions of all crops of a clip, each with its person, the row of their mask track, and its confidence."""
+
+    bodies: BodyPrediction
+    person: Int[np.ndarray, " n"]
+    row: Int[np.ndarray, " n"]
+    confidence: Float[np.ndarray, " n"]
+
+    def of_person(self, person: int) -> "ClipPrediction":
+        """One person's predictions, by rising row."""
+        index = np.flatnonzero(self.person == person)
+        index = index[np.argsort(self.row[index], kind="stable")]
+        return ClipPrediction(self.bodies.select(index), self.person[index], self.row[index], self.confidence[index])
+
+
+@dataclass(frozen=True)
+class PersonCrop:
+    """One person in one image of a batch."""
+
+    image_index: int
+    person: int
+    """Index of their mask track."""
+    row: int
+    """Row of that track."""
+    mask: Bool[np.ndarray, "h w"]
+    box_px: np.ndarray
+
+
+def sam3d_body_from_file(path: Path) -> LoadFn:
+    """Loads network and rig from a checkpoint's folder or file, the rig from $BODY4D_MHR where the checkpoint has none."""
 
     def load(device: torch.device, dtype: torch.dtype) -> tuple[Sam3dBody, MhrBody]:
-        file = find_checkpoint(place)
-        net = load_sam3d_body(file, device=device).set_precision(dtype)
-        return net, mhr_beside(file, net.body.head_pose, device)
+        checkpoint = find_checkpoint(path)
+        net = load_sam3d_body(checkpoint, device=device).set_precision(dtype)
+        return net, load_rig_beside(checkpoint, net.body.head_pose, device)
 
     return load
 
 
 class Sam3dBodyEstimator:
-    """A :class:`~body4d.core.stages.BodyEstimator`. Weights are loaded by ``load`` when work begins and let go when it ends."""
+    """A :class:`~body4d.core.stages.BodyEstimator`. It loads the weights with ``load`` when work begins and drops them when it ends.
 
-    def __init__(
-        self,
-        load: Load,
-        settings: Sam3dBodySettings,
-        compute: ComputeSettings,
-        person_height_m: float | None = None,
-        occlusion: OcclusionSettings | None = None,
-    ) -> None:
+    With ``person_height_m``, the height of the main person, everybody is scaled.
+    """
+
+    def __init__(self, load: LoadFn, settings: Sam3dBodySettings, compute: ComputeSettings, person_height_m: float | None = None) -> None:
         self._load, self._settings, self._compute, self._height_m = load, settings, compute, person_height_m
-        self._occlusion = occlusion or OcclusionSettings()
         self._notes: tuple[str, ...] = ()
 
     @property
@@ -97,209 +163,250 @@ class Sam3dBodyEstimator:
         report: ProgressFn,
         hidden: Sequence[OcclusionSegment] = (),
     ) -> tuple[BodyTrack, ...]:
-        """One BodyTrack per MaskTrack, on its frames less those whose mask is empty. Raises WeightsError, DeviceError, InputError.
+        """One BodyTrack per MaskTrack, on its frames except those whose mask is empty. Raises WeightsError, DeviceError, InputError.
 
-        On ``hidden`` stretches the network is shown the completed person, their whole outline and its box. Frames on which they are
-        hidden are flagged, and trusted by the share that is seen.
+        In the segments ``hidden`` the network gets the completed image of the person, with their amodal mask and its box. Frames on which
+        they are occluded are flagged, and their confidence is multiplied by the visible share.
         """
         device = choose_device(self._compute)
         dtype = choose_dtype(self._compute, device)
         net, mhr = self._load(device, dtype)
-        crops = sum(len(track) for track in masks) * (3 if self._settings.mode == "full" else 1)
-        if should_compile(crops, device.type, self._compute.compile, COMPILE_MIN_CROPS):
+        num_crops = sum(len(track) for track in masks) * (3 if self._settings.mode == "full" else 1)
+        if should_compile(num_crops, device.type, self._compute.compile, COMPILE_MIN_CROPS):
             net.compile_backbone()
-        run: Recovery | None = None
+        session: InferenceSession | None = None
         try:
-            run = Recovery(net, mhr, camera, self._settings, device)
-            size = choose_batch_size(free_memory_bytes(device), run.bytes_each(frames, dtype), self._compute, _MOST.get(device.type, 4))
-            batches = AdaptiveBatcher(size, "people")
-            found = self._recover(run, frames, masks, batches, report, hidden)
-            self._notes = (batches.note,) if batches.note else ()
-            theirs = [segments_of_person(track.person_id, hidden) for track in masks]
-            return self._sized(tuple(self._track(t, rows, camera, mhr, s) for t, rows, s in zip(masks, found, theirs, strict=True)))
+            session = InferenceSession(net, mhr, camera, self._settings, device)
+            max_size = MAX_BATCH_SIZE.get(device.type, MAX_BATCH_SIZE["cpu"])
+            size = choose_batch_size(free_memory_bytes(device), session.bytes_per_crop(frames, dtype), self._compute, max_size)
+            batcher = AdaptiveBatcher(size, "people")
+            prediction = predict_clip(session, frames, masks, batcher, report, hidden, self._settings.min_confidence)
+            self._notes = (batcher.note,) if batcher.note else ()
+            tracks = tuple(
+                build_track(track, prediction and prediction.of_person(person), camera, mhr, segments_of_person(track.person_id, hidden))
+                for person, track in enumerate(masks)
+            )
+            return tracks if self._height_m is None else scale_to_height(tracks, self._height_m)
         finally:
             del net, mhr
-            run = None  # It holds both.
+            session = None  # It refers to both.
             release_memory()
 
-    def _recover(
-        self,
-        run: "Recovery",
-        frames: FrameSource,
-        masks: Sequence[MaskTrack],
-        batches: AdaptiveBatcher,
-        report: ProgressFn,
-        hidden: Sequence[OcclusionSegment],
-    ) -> list[dict[int, tuple[Found, float]]]:
-        """For each person, by row of the mask track: what was found (B = 1) and how far it is to be trusted."""
-        out: list[dict[int, tuple[Found, float]]] = [{} for _ in masks]
-        done, total = 0, sum(len(track) for track in masks)
-        report(0, total)
-        for pictures, wanted in gathered(frames, masks, lambda: batches.size, hidden):
-            parts = batches.run(len(wanted), lambda rows, p=pictures, w=wanted: run(p, w[rows]))
-            found = _joined(parts)
-            for i, want in enumerate(wanted):
-                trust = frame_confidence(found.keypoints_px[i], want.mask, self._settings)
-                out[want.person][want.row] = (_row(found, i), trust)
-            done += len(wanted)
-            report(done, total)
-        return out
 
-    def _track(
-        self,
-        track: MaskTrack,
-        rows: dict[int, tuple[Found, float]],
-        camera: Camera,
-        mhr: MhrBody,
-        hidden: Sequence[OcclusionSegment],
-    ) -> BodyTrack:
-        if not rows:
-            raise InputError(f"Person {track.person_id} has no mask on any frame: leave this person out, or prompt them anew.")
-        order = sorted(rows)
-        found = _joined([rows[row][0] for row in order])
-        frame_index = track.frame_index[order]
-        trust = np.array([rows[row][1] for row in order], np.float32) * occlusion_confidence(
-            frame_index, hidden, self._occlusion.confidence_least
-        )
-        sure = trust >= np.median(trust)
-        shape = rig_shape(found.parameters[sure, SHAPE], found.parameters[sure, MODEL])
-        visibility = keypoint_visibility(found.keypoints_px, found.hands_seen, camera.width_px, camera.height_px, self._settings)
-        rig = mhr.rig(shape)
-        rotations, translation = self._placed(found, shape, visibility, camera, mhr, rig)
-        return BodyTrack(
-            person_id=track.person_id,
-            body=mhr.name,
-            frame_index=frame_index,
-            shape=shape,
-            rotations=rotations,
-            translation_m=translation,
-            joints_m=(found.keypoints_m + found.place_m[:, None]).astype(np.float32),
-            keypoints_px=found.keypoints_px,
-            visibility=visibility,
-            confidence=trust,
-            observed=np.ones(len(order), bool),
-            joint_set="mhr70",
-            parameters=found.parameters,
-            hidden=occluded_rows(frame_index, hidden) if hidden else None,
-            rig=rig,
-        )
+class InferenceSession:
+    """The network at work on one clip: call it with images of the clip and the people to recover in them."""
 
-    def _sized(self, tracks: tuple[BodyTrack, ...]) -> tuple[BodyTrack, ...]:
-        """Everybody larger or smaller by what makes the main person as tall as was told: the picture stays the same, and a focal length
-        or a network's sense of scale that errs does so for all of them."""
-        main = tracks[0].rig if tracks else None
-        if self._height_m is None or main is None:
-            return tracks
-        factor = self._height_m / main.height_m
-        return tuple(
-            replace(
-                track,
-                rig=track.rig.scaled(factor) if track.rig else None,
-                translation_m=(track.translation_m * factor).astype(np.float32),
-                joints_m=(track.joints_m * factor).astype(np.float32),
-            )
-            for track in tracks
-        )
-
-    def _placed(
-        self, found: Found, shape: np.ndarray, visibility: np.ndarray, camera: Camera, mhr: MhrBody, rig: Rig
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Local rotations (T, J, 3) and root places (T, 3) of the one body ``shape``, where each frame's keypoints are seen.
-
-        A frame's own guess of size and its distance go together; with the clip's size, the distance must follow.
-        """
-        rotations, root = rig_motion(mhr, shape, found.parameters[:, MODEL], np.zeros((len(visibility), 3)))
-        points = rig.keypoints(*rig.forward(rotations.astype(np.float64), root.astype(np.float64)))
-        place = solve_translation(points, found.keypoints_px, camera.K, visibility)
-        # A body nearly on the lens, or seen at fewer than two points: as the network has it.
-        place = np.where((np.isfinite(place).all(-1) & (place[:, 2] > 0))[:, None], place, found.place_m)
-        return rotations, (root + place).astype(np.float32)
-
-
-class Recovery:
-    """The network at work on one clip: call it with pictures of the clip and who is wanted in them."""
-
-    def __init__(self, net: Sam3dBody, mhr: Mhr, camera: Camera, settings: Sam3dBodySettings, device: torch.device) -> None:
+    def __init__(self, net: Sam3dBody, mhr: MhrModel, camera: Camera, settings: Sam3dBodySettings, device: torch.device) -> None:
         self._net, self._mhr, self._settings, self._device = net, mhr, settings, device
         self._upload = FrameUploader(device)
         self._K = torch.tensor(camera.K, dtype=torch.float32, device=device)
-        self._pictures: tuple[Sequence[np.ndarray], Tensor] | None = None
+        self._uploaded: tuple[Sequence[np.ndarray], Tensor] | None = None
 
-    def bytes_each(self, frames: FrameSource, dtype: torch.dtype) -> int:
-        """Memory one person of one frame takes: a picture, a mask, and what the network makes of a crop."""
+    def bytes_per_crop(self, frames: FrameSource, dtype: torch.dtype) -> int:
+        """Memory that one person in one frame takes: an image, a mask, and the network's work on a crop."""
         clip = frames.clip
         return clip.width_px * clip.height_px * 4 + self._net.sizes.bytes_per_crop(dtype.itemsize, hands=self._settings.mode == "full")
 
     @torch.inference_mode()
-    def __call__(self, pictures: Sequence[np.ndarray], wanted: Sequence[Wanted]) -> Found:
+    def __call__(self, images: Sequence[UInt8[np.ndarray, "h w 3"]], crops: Sequence[PersonCrop]) -> BodyPrediction:
         net, settings = self._net, self._settings
-        frames = self._on_device(pictures)
-        boxes = torch.from_numpy(np.stack([w.box_px for w in wanted]).astype(np.float32)).to(self._device)
-        index = torch.tensor([w.picture for w in wanted], device=self._device)
-        crops = body_crops(boxes, index, self._K.expand(len(wanted), 3, 3), net.sizes, settings)
+        frames = self._on_device(images)
+        boxes = torch.from_numpy(np.stack([crop.box_px for crop in crops]).astype(np.float32)).to(self._device)
+        index = torch.tensor([crop.image_index for crop in crops], device=self._device)
+        placed = body_crops(boxes, index, self._K.expand(len(crops), 3, 3), net.sizes)
         masks = None
         if settings.mask_prompt:
-            masks = torch.from_numpy(np.stack([w.mask for w in wanted]).view(np.uint8)).to(self._device) * 255
-        first = estimate_bodies(net, self._mhr, frames, crops, masks)
+            masks = torch.from_numpy(np.stack([crop.mask for crop in crops]).view(np.uint8)).to(self._device) * 255
+        first = estimate_bodies(net, self._mhr, frames, placed, masks)
         if settings.mode == "body":
-            return found_of(first.decoded.pose, first.decoded.view, torch.zeros(len(wanted), 2, dtype=torch.bool))
-        full = estimate_with_hands(net, self._mhr, frames, first, settings)
-        return found_of(full.decoded.pose, full.decoded.view, full.hand_valid)
+            return BodyPrediction.from_output(first.output, torch.zeros(len(crops), 2, dtype=torch.bool))
+        full = estimate_with_hands(net, self._mhr, frames, first, upstream_exact=settings.upstream_exact)
+        return BodyPrediction.from_output(full.output, full.hand_used)
 
-    def _on_device(self, pictures: Sequence[np.ndarray]) -> Tensor:
-        """The pictures (F, H, W, 3) there, kept for the next call with the very same ones."""
-        if self._pictures is None or self._pictures[0] is not pictures:
-            self._pictures = None
-            self._pictures = (pictures, self._upload(pictures))
-        return self._pictures[1]
+    def _on_device(self, images: Sequence[np.ndarray]) -> Tensor:
+        """The images (F, H, W, 3) on the device, kept for the next call with the very same list."""
+        if self._uploaded is None or self._uploaded[0] is not images:
+            self._uploaded = None
+            self._uploaded = (images, self._upload(images))
+        return self._uploaded[1]
 
 
-def mhr_beside(checkpoint: Path, head: PoseHead, device: torch.device | str) -> MhrBody:
-    """The rig that came with a checkpoint file, else that of $BODY4D_MHR, with the keypoints of the network's ``head``.
+def predict_clip(
+    session: InferenceSession,
+    frames: FrameSource,
+    masks: Sequence[MaskTrack],
+    batcher: AdaptiveBatcher,
+    report: ProgressFn,
+    segments: Sequence[OcclusionSegment],
+    min_confidence: float,
+) -> ClipPrediction | None:
+    """The predictions of everybody on every frame that has their mask; None where no frame has any."""
+    parts: list[BodyPrediction] = []
+    crops_done: list[tuple[int, int, float]] = []
+    total = sum(len(track) for track in masks)
+    report(0, total)
+    for images, crops in iter_crop_batches(frames, masks, lambda: batcher.size, segments):
+        prediction = BodyPrediction.concatenate(
+            batcher.run(len(crops), lambda rows, images=images, crops=crops: session(images, crops[rows]))
+        )
+        parts.append(prediction)
+        for crop, points_px in zip(crops, prediction.keypoints_px, strict=True):
+            crops_done.append((crop.person, crop.row, frame_confidence(points_px, crop.mask, min_confidence)))
+        report(len(crops_done), total)
+    if not parts:
+        return None
+    person, row, confidence = zip(*crops_done, strict=True)
+    return ClipPrediction(BodyPrediction.concatenate(parts), np.array(person), np.array(row), np.array(confidence, np.float32))
 
-    Raises WeightsError where there is none, or one that can be called but tells no skeleton.
+
+def iter_crop_batches(
+    frames: FrameSource, masks: Sequence[MaskTrack], batch_size: Callable[[], int], segments: Sequence[OcclusionSegment] = ()
+) -> Iterator[tuple[list[UInt8[np.ndarray, "h w 3"]], list[PersonCrop]]]:
+    """Images and the people in them, up to ``batch_size()`` people or those of one frame at a time. Each frame is read once.
+
+    A person in an occlusion segment gets an image of their own, which is completed, and their amodal mask.
     """
-    path = rig_beside(checkpoint)
-    mhr = load_mhr(path, device=device)
-    mhr.file = replace(mhr.file, keypoint_mapping=dense_mapping(head, len(mhr.file.rest_vertices_cm)))
-    return mhr
+    tracks_on: dict[int, list[tuple[int, int]]] = {}
+    for person, track in enumerate(masks):
+        for row, frame in enumerate(track.frame_index):
+            tracks_on.setdefault(int(frame), []).append((person, row))
+    if not tracks_on:
+        return
+    amodal = [with_amodal_masks(track, segments) for track in masks]
+    boxes = [track.boxes_px() for track in amodal]
+    own_segments = [segments_of_person(track.person_id, segments) for track in masks]
+    images: list[np.ndarray] = []
+    crops: list[PersonCrop] = []
+    for frame, image in frames.read(min(tracks_on), max(tracks_on) + 1):
+        people = [(person, row, amodal[person].mask(row)) for person, row in tracks_on.get(frame, ())]
+        people = [(person, row, mask) for person, row, mask in people if mask.any()]
+        if crops and len(crops) + len(people) > batch_size():
+            yield images, crops
+            images, crops = [], []
+        frame_image_index: int | None = None
+        for person, row, mask in people:
+            index, completed = len(images), _completed_image(image, frame, masks[person], row, own_segments[person])
+            if completed is not None:
+                images.append(completed)
+            elif frame_image_index is None:
+                frame_image_index = index
+                images.append(image)
+            else:
+                index = frame_image_index
+            crops.append(PersonCrop(index, person, row, mask, boxes[person][row]))
+    if crops:
+        yield images, crops
 
 
-def rig_beside(checkpoint: Path) -> Path:
-    """The rig file that came with a checkpoint file, else that of $BODY4D_MHR. Raises WeightsError where there is none."""
-    beside = [checkpoint.parent / "mhr.safetensors", checkpoint.parent / "assets" / "mhr_model.pt", checkpoint.parent / "mhr_model.pt"]
-    place = next((path for path in beside if path.is_file()), None)
-    if place is None and checkpoint.suffix == ".safetensors":
-        place = checkpoint
-    try:
-        return find_rig_file(place)
-    except WeightsError:
-        if place is None and not os.environ.get(RIG_VARIABLE):
-            raise WeightsError(
-                f"{checkpoint.parent} lacks assets/mhr_model.pt, the body that goes with {checkpoint.name}: download it from "
-                f"https://huggingface.co/facebook/sam-3d-body-dinov3, or set {RIG_VARIABLE} to where it lies."
-            ) from None
-        raise
+def _completed_image(image: np.ndarray, frame: int, track: MaskTrack, row: int, segments: Sequence[OcclusionSegment]) -> np.ndarray | None:
+    """The frame with the person completed; None where none of their ``segments`` has the frame."""
+    for segment in segments:
+        segment_row = segment.row(frame)
+        if segment_row is not None:
+            return completed_frame(image, track.mask(row), segment, segment_row)
+    return None
 
 
-def dense_mapping(head: PoseHead, vertices: int) -> Tensor:
-    """The 70 keypoints as blends of a rig's ``vertices`` and of its joints (70, vertices + J)."""
-    out = head.keypoint_from_vertex.new_zeros(len(head.keypoint_from_vertex), vertices)
-    out[:, head.keypoint_vertex] = head.keypoint_from_vertex
-    return torch.cat([out, head.keypoint_from_joint], 1).cpu()
+def build_track(
+    track: MaskTrack, prediction: ClipPrediction | None, camera: Camera, mhr: MhrBody, segments: Sequence[OcclusionSegment]
+) -> BodyTrack:
+    """One person's predictions as one body that moves. Raises InputError where there are none."""
+    if prediction is None or not len(prediction.row):
+        raise InputError(f"Person {track.person_id} has no mask on any frame: leave this person out, or prompt them anew.")
+    bodies, frame_index = prediction.bodies, track.frame_index[prediction.row]
+    confidence = prediction.confidence * occlusion_confidence(frame_index, segments, OCCLUSION_MIN_CONFIDENCE)
+    confident = confidence >= np.median(confidence)
+    shape = rig_shape(bodies.parameters[confident, SHAPE_COLUMNS], bodies.parameters[confident, MODEL_COLUMNS])
+    visibility = keypoint_visibility(bodies.keypoints_px, bodies.hand_used, camera.width_px, camera.height_px)
+    rig = mhr.rig(shape)
+    rotations, translation = place_body(bodies, shape, visibility, camera, mhr, rig)
+    return BodyTrack(
+        person_id=track.person_id,
+        body=mhr.name,
+        frame_index=frame_index,
+        shape=shape,
+        rotations=rotations,
+        translation_m=translation,
+        joints_m=(bodies.keypoints_m + bodies.root_m[:, None]).astype(np.float32),
+        keypoints_px=bodies.keypoints_px,
+        visibility=visibility,
+        confidence=confidence,
+        observed=np.ones(len(frame_index), bool),
+        joint_set="mhr70",
+        parameters=bodies.parameters,
+        hidden=occluded_rows(frame_index, segments) if segments else None,
+        rig=rig,
+    )
 
 
-def found_of(pose: Any, view: Any, hands_seen: Tensor) -> Found:
-    """A decoding on the host, float32."""
-    parameters = torch.cat([pose.mhr_params, pose.shape, pose.face], -1)
-    tensors = (parameters, pose.keypoints_m, view.translation_m, view.keypoints_px)
-    parameters, keypoints, place, pixels = (t.float().cpu().numpy() for t in tensors)
-    return Found(parameters, keypoints, place, pixels, hands_seen.cpu().numpy())
+def place_body(
+    bodies: BodyPrediction, shape: np.ndarray, visibility: np.ndarray, camera: Camera, mhr: MhrBody, rig: Rig
+) -> tuple[Float[np.ndarray, "t joints 3"], Float[np.ndarray, "t 3"]]:
+    """Local rotations and root positions of the one body ``shape``, so that its keypoints project where each frame's are seen.
+
+    The network's size and distance of a frame belong together: with the clip's size, the distance has to follow.
+    """
+    rotations, root = rig_motion(mhr, shape, bodies.parameters[:, MODEL_COLUMNS], np.zeros((len(visibility), 3)))
+    points = rig.keypoints(*rig.forward(rotations.astype(np.float64), root.astype(np.float64)))
+    translation = solve_translation(points, bodies.keypoints_px, camera.K, visibility)
+    # A body almost at the lens, or seen at fewer than two keypoints, stays where the network has it.
+    solved = np.isfinite(translation).all(-1) & (translation[:, 2] > 0)
+    translation = np.where(solved[:, None], translation, bodies.root_m)
+    return rotations, (root + translation).astype(np.float32)
 
 
-def _joined(parts: Sequence[Found]) -> Found:
-    return Found(*(np.concatenate([getattr(part, f.name) for part in parts]) for f in fields(Found)))
+def scale_to_height(tracks: tuple[BodyTrack, ...], height_m: float) -> tuple[BodyTrack, ...]:
+    """Everybody scaled about the camera so that the first person is ``height_m`` tall.
+
+    The projection stays the same, and an error of the focal length or of the network's scale is the same for everybody.
+    """
+    main = tracks[0].rig if tracks else None
+    if main is None:
+        return tracks
+    factor = height_m / main.height_m
+    return tuple(
+        replace(
+            track,
+            rig=track.rig.scaled(factor) if track.rig else None,
+            translation_m=(track.translation_m * factor).astype(np.float32),
+            joints_m=(track.joints_m * factor).astype(np.float32),
+        )
+        for track in tracks
+    )
 
 
-def _row(found: Found, i: int) -> Found:
-    return Found(*(getattr(found, f.name)[i : i + 1] for f in fields(Found)))
+def inside_frame(points_px: Float[np.ndarray, "*n 2"], width_px: int, height_px: int) -> Bool[np.ndarray, "*n"]:
+    """Whether points lie inside the frame; NaN does not."""
+    x, y = points_px[..., 0], points_px[..., 1]
+    return (x >= 0) & (x < width_px) & (y >= 0) & (y < height_px)
+
+
+def keypoint_visibility(
+    points_px: Float[np.ndarray, "t 70 2"], hand_used: Bool[np.ndarray, "t 2"], width_px: int, height_px: int
+) -> Float[np.ndarray, "t 70"]:
+    """Visibility of the keypoints: lower outside the frame, and for hands without a pass of their own."""
+    out = np.ones(points_px.shape[:2], np.float32)
+    for column, name in enumerate(("left", "right")):
+        out[:, HAND_KEYPOINTS[name]] = np.where(hand_used[:, column, None], 1.0, PREDICTED_HAND_VISIBILITY)
+    outside = ~inside_frame(points_px, width_px, height_px)
+    return np.where(outside, np.minimum(out, OUTSIDE_VISIBILITY), out).astype(np.float32)
+
+
+def mask_agreement(
+    points_px: Float[np.ndarray, "n 2"], mask: Bool[np.ndarray, "h w"], reach_per_height: float = MASK_REACH_PER_HEIGHT
+) -> float:
+    """Share of the points that lie inside the frame and on the mask, or within ``reach_per_height`` of the mask's height of it."""
+    rows = np.flatnonzero(mask.any(1))
+    if not len(rows):
+        return 0.0
+    reach = max(round(reach_per_height * (rows[-1] + 1 - rows[0])), 0)
+    inside = inside_frame(points_px, mask.shape[1], mask.shape[0])
+    agreeing = 0
+    for x, y in points_px[inside].astype(np.int64):
+        agreeing += bool(mask[max(y - reach, 0) : y + reach + 1, max(x - reach, 0) : x + reach + 1].any())
+    return agreeing / len(points_px)
+
+
+def frame_confidence(points_px: Float[np.ndarray, "70 2"], mask: Bool[np.ndarray, "h w"], min_confidence: float) -> float:
+    """Confidence in one frame's body: the share of its main joints that agree with the mask, at least ``min_confidence``."""
+    return max(mask_agreement(points_px[BODY_JOINTS], mask), min_confidence)

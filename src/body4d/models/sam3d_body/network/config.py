@@ -1,4 +1,4 @@
-"""Sizes of the network, read off the shapes of a checkpoint."""
+"""Sizes of the network, and how they follow from the shapes of a checkpoint's tensors."""
 
 import re
 from collections.abc import Mapping
@@ -11,13 +11,13 @@ HEAD_WIDTH = 64
 VIT_HEADS = 16
 """Heads of the ViT-H backbone (80 wide): the one size its checkpoint exists in."""
 
-CUT_BYTES_PER_PX = 100
-"""Indices, weights and four taps of three channels for each pixel of a crop while it is cut out."""
+WARP_BYTES_PER_PX = 100
+"""Memory for each pixel of a crop while it is cut out: indices, weights, and four taps of three channels."""
 
 
 @dataclass(frozen=True)
 class BackboneSizes:
-    """``kind`` dinov3: square crops. ``kind`` vit: ViTPose's ViT, which sees the middle three quarters of the crop's width."""
+    """The image backbone. "dinov3" takes square crops; "vit", ViTPose's ViT, takes the middle three quarters of a crop's width."""
 
     kind: Literal["dinov3", "vit"]
     width: int
@@ -28,7 +28,7 @@ class BackboneSizes:
 
 @dataclass(frozen=True)
 class NetworkSizes:
-    """Everything that differs between checkpoints; all else is the same in every one of them."""
+    """Everything in which checkpoints differ."""
 
     backbone: BackboneSizes
     decoder_width: int
@@ -40,7 +40,7 @@ class NetworkSizes:
 
     @property
     def side_margin_px(self) -> int:
-        """Columns cut off at either side of the crop before the backbone."""
+        """Columns that are cut off at either side of the crop before the backbone."""
         return self.crop_px // 8 if self.backbone.kind == "vit" else 0
 
     @property
@@ -49,20 +49,20 @@ class NetworkSizes:
         return self.crop_px // self.patch_px, (self.crop_px - 2 * self.side_margin_px) // self.patch_px
 
     def bytes_per_crop(self, itemsize: int, *, hands: bool) -> int:
-        """Memory one person of one frame takes at most in the network, with ``itemsize`` bytes a number in its large products.
+        """Most memory that one person in one frame takes in the network, with ``itemsize`` bytes per number in the large products.
 
-        The widest place is a block's feed-forward, uncompiled; with hands there are two crops of them, and the body's keys and values
-        wait. Within 3 % of what an H100 measured at full size; what a crop is cut with counts where the network is small.
+        The peak is in an uncompiled block's feed-forward layer. With hands, two crops go through it while the body's keys and values
+        are kept. The figure is within 3 % of the measurement on an H100 at full size; in a small network the peak is in cutting crops.
         """
         rows, columns = self.grid
         cells, net = rows * columns, self.backbone
-        block = max((cells + 5) * (4 * net.hidden + 8 * net.width) * itemsize, CUT_BYTES_PER_PX * self.crop_px**2)
+        block = max((cells + 5) * (4 * net.hidden + 8 * net.width) * itemsize, WARP_BYTES_PER_PX * self.crop_px**2)
         context = 2 * self.decoder_depth * cells * self.decoder_attention * itemsize
         return 2 * block + context if hands else block
 
 
 def sizes_from_shapes(shapes: Mapping[str, tuple[int, ...]]) -> NetworkSizes:
-    """Sizes of the network an official checkpoint's keys and shapes belong to. Raises KeyError naming a key that is missing."""
+    """Sizes of the network that an official checkpoint's keys and shapes belong to. Raises KeyError with the key that is missing."""
     dinov3 = "backbone.encoder.cls_token" in shapes
     prefix = "backbone.encoder." if dinov3 else "backbone."
     width = shapes[prefix + "patch_embed.proj.weight"][0]

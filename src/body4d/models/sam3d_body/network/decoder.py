@@ -1,8 +1,9 @@
-"""The decoder: tokens look at each other and at the image, layer by layer, and are told what was predicted so far."""
+"""The decoder: tokens attend to each other and to the image, and are updated after each layer with what was predicted so far."""
 
 from collections.abc import Callable
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -10,8 +11,13 @@ from body4d.models.sam3d_body.network.config import HEAD_WIDTH, NetworkSizes
 from body4d.models.sam3d_body.network.layers import Mlp
 
 EPS = 1e-6
-Context = list[tuple[Tensor, Tensor]]
-"""Keys and values (B, heads, cells, 64) of the image for every layer. The image never changes while decoding: made once per crop."""
+
+KeysValues = tuple[Float[Tensor, "b heads n 64"], Float[Tensor, "b heads n 64"]]
+ImageContext = list[KeysValues]
+"""Keys and values of the image for every layer. Decoding does not change the image, so they are made once per crop."""
+
+UpdateFn = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
+"""Takes the normalised pose token, the tokens and their positions; returns new tokens and positions."""
 
 
 class Attention(nn.Module):
@@ -25,20 +31,21 @@ class Attention(nn.Module):
         self.v_proj = nn.Linear(context, inner)
         self.proj = nn.Linear(inner, width)
 
-    def split(self, x: Tensor) -> Tensor:
+    def split_heads(self, x: Tensor) -> Tensor:
         return x.unflatten(-1, (self.heads, HEAD_WIDTH)).transpose(1, 2)
 
-    def keys_values(self, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+    def keys_values(self, k: Tensor, v: Tensor) -> KeysValues:
         dtype = self.k_proj.weight.dtype
-        return self.split(self.k_proj(k.to(dtype))), self.split(self.v_proj(v.to(dtype)))
+        return self.split_heads(self.k_proj(k.to(dtype))), self.split_heads(self.v_proj(v.to(dtype)))
 
-    def forward(self, q: Tensor, keys_values: tuple[Tensor, Tensor]) -> Tensor:
-        x = F.scaled_dot_product_attention(self.split(self.q_proj(q.to(self.q_proj.weight.dtype))), *keys_values)
+    def forward(self, q: Tensor, keys_values: KeysValues) -> Tensor:
+        q = self.split_heads(self.q_proj(q.to(self.q_proj.weight.dtype)))
+        x = F.scaled_dot_product_attention(q, *keys_values)
         return self.proj(x.transpose(1, 2).flatten(2))
 
 
-class Layer(nn.Module):
-    """Self-attention, attention to the image, feed-forward; all with their norms first. Positions are added to queries and keys only."""
+class DecoderLayer(nn.Module):
+    """Self-attention, attention to the image, feed-forward, each after its norm. Positions are added to queries and keys only."""
 
     def __init__(self, sizes: NetworkSizes, *, first: bool) -> None:
         super().__init__()
@@ -54,42 +61,42 @@ class Layer(nn.Module):
         self.ln3 = nn.LayerNorm(width, eps=EPS)
         self.ffn = Mlp(width, sizes.decoder_hidden, width, gelu=True)
 
-    def look(self, image: Tensor, image_position: Tensor) -> tuple[Tensor, Tensor]:
-        """Keys and values of the image's cells (B, cells, C)."""
-        seen = self.ln2_2(image.to(self.ln2_2.weight.dtype))
-        return self.cross_attn.keys_values(seen + self.ln_pe_2(image_position).to(seen.dtype), seen)
+    def image_keys_values(self, image: Float[Tensor, "b cells image"], image_position: Float[Tensor, "cells image"]) -> KeysValues:
+        """Keys and values of the image's cells."""
+        normed = self.ln2_2(image.to(self.ln2_2.weight.dtype))
+        return self.cross_attn.keys_values(normed + self.ln_pe_2(image_position).to(normed.dtype), normed)
 
-    def lower(self, dtype: torch.dtype) -> None:
-        """Products and the image's norm in ``dtype``. The tokens that go from layer to layer, and their norms, stay float32."""
+    def set_precision(self, dtype: torch.dtype) -> None:
+        """Run the products and the image's norm in ``dtype``. The tokens that go from layer to layer, and their norms, stay float32."""
         for part in (self.ln2_2, self.self_attn, self.cross_attn, self.ffn):
             part.to(dtype)
 
-    def forward(self, tokens: Tensor, position: Tensor, keys_values: tuple[Tensor, Tensor]) -> Tensor:
+    def forward(self, tokens: Tensor, position: Tensor, keys_values: KeysValues) -> Tensor:
         position = self.ln_pe_1(position)
-        own = self.ln1(tokens)
+        normed = self.ln1(tokens)
         # The first layer compares the tokens without their positions.
-        placed = own if self.first else own + position
-        tokens = tokens + self.self_attn(placed, self.self_attn.keys_values(placed, own))
+        positioned = normed if self.first else normed + position
+        tokens = tokens + self.self_attn(positioned, self.self_attn.keys_values(positioned, normed))
         tokens = tokens + self.cross_attn(self.ln2_1(tokens) + position, keys_values)
         return tokens + self.ffn(self.ln3(tokens))
 
 
 class Decoder(nn.Module):
-    """All layers. Between two of them ``update`` may rewrite the tokens from what the pose token says by then."""
+    """All layers. Between two of them ``update`` may rewrite the tokens by what the pose token predicts so far."""
 
     def __init__(self, sizes: NetworkSizes) -> None:
         super().__init__()
-        self.layers = nn.ModuleList(Layer(sizes, first=i == 0) for i in range(sizes.decoder_depth))
+        self.layers = nn.ModuleList(DecoderLayer(sizes, first=i == 0) for i in range(sizes.decoder_depth))
         self.norm_final = nn.LayerNorm(sizes.decoder_width, eps=EPS)
 
-    def context(self, image: Tensor, image_position: Tensor) -> Context:
-        """What every layer needs of the image, made once: image (B, cells, C), its cells' positions (cells, C)."""
-        return [layer.look(image, image_position) for layer in self.layers]  # type: ignore[operator]
+    def image_context(self, image: Float[Tensor, "b cells image"], image_position: Float[Tensor, "cells image"]) -> ImageContext:
+        """What every layer needs of the image."""
+        return [layer.image_keys_values(image, image_position) for layer in self.layers]  # type: ignore[operator]
 
     def forward(
-        self, tokens: Tensor, position: Tensor, context: Context, update: Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
-    ) -> Tensor:
-        """Final tokens (B, n, width), normed. ``update(pose token, tokens, position)`` is called after every layer but the last."""
+        self, tokens: Float[Tensor, "b n width"], position: Float[Tensor, "b n width"], context: ImageContext, update: UpdateFn
+    ) -> Float[Tensor, "b n width"]:
+        """The final tokens, normalised. ``update`` is called after every layer but the last."""
         last = len(self.layers) - 1
         for i, (layer, keys_values) in enumerate(zip(self.layers, context, strict=True)):
             tokens = layer(tokens, position, keys_values)
@@ -109,12 +116,14 @@ class RayCondition(nn.Module):
         self.conv = nn.Conv2d(width + 3 * (2 * self.BANDS + 1), width, kernel_size=1, bias=False)
         self.norm = nn.LayerNorm(width, eps=EPS)
 
-    def forward(self, features: Tensor, rays: Tensor) -> Tensor:
-        """Features (B, C, h, w) of any precision and rays (B, 3, h, w) float32 to features of the same shape and precision."""
+    def forward(
+        self, features: Float[Tensor, "b image rows columns"], rays: Float[Tensor, "b 3 rows columns"]
+    ) -> Float[Tensor, "b image rows columns"]:
+        """Features of the same precision with the rays, which are float32, mixed in."""
         bands = torch.linspace(1.0, self.TOP_BAND, self.BANDS, device=rays.device)
         angle = torch.pi * (rays[:, :, None] * bands[:, None, None]).flatten(1, 2)
         weight, width = self.conv.weight.flatten(1), features.shape[1]
-        # A product of the image and one of the rays: rays are thin, and bfloat16 would move them by pixels.
+        # One product for the image and one for the rays, which stay float32: bfloat16 would move them by pixels.
         mixed = F.linear(features.movedim(1, -1), weight[:, :width].to(features.dtype))
         mixed = mixed + F.linear(torch.cat([rays, angle.sin(), angle.cos()], 1).movedim(1, -1), weight[:, width:])
         return self.norm(mixed).to(features.dtype).movedim(-1, 1)

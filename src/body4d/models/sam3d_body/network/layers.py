@@ -1,14 +1,15 @@
-"""Small pieces the published network is made of, and the two ways of keeping float32 what it says."""
+"""Small layers of the published network, and constants as tensors."""
 
 from functools import lru_cache
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 
 class ChannelNorm(nn.Module):
-    """Layer norm over the last axis, under the name the published norm over channels has."""
+    """Layer norm over the last axis, under the name that the published norm over channels has."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -32,26 +33,26 @@ class Mlp(nn.Module):
         return self.fc2((F.gelu(x) if self.gelu else F.relu(x)).to(self.fc2.weight.dtype))
 
 
-def patch_linear(x: Tensor, conv: nn.Conv2d) -> Tensor:
-    """A convolution whose stride is its size, as one matrix product: x (B, C, H, W) to (B, H / k, W / k, out), channels last.
+def patch_linear(x: Float[Tensor, "b c h w"], conv: nn.Conv2d) -> Float[Tensor, "b rows columns out"]:
+    """A convolution whose stride equals its kernel size, as one matrix product; the result has its channels last.
 
-    cuDNN would do it in TF32 even where TF32 is not allowed for products, and what follows wants channels last.
+    cuDNN would compute it in TF32 even where TF32 is off for products, and the next layers need channels last.
     """
     patches = F.pixel_unshuffle(x, conv.kernel_size[0]) if conv.kernel_size[0] > 1 else x
     return F.linear(patches.movedim(1, -1), conv.weight.flatten(1), conv.bias)
 
 
 def constant(values: tuple[float, ...] | tuple[tuple[float, ...], ...], device: torch.device, dtype: torch.dtype = torch.float32) -> Tensor:
-    """Numbers of the code as a tensor, made once per device: making one anew waits until the device has done all it was given."""
-    return _constant(values, device, dtype)
+    """Numbers as a tensor that is made once per device: making it anew would wait until the device has finished its work."""
+    return _cached_tensor(values, device, dtype)
+
+
+def constant_index(index: tuple[int, ...], device: torch.device) -> Tensor:
+    """Indices as a tensor that is made once per device; see :func:`constant`."""
+    return _cached_tensor(tuple(int(i) for i in index), device, torch.long)
 
 
 @lru_cache(maxsize=128)
-def _constant(values: tuple[float, ...], device: torch.device, dtype: torch.dtype) -> Tensor:
+def _cached_tensor(values: tuple[float, ...], device: torch.device, dtype: torch.dtype) -> Tensor:
     with torch.inference_mode(False):
         return torch.tensor(values, device=device, dtype=dtype)
-
-
-def fixed_index(index: tuple[int, ...], device: torch.device) -> Tensor:
-    """Indices of the code as a tensor, made once per device; see :func:`constant`."""
-    return _constant(index, device, torch.long)

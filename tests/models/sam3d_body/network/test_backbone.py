@@ -1,15 +1,24 @@
-"""Our ViT-H backbone against transformers' ViTPose backbone, which is the same network written by others."""
+"""The backbones against those of transformers, which are the same networks written by others."""
 
 import pytest
 import torch
 from torch import Tensor
 
-from body4d.models.sam3d_body.checkpoint import our_name
+import sam3d_helpers as helpers
+from body4d.models.sam3d_body.checkpoint import network_key
 from body4d.models.sam3d_body.network.backbone import VitBackbone
 from sam3d_files import TINY_VIT, official_state
 
 
-def theirs(state: dict[str, Tensor], depth: int) -> dict[str, Tensor]:
+def test_the_dinov3_backbone_is_that_of_transformers() -> None:
+    backbone = helpers.tiny_net().backbone
+    pixels = torch.randn(2, 3, 512, 512, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        expected = backbone.vit(pixels).last_hidden_state[:, 5:].mT.unflatten(2, (32, 32))
+        torch.testing.assert_close(backbone(pixels), expected, atol=2e-5, rtol=1e-5)
+
+
+def transformers_state(state: dict[str, Tensor], depth: int) -> dict[str, Tensor]:
     """An official checkpoint's backbone under transformers' names."""
     out = {
         "embeddings.position_embeddings": state["pos_embed"],
@@ -33,13 +42,13 @@ def theirs(state: dict[str, Tensor], depth: int) -> dict[str, Tensor]:
 
 
 @pytest.mark.parametrize("seed", [0, 1])
-def test_it_is_vitposes_backbone(seed: int) -> None:
+def test_the_vit_backbone_is_vitposes(seed: int) -> None:
     from transformers import VitPoseBackbone, VitPoseBackboneConfig
 
     sizes = TINY_VIT.backbone
     # Larger than trained weights, so that attention is far from even and every part counts.
     state = {
-        our_name(key).removeprefix("backbone."): tensor.float() * (1 if "norm" in key else 8)
+        network_key(key).removeprefix("backbone."): tensor.float() * (1 if "norm" in key else 8)
         for key, tensor in official_state(TINY_VIT, seed).items()
         if key.startswith("backbone.")
     }
@@ -51,7 +60,7 @@ def test_it_is_vitposes_backbone(seed: int) -> None:
         out_indices=[sizes.depth],
     )  # fmt: skip
     reference = VitPoseBackbone(config).eval()
-    reference.load_state_dict(theirs(state, sizes.depth), strict=True)
+    reference.load_state_dict(transformers_state(state, sizes.depth), strict=True)
     pixels = torch.randn(2, 3, 512, 384, generator=torch.Generator().manual_seed(seed))
     with torch.no_grad():
         wanted = reference(pixels).feature_maps[-1]
