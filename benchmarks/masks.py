@@ -223,7 +223,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
             if device.type == "cuda":
                 torch.cuda.reset_peak_memory_stats(device)
             start = time.perf_counter()
-            tracks = segmenter.track(frames, prompts, lambda done, total: None)
+            tracks = segmenter.track(frames, prompts, lambda done, total: None).value
             seconds.append(time.perf_counter() - start)
         best = sorted(seconds[1:])[len(seconds[1:]) // 2]
         peak = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None
@@ -271,7 +271,7 @@ def parts_of(segmenter: Sam3Segmenter, frames: FrameSource, prompts: list[Prompt
     ahead, streaming.prefetch = streaming.prefetch, not_ahead
     try:
         timed = TimedFrames(frames, clock)
-        clock.run("decisions and the rest", lambda: segmenter.track(timed, prompts, lambda done, total: None))
+        clock.run("decisions and the rest", lambda: segmenter.track(timed, prompts, lambda done, total: None).value)
     finally:
         streaming.prefetch = ahead
         for owner, name, method in kept:
@@ -297,7 +297,7 @@ def grow(args: argparse.Namespace, frames: int) -> dict[str, Any]:
     if args.trace:
         tracemalloc.start()
     start = time.perf_counter()
-    tracks = segmenter.track(made, prompts_of(args.people, made.clip, frames // 2), report)
+    tracks = segmenter.track(made, prompts_of(args.people, made.clip, frames // 2), report).value
     seconds = time.perf_counter() - start
     return {
         "frames": frames,

@@ -105,8 +105,8 @@ class ThenTrue:
         self.frames: list[int] = []
 
     @property
-    def notes(self) -> tuple[str, ...]:
-        return self._painter.notes
+    def warnings(self) -> tuple[str, ...]:
+        return self._painter.warnings
 
     def paint(self, first: Tensor, second: Tensor, keys: Sequence[Key], videos: Sequence[int], step: Step) -> Tensor:
         self.frames += videos
@@ -182,7 +182,7 @@ def measured(args: argparse.Namespace) -> dict[str, Any]:
     def run(settings: OcclusionSettings) -> tuple[float, Any]:
         wait(device)
         start = time.perf_counter()
-        found = VasCompleter(kept.loads, settings, compute).complete(frames, masks, lambda done, total: None)
+        found = VasCompleter(kept.loads, settings, compute).complete(frames, masks, lambda done, total: None).value
         wait(device)
         return time.perf_counter() - start, found
 
@@ -236,7 +236,7 @@ def measured(args: argparse.Namespace) -> dict[str, Any]:
         "peak_gb": round(peak, 2) if peak is not None else None,
         "build_s": round(kept.build_s, 1),
         "first_pass_one_step_s": round(warm_s, 1),
-        "notes": list(dict.fromkeys(note for painter in kept.painters for note in painter.notes)),
+        "notes": list(dict.fromkeys(warning.text for painter in kept.painters for warning in painter.warnings)),
     }
 
 

@@ -16,7 +16,7 @@ def show(event: Event) -> None:
     if event.state in ("done", "skipped"):
         print(f"{event.stage:9} {event.state} after {event.seconds:.1f} s")
     elif event.state == "note":
-        print(f"  {event.note}")
+        print(f"  {event.warning.text}")
 
 
 def main(video: str, folder: str) -> None:

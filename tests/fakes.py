@@ -1,4 +1,4 @@
-"""Stand-ins for every seat of the pipeline: no network, no decoder, no Anny; small, quick and the same each time."""
+"""Stand-ins for every component of the pipeline: no network, no decoder, no Anny; small, quick and the same each time."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -9,11 +9,13 @@ from typing import Any
 
 import numpy as np
 
+from body4d.camera.intrinsics import focal_warnings, intrinsics_inputs
 from body4d.config import MotionSettings, PictureSettings, Settings, VideoSettings
+from body4d.core.errors import RunWarning
 from body4d.core.joints import Body29
 from body4d.core.occlusion import OcclusionSegment
 from body4d.core.rig import Rig
-from body4d.core.stages import FrameSource, ProgressFn
+from body4d.core.stages import FrameSource, ProgressFn, StageOutput
 from body4d.core.types import BodyTrack, Camera, Clip, MaskTrack, Prompt, Scene
 from body4d.run.pipeline import Pipeline
 from body4d.run.record import OVERLAY, SHEET, VIEWS
@@ -25,6 +27,7 @@ class FakeFrames:
     """``FRAMES`` grey frames of 64x48, whatever file is named."""
 
     def __init__(self, path: Path) -> None:
+        self.warnings: tuple[RunWarning, ...] = ()
         times = np.arange(FRAMES) / 30
         self.clip = Clip(path, WIDTH_PX, HEIGHT_PX, Fraction(30), times, np.arange(FRAMES), Fraction(30))
 
@@ -48,73 +51,70 @@ class Calls:
 
 
 class FakeSegmenter:
-    notes = ("A second person was too far away to follow.",)
+    def __init__(self, calls: Calls, people: int = 1, cache_inputs: Any = None) -> None:
+        self._calls, self._people, self.cache_inputs = calls, people, cache_inputs
 
-    def __init__(self, calls: Calls, people: int = 1) -> None:
-        self._calls, self._people = calls, people
-
-    def track(self, frames: FrameSource, prompts: Sequence[Prompt], report: ProgressFn) -> tuple[MaskTrack, ...]:
-        self._calls.work("masks", report)
+    def track(self, frames: FrameSource, prompts: Sequence[Prompt], progress: ProgressFn) -> StageOutput[tuple[MaskTrack, ...]]:
+        self._calls.work("masks", progress)
         mask = np.zeros((HEIGHT_PX, WIDTH_PX), bool)
         mask[10:40, 28:36] = True
         codes = (MaskTrack.encode(mask),) * FRAMES
-        return tuple(MaskTrack(n, np.arange(FRAMES), codes, HEIGHT_PX, WIDTH_PX) for n in range(self._people))
+        tracks = tuple(MaskTrack(n, np.arange(FRAMES), codes, HEIGHT_PX, WIDTH_PX) for n in range(self._people))
+        return StageOutput(tracks, (RunWarning("too_far", "A second person was too far away to follow."),))
 
 
 class FakeCompleter:
     """Says of the first person that they are hidden on frames 4 and 5, and paints them green."""
 
-    notes = ()
+    def __init__(self, calls: Calls, cache_inputs: Any = None) -> None:
+        self._calls, self.cache_inputs = calls, cache_inputs
 
-    def __init__(self, calls: Calls) -> None:
-        self._calls = calls
+    def estimate_cost(self, clip: Clip, masks: Sequence[MaskTrack]) -> RunWarning | None:
+        return RunWarning("occlusion_cost", "1 person may be hidden on 4 frames.")
 
-    def foresee(self, clip: Clip, masks: Sequence[MaskTrack]) -> str:
-        return "1 person may be hidden on 4 frames."
-
-    def complete(self, frames: FrameSource, masks: Sequence[MaskTrack], report: ProgressFn) -> tuple[OcclusionSegment, ...]:
-        self._calls.work("occlusion", report)
+    def complete(self, frames: FrameSource, masks: Sequence[MaskTrack], progress: ProgressFn) -> StageOutput[tuple[OcclusionSegment, ...]]:
+        self._calls.work("occlusion", progress)
         green = np.zeros((4, 16, 32, 3), np.uint8)
         green[..., 1] = 255
-        return (
-            OcclusionSegment(
-                person_id=masks[0].person_id,
-                frame_index=np.arange(3, 7),
-                hidden=np.array([False, True, True, False]),
-                visible_share=np.array([0.9, 0.5, 0.4, 0.8], np.float32),
-                codes=masks[0].codes[3:7],
-                height_px=HEIGHT_PX,
-                width_px=WIDTH_PX,
-                box_px=np.array([0, 0, WIDTH_PX, HEIGHT_PX]),
-                pictures=green,
-            ),
+        segment = OcclusionSegment(
+            person_id=masks[0].person_id,
+            frame_index=np.arange(3, 7),
+            hidden=np.array([False, True, True, False]),
+            visible_share=np.array([0.9, 0.5, 0.4, 0.8], np.float32),
+            codes=masks[0].codes[3:7],
+            height_px=HEIGHT_PX,
+            width_px=WIDTH_PX,
+            box_px=np.array([0, 0, WIDTH_PX, HEIGHT_PX]),
+            pictures=green,
         )
+        return StageOutput((segment,))
 
 
 class FakeCamera:
-    def __init__(self, calls: Calls) -> None:
-        self._calls = calls
+    def __init__(self, calls: Calls, cache_inputs: Any = None) -> None:
+        self._calls, self.cache_inputs = calls, cache_inputs
 
-    def estimate(self, frames: FrameSource, report: ProgressFn) -> Camera:
-        self._calls.work("camera", report)
-        return Camera(60.0, WIDTH_PX / 2, HEIGHT_PX / 2, WIDTH_PX, HEIGHT_PX, "default")
+    def estimate(self, frames: FrameSource, progress: ProgressFn) -> StageOutput[Camera]:
+        self._calls.work("camera", progress)
+        camera = Camera(60.0, WIDTH_PX / 2, HEIGHT_PX / 2, WIDTH_PX, HEIGHT_PX, "default")
+        return StageOutput(camera, focal_warnings(camera))
 
 
 class FakeBodies:
-    def __init__(self, calls: Calls) -> None:
-        self._calls = calls
+    def __init__(self, calls: Calls, cache_inputs: Any = None) -> None:
+        self._calls, self.cache_inputs = calls, cache_inputs
 
     def estimate(
         self,
         frames: FrameSource,
         masks: Sequence[MaskTrack],
         camera: Camera,
-        report: ProgressFn,
-        hidden: Sequence[OcclusionSegment] = (),
-    ) -> tuple[BodyTrack, ...]:
-        self._calls.work("bodies", report)
+        progress: ProgressFn,
+        occlusions: Sequence[OcclusionSegment] = (),
+    ) -> StageOutput[tuple[BodyTrack, ...]]:
+        self._calls.work("bodies", progress)
         rig = stick_rig()
-        return tuple(stick_track(mask.person_id, rig, camera) for mask in masks)
+        return StageOutput(tuple(stick_track(mask.person_id, rig, camera) for mask in masks))
 
 
 def stick_rig() -> Rig:
@@ -167,12 +167,12 @@ def fake_floor(people: Sequence[BodyTrack], camera: Camera) -> np.ndarray:
     return np.diag([1.0, -1.0, -1.0, 1.0])
 
 
-def fake_draw(scene: Scene, frames: FrameSource, into: Path, settings: PictureSettings, report: ProgressFn) -> None:
+def fake_draw(scene: Scene, frames: FrameSource, into: Path, settings: PictureSettings, progress: ProgressFn) -> None:
     for name in (OVERLAY, VIEWS, SHEET):
         with (into / name).open("wb") as file:
             for frame, picture in frames.read():
                 file.write(picture[:4].tobytes())
-                report(frame + 1, FRAMES)
+                progress(frame + 1, FRAMES)
 
 
 def fake_glb(scene: Scene, path: Path) -> None:
@@ -183,16 +183,17 @@ def fake_open(path: Path, settings: VideoSettings) -> FrameSource:
     return FakeFrames(path)
 
 
-def fake_pipeline(settings: Settings | None = None, calls: Calls | None = None, **seats: Any) -> Pipeline:
-    """A pipeline of fakes; ``seats`` replaces some."""
-    calls = calls or Calls()
+def fake_pipeline(settings: Settings | None = None, calls: Calls | None = None, **components: Any) -> Pipeline:
+    """A pipeline of fakes, which declare the settings that preset lite's models depend on; ``components`` replaces some."""
+    calls, settings = calls or Calls(), settings or Settings()
+    of_bodies = [settings.fit.cache_inputs(), settings.camera.person_height_m]
     defaults: dict[str, Any] = {
-        "settings": settings or Settings(),
+        "settings": settings,
         "preset": "fake",
-        "segmenter": FakeSegmenter(calls),
-        "completer": FakeCompleter(calls),
-        "camera": FakeCamera(calls),
-        "bodies": FakeBodies(calls),
+        "segmenter": FakeSegmenter(calls, cache_inputs=[settings.people.cache_inputs(), settings.blazepose.cache_inputs()]),
+        "completer": FakeCompleter(calls, settings.occlusion.cache_inputs()),
+        "camera": FakeCamera(calls, intrinsics_inputs(settings.camera)),
+        "bodies": FakeBodies(calls, of_bodies),
         "smoother": fake_smoother,
         "floor": fake_floor,
         "rig_of": lambda track: stick_rig(),
@@ -200,4 +201,4 @@ def fake_pipeline(settings: Settings | None = None, calls: Calls | None = None, 
         "draw": fake_draw,
         "write_glb": fake_glb,
     }
-    return Pipeline(**(defaults | seats))
+    return Pipeline(**(defaults | components))

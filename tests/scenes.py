@@ -9,6 +9,7 @@ import numpy as np
 
 from body4d.bodies.anny import DEFAULT_SHAPE
 from body4d.bodies.registry import body_model
+from body4d.core.errors import RunWarning
 from body4d.core.rig import Rig
 from body4d.core.types import BodyTrack, Camera, Clip, LandmarkTrack, MaskTrack, Scene
 
@@ -110,7 +111,13 @@ def make_scene(
             away = (index < person_id) | (index >= frames - 1) | (index // 2 == frames // 4)
             index = index[~away]
         tracks.append(make_track(person_id, index, clip, camera, seed=seed, body=body))
-    return Scene(clip=clip, camera=camera, people=tuple(tracks), T_world_camera=make_floor(), notes=("The height was assumed: 1.70 m.",))
+    return Scene(
+        clip=clip,
+        camera=camera,
+        people=tuple(tracks),
+        T_world_camera=make_floor(),
+        warnings=(RunWarning("height_assumed", "The height was assumed: 1.70 m.", facts={"height_m": 1.7}),),
+    )
 
 
 def make_floor(tilt_rad: float = 0.15, camera_height_m: float = 1.4) -> np.ndarray:

@@ -51,7 +51,7 @@ def test_contradiction_is_refused_and_agreement_is_not() -> None:
 
 def test_camera_fits_the_clip() -> None:
     frames = FakeFrames(Path("x.mp4"))
-    camera = GivenCamera(CameraSettings(fov_deg=70)).estimate(frames, ignore_progress)
+    camera = GivenCamera(CameraSettings(fov_deg=70)).estimate(frames, ignore_progress).value
     assert (camera.width_px, camera.height_px, camera.cx_px, camera.cy_px) == (64, 48, 32, 24)
     assert camera.fov_deg == pytest.approx(70)
     assert camera.static

@@ -18,8 +18,8 @@ WIDTH = 1920
         ([1500.0, -20.0, 1500.0], 1500, None),
         ([1500.0], 1500, None),
         ([1500.0, np.nan, np.nan], 1500, "one frame of 3 alone"),
-        ([1000.0, 1500.0, 2200.0, 900.0], 1250, "do not agree on the lens: 47 to 94 degrees, 75 was taken"),
-        ([np.nan, np.nan], None, "2 frames looked at: nothing but sky"),
+        ([1000.0, 1500.0, 2200.0, 900.0], 1250, "do not agree on the field of view: 47 to 94 degrees, 75 is taken"),
+        ([np.nan, np.nan], None, "2 frames examined: nothing but sky"),
         ([200.0, 210.0], None, "only fields of view of 155 to 156 degrees"),
         ([-3.0], None, "only fields of view"),
         ([np.inf], None, "nothing but sky"),
@@ -29,7 +29,7 @@ WIDTH = 1920
 def test_consensus(focals: list[float], focal: float | None, words: str | None) -> None:
     found = agree_on_focal(np.array(focals), WIDTH)
     assert (found.focal_px is None) if focal is None else found.focal_px == pytest.approx(focal)
-    assert (found.note == "") if words is None else (words in found.note)
+    assert (found.warning is None) if words is None else (words in found.warning.message)
 
 
 def test_spread_is_a_standard_deviation_as_a_share() -> None:

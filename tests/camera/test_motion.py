@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from body4d.camera.motion import camera_motion, follow, look_at
-from body4d.camera.moving_camera import motion_notes
+from body4d.camera.moving_camera import motion_warnings
 from body4d.config import CameraSettings, VideoSettings
 from body4d.core.types import Clip, MaskTrack
 
@@ -94,7 +94,7 @@ def test_how_far_is_told() -> None:
     zoom = camera_motion(VIEWS["zoom"][0], S)
     # From the first frame looked at to the last it is 1.75; nothing of the first is found in the last, which are too different.
     assert 1.4 < zoom.zoom < 1.76
-    assert "zoomed" in motion_notes(zoom, S)[0]
+    assert "zoomed" in motion_warnings(zoom, S)[0].message
     slow = camera_motion(VIEWS["slow pan"][0], S)
     assert slow.shift_share == pytest.approx(25 / np.hypot(W, H), rel=0.25)
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from body4d.camera.moving_camera import ClipMotion, PairMotion, judge_clip, judge_pair, motion_notes, votes_of
+from body4d.camera.moving_camera import ClipMotion, PairMotion, judge_clip, judge_pair, motion_warnings, votes_of
 from body4d.config import CameraSettings
 
 S = CameraSettings()
@@ -141,7 +141,7 @@ def test_clip(pairs: list[PairMotion], motion: ClipMotion) -> None:
     ("motion", "said", "words"),
     [
         (ClipMotion("still"), "static", ()),
-        (ClipMotion("unknown"), "static", ("could not be told",)),
+        (ClipMotion("unknown"), "static", ("cannot be seen",)),
         (ClipMotion("moving", 0.12), "static", ("seems to move (its picture shifts by 12% of the diagonal or more)", "--camera moving")),
         (ClipMotion("moving", 0.12, 0.5), "static", ("zoomed by 2.00 or more",)),
         (ClipMotion("moving", 0.12), "moving", ("bodies stay in the camera's axes", "no floor is claimed")),
@@ -149,6 +149,6 @@ def test_clip(pairs: list[PairMotion], motion: ClipMotion) -> None:
     ],
 )
 def test_notes(motion: ClipMotion, said: str, words: tuple[str, ...]) -> None:
-    notes = " ".join(motion_notes(motion, CameraSettings(motion=said)))  # type: ignore[arg-type]
+    notes = " ".join(warning.text for warning in motion_warnings(motion, CameraSettings(motion=said)))  # type: ignore[arg-type]
     assert all(word in notes for word in words)
     assert bool(notes) == bool(words)

@@ -56,9 +56,9 @@ def test_files_come_whole_and_say_whence(standin: HubStandIn, hub: Hub, settings
     assert (record.repo, record.commit, record.licence) == ("maker/model", "c" * 40, "Maker License")
     assert record.files["model.ckpt"].sha256 == hashlib.sha256(WEIGHTS).hexdigest()
     assert {path.name for path in (folder / OWN_FOLDER).iterdir()} == {"download.json", "lock"}
-    assert [event.state for event in events if event.state != "working"] == ["started", "note", "done"]
-    assert "Model from https://huggingface.co/maker/model at cccccccccccc" in events[1].note
-    assert "Licence: Maker License" in events[1].note
+    assert [event.state for event in events if event.state != "working"] == ["started", "warning", "done"]
+    assert "Model from https://huggingface.co/maker/model at cccccccccccc" in events[1].warning.text
+    assert "Licence: Maker License" in events[1].warning.text
     assert events[-1].done == events[-1].total == 3  # MB, the last one begun
     seen = look_at(MODEL, settings)
     assert (seen.state, seen.source, seen.licence.name) == ("ready", GATED, "Maker License")
@@ -215,7 +215,7 @@ def test_a_shut_gate_is_told_and_the_next_source_taken(
     found = download([MODEL], settings, hub, events.append)[0]
     assert found.source == OPEN
     assert found.place.name == "repack"
-    notes = [event.note for event in events if event.state == "note"]
+    notes = [event.warning.text for event in events if event.warning]
     assert len(notes) == 3
     assert word in notes[0]
     assert "taken from copier/repack instead" in notes[1]
@@ -328,7 +328,7 @@ def test_somebodys_own_file_is_moved_aside_and_not_lost(standin: HubStandIn, hub
     events: list[Event] = []
     download([MODEL], settings, hub, events.append)
     assert files_in(folder) == {**FILES, "model.ckpt.altered": own}
-    assert any("it is kept as model.ckpt.altered" in event.note for event in events)
+    assert any("it is kept as model.ckpt.altered" in event.warning.text for event in events if event.warning)
 
 
 def test_two_at_once_in_one_folder(standin: HubStandIn, hub: Hub, settings: WeightsSettings, folder: Path) -> None:

@@ -17,6 +17,7 @@ from body4d import __version__
 from body4d.cli.entry import app
 from body4d.cli.screen import LINE_EVERY_S, LineScreen, line_of, rate_text
 from body4d.config import Settings
+from body4d.core.errors import RunWarning
 from body4d.core.progress import Event, Meter
 from body4d.run.pipeline import Pipeline
 from body4d.run.record import FILES, SCENE
@@ -226,7 +227,7 @@ def test_lines_are_sparse(capsys: pytest.CaptureFixture[str]) -> None:
     [
         (Event("masks", "done", 10, 10, 2.0, 5.0), "masks     2.0 s, 5.0/s"),
         (Event("masks", "skipped"), "masks     already done"),
-        (Event("masks", "note", note="So."), "  note: So."),
+        (Event("masks", "warning", warning=RunWarning("so", "So.", "Do this.")), "  note: So. Do this."),
         (Event("masks", "started"), ""),
         (Event("masks", "failed", seconds=1.0), "masks     failed after 1.0 s"),
     ],

@@ -111,7 +111,7 @@ def test_hidden_people_are_completed_flagged_and_resumed(clip: Path, weights: Pa
     assert two.hidden is None
     assert one.confidence[one.hidden].max() < 0.5  # the outline is as large as the surroundings: little of it is seen
     scene = load_scene(tmp_path / "run" / SCENE)
-    assert any(f"person 1 on {len(hidden)} frames" in note for note in scene.notes)
+    assert any(f"person 1 on {len(hidden)} frames" in warning.message for warning in scene.warnings)
     assert scene.people[0].hidden is not None
     assert scene.people[0].hidden.sum() == len(hidden)
     before = hashes(tmp_path / "run")

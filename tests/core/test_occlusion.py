@@ -130,4 +130,4 @@ def test_of_one_person() -> None:
 def test_notes(stretches: list[OcclusionSegment], words: tuple[str, ...]) -> None:
     notes = occlusion_warnings(stretches)
     assert len(notes) == len(words)
-    assert all(word in note for word, note in zip(words, notes, strict=True))
+    assert all(word in note.message for word, note in zip(words, notes, strict=True))

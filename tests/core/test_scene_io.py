@@ -15,7 +15,7 @@ import pytest
 from body4d.bodies.registry import rig_of
 from body4d.core import files as atomic
 from body4d.core import scene_io as scene_file
-from body4d.core.errors import InputError, OutputError
+from body4d.core.errors import InputError, OutputError, RunWarning
 from body4d.core.occlusion import OcclusionSegment
 from body4d.core.scene_io import load_bodies, load_hidden, load_masks, load_scene, save_bodies, save_hidden, save_masks, save_scene
 from scenes import make_masks, make_scene, same
@@ -30,12 +30,12 @@ def scene():
     "change",
     [
         {},
-        {"notes": ()},
-        {"notes": ("Größe angenommen: 1,70 m.", "二人目")},
+        {"warnings": ()},
+        {"warnings": (RunWarning("a", "Größe angenommen: 1,70 m.", facts={"m": 1.7}), RunWarning("b", "二人目", "--fov"))},
         {"people": ()},
         {"preset": "sam"},
     ],
-    ids=["as made", "no notes", "not ascii", "nobody", "other preset"],
+    ids=["as made", "no warnings", "not ascii", "nobody", "other preset"],
 )
 def test_scene_comes_back_the_same(scene, change, tmp_path):
     scene = dataclasses.replace(scene, **change)
@@ -156,7 +156,7 @@ def test_numpy_alone_reads_the_documented_keys(scene, tmp_path):
     save_scene(scene, tmp_path / "scene.npz")
     with np.load(tmp_path / "scene.npz", allow_pickle=False) as data:
         assert str(data["format"]) == "body4d-scene"
-        assert int(data["schema"]) == 1
+        assert int(data["schema"]) == 2
         wrist = data["person_2/joint_names"].tolist().index("left_wrist")
         assert np.array_equal(data["person_2/joints_m"][:, wrist], scene.person(2).joint("left_wrist"))
         assert data["clip/rate"].tolist() == [30000, 1001]

@@ -2,6 +2,7 @@
 
 import pytest
 
+from body4d.core.errors import RunWarning
 from body4d.core.progress import Event
 from body4d.deploy.status import (
     HEALTHY,
@@ -135,5 +136,5 @@ def test_a_note_is_shown_and_logged_once() -> None:
     log = list[str]()
     status = StartupStatus(log.append)
     for _ in range(2):
-        status.on_event(Event("sam3", "note", note="Taken from elsewhere."))
+        status.on_event(Event("sam3", "warning", warning=RunWarning("download_source", "Taken from elsewhere.")))
     assert (status.snapshot.notes, log) == (("Taken from elsewhere.",), ["body4d: Taken from elsewhere."])

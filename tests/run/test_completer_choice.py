@@ -13,8 +13,7 @@ from body4d.core.stages import ignore_progress
 from body4d.core.types import Clip, MaskTrack
 from body4d.models.diffusion_vas.completer import VasCompleter
 from body4d.run import presets as load
-from body4d.run.no_completer import NoCompleter
-from body4d.run.presets import choose_completer, load_components
+from body4d.run.presets import NoCompleter, choose_completer, load_components
 from vas_files import write_tiny_depth_anything, write_tiny_diffusion_vas
 
 AMODAL, CONTENT, DEPTH = "diffusion-vas-amodal-segmentation", "diffusion-vas-content-completion", "Depth-Anything-V2-Large-hf"
@@ -96,9 +95,10 @@ def test_auto_says_it_in_one_note_where_it_matters(masks: list[MaskTrack], words
     completer, names = choose_completer(settings(tmp_path, "auto"))
     assert completer is not None
     assert names == ""
-    assert completer.foresee(Frames.clip, masks) == ""
-    assert completer.complete(Frames(), masks, ignore_progress) == ()
-    assert len(completer.notes) == (words is not None)
+    assert completer.estimate_cost(Frames.clip, masks) is None
+    output = completer.complete(Frames(), masks, ignore_progress)
+    assert output.value == ()
+    assert len(output.warnings) == (words is not None)
     if words:
-        assert completer.notes[0].startswith(words)
-        assert "and Depth-Anything-V2 have no checkpoints here" in completer.notes[0]
+        assert output.warnings[0].message.startswith(words)
+        assert "and Depth-Anything-V2 have no checkpoints here" in output.warnings[0].message

@@ -13,13 +13,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from body4d.camera.intrinsics import focal_warnings
 from body4d.config.loading import load_settings
 from body4d.core.errors import Cancelled, NoPersonError
 from body4d.core.occlusion import OcclusionSegment
 from body4d.core.progress import Event
 from body4d.core.scene_io import load_hidden, load_scene
 from body4d.core.types import Camera
-from body4d.run.facts import camera_warnings
 from body4d.run.record import BODIES, FILES, GLB, HIDDEN, MASKS, OVERLAY, RUN, SCENE, SHEET, VIEWS, read_run, summary
 from fakes import FRAMES, Calls, FakeBodies, FakeCamera, FakeSegmenter, fake_pipeline
 
@@ -45,8 +45,8 @@ def test_everything_lands_in_the_folder(video: Path, tmp_path: Path) -> None:
     assert [e.stage for e in events if e.state == "done"] == [*STAGES, "run"]
     assert scene.clip.path == video
     assert scene.people[0].joints_raw_m is not None
-    assert any("too far away" in note for note in scene.notes)
-    assert any("phone" in note for note in scene.notes)
+    assert any("too far away" in warning.message for warning in scene.warnings)
+    assert any("phone" in warning.message for warning in scene.warnings)
     np.testing.assert_array_equal(load_scene(tmp_path / "run" / SCENE).people[0].joints_m, scene.people[0].joints_m)
 
 
@@ -94,7 +94,7 @@ def test_feet_are_settled_between_two_looks_for_the_floor(video: Path, tmp_path:
         return tuple(dataclasses.replace(track, translation_m=track.translation_m + low, joints_m=track.joints_m + low) for track in people)
 
     plain = fake_pipeline().run(video, tmp_path / "plain").people[0]
-    scene = fake_pipeline(floor=floor, feet=feet).run(video, tmp_path / "run")
+    scene = fake_pipeline(floor=floor, foot_contact=feet).run(video, tmp_path / "run")
     assert asked == [0.0, 1.0]
     assert scene.T_world_camera[1, 3] == 1
     np.testing.assert_allclose(scene.people[0].joints_m, plain.joints_m + np.array([0, 1, 0]))
@@ -104,13 +104,14 @@ def test_feet_are_settled_between_two_looks_for_the_floor(video: Path, tmp_path:
 
 def test_a_moving_camera_settles_nobody(video: Path, tmp_path: Path) -> None:
     class Moving(FakeCamera):
-        def estimate(self, frames, report):
-            return dataclasses.replace(super().estimate(frames, report), static=False)
+        def estimate(self, frames, progress):
+            output = super().estimate(frames, progress)
+            return dataclasses.replace(output, value=dataclasses.replace(output.value, static=False))
 
     def never(*args):
         raise AssertionError("a moving camera has no floor")
 
-    scene = fake_pipeline(camera=Moving(Calls()), floor=never, feet=never).run(video, tmp_path / "run")
+    scene = fake_pipeline(camera=Moving(Calls()), floor=never, foot_contact=never).run(video, tmp_path / "run")
     np.testing.assert_array_equal(scene.T_world_camera, np.diag([1.0, -1.0, -1.0, 1.0]))
 
 
@@ -138,23 +139,23 @@ def test_only_what_a_setting_touches_is_done_again(change: dict[str, object], re
 def test_who_is_hidden_is_told_before_and_after(video: Path, tmp_path: Path) -> None:
     events: list[Event] = []
     fake_pipeline().run(video, tmp_path / "run", listener=events.append)
-    told = [(event.stage, event.state, event.note) for event in events]
-    cost = told.index(("run", "note", "1 person may be hidden on 4 frames."))
+    told = [(event.stage, event.state, event.warning.message if event.warning else "") for event in events]
+    cost = told.index(("run", "warning", "1 person may be hidden on 4 frames."))
     assert cost < next(i for i, (stage, state, _) in enumerate(told) if (stage, state) == ("occlusion", "working"))
-    assert any("completed: person 0 on 2 frames" in note for note in load_scene(tmp_path / "run" / SCENE).notes)
+    assert any("completed: person 0 on 2 frames" in warning.message for warning in load_scene(tmp_path / "run" / SCENE).warnings)
     (stretch,) = load_hidden(tmp_path / "run" / HIDDEN)
     assert stretch.frame_index.tolist() == [3, 4, 5, 6]
     # Taken over by the next run, it is not told again what it would cost.
     events.clear()
     fake_pipeline().run(video, tmp_path / "run", listener=events.append)
-    assert not any("may be hidden" in event.note for event in events)
+    assert not any(event.warning and "may be hidden" in event.warning.message for event in events)
 
 
 def test_bodies_are_told_who_is_hidden(video: Path, tmp_path: Path) -> None:
     class Bodies(FakeBodies):
-        def estimate(self, frames, masks, camera, report, hidden=()):
-            given.extend(hidden)
-            return super().estimate(frames, masks, camera, report, hidden)
+        def estimate(self, frames, masks, camera, progress, occlusions=()):
+            given.extend(occlusions)
+            return super().estimate(frames, masks, camera, progress, occlusions)
 
     given: list[OcclusionSegment] = []
     fake_pipeline(bodies=Bodies(Calls())).run(video, tmp_path / "run")
@@ -173,7 +174,7 @@ def test_fresh_does_all_again(video: Path, tmp_path: Path) -> None:
 
 def test_a_resumed_run_gives_the_same_scene(video: Path, tmp_path: Path) -> None:
     first, second = (fake_pipeline().run(video, tmp_path / "run") for _ in range(2))
-    assert first.notes == second.notes
+    assert first.warnings == second.warnings
     assert first.camera == second.camera
 
 
@@ -280,12 +281,12 @@ def test_ctrl_c_leaves_a_folder_that_resumes(video: Path, tmp_path: Path) -> Non
 
 def test_an_assumed_camera_is_worth_a_note_and_a_told_one_is_not() -> None:
     camera = Camera(60.0, 32, 24, 64, 48, "default")
-    assert "56 degrees" in camera_warnings(camera)[0]
-    assert camera_warnings(Camera(60.0, 32, 24, 64, 48, "metadata")) == ()
+    assert "56 degrees" in focal_warnings(camera)[0].message
+    assert focal_warnings(Camera(60.0, 32, 24, 64, 48, "metadata")) == ()
 
 
 def test_what_a_network_says_of_the_lens_is_told_with_its_spread() -> None:
     camera = Camera(60.0, 32, 24, 64, 48, "moge", focal_spread=0.031)
-    assert camera_warnings(camera) == (
-        "The horizontal field of view, 56.1 degrees, is what MoGe-2 sees. Frames looked at scatter by 3.1 %.",
-    )
+    (warning,) = focal_warnings(camera)
+    assert warning.message == "The horizontal field of view, 56.1 degrees, is what MoGe-2 estimates. Single frames scatter by 3.1 %."
+    assert warning.facts["spread"] == 0.031

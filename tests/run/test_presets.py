@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 
 from body4d.config import ComputeSettings, Settings, WeightsSettings
 from body4d.core.errors import DeviceError, MissingDependencyError, WeightsError
-from body4d.run.presets import FIRST_TIME, NO_LENS, choose_preset, load_components, require_lite, require_sam, why_not_sam
+from body4d.run.presets import FIRST_TIME, NO_MOGE, choose_preset, load_components, require_lite, require_sam, why_not_sam
 
 
 @pytest.mark.parametrize(
@@ -24,10 +24,10 @@ from body4d.run.presets import FIRST_TIME, NO_LENS, choose_preset, load_componen
     ],
 )
 def test_preset(wanted: str, missing: str | None, preset: str, words: str) -> None:
-    got, note = choose_preset(wanted, missing)
+    got, warning = choose_preset(wanted, missing)
     assert got == preset
-    assert words in note
-    assert bool(note) == (wanted == "auto")
+    assert (warning is not None) == (wanted == "auto")
+    assert warning is None or words in warning.message
 
 
 def test_sam_says_which_package_is_missing() -> None:
@@ -73,10 +73,10 @@ def test_auto_takes_sam_where_all_is_there(tmp_path: Path, monkeypatch: pytest.M
 
 def test_the_first_run_of_a_machine_says_why_it_takes_longer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ANNY_CACHE_DIR", str(tmp_path))
-    assert load_components(Settings(preset="lite")).hints == (FIRST_TIME,)
+    assert load_components(Settings(preset="lite")).setup_warnings == (FIRST_TIME,)
     (tmp_path / "v14").mkdir()
     (tmp_path / "v14" / "build_compact_model_data_0.safetensors").touch()
-    assert load_components(Settings(preset="lite")).hints == ()
+    assert load_components(Settings(preset="lite")).setup_warnings == ()
 
 
 @pytest.mark.parametrize(
@@ -102,7 +102,7 @@ def test_half_a_download_is_found_out_before_work_begins(absent: str, words: str
 
 def test_a_missing_lens_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
-    assert load_components(whole(tmp_path)).notes[0] == NO_LENS
+    assert load_components(whole(tmp_path)).warnings[0] == NO_MOGE
 
 
 def test_a_gpu_that_is_not_there_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from body4d.core.errors import Cancelled, InputError, OutputError
+from body4d.core.errors import Cancelled, InputError, OutputError, RunWarning
 from body4d.core.progress import Event
-from body4d.run.record import RUN, finished_scene, read_run, summary
+from body4d.run.record import RUN, SCHEMA, finished_scene, read_run, summary
 from body4d.run.run_folder import RunFolder, StageResult, default_folder
 
 
@@ -29,27 +29,27 @@ class Log:
         self.events: list[Event] = []
 
         def make(name: str, value: int):
-            def write(into: Path, report) -> StageResult:
+            def write(into: Path, progress) -> StageResult:
                 (into / f"{name}.bin").write_bytes(bytes([value]))
                 self.made.append(name)
                 if fail and name == "b":
                     raise fail
-                return StageResult([f"note of {name}"], {"value": value})
+                return StageResult([RunWarning("made", f"warning of {name}")], {"value": value})
 
             return write
 
         with RunFolder.open(video, out, {}, listener=self.events.append) as run:
-            self.a = run.stage("a", ["a.bin"], make("a", a), uses=[a])
-            self.b = run.stage("b", ["b.bin"], make("b", b), uses=[b], after=["a"])
-            self.notes = run.notes
+            self.a = run.stage("a", ["a.bin"], make("a", a), cache_inputs=[a])
+            self.b = run.stage("b", ["b.bin"], make("b", b), cache_inputs=[b], after=["a"])
+            self.warnings = run.warnings
 
 
 def test_done_stages_are_skipped_and_tell_the_same(video: Path, tmp_path: Path) -> None:
     first, second = (Log(video, tmp_path / "run") for _ in range(2))
     assert first.made == ["a", "b"]
     assert second.made == []
-    assert (first.a, first.b, first.notes) == (second.a, second.b, second.notes)
-    assert [e.state for e in second.events if e.stage in "ab"] == ["skipped", "note"] * 2
+    assert (first.a, first.b, first.warnings) == (second.a, second.b, second.warnings)
+    assert [e.state for e in second.events if e.stage in "ab"] == ["skipped", "warning"] * 2
 
 
 def test_changed_settings_redo_the_stage_and_all_after_it(video: Path, tmp_path: Path) -> None:
@@ -121,7 +121,7 @@ def test_default_folder_is_the_stem_unless_another_clip_has_it(tmp_path: Path, v
     first = default_folder(video, "a" * 64, root)
     assert first == root / "clip"
     first.mkdir(parents=True)
-    (first / RUN).write_text(json.dumps({"body4d": "0", "input": {"sha256": "a" * 64}}))
+    (first / RUN).write_text(json.dumps({"schema_version": SCHEMA, "body4d": "0", "input": {"sha256": "a" * 64}}))
     assert default_folder(video, "a" * 64, root) == first
     assert default_folder(video, "b" * 64, root) == root / "clip-bbbbbbbb"
 

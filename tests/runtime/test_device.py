@@ -39,10 +39,11 @@ def test_memory_is_run_into_once_and_said_once() -> None:
     batches.run(16, work)
     assert work.tried[:3] == [8, 4, 2]
     assert max(work.tried[3:]) == 2
-    note = batches.note
-    assert "8 people" in note
+    warning = batches.warning
+    assert warning is not None
+    assert "8 people" in warning.message
     batches.run(16, Holds(1))
-    assert batches.note == note
+    assert batches.warning is warning
 
 
 def test_not_even_one_fits() -> None:

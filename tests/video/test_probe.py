@@ -49,7 +49,7 @@ def test_times_count_from_the_first_frame_wherever_the_file_starts(tmp_path, shi
 def test_an_edit_list_hides_its_frames(tmp_path):
     clip = probe(make_video(tmp_path / "e.mp4", 30, shift=-10, options={"bf": "2"}))
     assert len(clip) == 20
-    assert Timeline.open(clip.path).notes == ()
+    assert Timeline.open(clip.path).warnings == ()
 
 
 @pytest.mark.parametrize(
@@ -66,7 +66,7 @@ def test_the_clock_that_serves(tmp_path, name, kwargs, clock):
     clip = probe(make_video(tmp_path / name, 40, **kwargs))
     assert len(clip) == 40
     assert Timeline.open(clip.path).clock == clock
-    assert bool(Timeline.open(clip.path).notes) == (clock == "count")
+    assert bool(Timeline.open(clip.path).warnings) == (clock == "count")
 
 
 def test_sound_is_found(tmp_path):
@@ -121,8 +121,8 @@ def test_the_focal_length_of_the_whole_file_is_read_too(tmp_path):
 def test_a_cut_file_gives_what_is_left_and_says_so(tmp_path):
     clip = probe(cut(make_video(tmp_path / "c.mp4", 90, size=(320, 240), movflags="faststart"), 0.6))
     assert 20 < len(clip) < 90
-    (note,) = Timeline.open(clip.path).notes
-    assert f"{len(clip)} of its 90 frames" in note
+    (warning,) = Timeline.open(clip.path).warnings
+    assert f"{len(clip)} of its 90 frames" in warning.message
 
 
 def test_range_and_rate_select_frames(tmp_path):

@@ -53,7 +53,7 @@ def test_every_kind_gives_exactly_its_frames_from_anywhere(tmp_path, kind):
         assert [i for i, _ in part] == list(range(len(clip)))[first:last:step]
         for i, rgb in part:
             np.testing.assert_array_equal(rgb, whole[i][1])
-    assert all("time stamps" in note for note in frames.notes)
+    assert all(warning.code == "no_time_stamps" for warning in frames.warnings)
 
 
 def test_a_thinned_range_gives_its_own_frames(tmp_path):
@@ -146,13 +146,13 @@ def test_frames_that_do_not_decode_repeat_the_one_before_wherever_reading_starts
     clip = probe(path)
     frames = VideoReader(clip)
     assert len(clip) == 60
-    assert frames.notes == ()
+    assert frames.warnings == ()
     whole = [number_of(rgb) for _, rgb in frames.read()]
     assert whole[:20] == list(range(20))
     assert whole[20:23] == [19, 19, 19]
     assert whole[24:] == list(range(24, 60))  # Whole again from the next key frame on.
-    (note,) = frames.notes
-    assert "do not decode" in note
+    (warning,) = frames.warnings
+    assert "do not decode" in warning.message
     assert [number_of(rgb) for _, rgb in frames.read(21, 23)] == [19, 19]
 
 

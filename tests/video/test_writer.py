@@ -39,7 +39,7 @@ def test_variable_times_come_back_exactly(tmp_path):
     times_s = np.array([0, 10, 35, 40, 70, 71, 100, 1100]) / 600
     clip = probe(_write(tmp_path / "a.mp4", times_s))
     np.testing.assert_allclose(clip.times_s, times_s, rtol=0, atol=1e-12)
-    assert Timeline.open(clip.path).notes == ()
+    assert Timeline.open(clip.path).warnings == ()
 
 
 @pytest.mark.parametrize("count", [1, 2, 3])

@@ -48,7 +48,7 @@ def add_api(desk: Desk, uploads: Path) -> None:
         person_height_m: float | None = None,
         moving: bool = False,
     ) -> AsyncIterator[dict]:
-        """Run a clip. Yields {"state", "stages", ...} now and then, at last {"state": "done", "run", "files", "people", "notes"}."""
+        """Run a clip. Yields {"state", "stages", ...} now and then, at last {"state": "done", "run", "files", "people", "warnings"}."""
         try:
             upload = _uploaded(video, uploads)
             choices = Choices(people, start_s, end_s, fps, fov_deg, person_height_m, moving)
@@ -83,7 +83,7 @@ async def _run(desk: Desk, upload: Path, choices: Choices, marks: tuple[Mark, ..
         "preset": record.preset,
         "files": {name: f"runs/{visit.token}/{name}" for name in visit.files()},
         "people": summary(record)["people"],
-        "notes": [desk.plain(note, visit) for note in record.notes],
+        "warnings": [desk.plain(warning.message, visit) for warning in record.warnings],
         "clip": visit.about.model_dump(include={"frames", "fps", "seconds", "width_px", "height_px"}),
     }
 

@@ -21,7 +21,7 @@ from body4d.app.sessions import Visit
 from body4d.app.tasks import Sight
 from body4d.core.errors import InputError
 from body4d.core.types import MaskTrack
-from body4d.run.record import read_run, summary
+from body4d.run.record import distinct_warnings, read_run, summary
 
 CANCELLED = "Cancelled. What was finished is kept."
 
@@ -206,8 +206,8 @@ class Handlers:
 
     def _result(self, visit: Visit) -> str:
         record = read_run(visit.run)
-        notes = [note for stage in record.stages.values() for note in stage.notes]
-        told = [self._desk.plain(note, visit) for note in dict.fromkeys([*record.notes, *notes])]
+        warnings = [warning for stage in record.stages.values() for warning in stage.warnings]
+        told = [self._desk.plain(warning.message, visit) for warning in distinct_warnings([*record.warnings, *warnings])]
         return words.result(visit, summary(record)["people"], told, player=self._player)
 
     async def _choosing(self, visit: Visit, session: Session) -> Updates:

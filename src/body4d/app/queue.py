@@ -36,7 +36,7 @@ class Job:
 
     def hear(self, event: Event) -> None:
         """A listener of the run's events."""
-        if event.state != "note" and event.stage != "run":
+        if event.state != "warning" and event.stage != "run":
             self.stages[event.stage] = event
 
 

@@ -23,7 +23,7 @@ def chosen_preset(settings: Settings) -> tuple[str, str]:
 
     seats = load_components(settings)
     given = f"Preset {seats.preset} was asked for."
-    return seats.preset, " ".join(seats.notes) or given
+    return seats.preset, " ".join(warning.message for warning in seats.warnings) or given
 
 
 def build(settings: Settings, environment: Mapping[str, str] = os.environ, *, why: str = "") -> tuple["ASGIApp", Desk]:

@@ -11,7 +11,7 @@ import numpy as np
 from body4d.app.limits import examine, whole
 from body4d.app.prompts import Mark, Person, prompts_of
 from body4d.config import Settings
-from body4d.core.errors import InputError, NoPersonError
+from body4d.core.errors import InputError, NoPersonError, RunWarning
 from body4d.core.progress import Event, EventListener, Meter
 from body4d.core.stages import Segmenter, ignore_progress
 from body4d.core.types import Clip, MaskTrack
@@ -96,13 +96,13 @@ def make(task: Make, listener: EventListener) -> None:
     prompts = prompts_of(task.marks, task.text, clip.source_frames)
     scene = Pipeline.load(settings).run(task.video, task.out, prompts=prompts, listener=listener)
     meter = Meter("downloads", listener)
-    meter.tell("started")
+    meter.send("started")
     from body4d.export import export_scene
 
     written = [path for fmt in ("bvh", "csv", "npz") for path in export_scene(scene, fmt, task.out)]
     write_zip(task.out, [OVERLAY, VIEWS, SHEET, GLB, *(path.name for path in written)])
     meter(1, 1)
-    meter.tell("done")
+    meter.send("done")
 
 
 def example_clip(folder: Path) -> Path | None:
@@ -148,11 +148,11 @@ def find(segmenter: Segmenter, source: "OneFrame", marks: Sequence[Mark], text: 
     prompts = [replace(prompt, frame=0) for prompt in prompts_of(marks, text, np.array([source.frame]))]
     if prompts:
         try:
-            chosen = segmenter.track(source, prompts, ignore_progress)
+            chosen = segmenter.track(source, prompts, ignore_progress).value
         except InputError as error:
             notes.append(_of_this_frame(error))
     try:
-        others = segmenter.track(source, (), ignore_progress)
+        others = segmenter.track(source, (), ignore_progress).value
     except NoPersonError:
         others = ()
         if not chosen and not notes:
@@ -182,6 +182,7 @@ class OneFrame:
     whole: Clip
     frame: int
     picture: np.ndarray
+    warnings: tuple[RunWarning, ...] = ()
 
     @property
     def clip(self) -> Clip:

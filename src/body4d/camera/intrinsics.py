@@ -1,11 +1,16 @@
 """The camera as told: by the user, by the file's metadata, or a phone's main lens."""
 
+from typing import Any
+
 import numpy as np
 
 from body4d.config import CameraSettings
-from body4d.core.errors import SettingsError
-from body4d.core.stages import FrameSource, ProgressFn
+from body4d.core.errors import RunWarning, SettingsError
+from body4d.core.stages import FrameSource, ProgressFn, StageOutput
 from body4d.core.types import Camera, Clip
+
+NETWORKS = {"moge": "MoGe-2"}
+"""Networks that estimate a focal length, by ``Camera.source``."""
 
 DIAGONAL_35MM_MM = 43.2666
 """Diagonal of the 36 x 24 mm frame. "35 mm equivalent" compares diagonals (CIPA DCG-001), so a crop's aspect does not matter."""
@@ -21,11 +26,37 @@ class GivenCamera:
     def __init__(self, settings: CameraSettings) -> None:
         self._settings = settings
 
-    def estimate(self, frames: FrameSource, report: ProgressFn) -> Camera:
+    @property
+    def cache_inputs(self) -> Any:
+        return intrinsics_inputs(self._settings)
+
+    def estimate(self, frames: FrameSource, progress: ProgressFn) -> StageOutput[Camera]:
         clip = frames.clip
         focal_px, source = choose_focal(self._settings, clip.width_px, clip.height_px, clip.focal_mm35)
-        report(1, 1)
-        return ideal_camera(clip, focal_px, source, self._settings)
+        progress(1, 1)
+        camera = ideal_camera(clip, focal_px, source, self._settings)
+        return StageOutput(camera, focal_warnings(camera))
+
+
+def intrinsics_inputs(settings: CameraSettings) -> dict[str, Any]:
+    """The settings on which the camera depends: all but the person's height, which scales the body."""
+    return {name: value for name, value in settings.cache_inputs().items() if name != "person_height_m"}
+
+
+def focal_warnings(camera: Camera) -> tuple[RunWarning, ...]:
+    """Where the focal length comes from, where the user should know it: a network's estimate, or an assumption. Pure."""
+    facts = {"fov_deg": camera.fov_deg, "source": camera.source, "spread": camera.focal_spread}
+    if camera.source in NETWORKS:
+        spread = "" if camera.focal_spread is None else f" Single frames scatter by {100 * camera.focal_spread:.1f} %."
+        message = f"The horizontal field of view, {camera.fov_deg:.1f} degrees, is what {NETWORKS[camera.source]} estimates.{spread}"
+        return (RunWarning("fov_estimated", message, facts=facts),)
+    if camera.source != "default":
+        return ()
+    message = (
+        f"No field of view was given or found in the file: {camera.fov_deg:.0f} degrees, a phone's main lens, is assumed. "
+        "Distances and sizes depend on it."
+    )
+    return (RunWarning("fov_assumed", message, "--fov, --focal-mm35 or --person-height settle them.", facts),)
 
 
 def ideal_camera(clip: Clip, focal_px: float, source: str, settings: CameraSettings, spread: float | None = None) -> Camera:

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
+from body4d.core.errors import RunWarning
+
 SIGMA_PER_MAD = 1.4826
 """Standard deviations in a median absolute deviation of a normal distribution."""
 
@@ -21,11 +23,11 @@ MAX_FOCAL_SPREAD = 0.15
 @dataclass(frozen=True)
 class FocalConsensus:
     """``focal_px`` is None where no frame gives a plausible one. ``spread``: standard deviation of the frames' estimates as a share of it,
-    None for a single frame. ``note``: a sentence for the user, or empty."""
+    None for a single frame."""
 
     focal_px: float | None
     spread: float | None
-    note: str
+    warning: RunWarning | None = None
 
 
 def fov_deg(focal_px: Float[np.ndarray, "*n"], width_px: int) -> Float[np.ndarray, "*n"]:
@@ -41,18 +43,22 @@ def agree_on_focal(focals_px: Float[np.ndarray, " f"], width_px: int) -> FocalCo
     plausible = finite[(finite > 0) & (fov >= MIN_FOV_DEG) & (fov <= MAX_FOV_DEG)]
     if not len(plausible):
         reason = f"only fields of view of {_span(fov)} degrees" if len(finite) else "nothing but sky or blur"
-        return FocalConsensus(None, None, f"No lens could be told from the {len(focals)} frames looked at: {reason}.")
+        message = f"No focal length could be estimated from the {len(focals)} frames examined: {reason}."
+        return FocalConsensus(None, None, RunWarning("fov_not_estimated", message, facts={"frames": len(focals)}))
     median = float(np.median(plausible))
     if len(plausible) == 1:
-        return FocalConsensus(median, None, f"The lens was told by one frame of {len(focals)} alone." if len(focals) > 1 else "")
+        message = f"The focal length comes from one frame of {len(focals)} alone."
+        single = RunWarning("fov_of_one_frame", message, facts={"frames": len(focals)})
+        return FocalConsensus(median, None, single if len(focals) > 1 else None)
     spread = float(SIGMA_PER_MAD * np.median(np.abs(plausible / median - 1)))
-    note = ""
+    warning = None
     if spread > MAX_FOCAL_SPREAD:
-        note = (
-            f"Frames do not agree on the lens: {_span(fov_deg(plausible, width_px))} degrees, {_rounded_fov(median, width_px)} was taken. "
-            "Distances depend on it; --fov or --focal-mm35 settle them."
+        message = (
+            f"Frames do not agree on the field of view: {_span(fov_deg(plausible, width_px))} degrees, "
+            f"{_rounded_fov(median, width_px)} is taken. Distances depend on it."
         )
-    return FocalConsensus(median, spread, note)
+        warning = RunWarning("fov_uncertain", message, "--fov or --focal-mm35 settle them.", {"spread": spread})
+    return FocalConsensus(median, spread, warning)
 
 
 def spread_frames(num_frames: int, max_samples: int) -> range:

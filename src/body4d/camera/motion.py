@@ -6,9 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from body4d.camera.lens import spread_frames
-from body4d.camera.moving_camera import ClipMotion, PairMotion, judge_clip, judge_pair, motion_notes
+from body4d.camera.moving_camera import ClipMotion, PairMotion, judge_clip, judge_pair, motion_warnings
 from body4d.camera.opencv import require_headless_opencv
 from body4d.config import CameraSettings
+from body4d.core.errors import RunWarning
 from body4d.core.stages import FrameSource, ProgressFn, ignore_progress
 from body4d.core.types import MaskTrack
 
@@ -50,9 +51,9 @@ def camera_motion(
     return judge_clip(pairs) if len(index) > 1 else ClipMotion("still")
 
 
-def watch_camera(frames: FrameSource, settings: CameraSettings, masks: Sequence[MaskTrack] = ()) -> tuple[str, ...]:
+def watch_camera(frames: FrameSource, settings: CameraSettings, masks: Sequence[MaskTrack] = ()) -> tuple[RunWarning, ...]:
     """What the user should know about the camera's motion."""
-    return motion_notes(camera_motion(frames, settings, masks), settings)
+    return motion_warnings(camera_motion(frames, settings, masks), settings)
 
 
 def people_in(masks: Sequence[MaskTrack], frame: int, size: tuple[int, int]) -> np.ndarray:

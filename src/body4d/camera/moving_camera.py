@@ -11,6 +11,7 @@ from typing import Literal
 import numpy as np
 
 from body4d.config import CameraSettings
+from body4d.core.errors import RunWarning
 
 Kind = Literal["still", "moved", "travelled", "unknown"]
 
@@ -86,25 +87,26 @@ def judge_clip(pairs: Sequence[PairMotion]) -> ClipMotion:
     )
 
 
-def motion_notes(motion: ClipMotion, settings: CameraSettings) -> tuple[str, ...]:
+def motion_warnings(motion: ClipMotion, settings: CameraSettings) -> tuple[RunWarning, ...]:
     """What the user should know about it."""
     if settings.motion == "moving":
-        said = "The camera moves: bodies stay in the camera's axes of their frame, and no floor is claimed to be fixed."
-        if motion.kind == "still":
-            said += " The background stands still, though: --camera static would give a floor and a path over it."
-        return (said,)
+        message = "The camera moves: bodies stay in the camera's axes of their frame, and no floor is claimed to be fixed."
+        if motion.kind != "still":
+            return (RunWarning("camera_moves", message),)
+        message += " The background stands still, though."
+        return (RunWarning("camera_moves_but_still", message, "--camera static would give a floor and a path over it."),)
     if motion.kind == "unknown":
-        return ("Whether the camera moves could not be told from the background; it is taken to stand still (--camera moving).",)
+        message = "Whether the camera moves cannot be seen from the background; it is taken to stand still."
+        return (RunWarning("camera_motion_unknown", message, "--camera moving where it moves."),)
     if motion.kind == "still":
         return ()
     what = [f"its picture shifts by {100 * motion.shift_share:.0f}% of the diagonal or more"]
     zoom = max(motion.zoom, 1 / motion.zoom)
     if zoom >= settings.motion_zoom_least:
         what.append(f"is zoomed by {zoom:.2f} or more, for which no one focal length is right")
-    return (
-        f"The camera seems to move ({' and '.join(what)}): paths over the floor are not to be trusted. "
-        "--camera moving keeps bodies in the camera's axes instead.",
-    )
+    message = f"The camera seems to move ({' and '.join(what)}): paths over the floor are not to be trusted."
+    facts = {"shift_share": motion.shift_share, "zoom": zoom}
+    return (RunWarning("camera_seems_to_move", message, "--camera moving keeps bodies in the camera's axes instead.", facts),)
 
 
 def votes_of(points_px: np.ndarray, width_px: int, height_px: int, settings: CameraSettings) -> np.ndarray:

@@ -24,7 +24,7 @@ from body4d.checkpoints.record import OWN_FOLDER, FileRecord, Record, read_recor
 from body4d.checkpoints.sources import Checkpoint, Source
 from body4d.checkpoints.transfer import Altered, BrokeOff, Refused, Wanted, fetch
 from body4d.config import WeightsSettings
-from body4d.core.errors import WeightsError
+from body4d.core.errors import RunWarning, WeightsError
 from body4d.core.files import output_error
 from body4d.core.progress import Event, EventListener, Meter, ignore_events
 
@@ -75,7 +75,7 @@ def download(
             plans.append(make_plan(model, settings, hub, listener, repo=source, latest=latest, check=check))
         except WeightsError as error:
             refusals.append(str(error))
-            listener(Event(model.key, "failed", note=str(error)))
+            listener(Event(model.key, "failed", detail=str(error)))
     require_room(plans, settings)
     for plan in plans:
         done.append(_carry_out(plan, settings, hub, listener))
@@ -89,14 +89,14 @@ def _carry_out(plan: Plan, settings: WeightsSettings, hub: Hub, listener: EventL
     listing, meter = plan.listing, Meter(plan.model.key, listener)
     left = plan.left_bytes
     with _held(plan.folder):
-        meter.tell("started")
-        meter.tell("note", _announced(plan))
+        meter.send("started")
+        meter.warn(RunWarning("download_plan", _announced(plan)))
         sums = {**plan.sums, **_fetch_all(plan, settings, hub, listener, meter)}
         files = {file.path: FileRecord(size_bytes=file.size_bytes, sha256=sums[file.path]) for file in listing.files}
         record = Record(repo=listing.source.repo, commit=listing.commit, licence=listing.source.licence.name, files=files)
         write_record(plan.folder, record)
         shutil.rmtree(plan.folder / OWN_FOLDER / "parts", ignore_errors=True)
-    meter.tell("done")
+    meter.send("done")
     return Fetched(plan.model, plan.folder, listing.source, listing.commit, left)
 
 
@@ -133,7 +133,7 @@ def _fetch_all(plan: Plan, settings: WeightsSettings, hub: Hub, listener: EventL
                 meter(min(total, -(-max(0, came) // MB)), total)
                 while notes:
                     if note := notes.popleft():
-                        meter.tell("note", note)
+                        meter.warn(RunWarning("file_replaced", note))
                 if failed := next((error for job in ended if (error := job.exception())), None):
                     raise failed
                 if not going:

@@ -14,7 +14,7 @@ from body4d.checkpoints.registry import roots, told_place
 from body4d.checkpoints.sources import Checkpoint, Source
 from body4d.checkpoints.transfer import Wanted, git_sha1_of, sha256_of
 from body4d.config import WeightsSettings
-from body4d.core.errors import OutputError, SettingsError, WeightsError
+from body4d.core.errors import OutputError, RunWarning, SettingsError, WeightsError
 from body4d.core.progress import Event, EventListener, Meter
 
 MB = 1_000_000
@@ -65,9 +65,9 @@ def make_plan(
             closed.append(str(error))
             continue
         if closed:
-            listener(Event(model.key, "note", note=" ".join(closed)))
+            listener(Event(model.key, "warning", warning=RunWarning("closed_gates", " ".join(closed))))
             said = f"{model.name} is taken from {source.repo} instead ({source.about}); the same licence holds: {source.licence.name}."
-            listener(Event(model.key, "note", note=said))
+            listener(Event(model.key, "warning", warning=RunWarning("download_source", said)))
         folder = target_folder(model, source, settings)
         missing, sums = _there(model, folder, listing, listener, check=check)
         return Plan(model, folder, listing, missing, sums)
@@ -137,7 +137,7 @@ def _there(
         if is_it(file, folder / file.path, found):
             sums[file.path] = found
     if unsure:
-        meter.tell("done")
+        meter.send("done")
     return tuple(file for file in listing.files if file.path not in sums), sums
 
 

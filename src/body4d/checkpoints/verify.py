@@ -60,7 +60,7 @@ def _verify_place(model: Checkpoint, place: Path, listener: EventListener) -> It
     for name, path in files.items():
         if path not in wrong:
             yield _judged(model, path, known_of(model, name, path, record), sha256_of(path, gained).hexdigest())
-    meter.tell("done")
+    meter.send("done")
 
 
 def known_of(model: Checkpoint, name: str, path: Path, record: Record | None) -> tuple[PublishedFile, ...]:

@@ -31,5 +31,5 @@ def info(
     print_people(found["people"])
     for name, stage in record.stages.items():
         typer.echo(f"{name:9} {stage.state:10} {stage.seconds:8.1f} s")
-        for note in stage.notes:
-            typer.echo(f"  note: {note}")
+        for warning in stage.warnings:
+            typer.echo(f"  note: {warning.text}")

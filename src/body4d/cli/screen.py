@@ -28,7 +28,7 @@ class Screen(AbstractContextManager["Screen"]):
 
     def __call__(self, event: Event) -> None:
         if event.stage == "run" and event.state == "started":
-            self.folder = Path(event.note)
+            self.folder = Path(event.detail)
         else:
             self.show(event)
 
@@ -108,8 +108,8 @@ def choose_screen(*, quiet: bool, as_json: bool) -> Screen:
 def line_of(event: Event) -> str:
     """An event as a line of a log; empty for what is not worth one."""
     name = f"{event.stage:9}"
-    if event.state == "note":
-        return f"  note: {event.note}"
+    if event.warning:
+        return f"  note: {event.warning.text}"
     if event.state == "skipped":
         return f"{name} already done"
     if event.state == "done" and event.stage != "run":

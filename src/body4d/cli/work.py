@@ -66,7 +66,7 @@ def render_run(run: Path, out: Path, video: Path | None, settings: PictureSettin
     meter = Meter("pictures", screen)
     with lock_run_folder(run):
         draw(load_scene(scene_path, video), open_clip(video, looked_at), out, settings, meter)
-    meter.tell("done")
+    meter.send("done")
     return [out / OVERLAY, out / VIEWS, out / SHEET]
 
 
@@ -100,8 +100,8 @@ def make_swing(folder: Path, view: "CameraView", screen: Screen) -> Path:
 
     meter = Meter("clip", screen)
     if (folder / "truth.npz").is_file():
-        meter.tell("skipped")
+        meter.send("skipped")
         return folder / "swing.mp4"
     clip = make_clip("swing", folder, view=view)
-    meter.tell("done")
+    meter.send("done")
     return clip.video

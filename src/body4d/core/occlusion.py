@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from body4d.core.errors import RunWarning
 from body4d.core.types import MaskTrack
 
 
@@ -95,15 +96,16 @@ def occluded_rows(frame_index: np.ndarray, stretches: Sequence[OcclusionSegment]
     return np.isin(frame_index, np.concatenate(frames)) if frames else np.zeros(len(frame_index), bool)
 
 
-def occlusion_warnings(stretches: Sequence[OcclusionSegment]) -> tuple[str, ...]:
-    """A sentence on who was completed, none where nobody was."""
+def occlusion_warnings(stretches: Sequence[OcclusionSegment]) -> tuple[RunWarning, ...]:
+    """A warning on who was completed, none where nobody was."""
     counts: dict[int, int] = {}
     for stretch in stretches:
         counts[stretch.person_id] = counts.get(stretch.person_id, 0) + int(stretch.hidden.sum())
     if not counts:
         return ()
     who = ", ".join(f"person {person} on {count} {'frame' if count == 1 else 'frames'}" for person, count in counts.items())
-    return (f"Hidden and completed: {who}. What cannot be seen is a likely guess, and counts for less.",)
+    message = f"Hidden and completed: {who}. What cannot be seen is a likely guess, and counts for less."
+    return (RunWarning("completed_people", message, facts={"frames_by_person": counts}),)
 
 
 def occlusion_confidence(frame_index: np.ndarray, stretches: Sequence[OcclusionSegment], min_confidence: float) -> np.ndarray:

@@ -1,11 +1,13 @@
-"""What a run tells while it works: one kind of event, and the meter that makes events of a stage's (done, total)."""
+"""What a run tells while it works: events, and the meter that makes them of a stage's (done, total)."""
 
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-State = Literal["started", "working", "done", "skipped", "failed", "cancelled", "note"]
+from body4d.core.errors import RunWarning
+
+State = Literal["started", "working", "done", "skipped", "failed", "cancelled", "warning"]
 
 PROGRESS_EVERY_S = 0.1
 """A listener hears of progress at most this often, whatever the stage does; a terminal shows no more."""
@@ -16,7 +18,8 @@ class Event:
     """Something happened in a stage.
 
     ``done`` of ``total`` in the stage's own unit (mostly frames; ``total`` 0: not known). ``seconds`` since the stage began,
-    ``rate_per_s`` and ``left_s`` where they can be told. ``note`` is a sentence for the user.
+    ``rate_per_s`` and ``left_s`` where they can be told. ``detail`` is what belongs to the event: the run's folder, the reason of a
+    failure. An event of state "warning" carries its ``warning``.
     """
 
     stage: str
@@ -26,12 +29,14 @@ class Event:
     seconds: float = 0.0
     rate_per_s: float | None = None
     left_s: float | None = None
-    note: str = ""
+    detail: str = ""
+    warning: RunWarning | None = None
 
     def as_json(self) -> dict[str, Any]:
-        """The event for machines, numbers rounded to milliseconds, what is not known left out."""
-        fields = {k: round(v, 3) if isinstance(v, float) else v for k, v in asdict(self).items()}
-        return {"event": "stage", **{k: v for k, v in fields.items() if v is not None and v != ""}}
+        """The event for machines: numbers rounded to milliseconds, what is not known left out."""
+        fields = {k: round(v, 3) if isinstance(v, float) else v for k, v in asdict(self).items() if k != "warning"}
+        warning = {"warning": self.warning.as_json()} if self.warning else {}
+        return {"event": "stage", **{k: v for k, v in fields.items() if v is not None and v != ""}, **warning}
 
 
 EventListener = Callable[[Event], None]
@@ -39,7 +44,7 @@ EventListener = Callable[[Event], None]
 
 
 def ignore_events(event: Event) -> None:
-    """A :data:`EventListener` that does not listen."""
+    """An :data:`EventListener` that does not listen."""
 
 
 class Meter:
@@ -68,13 +73,20 @@ class Meter:
         if now - self._last < PROGRESS_EVERY_S and done < total:
             return
         self._last = now
-        self.tell("working")
+        self.send("working")
 
-    def tell(self, state: State, note: str = "") -> None:
+    def send(self, state: State, detail: str = "") -> None:
         """Send an event with the stage's figures as they stand."""
+        self._listener(self._event(state, detail))
+
+    def warn(self, warning: RunWarning) -> None:
+        """Send a warning with the stage's figures as they stand."""
+        self._listener(self._event("warning", "", warning))
+
+    def _event(self, state: State, detail: str, warning: RunWarning | None = None) -> Event:
         seconds = self.seconds
         rate = self._done / seconds if self._done and seconds > 0 else None
         left = (self._total - self._done) / rate if rate and self._total >= self._done else None
         if state not in ("working", "started"):
             left = None
-        self._listener(Event(self.stage, state, self._done, self._total, seconds, rate, left, note))
+        return Event(self.stage, state, self._done, self._total, seconds, rate, left, detail, warning)

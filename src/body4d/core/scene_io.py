@@ -1,6 +1,7 @@
 """Scenes, masks and bodies on disk: npz archives without pickle, the same bytes for the same content. Schema: docs/files.md."""
 
 import io
+import json
 import os
 import zipfile
 import zlib
@@ -12,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from body4d.core.errors import InputError
+from body4d.core.errors import InputError, RunWarning
 from body4d.core.files import atomic_file
 from body4d.core.occlusion import OcclusionSegment
 from body4d.core.rig import Rig
@@ -20,7 +21,7 @@ from body4d.core.types import BodyTrack, Camera, Clip, LandmarkTrack, MaskTrack,
 
 AnyPath = str | os.PathLike[str]
 
-SCHEMA = 1
+SCHEMA = 2
 """Version of the file kinds; raised when a reader of the older one would misread the newer."""
 
 _EARLIEST = (1980, 1, 1, 0, 0, 0)  # the first moment a zip entry can carry: a fixed one keeps the bytes free of the clock
@@ -40,7 +41,7 @@ def save_scene(scene: Scene, path: AnyPath) -> None:
     clip, camera = scene.clip, scene.camera
     arrays: dict[str, Any] = {
         "preset": scene.preset,
-        "notes": np.array(scene.notes, dtype=np.str_),
+        "warnings": np.array([json.dumps(warning.as_json(), ensure_ascii=False) for warning in scene.warnings], dtype=np.str_),
         "T_world_camera": scene.T_world_camera,
         "clip/name": clip.path.name,
         "clip/size_px": [clip.width_px, clip.height_px],
@@ -66,7 +67,7 @@ def save_scene(scene: Scene, path: AnyPath) -> None:
 def load_scene(path: AnyPath, video: AnyPath | None = None) -> Scene:
     """Read what :func:`save_scene` wrote. ``video`` is where the clip lies now; without it ``clip.path`` is the bare file name.
 
-    Raises InputError where ``path`` is missing, damaged, of another kind or of a newer version.
+    Raises InputError where ``path`` is missing, damaged, of another kind or of another schema.
     """
     data = _read_npz(path, "scene")
     with _blame(path):
@@ -102,7 +103,7 @@ def load_scene(path: AnyPath, video: AnyPath | None = None) -> Scene:
             people=_bodies(data),
             T_world_camera=data["T_world_camera"],
             preset=str(data["preset"]),
-            notes=tuple(str(note) for note in data["notes"]),
+            warnings=tuple(RunWarning.from_json(json.loads(str(warning))) for warning in data["warnings"]),
         )
 
 
@@ -278,11 +279,23 @@ def _read_npz(path: AnyPath, kind: str) -> dict[str, np.ndarray]:
         names = set(archive.files)
         found = str(archive["format"]) if "format" in names else "some other npz"
         version = int(archive["schema"]) if "schema" in names else 0
-        if found == f"body4d-{kind}" and version <= SCHEMA:
+        if found == f"body4d-{kind}" and version == SCHEMA:
             return {name: archive[name] for name in archive.files}
     if found != f"body4d-{kind}":
         raise InputError(f"{path} is not a body4d {kind} file (found: {found}): name the {kind} file of a run.")
-    raise InputError(f"{path} was written by a newer body4d (schema {version}, this one reads up to {SCHEMA}): update body4d.")
+    if version < SCHEMA:
+        raise InputError(
+            f"{path} was written by an older body4d (schema {version}, this one reads {SCHEMA}).",
+            code="file_schema",
+            hint="Make it anew from the video: `body4d run CLIP --fresh`.",
+            schema=version,
+        )
+    raise InputError(
+        f"{path} was written by a newer body4d (schema {version}, this one reads {SCHEMA}).",
+        code="file_schema",
+        hint="Update body4d.",
+        schema=version,
+    )
 
 
 class _blame:

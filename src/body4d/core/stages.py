@@ -1,15 +1,42 @@
-"""The seats a preset fills, and what each passes on. Pictures in, nouns of :mod:`body4d.core.types` out."""
+"""What the pipeline asks of each stage, whichever model does it: protocols over the types of :mod:`body4d.core.types`."""
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import Any, Generic, Protocol, TypeVar
 
-from numpy.typing import NDArray
+import numpy as np
+from jaxtyping import UInt8
 
+from body4d.core.errors import RunWarning
 from body4d.core.occlusion import OcclusionSegment
 from body4d.core.types import BodyTrack, Camera, Clip, MaskTrack, Prompt
 
+T_co = TypeVar("T_co", covariant=True)
+
 ProgressFn = Callable[[int, int], None]
 """Called with (done, total) now and then while a stage works; may raise :class:`body4d.core.errors.Cancelled` to stop it."""
+
+
+def ignore_progress(done: int, total: int) -> None:
+    """A :data:`ProgressFn` that reports nothing."""
+
+
+@dataclass(frozen=True)
+class StageOutput(Generic[T_co]):
+    """What a stage hands on, and what the user should know about it."""
+
+    value: T_co
+    warnings: tuple[RunWarning, ...] = ()
+
+
+class Stage(Protocol):
+    """What every model in the pipeline declares."""
+
+    @property
+    def cache_inputs(self) -> Any:
+        """Everything of the settings on which this stage's result depends, as JSON values. A finished stage is done again when this
+        changes, and only then; what changes speed alone is left out."""
+        ...
 
 
 class FrameSource(Protocol):
@@ -18,47 +45,44 @@ class FrameSource(Protocol):
     @property
     def clip(self) -> Clip: ...
 
-    def read(self, first: int = 0, last: int | None = None, step: int = 1) -> Iterator[tuple[int, NDArray[Any]]]:
-        """Yield (clip frame index, RGB uint8 (H, W, 3)) for frames first, first+step, ... below ``last``."""
-        ...
-
-
-class Segmenter(Protocol):
-    """Finds people and follows them: one MaskTrack each, main person first."""
-
-    def track(self, frames: FrameSource, prompts: Sequence[Prompt], report: ProgressFn) -> tuple[MaskTrack, ...]: ...
-
     @property
-    def notes(self) -> tuple[str, ...]:
-        """Sentences for the user about what the last ``track`` could not follow."""
+    def warnings(self) -> tuple[RunWarning, ...]:
+        """What is wrong with the file, as far as it has been read."""
+        ...
+
+    def read(self, first: int = 0, last: int | None = None, step: int = 1) -> Iterator[tuple[int, UInt8[np.ndarray, "height width 3"]]]:
+        """Yield (clip frame index, RGB picture) for frames first, first+step, ... below ``last``."""
         ...
 
 
-class CameraEstimator(Protocol):
+class Segmenter(Stage, Protocol):
+    """Finds people and tracks them: one MaskTrack each, main person first."""
+
+    def track(self, frames: FrameSource, prompts: Sequence[Prompt], progress: ProgressFn) -> StageOutput[tuple[MaskTrack, ...]]: ...
+
+
+class CameraEstimator(Stage, Protocol):
     """One camera for the clip."""
 
-    def estimate(self, frames: FrameSource, report: ProgressFn) -> Camera: ...
+    def estimate(self, frames: FrameSource, progress: ProgressFn) -> StageOutput[Camera]: ...
 
 
-class AmodalCompleter(Protocol):
-    """Finds who is hidden, and completes them: stretches by person, then in time; none where nobody is."""
+class AmodalCompleter(Stage, Protocol):
+    """Finds where people are occluded and completes them: segments by person, then in time; none where nobody is."""
 
-    def foresee(self, clip: Clip, masks: Sequence[MaskTrack]) -> str:
-        """A sentence on what ``complete`` will look at and what that is expected to take, "" where nothing. Loads no network."""
+    def estimate_cost(self, clip: Clip, masks: Sequence[MaskTrack]) -> RunWarning | None:
+        """What ``complete`` examines and how long that is expected to take, None where nothing. Loads no network."""
         ...
 
-    def complete(self, frames: FrameSource, masks: Sequence[MaskTrack], report: ProgressFn) -> tuple[OcclusionSegment, ...]: ...
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """Sentences for the user about the last ``complete``."""
-        ...
+    def complete(
+        self, frames: FrameSource, masks: Sequence[MaskTrack], progress: ProgressFn
+    ) -> StageOutput[tuple[OcclusionSegment, ...]]: ...
 
 
-class BodyEstimator(Protocol):
-    """Bodies of followed people, before smoothing: one BodyTrack per MaskTrack, same order and frames.
+class BodyEstimator(Stage, Protocol):
+    """Bodies of tracked people, before smoothing: one BodyTrack per MaskTrack, same order and frames.
 
-    ``hidden`` are the stretches on which a :class:`AmodalCompleter` found somebody hidden and completed them.
+    ``occlusions`` are the segments in which an :class:`AmodalCompleter` found somebody occluded and completed them.
     """
 
     def estimate(
@@ -66,10 +90,6 @@ class BodyEstimator(Protocol):
         frames: FrameSource,
         masks: Sequence[MaskTrack],
         camera: Camera,
-        report: ProgressFn,
-        hidden: Sequence[OcclusionSegment] = (),
-    ) -> tuple[BodyTrack, ...]: ...
-
-
-def ignore_progress(done: int, total: int) -> None:
-    """A :data:`ProgressFn` that says nothing."""
+        progress: ProgressFn,
+        occlusions: Sequence[OcclusionSegment] = (),
+    ) -> StageOutput[tuple[BodyTrack, ...]]: ...

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from body4d.core.errors import RunWarning
 from body4d.core.joints import JOINT_SETS, joint_names
 
 if TYPE_CHECKING:
@@ -317,8 +318,8 @@ class BodyTrack:
 class Scene:
     """The result of a run: the clip, the camera that saw it, everybody in it, and where the floor is.
 
-    ``T_world_camera`` (4, 4) maps camera axes to the floor-aligned world (y up). ``notes`` are sentences for the user: what was
-    assumed, and what could not be followed.
+    ``T_world_camera`` (4, 4) maps camera axes to the floor-aligned world (y up). ``warnings`` are what the user should know:
+    what was assumed, and what could not be tracked.
     """
 
     clip: Clip
@@ -326,7 +327,7 @@ class Scene:
     people: tuple[BodyTrack, ...]
     T_world_camera: np.ndarray = field(default_factory=lambda: np.diag([1.0, -1.0, -1.0, 1.0]))
     preset: str = "lite"
-    notes: tuple[str, ...] = ()
+    warnings: tuple[RunWarning, ...] = ()
 
     def __post_init__(self) -> None:
         _check("T_world_camera", self.T_world_camera, (4, 4), "f")

@@ -86,8 +86,8 @@ class StartupStatus:
 
     def on_event(self, event: Event) -> None:
         """An event listener for downloads, whose stages are the checkpoints' keys and which count megabytes."""
-        if event.state == "note":
-            self.add_note(event.note)
+        if event.warning:
+            self.add_note(event.warning.text)
             return
         self.snapshot = replace(self.snapshot, progress={**self.snapshot.progress, event.stage: event})
         if event.state == "working" and self._clock() - self._logged_s >= LOG_EVERY_S:

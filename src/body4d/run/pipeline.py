@@ -2,7 +2,8 @@
 
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -10,22 +11,21 @@ from typing import Any
 import numpy as np
 
 from body4d.config import CameraSettings, MotionSettings, PictureSettings, Settings, VideoSettings
-from body4d.core.errors import NoPersonError
+from body4d.core.errors import Cancelled, NoPersonError, RunWarning
 from body4d.core.occlusion import OcclusionSegment, occlusion_warnings
 from body4d.core.progress import EventListener, ignore_events
 from body4d.core.rig import Rig
 from body4d.core.stages import AmodalCompleter, BodyEstimator, CameraEstimator, FrameSource, ProgressFn, Segmenter
 from body4d.core.types import BodyTrack, Camera, Clip, MaskTrack, Prompt, Scene
-from body4d.run.facts import camera_warnings, cancellable, file_warnings, versions
-from body4d.run.record import BODIES, GLB, HIDDEN, MASKS, OVERLAY, SCENE, SHEET, VIEWS
+from body4d.run.record import BODIES, GLB, HIDDEN, MASKS, OVERLAY, SCENE, SHEET, VIEWS, versions
 from body4d.run.run_folder import RunFolder, StageResult
 from body4d.runtime.memory import NO_DEVICE, DeviceMemory
 
-Make = Callable[[Path, ProgressFn], StageResult | None]
+StageFn = Callable[[Path, ProgressFn], StageResult | None]
 Smoother = Callable[[BodyTrack, Rig, Clip, MotionSettings], BodyTrack]
-CameraWatch = Callable[[FrameSource, CameraSettings, Sequence[MaskTrack]], Sequence[str]]
+CameraMotionFn = Callable[[FrameSource, CameraSettings, Sequence[MaskTrack]], Sequence[RunWarning]]
 FloorFinder = Callable[[Sequence[BodyTrack], Camera], np.ndarray]
-Feet = Callable[[Sequence[BodyTrack], Mapping[int, Rig], Clip, Camera, np.ndarray, MotionSettings], tuple[BodyTrack, ...]]
+FootContactFn = Callable[[Sequence[BodyTrack], Mapping[int, Rig], Clip, Camera, np.ndarray, MotionSettings], tuple[BodyTrack, ...]]
 
 
 def rig_of(track: BodyTrack) -> Rig:
@@ -42,11 +42,11 @@ def open_clip(video: Path, settings: VideoSettings) -> FrameSource:
     return VideoReader(probe(video, settings))
 
 
-def draw(scene: Scene, frames: FrameSource, into: Path, settings: PictureSettings, report: ProgressFn) -> None:
+def draw(scene: Scene, frames: FrameSource, into: Path, settings: PictureSettings, progress: ProgressFn) -> None:
     """Overlay, views and contact sheet into the folder ``into``."""
     from body4d.render.write import write_pictures
 
-    write_pictures(scene, frames, into / OVERLAY, into / VIEWS, into / SHEET, settings, report)
+    write_pictures(scene, frames, into / OVERLAY, into / VIEWS, into / SHEET, settings, progress)
 
 
 def write_glb(scene: Scene, path: Path) -> None:
@@ -56,24 +56,25 @@ def write_glb(scene: Scene, path: Path) -> None:
     export_scene(scene, "glb", path)
 
 
+@contextmanager
+def cancellable() -> Iterator[None]:
+    """Ctrl-C, as an error with a sentence."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise Cancelled("Stopped. What was finished is kept; the same command goes on from there.") from None
+
+
 LEVEL: np.ndarray = np.diag([1.0, -1.0, -1.0, 1.0])
 """Camera axes to a world that has only turned its axes: y up."""
 
-USES: dict[str, dict[str, tuple[str, ...]]] = {
-    "masks": {"lite": ("people", "blazepose"), "sam": ("people", "sam3")},
-    "occlusion": {"lite": (), "sam": ("occlusion",)},
-    "camera": {"lite": ("camera",), "sam": ("camera", "moge")},
-    "bodies": {"lite": ("fit", "camera"), "sam": ("sam3d_body", "camera")},
-}
-"""Sections of the settings that the models of a preset read, stage by stage. Change one, and these stages are done again."""
 
-
-def not_watched(frames: FrameSource, settings: CameraSettings, masks: Sequence[MaskTrack]) -> Sequence[str]:
-    """Says nothing about the camera's motion."""
+def no_camera_motion(frames: FrameSource, settings: CameraSettings, masks: Sequence[MaskTrack]) -> Sequence[RunWarning]:
+    """Reports nothing about the camera's motion."""
     return ()
 
 
-def not_settled(
+def no_foot_contact(
     people: Sequence[BodyTrack], rigs: Mapping[int, Rig], clip: Clip, camera: Camera, T_world_camera: np.ndarray, settings: MotionSettings
 ) -> tuple[BodyTrack, ...]:
     """Leaves feet where they are."""
@@ -82,12 +83,12 @@ def not_settled(
 
 @dataclass(frozen=True)
 class Pipeline:
-    """A preset's models in their seats, and the settings they run with. ``Pipeline.load(settings)`` fills the seats.
+    """A preset's models, one for each stage, and the settings they run with. ``Pipeline.load(settings)`` makes one.
 
-    Without a ``completer`` nobody is completed. ``smoother``, ``floor`` and ``feet`` (holds feet that rest) are pure. ``rig_of`` gives the
-    body a track was fitted with, ``open_clip`` probes a video, ``draw`` and ``write_glb`` write what others look at. ``watch_camera`` has
-    sentences for the user where the camera moves, ``weights`` names the checkpoint of each stage that has one, and ``sources`` tells of
-    each where it comes from and under which licence.
+    Without a ``completer`` nobody is completed. ``smoother``, ``floor`` and ``foot_contact`` (holds feet that rest) are pure. ``rig_of``
+    gives the body a track was fitted with, ``open_clip`` probes a video, ``draw`` and ``write_glb`` write what others look at.
+    ``camera_motion`` warns where the camera moves. ``warnings`` belong to the result, ``setup_warnings`` to this machine today alone.
+    ``weights`` names the checkpoint of each stage that has one, and ``sources`` tells where each comes from and under which licence.
     """
 
     settings: Settings
@@ -101,14 +102,14 @@ class Pipeline:
     open_clip: Callable[[Path, VideoSettings], FrameSource] = open_clip
     draw: Callable[[Scene, FrameSource, Path, PictureSettings, ProgressFn], None] = draw
     write_glb: Callable[[Scene, Path], None] = write_glb
-    notes: tuple[str, ...] = ()
-    hints: tuple[str, ...] = ()
+    warnings: tuple[RunWarning, ...] = ()
+    setup_warnings: tuple[RunWarning, ...] = ()
     weights: Mapping[str, str] = field(default_factory=dict)
     memory: DeviceMemory = NO_DEVICE
-    watch_camera: CameraWatch = not_watched
+    camera_motion: CameraMotionFn = no_camera_motion
     sources: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     completer: AmodalCompleter | None = None
-    feet: Feet = not_settled
+    foot_contact: FootContactFn = no_foot_contact
 
     @staticmethod
     def load(settings: Settings | None = None) -> "Pipeline":
@@ -121,23 +122,23 @@ class Pipeline:
         from body4d.run.presets import load_components
 
         settings = settings or load_settings()
-        seats = load_components(settings)
+        components = load_components(settings)
         return Pipeline(
             settings,
-            seats.preset,
-            seats.segmenter,
-            seats.camera,
-            seats.bodies,
+            components.preset,
+            components.segmenter,
+            components.camera,
+            components.bodies,
             smooth,
             floor_transform,
-            notes=seats.notes,
-            hints=seats.hints,
-            weights=seats.weights,
-            memory=seats.memory,
-            watch_camera=watch_camera,
-            sources=seats.sources,
-            completer=seats.completer,
-            feet=hold_foot_contacts,
+            warnings=components.warnings,
+            setup_warnings=components.setup_warnings,
+            weights=components.weights,
+            memory=components.memory,
+            camera_motion=watch_camera,
+            sources=components.sources,
+            completer=components.completer,
+            foot_contact=hold_foot_contacts,
         )
 
     def run(
@@ -151,7 +152,7 @@ class Pipeline:
     ) -> Scene:
         """Everything from a video to a scene, pictures and files in a run folder (``runs/<clip's stem>`` unless ``out`` is given).
 
-        What an earlier run into the same folder finished with the same settings is taken over, unless ``fresh``. Raises InputError,
+        What an earlier run into the same folder finished with the same inputs is taken over, unless ``fresh``. Raises InputError,
         NoPersonError, OutputError, and Cancelled where the user or ``listener`` stops it.
         """
         from body4d.core.scene_io import load_bodies, load_hidden, load_masks, load_scene
@@ -163,7 +164,7 @@ class Pipeline:
             "preset": self.preset,
             "weights": dict(self.weights),
             "sources": {name: dict(source) for name, source in self.sources.items()},
-            "notes": list(self.notes),
+            "warnings": list(self.warnings),
             "settings": s.model_dump(mode="json"),
             "versions": versions(),
         }
@@ -171,88 +172,104 @@ class Pipeline:
             cancellable(),
             RunFolder.open(Path(video), Path(out) if out else None, about, fresh=fresh, listener=listener, device=self.memory) as run,
         ):
-            run.tell((*self.notes, *self.hints))
-            run.stage("probe", [], self._probe(frames, time.monotonic() - started), uses=[run.input_sha256, s.video])
-            run.stage("masks", [MASKS], self._masks(frames, prompts), after=["probe"], uses=[*self._uses("masks"), prompts])
+            run.warn((*self.warnings, *self.setup_warnings))
+            keys = self.cache_inputs(run.input_sha256, prompts)
+            run.stage("probe", [], self._probe(frames, time.monotonic() - started), cache_inputs=keys["probe"])
+            run.stage("masks", [MASKS], self._masks(frames, prompts), after=["probe"], cache_inputs=keys["masks"])
             masks = load_masks(run.file(MASKS))
-            run.stage("occlusion", [HIDDEN], self._occlusion(frames, masks, run.tell), after=["masks"], uses=self._uses("occlusion"))
+            run.stage("occlusion", [HIDDEN], self._occlusion(frames, masks, run), after=["masks"], cache_inputs=keys["occlusion"])
             hidden = load_hidden(run.file(HIDDEN))
-            camera = Camera(**run.stage("camera", [], self._camera(frames, masks), after=["masks"], uses=self._uses("camera")))
+            camera = Camera(**run.stage("camera", [], self._camera(frames, masks), after=["masks"], cache_inputs=keys["camera"]))
             make = self._bodies(frames, masks, camera, hidden)
-            run.stage("bodies", [BODIES], make, after=["masks", "occlusion", "camera"], uses=self._uses("bodies"))
+            run.stage("bodies", [BODIES], make, after=["masks", "occlusion", "camera"], cache_inputs=keys["bodies"])
             bodies = load_bodies(run.file(BODIES))
-            run.stage("motion", [SCENE], self._motion(frames.clip, bodies, masks, camera, run.notes), after=["bodies"], uses=[s.motion])
+            make = self._motion(frames.clip, bodies, masks, camera, run)
+            run.stage("motion", [SCENE], make, after=["bodies"], cache_inputs=keys["motion"])
             scene = load_scene(run.file(SCENE), Path(video))
-            run.stage("pictures", self._picture_files, self._pictures(scene, frames), after=["motion"], uses=[s.pictures])
+            run.stage("pictures", self._picture_files, self._pictures(scene, frames), after=["motion"], cache_inputs=keys["pictures"])
             run.stage("files", [GLB], self._files(scene), after=["motion"])
         return scene
 
-    def _uses(self, stage: str) -> list[Any]:
-        """What a stage's result hangs on: the settings its model reads, and the checkpoint it was made with."""
-        sections = USES[stage]
-        names = sections.get(self.preset) or sorted({name for names in sections.values() for name in names})
-        compute = self.settings.compute.model_dump(include={"device", "precision"}) if self.preset == "sam" else {}
-        return [self.preset, *(getattr(self.settings, name) for name in names), compute, self.weights.get(stage, "")]
+    def cache_inputs(self, input_sha256: str = "", prompts: Sequence[Prompt] = ()) -> dict[str, list[Any]]:
+        """For each stage, what its result depends on beside the stages before it, as the stage itself declares it."""
+        s = self.settings
+        completer = [] if self.completer is None else [self.completer.cache_inputs]
+        return {
+            "probe": [input_sha256, s.video.cache_inputs()],
+            "masks": [*self._of_model("masks"), self.segmenter.cache_inputs, list(prompts)],
+            "occlusion": [*self._of_model("occlusion"), *completer],
+            "camera": [*self._of_model("camera"), self.camera.cache_inputs],
+            "bodies": [*self._of_model("bodies"), self.bodies.cache_inputs],
+            "motion": [s.motion.cache_inputs()],
+            "pictures": [s.pictures.cache_inputs()],
+            "files": [],
+        }
+
+    def _of_model(self, stage: str) -> list[str]:
+        """The preset, and the checkpoint that the stage's model was loaded from."""
+        return [self.preset, self.weights.get(stage, "")]
 
     # Each of these makes the function that does one stage: into a folder, reporting as it goes.
 
-    def _probe(self, frames: FrameSource, seconds: float) -> Make:
+    def _probe(self, frames: FrameSource, seconds: float) -> StageFn:
         clip = frames.clip
         facts = {"frames": len(clip), "fps": clip.fps, "size_px": [clip.width_px, clip.height_px]}
-        return lambda into, report: StageResult(file_warnings(frames), facts, seconds)
+        return lambda into, progress: StageResult(frames.warnings, facts, seconds)
 
-    def _masks(self, frames: FrameSource, prompts: Sequence[Prompt]) -> Make:
-        told = set(file_warnings(frames))
+    def _masks(self, frames: FrameSource, prompts: Sequence[Prompt]) -> StageFn:
+        known = {warning.text for warning in frames.warnings}
 
-        def make(into: Path, report: ProgressFn) -> StageResult:
+        def make(into: Path, progress: ProgressFn) -> StageResult:
             from body4d.core.scene_io import save_masks
 
-            tracks = self.segmenter.track(frames, prompts, report)
-            if not any(len(track) for track in tracks):
+            tracks = self.segmenter.track(frames, prompts, progress)
+            if not any(len(track) for track in tracks.value):
                 raise NoPersonError(
-                    f"No person was found in the {len(frames.clip)} frames of {frames.clip.path.name}. "
-                    "Give a clip in which somebody is seen from head to foot, or another range with --start and --end."
+                    f"No person was found in the {len(frames.clip)} frames of {frames.clip.path.name}.",
+                    hint="Give a clip in which somebody is seen from head to foot, or another range with --start and --end.",
+                    frames=len(frames.clip),
                 )
-            save_masks(tracks, into / MASKS)
+            save_masks(tracks.value, into / MASKS)
             # Frames that do not decode are only met by reading them all.
-            return StageResult((*(note for note in file_warnings(frames) if note not in told), *self.segmenter.notes))
+            return StageResult((*(warning for warning in frames.warnings if warning.text not in known), *tracks.warnings))
 
         return make
 
-    def _occlusion(self, frames: FrameSource, masks: Sequence[MaskTrack], tell: Callable[[Sequence[str]], None]) -> Make:
-        def make(into: Path, report: ProgressFn) -> StageResult:
+    def _occlusion(self, frames: FrameSource, masks: Sequence[MaskTrack], run: RunFolder) -> StageFn:
+        def make(into: Path, progress: ProgressFn) -> StageResult:
             from body4d.core.scene_io import save_hidden
 
-            found: tuple[OcclusionSegment, ...] = ()
-            if self.completer is not None:
-                cost = self.completer.foresee(frames.clip, masks)
-                tell([cost] if cost else [])
-                found = self.completer.complete(frames, masks, report)
-            save_hidden(found, into / HIDDEN)
-            return StageResult((*getattr(self.completer, "notes", ()), *occlusion_warnings(found)))
+            if self.completer is None:
+                save_hidden((), into / HIDDEN)
+                return StageResult()
+            cost = self.completer.estimate_cost(frames.clip, masks)
+            run.warn([cost] if cost else [])
+            segments = self.completer.complete(frames, masks, progress)
+            save_hidden(segments.value, into / HIDDEN)
+            return StageResult((*segments.warnings, *occlusion_warnings(segments.value)))
 
         return make
 
-    def _camera(self, frames: FrameSource, masks: Sequence[MaskTrack]) -> Make:
-        def make(into: Path, report: ProgressFn) -> StageResult:
-            camera = self.camera.estimate(frames, report)
-            moves = self.watch_camera(frames, self.settings.camera, masks)
-            return StageResult((*camera_warnings(camera), *getattr(self.camera, "notes", ()), *moves), asdict(camera))
+    def _camera(self, frames: FrameSource, masks: Sequence[MaskTrack]) -> StageFn:
+        def make(into: Path, progress: ProgressFn) -> StageResult:
+            camera = self.camera.estimate(frames, progress)
+            motion = self.camera_motion(frames, self.settings.camera, masks)
+            return StageResult((*camera.warnings, *motion), asdict(camera.value))
 
         return make
 
-    def _bodies(self, frames: FrameSource, masks: Sequence[MaskTrack], camera: Camera, hidden: Sequence[OcclusionSegment]) -> Make:
-        def make(into: Path, report: ProgressFn) -> StageResult:
+    def _bodies(self, frames: FrameSource, masks: Sequence[MaskTrack], camera: Camera, hidden: Sequence[OcclusionSegment]) -> StageFn:
+        def make(into: Path, progress: ProgressFn) -> StageResult:
             from body4d.core.scene_io import save_bodies
 
-            tracks = self.bodies.estimate(frames, masks, camera, report, hidden)
-            save_bodies(tracks, into / BODIES)
-            return StageResult(getattr(self.bodies, "notes", ()))
+            tracks = self.bodies.estimate(frames, masks, camera, progress, hidden)
+            save_bodies(tracks.value, into / BODIES)
+            return StageResult(tracks.warnings)
 
         return make
 
-    def _motion(self, clip: Clip, bodies: Sequence[BodyTrack], masks: Sequence[MaskTrack], camera: Camera, notes: Sequence[str]) -> Make:
-        def make(into: Path, report: ProgressFn) -> StageResult:
+    def _motion(self, clip: Clip, bodies: Sequence[BodyTrack], masks: Sequence[MaskTrack], camera: Camera, run: RunFolder) -> StageFn:
+        def make(into: Path, progress: ProgressFn) -> StageResult:
             from body4d.core.scene_io import save_scene
             from body4d.run.quality import measure_mask_iou, report_people
 
@@ -260,8 +277,8 @@ class Pipeline:
             people = tuple(self._smoothed(track, rigs[track.person_id], clip) for track in bodies)
             people, floor = self._grounded(people, rigs, clip, camera)
             # After the feet, so that the overlap is that of the body which is kept.
-            people = measure_mask_iou(people, rigs, masks, camera, report)
-            scene = Scene(clip, camera, people, floor, self.preset, tuple(notes))
+            people = measure_mask_iou(people, rigs, masks, camera, progress)
+            scene = Scene(clip, camera, people, floor, self.preset, run.warnings)
             save_scene(scene, into / SCENE)
             heights = {person_id: rig.height_m for person_id, rig in rigs.items()}
             return StageResult(result=[asdict(person) for person in report_people(scene, heights)])
@@ -279,7 +296,7 @@ class Pipeline:
         motion = self.settings.motion
         if not camera.static:
             return tuple(people), LEVEL
-        people = self.feet(people, rigs, clip, camera, self.floor(people, camera), motion)
+        people = self.foot_contact(people, rigs, clip, camera, self.floor(people, camera), motion)
         # Feet that no longer wander tell the floor once more, and the world's origin goes with the first person.
         return people, self.floor(people, camera)
 
@@ -287,12 +304,12 @@ class Pipeline:
     def _picture_files(self) -> tuple[str, ...]:
         return (OVERLAY, VIEWS, SHEET) if self.settings.pictures.enabled else ()
 
-    def _pictures(self, scene: Scene, frames: FrameSource) -> Make:
-        def make(into: Path, report: ProgressFn) -> None:
+    def _pictures(self, scene: Scene, frames: FrameSource) -> StageFn:
+        def make(into: Path, progress: ProgressFn) -> None:
             if self.settings.pictures.enabled:
-                self.draw(scene, frames, into, self.settings.pictures, report)
+                self.draw(scene, frames, into, self.settings.pictures, progress)
 
         return make
 
-    def _files(self, scene: Scene) -> Make:
-        return lambda into, report: self.write_glb(scene, into / GLB)
+    def _files(self, scene: Scene) -> StageFn:
+        return lambda into, progress: self.write_glb(scene, into / GLB)

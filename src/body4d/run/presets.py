@@ -1,39 +1,47 @@
-"""Which models fill the seats: presets, and why one was taken."""
+"""Which models a preset is made of, and why one preset was taken."""
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
+from typing import Any
 
 from body4d.camera.opencv import require_headless_opencv
-from body4d.config import Settings
-from body4d.core.errors import MissingDependencyError, SettingsError
-from body4d.core.stages import AmodalCompleter, BodyEstimator, CameraEstimator, Segmenter
+from body4d.config import OcclusionSettings, Settings
+from body4d.core.errors import MissingDependencyError, RunWarning, SettingsError
+from body4d.core.occlusion import OcclusionSegment
+from body4d.core.stages import AmodalCompleter, BodyEstimator, CameraEstimator, FrameSource, ProgressFn, Segmenter, StageOutput
+from body4d.core.types import Clip, MaskTrack
 from body4d.runtime.memory import NO_DEVICE, DeviceMemory
 
 LITE_PYTHONS = ((3, 11), (3, 12))
 """Pythons for which mediapipe 0.10.21, the last line that holds its models, has wheels and body4d is tested."""
 
-FIRST_TIME = "The body model is prepared on this machine once, which takes a minute or two more than later runs."
+FIRST_TIME = RunWarning(
+    "body_model_setup", "The body model is prepared on this machine once, which takes a minute or two more than later runs."
+)
 
 _LITE_PACKAGES = ("mediapipe", "anny", "torch")
 _SAM_PACKAGES = ("torch", "transformers", "safetensors")
 
-NO_LENS = "MoGe-2 has no checkpoint here, so no network is asked for the field of view."
+NO_MOGE = RunWarning("no_moge_checkpoint", "MoGe-2 has no checkpoint here, so no network estimates the field of view.")
 
 
 @dataclass(frozen=True)
 class PipelineComponents:
-    """What a preset puts where. ``notes`` say which preset was taken and why, ``hints`` what is so today alone and belongs to no result;
-    ``weights`` names the checkpoint of each stage that has one, ``sources`` tell where it comes from and under which licence, and
-    ``memory`` is how the GPU's peak is asked for. Without a ``completer`` nobody hidden is completed."""
+    """The models of a preset, one for each stage.
+
+    ``warnings`` say which preset was taken and why; ``setup_warnings`` hold for this machine today alone and belong to no result.
+    ``weights`` names the checkpoint of each stage that has one, ``sources`` tells where it comes from and under which licence, and
+    ``memory`` is how the GPU's peak is asked for. Without a ``completer`` nobody occluded is completed.
+    """
 
     preset: str
     segmenter: Segmenter
     camera: CameraEstimator
     bodies: BodyEstimator
-    notes: tuple[str, ...] = ()
-    hints: tuple[str, ...] = ()
+    warnings: tuple[RunWarning, ...] = ()
+    setup_warnings: tuple[RunWarning, ...] = ()
     weights: Mapping[str, str] = field(default_factory=dict)
     memory: DeviceMemory = NO_DEVICE
     sources: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
@@ -41,25 +49,32 @@ class PipelineComponents:
 
 
 def load_components(settings: Settings) -> PipelineComponents:
-    """Fill the seats for ``settings.preset``. Raises MissingDependencyError, SettingsError, WeightsError or DeviceError."""
+    """The models of ``settings.preset``. Raises MissingDependencyError, SettingsError, WeightsError or DeviceError."""
     # Only ``auto`` asks: looking for a GPU loads torch.
-    preset, note = choose_preset(settings.preset, why_not_sam(settings) if settings.preset == "auto" else None)
-    return with_checkpoint_sources(sam_components(settings, note), settings) if preset == "sam" else lite_components(settings, note)
+    preset, why = choose_preset(settings.preset, why_not_sam(settings) if settings.preset == "auto" else None)
+    if preset == "sam":
+        return with_checkpoint_sources(sam_components(settings, why), settings)
+    return lite_components(settings, why)
 
 
-def with_checkpoint_sources(seats: PipelineComponents, settings: Settings) -> PipelineComponents:
-    """``seats`` with the origin and licence of every checkpoint in them, and a note that says so."""
+def with_checkpoint_sources(components: PipelineComponents, settings: Settings) -> PipelineComponents:
+    """``components`` with the origin and licence of every checkpoint in them, and a warning that names them."""
     from body4d.checkpoints.local import look
 
-    origins = {found.model.key: found.origin for found in look(settings.weights) if found.place and found.model.seat in seats.weights}
-    said = "; ".join(f"{o['checkpoint']} from {o.get('repository', 'files of your own')}, {o['licence']}" for o in origins.values())
-    return replace(seats, sources=origins, notes=(*seats.notes, f"Checkpoints: {said}."))
+    origins = {found.model.key: found.origin for found in look(settings.weights) if found.place and found.model.seat in components.weights}
+    named = "; ".join(f"{o['checkpoint']} from {o.get('repository', 'files of your own')}, {o['licence']}" for o in origins.values())
+    credit = RunWarning("checkpoint_sources", f"Checkpoints: {named}.", facts=origins)
+    return replace(components, sources=origins, warnings=(*components.warnings, credit))
 
 
-def lite_components(settings: Settings, note: str = "") -> PipelineComponents:
+def lite_components(settings: Settings, why: RunWarning | None = None) -> PipelineComponents:
     """BlazePose, a given camera and Anny: everything inside the installed packages."""
     if settings.occlusion.mode == "on":
-        raise SettingsError("--occlusion on needs preset sam; lite bridges hidden stretches. Use --preset sam, or --occlusion auto.")
+        raise SettingsError(
+            "Completing people who are hidden needs preset sam; preset lite bridges what it cannot see.",
+            code="occlusion_needs_sam",
+            hint="Use --preset sam, or --occlusion auto.",
+        )
     require_lite(sys.version_info[:2], _installed)
     require_headless_opencv()
     from body4d.bodies.anny import is_built
@@ -72,12 +87,12 @@ def lite_components(settings: Settings, note: str = "") -> PipelineComponents:
         segmenter=BlazePoseSegmenter(settings.blazepose, settings.people),
         camera=GivenCamera(settings.camera),
         bodies=AnnyBodyEstimator(settings.fit, settings.camera.person_height_m),
-        notes=(note,) if note else (),
-        hints=() if is_built() else (FIRST_TIME,),
+        warnings=(why,) if why else (),
+        setup_warnings=() if is_built() else (FIRST_TIME,),
     )
 
 
-def sam_components(settings: Settings, note: str = "") -> PipelineComponents:
+def sam_components(settings: Settings, why: RunWarning | None = None) -> PipelineComponents:
     """SAM-3, MoGe-2 and SAM-3D-Body. Checkpoints are found now and read when their stage begins. Raises as :func:`load_seats`."""
     require_sam(_installed)
     from body4d.checkpoints.registry import MOGE, SAM3, SAM3D_BODY, find, place
@@ -108,7 +123,7 @@ def sam_components(settings: Settings, note: str = "") -> PipelineComponents:
         segmenter=Sam3Segmenter(sam3_from_folder(masks), settings.sam3, settings.people, settings.compute),
         camera=camera or GivenCamera(settings.camera),
         bodies=Sam3dBodyEstimator(sam3d_body_from_file(body_file), settings.sam3d_body, settings.compute, settings.camera.person_height_m),
-        notes=tuple(sentence for sentence in (note, "" if lens else NO_LENS) if sentence),
+        warnings=tuple(warning for warning in (why, None if lens else NO_MOGE) if warning),
         weights={stage: name for stage, name in weights.items() if name},
         memory=DeviceMemory(reset_gpu_peak, gpu_peak_bytes),
         completer=completer,
@@ -122,14 +137,18 @@ def choose_completer(settings: Settings) -> tuple[AmodalCompleter | None, str]:
     """
     from body4d.checkpoints.registry import DEPTH_ANYTHING, VAS_AMODAL, VAS_CONTENT, find, place
     from body4d.models.diffusion_vas.completer import VasCompleter, vas_in
-    from body4d.run.no_completer import NoCompleter
 
     mode = settings.occlusion.mode
     if mode == "off":
         return None, ""
     if not _installed("diffusers"):
         if mode == "on":
-            raise MissingDependencyError("--occlusion on needs diffusers, not found here: pip install 'body4d[sam]'.")
+            raise MissingDependencyError(
+                "Completing people who are hidden needs diffusers, which is not installed here.",
+                code="missing_package",
+                hint="pip install 'body4d[sam]'",
+                packages=["diffusers"],
+            )
         return NoCompleter("diffusers is not installed (pip install 'body4d[sam]')", settings.occlusion), ""
     models = (VAS_AMODAL, VAS_CONTENT, DEPTH_ANYTHING)
     absent = [model for model in models if find(model, settings.weights) is None]
@@ -139,6 +158,40 @@ def choose_completer(settings: Settings) -> tuple[AmodalCompleter | None, str]:
     amodal, content, depth = (place(model, settings.weights) for model in models)
     loads = vas_in(amodal, content, depth, settings.occlusion, settings.compute)
     return VasCompleter(loads, settings.occlusion, settings.compute), f"{amodal.name} + {content.name} + {depth.name}"
+
+
+class NoCompleter:
+    """An :class:`~body4d.core.stages.AmodalCompleter` that completes nobody, for want of its models; it counts who may be occluded.
+
+    ``why`` tells what is missing, as half a sentence.
+    """
+
+    def __init__(self, why: str, settings: OcclusionSettings) -> None:
+        self._why, self._settings = why, settings
+
+    @property
+    def cache_inputs(self) -> Any:
+        return ["no completer", self._settings.cache_inputs()]
+
+    def estimate_cost(self, clip: Clip, masks: Sequence[MaskTrack]) -> RunWarning | None:
+        """Nothing is going to be done."""
+        return None
+
+    def complete(self, frames: FrameSource, masks: Sequence[MaskTrack], progress: ProgressFn) -> StageOutput[tuple[OcclusionSegment, ...]]:
+        """Nobody, with a warning where somebody may be occluded."""
+        from body4d.models.diffusion_vas.candidates import spans_to_look_at
+
+        spans = spans_to_look_at(masks, frames.clip.times_s, self._settings)
+        if not spans:
+            return StageOutput(())
+        people, count = len({span.person for span in spans}), sum(map(len, spans))
+        who = "1 person" if people == 1 else f"{people} people"
+        warning = RunWarning(
+            "nobody_completed",
+            f"{who} may be hidden on {count} frames and cannot be completed: {self._why}. The smoother bridges what it can.",
+            facts={"people": people, "frames": count},
+        )
+        return StageOutput((), (warning,))
 
 
 def why_not_sam(settings: Settings) -> str | None:
@@ -162,20 +215,25 @@ def why_not_sam(settings: Settings) -> str | None:
     return None
 
 
-def choose_preset(wanted: str, sam_missing: str | None) -> tuple[str, str]:
-    """The preset to take and a sentence that says why, empty where the user chose it. Pure."""
-    if wanted != "auto":
-        return wanted, ""
+def choose_preset(requested: str, sam_missing: str | None) -> tuple[str, RunWarning | None]:
+    """The preset to take and a warning that says why, None where the user chose it. Pure."""
+    if requested != "auto":
+        return requested, None
     if sam_missing:
-        return "lite", f"Preset lite was taken, not sam: {sam_missing}."
-    return "sam", "Preset sam was taken: its checkpoints and a GPU are there."
+        return "lite", RunWarning("preset_lite_taken", f"Preset lite was taken, not sam: {sam_missing}.")
+    return "sam", RunWarning("preset_sam_taken", "Preset sam was taken: its checkpoints and a GPU are there.")
 
 
 def require_sam(installed: Callable[[str], bool]) -> None:
     """Raise MissingDependencyError unless the packages of the extra ``sam`` are there. Pure, given what is installed."""
     missing = [name for name in _SAM_PACKAGES if not installed(name)]
     if missing:
-        raise MissingDependencyError(f"The preset sam needs {' and '.join(missing)}, not found here: pip install 'body4d[sam]'.")
+        raise MissingDependencyError(
+            f"The preset sam needs {' and '.join(missing)}, not installed here.",
+            code="missing_package",
+            hint="pip install 'body4d[sam]'",
+            packages=missing,
+        )
 
 
 def _installed(name: str) -> bool:
@@ -190,10 +248,15 @@ def require_lite(python: tuple[int, int], installed: Callable[[str], bool]) -> N
     fits = " or ".join(f"{major}.{minor}" for major, minor in LITE_PYTHONS)
     if "mediapipe" in missing and python > LITE_PYTHONS[-1]:
         raise MissingDependencyError(
-            f"The preset lite needs mediapipe 0.10.21, which cannot be installed on Python {python[0]}.{python[1]}. Use Python {fits}: "
-            f"python{LITE_PYTHONS[-1][0]}.{LITE_PYTHONS[-1][1]} -m venv .venv && .venv/bin/pip install 'body4d[lite]'"
+            f"The preset lite needs mediapipe 0.10.21, which cannot be installed on Python {python[0]}.{python[1]}.",
+            code="python_too_new",
+            hint=f"Use Python {fits}: python{LITE_PYTHONS[-1][0]}.{LITE_PYTHONS[-1][1]} -m venv .venv && "
+            ".venv/bin/pip install 'body4d[lite]'",
+            packages=missing,
         )
-    names = " and ".join(missing)
     raise MissingDependencyError(
-        f"The preset lite needs {names}, not found here. Install the extra (on Python {fits}): pip install 'body4d[lite]'"
+        f"The preset lite needs {' and '.join(missing)}, not installed here.",
+        code="missing_package",
+        hint=f"Install the extra (on Python {fits}): pip install 'body4d[lite]'",
+        packages=missing,
     )

@@ -1,15 +1,22 @@
 """What a run folder holds and what its ``run.json`` says. For reading; :mod:`body4d.run.run_folder` writes."""
 
+import json
+import platform
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from body4d.core.errors import InputError
+from body4d.core.errors import InputError, RunWarning
 
 RUN, MASKS, HIDDEN, BODIES, SCENE = "run.json", "masks.npz", "hidden.npz", "bodies.npz", "scene.npz"
 OVERLAY, VIEWS, SHEET, GLB = "overlay.mp4", "views.mp4", "contact_sheet.png", "body.glb"
 
+
+SCHEMA = 2
+"""Version of ``run.json``; raised when a reader of the older one would misread the newer."""
 
 FILES = {
     OVERLAY: "the body over the video",
@@ -20,7 +27,7 @@ FILES = {
     MASKS: "a mask per person and frame",
     HIDDEN: "people completed where they are hidden (preset sam)",
     BODIES: "bodies before smoothing",
-    RUN: "settings, versions, seconds, notes",
+    RUN: "settings, versions, seconds, warnings",
 }
 """Everything a run folder may hold, and what it is."""
 
@@ -28,15 +35,17 @@ FILES = {
 class StageRecord(BaseModel):
     """What ``run.json`` keeps of a stage.
 
-    ``files`` maps names to sizes in bytes; ``result`` holds small results themselves. ``steps`` in the stage's own unit, mostly frames;
-    ``cpu_peak_mb`` what the process held at most meanwhile, ``gpu_peak_mb`` what it took of the GPU (None: it used none).
+    ``files`` maps names to sizes in bytes; ``result`` holds small results themselves; ``error`` is why a stage failed, as
+    :meth:`Body4DError.as_json` gives it. ``steps`` in the stage's own unit, mostly frames; ``cpu_peak_mb`` what the process held at most
+    meanwhile, ``gpu_peak_mb`` what it took of the GPU (None: it used none).
     """
 
     model_config = ConfigDict(extra="ignore")
     state: Literal["running", "done", "failed", "cancelled"]
     fingerprint: str
     seconds: float = 0.0
-    notes: list[str] = []
+    warnings: list[RunWarning] = []
+    error: dict[str, Any] | None = None
     files: dict[str, int] = {}
     result: Any = None
     steps: int = 0
@@ -48,10 +57,11 @@ class RunRecord(BaseModel):
     """``run.json``."""
 
     model_config = ConfigDict(extra="ignore")
+    schema_version: int = SCHEMA
     body4d: str
     input: dict[str, Any]
     preset: str = ""
-    notes: list[str] = []
+    warnings: list[RunWarning] = []
     settings: dict[str, Any] = {}
     versions: dict[str, str] = {}
     weights: dict[str, str] = {}
@@ -79,16 +89,49 @@ def finished_scene(path: Path) -> Path:
     return path / SCENE
 
 
-def existing(path: Path) -> RunRecord | None:
-    """The record in a folder, None where there is none. Raises InputError where it is damaged."""
+def existing(path: Path, *, any_schema: bool = False) -> RunRecord | None:
+    """The record in a folder, None where there is none. Raises InputError where it is damaged, or of another schema."""
     try:
-        return RunRecord.model_validate_json((path / RUN).read_bytes())
+        text = (path / RUN).read_bytes()
+        _check_schema(path, text, any_schema)
+        return RunRecord.model_validate_json(text)
     except FileNotFoundError:
         return None
     except NotADirectoryError:
         return None
     except ValidationError as error:
         raise InputError(f"{path / RUN} is not body4d's or is damaged. Delete it to start the run afresh.") from error
+
+
+def _check_schema(path: Path, text: bytes, any_schema: bool) -> None:
+    try:
+        schema = json.loads(text).get("schema_version", 1)
+    except (ValueError, AttributeError):
+        return  # Damaged: the validation says so.
+    if schema != SCHEMA and not any_schema:
+        age = "an older" if schema < SCHEMA else "a newer"
+        raise InputError(
+            f"The run in {path} was made by {age} body4d (schema {schema}, this one reads {SCHEMA}).",
+            code="run_schema",
+            hint=f"`body4d run CLIP --fresh --out {path}` makes it anew.",
+            schema=schema,
+        )
+
+
+def distinct_warnings(warnings: Sequence[RunWarning]) -> tuple[RunWarning, ...]:
+    """Each warning once, in order."""
+    return tuple({warning.text: warning for warning in warnings}.values())
+
+
+def versions() -> dict[str, str]:
+    """Versions of every package on which a result may depend, as far as installed."""
+    found = {"python": platform.python_version()}
+    for package in ("body4d", "numpy", "scipy", "torch", "anny", "mediapipe", "transformers", "diffusers", "av", "numba"):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
 
 
 def stage_figures(stage: StageRecord) -> dict[str, Any]:

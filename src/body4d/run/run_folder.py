@@ -18,10 +18,11 @@ from typing import Any, Literal
 from filelock import FileLock, Timeout
 from pydantic import BaseModel
 
-from body4d.core.errors import Body4DError, Cancelled, InputError, OutputError
+from body4d.core.errors import Body4DError, Cancelled, InputError, OutputError, RunWarning
 from body4d.core.files import atomic_file, output_error
 from body4d.core.progress import Event, EventListener, Meter, ignore_events
-from body4d.run.record import RUN, RunRecord, StageRecord, existing
+from body4d.core.stages import ProgressFn
+from body4d.run.record import RUN, RunRecord, StageRecord, distinct_warnings, existing
 from body4d.runtime.memory import NO_DEVICE, DeviceMemory, MemoryMonitor
 
 _PARTIAL, _LOCK = ".partial", ".lock"
@@ -32,18 +33,21 @@ _WRITE_ERRORS = frozenset(
 _FULL_BELOW_BYTES = 1 << 20
 """Some writers (numpy, FFmpeg) lose the error number: a failed write with less than this free is a full disk."""
 
-Digestible = Any
-Report = Callable[[int, int], None]
+CacheInput = Any
+"""What a stage depends on: JSON values, settings, arrays, dataclasses."""
 
 
 @dataclass(frozen=True)
 class StageResult:
-    """What a stage hands back besides its files: sentences for the user, and a small result that ``run.json`` keeps (JSON)."""
+    """What a stage hands back besides its files.
 
-    notes: Sequence[str] = ()
+    ``warnings`` for the user, ``result`` a small JSON value that ``run.json`` keeps, ``seconds_before`` the time already spent on the
+    stage before it could be announced.
+    """
+
+    warnings: Sequence[RunWarning] = ()
     result: Any = None
     seconds_before: float = 0.0
-    """Time already spent on the stage before it could be announced."""
 
 
 @dataclass
@@ -78,7 +82,7 @@ class RunFolder:
         _refuse_strange(path)
         make_folder(path)
         with lock_run_folder(path), output_errors(path):
-            old = existing(path)
+            old = existing(path, any_schema=fresh)
             if old and old.input.get("sha256") != digest:
                 raise OutputError(
                     f"The folder {path} holds the run of another video ({old.input.get('name')}). Choose another one with --out."
@@ -88,9 +92,9 @@ class RunFolder:
             record = RunRecord(**about, pid=os.getpid(), stages=old.stages if old and not fresh else {})
             folder = RunFolder(path, record, listener, device)
             folder._save()
-            listener(Event("run", "started", note=str(path)))
+            listener(Event("run", "started", detail=str(path)))
             yield folder
-            listener(Event("run", "done", note=str(path)))
+            listener(Event("run", "done", detail=str(path)))
 
     @property
     def input_sha256(self) -> str:
@@ -100,40 +104,40 @@ class RunFolder:
         return self.path / name
 
     @property
-    def notes(self) -> tuple[str, ...]:
-        """What the run has told the user so far: of itself, then stage by stage."""
-        seen = (note for name in self._keys for note in self.record.stages[name].notes)
-        return tuple(dict.fromkeys([*self.record.notes, *seen]))
+    def warnings(self) -> tuple[RunWarning, ...]:
+        """Every warning of the run so far, each once: its own, then stage by stage."""
+        of_stages = [warning for name in self._keys for warning in self.record.stages[name].warnings]
+        return distinct_warnings([*self.record.warnings, *of_stages])
 
-    def tell(self, notes: Sequence[str]) -> None:
-        """Sentences for the user that belong to no stage."""
-        for note in notes:
-            self.listener(Event("run", "note", note=note))
+    def warn(self, warnings: Sequence[RunWarning]) -> None:
+        """Send warnings that belong to no stage."""
+        for warning in warnings:
+            self.listener(Event("run", "warning", warning=warning))
 
     def stage(
         self,
         name: str,
         files: Sequence[str],
-        make: Callable[[Path, Report], StageResult | None],
+        make: Callable[[Path, ProgressFn], StageResult | None],
         *,
-        uses: Sequence[Digestible] = (),
+        cache_inputs: Sequence[CacheInput] = (),
         after: Sequence[str] = (),
     ) -> Any:
         """Run one stage, unless it was done with the same inputs, and return its result.
 
-        ``make(into, report)`` writes ``files`` into the folder ``into``. The stage is done again when ``uses`` (settings, hashes)
-        or any stage it comes ``after`` changed, when a file is missing or of another size, or when body4d's version changed.
+        ``make(into, progress)`` writes ``files`` into the folder ``into``. The stage is done again when its ``cache_inputs`` (settings,
+        hashes) or any stage it comes ``after`` changed, when a file is missing or of another size, or when body4d's version changed.
         """
-        key = self._keys[name] = _digest([name, _version(), uses, [self._keys[stage] for stage in after]])
+        key = self._keys[name] = _digest([name, _version(), cache_inputs, [self._keys[stage] for stage in after]])
         meter = Meter(name, self.listener)
         record = self.record.stages.get(name)
         if record and record.state == "done" and record.fingerprint == key and self._sizes(files) == record.files:
-            self._tell_end(meter, "skipped", record.notes)
+            self._send_end(meter, "skipped", record.warnings)
             return record.result
         self.record.stages[name] = StageRecord(state="running", fingerprint=key)
         with self._ending(name, meter), output_errors(self.path):
             self._save()
-            meter.tell("started")
+            meter.send("started")
             into = self.path / _PARTIAL
             into.mkdir(exist_ok=True)
             with MemoryMonitor(self.device) as watch:
@@ -143,7 +147,7 @@ class RunFolder:
                 state="done",
                 fingerprint=key,
                 seconds=round(meter.seconds + outcome.seconds_before, 3),
-                notes=list(outcome.notes),
+                warnings=list(outcome.warnings),
                 files=self._sizes(files),
                 # Through JSON, so that a run that resumes sees the very same value.
                 result=json.loads(json.dumps(outcome.result)),
@@ -153,13 +157,13 @@ class RunFolder:
             )
             self.record.stages[name] = done
             self._save()
-        self._tell_end(meter, "done", done.notes)
+        self._send_end(meter, "done", done.warnings)
         return done.result
 
-    def _tell_end(self, meter: Meter, state: Literal["done", "skipped"], notes: Sequence[str]) -> None:
-        meter.tell(state)
-        for note in notes:
-            meter.tell("note", note)
+    def _send_end(self, meter: Meter, state: Literal["done", "skipped"], warnings: Sequence[RunWarning]) -> None:
+        meter.send(state)
+        for warning in warnings:
+            meter.warn(warning)
 
     @contextmanager
     def _ending(self, name: str, meter: Meter) -> Iterator[None]:
@@ -171,13 +175,13 @@ class RunFolder:
             state: Literal["cancelled", "failed"] = "cancelled" if stopped else "failed"
             record = self.record.stages[name]
             record.state, record.seconds = state, round(meter.seconds, 3)
-            record.notes = [str(error)] if isinstance(error, Body4DError) and not stopped else []
+            record.error = error.as_json() if isinstance(error, Body4DError) and not stopped else None
             try:
                 shutil.rmtree(self.path / _PARTIAL, ignore_errors=True)
                 self._save()
             except (OSError, OutputError):
                 pass  # The reason the stage ended may be a full disk; that is what the user has to hear.
-            meter.tell(state)
+            meter.send(state)
             raise
 
     def _take(self, into: Path, files: Sequence[str]) -> None:
@@ -278,7 +282,7 @@ def _flush(path: Path) -> None:
         os.close(handle)
 
 
-def _digest(parts: Digestible) -> str:
+def _digest(parts: CacheInput) -> str:
     def plain(value: Any) -> Any:
         if isinstance(value, BaseModel):
             return value.model_dump(mode="json")

@@ -11,7 +11,7 @@ from typing import TypeVar
 import torch
 
 from body4d.config import ComputeSettings
-from body4d.core.errors import DeviceError
+from body4d.core.errors import DeviceError, RunWarning
 from body4d.runtime.memory import machine_free_bytes
 
 Result = TypeVar("Result")
@@ -64,7 +64,7 @@ class AdaptiveBatcher:
     size: int
     items: str
     """What the items are called, in the plural, such as "people"."""
-    note: str = ""
+    warning: RunWarning | None = None
 
     def run(self, count: int, work: Callable[[slice], Result]) -> list[Result]:
         """The results of ``work`` on consecutive rows that cover ``count``. Raises DeviceError where not even one row fits."""
@@ -87,8 +87,9 @@ class AdaptiveBatcher:
     def _halve(self, tried: int, reason: str) -> None:
         if tried == 1:
             raise DeviceError(f"Memory does not hold even one of the {self.items} ({reason}). Close other programs, or use --device cpu.")
-        if not self.note:
-            self.note = f"Memory ran out with {tried} {self.items} at once; the work went on with fewer. Results are the same."
+        if not self.warning:
+            message = f"Memory ran out with {tried} {self.items} at once; the work went on with fewer. Results are the same."
+            self.warning = RunWarning("smaller_batches", message, facts={"tried": tried})
         self.size = tried // 2
         release_memory()
 

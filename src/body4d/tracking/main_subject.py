@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from body4d.config import PeopleSettings
+from body4d.core.errors import RunWarning
 
 MIN_MAIN_SHARE = 0.5
 """Somebody who scores this share of the best score is a main subject too."""
@@ -103,28 +104,39 @@ def track_gaps(frame_index: np.ndarray, num_frames: int) -> list[tuple[int, int]
     return [(int(index[b]) + 1, int(index[b + 1]) - 1) for b in breaks if index[b] + 1 < num_frames]
 
 
-def notes(
+def track_warnings(
     people: Sequence[tuple[int, np.ndarray]], left_out: Sequence[tuple[int, str]], times_s: np.ndarray, shortest_s: float = 0.1
-) -> tuple[str, ...]:
-    """Sentences for the user. ``people`` are (id, frame_index) of those gone on with. Gaps under ``shortest_s`` are not worth a word."""
-    sentences = []
+) -> tuple[RunWarning, ...]:
+    """When each tracked person was not seen, and who was left out.
+
+    ``people`` are (id, frame_index); gaps under ``shortest_s`` are ignored.
+    """
+    warnings = []
     last = len(times_s) - 1
     for person, index in people:
         if len(index) == 0:
             continue
         if times_s[index[0]] - times_s[0] > shortest_s:
-            sentences.append(f"Person {person} was first seen at {times_s[index[0]]:.1f} s.")
+            at_s = float(times_s[index[0]])
+            facts = {"person": person, "at_s": at_s}
+            warnings.append(RunWarning("person_first_seen", f"Person {person} was first seen at {at_s:.1f} s.", facts=facts))
         for first, final in track_gaps(index, len(times_s)):
             until = times_s[min(final + 1, last)]
             if until - times_s[first] > shortest_s:
-                sentences.append(f"Person {person} was lost between {times_s[first]:.1f} s and {until:.1f} s.")
+                since_s, until_s = float(times_s[first]), float(until)
+                facts = {"person": person, "since_s": since_s, "until_s": until_s}
+                message = f"Person {person} was lost between {since_s:.1f} s and {until_s:.1f} s."
+                warnings.append(RunWarning("person_lost", message, facts=facts))
         if times_s[last] - times_s[index[-1]] > shortest_s:
-            sentences.append(f"Person {person} was not seen after {times_s[index[-1]]:.1f} s.")
+            at_s = float(times_s[index[-1]])
+            facts = {"person": person, "at_s": at_s}
+            warnings.append(RunWarning("person_last_seen", f"Person {person} was not seen after {at_s:.1f} s.", facts=facts))
     for reason in dict.fromkeys(reason for _, reason in left_out):
         count = sum(1 for _, r in left_out if r == reason)
         more = "1 more person was" if count == 1 else f"{count} more people were"
-        sentences.append(f"{more} seen and left out because {reason}.")
-    return tuple(sentences)
+        facts = {"people": count, "reason": reason}
+        warnings.append(RunWarning("people_left_out", f"{more} seen and left out because {reason}.", facts=facts))
+    return tuple(warnings)
 
 
 def select_prompted_mask(

@@ -8,7 +8,7 @@ import numpy as np
 from av.video.frame import VideoFrame
 from av.video.reformatter import ColorPrimaries, ColorTrc, Interpolation, VideoReformatter
 
-from body4d.core.errors import InputError
+from body4d.core.errors import InputError, RunWarning
 from body4d.core.types import Clip
 from body4d.video.timeline import Timeline, decode_frames, open_video, seek_to_key_frame
 
@@ -30,7 +30,7 @@ _MAX_QUEUE_FRAMES = 8
 class VideoReader:
     """The frames of ``clip``, streamed in order as often as wanted (a :class:`body4d.core.stages.FrameSource`).
 
-    A frame that does not decode is replaced by the last one before it that does, as in a player; ``notes`` then names it.
+    A frame that does not decode is replaced by the last one before it that does, as in a player; ``warnings`` then names it.
     """
 
     def __init__(self, clip: Clip, *, max_queue_mb: float = MAX_QUEUE_MB, min_seek_gap_frames: int = MIN_SEEK_GAP_FRAMES) -> None:
@@ -50,12 +50,13 @@ class VideoReader:
         return self._clip
 
     @property
-    def notes(self) -> tuple[str, ...]:
-        """Sentences for the user about the file, and about frames met so far that do not decode."""
+    def warnings(self) -> tuple[RunWarning, ...]:
+        """What is wrong with the file, and which frames met so far do not decode."""
         if not self._missing:
-            return self._timeline.notes
+            return self._timeline.warnings
         some = ", ".join(str(i) for i in sorted(self._missing)[:5]) + (", ..." if len(self._missing) > 5 else "")
-        return (*self._timeline.notes, f"{len(self._missing)} frames do not decode and repeat the one before ({some}).")
+        message = f"{len(self._missing)} frames do not decode and repeat the one before ({some})."
+        return (*self._timeline.warnings, RunWarning("undecodable_frames", message, facts={"frames": sorted(self._missing)}))
 
     def read(self, first: int = 0, last: int | None = None, step: int = 1) -> Iterator[tuple[int, np.ndarray]]:
         """Yield (clip frame index, RGB uint8 (H, W, 3)) for frames first, first+step, ... below ``last``.

@@ -21,7 +21,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 from jaxtyping import Float, Int
 
-from body4d.core.errors import InputError
+from body4d.core.errors import InputError, RunWarning
 from body4d.video.metadata import quicktime_track_tags
 
 Clock = Literal["pts", "dts", "count"]
@@ -78,7 +78,7 @@ class Timeline:
     matrix: tuple[int, int, int, int]
     has_audio: bool
     tags: dict[str, str]
-    notes: tuple[str, ...] = ()
+    warnings: tuple[RunWarning, ...] = ()
 
     @staticmethod
     def open(path: Path, max_megapixels: float = math.inf) -> "Timeline":
@@ -269,7 +269,7 @@ def _scan(path: Path, max_megapixels: float) -> Timeline:
         tags={key.lower(): value for key, value in tags.items()},
     )
     promised = packets.num_shown + max(0, num_promised - packets.num_packets)
-    return replace(timeline, notes=_notes(timeline, promised, promised_s))
+    return replace(timeline, warnings=_warnings(timeline, promised, promised_s))
 
 
 def _tail_agrees(container: InputContainer, stream: VideoStream, ticks: np.ndarray, packets: _PacketIndex) -> bool:
@@ -318,20 +318,20 @@ def _nearest_quarter_turn(abcd: np.ndarray) -> tuple[int, int, int, int]:
     return (0, 1 if b >= 0 else -1, 1 if c >= 0 else -1, 0)
 
 
-def _notes(timeline: Timeline, num_promised: int, promised_s: float) -> tuple[str, ...]:
-    notes = []
+def _warnings(timeline: Timeline, num_promised: int, promised_s: float) -> tuple[RunWarning, ...]:
+    warnings = []
     end_s = float(timeline.times_s(np.array([-1]))[0])
     if len(timeline.ticks) < num_promised:
-        notes.append(
-            f"The file is damaged or cut off: {len(timeline.ticks)} of its {num_promised} frames can be decoded, and those are used."
-        )
+        message = f"The file is damaged or cut off: {len(timeline.ticks)} of its {num_promised} frames can be decoded, and those are used."
+        warnings.append(RunWarning("file_cut_off", message, facts={"decodable_frames": len(timeline.ticks), "frames": num_promised}))
     elif timeline.clock == "pts" and promised_s - end_s > max(1.0, _MAX_DURATION_GAP * promised_s):
-        notes.append(f"The picture ends at {end_s:.2f} s, though the file says it lasts {promised_s:.2f} s; it may be cut off.")
+        message = f"The picture ends at {end_s:.2f} s, though the file says it lasts {promised_s:.2f} s; it may be cut off."
+        warnings.append(RunWarning("picture_ends_early", message, facts={"end_s": end_s, "promised_s": promised_s}))
     if timeline.clock == "count":
-        notes.append(
-            f"The file has no usable time stamps; its frames are taken to follow evenly, {float(1 / timeline.time_base):g} a second."
-        )
-    return tuple(notes)
+        fps = float(1 / timeline.time_base)
+        message = f"The file has no usable time stamps; its frames are taken to follow evenly, {fps:g} a second."
+        warnings.append(RunWarning("no_time_stamps", message, facts={"fps": fps}))
+    return tuple(warnings)
 
 
 def _check_path(path: Path) -> None:

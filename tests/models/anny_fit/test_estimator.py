@@ -53,7 +53,7 @@ def observed(scene: Scene, noise_px: float = 1.0, depth_noise_m: float = 0.05) -
 
 
 def fit(scene: Scene, masks: tuple[MaskTrack, ...], height_m: float | None = None, **settings):
-    return AnnyBodyEstimator(FitSettings(**settings), height_m).estimate(Frames(scene.clip), masks, scene.camera, ignore_progress)
+    return AnnyBodyEstimator(FitSettings(**settings), height_m).estimate(Frames(scene.clip), masks, scene.camera, ignore_progress).value
 
 
 def relative(joints_m: np.ndarray) -> np.ndarray:

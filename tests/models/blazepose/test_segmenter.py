@@ -102,7 +102,8 @@ def scripted(monkeypatch):
 
 def track(pictures, prompts=(), report=ignore_progress, **people):
     segmenter = BlazePoseSegmenter(S, PeopleSettings(**people))
-    return segmenter.track(Frames(pictures), prompts, report), segmenter.notes
+    output = segmenter.track(Frames(pictures), prompts, report)
+    return output.value, tuple(warning.message for warning in output.warnings)
 
 
 def click(frame, x, y=120, **rest):
@@ -178,9 +179,10 @@ def test_a_lone_person_costs_few_searches():
 def test_no_more_are_followed_than_allowed(scripted):
     settings = BlazePoseSettings(max_people=2)
     segmenter = BlazePoseSegmenter(settings, PeopleSettings(count="all"))
-    people = segmenter.track(Frames([painted((60, RED), (160, BLUE), (260, (20, 180, 20)))] * 40), (), ignore_progress)
+    output = segmenter.track(Frames([painted((60, RED), (160, BLUE), (260, (20, 180, 20)))] * 40), (), ignore_progress)
+    people = output.value
     assert len(people) == 2
-    assert any(note.startswith("More than 2 people") for note in segmenter.notes)
+    assert "too_many_people" in [warning.code for warning in output.warnings]
 
 
 def test_nobody_is_an_error(scripted):

@@ -9,7 +9,9 @@ import torch
 from torch import Tensor
 
 from body4d.config import ComputeSettings, OcclusionSettings
-from body4d.core.errors import WeightsError
+from body4d.core.errors import RunWarning, WeightsError
+from body4d.core.occlusion import OcclusionSegment
+from body4d.core.stages import StageOutput
 from body4d.core.types import Clip, MaskTrack
 from body4d.models.diffusion_vas.checkpoint import load_vas
 from body4d.models.diffusion_vas.completer import Loads, VasCompleter, vas_in
@@ -69,7 +71,7 @@ class FakeDepth:
 class FakePainter:
     """Paints person 1's whole outline white, or what the pictures told, green where the outline is."""
 
-    notes = ("Memory was short.",)
+    warnings = (RunWarning("smaller_batches", "Memory was short."),)
 
     def __init__(self, region: np.ndarray | None) -> None:
         self.region, self.calls = region, []
@@ -90,6 +92,8 @@ class FakePainter:
 
 class Seat:
     """A completer whose networks are fakes, and which of them were loaded."""
+
+    output: StageOutput[tuple[OcclusionSegment, ...]]
 
     def __init__(self, outline: np.ndarray | None, settings: OcclusionSettings = QUICK) -> None:
         self.loaded: list[str] = []
@@ -112,7 +116,8 @@ OUTLINE = BACK.reshape(64, 2, 128, 2).any((1, 3))
 
 def reported(seat: Seat, masks: Sequence[MaskTrack], count: int = 30):
     told: list[tuple[int, int]] = []
-    return seat.completer.complete(Frames(count), masks, lambda done, total: told.append((done, total))), told
+    seat.output = seat.completer.complete(Frames(count), masks, lambda done, total: told.append((done, total)))
+    return seat.output.value, told
 
 
 def test_one_unhidden_golfer_loads_nothing() -> None:
@@ -122,7 +127,7 @@ def test_one_unhidden_golfer_loads_nothing() -> None:
     assert found == ()
     assert seat.loaded == []
     assert told == []
-    assert seat.completer.foresee(Frames(30).clip, [golfer]) == ""
+    assert seat.completer.estimate_cost(Frames(30).clip, [golfer]) is None
 
 
 def test_off_loads_nothing() -> None:
@@ -138,7 +143,7 @@ def test_who_proves_to_be_seen_is_not_completed() -> None:
     assert found == ()
     assert seat.loaded == ["depth", "amodal"]
     assert told[-1][0] == told[-1][1] > 0
-    assert seat.completer.notes == ("Memory was short.",)
+    assert seat.output.warnings == FakePainter.warnings
 
 
 def test_who_is_hidden_is_completed() -> None:
@@ -234,8 +239,8 @@ def test_the_tiny_checkpoints_go_through(tmp_path: Path) -> None:
     amodal, content = (write_tiny_diffusion_vas(tmp_path / name, seed) for seed, name in enumerate(("a", "b")))
     loads = vas_in(amodal, content, write_tiny_depth_anything(tmp_path / "d"), QUICK, CPU)
     completer = VasCompleter(loads, QUICK.model_copy(update={"mask_least": 0.5}), CPU)
-    assert "1 person may be hidden" in completer.foresee(Frames(30).clip, crossing())
-    assert isinstance(completer.complete(Frames(30), crossing(), lambda done, total: None), tuple)
+    assert "1 person may be hidden" in completer.estimate_cost(Frames(30).clip, crossing()).message
+    assert isinstance(completer.complete(Frames(30), crossing(), lambda done, total: None).value, tuple)
 
 
 def test_missing_checkpoints_are_told_at_once(tmp_path: Path) -> None:

@@ -60,7 +60,7 @@ def never(device: torch.device, dtype: torch.dtype) -> FixedFocals:
 )
 def test_what_is_known_needs_no_network(settings: dict[str, float], metadata: float | None, source: str) -> None:
     frames = Frames(metadata)
-    camera = MogeCameraEstimator(never, CameraSettings(**settings), FOUR, CPU).estimate(frames, ignore_progress)
+    camera = MogeCameraEstimator(never, CameraSettings(**settings), FOUR, CPU).estimate(frames, ignore_progress).value
     assert camera.source == source
     assert camera.focal_spread is None
     assert not frames.asked
@@ -74,7 +74,9 @@ def test_a_contradiction_is_an_error_before_anything_is_loaded() -> None:
 def test_a_persons_height_gives_no_focal_length() -> None:
     network = FixedFocals([150.0] * 4)
     assert (
-        MogeCameraEstimator(lambda d, t: network, CameraSettings(person_height_m=1.7), FOUR, CPU).estimate(Frames(), ignore_progress).source
+        MogeCameraEstimator(lambda d, t: network, CameraSettings(person_height_m=1.7), FOUR, CPU)
+        .estimate(Frames(), ignore_progress)
+        .value.source
         == "moge"
     )
 
@@ -82,43 +84,45 @@ def test_a_persons_height_gives_no_focal_length() -> None:
 def test_the_median_of_spread_frames_counts() -> None:
     frames, reported = Frames(), list[tuple[int, int]]()
     estimator = MogeCameraEstimator(lambda d, t: FixedFocals([150.0, 160.0, 140.0, 900.0]), CameraSettings(), FOUR, CPU)
-    camera = estimator.estimate(frames, lambda done, total: reported.append((done, total)))
+    output = estimator.estimate(frames, lambda done, total: reported.append((done, total)))
+    camera = output.value
     assert frames.asked == [4, 11, 18, 25]
     assert (camera.focal_px, camera.source) == (155.0, "moge")
     assert camera.focal_spread == pytest.approx(1.4826 * 10 / 155, rel=0.05)
     assert (camera.cx_px, camera.cy_px, camera.width_px, camera.height_px, camera.static) == (80, 45, W, H, True)
     assert reported[0] == (0, 4)
     assert reported[-1] == (4, 4)
-    assert estimator.notes == ()
+    assert [warning.code for warning in output.warnings] == ["fov_estimated"]
 
 
 def test_an_implausible_focal_length_gives_the_default_and_a_warning() -> None:
     estimator = MogeCameraEstimator(lambda d, t: FixedFocals([3.0] * 4), CameraSettings(), FOUR, CPU)
-    camera = estimator.estimate(Frames(), ignore_progress)
-    assert camera.source == "default"
-    assert "only fields of view of 176 to 176 degrees" in estimator.notes[0]
-    assert MogeCameraEstimator(never, CameraSettings(fov_deg=60), FOUR, CPU).notes == ()
+    output = estimator.estimate(Frames(), ignore_progress)
+    assert output.value.source == "default"
+    assert [warning.code for warning in output.warnings] == ["fov_assumed", "fov_not_estimated"]
+    assert "only fields of view of 176 to 176 degrees" in output.warnings[1].message
 
 
 def test_running_out_of_memory_halves_the_batch_and_warns() -> None:
     estimator = MogeCameraEstimator(
         lambda d, t: FixedFocals([150.0] * 4, max_batch=1), CameraSettings(), FOUR, CPU.model_copy(update={"batch_size": 4})
     )
-    assert estimator.estimate(Frames(), ignore_progress).focal_px == 150
-    assert "4 frames at once" in estimator.notes[0]
+    output = estimator.estimate(Frames(), ignore_progress)
+    assert output.value.focal_px == 150
+    assert "4 frames at once" in output.warnings[-1].message
     with pytest.raises(DeviceError, match="even one of the frames"):
         MogeCameraEstimator(lambda d, t: FixedFocals([], max_batch=0), CameraSettings(), FOUR, CPU).estimate(Frames(), ignore_progress)
 
 
 def test_a_moving_camera_is_what_the_user_says() -> None:
     estimator = MogeCameraEstimator(lambda d, t: FixedFocals([150.0] * 4), CameraSettings(motion="moving"), FOUR, CPU)
-    assert not estimator.estimate(Frames(), ignore_progress).static
+    assert not estimator.estimate(Frames(), ignore_progress).value.static
 
 
 def test_a_checkpoint_on_disk_gives_its_focal_length(tmp_path: Path) -> None:
     """The made-up network sees with a focal length of 1.5 half diagonals, whatever it looks at."""
     write_tiny_moge(tmp_path)
-    camera = MogeCameraEstimator(moge_from_folder(tmp_path, FOUR), CameraSettings(), FOUR, CPU).estimate(Frames(), ignore_progress)
+    camera = MogeCameraEstimator(moge_from_folder(tmp_path, FOUR), CameraSettings(), FOUR, CPU).estimate(Frames(), ignore_progress).value
     assert camera.source == "moge"
     assert camera.focal_px == pytest.approx(1.5 * np.hypot(W, H) / 2, rel=0.01)
     assert camera.focal_spread is not None
@@ -128,9 +132,9 @@ def test_a_checkpoint_on_disk_gives_its_focal_length(tmp_path: Path) -> None:
 def test_batches_change_nothing(tmp_path: Path) -> None:
     write_tiny_moge(tmp_path)
     one, many = (
-        MogeCameraEstimator(moge_from_folder(tmp_path, FOUR), CameraSettings(), FOUR, CPU.model_copy(update={"batch_size": n})).estimate(
-            Frames(), ignore_progress
-        )
+        MogeCameraEstimator(moge_from_folder(tmp_path, FOUR), CameraSettings(), FOUR, CPU.model_copy(update={"batch_size": n}))
+        .estimate(Frames(), ignore_progress)
+        .value
         for n in (1, 3)
     )
     assert one.focal_px == pytest.approx(many.focal_px, rel=1e-6)

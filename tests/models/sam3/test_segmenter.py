@@ -13,7 +13,7 @@ import torch
 
 from body4d.config import ComputeSettings, PeopleSettings, Sam3Settings
 from body4d.core.errors import Cancelled, DeviceError, InputError, WeightsError
-from body4d.core.stages import ignore_progress
+from body4d.core.stages import StageOutput, ignore_progress
 from body4d.core.types import Clip, MaskTrack, Prompt
 from body4d.models.sam3 import identity, multi_tracker, propagation, segmenter, streaming
 from body4d.models.sam3.network import Sam3Detections
@@ -150,39 +150,47 @@ def click(frame: int, x: float, who: int | None = None, label: int = 1, text: st
     return Prompt(frame=frame, person_id=who, points_px=np.array([[x, 20.0]]), labels=np.array([label]), text=text)
 
 
+def messages(output: StageOutput[Any]) -> tuple[str, ...]:
+    return tuple(warning.message for warning in output.warnings)
+
+
 def test_nothing_said_finds_everybody_main_person_first(scripted) -> None:
     clip = Clips(30, lambda t: {BLUE: 10, RED: 32})
     seg = scripted()
-    tracks = seg.track(clip, (), ignore_progress)
+    output = seg.track(clip, (), ignore_progress)
+    tracks = output.value
     assert [(t.person_id, len(t)) for t in tracks] == [(1, 30), (2, 30)]
     assert [colour_of(clip, t) for t in tracks] == [{RED}, {BLUE}]  # the middle one first
-    assert seg.notes == ()
+    assert output.warnings == ()
 
 
 def test_people_n_keeps_the_first_n_and_says_so(scripted) -> None:
     seg = scripted(PeopleSettings(count=1))
-    tracks = seg.track(Clips(30, lambda t: {BLUE: 10, RED: 32}), (), ignore_progress)
+    output = seg.track(Clips(30, lambda t: {BLUE: 10, RED: 32}), (), ignore_progress)
+    tracks = output.value
     assert [t.person_id for t in tracks] == [1]
-    assert seg.notes == ("1 more person was seen and left out because fewer people were asked for.",)
+    assert messages(output) == ("1 more person was seen and left out because fewer people were asked for.",)
 
 
 def test_nobody_is_an_empty_answer(scripted) -> None:
     seg = scripted()
-    assert seg.track(Clips(10, lambda t: {}), (), ignore_progress) == ()
-    assert scripted().track(Clips(10, lambda t: {RED: 30}), [Prompt(text="a dog")], ignore_progress) == ()
+    assert seg.track(Clips(10, lambda t: {}), (), ignore_progress).value == ()
+    assert scripted().track(Clips(10, lambda t: {RED: 30}), [Prompt(text="a dog")], ignore_progress).value == ()
 
 
 def test_a_text_finds_whom_it_fits(scripted) -> None:
     clip = Clips(20, lambda t: {BLUE: 30, RED: 50})
-    (one,) = scripted().track(clip, [Prompt(text="the one in red", person_id=4)], ignore_progress)
+    (one,) = scripted().track(clip, [Prompt(text="the one in red", person_id=4)], ignore_progress).value
     assert (one.person_id, colour_of(clip, one)) == (4, {RED})
-    tracks = scripted().track(clip, [Prompt(text="the one in red")], ignore_progress)
+    tracks = scripted().track(clip, [Prompt(text="the one in red")], ignore_progress).value
     assert [colour_of(clip, t) for t in tracks] == [{RED}]
 
 
 def test_two_texts_find_one_body_once(scripted) -> None:
-    tracks = scripted().track(
-        Clips(20, lambda t: {BLUE: 10, RED: 40}), [Prompt(text="person"), Prompt(text="the one in red")], ignore_progress
+    tracks = (
+        scripted()
+        .track(Clips(20, lambda t: {BLUE: 10, RED: 40}), [Prompt(text="person"), Prompt(text="the one in red")], ignore_progress)
+        .value.value
     )
     assert len(tracks) == 2
 
@@ -190,7 +198,7 @@ def test_two_texts_find_one_body_once(scripted) -> None:
 def test_clicks_follow_both_ways(scripted) -> None:
     clip = Clips(40, lambda t: {RED: 10 + t // 2, BLUE: 50})
     done = []
-    tracks = scripted().track(clip, [click(17, 50, 2), click(25, 22, 1)], lambda a, b: done.append((a, b)))
+    tracks = scripted().track(clip, [click(17, 50, 2), click(25, 22, 1)], lambda a, b: done.append((a, b))).value
     assert [(t.person_id, len(t)) for t in tracks] == [(2, 40), (1, 40)]
     assert [colour_of(clip, t) for t in tracks] == [{BLUE}, {RED}]
     assert sorted(clip.reads) == sorted([*range(40), *range(17, 25)])  # each frame once, but those where both passes meet
@@ -199,13 +207,13 @@ def test_clicks_follow_both_ways(scripted) -> None:
 
 
 def test_unnumbered_clicks_are_people_of_their_own(scripted) -> None:
-    tracks = scripted().track(Clips(10, lambda t: {RED: 10, BLUE: 50}), [click(0, 50), click(0, 10)], ignore_progress)
+    tracks = scripted().track(Clips(10, lambda t: {RED: 10, BLUE: 50}), [click(0, 50), click(0, 10)], ignore_progress).value
     assert [t.person_id for t in tracks] == [1, 2]
 
 
 def test_corrections_are_applied_before_the_passes(scripted) -> None:
     clip = Clips(30, lambda t: {RED: 10, BLUE: 50})
-    (track,) = scripted().track(clip, [click(10, 10, 1), click(20, 50, 1), click(4, 10, 1)], ignore_progress)
+    (track,) = scripted().track(clip, [click(10, 10, 1), click(20, 50, 1), click(4, 10, 1)], ignore_progress).value
     (tracker,) = ScriptedTracker.made
     assert set(tracker.conditioning) == {4, 10, 20}
     assert tracker.tracked[:11] == [(t, False) for t in range(10, 21)]
@@ -220,7 +228,7 @@ def test_corrections_are_applied_before_the_passes(scripted) -> None:
 def test_who_comes_late_is_followed_back_to_where_they_came_from(scripted) -> None:
     # Found only when ten pixels wide, at frame 12; seen from frame 8 on.
     clip = Clips(30, lambda t: {RED: 30, **({BLUE: 55} if t >= 9 else {})})
-    tracks = scripted(settings=Sam3Settings(detect_every_frames=4)).track(clip, (), ignore_progress)
+    tracks = scripted(settings=Sam3Settings(detect_every_frames=4)).track(clip, (), ignore_progress).value
     assert [t.frame_index[0] for t in tracks] == [0, 9]
     assert len(tracks[1]) == 21
     assert min(f for f, reverse in ScriptedTracker.made[-1].tracked if reverse) == 0
@@ -245,16 +253,17 @@ def test_who_leaves_and_returns_is_the_same(scripted) -> None:
 
     clip = Clips(60, paint)
     seg = scripted()
-    tracks = seg.track(clip, (), ignore_progress)
+    output = seg.track(clip, (), ignore_progress)
+    tracks = output.value
     assert len(tracks) == 2
     blue = next(t for t in tracks if colour_of(clip, t) == {BLUE})
     assert blue.frame_index.tolist() == [*range(12), *range(40, 60)]
-    assert any("lost between 0.4 s and 1.3 s" in note for note in seg.notes)
+    assert any("lost between 0.4 s and 1.3 s" in note for note in messages(output))
 
 
 def test_somebody_else_in_their_place_is_somebody_else(scripted) -> None:
     clip = Clips(60, lambda t: {RED: 10, **({BLUE: 40} if t < 12 else {GREEN: 42} if t >= 40 else {})})
-    tracks = scripted().track(clip, (), ignore_progress)
+    tracks = scripted().track(clip, (), ignore_progress).value
     assert sorted(map(str, (colour_of(clip, t) for t in tracks))) == sorted(map(str, [{RED}, {BLUE}, {GREEN}]))
 
 
@@ -275,40 +284,43 @@ def test_a_false_positive_is_dropped_and_counted(scripted, monkeypatch: pytest.M
 
     monkeypatch.setattr(ScriptedNetwork, "_detect", once)
     seg = scripted()
-    tracks = seg.track(Clips(30, lambda t: {RED: 10, BLUE: 50}), (), ignore_progress)
+    output = seg.track(Clips(30, lambda t: {RED: 10, BLUE: 50}), (), ignore_progress)
+    tracks = output.value
     assert len(tracks) == 1
-    assert seg.notes == ("1 more person was seen and left out because they were found for a moment and not again.",)
+    assert messages(output) == ("1 more person was seen and left out because they were found for a moment and not again.",)
 
 
 def test_more_people_than_can_be_followed_is_said(scripted) -> None:
     seg = scripted(settings=Sam3Settings(detect_every_frames=2, max_people=1))
-    assert len(seg.track(Clips(20, lambda t: {RED: 10, BLUE: 50}), (), ignore_progress)) == 1
-    assert "More than 1 people are in the picture; later ones were not followed." in seg.notes
+    output = seg.track(Clips(20, lambda t: {RED: 10, BLUE: 50}), (), ignore_progress)
+    assert len(output.value) == 1
+    assert "too_many_people" in [warning.code for warning in output.warnings]
 
 
 def test_a_click_on_somebody_found_corrects_them(scripted) -> None:
     clip = Clips(30, lambda t: {RED: 32, BLUE: 50})
-    tracks = scripted().track(clip, [Prompt(text="person"), click(12, 50, 7)], ignore_progress)
+    tracks = scripted().track(clip, [Prompt(text="person"), click(12, 50, 7)], ignore_progress).value
     assert [(t.person_id, colour_of(clip, t)) for t in tracks] == [(7, {BLUE}), (1, {RED})]
     assert ScriptedTracker.made[-1].initial_mask[0] == 0  # from the detected mask, not from the click alone
 
 
 def test_an_unclick_corrects_the_person_of_that_number(scripted) -> None:
     clip = Clips(30, lambda t: {RED: 32, BLUE: 50})
-    tracks = scripted().track(clip, [Prompt(text="person"), click(12, 3, 2, label=0)], ignore_progress)
+    tracks = scripted().track(clip, [Prompt(text="person"), click(12, 3, 2, label=0)], ignore_progress).value
     assert [(t.person_id, colour_of(clip, t)) for t in tracks] == [(2, {BLUE}), (1, {RED})]
 
 
 def test_a_text_and_a_click_together_name_one_person(scripted) -> None:
     clip = Clips(30, lambda t: {RED: 32, BLUE: 50})
-    (track,) = scripted().track(clip, [click(12, 3, 5, label=0, text="the one in red")], ignore_progress)
+    (track,) = scripted().track(clip, [click(12, 3, 5, label=0, text="the one in red")], ignore_progress).value
     assert (track.person_id, colour_of(clip, track)) == (5, {RED})
 
 
 def test_clicks_alone_leave_others_out_in_silence(scripted) -> None:
     seg = scripted()
-    assert len(seg.track(Clips(20, lambda t: {RED: 10, BLUE: 50}), [click(0, 10, 1)], ignore_progress)) == 1
-    assert seg.notes == ()
+    output = seg.track(Clips(20, lambda t: {RED: 10, BLUE: 50}), [click(0, 10, 1)], ignore_progress)
+    assert len(output.value) == 1
+    assert output.warnings == ()
 
 
 def test_prompts_that_mean_nobody_are_refused(scripted) -> None:
@@ -337,7 +349,7 @@ def test_cancelling_leaves_cleanly(scripted) -> None:
 def test_pixels_of_people_followed_apart_have_one_owner(scripted) -> None:
     # Blue is found by text; the click's person takes red, then is told blue's place: both claim it.
     clip = Clips(20, lambda t: {RED: 30, BLUE: 50})
-    tracks = scripted().track(clip, [Prompt(text="person"), click(0, 30, 1), click(10, 50, 1)], ignore_progress)
+    tracks = scripted().track(clip, [Prompt(text="person"), click(0, 30, 1), click(10, 50, 1)], ignore_progress).value
     for frame in range(20):
         masks = [t.mask(int(np.searchsorted(t.frame_index, frame))) for t in tracks if frame in t.frame_index]
         assert sum(m.astype(int) for m in masks).max() == 1
@@ -388,7 +400,7 @@ def test_a_full_memory_halves_the_batch() -> None:
     got = [s.frame for batch in FrameEncoder(network, Clips(20, lambda t: {}), batches, 2).stream(0, 20) for s in batch]
     assert got == list(range(20))
     assert batches.size == 2
-    assert "Memory ran out with 8 frames at once" in batches.note
+    assert "Memory ran out with 8 frames at once" in batches.warning.message
 
 
 def test_codes_are_the_enlarged_masks_with_one_owner_a_pixel() -> None:
@@ -459,7 +471,7 @@ def tiny(folder: Path, batch: int = 3, **people: Any) -> Sam3Segmenter:
 
 def test_the_tiny_network_finds_one_person_whatever_the_batch(folder: Path) -> None:
     clip = Clips(25, lambda t: {RED: 5 + 2 * t, BLUE: 50})
-    one, three = (tiny(folder, batch).track(clip, (), ignore_progress) for batch in (1, 3))
+    one, three = (tiny(folder, batch).track(clip, (), ignore_progress).value for batch in (1, 3))
     assert [(t.person_id, len(t)) for t in one] == [(1, 25)]
     assert min(one[0].areas_px()) > 0.2 * W * H
     assert one[0].codes == three[0].codes
@@ -468,7 +480,7 @@ def test_the_tiny_network_finds_one_person_whatever_the_batch(folder: Path) -> N
 def test_the_tiny_network_follows_clicks_and_boxes_of_two_people(folder: Path) -> None:
     clip = Clips(20, lambda t: {RED: 5 + 2 * t, BLUE: 50})
     prompts = [click(8, 20, 2), Prompt(frame=8, person_id=5, box_px=np.array([45.0, 8, 55, 38])), click(14, 3, 2, label=0)]
-    tracks = tiny(folder).track(clip, prompts, ignore_progress)
+    tracks = tiny(folder).track(clip, prompts, ignore_progress).value
     assert [t.person_id for t in tracks] == [2, 5]
     shared = np.intersect1d(tracks[0].frame_index, tracks[1].frame_index)
     assert len(shared) > 10
@@ -483,7 +495,7 @@ def test_products_in_bfloat16_follow_all_the_same(folder: Path) -> None:
     compute = ComputeSettings(device="cpu", batch_size=3, precision="bfloat16")
     seg = Sam3Segmenter(sam3_from_folder(folder), Sam3Settings(), PeopleSettings(), compute)
     prompts = [click(2, 20, 2), click(4, 3, 2, label=0), Prompt(text="person")]
-    (track,) = seg.track(Clips(7, lambda t: {RED: 5 + 2 * t}), prompts, ignore_progress)
+    (track,) = seg.track(Clips(7, lambda t: {RED: 5 + 2 * t}), prompts, ignore_progress).value
     assert (track.person_id, len(track)) == (2, 7)
 
 

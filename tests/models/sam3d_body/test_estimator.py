@@ -13,7 +13,7 @@ import torch
 import sam3d_helpers as helpers
 from body4d.bodies.mhr.module import load_mhr
 from body4d.config import ComputeSettings, Sam3dBodySettings
-from body4d.core.errors import DeviceError, InputError
+from body4d.core.errors import DeviceError, InputError, RunWarning
 from body4d.core.joints import Coco17, Mhr70
 from body4d.core.occlusion import OcclusionSegment
 from body4d.core.stages import ignore_progress
@@ -90,10 +90,11 @@ def any_hand_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hands_module, "WRIST_MAX_DISTANCE_SHARE", 1e6)
 
 
-def recover(parts, masks, mode: Literal["body", "full"] = "full", **compute) -> tuple[tuple[BodyTrack, ...], Sam3dBodyEstimator]:
+def recover(parts, masks, mode: Literal["body", "full"] = "full", **compute) -> tuple[tuple[BodyTrack, ...], tuple[RunWarning, ...]]:
     compute_settings = ComputeSettings(device="cpu", **compute)
     estimator = Sam3dBodyEstimator(lambda device, dtype: parts, Sam3dBodySettings(mode=mode), compute_settings)
-    return estimator.estimate(Frames(), masks, CAMERA, ignore_progress), estimator
+    output = estimator.estimate(Frames(), masks, CAMERA, ignore_progress)
+    return output.value, output.warnings
 
 
 def same(a: tuple[BodyTrack, ...], b: tuple[BodyTrack, ...]) -> None:
@@ -148,11 +149,10 @@ def test_out_of_memory_halves_the_batch_and_says_so(parts, masks, monkeypatch: p
         return real(self, images, crops)
 
     monkeypatch.setattr(InferenceSession, "__call__", small)
-    found, estimator = recover(parts, masks, batch_size=8)
+    found, warnings = recover(parts, masks, batch_size=8)
     assert tried[:2] == [8, 4]
     assert max(tried[3:]) <= 2
-    assert len(estimator.notes) == 1
-    assert "fewer" in estimator.notes[0]
+    assert [warning.code for warning in warnings] == ["smaller_batches"]
     same(found, expected)
     monkeypatch.setattr(InferenceSession, "__call__", lambda *_: (_ for _ in ()).throw(torch.OutOfMemoryError("out of memory")))
     with pytest.raises(DeviceError, match="even one"):
@@ -198,7 +198,7 @@ def test_one_body_for_the_clip_stands_where_it_is_seen(parts, masks) -> None:
 def test_a_known_height_scales_everybody_and_no_picture(parts, masks) -> None:
     plain, _ = recover(parts, masks)
     estimator = Sam3dBodyEstimator(lambda device, dtype: parts, Sam3dBodySettings(), ComputeSettings(device="cpu"), person_height_m=1.83)
-    tall = estimator.estimate(Frames(), masks, CAMERA, ignore_progress)
+    tall = estimator.estimate(Frames(), masks, CAMERA, ignore_progress).value
     assert tall[0].rig is not None
     assert tall[0].rig.height_m == pytest.approx(1.83, rel=1e-5)
     for one, other in zip(plain, tall, strict=True):
@@ -280,7 +280,7 @@ def test_occluded_frames_are_flagged_and_less_confident(parts, masks) -> None:
     segment = occlusion_segment([1, 2, 3], [False, True, False])
     settings = Sam3dBodySettings(mode="body")
     estimator = Sam3dBodyEstimator(lambda device, dtype: parts, settings, ComputeSettings(device="cpu"))
-    one, two = estimator.estimate(Frames(), seen, CAMERA, ignore_progress, [segment])
+    one, two = estimator.estimate(Frames(), seen, CAMERA, ignore_progress, [segment]).value
     assert one.hidden is not None
     assert one.hidden.tolist() == [False, False, True, False, False]
     assert two.hidden is None
@@ -288,7 +288,7 @@ def test_occluded_frames_are_flagged_and_less_confident(parts, masks) -> None:
     plain = Frames()
     for row in (1, 2, 3):
         plain.pictures[row, 120:220, 40 + 3 * row : 100 + 3 * row] = (255, 0, 0)
-    filmed, _ = estimator.estimate(plain, masks, CAMERA, ignore_progress)
+    filmed, _ = estimator.estimate(plain, masks, CAMERA, ignore_progress).value
     np.testing.assert_allclose(one.parameters, filmed.parameters, atol=1e-5)
     np.testing.assert_allclose(one.keypoints_px, filmed.keypoints_px, atol=1e-2)
     np.testing.assert_allclose(one.confidence, filmed.confidence * np.where(one.hidden, 0.4, 1.0), rtol=1e-5)

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from body4d.core.errors import RunWarning
 from body4d.core.types import BodyTrack, Camera, Clip, MaskTrack, Scene
 from body4d.evaluate.synthetic.appearance import club_mesh, vertex_colours
 from body4d.evaluate.synthetic.background import SUN, render_meadow, shadow_light
@@ -226,7 +227,7 @@ def _truth(stage: _FilmSet, clip: Clip, times_s: np.ndarray, masks: Sequence[Seq
             observed=np.ones(len(frames), bool),
         )
         people.append(track)
-    return Scene(clip, stage.camera, tuple(people), _world(stage, people), preset="truth", notes=(note,))
+    return Scene(clip, stage.camera, tuple(people), _world(stage, people), preset="truth", warnings=(RunWarning("synthetic_truth", note),))
 
 
 def _visibility(keypoints_px: np.ndarray, others: Sequence[np.ndarray]) -> np.ndarray:

@@ -11,6 +11,7 @@ import os
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -20,7 +21,7 @@ from body4d.bodies.anny import DEFAULT_SHAPE, SHAPE_NAMES, AnnyBody, anny_body, 
 from body4d.config import FitSettings
 from body4d.core.errors import Cancelled
 from body4d.core.occlusion import OcclusionSegment
-from body4d.core.stages import FrameSource, ProgressFn
+from body4d.core.stages import FrameSource, ProgressFn, StageOutput
 from body4d.core.types import BodyTrack, Camera, Clip, MaskTrack
 from body4d.geometry.rotations import matrix_to_rotvec
 from body4d.models.anny_fit.gauss_newton import PoseProblem, ShapeVariant
@@ -65,15 +66,19 @@ class AnnyBodyEstimator:
     def __init__(self, settings: FitSettings, person_height_m: float | None = None) -> None:
         self._settings, self._height_m = settings, person_height_m
 
+    @property
+    def cache_inputs(self) -> Any:
+        return [self._settings.cache_inputs(), self._height_m]
+
     def estimate(
         self,
         frames: FrameSource,
         masks: Sequence[MaskTrack],
         camera: Camera,
-        report: ProgressFn,
-        hidden: Sequence[OcclusionSegment] = (),
-    ) -> tuple[BodyTrack, ...]:
-        """One BodyTrack per MaskTrack. ``hidden`` is ignored, as the landmarks are those of the visible parts.
+        progress: ProgressFn,
+        occlusions: Sequence[OcclusionSegment] = (),
+    ) -> StageOutput[tuple[BodyTrack, ...]]:
+        """One BodyTrack per MaskTrack. ``occlusions`` are ignored, as the landmarks are those of the visible parts.
 
         Raises ValueError for a MaskTrack without landmarks.
         """
@@ -83,22 +88,22 @@ class AnnyBodyEstimator:
         stopped = threading.Event()
 
         def fit(n: int) -> BodyTrack:
-            def progress(rows: int) -> None:
+            def person_progress(rows: int) -> None:
                 if stopped.is_set():
                     raise Cancelled("stopped")
                 done[n] = rows
-                report(sum(done), total)
+                progress(sum(done), total)
 
             person = _PersonFit(body, masks[n], frames.clip, camera, self._settings)
-            track = person.run(self._height_m if n == 0 else None, progress)
-            progress(len(track))
+            track = person.run(self._height_m if n == 0 else None, person_progress)
+            person_progress(len(track))
             return track
 
         # The matrices are small, so one thread for each and a person per core is twice as fast as one person on all cores.
         with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(os.cpu_count()) as pool:
             tasks = [pool.submit(fit, n) for n in range(len(masks))]
             try:
-                return tuple(task.result() for task in tasks)
+                return StageOutput(tuple(task.result() for task in tasks))
             except BaseException:
                 stopped.set()
                 for task in tasks:
@@ -241,7 +246,6 @@ class _PersonFit:
             visibility=self.landmarks.visibility,
             confidence=_confidence(joints, self.landmarks, self.camera),
             observed=np.ones(len(translation), bool),
-            joints_raw_m=_landmarks_at_hips(self.landmarks, joints),
         )
 
 

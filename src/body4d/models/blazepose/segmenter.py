@@ -1,16 +1,17 @@
 """The segmenter of preset lite: people found and followed with BlazePose, with a mask and 33 landmarks on every frame seen."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from body4d.config import BlazePoseSettings, PeopleSettings
-from body4d.core.errors import InputError, NoPersonError, SettingsError
-from body4d.core.stages import FrameSource, ProgressFn
+from body4d.core.errors import InputError, NoPersonError, RunWarning, SettingsError
+from body4d.core.stages import FrameSource, ProgressFn, StageOutput
 from body4d.core.types import LandmarkTrack, MaskTrack, Prompt
 from body4d.models.blazepose.mediapipe_graph import PoseDetection, PoseGraphs
 from body4d.models.blazepose.tracker import PoseTrack, PoseTracker
-from body4d.tracking.main_subject import NOT_PROMPTED, SubjectChoice, choose_subjects, notes, select_prompted_mask
+from body4d.tracking.main_subject import NOT_PROMPTED, SubjectChoice, choose_subjects, select_prompted_mask, track_warnings
 
 
 class BlazePoseSegmenter:
@@ -19,26 +20,24 @@ class BlazePoseSegmenter:
     def __init__(self, settings: BlazePoseSettings, people: PeopleSettings) -> None:
         self._settings = settings
         self._people = people
-        self._notes: tuple[str, ...] = ()
 
     @property
-    def notes(self) -> tuple[str, ...]:
-        return self._notes
+    def cache_inputs(self) -> Any:
+        return [self._people.cache_inputs(), self._settings.cache_inputs()]
 
-    def track(self, frames: FrameSource, prompts: Sequence[Prompt], report: ProgressFn) -> tuple[MaskTrack, ...]:
+    def track(self, frames: FrameSource, prompts: Sequence[Prompt], progress: ProgressFn) -> StageOutput[tuple[MaskTrack, ...]]:
         """One MaskTrack with landmarks for each person gone on with, main person first; see protocols.Segmenter.
 
         Raises SettingsError for a text prompt, InputError for a prompt that points at nobody, NoPersonError where nobody is seen,
         MissingDependencyError without mediapipe.
         """
-        self._notes = ()
         clip = frames.clip
         _check_prompts(prompts, len(clip))
         with PoseGraphs(self._settings.num_workers) as graphs:
             tracker = PoseTracker(graphs, self._settings, frozenset(p.frame for p in prompts))
             for done, (index, rgb) in enumerate(frames.read()):
                 tracker.step(index, float(clip.times_s[index]), rgb)
-                report(done + 1, len(clip))
+                progress(done + 1, len(clip))
         people = tracker.tracks
         size = (clip.width_px, clip.height_px)
         if prompts:
@@ -47,12 +46,11 @@ class BlazePoseSegmenter:
         if not choice.chosen:
             raise NoPersonError(_nobody(len(clip), choice))
         tracks = tuple(_mask_track([people[c]], i + 1, size) for i, c in enumerate(choice.chosen))
-        self._tell(tracks, choice.left_out, clip.times_s, tracker.track_limit_reached)
-        return tracks
+        return self._output(tracks, choice.left_out, clip.times_s, tracker.track_limit_reached)
 
     def _prompted(
         self, people: list[PoseTrack], prompts: Sequence[Prompt], times_s: np.ndarray, size: tuple[int, int]
-    ) -> tuple[MaskTrack, ...]:
+    ) -> StageOutput[tuple[MaskTrack, ...]]:
         """Tracks of those pointed at, in the prompts' order; prompts with one ``person_id`` join what they point at into one person."""
         groups: dict[int, list[PoseTrack]] = {}
         taken = {p.person_id for p in prompts if p.person_id is not None}
@@ -71,14 +69,17 @@ class BlazePoseSegmenter:
                 groups[wanted].append(person)
         tracks = tuple(_mask_track(members, number, size) for number, members in groups.items())
         left_out = [(p.index, NOT_PROMPTED) for p in people if all(p not in members for members in groups.values())]
-        self._tell(tracks, left_out, times_s, False)
-        return tracks
+        return self._output(tracks, left_out, times_s, False)
 
-    def _tell(self, tracks: Sequence[MaskTrack], left_out: Sequence[tuple[int, str]], times_s: np.ndarray, crowded: bool) -> None:
-        told = notes([(t.person_id, t.frame_index) for t in tracks], left_out, times_s)
+    def _output(
+        self, tracks: tuple[MaskTrack, ...], left_out: Sequence[tuple[int, str]], times_s: np.ndarray, crowded: bool
+    ) -> StageOutput[tuple[MaskTrack, ...]]:
+        warnings = track_warnings([(t.person_id, t.frame_index) for t in tracks], left_out, times_s)
         if crowded:
-            told = (*told, f"More than {self._settings.max_people} people are in the picture; only the largest were followed.")
-        self._notes = told
+            limit = self._settings.max_people
+            message = f"More than {limit} people are in the picture; only the largest were tracked."
+            warnings = (*warnings, RunWarning("too_many_people", message, facts={"limit": limit}))
+        return StageOutput(tracks, warnings)
 
 
 def _mask_track(people: Sequence[PoseTrack], number: int, size: tuple[int, int]) -> MaskTrack:

@@ -7,15 +7,16 @@ outlines; rules on outlines confirm who is; the completion pipeline paints those
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from body4d.config import ComputeSettings, OcclusionSettings
+from body4d.core.errors import RunWarning
 from body4d.core.occlusion import OcclusionSegment
-from body4d.core.stages import FrameSource, ProgressFn
+from body4d.core.stages import FrameSource, ProgressFn, StageOutput
 from body4d.core.types import Clip, MaskTrack
 from body4d.models.diffusion_vas.amodal_checks import Judged, judge, largest_piece
 from body4d.models.diffusion_vas.candidates import Span, runs, spans_to_look_at
@@ -60,18 +61,20 @@ class VasCompleter:
 
     def __init__(self, loads: Loads, settings: OcclusionSettings, compute: ComputeSettings) -> None:
         self._loads, self._settings, self._compute = loads, settings, compute
-        self._notes: tuple[str, ...] = ()
+        self._warnings: tuple[RunWarning, ...] = ()
         self._decided: tuple[Sequence[MaskTrack], tuple[Span, ...]] | None = None
 
     @property
-    def notes(self) -> tuple[str, ...]:
-        """Sentences for the user about the last ``complete``."""
-        return self._notes
+    def cache_inputs(self) -> Any:
+        return [self._settings.cache_inputs(), self._compute.model_dump(mode="json", include={"device", "precision"})]
 
-    def foresee(self, clip: Clip, masks: Sequence[MaskTrack]) -> str:
-        """What ``complete`` will look at and what that is expected to take, "" where nothing; loads no network."""
+    def estimate_cost(self, clip: Clip, masks: Sequence[MaskTrack]) -> RunWarning | None:
+        """What ``complete`` examines and how long that is expected to take, None where nothing; loads no network."""
         spans = self._spans(clip, masks)
-        return foretold(spans, [len(track) for track in masks], _name(choose_device(self._compute)), self._settings) if spans else ""
+        if not spans:
+            return None
+        message = foretold(spans, [len(track) for track in masks], _name(choose_device(self._compute)), self._settings)
+        return RunWarning("occlusion_cost", message)
 
     def _spans(self, clip: Clip, masks: Sequence[MaskTrack]) -> tuple[Span, ...]:
         """Where somebody may be hidden; decided once for the same masks."""
@@ -79,24 +82,25 @@ class VasCompleter:
             self._decided = masks, spans_to_look_at(masks, clip.times_s, self._settings)
         return self._decided[1]
 
-    def complete(self, frames: FrameSource, masks: Sequence[MaskTrack], report: ProgressFn) -> tuple[OcclusionSegment, ...]:
+    def complete(self, frames: FrameSource, masks: Sequence[MaskTrack], progress: ProgressFn) -> StageOutput[tuple[OcclusionSegment, ...]]:
         """Stretches on which somebody is hidden, by person, then in time. Raises WeightsError, DeviceError."""
-        self._notes = ()
+        self._warnings = ()
         settings, rows = self._settings, [len(track) for track in masks]
         spans = self._spans(frames.clip, masks)
         if not spans:
-            return ()
+            return StageOutput(())
         looks = [look_at(span, masks[span.person], settings) for span in looked_at(spans, rows, settings)]
         # Completing costs as much again at most; how much, the outlines will tell.
-        progress = _Progress(report, len(windows_through(spans, rows, settings)), settings.steps)
+        steps = _Progress(progress, len(windows_through(spans, rows, settings)), settings.steps)
         device = choose_device(self._compute)
         dtype = choose_dtype(self._compute, device)
-        found = self._outlined(frames, looks, device, dtype, progress)
+        found = self._outlined(frames, looks, device, dtype, steps)
         hidden = [one for one in found if one.judged.hidden.any()]
-        progress.then(sum(len(windows_of(len(p.span), settings.window_frames, settings.overlap_frames)) for p, _ in self._parts(hidden)))
-        out = self._completed(frames, hidden, device, dtype, progress) if hidden else ()
-        progress.end()
-        return tuple(sorted(out, key=lambda s: ([t.person_id for t in masks].index(s.person_id), int(s.frame_index[0]))))
+        steps.then(sum(len(windows_of(len(p.span), settings.window_frames, settings.overlap_frames)) for p, _ in self._parts(hidden)))
+        out = self._completed(frames, hidden, device, dtype, steps) if hidden else ()
+        steps.end()
+        segments = tuple(sorted(out, key=lambda s: ([t.person_id for t in masks].index(s.person_id), int(s.frame_index[0]))))
+        return StageOutput(segments, self._warnings)
 
     def _outlined(
         self, frames: FrameSource, looks: Sequence[Look], device: torch.device, dtype: torch.dtype, progress: "_Progress"
@@ -116,7 +120,7 @@ class VasCompleter:
                     out.append(self._judged(look, own, picture))
             return out
         finally:
-            self._notes = (*self._notes, *painter.notes)
+            self._warnings = (*self._warnings, *painter.warnings)
             del depth, painter
             release_memory()
 
@@ -166,7 +170,7 @@ class VasCompleter:
                     out += self._stretches(look, one, masks, picture)
             return out
         finally:
-            self._notes = tuple(dict.fromkeys([*self._notes, *painter.notes]))
+            self._warnings = tuple({w.text: w for w in (*self._warnings, *painter.warnings)}.values())
             del painter
             release_memory()
 

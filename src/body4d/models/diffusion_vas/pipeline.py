@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from body4d.config import ComputeSettings, OcclusionSettings
+from body4d.core.errors import RunWarning
 from body4d.models.diffusion_vas.checkpoint import find_vas, load_vas
 from body4d.models.diffusion_vas.network.fast_layers import MOST_ELEMENTS, MOST_SEQUENCES, compile_blocks
 from body4d.models.diffusion_vas.network.sampler import (
@@ -46,7 +47,7 @@ class Painter(Protocol):
         ...
 
     @property
-    def notes(self) -> tuple[str, ...]: ...
+    def warnings(self) -> tuple[RunWarning, ...]: ...
 
 
 class VasPainter:
@@ -55,12 +56,12 @@ class VasPainter:
     def __init__(self, nets: VasNetworks, which: int, settings: OcclusionSettings, compute: ComputeSettings) -> None:
         self._nets, self._which, self._settings, self._compute = nets, which, settings, compute
         self._recipe = Recipe(settings.steps, settings.guidance, settings.upstream_exact)
-        self._notes: tuple[str, ...] = ()
+        self._warnings: tuple[RunWarning, ...] = ()
 
     @property
-    def notes(self) -> tuple[str, ...]:
-        """Sentences for the user about memory."""
-        return self._notes
+    def warnings(self) -> tuple[RunWarning, ...]:
+        """What the user should know about memory."""
+        return self._warnings
 
     @torch.inference_mode()
     def paint(self, first: Tensor, second: Tensor, keys: Sequence[Key], videos: Sequence[int], step: Step) -> Tensor:
@@ -122,8 +123,8 @@ class VasPainter:
         return AdaptiveBatcher(choose_batch_size(free, each, self._compute, max(most, 1)), what)
 
     def _tell(self, batches: AdaptiveBatcher) -> None:
-        if batches.note and batches.note not in self._notes:
-            self._notes = (*self._notes, batches.note)
+        if batches.warning and batches.warning not in self._warnings:
+            self._warnings = (*self._warnings, batches.warning)
 
     def _noises(self, keys: Sequence[Key], shape: Sequence[int], turn: int) -> Tensor:
         """Noise (F, ...) on the device, drawn by several threads: one takes 19 ms for a picture of 512 x 1024."""

@@ -2,16 +2,17 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from jaxtyping import Float, UInt8
 
-from body4d.camera.intrinsics import choose_focal, ideal_camera
+from body4d.camera.intrinsics import choose_focal, focal_warnings, ideal_camera, intrinsics_inputs
 from body4d.camera.lens import agree_on_focal, spread_frames
 from body4d.config import CameraSettings, ComputeSettings, MogeSettings
-from body4d.core.stages import FrameSource, ProgressFn
+from body4d.core.errors import RunWarning
+from body4d.core.stages import FrameSource, ProgressFn, StageOutput
 from body4d.core.types import Camera
 from body4d.models.moge.checkpoint import find_moge, load_moge
 from body4d.models.moge.network.camera import focal_and_shift, focal_px, sampled_uv
@@ -87,39 +88,40 @@ class MogeCameraEstimator:
 
     What the user or the file's metadata says about the focal length takes precedence. Only where they say nothing is the network loaded,
     by ``load`` (:func:`moge_from_folder`), and released when done. Where the estimates do not agree on a plausible focal length, the
-    default is taken and ``notes`` says so.
+    default is taken with a warning.
     """
 
     def __init__(self, load: LoadFocalEstimator, camera: CameraSettings, settings: MogeSettings, compute: ComputeSettings) -> None:
         self._load, self._camera, self._settings, self._compute = load, camera, settings, compute
-        self._notes: tuple[str, ...] = ()
 
     @property
-    def notes(self) -> tuple[str, ...]:
-        """Sentences for the user about the last ``estimate``."""
-        return self._notes
+    def cache_inputs(self) -> Any:
+        compute = self._compute.model_dump(mode="json", include={"device", "precision"})
+        return [intrinsics_inputs(self._camera), self._settings.cache_inputs(), compute]
 
-    def estimate(self, frames: FrameSource, report: ProgressFn) -> Camera:
+    def estimate(self, frames: FrameSource, progress: ProgressFn) -> StageOutput[Camera]:
         """The clip's camera. Raises SettingsError where the user's values contradict each other, WeightsError, DeviceError."""
-        clip, self._notes = frames.clip, ()
+        clip = frames.clip
         focal, source = choose_focal(self._camera, clip.width_px, clip.height_px, clip.focal_mm35)
         if source != "default":
-            report(1, 1)
-            return ideal_camera(clip, focal, source, self._camera)
+            progress(1, 1)
+            camera = ideal_camera(clip, focal, source, self._camera)
+            return StageOutput(camera, focal_warnings(camera))
         try:
-            focals, note = self._estimate_focals(frames, report)
+            focals, memory_warning = self._estimate_focals(frames, progress)
         finally:
             release_memory()
         consensus = agree_on_focal(focals, clip.width_px)
-        self._notes = tuple(sentence for sentence in (consensus.note, note) if sentence)
         if consensus.focal_px is None:
-            return ideal_camera(clip, focal, source, self._camera)
-        return ideal_camera(clip, consensus.focal_px, "moge", self._camera, consensus.spread)
+            camera = ideal_camera(clip, focal, source, self._camera)
+        else:
+            camera = ideal_camera(clip, consensus.focal_px, "moge", self._camera, consensus.spread)
+        return StageOutput(camera, (*focal_warnings(camera), *(w for w in (consensus.warning, memory_warning) if w)))
 
-    def _estimate_focals(self, frames: FrameSource, report: ProgressFn) -> tuple[Float[np.ndarray, " f"], str]:
+    def _estimate_focals(self, frames: FrameSource, progress: ProgressFn) -> tuple[Float[np.ndarray, " f"], RunWarning | None]:
         clip, device = frames.clip, choose_device(self._compute)
         index = spread_frames(len(clip), self._settings.num_frames)
-        report(0, len(index))
+        progress(0, len(index))
         images = [image for _, image in frames.read(index.start, index.stop, index.step)]
         network = self._load(device, choose_dtype(self._compute, device))
         frame_bytes = network.bytes_per_frame(clip.height_px, clip.width_px)
@@ -128,10 +130,10 @@ class MogeCameraEstimator:
 
         def run(rows: slice) -> np.ndarray:
             focals = network.focals_px(images[rows])
-            report(rows.stop, len(index))
+            progress(rows.stop, len(index))
             return focals
 
-        return np.concatenate(batches.run(len(images), run)), batches.note
+        return np.concatenate(batches.run(len(images), run)), batches.warning
 
 
 def moge_from_folder(path: Path, settings: MogeSettings) -> LoadFocalEstimator:

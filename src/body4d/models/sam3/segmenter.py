@@ -7,13 +7,14 @@ masks' run-length codes are kept.
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
 from body4d.config import ComputeSettings, PeopleSettings, Sam3Settings
-from body4d.core.errors import InputError
-from body4d.core.stages import FrameSource, ProgressFn
+from body4d.core.errors import InputError, RunWarning
+from body4d.core.stages import FrameSource, ProgressFn, StageOutput
 from body4d.core.types import MaskTrack, Prompt
 from body4d.models.sam3.checkpoint import Sam3Weights, load_sam3
 from body4d.models.sam3.identity import is_same_person
@@ -25,7 +26,7 @@ from body4d.models.sam3.propagation import FrameProgress, PromptedObject, Propag
 from body4d.models.sam3.streaming import FrameEncoder, MaskEncoder
 from body4d.runtime.device import AdaptiveBatcher, choose_batch_size, choose_device, choose_dtype, free_memory_bytes, release_memory
 from body4d.runtime.torch_utils import should_compile
-from body4d.tracking.main_subject import NOT_PROMPTED, SubjectCandidate, choose_subjects, notes
+from body4d.tracking.main_subject import NOT_PROMPTED, SubjectCandidate, choose_subjects, track_warnings
 from body4d.tracking.masks import subtract_masks
 
 LoadSam3 = Callable[[torch.device], Sam3Weights]
@@ -55,21 +56,20 @@ class Sam3Segmenter:
     def __init__(self, load: LoadSam3, settings: Sam3Settings, people: PeopleSettings, compute: ComputeSettings) -> None:
         self._load, self._settings, self._people, self._compute = load, settings, people, compute
         self._kept_weights: Sam3Weights | None = None
-        self._notes: tuple[str, ...] = ()
 
     @property
-    def notes(self) -> tuple[str, ...]:
-        return self._notes
+    def cache_inputs(self) -> Any:
+        compute = self._compute.model_dump(mode="json", include={"device", "precision"})
+        return [self._people.cache_inputs(), self._settings.cache_inputs(), compute]
 
-    def track(self, frames: FrameSource, prompts: Sequence[Prompt], report: ProgressFn) -> tuple[MaskTrack, ...]:
+    def track(self, frames: FrameSource, prompts: Sequence[Prompt], progress: ProgressFn) -> StageOutput[tuple[MaskTrack, ...]]:
         """One MaskTrack for each person, those who are prompted for first; none where nobody is found.
 
         Raises InputError for a prompt outside the clip or one that does not say whom it is for, WeightsError, DeviceError.
         """
-        self._notes = ()
         object_prompts, texts = parse_prompts(prompts, frames.clip)
         if not len(frames.clip):
-            return ()
+            return StageOutput(())
         device = choose_device(self._compute)
         weights = self._kept_weights or self._load(device)
         self._kept_weights = weights if self._settings.keep_loaded else None
@@ -77,11 +77,9 @@ class Sam3Segmenter:
             network = Sam3Network(weights, self._settings.min_detection_score, device, choose_dtype(self._compute, device))
             if should_compile(len(frames.clip), device.type, self._compute.compile, COMPILE_MIN_FRAMES):
                 network.compile_encoder()
-            segmentation = _ClipSegmentation(network, frames, self._settings, self._people, self._compute, report)
-            try:
-                return segmentation.run(object_prompts, texts if prompts else [self._settings.text])
-            finally:
-                self._notes = tuple(segmentation.notes)
+            segmentation = _ClipSegmentation(network, frames, self._settings, self._people, self._compute, progress)
+            tracks = segmentation.run(object_prompts, texts if prompts else [self._settings.text])
+            return StageOutput(tracks, tuple(segmentation.warnings))
         finally:
             del weights
             network = segmentation = None
@@ -89,7 +87,7 @@ class Sam3Segmenter:
 
 
 class _ClipSegmentation:
-    """The segmentation of one clip. ``notes`` are sentences for the user, complete when ``run`` has returned."""
+    """The segmentation of one clip. ``warnings`` are complete when ``run`` has returned."""
 
     def __init__(
         self,
@@ -98,9 +96,9 @@ class _ClipSegmentation:
         settings: Sam3Settings,
         people: PeopleSettings,
         compute: ComputeSettings,
-        report: ProgressFn,
+        progress: ProgressFn,
     ) -> None:
-        self.notes: list[str] = []
+        self.warnings: list[RunWarning] = []
         self._network, self._clip, self._settings, self._people = network, frames.clip, settings, people
         clip, device = frames.clip, network.device
         self._size_px = (clip.width_px, clip.height_px)
@@ -108,7 +106,7 @@ class _ClipSegmentation:
         size = choose_batch_size(free_memory_bytes(device), frame_bytes, compute, MAX_BATCH.get(device.type, 1))
         self._batches = AdaptiveBatcher(size, "frames")
         self._encoder = FrameEncoder(network, frames, self._batches, settings.detect_every_frames)
-        self._progress = FrameProgress(report)
+        self._progress = FrameProgress(progress)
         self._propagator = Propagator(network, clip, self._encoder, self._progress)
 
     def run(self, prompts: Sequence[ObjectPrompt], texts: Sequence[str]) -> tuple[MaskTrack, ...]:
@@ -126,7 +124,7 @@ class _ClipSegmentation:
         prompted_tracks, earlier = self._propagate(prompts, matches, others, detected)
         others = [o for o in others if not any(is_same_person(detected[o], track) for track in prompted_tracks.values())]
         tracks = self._resolve_overlaps(prompts, prompted_tracks, {o: detected[o] for o in others}, earlier)
-        self._add_notes(tracks, prompts, texts, left_out, tracker)
+        self._add_warnings(tracks, prompts, texts, left_out, tracker)
         return tuple(tracks)
 
     def _track_detected(self, texts: Sequence[str]) -> tuple[MultiObjectTracker, dict[int, MaskTrack]]:
@@ -254,7 +252,7 @@ class _ClipSegmentation:
         order = sorted(codes)
         return MaskTrack(person_id, np.array(order, np.int64), tuple(codes[i] for i in order), self._size_px[1], self._size_px[0])
 
-    def _add_notes(
+    def _add_warnings(
         self,
         tracks: Sequence[MaskTrack],
         prompts: Sequence[ObjectPrompt],
@@ -266,14 +264,18 @@ class _ClipSegmentation:
         for prompt in prompts:
             if prompt.person_id is not None and prompt.person_id not in followed:
                 how = f"found by {prompt.texts[0]!r}" if prompt.texts else f"followed from frame {prompt.start_frame}"
-                self.notes.append(f"Person {prompt.person_id} could not be {how}: give another click or a box.")
+                message = f"Person {prompt.person_id} could not be {how}."
+                facts = {"person": prompt.person_id}
+                self.warnings.append(RunWarning("prompt_found_nobody", message, "Give another click or a box.", facts))
         if texts and not tracker.tracklets and tracks:
-            self.notes.append(f"Nobody was found by the text {texts[0]!r}.")
-        self.notes += notes([(t.person_id, t.frame_index) for t in tracks], left_out, self._clip.times_s)
+            self.warnings.append(RunWarning("text_found_nobody", f"Nobody was found by the text {texts[0]!r}.", facts={"text": texts[0]}))
+        self.warnings += track_warnings([(t.person_id, t.frame_index) for t in tracks], left_out, self._clip.times_s)
         if tracker.track_limit_reached:
-            self.notes.append(f"More than {self._settings.max_people} people are in the picture; later ones were not followed.")
-        if self._batches.note:
-            self.notes.append(self._batches.note)
+            limit = self._settings.max_people
+            message = f"More than {limit} people are in the picture; later ones were not followed."
+            self.warnings.append(RunWarning("too_many_people", message, facts={"limit": limit}))
+        if self._batches.warning:
+            self.warnings.append(self._batches.warning)
 
 
 def _candidate(track: MaskTrack, tracklet: Tracklet) -> SubjectCandidate:

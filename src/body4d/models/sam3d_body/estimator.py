@@ -8,6 +8,7 @@ who is occluded gets images of their own, in which nothing is in front of them.
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -28,7 +29,7 @@ from body4d.core.occlusion import (
     with_amodal_masks,
 )
 from body4d.core.rig import Rig
-from body4d.core.stages import FrameSource, ProgressFn
+from body4d.core.stages import FrameSource, ProgressFn, StageOutput
 from body4d.core.types import BodyTrack, Camera, MaskTrack
 from body4d.geometry.camera import solve_translation
 from body4d.models.sam3d_body.checkpoint import find_checkpoint, load_rig_beside, load_sam3d_body
@@ -148,25 +149,24 @@ class Sam3dBodyEstimator:
 
     def __init__(self, load: LoadFn, settings: Sam3dBodySettings, compute: ComputeSettings, person_height_m: float | None = None) -> None:
         self._load, self._settings, self._compute, self._height_m = load, settings, compute, person_height_m
-        self._notes: tuple[str, ...] = ()
 
     @property
-    def notes(self) -> tuple[str, ...]:
-        """Sentences for the user about the last ``estimate``."""
-        return self._notes
+    def cache_inputs(self) -> Any:
+        compute = self._compute.model_dump(mode="json", include={"device", "precision"})
+        return [self._settings.cache_inputs(), self._height_m, compute]
 
     def estimate(
         self,
         frames: FrameSource,
         masks: Sequence[MaskTrack],
         camera: Camera,
-        report: ProgressFn,
-        hidden: Sequence[OcclusionSegment] = (),
-    ) -> tuple[BodyTrack, ...]:
+        progress: ProgressFn,
+        occlusions: Sequence[OcclusionSegment] = (),
+    ) -> StageOutput[tuple[BodyTrack, ...]]:
         """One BodyTrack per MaskTrack, on its frames except those whose mask is empty. Raises WeightsError, DeviceError, InputError.
 
-        In the segments ``hidden`` the network gets the completed image of the person, with their amodal mask and its box. Frames on which
-        they are occluded are flagged, and their confidence is multiplied by the visible share.
+        In the segments ``occlusions`` the network gets the completed image of the person, with their amodal mask and its box. Frames on
+        which they are occluded are flagged, and their confidence is multiplied by the visible share.
         """
         device = choose_device(self._compute)
         dtype = choose_dtype(self._compute, device)
@@ -180,13 +180,15 @@ class Sam3dBodyEstimator:
             max_size = MAX_BATCH_SIZE.get(device.type, MAX_BATCH_SIZE["cpu"])
             size = choose_batch_size(free_memory_bytes(device), session.bytes_per_crop(frames, dtype), self._compute, max_size)
             batcher = AdaptiveBatcher(size, "people")
-            prediction = predict_clip(session, frames, masks, batcher, report, hidden, self._settings.min_confidence)
-            self._notes = (batcher.note,) if batcher.note else ()
+            prediction = predict_clip(session, frames, masks, batcher, progress, occlusions, self._settings.min_confidence)
             tracks = tuple(
-                build_track(track, prediction and prediction.of_person(person), camera, mhr, segments_of_person(track.person_id, hidden))
+                build_track(
+                    track, prediction and prediction.of_person(person), camera, mhr, segments_of_person(track.person_id, occlusions)
+                )
                 for person, track in enumerate(masks)
             )
-            return tracks if self._height_m is None else scale_to_height(tracks, self._height_m)
+            tracks = tracks if self._height_m is None else scale_to_height(tracks, self._height_m)
+            return StageOutput(tracks, (batcher.warning,) if batcher.warning else ())
         finally:
             del net, mhr
             session = None  # It refers to both.
