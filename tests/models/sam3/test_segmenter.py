@@ -190,7 +190,7 @@ def test_two_texts_find_one_body_once(scripted) -> None:
     tracks = (
         scripted()
         .track(Clips(20, lambda t: {BLUE: 10, RED: 40}), [Prompt(text="person"), Prompt(text="the one in red")], ignore_progress)
-        .value.value
+        .value
     )
     assert len(tracks) == 2
 
