@@ -29,7 +29,7 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 
 
 class Marks:
-    """Time per part: every mark ends one stretch and begins the next. Parts within parts count for themselves."""
+    """Time per part: every mark ends one span and begins the next. A part within a part counts for itself."""
 
     def __init__(self, device: torch.device) -> None:
         self._cuda = device.type == "cuda"
@@ -54,9 +54,9 @@ class Marks:
         self._mark()
 
     def wrap(self, name: str, run: Any) -> Any:
-        def inside(*given: Any) -> Any:
+        def inside(*args: Any, **kwargs: Any) -> Any:
             with self.part(name):
-                return run(*given)
+                return run(*args, **kwargs)
 
         return inside
 
@@ -69,7 +69,7 @@ class Marks:
 
 @contextmanager
 def marked(net: Sam3dBody, marks: Marks):
-    """Marks around crop, backbone and what makes bodies of pose tokens, MHR most of it, for as long as this lasts."""
+    """A context with marks around the crops, the backbone, and the heads, whose time is mostly MHR's."""
     warp, heads = model_module.warp_crops, [branch.head_pose for branch in (net.body, net.hand)]
     model_module.warp_crops = hands_module.warp_crops = marks.wrap("crop", warp)
     object.__setattr__(net, "features", marks.wrap("backbone", net.features))
@@ -101,20 +101,20 @@ class Runner:
 
     @torch.inference_mode()
     def __call__(self, marks: Marks | None = None) -> list[Tensor]:
-        """All frames once. Frames of one batch at a time are on the device; the host waits for a batch once the next one is queued."""
+        """All frames once. One batch of frames at a time is on the device; the host waits for a batch when the next one is queued."""
         people = len(self.work.boxes_px)
         step = max(1, self.batch // people)
-        out, before = [], None
+        out, queued_before = [], None
         self.hand_crops = 0
         for first in range(0, len(self.work.frames), step):
-            asked = self._one(list(self.work.frames[first : first + step].numpy()), marks)
-            if before is not None:
-                out.append(before.cpu())
-            before = asked
-        assert before is not None
-        return [*out, before.cpu()]
+            queued = self._run_batch(list(self.work.frames[first : first + step].numpy()), marks)
+            if queued_before is not None:
+                out.append(queued_before.cpu())
+            queued_before = queued
+        assert queued_before is not None
+        return [*out, queued_before.cpu()]
 
-    def _one(self, pictures: list[Any], marks: Marks | None) -> Tensor:
+    def _run_batch(self, pictures: list[Any], marks: Marks | None) -> Tensor:
         def part(name: str) -> AbstractContextManager[None]:
             return marks.part(name) if marks else nullcontext()
 
@@ -132,7 +132,7 @@ class Runner:
         return torch.cat([part.flatten(1) for part in parts], 1)
 
     def _with_hands(self, frames: Tensor, first: BodyPass, marks: Marks | None) -> FullPass:
-        """As ``estimate_with_hands``, with marks between its two steps."""
+        """As ``estimate_with_hands``, with marks around its two steps."""
         if marks:
             marks.prefix = "hands: "
         with marks.part("decoder") if marks else nullcontext():
@@ -191,7 +191,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
         "torch": torch.__version__, "size": args.size, "dtype": args.dtype, "mode": args.mode, "compile": args.compile,
         "frame_size": list(args.frame_size), "people": args.people, "frames": args.frames, "batch": args.batch,
         "person_frames_per_s": people / pass_s, "first_pass_s": first_s, "pass_s": pass_s,
-        "hand_crops": run.hand_crops if args.mode == "full" else 0, "hand_crops_wanted": 2 * people if args.mode == "full" else 0,
+        "hand_crops": run.hand_crops if args.mode == "full" else 0, "hand_crops_total": 2 * people if args.mode == "full" else 0,
         "peak_gb": peak / 1e9, "weights_gb": idle / 1e9, "bytes_per_person": (peak - idle) / min(args.batch, people),
         "tflop_per_person": flops / 1e12, "backbone_tflop_per_crop": backbone_flops(sizes) / 1e12,
         "tflop_per_s": flops * people / pass_s / 1e12, "ceiling_tflop_per_s": ceiling / 1e12,
@@ -222,11 +222,11 @@ def parse(given: list[str] | None = None) -> argparse.Namespace:
 
 def main() -> None:
     args = parse()
-    found = measure(args)
+    figures = measure(args)
     if args.json:
-        print(json.dumps(found))
+        print(json.dumps(figures))
         return
-    for name, value in found.items():
+    for name, value in figures.items():
         if name == "share":
             print("share of time", ", ".join(f"{part} {share:.1%}" for part, share in value.items()))
         else:

@@ -24,7 +24,7 @@ from body4d.bodies.mhr.rig_file import read_rig_file
 from mhr_files import full_rig, random_inputs, save_script
 
 
-def seconds(run: Callable[[], object], device: str, least_s: float = 0.5) -> float:
+def seconds(run: Callable[[], object], device: str, min_s: float = 0.5) -> float:
     """Median time of a call, after one to warm up."""
 
     def wait() -> None:
@@ -33,7 +33,7 @@ def seconds(run: Callable[[], object], device: str, least_s: float = 0.5) -> flo
 
     run()
     times: list[float] = []
-    while sum(times) < least_s or len(times) < 3:
+    while sum(times) < min_s or len(times) < 3:
         wait()
         start = time.perf_counter()
         run()
@@ -55,7 +55,7 @@ def main() -> None:
         start = time.perf_counter()
         file = read_rig_file(path)
         sparse = MhrBody(file)
-        rows = [{"what": "load and take apart", "ms": 1e3 * (time.perf_counter() - start)}]
+        rows = [{"what": "load and convert", "ms": 1e3 * (time.perf_counter() - start)}]
     share = density(file.correctives_cm)
     rows.append({"what": "share of non-zeros in the second corrective layer", "share": share})
     dense = MhrBody(file)

@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from body4d.bodies.mhr.module import MhrBody, load_mhr
 from mhr_files import FULL_VERTICES, make_rig, random_inputs, save_script
 
-MOST_M = 1e-4
+MAX_DIFFERENCE_M = 1e-4
 PACKAGE = "body-models==0.26.2"
 
 _THEIRS = """
@@ -109,15 +109,15 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         rig = args.rig or save_script(make_rig(args.vertices, 127, 2 * args.vertices), folder / "made_rig.pt")
-        found = compare(load_mhr(rig), rig, args.people, python, folder)
-    fine = max(found["largest_vertex_difference_m"], found["largest_joint_difference_m"]) <= MOST_M
+        differences = compare(load_mhr(rig), rig, args.people, python, folder)
+    within_limit = max(differences["largest_vertex_difference_m"], differences["largest_joint_difference_m"]) <= MAX_DIFFERENCE_M
     if args.json:
-        print(json.dumps(found | {"fine": fine}))
+        print(json.dumps(differences | {"within_limit": within_limit}))
     else:
-        for name, value in found.items():
+        for name, value in differences.items():
             print(f"{name:36} {value}")
-        print(f"{'equal to ' + str(MOST_M) + ' m' if fine else 'DIFFERS'}: {PACKAGE}")
-    return 0 if fine else 1
+        print(f"{'equal to ' + str(MAX_DIFFERENCE_M) + ' m' if within_limit else 'DIFFERS'}: {PACKAGE}")
+    return 0 if within_limit else 1
 
 
 if __name__ == "__main__":

@@ -88,19 +88,19 @@ def ours_of(ran: Case, name: str) -> Tensor:
 
 
 def recorded(ran: Case, name: str) -> Tensor:
-    """An array of the k-th call of a module. We look at both hands in one call, left ones first; the golden counts them as two."""
-    found = re.fullmatch(r"(.+)#(\d+)(?:\.(.+))?", name)
-    if not found:
+    """An array of the k-th call of a module. Our network runs both hands in one call, left hands first; the golden counts them as two."""
+    match = re.fullmatch(r"(.+)#(\d+)(?:\.(.+))?", name)
+    if not match:
         raise SystemExit(f"{name}: an array this script does not know.")
-    module, k, part = found.group(1), int(found.group(2)), found.group(3)
+    module, k, part = match.group(1), int(match.group(2)), match.group(3)
     calls = ran.recorder.calls[module]
     if module.startswith("ray_cond_emb.") and k >= len(calls):
-        k = 0  # Published code mixes the rays in again for the second decoding; ours keeps the first result.
+        k = 0  # The published code mixes the rays in again for the second decoding; ours keeps the first result.
     if "_hand" in module or (module == "backbone" and k > 0):
         calls = [_rows(c, slice(i * ran.people, (i + 1) * ran.people)) for i in (0, 1) for c in calls[1 if module == "backbone" else 0 :]]
         k -= 1 if module == "backbone" else 0
     value = calls[k]
-    if module.startswith("head_pose") and part:  # an answer, not the raw numbers
+    if module.startswith("head_pose") and part:  # a prediction, not the raw outputs
         return {
             "pred_keypoints_3d": lambda: value.keypoints_m,
             "mhr_model_params": lambda: value.mhr_params,
@@ -139,18 +139,18 @@ def geometry(ran: Case, name: str, crops: Crops) -> Tensor:
     }[name]
 
 
-def output(ran: Case, name: str, decoded: BranchOutput, crops: Crops) -> Tensor:
-    """Arrays of a person's answer."""
-    pose, camera = decoded.pose, decoded.camera
+def output(ran: Case, name: str, result: BranchOutput, crops: Crops) -> Tensor:
+    """Arrays of a person's result."""
+    pose, camera = result.pose, result.camera
     if name == "pred_vertices_sub":
         return vertices_m(ran, pose)
     if name == "pred_keypoints_2d_verts_sub":
         # Published code leaves these at the last decoding, before the hands are merged in.
-        last = ran.recorder.calls["head_pose"][-1] if ran.full and decoded is ran.full.output else pose
+        last = ran.recorder.calls["head_pose"][-1] if ran.full and result is ran.full.output else pose
         vertices = vertices_m(ran, last)
         return project(vertices + camera.translation_m[:, None], crops.intrinsics_px)[0]
     if name in ("hand_box", "hand_logits"):
-        return (ran.net.hand_boxes if name == "hand_box" else ran.net.hand_cls_embed)(decoded.hand_tokens)
+        return (ran.net.hand_boxes if name == "hand_box" else ran.net.hand_cls_embed)(result.hand_tokens)
     values = {
         "pred_pose_raw": pose.pose_raw, "global_rot": pose.global_rot, "body_pose": pose.body_pose, "shape": pose.shape,
         "scale": pose.scale, "hand": pose.hand, "face": pose.face, "pred_keypoints_3d": pose.keypoints_m,

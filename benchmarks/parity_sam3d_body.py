@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from parity import Row, compare, used
+from parity import Row, compare, limit_share
 from parity_sam3d_arrays import Case, Recorder, ours_of
 from torch import Tensor, nn
 
@@ -36,7 +36,7 @@ LONG_CHAINS: tuple[tuple[str, str], ...] = (
 """Patterns of arrays that may be off by 1e-3, and why."""
 
 PIXELS = r"pred_keypoints_2d$"
-MOST_PX = 1e-2
+MAX_DIFFERENCE_PX = 1e-2
 """Keypoints inside the picture are held to this besides: a ten-thousandth of the largest coordinate may be far more. Those outside may
 lie near the camera's plane, thousands of pixels away, where float32 itself is no finer."""
 
@@ -115,7 +115,7 @@ def _compared(ran: Case, case: str, only: str) -> Iterator[Row]:
         if re.search(PIXELS, name) and golden.shape == ours.shape:
             size = np.array([ran.pictures.shape[2], ran.pictures.shape[1]])
             inside = ((golden >= 0) & (golden <= size)).all(-1)
-            yield compare(f"{key} inside the picture", golden[inside], ours[inside], reason, MOST_PX)
+            yield compare(f"{key} inside the picture", golden[inside], ours[inside], reason, MAX_DIFFERENCE_PX)
 
 
 def _through_own_boxes(ran: Case, boxes: tuple[Crops, Crops], case: str) -> str:
@@ -130,7 +130,7 @@ def _through_own_boxes(ran: Case, boxes: tuple[Crops, Crops], case: str) -> str:
     finally:
         again.close()
     answers = list(_compared(replace(ran, full=full, recorder=again), case, r"^(.hand/)?out\.|^keypoint_prompt|^wrist_angle"))
-    worst = max(answers, key=used)
+    worst = max(answers, key=limit_share)
     figures = f"{worst.name} rel {worst.relative:.3e} abs {worst.absolute:.3e} (limit {worst.limit:g})"
     return f"{case}: through our own hand boxes the worst of {len(answers)} answers is {figures}"
 
@@ -144,20 +144,23 @@ def _run(net: Sam3dBody, mhr: StandIn, data: Any, case: str, recorder: Recorder)
     masks = None
     if (data[f"{case}/batch.mask_score"] > 0).all():
         width = data["inputs/image"].shape[1]
-        # Crops of masks tell whether the case was given 0 and 1 or 0 and 255.
+        # The golden's mask crops show whether the case had masks of 0 and 1 or of 0 and 255.
         level = 255 if data[f"{case}/batch.mask_sub"].max() > 1 else 1
         masks = level * torch.from_numpy(np.unpackbits(data["inputs/masks"], axis=-1)[..., :width])[people]
     crops = body_crops(boxes[people], torch.zeros(count, dtype=torch.long), K.expand(count, 3, 3), net.sizes)
     first = estimate_bodies(net, mhr, pictures, crops, masks)
-    full, own = None, None
+    full, own_hand_crops = None, None
     if f"{case}/lhand.batch.bbox_center" in data.files:
         size = (pictures.shape[2], pictures.shape[1])
-        own = hand_crops(net, first, size[0])
-        # Our boxes are compared with the golden's; then both look at the very same pixels.
-        given = (_golden_crops(data, case, "lhand", own[0], size[0]), _golden_crops(data, case, "rhand", own[1], size[0]))
-        hands = run_hands(net, mhr, pictures, given, upstream_exact=True)
+        own_hand_crops = hand_crops(net, first, size[0])
+        # Our boxes are compared with the golden's; from then on both use the golden's, and so the same pixels.
+        golden_crops = (
+            _golden_crops(data, case, "lhand", own_hand_crops[0], size[0]),
+            _golden_crops(data, case, "rhand", own_hand_crops[1], size[0]),
+        )
+        hands = run_hands(net, mhr, pictures, golden_crops, upstream_exact=True)
         full = refine_with_hands(net, mhr, size, first, hands, upstream_exact=True)
-    return Case(net, mhr, data, count, crops, pictures, masks, recorder, first, full, own)
+    return Case(net, mhr, data, count, crops, pictures, masks, recorder, first, full, own_hand_crops)
 
 
 @contextmanager
@@ -173,11 +176,11 @@ def _wrist_threshold(data: Any, case: str) -> Iterator[None]:
 
 
 def _people(data: Any, case: str, boxes: Tensor, net: Sam3dBody) -> Tensor:
-    """Which people the case is about: those whose crops lie there."""
-    there = body_crops(boxes, torch.zeros(len(boxes), dtype=torch.long), torch.eye(3).expand(len(boxes), 3, 3), net.sizes)
+    """The people of the case: those with the golden's crops."""
+    own = body_crops(boxes, torch.zeros(len(boxes), dtype=torch.long), torch.eye(3).expand(len(boxes), 3, 3), net.sizes)
     centres = torch.from_numpy(data[f"{case}/batch.bbox_center"]).reshape(-1, 2)
     sides = torch.from_numpy(data[f"{case}/batch.bbox_scale"]).reshape(-1, 2)[:, :1]
-    return torch.cdist(torch.cat([centres, sides], 1), torch.cat([there.centre_px, there.side_px[:, None]], 1)).argmin(1)
+    return torch.cdist(torch.cat([centres, sides], 1), torch.cat([own.centre_px, own.side_px[:, None]], 1)).argmin(1)
 
 
 def _golden_crops(data: Any, case: str, hand: str, own: Crops, width: int) -> Crops:

@@ -1,9 +1,9 @@
-"""What do lower precisions cost SAM-3D-Body? Runs a golden's picture in float32 and in other precisions, and tells the differences.
+"""What do lower precisions cost SAM-3D-Body? Runs a golden's picture in float32 and in other precisions, and prints the differences.
 
     python benchmarks/precision.py sam3dbody_medium_A.npz [--device cuda] [--goldens FOLDER]
 
 The weights follow the golden's fill rule: they have no meaning, but every part of the network works as in earnest. Differences of real
-weights will be others; what can be told here is which part of the network costs how much.
+weights will differ; the comparison shows which part of the network costs how much.
 """
 
 import argparse
@@ -71,18 +71,18 @@ def main() -> None:
         first = estimate_bodies(net, mhr, pictures, crops)
         return first.output, estimate_with_hands(net, mhr, pictures, first).output
 
-    def tell(name: str, found: tuple[BranchOutput, BranchOutput]) -> None:
-        for what, ours, theirs in zip(("body", "full"), found, wanted, strict=True):
+    def show(name: str, outputs: tuple[BranchOutput, BranchOutput]) -> None:
+        for what, ours, theirs in zip(("body", "full"), outputs, reference, strict=True):
             print(f"{name:26} {what}:", ", ".join(gap(*pair) for pair in pairs(ours, theirs)))
 
-    wanted = run(copy.deepcopy(net).to(args.device), args.device)
+    reference = run(copy.deepcopy(net).to(args.device), args.device)
     print(f"{args.device}, torch {torch.__version__}; largest and root mean square difference from float32 there")
     if args.device != "cpu":
-        tell("float32 on the CPU", run(net, "cpu"))
+        show("float32 on the CPU", run(net, "cpu"))
     for name, change in VARIANTS.items():
         other = copy.deepcopy(net).to(args.device)
         change(other)
-        tell(name, run(other, args.device))
+        show(name, run(other, args.device))
 
 
 def pairs(ours: BranchOutput, theirs: BranchOutput) -> list[tuple[str, Tensor, Tensor, float]]:

@@ -1,4 +1,7 @@
-"""Rotations as matrices, rotation vectors and unit quaternions (w, x, y, z). Pure numpy, any leading shape."""
+"""Rotations as matrices, rotation vectors and unit quaternions (w, x, y, z), in numpy, for tracks, motion and exporters.
+
+What MHR and its network compute with gradients or on a GPU is in :mod:`body4d.bodies.mhr.rotations`.
+"""
 
 import numpy as np
 from jaxtyping import Float
