@@ -19,7 +19,7 @@ from body4d import __version__
 from body4d.checkpoints.hub_client import Hub
 from body4d.cli.entry import app
 from body4d.core.errors import SpaceError
-from body4d.deploy.space import SpaceClient, refusal_message
+from body4d.deploy.space import HubUnavailableError, SpaceClient, refusal
 from body4d.deploy.status import SpaceStatus, StartupMarker
 from hub_standin import Account
 
@@ -272,20 +272,22 @@ def test_the_status_before_a_push_is_not_believed(hub: SpacesStandIn, monkeypatc
 
 
 @pytest.mark.parametrize(
-    ("status", "message", "word"),
+    ("status", "answer", "code", "word"),
     [
-        (401, "", "does not know"),
-        (402, "Payment required", "paid"),
-        (403, "You need prepaid credits", "paid"),
-        (403, "Forbidden", "of type Write"),
-        (404, "", "no Space"),
-        (429, "", "wait"),
-        (500, "", "fails"),
-        (418, "I am hf_abcdefghijkl a teapot", "(token)"),
+        (401, "", "token_invalid", "does not know"),
+        (402, "Payment required", "payment_required", "paid"),
+        (403, "You need prepaid credits", "payment_required", "paid"),
+        (403, "Forbidden", "token_lacks_rights", "of type Write"),
+        (404, "", "space_not_found", "no Space"),
+        (429, "", "hub_busy", "wait"),
+        (500, "", "hub_failed", "fails"),
+        (418, "I am hf_abcdefghijkl a teapot", "hub_refused", "(token)"),
     ],
 )
-def test_refusals_in_words(status: int, message: str, word: str) -> None:
-    said = refusal_message(status, "restart it", NAME, Hub("https://huggingface.co", TOKEN, "the token in $HF_TOKEN"), message)
-    assert word in said
-    assert said.endswith(".")
-    assert "hf_" not in said
+def test_a_refusal_as_data_and_in_words(status: int, answer: str, code: str, word: str) -> None:
+    error = refusal(status, "restart it", NAME, Hub("https://huggingface.co", TOKEN, "the token in $HF_TOKEN"), answer)
+    assert (error.code, error.facts) == (code, {"status": status})
+    assert isinstance(error, HubUnavailableError) == (status in (429, 500)), "these alone are asked again"
+    assert word in str(error)
+    assert str(error).endswith(".")
+    assert "hf_" not in str(error)

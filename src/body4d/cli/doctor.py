@@ -42,7 +42,8 @@ def doctor(
             typer.echo(f"{_LABELS[level]} {check.name}: {check.message}" + (f"\n          → {check.hint}" if check.hint else ""))
     if not report.ready:
         subject = "no preset can run" if settings.preset == "auto" else f"preset {settings.preset} cannot run"
-        names = ", ".join(check.name for check in report.failures)
-        raise NotReadyError(f"On this machine {subject} because of: {names}. The lines marked FAILURE say what to do.")
+        names = [check.name for check in report.failures]
+        message = f"On this machine {subject} because of: {', '.join(names)}."
+        raise NotReadyError(message, code="machine_not_ready", hint="The lines marked FAILURE say what to do.", checks=names)
     if not as_json:
         typer.echo(f"\nReady: preset {report.preset} runs here.")

@@ -172,10 +172,13 @@ def _secret(text: str) -> tuple[str, str]:
         return name, value
     if equals:
         raise SpaceError(
-            f"--secret {name}=... takes the name of a variable that is set in this shell, not the value itself: export it first. If a "
-            "token was typed there, it stands in the shell's history now: revoke it."
+            f"--secret {name}=... does not name a variable that is set in this shell.",
+            code="secret_variable_unset",
+            hint="Give the name of the variable, not the value itself, and export it first. If a token was typed there, it stands in the "
+            "shell's history now: revoke it.",
         )
-    raise SpaceError(f"{name} is not set in this shell, so it cannot be made a secret: export {name}=... first.")
+    message = f"{name} is not set in this shell, so it cannot be made a secret."
+    raise SpaceError(message, code="secret_variable_unset", hint=f"export {name}=... first.")
 
 
 def _client(name: str, settings: "Settings") -> "SpaceClient":
@@ -197,7 +200,8 @@ def _checked_bundle(source: Path, as_json: bool) -> "tuple[BundleFile, ...]":
     for problem in problems:
         _print(as_json, f"- {problem.message}", event="problem", path=problem.path, message=problem.message)
     if problems:
-        raise SpaceError(f"Nothing was sent: {len(problems)} problem{'s' if len(problems) > 1 else ''}, listed above.")
+        message = f"Nothing was sent: {len(problems)} problem{'s' if len(problems) > 1 else ''}, listed above."
+        raise SpaceError(message, code="bundle_refused", problems=len(problems))
     return files
 
 
@@ -216,7 +220,8 @@ def _require_healthy(space: "SpaceClient", found: "SpaceStatus") -> None:
     from body4d.deploy.status import HEALTHY
 
     if found.state not in HEALTHY:
-        raise SpaceError(f"{space.name} serves nobody ({found.state.replace('_', ' ')}).")
+        message = f"{space.name} serves nobody ({found.state.replace('_', ' ')})."
+        raise SpaceError(message, code="space_serves_nobody", state=found.state)
 
 
 def _print(as_json: bool, text: str, /, **event: Any) -> None:

@@ -70,8 +70,10 @@ def read_bundle(clone: Path) -> tuple[BundleFile, ...]:
     own = clone / SPACE_FOLDER
     if not (own / "Dockerfile").is_file() or not (clone / "src" / "body4d").is_dir():
         raise SpaceError(
-            f"{clone.absolute()} is not a clone of body4d (it lacks {SPACE_FOLDER}/Dockerfile or src/body4d): clone the repository, and "
-            "run this command inside, or name the clone with --source."
+            f"{clone.absolute()} is not a clone of body4d (it lacks {SPACE_FOLDER}/Dockerfile or src/body4d).",
+            code="not_a_clone",
+            hint="Clone the repository, and run this command inside, or name the clone with --source.",
+            path=str(clone),
         )
     tracked = _tracked(clone)
     files = {}
@@ -91,7 +93,8 @@ def _read_file(file: Path, path: str) -> BundleFile:
     try:
         return BundleFile(path, file.read_bytes())
     except OSError as error:
-        raise SpaceError(f"{file} cannot be read ({error.strerror}), so it cannot be sent: change its rights.") from error
+        message = f"{file} cannot be read ({error.strerror}), so it cannot be sent."
+        raise SpaceError(message, code="bundle_file_unreadable", hint="Change its rights.", path=str(file)) from error
 
 
 def _tracked(clone: Path) -> frozenset[str] | None:

@@ -50,9 +50,15 @@ class SpaceClient:
 
     def __init__(self, name: str, hub: Hub) -> None:
         if not re.fullmatch(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", name):
-            raise SpaceError(f"A Space is named OWNER/NAME, such as ada/body4d, found {name!r}.")
+            raise SpaceError(
+                f"{name!r} is not the name of a Space.",
+                code="space_name_invalid",
+                hint="Name it OWNER/NAME, such as ada/body4d.",
+                name=name,
+            )
         if hub.token is not None and hub.usable_token is None:
-            raise SpaceError(f"{hub.token_from} holds letters that no token has: make a new one on {TOKENS_PAGE}.")
+            message = f"{hub.token_from[:1].upper()}{hub.token_from[1:]} holds letters that no token has."
+            raise SpaceError(message, code="token_unusable", hint=f"Make a new one on {TOKENS_PAGE}.")
         from huggingface_hub import HfApi
 
         self.name, self._hub = name, hub
@@ -70,7 +76,8 @@ class SpaceClient:
 
         for key in spec.secrets:
             if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", key):
-                raise SpaceError(f"{key!r} cannot be the name of a secret: letters, digits and _ alone.")
+                message = f"{key!r} cannot be the name of a secret."
+                raise SpaceError(message, code="secret_name_invalid", hint="Use letters, digits and _ alone.", name=key)
         # Free hardware sleeps when the Hub decides, and refuses a time.
         sleep_s = None if spec.hardware == "cpu-basic" else spec.sleep_s
         volumes = [Volume(type="bucket", source=spec.bucket, mount_path=DATA_MOUNT)] if spec.bucket else None
@@ -186,8 +193,10 @@ class SpaceClient:
                 notice_until_s, last = start_s, status
             if clock() - start_s >= max_wait_s:
                 raise SpaceError(
-                    f"{self.name} is still not up after {max_wait_s / 60:.0f} minutes ({status.message.rstrip('.')}): `body4d space "
-                    "status` and `body4d space logs` show more, and space.max_wait_s waits longer."
+                    f"{self.name} is still not up after {max_wait_s / 60:.0f} minutes ({status.message.rstrip('.')}).",
+                    code="space_not_up",
+                    hint="`body4d space status` and `body4d space logs` show more, and space.max_wait_s waits longer.",
+                    state=status.state,
                 )
             sleep(POLL_S)
 
@@ -207,38 +216,45 @@ class SpaceClient:
             with quiet():
                 yield
         except HfHubHTTPError as error:
-            status = error.response.status_code
-            kind = HubUnavailableError if status == 429 or status >= 500 else SpaceError
-            raise kind(refusal_message(status, action, self.name, self._hub, error.server_message or "")) from None
+            raise refusal(error.response.status_code, action, self.name, self._hub, error.server_message or "") from None
         except ValueError as error:
             # The Hub's check of the README's header, which huggingface_hub passes on as it came.
-            raise SpaceError(f"The Hub did not {action}: {scrubbed(str(error), self._hub)}") from None
+            raise SpaceError(f"The Hub did not {action}: {scrubbed(str(error), self._hub)}", code="hub_refused_content") from None
         except transport_errors() as error:
-            reason = f"{self._hub.endpoint} cannot be reached to {action} ({type(error).__name__})"
-            raise HubUnavailableError(f"{reason}: check the network, proxy settings and HF_ENDPOINT.") from None
+            message = f"{self._hub.endpoint} cannot be reached to {action} ({type(error).__name__})."
+            hint = "Check the network, proxy settings and HF_ENDPOINT."
+            raise HubUnavailableError(message, code="hub_unreachable", hint=hint) from None
 
 
-def refusal_message(status: int, action: str, name: str, hub: Hub, message: str) -> str:
-    """What a refusal means and what to do. Pure."""
-    quoted = f" (it said: {scrubbed(message, hub).rstrip('.')})" if message else ""
+def refusal(status: int, action: str, name: str, hub: Hub, answer: str) -> SpaceError:
+    """The error for a refusal: what it means and what to do. ``status`` is HTTP's, ``answer`` the Hub's own words. Pure."""
+    quoted = f" (it said: {scrubbed(answer, hub).rstrip('.')})" if answer else ""
     token = hub.token_from or "the token"
     if status == 401 and not hub.token:
-        return (
-            f"The Hub needs to know who asks before anyone may {action}: make a token of type Write on {TOKENS_PAGE} and `hf auth login`."
-        )
-    if status == 401:
-        return f"The Hub does not know {token}, so it did not {action}: make a new one of type Write on {TOKENS_PAGE}{quoted}."
-    if status == 402 or (status == 403 and re.search(r"pro\b|billing|payment|subscri|credit|prepaid", message, re.IGNORECASE)):
-        return f"The Hub wants to be paid before you may {action} for {name}{quoted}: see {BILLING_PAGE}, or take other --hardware."
-    if status == 403:
-        return f"{token} may not {action} ({name}){quoted}: use one of type Write whose account owns it or is in its organisation."
-    if status == 404:
-        return f"There is no Space {name} that {token} can see: check the name, or `body4d space create {name}`."
-    if status == 429:
-        return f"{hub.endpoint} asks to wait before it is asked again (429): try in some minutes."
-    if status >= 500:
-        return f"{hub.endpoint} fails (it answered {status}) and did not {action}: try again later; status.huggingface.co tells more."
-    return f"The Hub did not {action} for {name}: it answered {status}{quoted}."
+        code, message = "token_missing", f"The Hub needs to know who asks before anyone may {action}."
+        hint = f"Make a token of type Write on {TOKENS_PAGE} and `hf auth login`."
+    elif status == 401:
+        code, message = "token_invalid", f"The Hub does not know {token}, so it did not {action}{quoted}."
+        hint = f"Make a new one of type Write on {TOKENS_PAGE}."
+    elif status == 402 or (status == 403 and re.search(r"pro\b|billing|payment|subscri|credit|prepaid", answer, re.IGNORECASE)):
+        code, message = "payment_required", f"The Hub wants to be paid before you may {action} for {name}{quoted}."
+        hint = f"See {BILLING_PAGE}, or take other --hardware."
+    elif status == 403:
+        code, message = "token_lacks_rights", f"The Hub does not let {token} {action} ({name}){quoted}."
+        hint = "Use one of type Write whose account owns it or is in its organisation."
+    elif status == 404:
+        code, message = "space_not_found", f"There is no Space {name} that {token} can see."
+        hint = f"Check the name, or make it with `body4d space create {name}`."
+    elif status == 429:
+        code, message = "hub_busy", f"{hub.endpoint} asks to wait before it is asked again (429)."
+        hint = "Try in some minutes."
+    elif status >= 500:
+        code, message = "hub_failed", f"{hub.endpoint} fails (it answered {status}) and did not {action}."
+        hint = "Try again later; status.huggingface.co shows more."
+    else:
+        code, message, hint = "hub_refused", f"The Hub did not {action} for {name}: it answered {status}{quoted}.", ""
+    kind = HubUnavailableError if status == 429 or status >= 500 else SpaceError
+    return kind(message, code=code, hint=hint, status=status)
 
 
 def _for_seconds(lines: Iterator[str], seconds: float) -> Iterator[str]:

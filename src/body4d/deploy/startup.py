@@ -96,13 +96,17 @@ def serve(settings: Settings, host: str, port: int, factory: AppFactory = make_a
     try:
         import uvicorn
     except ImportError as error:
-        raise MissingDependencyError("The app needs uvicorn, not found here: pip install 'body4d[app]'.") from error
+        raise MissingDependencyError(
+            "The app needs uvicorn, which is not installed.", code="uvicorn_missing", hint="pip install 'body4d[app]'."
+        ) from error
     try:
         listener = socket.create_server((host, port))
     except OSError as error:
         raise SpaceError(
-            f"Port {port} of {host} cannot be used ({os.strerror(error.errno or 0).lower()}): end the program that holds it, or choose "
-            "another --port."
+            f"Port {port} of {host} cannot be used ({os.strerror(error.errno or 0).lower()}).",
+            code="port_unusable",
+            hint="End the program that holds it, or choose another --port.",
+            port=port,
         ) from error
     status = StartupStatus(log=lambda line: print(line, flush=True))
     proxy, stop = StartupProxy(status), threading.Event()
@@ -171,7 +175,7 @@ def fetch_checkpoints(
 
     def on_event(event: Event) -> None:
         if stopped():
-            raise Cancelled("The Space is being stopped; what was fetched is kept.")
+            raise Cancelled("The Space is being stopped; what was fetched is kept.", code="space_stopped")
         status.on_event(event)
 
     hub = hub_here(settings.weights.answer_most_s)

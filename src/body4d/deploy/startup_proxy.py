@@ -62,11 +62,11 @@ class StartupProxy:
             future = asyncio.run_coroutine_threadsafe(starting, self._loop)
         except RuntimeError:  # The loop is closed: the server has ended.
             starting.close()
-            raise Cancelled("The server was stopped.") from None
+            raise Cancelled("The server was stopped.", code="server_stopped") from None
         try:
             future.result(timeout_s)
         except CancelledError:
-            raise Cancelled("The server was stopped.") from None
+            raise Cancelled("The server was stopped.", code="server_stopped") from None
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:
         """The server's life, and within it the app's."""
@@ -88,7 +88,7 @@ class StartupProxy:
 
         async with self._app_changes:
             if self._ending:
-                raise Cancelled("The server was stopped.")
+                raise Cancelled("The server was stopped.", code="server_stopped")
             lifespan = LifespanOn(Config(app, interface="asgi3", lifespan="on", log_config=None))
             await lifespan.startup()
             if lifespan.should_exit:
