@@ -7,6 +7,7 @@ from typing import Any
 import gradio as gr
 from gradio.events import api
 
+from body4d.app.file_references import FOREIGN, uploaded_path
 from body4d.app.forms import Choices
 from body4d.app.names import shown_name
 from body4d.app.prompts import Mark
@@ -89,8 +90,8 @@ async def _run(desk: Desk, upload: Path, choices: Choices, marks: tuple[Mark, ..
 
 
 def _uploaded(video: Any, uploads: Path) -> Path:
-    """The uploaded file a caller names. Raises InputError for any other path."""
-    path = Path(video.path if hasattr(video, "path") else video["path"]).resolve()
-    if not path.is_relative_to(uploads.resolve()) or not path.is_file():
-        raise InputError("The video was not uploaded; send it with gradio_client.handle_file(path).")
+    """The uploaded file that Gradio makes of what a caller named. Raises InputError for what is no file: a word, a number."""
+    path = uploaded_path(video.get("path") if isinstance(video, dict) else getattr(video, "path", None), uploads)
+    if path is None:
+        raise InputError(FOREIGN)
     return path

@@ -48,8 +48,10 @@ def build(settings: Settings, environment: Mapping[str, str] = os.environ, *, wh
 def _mounted(desk: Desk, uploads: Path) -> Any:
     import gradio as gr
     from fastapi import FastAPI
+    from starlette.middleware import Middleware
 
     from body4d.app.api import add_api
+    from body4d.app.file_references import UploadsOnly
     from body4d.app.handlers import Handlers
     from body4d.app.page import lay_out
 
@@ -69,20 +71,27 @@ def _mounted(desk: Desk, uploads: Path) -> Any:
         add_api(desk, uploads)
     server = FastAPI(lifespan=lifespan, openapi_url=None)
     add_routes(server, desk.visits, player_folder())
-    return gr.mount_gradio_app(
+    most_bytes = int(desk.settings.app.most_megabytes * 1e6)
+    gr.mount_gradio_app(
         server,
         blocks,
         path="/",
+        app_kwargs={"middleware": [Middleware(UploadsOnly, uploads=uploads, most_bytes=most_bytes)]},
+        mcp_server=False,
+        enable_monitoring=False,
         footer_links=[],
         run_history=False,
         show_error=False,
-        max_file_size=int(desk.settings.app.most_megabytes * 1e6),
+        max_file_size=most_bytes,
         theme=_theme(),
         css_paths=STATIC / "style.css",
         head='<script src="body4d-static/app.js" defer></script>',
         favicon_path=str(STATIC / "icon.svg"),
         ssr_mode=False,
     )
+    # A second lock behind UploadsOnly. Gradio's own check of paths asks whether the blocks were launched, which mounting does not tell it.
+    blocks.has_launched = True
+    return server
 
 
 def _theme() -> Any:
