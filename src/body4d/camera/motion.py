@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
-from body4d.camera.lens import spread_frames
+from body4d.camera.lens import sample_frames
 from body4d.config import CameraSettings
 from body4d.core.errors import MissingDependencyError, RunWarning
 from body4d.core.stages import FrameSource, ProgressFn, ignore_progress
@@ -101,7 +101,7 @@ def require_headless_opencv() -> None:
 def camera_motion(frames: FrameSource, masks: Sequence[MaskTrack] = (), report: ProgressFn = ignore_progress) -> ClipMotion:
     """Whether the clip's camera moves; people's ``masks`` are left out. Raises MissingDependencyError without OpenCV."""
     require_headless_opencv()
-    index = spread_frames(len(frames.clip), NUM_FRAMES)
+    index = sample_frames(len(frames.clip), NUM_FRAMES)
     seen: list[BackgroundFrame] = []
     pairs: list[PairMotion] = []
     for frame, rgb in frames.read(index.start, index.stop, index.step):

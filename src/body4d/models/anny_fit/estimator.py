@@ -246,6 +246,7 @@ class _PersonFit:
             visibility=self.landmarks.visibility,
             confidence=_confidence(joints, self.landmarks, self.camera),
             observed=np.ones(len(translation), bool),
+            joints_raw_m=_landmarks_at_hips(self.landmarks, joints),
         )
 
 
