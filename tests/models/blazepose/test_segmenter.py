@@ -350,8 +350,7 @@ def golf(shared):
         return [next(frames).to_ndarray(format="rgb24") for _ in range(12)]
 
 
-@pytest.mark.parametrize("size", [(8, 8), (3, 200), (64, 64)])
-@pytest.mark.parametrize("frames", [1, 3])
+@pytest.mark.parametrize(("size", "frames"), [((8, 8), 1), ((3, 200), 3), ((64, 64), 3)])
 def test_tiny_pictures_of_nothing_hold_no_person(size, frames):
     pytest.importorskip("mediapipe")
     noise = np.random.default_rng(0).integers(0, 255, (frames, *size, 3)).astype(np.uint8)
@@ -428,6 +427,7 @@ def test_a_region_is_read_as_mediapipes_own_graph_reads_it(golf):
     worker.close()
 
 
+@pytest.mark.slow  # a child process
 def test_mediapipe_says_nothing_on_standard_error(shared):
     pytest.importorskip("mediapipe")
     script = (
