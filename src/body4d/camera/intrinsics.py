@@ -72,10 +72,14 @@ def choose_focal(settings: CameraSettings, width_px: int, height_px: int, metada
     from_fov = None if settings.fov_deg is None else float(width_px / 2 / np.tan(np.radians(settings.fov_deg) / 2))
     from_mm35 = None if settings.focal_mm35 is None else focal_px_of_mm35(settings.focal_mm35, width_px, height_px)
     if from_fov is not None and from_mm35 is not None and abs(from_fov / from_mm35 - 1) > MAX_FOCAL_DISAGREEMENT:
-        same = float(np.degrees(2 * np.arctan(width_px / 2 / from_mm35)))
+        fov_deg = float(np.degrees(2 * np.arctan(width_px / 2 / from_mm35)))
         raise SettingsError(
-            f"--fov {settings.fov_deg:g} and --focal-mm35 {settings.focal_mm35:g} contradict each other: "
-            f"{settings.focal_mm35:g} mm is {same:.1f} degrees on this {width_px}x{height_px} picture. Give one of them."
+            f"A field of view of {settings.fov_deg:g} degrees and a focal length of {settings.focal_mm35:g} mm contradict each other: "
+            f"{settings.focal_mm35:g} mm is {fov_deg:.1f} degrees on this {width_px}x{height_px} picture.",
+            code="focal_contradiction",
+            hint="Give one of --fov and --focal-mm35.",
+            fov_deg=settings.fov_deg,
+            focal_mm35=settings.focal_mm35,
         )
     if from_fov is not None:
         return from_fov, "fov"
