@@ -32,14 +32,14 @@ _FIRST_DRAW = """
 import time, numpy as np
 start = time.perf_counter()
 from body4d.render.rasterizer import Mesh, draw, silhouette
-from body4d.render.drawing import trail
+from body4d.render.drawing import draw_trail
 from body4d.core.rig import Rig
 from body4d.core.types import Camera
 faces = np.array([[0, 1, 2]], np.int32)
 vertices = np.array([[0, 0, 2], [0, 1, 2], [1, 0, 2]], np.float32)
 draw([Mesh(vertices, faces, np.ones(3))], Camera(64, 32, 32, 64, 64), np.zeros(3, np.uint8))
 silhouette(vertices, faces, Camera(64, 32, 32, 64, 64))
-trail(np.zeros((9, 9, 3), np.uint8), np.array([[1.0, 1], [5, 5]]), np.ones(2), 1.0, (9, 9, 9))
+draw_trail(np.zeros((9, 9, 3), np.uint8), np.array([[1.0, 1], [5, 5]]), np.ones(2), 1.0, (9, 9, 9))
 one = np.ones((1, 1))
 weights = np.zeros((3, 1), np.int32), np.ones((3, 1))
 rig = Rig(("root",), np.array([-1]), np.zeros((1, 3)), vertices, faces, *weights, "mhr70", one, one[None])
