@@ -1,6 +1,6 @@
-"""A stand-in for the Hugging Face Hub on this machine's loopback: the answers, headers and gates of the real one, and its bad days.
+"""A stand-in for the Hugging Face Hub on this machine's loopback: the answers, headers and gates of the real one, and its failures.
 
-What it answers was recorded from the real Hub by others (October 2026; gates, messages and headers are told in ``weights/access.py``).
+What it answers was recorded from the real Hub by others (October 2026; ``checkpoints/gated_access.py`` lists gates and messages).
 Large files are served as the Hub does: a redirect with X-Linked-Size and X-Linked-ETag to another machine (here: another port), which
 must never see the token. There is no Xet: no answer names it, so clients take plain HTTP.
 
@@ -9,9 +9,9 @@ must never see the token. There is no Xet: no answer names it, so clients take p
         hub.accounts["hf_secret"] = Account("ada", access={"facebook/sam3": "pending"})
         ...  # HF_ENDPOINT=hub.url
 
-Bad days: ``hub.cut["model.ckpt"] = [1000]`` closes the connection after 1,000 bytes, once for each number; ``hub.statuses[path]`` answers
-these first; ``hub.served[path]`` serves other bytes than listed; ``hub.ranges = False`` forgets what Range means. ``hub.log`` keeps every
-request. More endpoints: ``hub.route("POST", r"/api/repos/create", handler)``, where a handler takes an :class:`Ask` and gives a
+Failures: ``hub.cut["model.ckpt"] = [1000]`` closes the connection after 1,000 bytes, once for each number; ``hub.statuses[path]`` answers
+these first; ``hub.served[path]`` serves other bytes than listed; ``hub.ranges = False`` ignores the header Range. ``hub.log`` keeps every
+request. More endpoints: ``hub.route("POST", r"/api/repos/create", handler)``, where a handler takes a :class:`Request` and gives a
 :class:`Reply`; routes added later are tried first.
 """
 
@@ -65,7 +65,7 @@ class Account:
 
 
 @dataclass
-class Ask:
+class Request:
     """A request as it came. ``found`` are the groups of the route's pattern."""
 
     method: str
@@ -98,7 +98,7 @@ class Reply:
         return self.body if isinstance(self.body, bytes) else json.dumps(self.body).encode()
 
 
-Handler = Callable[[Ask], Reply]
+Handler = Callable[[Request], Reply]
 
 
 class HubStandIn:
@@ -107,8 +107,8 @@ class HubStandIn:
     def __init__(self) -> None:
         self.repos: dict[str, Repo] = {}
         self.accounts: dict[str, Account] = {}
-        self.log: list[Ask] = []
-        self.cdn_log: list[Ask] = []
+        self.log: list[Request] = []
+        self.cdn_log: list[Request] = []
         self.cut: dict[str, list[int]] = {}
         self.statuses: dict[str, list[int]] = {}
         self.served: dict[str, bytes] = {}
@@ -148,20 +148,20 @@ class HubStandIn:
         """Answer ``methods`` (``GET|HEAD``) at paths that match ``pattern`` with ``handler``."""
         self._routes.insert(0, (methods, re.compile(pattern), handler))
 
-    def asked(self, word: str) -> list[Ask]:
+    def requests_for(self, word: str) -> list[Request]:
         """Requests to either server whose path holds ``word``."""
-        return [ask for ask in (*self.log, *self.cdn_log) if word in ask.path]
+        return [request for request in (*self.log, *self.cdn_log) if word in request.path]
 
-    def _answer(self, ask: Ask) -> Reply:
+    def _answer(self, request: Request) -> Reply:
         with self._lock:
-            self.log.append(ask)
-            if status := self._next(self.statuses, ask.path):
+            self.log.append(request)
+            if status := self._next(self.statuses, request.path):
                 return Reply(status, {"error": "Internal Error - We're working hard to fix this as soon as possible!"})
         for methods, pattern, handler in self._routes:
-            match = pattern.fullmatch(ask.path)
-            if match and ask.method in methods.split("|"):
-                ask.found = {name: text for name, text in match.groupdict().items() if text}
-                return handler(ask)
+            match = pattern.fullmatch(request.path)
+            if match and request.method in methods.split("|"):
+                request.found = {name: text for name, text in match.groupdict().items() if text}
+                return handler(request)
         return error(404, "", "Sorry, we can't find the page you are looking for.")
 
     def _next(self, table: dict[str, list[int]], path: str) -> int | None:
@@ -170,15 +170,15 @@ class HubStandIn:
                 return left.pop(0)
         return None
 
-    def _account(self, ask: Ask) -> Account | Reply | None:
+    def _account(self, request: Request) -> Account | Reply | None:
         """Whose request it is; a Reply where the token is no token."""
-        if ask.token is None:
+        if request.token is None:
             return None
-        return self.accounts.get(ask.token) or error(401, "", BAD_TOKEN)
+        return self.accounts.get(request.token) or error(401, "", BAD_TOKEN)
 
-    def _gate(self, repo: Repo, ask: Ask, path: str = "") -> Reply | None:
-        """What keeps ``ask`` from a repository's files, if anything."""
-        account = self._account(ask)
+    def _gate(self, repo: Repo, request: Request, path: str = "") -> Reply | None:
+        """What keeps ``request`` from a repository's files, if anything."""
+        account = self._account(request)
         if isinstance(account, Reply):
             return account
         if not repo.gated or path in OPEN_FILES:
@@ -190,43 +190,43 @@ class HubStandIn:
         state = account.access.get(repo.id, "none")
         return None if state == "accepted" else error(403, "GatedRepo", GATE[state].format(id=repo.id))
 
-    def _repo(self, ask: Ask) -> Repo | Reply:
+    def _repo(self, request: Request) -> Repo | Reply:
         """The repository asked for at a revision that exists."""
-        account = self._account(ask)
-        repo = self.repos.get(ask.found["repo"])
+        account = self._account(request)
+        repo = self.repos.get(request.found["repo"])
         if isinstance(account, Reply):
             return account
         if repo is None:
             return error(401, "", NOBODY) if account is None else error(404, "RepoNotFound", "Repository not found")
-        if ask.found.get("rev", "main") not in ("main", repo.commit):
-            return error(404, "RevisionNotFound", f"Invalid rev id: {ask.found['rev']}")
+        if request.found.get("rev", "main") not in ("main", repo.commit):
+            return error(404, "RevisionNotFound", f"Invalid rev id: {request.found['rev']}")
         return repo
 
-    def _info(self, ask: Ask) -> Reply:
-        repo = self._repo(ask)
+    def _info(self, request: Request) -> Reply:
+        repo = self._repo(request)
         if isinstance(repo, Reply):
             return repo
-        listed = [_sibling(repo, path, hidden=self._gate(repo, ask) is not None) for path in sorted(repo.files)]
+        listed = [_sibling(repo, path, hidden=self._gate(repo, request) is not None) for path in sorted(repo.files)]
         return Reply(200, {"_id": "0", "id": repo.id, "modelId": repo.id, "sha": repo.commit, "private": False, "gated": repo.gated,
                            "downloads": 0, "likes": 0, "tags": [], "siblings": listed})  # fmt: skip
 
-    def _tree(self, ask: Ask) -> Reply:
-        repo = self._repo(ask)
+    def _tree(self, request: Request) -> Reply:
+        repo = self._repo(request)
         if isinstance(repo, Reply):
             return repo
-        hidden = self._gate(repo, ask) is not None
+        hidden = self._gate(repo, request) is not None
         rows = (_sibling(repo, path, hidden=hidden) | {"path": path, "type": "file"} for path in sorted(repo.files))
         lfs = (
             {**row, "oid": row["blobId"], **({"lfs": row["lfs"] | {"oid": row["lfs"]["sha256"]}} if "lfs" in row else {})} for row in rows
         )
         return Reply(200, list(lfs))
 
-    def _auth_check(self, ask: Ask) -> Reply:
-        repo = self._repo(ask)
-        return repo if isinstance(repo, Reply) else self._gate(repo, ask) or Reply(200, b"OK")
+    def _auth_check(self, request: Request) -> Reply:
+        repo = self._repo(request)
+        return repo if isinstance(repo, Reply) else self._gate(repo, request) or Reply(200, b"OK")
 
-    def _whoami(self, ask: Ask) -> Reply:
-        account = self._account(ask)
+    def _whoami(self, request: Request) -> Reply:
+        account = self._account(request)
         if account is None:
             return error(401, "", NOBODY)
         if isinstance(account, Reply):
@@ -236,11 +236,11 @@ class HubStandIn:
             token["fineGrained"] = {"canReadGatedRepos": account.reads_gated, "global": [], "scoped": []}
         return Reply(200, {"type": "user", "name": account.name, "auth": {"type": "access_token", "accessToken": token}})
 
-    def _resolve(self, ask: Ask) -> Reply:
-        repo, path = self.repos.get(ask.found["repo"]), unquote(ask.found["file"])
-        if repo is not None and (shut := self._gate(repo, ask, path)):
+    def _resolve(self, request: Request) -> Reply:
+        repo, path = self.repos.get(request.found["repo"]), unquote(request.found["file"])
+        if repo is not None and (shut := self._gate(repo, request, path)):
             return shut  # before the revision and the file are looked for
-        found = self._repo(ask)
+        found = self._repo(request)
         if isinstance(found, Reply):
             return found
         if path not in found.files:
@@ -250,20 +250,20 @@ class HubStandIn:
             sha = hashlib.sha256(data).hexdigest()
             headers |= {"X-Linked-Size": str(len(data)), "X-Linked-ETag": f'"{sha}"', "ETag": f'"{sha}"'}
             return Reply(302, b"", headers | {"Location": f"{self.cdn_url}/{found.id}/{path}?Signature=s3cret"})
-        return self._bytes(ask, path, data, headers | {"ETag": f'"{git_sha1(data)}"'})
+        return self._bytes(request, path, data, headers | {"ETag": f'"{git_sha1(data)}"'})
 
-    def _blob(self, ask: Ask) -> Reply:
+    def _blob(self, request: Request) -> Reply:
         with self._lock:
-            self.cdn_log.append(ask)
-            if status := self._next(self.statuses, f"cdn:{ask.path}"):
+            self.cdn_log.append(request)
+            if status := self._next(self.statuses, f"cdn:{request.path}"):
                 return Reply(status, b"<Error>slow down</Error>")
-        owner, name, path = ask.path.lstrip("/").split("/", 2)
-        return self._bytes(ask, path, self.repos[f"{owner}/{name}"].files[path], {})
+        owner, name, path = request.path.lstrip("/").split("/", 2)
+        return self._bytes(request, path, self.repos[f"{owner}/{name}"].files[path], {})
 
-    def _bytes(self, ask: Ask, path: str, data: bytes, headers: dict[str, str]) -> Reply:
+    def _bytes(self, request: Request, path: str, data: bytes, headers: dict[str, str]) -> Reply:
         """A file's bytes, or those from where Range says on, or other bytes, or not all of them."""
         data, status = self.served.get(path, data), 200
-        wanted = re.fullmatch(r"bytes=(\d+)-", ask.headers.get("range", ""))
+        wanted = re.fullmatch(r"bytes=(\d+)-", request.headers.get("range", ""))
         if wanted and self.ranges:
             start = int(wanted.group(1))
             if start >= len(data):
@@ -271,7 +271,7 @@ class HubStandIn:
             headers = headers | {"Content-Range": f"bytes {start}-{len(data) - 1}/{len(data)}"}
             data, status = data[start:], 206
         with self._lock:
-            cut = self._next(self.cut, path) if ask.method == "GET" else None
+            cut = self._next(self.cut, path) if request.method == "GET" else None
         return Reply(status, data, headers, cut)
 
 
@@ -304,7 +304,7 @@ def _serve(answer: Handler) -> ThreadingHTTPServer:
             parts = urlsplit(self.path)
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             headers = {name.lower(): text for name, text in self.headers.items()}
-            reply = answer(Ask(self.command, unquote(parts.path), parse_qs(parts.query), headers, body))
+            reply = answer(Request(self.command, unquote(parts.path), parse_qs(parts.query), headers, body))
             content = reply.content
             self.send_response(reply.status)
             kind = "application/octet-stream" if isinstance(reply.body, bytes) else "application/json; charset=utf-8"

@@ -25,9 +25,11 @@ def standin(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[HubStan
 
 @pytest.fixture
 def hub(standin: HubStandIn) -> Hub:
-    return Hub(standin.url, TOKEN, "the token in $HF_TOKEN", answer_most_s=5)
+    return Hub(standin.url, TOKEN, "the token in $HF_TOKEN", timeout_s=5)
 
 
 @pytest.fixture
-def settings(tmp_path: Path) -> WeightsSettings:
-    return WeightsSettings(folder=str(tmp_path / "root"), retry_wait_s=0, spare_disk_gb=0, retries=3)
+def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> WeightsSettings:
+    monkeypatch.setattr("body4d.checkpoints.transfer.RETRY_WAIT_S", 0.0)
+    monkeypatch.setattr("body4d.checkpoints.download.MIN_FREE_DISK_GB", 0.0)
+    return WeightsSettings(folder=str(tmp_path / "root"), max_retries=3)

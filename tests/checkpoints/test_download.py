@@ -10,12 +10,11 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from body4d.checkpoints import plan as planning
-from body4d.checkpoints.download import Fetched, download
+from body4d.checkpoints.download import DownloadResult, download, target_folder
+from body4d.checkpoints.files import OWN_FOLDER, read_record
 from body4d.checkpoints.hub_client import Hub
-from body4d.checkpoints.local import look_at
-from body4d.checkpoints.record import OWN_FOLDER, read_record
-from body4d.checkpoints.sources import Checkpoint, PublishedFile
+from body4d.checkpoints.local import inspect_checkpoint, verify_checkpoints
+from body4d.checkpoints.registry import Checkpoint, PublishedFile
 from body4d.config import WeightsSettings
 from body4d.core.errors import Cancelled, OutputError, SettingsError, WeightsError
 from body4d.core.progress import Event
@@ -38,11 +37,15 @@ def files_in(folder: Path) -> dict[str, bytes]:
     }
 
 
+def messages(events: list[Event]) -> list[str]:
+    return [event.warning.text for event in events if event.warning]
+
+
 def part_of(folder: Path) -> Path:
     return next((folder / OWN_FOLDER / "parts").glob("model.ckpt.*"))
 
 
-def fetch(settings: WeightsSettings, hub: Hub, model: Checkpoint = MODEL, **wishes: object) -> Fetched:
+def fetch(settings: WeightsSettings, hub: Hub, model: Checkpoint = MODEL, **wishes: object) -> DownloadResult:
     return download([model], settings, hub, **wishes)[0]  # type: ignore[arg-type]
 
 
@@ -50,17 +53,17 @@ def test_files_come_whole_and_say_whence(standin: HubStandIn, hub: Hub, settings
     events: list[Event] = []
     found = download([MODEL], settings, hub, events.append)[0]
     assert files_in(folder) == FILES
-    assert (found.place, found.source, found.commit, found.fetched_bytes) == (folder, GATED, "c" * 40, sum(map(len, FILES.values())))
+    assert (found.path, found.source, found.commit, found.fetched_bytes) == (folder, GATED, "c" * 40, sum(map(len, FILES.values())))
     record = read_record(folder)
     assert record is not None
     assert (record.repo, record.commit, record.licence) == ("maker/model", "c" * 40, "Maker License")
     assert record.files["model.ckpt"].sha256 == hashlib.sha256(WEIGHTS).hexdigest()
     assert {path.name for path in (folder / OWN_FOLDER).iterdir()} == {"download.json", "lock"}
     assert [event.state for event in events if event.state != "working"] == ["started", "warning", "done"]
-    assert "Model from https://huggingface.co/maker/model at cccccccccccc" in events[1].warning.text
-    assert "Licence: Maker License" in events[1].warning.text
+    assert "Model from https://huggingface.co/maker/model at cccccccccccc" in messages(events)[0]
+    assert "Licence: Maker License" in messages(events)[0]
     assert events[-1].done == events[-1].total == 3  # MB, the last one begun
-    seen = look_at(MODEL, settings)
+    seen = inspect_checkpoint(MODEL, settings)
     assert (seen.state, seen.source, seen.licence.name) == ("ready", GATED, "Maker License")
 
 
@@ -75,9 +78,9 @@ def test_the_token_is_shown_to_the_hub_alone_and_written_nowhere(
     standin.cut["model.ckpt"] = [1000]
     with caplog.at_level(logging.DEBUG):
         fetch(settings, hub)
-    assert any(ask.token == TOKEN for ask in standin.log)
+    assert any(sent.token == TOKEN for sent in standin.log)
     assert standin.cdn_log
-    assert all(ask.token is None for ask in standin.cdn_log)
+    assert all(sent.token is None for sent in standin.cdn_log)
     everything = b"".join(path.read_bytes() for path in folder.rglob("*") if path.is_file())
     out = capfd.readouterr()
     for secret in (TOKEN, "s3cret"):  # the second is what the stand-in signs its addresses with
@@ -99,7 +102,7 @@ def test_cut_connections_go_on_where_they_broke(standin: HubStandIn, hub: Hub, s
     standin.cut["model.ckpt"] = [1_200_000, 10, 900_000]
     fetch(settings, hub)
     assert files_in(folder) == FILES
-    starts = [int(ask.headers.get("range", "bytes=0-")[6:-1]) for ask in standin.cdn_log if "model.ckpt" in ask.path]
+    starts = [int(sent.headers.get("range", "bytes=0-")[6:-1]) for sent in standin.cdn_log if "model.ckpt" in sent.path]
     assert starts[0] == 0
     assert len(starts) == 4
     # Whatever came of a block that was not whole may be lost, no more.
@@ -111,9 +114,9 @@ def test_giving_up_keeps_what_came_and_another_call_needs_the_rest_only(
     standin: HubStandIn, hub: Hub, settings: WeightsSettings, folder: Path
 ) -> None:
     standin.cut["model.ckpt"] = [1_500_000, 0, 0, 0, 0, 0]
-    with pytest.raises(WeightsError, match=r"model\.ckpt of maker/model broke off 4 times in a row \(.*\): what came is kept"):
+    with pytest.raises(WeightsError, match=r"model\.ckpt of maker/model broke off 4 times in a row \(.*\); what came is kept"):
         fetch(settings, hub)
-    assert look_at(MODEL, settings).state in ("absent", "damaged")
+    assert inspect_checkpoint(MODEL, settings).state in ("absent", "damaged")
     kept = part_of(folder).stat().st_size
     assert kept >= 1 << 20
     standin.cut.clear()
@@ -121,7 +124,7 @@ def test_giving_up_keeps_what_came_and_another_call_needs_the_rest_only(
     found = fetch(settings, hub)
     assert files_in(folder) == FILES
     assert found.fetched_bytes <= len(WEIGHTS) - kept + 100
-    assert [ask.headers.get("range") for ask in standin.cdn_log if "model.ckpt" in ask.path] == [f"bytes={kept}-"]
+    assert [sent.headers.get("range") for sent in standin.cdn_log if "model.ckpt" in sent.path] == [f"bytes={kept}-"]
 
 
 def test_a_server_that_forgets_ranges_begins_anew(standin: HubStandIn, hub: Hub, settings: WeightsSettings, folder: Path) -> None:
@@ -161,7 +164,7 @@ def test_an_altered_file_is_fetched_once_more_and_then_refused(
     with pytest.raises(WeightsError, match="came twice with another content"):
         fetch(settings, hub)
     assert "model.ckpt" not in files_in(folder)
-    assert len([ask for ask in standin.cdn_log if "model.ckpt" in ask.path]) == 2
+    assert len([sent for sent in standin.cdn_log if "model.ckpt" in sent.path]) == 2
     standin.served.clear()
     fetch(settings, hub)
     assert files_in(folder) == FILES
@@ -194,7 +197,7 @@ def test_another_size_than_the_catalogue_knows_is_told_before_it_comes(standin: 
     model = replace(MODEL, sources=(known,))
     with pytest.raises(WeightsError, match="--latest takes it all the same"):
         fetch(settings, hub, model)
-    assert not standin.asked("resolve/" + "c" * 40 + "/config.json")
+    assert not standin.requests_for("resolve/" + "c" * 40 + "/config.json")
     assert fetch(settings, hub, model, latest=True).commit == "c" * 40
 
 
@@ -214,13 +217,13 @@ def test_a_shut_gate_is_told_and_the_next_source_taken(
     events: list[Event] = []
     found = download([MODEL], settings, hub, events.append)[0]
     assert found.source == OPEN
-    assert found.place.name == "repack"
-    notes = [event.warning.text for event in events if event.warning]
+    assert found.path.name == "repack"
+    notes = messages(events)
     assert len(notes) == 3
     assert word in notes[0]
     assert "taken from copier/repack instead" in notes[1]
     assert "Maker License" in notes[1]
-    assert all(ask.token is None for ask in standin.asked("copier"))
+    assert all(sent.token is None for sent in standin.requests_for("copier"))
 
 
 def test_a_source_asked_for_by_name_is_the_only_one(standin: HubStandIn, hub: Hub, settings: WeightsSettings) -> None:
@@ -238,7 +241,7 @@ def test_what_cannot_be_had_does_not_keep_the_rest_away(standin: HubStandIn, set
     events: list[Event] = []
     with pytest.raises(WeightsError, match=r"^Locked: maker/model is behind a gate and there is no Hugging Face token here"):
         download([locked, free], settings, Hub(standin.url), events.append)
-    assert look_at(free, settings).ready
+    assert inspect_checkpoint(free, settings).ready
     assert [(event.stage, event.state) for event in events if event.state in ("failed", "done")] == [("sam3", "failed"), ("moge", "done")]
 
 
@@ -254,9 +257,12 @@ def test_a_repository_that_does_not_exist(standin: HubStandIn, hub: Hub, setting
             fetch(settings, hub, replace(MODEL, sources=(source,)))
 
 
-def test_too_little_room_is_told_before_anything_comes(standin: HubStandIn, hub: Hub, settings: WeightsSettings) -> None:
+def test_too_little_room_is_told_before_anything_comes(
+    standin: HubStandIn, hub: Hub, settings: WeightsSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("body4d.checkpoints.download.MIN_FREE_DISK_GB", 1e9)
     with pytest.raises(OutputError, match=r"GB are to come and .* GB are free"):
-        fetch(settings.model_copy(update={"spare_disk_gb": 1e9}), hub)
+        fetch(settings, hub)
     assert not standin.cdn_log
 
 
@@ -267,7 +273,7 @@ def test_a_disk_that_fills_up_keeps_what_came(standin: HubStandIn, hub: Hub, set
     part = folder / OWN_FOLDER / "parts" / f"model.ckpt.{hashlib.sha256(WEIGHTS).hexdigest()[:12]}"
     part.parent.mkdir(parents=True)
     part.symlink_to(full)
-    with pytest.raises(OutputError, match=r"The disk is full: .* are in .* and kept; make room, and the same command goes on"):
+    with pytest.raises(OutputError, match=r"The disk is full: .* are in .* and kept. Make room, and the same command goes on"):
         fetch(settings, hub)
     part.unlink()
     fetch(settings, hub)
@@ -292,19 +298,19 @@ def test_files_put_there_by_hand_are_taken_over_and_what_lacks_is_fetched(
 ) -> None:
     folder.mkdir(parents=True)
     (folder / "model.ckpt").write_bytes(WEIGHTS)
-    assert look_at(MODEL, settings).state == "damaged"
+    assert inspect_checkpoint(MODEL, settings).state == "damaged"
     found = fetch(settings, hub)
     assert files_in(folder) == FILES
     assert found.fetched_bytes == len(FILES["config.json"]) + len(FILES["assets/rig.pt"])
-    assert not [ask for ask in standin.cdn_log if "model.ckpt" in ask.path]
+    assert not [sent for sent in standin.cdn_log if "model.ckpt" in sent.path]
 
 
 def test_a_half_downloaded_file_is_replaced(standin: HubStandIn, hub: Hub, settings: WeightsSettings, folder: Path) -> None:
     fetch(settings, hub)
     (folder / "model.ckpt").write_bytes(WEIGHTS[:100])
-    seen = look_at(MODEL, settings)
+    seen = inspect_checkpoint(MODEL, settings)
     assert seen.state == "damaged"
-    assert "is only half there (100 of 2,304,000 bytes): `body4d weights download moge` mends it" in seen.sentence
+    assert "is cut short (100 of 2,304,000 bytes)." in seen.message
     fetch(settings, hub)
     assert files_in(folder) == FILES
 
@@ -328,7 +334,7 @@ def test_somebodys_own_file_is_moved_aside_and_not_lost(standin: HubStandIn, hub
     events: list[Event] = []
     download([MODEL], settings, hub, events.append)
     assert files_in(folder) == {**FILES, "model.ckpt.altered": own}
-    assert any("it is kept as model.ckpt.altered" in event.warning.text for event in events if event.warning)
+    assert any("it is kept as model.ckpt.altered" in message for message in messages(events))
 
 
 def test_two_at_once_in_one_folder(standin: HubStandIn, hub: Hub, settings: WeightsSettings, folder: Path) -> None:
@@ -339,7 +345,7 @@ def test_two_at_once_in_one_folder(standin: HubStandIn, hub: Hub, settings: Weig
 
 def test_a_folder_told_for_one_model_takes_its_files(standin: HubStandIn, hub: Hub, settings: WeightsSettings, tmp_path: Path) -> None:
     place = tmp_path / "elsewhere"
-    assert fetch(settings.model_copy(update={"moge": str(place)}), hub).place == place
+    assert fetch(settings.model_copy(update={"moge": str(place)}), hub).path == place
     assert files_in(place) == FILES
     file = tmp_path / "file.ckpt"
     file.write_bytes(b"x")
@@ -362,12 +368,12 @@ def space(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_where_nothing_is_told_a_spaces_disk_goes_first(space: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("body4d.checkpoints.registry.SPACE_DISK", space / "data")
+    monkeypatch.setattr("body4d.checkpoints.local.SPACE_DISK", space / "data")
     nothing_told = WeightsSettings()
     (space / "data").mkdir()
-    assert planning.target_folder(MODEL, OPEN, nothing_told) == space / "data" / "checkpoints" / "repack"
-    monkeypatch.setattr("body4d.checkpoints.registry.SPACE_DISK", Path("/no-such-disk"))
-    assert planning.target_folder(MODEL, OPEN, nothing_told) == space / "cache" / "body4d" / "weights" / "repack"
+    assert target_folder(MODEL, OPEN, nothing_told) == space / "data" / "checkpoints" / "repack"
+    monkeypatch.setattr("body4d.checkpoints.local.SPACE_DISK", Path("/no-such-disk"))
+    assert target_folder(MODEL, OPEN, nothing_told) == space / "cache" / "body4d" / "weights" / "repack"
 
 
 def test_a_listing_without_sums_is_still_held_to_what_the_hub_tells_on_the_way(
@@ -384,3 +390,22 @@ def _starred(repo: Repo, path: str, *, hidden: bool) -> dict[str, object]:
     if path.endswith((".ckpt", ".pt")):
         return row | {"lfs": {"sha256": "*" * 64, "size": row["size"], "pointerSize": 1}}
     return json.loads(json.dumps(row | {"lfs": None, "blobId": None}))
+
+
+def test_downloaded_files_are_verified_and_each_harm_has_its_state(
+    standin: HubStandIn, hub: Hub, settings: WeightsSettings, folder: Path
+) -> None:
+    fetch(settings, hub)
+    events: list[Event] = []
+    checks = verify_checkpoints([MODEL], settings, events.append)["moge"]
+    assert {check.path.name: check.state for check in checks} == dict.fromkeys(("model.ckpt", "config.json", "rig.pt"), "verified")
+    assert hashlib.sha256(WEIGHTS).hexdigest() in {check.sha256 for check in checks}
+    assert (events[-1].state, events[-1].stage, events[-1].done, events[-1].total) == ("done", "moge", 3, 3)
+    (folder / "model.ckpt").write_bytes(WEIGHTS[:-1] + b"x")
+    (folder / "config.json").write_bytes(b"{")
+    (folder / "assets" / "rig.pt").unlink()
+    checks = verify_checkpoints([MODEL], settings)["moge"]
+    assert {check.path.name: check.state for check in checks} == {"model.ckpt": "altered", "config.json": "truncated", "rig.pt": "missing"}
+    assert all(check.path.name in check.message and not check.ok for check in checks)
+    fetch(settings, hub, check=True)
+    assert {check.state for check in verify_checkpoints([MODEL], settings)["moge"]} == {"verified"}

@@ -12,7 +12,8 @@ import pytest
 from safetensors.torch import save
 from typer.testing import CliRunner
 
-from body4d.checkpoints.registry import SAM3D_BODY, find
+from body4d.checkpoints.local import find_path
+from body4d.checkpoints.registry import SAM3D_BODY
 from body4d.cli.entry import app
 from body4d.config import WeightsSettings
 from body4d.models.sam3d_body.checkpoint import load_sam3d_body
@@ -55,8 +56,9 @@ def body4d(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Don
         if name.startswith(("HF_", "HUGGING", "BODY4D_", "XDG_")):
             monkeypatch.delenv(name)
     monkeypatch.setattr("huggingface_hub.constants.HF_TOKEN_PATH", str(tmp_path / "hf" / "token"))
-    for name, text in {"HF_HOME": tmp_path / "hf", "BODY4D_WEIGHTS": tmp_path / "root", "BODY4D_WEIGHTS__RETRY_WAIT_S": 0}.items():
+    for name, text in {"HF_HOME": tmp_path / "hf", "BODY4D_WEIGHTS": tmp_path / "root"}.items():
         monkeypatch.setenv(name, str(text))
+    monkeypatch.setattr("body4d.checkpoints.transfer.RETRY_WAIT_S", 0.0)
 
     def run(standin: HubStandIn | None, *words: object, token: str | None = TOKEN) -> Done:
         monkeypatch.setenv("HF_ENDPOINT", standin.url if standin else "http://127.0.0.1:9")
@@ -86,7 +88,7 @@ def test_fetch_check_break_mend(body4d: Run, standin: HubStandIn, tmp_path: Path
     assert [(row["state"], row["bytes"], row["origin"]) for row in rows] == [
         ("ready", len(moge), {"checkpoint": "MoGe-2", "repository": "Ruicheng/moge-2-vitl-normal", "commit": "c" * 40, "licence": "MIT"})
     ]
-    assert body4d(None, "verify").stdout.split() == ["good", str(file)]
+    assert body4d(None, "verify").stdout.split() == ["verified", str(file)]
 
     altered = bytearray(moge)
     altered[len(moge) // 2] ^= 1
@@ -95,13 +97,13 @@ def test_fetch_check_break_mend(body4d: Run, standin: HubStandIn, tmp_path: Path
     assert bad.returncode == 7
     events = [json.loads(line) for line in bad.stdout.splitlines()]
     assert [(e["files"][0]["state"]) for e in events if e["event"] == "result"] == ["altered"]
-    assert events[-1]["event"] == "error"
+    assert (events[-1]["event"], events[-1]["exit_code"]) == ("error", 7)
     assert "model.pt is not the published file" in events[-1]["message"]
 
     file.write_bytes(moge[:1000])
     seen = body4d(None, "status", "moge").stdout
     assert "not whole" in seen
-    assert "is only half there (1,000 of" in seen
+    assert "is cut short (1,000 of" in seen
     mended = body4d(standin, "verify", "--mend")
     assert mended.returncode == 7  # the pinned revision is not what the stand-in has, and that is told
     assert "no longer has the revision" in mended.stderr
@@ -162,7 +164,7 @@ def test_refused_by_the_first_source_the_second_is_fetched_and_read(body4d: Run,
     assert "The publisher rejected the request for facebook/sam-3d-body-dinov3" in done.stderr
     assert "SAM-3D-Body is taken from Comfy-Org/sam-3d-body instead" in done.stderr
     assert "the same licence holds: SAM License" in done.stderr
-    place = find(SAM3D_BODY, WeightsSettings(folder=str(tmp_path / "root")))
+    place = find_path(SAM3D_BODY, WeightsSettings(folder=str(tmp_path / "root")))
     assert place == tmp_path / "root" / "sam-3d-body"
     assert load_sam3d_body(place).sizes == TINY
     row = json.loads(body4d(None, "status", "sam3d-body", "--json", "--offline").stdout)[0]

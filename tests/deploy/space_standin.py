@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from hub_standin import BAD_TOKEN, NOBODY, Account, Ask, HubStandIn, Reply, error
+from hub_standin import BAD_TOKEN, NOBODY, Account, HubStandIn, Reply, Request, error
 
 NO_RIGHT = "You don't have the rights to do this. Your token needs the permission to write to this repository."
 PAY_FIRST = "Docker Spaces on cpu-basic require a PRO subscription. Subscribe at https://huggingface.co/pro."
@@ -59,39 +59,39 @@ class SpacesStandIn(HubStandIn):
         self.route("POST", f"{space}/preupload/main", self._mine(self._preupload))
         self.route("POST", f"{space}/commit/main", self._mine(self._commit))
 
-    def _who(self, ask: Ask) -> Account | Reply:
-        if ask.token is None:
+    def _who(self, request: Request) -> Account | Reply:
+        if request.token is None:
             return error(401, "", NOBODY)
-        return self.accounts.get(ask.token) or error(401, "", BAD_TOKEN)
+        return self.accounts.get(request.token) or error(401, "", BAD_TOKEN)
 
-    def _mine(self, handler: Callable[[Ask, SpaceState], Reply]) -> Callable[[Ask], Reply]:
+    def _mine(self, handler: Callable[[Request, SpaceState], Reply]) -> Callable[[Request], Reply]:
         """``handler`` for the owner alone."""
 
-        def answer(ask: Ask) -> Reply:
-            who, name = self._who(ask), ask.found["repo"]
+        def answer(request: Request) -> Reply:
+            who, name = self._who(request), request.found["repo"]
             if isinstance(who, Reply):
                 return who
             if name not in self.spaces:
                 return error(404, "RepoNotFound", "Repository not found")
-            return handler(ask, self.spaces[name]) if name.startswith(f"{who.name}/") else error(403, "", NO_RIGHT)
+            return handler(request, self.spaces[name]) if name.startswith(f"{who.name}/") else error(403, "", NO_RIGHT)
 
         return answer
 
-    def _seen(self, handler: Callable[[Ask, SpaceState], Reply]) -> Callable[[Ask], Reply]:
+    def _seen(self, handler: Callable[[Request, SpaceState], Reply]) -> Callable[[Request], Reply]:
         """``handler`` for whoever may see the Space."""
 
-        def answer(ask: Ask) -> Reply:
-            who, state = self._who(ask), self.spaces.get(ask.found["repo"])
-            if isinstance(who, Reply) and (ask.token is not None or state is None or state.private):
+        def answer(request: Request) -> Reply:
+            who, state = self._who(request), self.spaces.get(request.found["repo"])
+            if isinstance(who, Reply) and (request.token is not None or state is None or state.private):
                 return who
-            if state is None or (state.private and not (isinstance(who, Account) and ask.found["repo"].startswith(f"{who.name}/"))):
+            if state is None or (state.private and not (isinstance(who, Account) and request.found["repo"].startswith(f"{who.name}/"))):
                 return error(404, "RepoNotFound", "Repository not found")
-            return handler(ask, state)
+            return handler(request, state)
 
         return answer
 
-    def _create(self, ask: Ask) -> Reply:
-        who, told = self._who(ask), json.loads(ask.body)
+    def _create(self, request: Request) -> Reply:
+        who, told = self._who(request), json.loads(request.body)
         if isinstance(who, Reply):
             return who
         name = f"{told.get('organization') or who.name}/{told['name']}"
@@ -110,60 +110,61 @@ class SpacesStandIn(HubStandIn):
         )
         return Reply(200, {"url": f"{self.url}/spaces/{name}", "name": name, "id": "0"})
 
-    def _bucket(self, ask: Ask) -> Reply:
-        who = self._who(ask)
+    def _bucket(self, request: Request) -> Reply:
+        who = self._who(request)
         if isinstance(who, Reply):
             return who
-        if not ask.found["repo"].startswith(f"{who.name}/"):
+        name = request.found["repo"]
+        if not name.startswith(f"{who.name}/"):
             return error(403, "", NO_RIGHT)
-        if ask.found["repo"] in self.buckets:
+        if name in self.buckets:
             return error(409, "", "You already created this bucket")
-        self.buckets.append(ask.found["repo"])
-        return Reply(200, {"url": f"{self.url}/buckets/{ask.found['repo']}", "name": ask.found["repo"], "id": ask.found["repo"]})
+        self.buckets.append(name)
+        return Reply(200, {"url": f"{self.url}/buckets/{name}", "name": name, "id": name})
 
-    def _head(self, ask: Ask) -> Reply:
+    def _head(self, request: Request) -> Reply:
         return Reply(400, {"errors": [{"message": self.wrong_head}], "warnings": []}) if self.wrong_head else Reply(200, {"warnings": []})
 
-    def _secrets(self, ask: Ask, state: SpaceState) -> Reply:
-        told = json.loads(ask.body)
+    def _secrets(self, request: Request, state: SpaceState) -> Reply:
+        told = json.loads(request.body)
         state.secrets[told["key"]] = told["value"]
         return Reply(200, {})
 
-    def _hardware(self, ask: Ask, state: SpaceState) -> Reply:
-        told = json.loads(ask.body)
+    def _hardware(self, request: Request, state: SpaceState) -> Reply:
+        told = json.loads(request.body)
         state.hardware, state.sleep = told["flavor"], told.get("sleepTimeSeconds")
         return Reply(200, runtime(state))
 
-    def _volumes(self, ask: Ask, state: SpaceState) -> Reply:
-        state.volumes = json.loads(ask.body)["volumes"]
+    def _volumes(self, request: Request, state: SpaceState) -> Reply:
+        state.volumes = json.loads(request.body)["volumes"]
         return Reply(200, {})
 
-    def _restart(self, ask: Ask, state: SpaceState) -> Reply:
-        state.restarts.append(ask.query.get("factory") == ["true"])
+    def _restart(self, request: Request, state: SpaceState) -> Reply:
+        state.restarts.append(request.query.get("factory") == ["true"])
         return Reply(200, runtime(state))
 
-    def _log(self, ask: Ask, state: SpaceState) -> Reply:
-        if ask.found["log"] not in state.logs:
+    def _log(self, request: Request, state: SpaceState) -> Reply:
+        if request.found["log"] not in state.logs:
             return error(404, "", "Failed to retrieve logs: not found")
-        events = [{"data": f"{line}\n", "timestamp": "2026-11-27T00:00:00Z"} for line in state.logs[ask.found["log"]]]
+        events = [{"data": f"{line}\n", "timestamp": "2026-11-27T00:00:00Z"} for line in state.logs[request.found["log"]]]
         body = "".join(f"data: {json.dumps(one)}\n\n" for one in events).encode()
         return Reply(200, body, {"Content-Type": "text/event-stream"}, hold_s=state.log_holds_s.pop(0) if state.log_holds_s else 0.0)
 
-    def _listed(self, ask: Ask, state: SpaceState) -> Reply:
-        return Reply(200, {"id": ask.found["repo"], "sha": "a" * 40, "private": state.private, "tags": [],
+    def _listed(self, request: Request, state: SpaceState) -> Reply:
+        return Reply(200, {"id": request.found["repo"], "sha": "a" * 40, "private": state.private, "tags": [],
                            "siblings": [{"rfilename": path} for path in sorted(state.files)]})  # fmt: skip
 
-    def _tree_of(self, ask: Ask, state: SpaceState) -> Reply:
+    def _tree_of(self, request: Request, state: SpaceState) -> Reply:
         return Reply(
             200, [{"type": "file", "path": path, "oid": "0" * 40, "size": len(data)} for path, data in sorted(state.files.items())]
         )
 
-    def _preupload(self, ask: Ask, state: SpaceState) -> Reply:
-        files = json.loads(ask.body)["files"]
+    def _preupload(self, request: Request, state: SpaceState) -> Reply:
+        files = json.loads(request.body)["files"]
         return Reply(200, {"files": [{"path": file["path"], "uploadMode": "regular", "shouldIgnore": False} for file in files]})
 
-    def _commit(self, ask: Ask, state: SpaceState) -> Reply:
-        for line in ask.body.splitlines():
+    def _commit(self, request: Request, state: SpaceState) -> Reply:
+        for line in request.body.splitlines():
             told = json.loads(line)
             if told["key"] == "header":
                 state.commits.append(told["value"]["summary"])
@@ -174,7 +175,7 @@ class SpacesStandIn(HubStandIn):
                 del state.files[told["value"]["path"]]
             else:
                 raise AssertionError(f"only text is sent, and this is a {told['key']}")
-        return Reply(200, {"commitUrl": f"{self.url}/spaces/{ask.found['repo']}/commit/{'b' * 40}", "commitOid": "b" * 40})
+        return Reply(200, {"commitUrl": f"{self.url}/spaces/{request.found['repo']}/commit/{'b' * 40}", "commitOid": "b" * 40})
 
 
 def runtime(state: SpaceState) -> dict[str, Any]:

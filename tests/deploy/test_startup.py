@@ -16,9 +16,8 @@ from urllib.error import URLError
 import pytest
 
 import body4d.doctor.facts
-from body4d.checkpoints.local import Found, look
-from body4d.checkpoints.registry import CHECKPOINTS, MOGE, SAM3, SAM3D_BODY
-from body4d.checkpoints.sources import Checkpoint
+from body4d.checkpoints.local import LocalCheckpoint, inspect_checkpoints
+from body4d.checkpoints.registry import CHECKPOINTS, MOGE, SAM3, SAM3D_BODY, Checkpoint
 from body4d.config import Settings, WeightsSettings
 from body4d.core.errors import InputError
 from body4d.deploy.startup import FetchFailure, PresetChoice, choice_after_fetching, choose_startup_preset, prepare
@@ -31,8 +30,8 @@ from weights_fakes import GATED, MODEL, TOKEN, WEIGHTS
 L40S = TorchInfo("2.13.0", "13.0", "cuda", "NVIDIA L40S", 48_000_000_000, 47_000_000_000, (8, 9), ("sm_86",))
 DRIVER = NvidiaDriver("580.95.05", ("NVIDIA L40S",))
 CPU = TorchInfo("2.13.0+cpu")
-READY = tuple(Found(model, "ready", Path("/w"), 1) for model in CHECKPOINTS)
-ABSENT = tuple(Found(model, "absent", sentence="Not here: fetch it.") for model in CHECKPOINTS)
+READY = tuple(LocalCheckpoint(model, "ready", Path("/w"), 1) for model in CHECKPOINTS)
+ABSENT = tuple(LocalCheckpoint(model, "absent", message="Not here.", hint="Fetch it.") for model in CHECKPOINTS)
 NEEDED = (SAM3, SAM3D_BODY, MOGE)
 NOT_A_SPACE = SpaceEnvironment()
 
@@ -125,12 +124,12 @@ def start(
     stopped: bool = False,
 ) -> tuple[Any, list[str], StartupStatus]:
     """Run a start on a written-down machine that needs one made-up model: the app that was handed over, the log, the status."""
-    settings = Settings(weights=WeightsSettings(folder=str(folder), retries=0))
+    settings = Settings(weights=WeightsSettings(folder=str(folder), max_retries=0))
     models = (replace(MODEL, sources=(GATED,)),)
 
     def facts(*_: object, **__: object) -> MachineFacts:
         return MachineFacts(PackageFacts((3, 11), frozenset()), DRIVER if torch is L40S else None, torch, 60_000_000_000,
-                            CheckpointFacts(look(settings.weights, models)), {}, RendererFacts(0.25), FolderFacts(folder, 1),
+                            CheckpointFacts(inspect_checkpoints(settings.weights, models)), {}, RendererFacts(0.25), FolderFacts(folder, 1),
                             FolderFacts(folder, 1), space)  # fmt: skip
 
     monkeypatch.setattr(body4d.doctor.facts, "gather_facts", facts)

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from body4d.checkpoints.gated_access import Access, explain
+from body4d.checkpoints.gated_access import SourceAccess, describe_access
 from body4d.checkpoints.hub_client import Hub
-from body4d.checkpoints.local import Found, look
+from body4d.checkpoints.local import LocalCheckpoint, inspect_checkpoints
 from body4d.checkpoints.registry import CHECKPOINTS, SAM3, SAM3D_BODY
 from body4d.config import WeightsSettings
 from body4d.doctor.checks import (
@@ -39,7 +39,7 @@ EVERYTHING = frozenset(name for names in REQUIRED_MODULES.values() for name in n
 DRIVER = NvidiaDriver("580.95.05", ("NVIDIA L40S",))
 L40S = TorchInfo("2.13.0", "13.0", "cuda", "NVIDIA L40S", 48_000_000_000, 47_000_000_000, (8, 9), ("sm_80", "sm_86", "sm_90", "compute_90"))
 CPU_TORCH = TorchInfo("2.13.0+cpu")
-READY = tuple(Found(model, "ready", Path("/w") / model.key, 1) for model in CHECKPOINTS)
+READY = tuple(LocalCheckpoint(model, "ready", Path("/w") / model.key, 1) for model in CHECKPOINTS)
 
 GOOD = MachineFacts(
     packages=PackageFacts((3, 11), EVERYTHING),
@@ -55,7 +55,7 @@ GOOD = MachineFacts(
 
 
 def report(facts: MachineFacts, requested: Preset = "auto") -> DoctorReport:
-    return diagnose_machine(facts, requested, 1.0)
+    return diagnose_machine(facts, requested)
 
 
 def check_named(found: DoctorReport, name: str) -> tuple[str, CheckResult]:
@@ -63,8 +63,8 @@ def check_named(found: DoctorReport, name: str) -> tuple[str, CheckResult]:
 
 
 def missing(*models: object) -> CheckpointFacts:
-    absent = "It is not here: fetch it."
-    return CheckpointFacts(tuple(Found(one.model, "absent", sentence=absent) if one.model in models else one for one in READY))
+    absent = {"state": "absent", "message": "It is not here.", "hint": "fetch it"}
+    return CheckpointFacts(tuple(replace(one, **absent) if one.checkpoint in models else one for one in READY))
 
 
 def test_a_good_machine_takes_sam_and_has_nothing_to_mend() -> None:
@@ -262,7 +262,7 @@ def test_checkpoints_that_are_not_required_block_nothing() -> None:
 def test_a_damaged_checkpoint_is_reported_with_a_hint(tmp_path: Path) -> None:
     (tmp_path / "sam3").mkdir()
     (tmp_path / "sam3" / "config.json").write_text("{}")
-    checkpoints = CheckpointFacts(look(WeightsSettings(folder=str(tmp_path))))
+    checkpoints = CheckpointFacts(inspect_checkpoints(WeightsSettings(folder=str(tmp_path))))
     level, check = check_named(report(replace(GOOD, checkpoints=checkpoints), "sam"), "checkpoint SAM-3")
     assert level == "failure"
     assert "no complete checkpoint" in check.message
@@ -277,7 +277,7 @@ HUB = Hub("https://huggingface.co", "hf_secretsecretsecret", "the token in $HF_T
     [("no_token", "token"), ("invalid_token", "token"), ("not_requested", "accept"), ("pending", "waits"), ("token_lacks_gated", "gated")],
 )
 def test_a_closed_gate_is_named_with_what_to_do(state: str, word: str) -> None:
-    answer = explain(SAM3.sources[0], state, HUB)  # type: ignore[arg-type]
+    answer = describe_access(SAM3.sources[0], state, HUB)  # type: ignore[arg-type]
     result = check_gates(replace(missing(SAM3), access=(answer,), hub_asked=True))[0]
     assert word in result.message + result.hint
     assert result.hint
@@ -287,7 +287,7 @@ def test_a_closed_gate_is_named_with_what_to_do(state: str, word: str) -> None:
 
 def test_one_open_source_is_enough() -> None:
     first, second = (source for source in SAM3D_BODY.sources if source.automatic)
-    answers = (explain(first, "pending", HUB), Access(second, "open"))
+    answers = (describe_access(first, "pending", HUB), SourceAccess(second, "open"))
     result = check_gates(replace(missing(SAM3D_BODY), access=answers, hub_asked=True))[0]
     assert (result.hint, second.repo in result.message) == ("", True)
 
@@ -299,10 +299,10 @@ def test_a_hub_that_did_not_answer(asked: bool, word: str) -> None:
 
 def test_room_for_what_is_to_be_fetched() -> None:
     small = FolderFacts(Path("/w"), 2_000_000_000)
-    assert check_checkpoint_folder(small, CheckpointFacts(READY), 1.0).hint == ""
-    assert "3.4 GB are to be fetched" in check_checkpoint_folder(small, missing(SAM3), 1.0).message
-    assert "cannot be written" in check_checkpoint_folder(replace(small, error="Permission denied"), missing(SAM3), 1.0).message
-    assert check_checkpoint_folder(replace(small, free_bytes=4_600_000_000), missing(SAM3), 1.0).hint == ""
+    assert check_checkpoint_folder(small, CheckpointFacts(READY)).hint == ""
+    assert "3.4 GB are to be fetched" in check_checkpoint_folder(small, missing(SAM3)).message
+    assert "cannot be written" in check_checkpoint_folder(replace(small, error="Permission denied"), missing(SAM3)).message
+    assert check_checkpoint_folder(replace(small, free_bytes=4_600_000_000), missing(SAM3)).hint == ""
 
 
 @pytest.mark.parametrize(

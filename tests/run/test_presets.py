@@ -44,7 +44,7 @@ def test_sam_says_which_checkpoint_is_missing(tmp_path: Path) -> None:
     body = tmp_path / "facebook" / "sam-3d-body-vith"
     # What ends early is no reason to begin a run that cannot end.
     (body / "model.ckpt").write_bytes(b"")
-    assert re.search("model.ckpt is empty: `body4d weights download sam3d-body` mends it$", why_not_sam(settings) or "")
+    assert re.search("model.ckpt is empty. `body4d weights download sam3d-body` repairs it$", why_not_sam(settings) or "")
     shutil.rmtree(body)
     assert why_not_sam(settings) == "SAM-3D-Body has no checkpoint here"
 

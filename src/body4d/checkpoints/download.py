@@ -1,53 +1,91 @@
-"""Checkpoints from the Hub into their folders: the first source that may be fetched, what is there already kept, the rest mended.
+"""Checkpoints from the Hub into their folders: from the first source that may be fetched, and only the files that are missing or wrong.
 
-A run of it that is stopped, cut off or runs out of disk goes on with the same call. Nothing is under its own name before it is whole and
-its sum is right, and what was put there by hand is never thrown away.
+A download that is stopped, cut off or out of disk goes on with the same call. A file gets its name when it is complete and its sum is
+right, and what was put there by hand is never thrown away.
 """
 
 import os
+import re
 import shutil
 import threading
+import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
+from urllib.parse import quote
 
 from filelock import FileLock, Timeout
 
-from body4d.checkpoints.gated_access import explain, judge
-from body4d.checkpoints.hub_client import Hub
-from body4d.checkpoints.local import look_at
-from body4d.checkpoints.plan import MB, Plan, make_plan, require_room, size_of
-from body4d.checkpoints.record import OWN_FOLDER, FileRecord, Record, read_record, write_record
-from body4d.checkpoints.sources import Checkpoint, Source
-from body4d.checkpoints.transfer import Altered, BrokeOff, Refused, Wanted, fetch
+from body4d.checkpoints.files import MB, OWN_FOLDER, DownloadRecord, FileRecord, git_sha1_of, hash_files, read_record, write_record
+from body4d.checkpoints.gated_access import check_access, classify_response, describe_access
+from body4d.checkpoints.hub_client import Hub, HubResponse, request
+from body4d.checkpoints.local import checkpoint_roots, configured_path, inspect_checkpoint
+from body4d.checkpoints.registry import Checkpoint, CheckpointSource
+from body4d.checkpoints.transfer import BUSY_STATUSES, RemoteFile, fetch_file, retry_wait_s
 from body4d.config import WeightsSettings
-from body4d.core.errors import RunWarning, WeightsError
+from body4d.core.errors import OutputError, RunWarning, SettingsError, WeightsError
 from body4d.core.files import output_error
 from body4d.core.progress import Event, EventListener, Meter, ignore_events
 
-TRIES = 2
-"""A file whose sum is wrong is fetched once more: a proxy's cache may be stale. After that it is the source."""
+MIN_FREE_DISK_GB = 1.0
+"""Room that must be left on a disk after a download: a system with a full disk fails in worse ways than this one."""
 
-KEPT = ".altered"
+ALTERED_SUFFIX = ".altered"
 """Added to the name of a file that was put there by hand and is not the published one, when that takes its place."""
+
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
-class Fetched:
-    """What was done for a checkpoint: where it lies, whence (None: it was there already), and how much came over the line."""
+class SourceListing:
+    """Files of ``source`` that are read here, at ``commit``."""
 
-    model: Checkpoint
-    place: Path
-    source: Source | None
+    source: CheckpointSource
+    commit: str
+    files: tuple[RemoteFile, ...]
+
+    @property
+    def size_bytes(self) -> int:
+        return sum(file.size_bytes for file in self.files)
+
+
+@dataclass(frozen=True)
+class DownloadPlan:
+    """What is to be fetched for a checkpoint: ``missing`` files into ``folder``; ``sums`` are SHA-256 of files that are right already."""
+
+    checkpoint: Checkpoint
+    folder: Path
+    listing: SourceListing
+    missing: tuple[RemoteFile, ...]
+    sums: Mapping[str, str]
+
+    def part_path(self, file: RemoteFile) -> Path:
+        """Where ``file`` is kept until it is complete; another version of it is kept elsewhere."""
+        version = (file.sha256 or file.git_sha1 or self.listing.commit)[:12]
+        return self.folder / OWN_FOLDER / "parts" / f"{file.path.replace('/', '__')}.{version}"
+
+    @property
+    def remaining_bytes(self) -> int:
+        return sum(file.size_bytes - min(file.size_bytes, _size_of(self.part_path(file))) for file in self.missing)
+
+
+@dataclass(frozen=True)
+class DownloadResult:
+    """What was done for a checkpoint: where it lies, its source (None: it was there already), and how many bytes were transferred."""
+
+    checkpoint: Checkpoint
+    path: Path
+    source: CheckpointSource | None
     commit: str
     fetched_bytes: int
 
 
 def download(
-    models: Sequence[Checkpoint],
+    checkpoints: Sequence[Checkpoint],
     settings: WeightsSettings,
     hub: Hub,
     listener: EventListener = ignore_events,
@@ -55,88 +93,243 @@ def download(
     source: str | None = None,
     latest: bool = False,
     check: bool = False,
-) -> tuple[Fetched, ...]:
-    """Bring ``models`` onto the disk. What is whole is left alone and the Hub is not asked about it.
+) -> tuple[DownloadResult, ...]:
+    """Bring ``checkpoints`` onto the disk. Those that are complete are left alone, and the Hub is not asked about them.
 
-    ``source``: this repository alone, whatever comes first. ``latest``: the newest revision instead of the pinned one. ``check``: sum
-    what is there and replace what is not as published. Raises WeightsError for what cannot be had, after everything else was fetched;
-    OutputError for the disk, Cancelled where ``listener`` stops it; what came so far is kept.
+    ``source``: only this repository. ``latest``: the newest revision instead of the pinned one. ``check``: hash what is there and replace
+    what is not as published. Raises WeightsError for what cannot be fetched, after everything else was; OutputError for the disk;
+    Cancelled where ``listener`` stops it. What came so far is kept.
     """
-    done: list[Fetched] = []
-    plans: list[Plan] = []
-    refusals: list[str] = []
-    for model in models:
-        found = look_at(model, settings)
-        if found.ready and found.place and not (source or latest or check):
-            listener(Event(model.key, "skipped"))
-            done.append(Fetched(model, found.place, None, found.record.commit if found.record else "", 0))
+    results: list[DownloadResult] = []
+    plans: list[DownloadPlan] = []
+    errors: list[WeightsError] = []
+    for checkpoint in checkpoints:
+        local = inspect_checkpoint(checkpoint, settings)
+        if local.ready and local.path and not (source or latest or check):
+            listener(Event(checkpoint.key, "skipped"))
+            results.append(DownloadResult(checkpoint, local.path, None, local.record.commit if local.record else "", 0))
             continue
         try:
-            plans.append(make_plan(model, settings, hub, listener, repo=source, latest=latest, check=check))
+            plans.append(make_plan(checkpoint, settings, hub, listener, repo=source, latest=latest, check=check))
         except WeightsError as error:
-            refusals.append(str(error))
-            listener(Event(model.key, "failed", detail=str(error)))
-    require_room(plans, settings)
+            errors.append(error)
+            listener(Event(checkpoint.key, "failed", detail=str(error)))
+    require_disk_space(plans)
+    results += [_fetch_plan(plan, settings, hub, listener) for plan in plans]
+    if errors:
+        raise _joined(errors)
+    return tuple(results)
+
+
+def make_plan(
+    checkpoint: Checkpoint,
+    settings: WeightsSettings,
+    hub: Hub,
+    listener: EventListener = ignore_events,
+    *,
+    repo: str | None = None,
+    latest: bool = False,
+    check: bool = False,
+) -> DownloadPlan:
+    """Choose the source and find out which files are missing. Raises WeightsError where no source may be fetched."""
+    errors: list[WeightsError] = []
+    for source in _sources(checkpoint, repo):
+        access = check_access(source, hub)
+        try:
+            if not access.granted:
+                raise access.error()
+            listing = list_source(source, hub, settings.max_retries, latest=latest)
+        except WeightsError as error:
+            errors.append(error)
+            continue
+        if errors:
+            licence = f"the same licence holds: {source.licence.name}"
+            taken = f"{checkpoint.name} is taken from {source.repo} instead ({source.about}); {licence}."
+            warnings = [RunWarning(error.code, error.message, error.hint, error.facts) for error in errors]
+            for warning in (*warnings, RunWarning("source_replaced", taken)):
+                listener(Event(checkpoint.key, "warning", warning=warning))
+        folder = target_folder(checkpoint, source, settings)
+        sums = _present_sums(checkpoint, folder, listing, listener, check=check)
+        return DownloadPlan(checkpoint, folder, listing, tuple(file for file in listing.files if file.path not in sums), sums)
+    raise _joined(errors, f"{checkpoint.name}: ")
+
+
+def list_source(source: CheckpointSource, hub: Hub, max_retries: int, *, latest: bool = False) -> SourceListing:
+    """Ask the Hub for a source's files at its pinned revision, or at the newest. Raises WeightsError."""
+    revision = None if latest else source.revision
+    hub = hub if source.gated else hub.without_token()
+    for num_failures in range(1, max_retries + 2):
+        response = request(hub, f"/api/models/{source.repo}/revision/{revision or 'main'}?blobs=true")
+        if response.ok and isinstance(response.body, dict):
+            commit = str(response.body["sha"])
+            files = [_remote_file(source, commit, row) for row in response.body.get("siblings") or ()]
+            return select_listing(source, commit, {file.path: file for file in files}, pinned=revision is not None)
+        may_pass = response.status in BUSY_STATUSES or (response.status == 0 and response.code != "OfflineModeIsEnabled")
+        if not may_pass or num_failures > max_retries:
+            raise _listing_error(source, hub, revision, response)
+        time.sleep(retry_wait_s(num_failures))
+    raise AssertionError("the last attempt returns or raises")
+
+
+def select_listing(source: CheckpointSource, commit: str, files: Mapping[str, RemoteFile], *, pinned: bool) -> SourceListing:
+    """The files of a repository that are read here, with the catalogue's sums where the commit is the pinned one.
+
+    Raises WeightsError where one is missing, or is listed with another size or sum than the catalogue has.
+    """
+    missing = next((file.path for file in source.files if file.path not in files), None)
+    if missing or not source.select_files(files):
+        raise WeightsError(
+            f"{source.repo} has no {missing or 'weights in a form that is read here'} at {commit[:12]}: its publisher rearranged it.",
+            code="source_rearranged", hint="Copy the files by hand, or report it.", repository=source.repo, commit=commit,
+        )  # fmt: skip
+    selected = []
+    for path in source.select_files(files):
+        listed, known = files[path], source.published_file(path) if pinned else None
+        difference = ""
+        if known and known.size_bytes and known.size_bytes != listed.size_bytes:
+            difference = f"{listed.size_bytes:,} bytes where {known.size_bytes:,} are"
+        elif known and known.sha256 and listed.sha256 and known.sha256 != listed.sha256:
+            difference = f"the sum {listed.sha256[:12]}… where {known.sha256[:12]}… is"
+        if difference:
+            raise WeightsError(
+                f"{source.repo} lists {path} with {difference} known to be right, so this is another file.",
+                code="source_differs", hint="--latest takes it all the same.", repository=source.repo, file=path,
+            )  # fmt: skip
+        selected.append(replace(listed, sha256=(known.sha256 if known else None) or listed.sha256))
+    return SourceListing(source, commit, tuple(selected))
+
+
+def target_folder(checkpoint: Checkpoint, source: CheckpointSource, settings: WeightsSettings) -> Path:
+    """Where a source's files go: the configured folder of the checkpoint, else one of the source's name below the first root that can be
+    written. Raises SettingsError where a file is configured."""
+    if configured := configured_path(checkpoint, settings):
+        if configured.is_file():
+            message = f"weights.{checkpoint.setting} names the file {configured}, and nothing is fetched over it."
+            raise SettingsError(message, code="weights_file_configured", hint="Name a folder.")
+        return configured
+    folders = [root / source.folder_name for root in checkpoint_roots(settings)]
+    return next((folder for folder in folders if _is_writable(folder)), folders[-1])
+
+
+def require_disk_space(plans: Sequence[DownloadPlan]) -> None:
+    """Raise OutputError unless every disk has room for what its plans still need, and :data:`MIN_FREE_DISK_GB` besides."""
+    needs: dict[int, tuple[Path, int]] = {}
     for plan in plans:
-        done.append(_carry_out(plan, settings, hub, listener))
-    if refusals:
-        raise WeightsError(" ".join(refusals))
-    return tuple(done)
+        folder = _existing_parent(plan.folder)
+        device = folder.stat().st_dev
+        needs[device] = (folder, needs.get(device, (folder, 0))[1] + plan.remaining_bytes)
+    for folder, needed in needs.values():
+        free = shutil.disk_usage(folder).free
+        if needed and free < needed + MIN_FREE_DISK_GB * 1e9:
+            raise OutputError(
+                f"{needed / 1e9:.1f} GB are to come and {free / 1e9:.1f} GB are free on the disk of {folder} ({MIN_FREE_DISK_GB:g} GB "
+                "stay free).",
+                code="disk_space", hint="Make room, or choose a folder on another disk with --weights.", needed_bytes=needed,
+                free_bytes=free,
+            )  # fmt: skip
 
 
-def _carry_out(plan: Plan, settings: WeightsSettings, hub: Hub, listener: EventListener) -> Fetched:
+def _sources(checkpoint: Checkpoint, repo: str | None) -> tuple[CheckpointSource, ...]:
+    if repo is None:
+        return tuple(source for source in checkpoint.sources if source.automatic)
+    named = tuple(source for source in checkpoint.sources if source.repo == repo)
+    if not named:
+        known = " or ".join(source.repo for source in checkpoint.sources)
+        raise SettingsError(f"{repo!r} is no source of {checkpoint.name}: it is one of {known}.", code="unknown_source")
+    return named
+
+
+def _remote_file(source: CheckpointSource, commit: str, row: Mapping[str, Any]) -> RemoteFile:
+    """A row of the Hub's list. Stars stand in place of a sum for whoever has no access."""
+    path, large = str(row["rfilename"]), row.get("lfs") or {}
+    sha256 = large.get("sha256") if _SHA256.fullmatch(str(large.get("sha256"))) else None
+    url_path = f"/{source.repo}/resolve/{commit}/{quote(path)}"
+    return RemoteFile(path, url_path, int(row.get("size") or 0), sha256, None if large else row.get("blobId"))
+
+
+def _listing_error(source: CheckpointSource, hub: Hub, revision: str | None, response: HubResponse) -> WeightsError:
+    if response.code == "RevisionNotFound":
+        message = f"{source.repo} no longer has the revision {revision} that was checked."
+        hint = "--latest takes the newest, which was not checked."
+        return WeightsError(message, code="revision_gone", hint=hint, repository=source.repo, revision=revision)
+    # Without a token a repository that does not exist answers 401 as well.
+    state = "no_repository" if response.status == 401 else classify_response(response) or "refused"
+    return describe_access(source, state, hub, response).error()
+
+
+def _joined(errors: Sequence[WeightsError], prefix: str = "") -> WeightsError:
+    """Several errors as one, with the code of the first."""
+    message, hint = (" ".join(text for text in texts if text) for texts in zip(*((e.message, e.hint) for e in errors), strict=True))
+    return WeightsError(f"{prefix}{message}", code=errors[0].code, hint=hint, **errors[0].facts)
+
+
+def _present_sums(checkpoint: Checkpoint, folder: Path, listing: SourceListing, listener: EventListener, *, check: bool) -> dict[str, str]:
+    """SHA-256 of the files in ``folder`` that are as listed, by their path.
+
+    A file of the right size is hashed, which takes seconds, unless its download recorded its sum and no ``check`` is asked for.
+    """
+    record = read_record(folder)
+    recorded = record.files if record and record.repo == listing.source.repo and not check else {}
+    same_size = [file for file in listing.files if (folder / file.path).is_file() and _size_of(folder / file.path) == file.size_bytes]
+    known = {file.path: recorded[file.path].sha256 for file in same_size if file.path in recorded}
+    sums = {file.path: known[file.path] for file in same_size if file.path in known and file.sha256 in (None, known[file.path])}
+    unknown = {folder / file.path: file for file in same_size if file.path not in sums}
+    for path, sha256 in hash_files(unknown, f"{checkpoint.key} sums", listener).items():
+        file = unknown[path]
+        if sha256 == file.sha256 if file.sha256 else file.git_sha1 in (None, git_sha1_of(path)):
+            sums[file.path] = sha256
+    return sums
+
+
+def _fetch_plan(plan: DownloadPlan, settings: WeightsSettings, hub: Hub, listener: EventListener) -> DownloadResult:
     """Fetch a plan's files and write the record."""
-    listing, meter = plan.listing, Meter(plan.model.key, listener)
-    left = plan.left_bytes
-    with _held(plan.folder):
+    source, commit = plan.listing.source, plan.listing.commit
+    meter, remaining = Meter(plan.checkpoint.key, listener), plan.remaining_bytes
+    with _lock_folder(plan.folder):
         meter.send("started")
-        meter.warn(RunWarning("download_plan", _announced(plan)))
-        sums = {**plan.sums, **_fetch_all(plan, settings, hub, listener, meter)}
-        files = {file.path: FileRecord(size_bytes=file.size_bytes, sha256=sums[file.path]) for file in listing.files}
-        record = Record(repo=listing.source.repo, commit=listing.commit, licence=listing.source.licence.name, files=files)
-        write_record(plan.folder, record)
+        pinned = "" if source.revision in (None, commit) else " (the newest, not the one that was checked)"
+        origin = (
+            f"{plan.checkpoint.name} from {source.page} at {commit[:12]}{pinned}, {remaining / 1e9:.2f} of "
+            f"{plan.listing.size_bytes / 1e9:.2f} GB to come, into {plan.folder}. "
+            f"Licence: {source.licence.name} ({source.licence.url}). {source.licence.note}"
+        )
+        meter.warn(RunWarning("download_source", origin.strip()))
+        sums = {**plan.sums, **_fetch_missing(plan, settings, hub, meter)}
+        files = {file.path: FileRecord(size_bytes=file.size_bytes, sha256=sums[file.path]) for file in plan.listing.files}
+        write_record(plan.folder, DownloadRecord(repo=source.repo, commit=commit, licence=source.licence.name, files=files))
         shutil.rmtree(plan.folder / OWN_FOLDER / "parts", ignore_errors=True)
     meter.send("done")
-    return Fetched(plan.model, plan.folder, listing.source, listing.commit, left)
+    return DownloadResult(plan.checkpoint, plan.folder, source, commit, remaining)
 
 
-def _announced(plan: Plan) -> str:
-    """What is taken from where, under which licence."""
-    source, licence = plan.listing.source, plan.listing.source.licence
-    known = "" if source.revision in (None, plan.listing.commit) else " (the newest, not the one that was checked)"
-    return (
-        f"{plan.model.name} from {source.page} at {plan.listing.commit[:12]}{known}, {plan.left_bytes / 1e9:.2f} of "
-        f"{plan.listing.size_bytes / 1e9:.2f} GB to come, into {plan.folder}. Licence: {licence.name} ({licence.url}). {licence.note}"
-    ).strip()
+def _fetch_missing(plan: DownloadPlan, settings: WeightsSettings, hub: Hub, meter: Meter) -> dict[str, str]:
+    """Fetch a plan's files side by side: SHA-256 by path. The meter is called from this thread alone."""
+    stop, lock, total = threading.Event(), threading.Lock(), -(-plan.remaining_bytes // MB)
+    received, replaced = 0, deque[RunWarning]()
 
-
-def _fetch_all(plan: Plan, settings: WeightsSettings, hub: Hub, listener: EventListener, meter: Meter) -> dict[str, str]:
-    """Fetch a plan's files side by side: SHA-256 by path. The listener is called from this thread alone."""
-    stop, lock, total = threading.Event(), threading.Lock(), -(-plan.left_bytes // MB)
-    came, notes = 0, deque[str]()
-
-    def gained(count: int) -> None:
-        nonlocal came
+    def on_bytes(count: int) -> None:
+        nonlocal received
         with lock:
-            came += count
+            received += count
 
-    def one(file: Wanted) -> str:
-        found = _fetch_one(plan, file, settings, hub, gained, stop)
-        notes.append(_put(plan, file))
-        return found
+    def fetch(file: RemoteFile) -> str:
+        part = plan.part_path(file)
+        sha256 = fetch_file(hub, plan.listing.source, file, part, max_retries=settings.max_retries, on_bytes=on_bytes, stop=stop)
+        if warning := _move_into_place(plan, file):
+            replaced.append(warning)
+        return sha256
 
-    with ThreadPoolExecutor(settings.connections, thread_name_prefix="body4d-weights") as pool:
-        jobs: dict[str, Future[str]] = {file.path: pool.submit(one, file) for file in plan.missing}
+    with ThreadPoolExecutor(settings.num_connections, thread_name_prefix="body4d-weights") as pool:
+        jobs: dict[str, Future[str]] = {file.path: pool.submit(fetch, file) for file in plan.missing}
         try:
             while True:
-                ended, going = wait(jobs.values(), timeout=0.2, return_when=FIRST_EXCEPTION)
-                meter(min(total, -(-max(0, came) // MB)), total)
-                while notes:
-                    if note := notes.popleft():
-                        meter.warn(RunWarning("file_replaced", note))
-                if failed := next((error for job in ended if (error := job.exception())), None):
-                    raise failed
-                if not going:
+                ended, running = wait(jobs.values(), timeout=0.2, return_when=FIRST_EXCEPTION)
+                meter(min(total, -(-max(0, received) // MB)), total)
+                while replaced:
+                    meter.warn(replaced.popleft())
+                if error := next((error for job in ended if (error := job.exception())), None):
+                    raise error
+                if not running:
                     return {path: job.result() for path, job in jobs.items()}
         except BaseException:
             stop.set()
@@ -145,58 +338,54 @@ def _fetch_all(plan: Plan, settings: WeightsSettings, hub: Hub, listener: EventL
             raise
 
 
-def _fetch_one(plan: Plan, file: Wanted, settings: WeightsSettings, hub: Hub, gained: Callable[[int], None], stop: threading.Event) -> str:
-    """One file into its part, with our sentences for what goes wrong."""
-    source, asker = plan.listing.source, hub if plan.listing.source.gated else Hub(hub.endpoint, answer_most_s=hub.answer_most_s)
-    for attempt in range(1, TRIES + 1):
-        try:
-            return fetch(asker, plan.listing.address(file), file, plan.part(file), settings, gained=gained, stop=stop)
-        except Altered as error:
-            if attempt == TRIES:
-                raise WeightsError(
-                    f"{file.path} of {source.repo} came twice with another content than published (its sum is {error.found[:12]}…, "
-                    f"it should be {error.wanted[:12]}…): something between here and the Hub changes it; "
-                    "try without the proxy, or from another network."
-                ) from error
-        except Refused as error:
-            raise WeightsError(explain(source, judge(error.answer, None) or "refused", hub, error.answer).sentence) from error
-        except BrokeOff as error:
-            raise WeightsError(
-                f"{file.path} of {source.repo} broke off {settings.retries + 1} times in a row ({error}): what came is kept, and the same "
-                "command goes on from there."
-            ) from error
-    raise AssertionError("the last try returns or raises")
-
-
-def _put(plan: Plan, file: Wanted) -> str:
-    """Move a whole part to its place; a sentence where something was there already."""
-    target, note = plan.folder / file.path, ""
+def _move_into_place(plan: DownloadPlan, file: RemoteFile) -> RunWarning | None:
+    """Give a complete file its name; a warning where something was there already."""
+    target, warning = plan.folder / file.path, None
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         record = read_record(plan.folder)
-        if target.exists() and not (record and file.path in record.files) and size_of(target) >= file.size_bytes:
-            os.replace(target, target.with_name(target.name + KEPT))
-            note = f"{target} was not the published file; it is kept as {target.name}{KEPT}."
+        if target.exists() and not (record and file.path in record.files) and _size_of(target) >= file.size_bytes:
+            os.replace(target, target.with_name(target.name + ALTERED_SUFFIX))
+            warning = RunWarning("file_kept", f"{target} was not the published file; it is kept as {target.name}{ALTERED_SUFFIX}.")
         elif target.exists():
-            note = f"{target} was not as published and was fetched anew."
-        os.replace(plan.part(file), target)
+            warning = RunWarning("file_replaced", f"{target} was not as published and was fetched anew.")
+        os.replace(plan.part_path(file), target)
     except OSError as error:
         raise output_error(target, error) from error
-    return note
+    return warning
 
 
 @contextmanager
-def _held(folder: Path) -> Iterator[None]:
-    """One download per folder at a time, whichever process it is in. Raises WeightsError where another is at work, OutputError."""
+def _lock_folder(folder: Path) -> Iterator[None]:
+    """One download per folder at a time, in whichever process. Raises WeightsError where another is at work, OutputError."""
     try:
         (folder / OWN_FOLDER).mkdir(parents=True, exist_ok=True)
         lock = FileLock(folder / OWN_FOLDER / "lock", timeout=0)
         lock.acquire()
     except Timeout as error:
-        raise WeightsError(f"Another download is at work in {folder}: wait for it, or stop it first.") from error
+        message = f"Another download is at work in {folder}."
+        raise WeightsError(message, code="folder_locked", hint="Wait for it, or stop it first.", folder=str(folder)) from error
     except OSError as error:
         raise output_error(folder, error) from error
     try:
         yield
     finally:
         lock.release()
+
+
+def _size_of(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
+
+
+def _existing_parent(path: Path) -> Path:
+    """The nearest folder at or above ``path`` that exists."""
+    return next(above for above in (path.absolute(), *path.absolute().parents) if above.is_dir())
+
+
+def _is_writable(path: Path) -> bool:
+    """Whether ``path`` can be made and written. A Space's disk counts only where it is mounted, that is where its folder exists."""
+    above = _existing_parent(path)
+    return above != Path(above.anchor) and os.access(above, os.W_OK | os.X_OK)

@@ -1,26 +1,116 @@
-"""The one catalogue of checkpoints, and where they lie on this machine. Nothing is downloaded here.
+"""The catalogue of checkpoints: where each is published, which of its files are read, under which licence and behind which gate.
 
-Revisions, sizes and sums are those that users of the published files report, most of them several times over; no publisher states them
-and none could be asked while this was written. A download is held to them, so a wrong one would be found and told, not passed over.
+Revisions, sizes and SHA-256 sums are those that users of the published files report, most of them several times over; the publishers
+state none, and the Hub could not be asked while this was written. A download is checked against them, so a wrong one stops it.
 """
 
-import os
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from typing import Literal
 
-from body4d.checkpoints.intact import cut_short
-from body4d.checkpoints.sources import Checkpoint, Licence, PublishedFile, Source
-from body4d.config import WeightsSettings
-from body4d.core.errors import WeightsError
+HUB_URL = "https://huggingface.co"
+TOKENS_PAGE = f"{HUB_URL}/settings/tokens"
+REQUESTS_PAGE = f"{HUB_URL}/settings/gated-repos"
 
-FOLDER_VARIABLE = "BODY4D_WEIGHTS"
-SPACE_DISK = Path("/data")
-"""Where a Space's persistent storage is mounted."""
 
-SAM_LICENCE = Licence("SAM License", "https://huggingface.co/facebook/sam3/blob/main/LICENSE", "Meta's own; has terms on use and trade.")
+@dataclass(frozen=True)
+class Licence:
+    """A licence by name, the page of its text, and what a user should know of it before using results."""
+
+    name: str
+    url: str
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class PublishedFile:
+    """A file of a repository. ``size_bytes`` and ``sha256`` are what its users report, None where nobody is known to have reported it."""
+
+    path: str
+    size_bytes: int | None = None
+    sha256: str | None = None
+
+
+@dataclass(frozen=True)
+class CheckpointSource:
+    """A repository on the Hub that holds a checkpoint in a form that is read here.
+
+    ``revision`` is a commit; None where none is known, and then the newest is taken and its commit recorded. ``files`` are those known by
+    name; ``patterns`` (as in a shell) select more. ``gated``: the publisher decides who may fetch it. ``automatic``: tried without being
+    asked for by name. ``about`` tells the sources of one checkpoint apart.
+    """
+
+    repo: str
+    licence: Licence
+    revision: str | None = None
+    files: tuple[PublishedFile, ...] = ()
+    patterns: tuple[str, ...] = ()
+    gated: bool = False
+    automatic: bool = True
+    about: str = ""
+
+    @property
+    def page(self) -> str:
+        """The page to open in a browser."""
+        return f"{HUB_URL}/{self.repo}"
+
+    @property
+    def folder_name(self) -> str:
+        """The name of its folder below a root: the repository's own, without the owner."""
+        return self.repo.split("/")[1]
+
+    @property
+    def size_bytes(self) -> int | None:
+        """Size of its large files together, as far as it is known before a download, else None."""
+        return sum(file.size_bytes or 0 for file in self.files) or None
+
+    def published_file(self, path: str) -> PublishedFile | None:
+        """What is known of the file at ``path`` before a download."""
+        return next((file for file in self.files if file.path == path), None)
+
+    def select_files(self, paths: Iterable[str]) -> tuple[str, ...]:
+        """Those of a repository's ``paths`` that are read here. Of weights in two precisions the plain name is read, so
+        ``x.fp16.safetensors`` is left out beside ``x.safetensors``."""
+        selected = {path for path in paths if self.published_file(path) or any(fnmatchcase(path, pattern) for pattern in self.patterns)}
+        return tuple(sorted(path for path in selected if path.replace(".fp16.", ".") not in selected - {path}))
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """The weights of one model: its ``sources`` in the order they are tried, and how it is recognised on a disk.
+
+    ``key`` is its name on the command line, ``stage`` the stage of a run that uses it, ``need`` what the preset sam does without it
+    (required: cannot run). Each of ``layouts`` is a set of file patterns that is a complete checkpoint which the reader takes.
+    ``other_folder_names`` are names of its folder besides those of its repositories. ``unsupported_files`` are patterns (below its folder,
+    or below the root where they begin with ``../``) of the same model in a form that is not read, each with what that form is.
+    """
+
+    key: str
+    name: str
+    stage: str
+    need: Literal["required", "recommended", "optional"]
+    sources: tuple[CheckpointSource, ...]
+    layouts: tuple[tuple[str, ...], ...]
+    other_folder_names: tuple[str, ...] = ()
+    unsupported_files: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def setting(self) -> str:
+        """The field of WeightsSettings that names its folder."""
+        return self.key.replace("-", "_")
+
+    @property
+    def folder_names(self) -> tuple[str, ...]:
+        """Where it may lie below a root, best first: owner/name, name, then what others call it."""
+        repos = [source.repo for source in self.sources]
+        return tuple(dict.fromkeys([*repos, *(source.folder_name for source in self.sources), *self.other_folder_names]))
+
+
+SAM_LICENCE = Licence("SAM License", f"{HUB_URL}/facebook/sam3/blob/main/LICENSE", "Meta's own, with terms on use and trade.")
 BODY_LICENCE = Licence(
     "SAM License",
-    "https://huggingface.co/facebook/sam-3d-body-dinov3/blob/main/LICENSE",
+    f"{HUB_URL}/facebook/sam-3d-body-dinov3/blob/main/LICENSE",
     "Meta's own; the DINOv3 License holds for the backbone.",
 )
 MIT = Licence("MIT", "https://github.com/microsoft/MoGe/blob/main/LICENSE")
@@ -30,17 +120,16 @@ NO_LICENCE = Licence(
 NON_COMMERCIAL = Licence("CC BY-NC 4.0", "https://creativecommons.org/licenses/by-nc/4.0/", "Not for commercial work.")
 
 RIG_FILE = PublishedFile("assets/mhr_model.pt", 696_110_248, "352e271a6c42729c68554ceaea0c955e866970160c31e35506d782dc0f7377bc")
-_RIGS = ("assets/mhr_model.pt", "mhr_model.pt", "mhr.safetensors")
-_REPACKS = ("sam_3d_body*.safetensors", "detection/sam_3d_body*.safetensors")
-RIG_VARIABLE = "BODY4D_MHR"
+REPACK_PATTERNS = ("sam_3d_body*.safetensors", "detection/sam_3d_body*.safetensors")
+"""ComfyUI's files of SAM-3D-Body, which hold the rig as well."""
 
 SAM3 = Checkpoint(
     key="sam3",
     name="SAM-3",
-    seat="masks",
+    stage="masks",
     need="required",
     sources=(
-        Source(
+        CheckpointSource(
             "facebook/sam3",
             SAM_LICENCE,
             revision="3c879f39826c281e95690f02c7821c4de09afae7",
@@ -54,22 +143,24 @@ SAM3 = Checkpoint(
             gated=True,
         ),
     ),
-    layouts=(
-        ("config.json", "model.safetensors", "tokenizer.json"),
-        ("config.json", "model.safetensors", "vocab.json", "merges.txt"),
-        ("config.json", "model.safetensors.index.json", "tokenizer.json"),
-        ("config.json", "model.safetensors.index.json", "vocab.json", "merges.txt"),
+    layouts=tuple(
+        ("config.json", weights, *tokenizer)
+        for weights in ("model.safetensors", "model.safetensors.index.json")
+        for tokenizer in (("tokenizer.json",), ("vocab.json", "merges.txt"))
     ),
-    foreign={"sam3.pt": "the original form, which is not read", "sam3.1*": "SAM-3.1, whose memory is built differently and is not read"},
+    unsupported_files={
+        "sam3.pt": "the original form, which is not read",
+        "sam3.1*": "SAM-3.1, whose memory is built differently and is not read",
+    },
 )
 
 SAM3D_BODY = Checkpoint(
     key="sam3d-body",
     name="SAM-3D-Body",
-    seat="bodies",
+    stage="bodies",
     need="required",
     sources=(
-        Source(
+        CheckpointSource(
             "facebook/sam-3d-body-dinov3",
             BODY_LICENCE,
             revision="11aaa346c7204874a1cbafe3d39a979080b2c55a",
@@ -82,7 +173,7 @@ SAM3D_BODY = Checkpoint(
             gated=True,
             about="as published by Meta",
         ),
-        Source(
+        CheckpointSource(
             "Comfy-Org/sam-3d-body",
             BODY_LICENCE,
             revision="60476aced0b8de0a0e82a318c79a85061cc97434",
@@ -96,7 +187,7 @@ SAM3D_BODY = Checkpoint(
             patterns=("LICENSE",),
             about="the same network with its rig in one bfloat16 file, repacked and published without a gate by ComfyUI",
         ),
-        Source(
+        CheckpointSource(
             "facebook/sam-3d-body-vith",
             BODY_LICENCE,
             revision="f7f4ba4f67739e297f291639afb7c59041745367",
@@ -108,20 +199,20 @@ SAM3D_BODY = Checkpoint(
             patterns=("LICENSE",),
             gated=True,
             automatic=False,
-            about="with a smaller backbone (ViT-H), so other results",
+            about="with a smaller backbone (ViT-H), so its results differ",
         ),
     ),
-    layouts=(("model.ckpt",), *((pattern,) for pattern in _REPACKS)),
-    folders=("sam3d_body",),
+    layouts=(("model.ckpt",), *((pattern,) for pattern in REPACK_PATTERNS)),
+    other_folder_names=("sam3d_body",),
 )
 
 MOGE = Checkpoint(
     key="moge",
     name="MoGe-2",
-    seat="camera",
+    stage="camera",
     need="recommended",
     sources=(
-        Source(
+        CheckpointSource(
             "Ruicheng/moge-2-vitl-normal",
             MIT,
             revision="cb0e8bbd6b1e243589717c78e750b1ba4c093acf",
@@ -129,7 +220,7 @@ MOGE = Checkpoint(
         ),
     ),
     layouts=(("model.pt",),),
-    folders=("moge-2", "moge"),
+    other_folder_names=("moge-2", "moge"),
 )
 
 _VAS_LAYOUT = (
@@ -142,9 +233,9 @@ _VAS_LAYOUT = (
 _VAS_FILES = ("model_index.json", "*/config.json", "scheduler/*.json", "feature_extractor/*.json", "*/*.safetensors", "LICENSE*")
 
 
-def _vas(key: str, what: str, repo: str) -> Checkpoint:
-    source = Source(repo, NO_LICENCE, patterns=_VAS_FILES)
-    return Checkpoint(key, f"Diffusion-VAS ({what})", "occlusion", "optional", (source,), (_VAS_LAYOUT,))
+def _vas(key: str, purpose: str, repo: str) -> Checkpoint:
+    source = CheckpointSource(repo, NO_LICENCE, patterns=_VAS_FILES)
+    return Checkpoint(key, f"Diffusion-VAS ({purpose})", "occlusion", "optional", (source,), (_VAS_LAYOUT,))
 
 
 VAS_AMODAL = _vas("vas-amodal", "outlines", "kaihuac/diffusion-vas-amodal-segmentation")
@@ -153,10 +244,10 @@ VAS_CONTENT = _vas("vas-content", "completion", "kaihuac/diffusion-vas-content-c
 DEPTH_ANYTHING = Checkpoint(
     key="depth-anything",
     name="Depth-Anything-V2",
-    seat="occlusion",
+    stage="occlusion",
     need="optional",
     sources=(
-        Source(
+        CheckpointSource(
             "depth-anything/Depth-Anything-V2-Large-hf",
             NON_COMMERCIAL,
             revision="7581137eff8d4e94f6e796d3baea0e9fa79b22d2",
@@ -165,108 +256,8 @@ DEPTH_ANYTHING = Checkpoint(
         ),
     ),
     layouts=(("config.json", "model.safetensors"),),
-    foreign={"../depth_anything_v2_vitl.pth": "the original form, which is not read"},
+    unsupported_files={"../depth_anything_v2_vitl.pth": "the original form, which is not read"},
 )
 
 CHECKPOINTS = (SAM3, SAM3D_BODY, MOGE, VAS_AMODAL, VAS_CONTENT, DEPTH_ANYTHING)
-"""Every checkpoint the presets may want, those that ``sam`` cannot do without first."""
-
-
-def roots(settings: WeightsSettings) -> tuple[Path, ...]:
-    """Folders that may hold checkpoints: the one told, else $BODY4D_WEIGHTS, a Space's disk and the user's cache."""
-    told = settings.folder or os.environ.get(FOLDER_VARIABLE)
-    if told:
-        return (Path(told).expanduser(),)
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
-    return SPACE_DISK / "checkpoints", cache / "body4d" / "weights"
-
-
-def hub_cache(environment: Mapping[str, str] = os.environ) -> Path:
-    """Where huggingface_hub keeps what other programs downloaded ($HF_HUB_CACHE, else $HF_HOME/hub), read without importing it."""
-    if told := environment.get("HF_HUB_CACHE"):
-        return Path(told).expanduser()
-    home = environment.get("HF_HOME") or f"{environment.get('XDG_CACHE_HOME') or '~/.cache'}/huggingface"
-    return Path(home).expanduser() / "hub"
-
-
-def told_place(model: Checkpoint, settings: WeightsSettings) -> Path | None:
-    """The file or folder the settings name for this one model."""
-    told = getattr(settings, model.key.replace("-", "_"))
-    return Path(told).expanduser() if told else None
-
-
-def candidates(model: Checkpoint, settings: WeightsSettings) -> Iterator[Path]:
-    """Places that may hold ``model``, best first, whether or not anything is there.
-
-    A place told for the model itself is the only one; a root told is the only root; otherwise the cache that huggingface_hub keeps for
-    all programs comes last, at the pinned revision first.
-    """
-    if told := told_place(model, settings):
-        yield told
-        return
-    for root in roots(settings):
-        yield from (root / name for name in model.folder_names)
-    if settings.folder or os.environ.get(FOLDER_VARIABLE):
-        return
-    for source in model.sources:
-        snapshots = hub_cache() / f"models--{source.repo.replace('/', '--')}" / "snapshots"
-        if source.revision:
-            yield snapshots / source.revision
-        yield from sorted(snapshots.glob("*"))
-
-
-def whole(model: Checkpoint, place: Path) -> bool:
-    """Whether ``place`` has the files of a checkpoint that is read here (a file told by name is taken at its word). Sizes are not asked."""
-    return place.is_file() or any(all(_holds(place, pattern) for pattern in layout) for layout in model.layouts)
-
-
-def holds_rig(place: Path) -> bool:
-    """Whether the rig comes with a checkpoint of SAM-3D-Body: beside it, or inside as in ComfyUI's file."""
-    folder = place.parent if place.is_file() else place
-    inside = place.match(_REPACKS[0]) if place.is_file() else any(_holds(folder, pattern) for pattern in _REPACKS)
-    return inside or any((folder / name).is_file() for name in _RIGS)
-
-
-def find(model: Checkpoint, settings: WeightsSettings) -> Path | None:
-    """The place of ``model``: the first that is whole, else the first that holds anything, so that its reader can say what; or None."""
-    places = [place for place in candidates(model, settings) if place.is_file() or _anything(place)]
-    complete = [place for place in places if whole(model, place)]
-    return next((place for place in complete if _intact(model, place)), (complete or places or [None])[0])
-
-
-def place(model: Checkpoint, settings: WeightsSettings) -> Path:
-    """The place of ``model``. Raises WeightsError that says where it was looked for and what to do."""
-    found = find(model, settings)
-    if found is None:
-        raise WeightsError(f"{model.name} has no checkpoint here (looked in {looked_in(model, settings)}): {get_it(model)}.")
-    return found
-
-
-def looked_in(model: Checkpoint, settings: WeightsSettings) -> str:
-    """The places of :func:`candidates` in words."""
-    told = told_place(model, settings)
-    return str(told) if told else " and ".join(str(root) for root in roots(settings))
-
-
-def get_it(model: Checkpoint) -> str:
-    """How a checkpoint is got, as the end of a sentence."""
-    return (
-        f"`body4d weights download {model.key}` fetches it, or put the files of {model.sources[0].page} into a folder "
-        f"{model.sources[0].folder} there, or name the folder above it with --weights"
-    )
-
-
-def _holds(folder: Path, pattern: str) -> bool:
-    return any(path.is_file() for path in folder.glob(pattern))
-
-
-def _intact(model: Checkpoint, place: Path) -> bool:
-    """Whether no weight file of a place ends early, as far as its form tells."""
-    patterns = {pattern for layout in model.layouts for pattern in layout}
-    files = [place] if place.is_file() else [path for pattern in patterns for path in place.glob(pattern)]
-    return not any(cut_short(path) for path in files)
-
-
-def _anything(folder: Path) -> bool:
-    """Whether a folder holds more than what begins with a dot: a download's own files are nothing yet."""
-    return folder.is_dir() and any(not path.name.startswith(".") for path in folder.iterdir())
+"""Every checkpoint that a preset may use, the required ones first."""

@@ -1,4 +1,4 @@
-"""One file from the Hub onto the disk: resumed where it broke off, summed as it comes, and never under its own name before it is whole.
+"""One file from the Hub onto the disk: resumed where it broke off and hashed as it comes.
 
 huggingface_hub's own download begins anew after every interruption (its issue 4196), which on a slow line means that a file of three
 gigabytes never arrives; so its session, headers and addresses are used here, and the loop is ours.
@@ -7,223 +7,186 @@ gigabytes never arrives; so its session, headers and addresses are used here, an
 import errno
 import hashlib
 import threading
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from body4d.checkpoints.hub_client import Answer, Hub, quiet, scrubbed, transport_errors
-from body4d.config import WeightsSettings
-from body4d.core.errors import Cancelled, OutputError
+from body4d.checkpoints.files import BLOCK_BYTES, git_sha1_of, sha256_of
+from body4d.checkpoints.gated_access import classify_response, describe_access
+from body4d.checkpoints.hub_client import Hub, quiet_http_logs, read_response, transport_errors
+from body4d.checkpoints.registry import CheckpointSource
+from body4d.core.errors import Cancelled, OutputError, WeightsError
 from body4d.core.files import output_error
 
-BLOCK_BYTES = 1 << 20
-"""Read, written and summed at a time: small enough to stop at once, large enough to cost nothing."""
+BUSY_STATUSES = (408, 425, 429, 500, 502, 503, 504)
+"""HTTP statuses that ask to come again."""
 
-BUSY = (408, 425, 429, 500, 502, 503, 504)
-"""Statuses that ask to come again."""
+RETRY_WAIT_S = 1.0
+"""Wait before the first retry; each further one waits twice as long."""
+MAX_RETRY_WAIT_S = 30.0
+"""The longest wait before a retry, unless the Hub asks for a longer one."""
 
-_FULL = (errno.ENOSPC, errno.EDQUOT)
+MAX_ATTEMPTS = 2
+"""A file whose sum is wrong is fetched once more, since a proxy's cache may be stale. After that the source itself is to blame."""
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """A file of a repository as the Hub lists it: ``sha256`` of large files, ``git_sha1`` (of git's blob) of small ones; None: not told."""
+class RemoteFile:
+    """A file of a repository as the Hub lists it. ``url_path`` is its address below the Hub's endpoint; ``sha256`` is stated of large
+    files, ``git_sha1`` (of git's blob) of small ones."""
 
     path: str
+    url_path: str
     size_bytes: int
     sha256: str | None = None
     git_sha1: str | None = None
 
 
-class Refused(Exception):
-    """The Hub will not serve a file; ``answer`` is what it said."""
+class _TryAgain(Exception):
+    """The connection ended early or the Hub is busy; ``wait_s`` where the Hub says how long to wait."""
 
-    def __init__(self, answer: Answer) -> None:
-        super().__init__(f"refused with {answer.status}")
-        self.answer = answer
-
-
-class BrokeOff(Exception):
-    """A file stopped coming, time after time; what came is kept."""
-
-
-class Altered(Exception):
-    """A file came whole and is not the one asked for."""
-
-    def __init__(self, path: str, wanted: str, found: str) -> None:
-        super().__init__(f"{path} should sum to {wanted} and sums to {found}")
-        self.path, self.wanted, self.found = path, wanted, found
-
-
-class _Busy(Exception):
-    """Come again; ``wait_s`` where the Hub says when."""
-
-    def __init__(self, why: str, wait_s: float | None = None) -> None:
-        super().__init__(why)
+    def __init__(self, reason: str, wait_s: float | None = None) -> None:
+        super().__init__(reason)
         self.wait_s = wait_s
 
 
-class Part:
-    """What is on the disk of a file so far, and its sum. ``gained`` hears of every byte that comes (negative: is thrown away)."""
+class _PartialFile:
+    """What is on the disk of a file so far, and its SHA-256. ``on_bytes`` hears of every byte that comes (negative: is thrown away)."""
 
-    def __init__(self, path: Path, wanted: Wanted, gained: Callable[[int], None], stop: threading.Event) -> None:
-        self.path, self.wanted = path, wanted
-        self._gained, self._stop = gained, stop
+    def __init__(self, path: Path, file: RemoteFile, on_bytes: Callable[[int], None], stop: threading.Event) -> None:
+        self.path, self.file = path, file
+        self._on_bytes, self._stop = on_bytes, stop
         path.parent.mkdir(parents=True, exist_ok=True)
-        self.size = path.stat().st_size if path.exists() else 0
-        self.sum = hashlib.sha256()
-        if self.size > wanted.size_bytes:
+        self.size_bytes = path.stat().st_size if path.exists() else 0
+        self.digest = hashlib.sha256()
+        if self.size_bytes > file.size_bytes:
             self.restart()
-        elif self.size:
-            self.sum = sha256_of(path, stop=stop)
+        elif self.size_bytes:
+            self.digest = sha256_of(path, stop=stop)
 
-    def write(self, file: Any, block: bytes) -> None:
-        """Append ``block``. Raises Cancelled where somebody wants to stop, OutputError where the disk is full."""
-        if self._stop.is_set():
-            raise Cancelled("The download was stopped; what is there is kept, and the same command goes on.")
-        file.write(block)
-        self.sum.update(block)
-        self.size += len(block)
-        self._gained(len(block))
+    @property
+    def complete(self) -> bool:
+        return self.size_bytes >= self.file.size_bytes and self.path.exists()
+
+    def append(self, blocks: Any) -> None:
+        """Append ``blocks`` of bytes. Raises Cancelled once the download is stopped."""
+        with self.path.open("ab") as file:
+            for block in blocks:
+                if self._stop.is_set():
+                    raise Cancelled("The download was stopped; what came is kept.", hint="The same command goes on.")
+                file.write(block)
+                self.digest.update(block)
+                self.size_bytes += len(block)
+                self._on_bytes(len(block))
 
     def restart(self) -> None:
         """Throw away what is there."""
-        self._gained(-self.size)
+        self._on_bytes(-self.size_bytes)
         self.path.unlink(missing_ok=True)
-        self.size, self.sum = 0, hashlib.sha256()
+        self.size_bytes, self.digest = 0, hashlib.sha256()
 
 
-def fetch(
+def fetch_file(
     hub: Hub,
-    address: str,
-    wanted: Wanted,
+    source: CheckpointSource,
+    file: RemoteFile,
     part: Path,
-    settings: WeightsSettings,
     *,
-    gained: Callable[[int], None] = lambda count: None,
+    max_retries: int,
+    on_bytes: Callable[[int], None] = lambda count: None,
     stop: threading.Event | None = None,
-    sleep: Callable[[float], None] = time.sleep,
 ) -> str:
-    """Bring the file at ``address`` into ``part`` and give its SHA-256. What ``part`` holds already is kept.
+    """Fetch ``file`` into ``part`` and return its SHA-256. What ``part`` holds already is kept.
 
-    Raises Refused, Altered, Cancelled, OutputError, and BrokeOff after ``settings.retries`` failures in a row without a byte gained.
+    Raises WeightsError where the Hub refuses the file, where it breaks off ``max_retries`` + 1 times in a row without a byte gained, or
+    where it arrives altered :data:`MAX_ATTEMPTS` times; OutputError for the disk; Cancelled once ``stop`` is set.
     """
     stop = stop or threading.Event()
-    have = Part(part, wanted, gained, stop)
-    failures, told = 0, wanted.sha256
-    while have.size < wanted.size_bytes or not part.exists():
-        before = have.size
+    hub = hub if source.gated else hub.without_token()
+    partial = _PartialFile(part, file, on_bytes, stop)
+    found = expected = ""
+    for _ in range(MAX_ATTEMPTS):
+        stated = _complete(hub, source, partial, max_retries, stop)
+        # The sum that the Hub states on the way counts where its list of files has none, as for whoever is not let in.
+        expected = file.sha256 or stated or file.git_sha1 or ""
+        found = git_sha1_of(part) if expected and expected == file.git_sha1 else partial.digest.hexdigest()
+        if not expected or found == expected:
+            return partial.digest.hexdigest()
+        partial.restart()
+    raise WeightsError(
+        f"{file.path} of {source.repo} came twice with another content than published (its sum is {found[:12]}…, it should be "
+        f"{expected[:12]}…), so something between here and the Hub changes it.",
+        code="download_altered", hint="Try without the proxy, or from another network.", file=file.path, repository=source.repo,
+    )  # fmt: skip
+
+
+def retry_wait_s(num_failures: int) -> float:
+    """How long to wait after this many failures in a row."""
+    return min(MAX_RETRY_WAIT_S, RETRY_WAIT_S * 2 ** max(0, num_failures - 1))
+
+
+def _complete(hub: Hub, source: CheckpointSource, partial: _PartialFile, max_retries: int, stop: threading.Event) -> str | None:
+    """Stream until the file is complete; the SHA-256 that the Hub states on the way, if it does."""
+    num_failures, stated = 0, None
+    while not partial.complete:
+        before = partial.size_bytes
         try:
-            told = _stream(hub, address, have) or told
-            if have.size < wanted.size_bytes:
-                raise _Busy("the connection ended early")
-        except (_Busy, *transport_errors()) as error:
-            failures = 0 if have.size > before else failures + 1
-            if failures > settings.retries:
-                raise BrokeOff(str(error) if isinstance(error, _Busy) else type(error).__name__) from error
-            _wait(_pause_s(error, failures, settings), stop, sleep)
+            stated = _stream(hub, source, partial) or stated
+            if partial.size_bytes < partial.file.size_bytes:
+                raise _TryAgain("the connection ended early")
+        except (_TryAgain, *transport_errors()) as error:
+            num_failures = 0 if partial.size_bytes > before else num_failures + 1
+            if num_failures > max_retries:
+                reason = str(error) if isinstance(error, _TryAgain) else type(error).__name__
+                raise WeightsError(
+                    f"{partial.file.path} of {source.repo} broke off {num_failures} times in a row ({reason}); what came is kept.",
+                    code="download_interrupted", hint="The same command goes on from there.", file=partial.file.path,
+                    repository=source.repo,
+                ) from error  # fmt: skip
+            asked = error.wait_s if isinstance(error, _TryAgain) else None
+            stop.wait(retry_wait_s(num_failures) if asked is None else asked)
         except OSError as error:
-            raise _disk_error(part, have, error) from error
-        if have.size > wanted.size_bytes:
-            have.restart()
-    return _checked(have, told)
+            raise _disk_error(partial, error) from error
+        if partial.size_bytes > partial.file.size_bytes:
+            partial.restart()
+    return stated
 
 
-def sha256_of(path: Path, gained: Callable[[int], None] = lambda count: None, stop: threading.Event | None = None) -> Any:
-    """The running SHA-256 of a file's bytes, read in blocks. ``gained`` hears of each; raises Cancelled once ``stop`` is set."""
-    found = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(BLOCK_BYTES):
-            if stop and stop.is_set():
-                raise Cancelled("Stopped while files were summed; the same command begins that anew.")
-            found.update(block)
-            gained(len(block))
-    return found
+def _stream(hub: Hub, source: CheckpointSource, partial: _PartialFile) -> str | None:
+    """Append what the Hub serves from the part's end on; the SHA-256 it states on the way, if it does.
 
-
-def git_sha1_of(path: Path) -> str:
-    """The name git gives a file's contents: of small files the Hub tells nothing else."""
-    data = path.read_bytes()
-    return hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest()
-
-
-def _stream(hub: Hub, address: str, have: Part) -> str | None:
-    """Append what the Hub serves from ``have.size`` on; the SHA-256 it tells by the way, if it does.
-
-    The token goes to the Hub alone: the library drops it where a redirect leads to another machine.
+    The token goes to the Hub alone: the HTTP library drops it where a redirect leads to another machine.
     """
     from huggingface_hub.utils import build_hf_headers, get_session
 
     headers = build_hf_headers(token=hub.usable_token or False, library_name="body4d") | {"Accept-Encoding": "identity"}
-    if have.size:
-        headers["Range"] = f"bytes={have.size}-"
-    with quiet(), get_session().stream("GET", f"{hub.endpoint}{address}", headers=headers, timeout=hub.answer_most_s) as response:
+    if partial.size_bytes:
+        headers["Range"] = f"bytes={partial.size_bytes}-"
+    url = f"{hub.endpoint}{partial.file.url_path}"
+    with quiet_http_logs(), get_session().stream("GET", url, headers=headers, timeout=hub.timeout_s) as response:
         if response.status_code == 416:
-            have.restart()
+            partial.restart()
             return None
-        if response.status_code in BUSY:
-            raise _Busy(f"status {response.status_code}", _seconds(response.headers.get("Retry-After")))
+        if response.status_code in BUSY_STATUSES:
+            wait = response.headers.get("Retry-After", "")  # in seconds; a date is not waited for
+            raise _TryAgain(f"status {response.status_code}", float(wait) if wait.isdecimal() else None)
         if response.status_code >= 400:
-            raise Refused(_answer(response, hub))
-        if have.size and response.status_code != 206:
-            have.restart()  # the whole file is coming again
-        with have.path.open("ab") as file:
-            for block in response.iter_bytes(BLOCK_BYTES):
-                have.write(file, block)
-        return _told_sum(response)
+            refusal = read_response(response, hub)
+            raise describe_access(source, classify_response(refusal) or "refused", hub, refusal).error()
+        if partial.size_bytes and response.status_code != 206:
+            partial.restart()  # the whole file is coming again
+        partial.append(response.iter_bytes(BLOCK_BYTES))
+        # X-Linked-ETag of a large file is its SHA-256; it stands on the Hub's answer, before the redirect.
+        tags = (answer.headers.get("X-Linked-ETag", "").strip('W/"') for answer in (*response.history, response))
+        return next((tag for tag in tags if len(tag) == 64), None)
 
 
-def _answer(response: Any, hub: Hub) -> Answer:
-    message = scrubbed(response.headers.get("X-Error-Message", ""), hub)
-    return Answer(response.status_code, response.headers.get("X-Error-Code", ""), message)
-
-
-def _told_sum(response: Any) -> str | None:
-    """X-Linked-ETag of a large file is its SHA-256; it stands on the Hub's answer, before the redirect."""
-    for answer in (*response.history, response):
-        tag = answer.headers.get("X-Linked-ETag", "").strip('W/"')
-        if len(tag) == 64:
-            return tag
-    return None
-
-
-def _checked(have: Part, told: str | None) -> str:
-    """The part's SHA-256. Raises Altered, and throws the part away, where it is not what was asked for."""
-    found = have.sum.hexdigest()
-    wanted = have.wanted.sha256 or told
-    small = have.wanted.git_sha1 if not wanted else None
-    shown = git_sha1_of(have.path) if small else found
-    if (wanted or small) and shown != (wanted or small):
-        have.restart()
-        raise Altered(have.wanted.path, str(wanted or small), shown)
-    return found
-
-
-def _pause_s(error: Exception, failures: int, settings: WeightsSettings) -> float:
-    """How long to wait before the next try. Pure."""
-    if isinstance(error, _Busy) and error.wait_s is not None:
-        return error.wait_s
-    return min(settings.retry_wait_most_s, settings.retry_wait_s * 2 ** max(0, failures - 1))
-
-
-def _wait(seconds: float, stop: threading.Event, sleep: Callable[[float], None]) -> None:
-    """Wait, but not once somebody wants to stop."""
-    end = time.monotonic() + seconds
-    while not stop.is_set() and (left := end - time.monotonic()) > 0:
-        sleep(min(0.2, left))
-
-
-def _seconds(text: str | None) -> float | None:
-    """Retry-After in seconds; a date is not waited for."""
-    return float(text) if text and text.isdecimal() else None
-
-
-def _disk_error(part: Path, have: Part, error: OSError) -> OutputError:
-    if error.errno in _FULL:
+def _disk_error(partial: _PartialFile, error: OSError) -> OutputError:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return OutputError(
-            f"The disk is full: {have.size / 1e9:.2f} of {have.wanted.size_bytes / 1e9:.2f} GB of {have.wanted.path} are in "
-            f"{part.parent} and kept; make room, and the same command goes on from there."
-        )
-    return output_error(part, error)
+            f"The disk is full: {partial.size_bytes / 1e9:.2f} of {partial.file.size_bytes / 1e9:.2f} GB of {partial.file.path} are in "
+            f"{partial.path.parent} and kept.",
+            code="disk_full", hint="Make room, and the same command goes on from there.",
+        )  # fmt: skip
+    return output_error(partial.path, error)

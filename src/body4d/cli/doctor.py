@@ -34,7 +34,7 @@ def doctor(
     flags = {"preset": preset, "weights.folder": None if weights is None else str(weights)}
     settings = options.settings_from(config, assignments, flags)
     facts = gather_facts(settings, ask_hub=not offline, run_folder=runs)
-    report = diagnose_machine(facts, settings.preset, settings.weights.spare_disk_gb)
+    report = diagnose_machine(facts, settings.preset)
     if as_json:
         print_json(report.as_json())
     else:

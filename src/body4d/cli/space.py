@@ -52,7 +52,7 @@ def create(
     from body4d.deploy.space import SpaceSpec
 
     settings = options.settings_from(config, assignments, {"space.hardware": hardware})
-    space = _client(name, settings)
+    space = _client(name)
     secrets = dict(_secret(text) for text in secret or ())
     spec = SpaceSpec(settings.space.hardware, settings.space.sleep_s, not public, secrets, bucket)
     new = space.create(spec)
@@ -77,7 +77,7 @@ def push(
 
     settings = options.settings_from(config, assignments, {})
     files = _checked_bundle(source, as_json)
-    space = _client(name, settings)
+    space = _client(name)
     commit = space.push(files, message or f"body4d {__version__}")
     _print(as_json, f"Sent {len(files)} files: {commit}", event="pushed", files=len(files), commit=commit)
     if wait:
@@ -96,7 +96,7 @@ def status(
 ) -> None:
     """Print how it stands: building, build failed, starting, downloading, gated, out of memory, running, ...; and what to do."""
     settings = options.settings_from(config, assignments, {})
-    space = _client(name, settings)
+    space = _client(name)
     if wait:
         _wait(space, settings, as_json, changed=False)
         return
@@ -119,7 +119,7 @@ def logs(
     verbose: options.Verbose = False,
 ) -> None:
     """Print its log and stop at its end, with anything that looks like a token left out."""
-    space = _client(name, options.settings_from(None, None, {}))
+    space = _client(name)
     for line in space.log(build=build, last_lines=lines, follow=follow or timeout is not None, follow_s=timeout):
         _print(as_json, line, event="line", log="build" if build else "run", line=line)
 
@@ -137,7 +137,7 @@ def restart(
 ) -> None:
     """Start it again, and wait until it runs."""
     settings = options.settings_from(config, assignments, {})
-    space = _client(name, settings)
+    space = _client(name)
     space.restart(factory=factory)
     _print(as_json, f"{name} restarts{', and its image is built again' if factory else ''}.", event="restarted", factory=factory)
     if wait:
@@ -181,21 +181,21 @@ def _secret(text: str) -> tuple[str, str]:
     raise SpaceError(message, code="secret_variable_unset", hint=f"export {name}=... first.")
 
 
-def _client(name: str, settings: "Settings") -> "SpaceClient":
-    from body4d.checkpoints.hub_client import hub_here
+def _client(name: str) -> "SpaceClient":
+    from body4d.checkpoints.hub_client import default_hub
     from body4d.deploy.space import SpaceClient
 
-    return SpaceClient(name, hub_here(settings.weights.answer_most_s))
+    return SpaceClient(name, default_hub())
 
 
 def _checked_bundle(source: Path, as_json: bool) -> "tuple[BundleFile, ...]":
     """The bundle of a clone. Raises SpaceError where it must not be sent, after printing every problem."""
-    from body4d.checkpoints.hub_client import hub_here
+    from body4d.checkpoints.hub_client import default_hub
     from body4d.core.errors import SpaceError
     from body4d.deploy.bundle import check_bundle, read_bundle
 
     files = read_bundle(source)
-    own_secrets = [token for token in (os.environ.get("BODY4D_AUTH"), hub_here().token) if token]
+    own_secrets = [token for token in (os.environ.get("BODY4D_AUTH"), default_hub().token) if token]
     problems = check_bundle(files, own_secrets)
     for problem in problems:
         _print(as_json, f"- {problem.message}", event="problem", path=problem.path, message=problem.message)

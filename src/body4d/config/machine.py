@@ -43,25 +43,33 @@ class ComputeSettings(Section):
 
 
 class WeightsSettings(Section):
-    """Where checkpoints lie, and how they are fetched."""
+    """Where checkpoints are, and how they are fetched."""
 
     folder: str | None = Field(
         default=None,
-        description="Folder with a folder for each model; unset: $BODY4D_WEIGHTS, /data/checkpoints, ~/.cache/body4d/weights, then the "
-        "cache that huggingface_hub keeps for all programs ($HF_HOME).",
+        description="Folder with a folder for each model. Unset: $BODY4D_WEIGHTS, else /data/checkpoints and ~/.cache/body4d/weights, then "
+        "the cache that huggingface_hub keeps for all programs ($HF_HOME).",
     )
-    sam3: str | None = Field(default=None, description="Folder of SAM-3 wherever it lies; wins over the folder above it.")
-    sam3d_body: str | None = Field(default=None, description="... SAM-3D-Body: its folder or its file.")
-    moge: str | None = Field(default=None, description="... MoGe-2: its folder or its file.")
-    vas_amodal: str | None = Field(default=None, description="... Diffusion-VAS for outlines: its folder.")
-    vas_content: str | None = Field(default=None, description="... Diffusion-VAS for completion: its folder.")
-    depth_anything: str | None = Field(default=None, description="... Depth-Anything-V2: its folder.")
-    connections: int = Field(default=4, ge=1, le=16, description="Files fetched side by side; more seldom helps and the Hub limits rates.")
-    retries: int = Field(default=5, ge=0, description="Cut connections and busy answers in a row, without a byte gained, before giving up.")
-    retry_wait_s: float = Field(default=1.0, ge=0, description="Wait before the first retry; each further one waits twice as long.")
-    retry_wait_most_s: float = Field(default=30.0, ge=0, description="... but never longer than this, unless the Hub asks for it.")
-    answer_most_s: float = Field(default=15.0, gt=0, description="A server that says nothing for this long is taken for gone.")
-    spare_disk_gb: float = Field(default=1.0, ge=0, description="Room that must be left on the disk after a download.")
+    sam3: str | None = Field(default=None, description="Folder of SAM-3, wherever it is. It is used instead of the one below the folder.")
+    sam3d_body: str | None = Field(default=None, description="Folder or file of SAM-3D-Body, wherever it is.")
+    moge: str | None = Field(default=None, description="Folder or file of MoGe-2, wherever it is.")
+    vas_amodal: str | None = Field(default=None, description="Folder of Diffusion-VAS for outlines, wherever it is.")
+    vas_content: str | None = Field(default=None, description="Folder of Diffusion-VAS for completion, wherever it is.")
+    depth_anything: str | None = Field(default=None, description="Folder of Depth-Anything-V2, wherever it is.")
+    num_connections: int = Field(
+        default=4,
+        ge=1,
+        le=16,
+        description="Number of files that are fetched side by side. More seldom helps, and the Hub limits rates.",
+        json_schema_extra=SPEED_ONLY,
+    )
+    max_retries: int = Field(
+        default=5,
+        ge=0,
+        description="Number of cut connections or busy answers in a row, without a byte gained, after which a download is given up. Raise "
+        "it on a poor line.",
+        json_schema_extra=SPEED_ONLY,
+    )
 
 
 class SpaceSettings(Section):

@@ -9,8 +9,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import islice
 
-from body4d.checkpoints.hub_client import Hub, quiet, scrubbed, transport_errors
-from body4d.checkpoints.sources import TOKENS_PAGE
+from body4d.checkpoints.hub_client import Hub, quiet_http_logs, redact, transport_errors
+from body4d.checkpoints.registry import TOKENS_PAGE
 from body4d.core.errors import SpaceError
 from body4d.deploy.bundle import BundleFile
 from body4d.deploy.status import BUILD_LOG_STAGES, RUN_LOG_STAGES, UNDER_WAY, SpaceReport, SpaceStatus, space_status
@@ -57,7 +57,7 @@ class SpaceClient:
                 name=name,
             )
         if hub.token is not None and hub.usable_token is None:
-            message = f"{hub.token_from[:1].upper()}{hub.token_from[1:]} holds letters that no token has."
+            message = f"{hub.token_origin[:1].upper()}{hub.token_origin[1:]} holds letters that no token has."
             raise SpaceError(message, code="token_unusable", hint=f"Make a new one on {TOKENS_PAGE}.")
         from huggingface_hub import HfApi
 
@@ -137,7 +137,7 @@ class SpaceClient:
         if stage in BUILD_LOG_STAGES | RUN_LOG_STAGES:
             with suppress(SpaceError):  # The stage is known, and says more than the lack of a log.
                 log = tuple(self.log(build=stage in BUILD_LOG_STAGES, last_lines=STATUS_LOG_LINES))
-        message = scrubbed(str(runtime.raw.get("errorMessage") or ""), self._hub)
+        message = redact(str(runtime.raw.get("errorMessage") or ""), self._hub)
         return space_status(SpaceReport(stage, message, log, str(runtime.hardware or runtime.requested_hardware or "")))
 
     def log(self, *, build: bool, last_lines: int | None = None, follow: bool = False, follow_s: float | None = None) -> Iterator[str]:
@@ -205,7 +205,7 @@ class SpaceClient:
             for text in self._api.fetch_space_logs(self.name, build=build, follow=follow):
                 for line in text.splitlines():
                     indent = line[: len(line) - len(line.lstrip())]
-                    yield indent + scrubbed(line, self._hub)
+                    yield indent + redact(line, self._hub)
 
     @contextmanager
     def _errors(self, action: str) -> Iterator[None]:
@@ -213,13 +213,13 @@ class SpaceClient:
         from huggingface_hub.errors import HfHubHTTPError
 
         try:
-            with quiet():
+            with quiet_http_logs():
                 yield
         except HfHubHTTPError as error:
             raise refusal(error.response.status_code, action, self.name, self._hub, error.server_message or "") from None
         except ValueError as error:
             # The Hub's check of the README's header, which huggingface_hub passes on as it came.
-            raise SpaceError(f"The Hub did not {action}: {scrubbed(str(error), self._hub)}", code="hub_refused_content") from None
+            raise SpaceError(f"The Hub did not {action}: {redact(str(error), self._hub)}", code="hub_refused_content") from None
         except transport_errors() as error:
             message = f"{self._hub.endpoint} cannot be reached to {action} ({type(error).__name__})."
             hint = "Check the network, proxy settings and HF_ENDPOINT."
@@ -228,8 +228,8 @@ class SpaceClient:
 
 def refusal(status: int, action: str, name: str, hub: Hub, answer: str) -> SpaceError:
     """The error for a refusal: what it means and what to do. ``status`` is HTTP's, ``answer`` the Hub's own words. Pure."""
-    quoted = f" (it said: {scrubbed(answer, hub).rstrip('.')})" if answer else ""
-    token = hub.token_from or "the token"
+    quoted = f" (it said: {redact(answer, hub).rstrip('.')})" if answer else ""
+    token = hub.token_origin or "the token"
     if status == 401 and not hub.token:
         code, message = "token_missing", f"The Hub needs to know who asks before anyone may {action}."
         hint = f"Make a token of type Write on {TOKENS_PAGE} and `hf auth login`."

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 
 from body4d import __version__
 from body4d.checkpoints.download import download
-from body4d.checkpoints.gated_access import diagnose
-from body4d.checkpoints.hub_client import Hub, hub_here
-from body4d.checkpoints.local import Found
-from body4d.checkpoints.sources import Checkpoint
+from body4d.checkpoints.gated_access import check_access
+from body4d.checkpoints.hub_client import Hub, default_hub
+from body4d.checkpoints.local import LocalCheckpoint
+from body4d.checkpoints.registry import Checkpoint
 from body4d.config import Settings
 from body4d.core.errors import Body4DError, Cancelled, MissingDependencyError, SpaceError
 from body4d.core.progress import Event
@@ -55,7 +55,7 @@ class FetchFailure:
 
 
 def choose_startup_preset(
-    requested: Preset, driver: NvidiaDriver | None, torch: TorchInfo | None, memory_bytes: int, found: tuple[Found, ...]
+    requested: Preset, driver: NvidiaDriver | None, torch: TorchInfo | None, memory_bytes: int, found: tuple[LocalCheckpoint, ...]
 ) -> PresetChoice:
     """What to serve on this hardware. A Space without a usable GPU serves lite, even where sam was requested. Pure."""
     if requested == "lite":
@@ -67,7 +67,7 @@ def choose_startup_preset(
         # Where there is a GPU and CUDA is the cause, the check of CUDA says more than that of the GPU.
         last = blocking[-1]
         return PresetChoice("lite", reason=f"Preset lite was taken, not sam ({last.name}: {last.message}).")
-    return PresetChoice("sam", tuple(one.model for one in found if not one.ready and one.model.need != "optional"))
+    return PresetChoice("sam", tuple(one.checkpoint for one in found if not one.ready and one.checkpoint.need != "optional"))
 
 
 def choice_after_fetching(choice: PresetChoice, failures: Mapping[str, FetchFailure]) -> PresetChoice:
@@ -157,7 +157,7 @@ def _prepared_choice(settings: Settings, status: StartupStatus, stopped: Callabl
 
     status.set_state("starting", f"body4d {__version__} looks at the machine.")
     facts = gather_facts(settings, ask_hub=False)
-    for level, check in diagnose_machine(facts, settings.preset, settings.weights.spare_disk_gb).checks:
+    for level, check in diagnose_machine(facts, settings.preset).checks:
         if level != "ok":
             status.log(f"doctor: {level}: {check.name}: {check.message}; {check.hint}")
     choice = choose_startup_preset(settings.preset, facts.driver, facts.torch, facts.memory_bytes, facts.checkpoints.found)
@@ -178,7 +178,7 @@ def fetch_checkpoints(
             raise Cancelled("The Space is being stopped; what was fetched is kept.", code="space_stopped")
         status.on_event(event)
 
-    hub = hub_here(settings.weights.answer_most_s)
+    hub = default_hub()
     status.set_checkpoints({model.key: model.name for model in models})
     failures: dict[str, FetchFailure] = {}
     for number, model in enumerate(models, 1):
@@ -196,5 +196,5 @@ def fetch_checkpoints(
 
 def _is_gated(model: Checkpoint, hub: Hub) -> bool:
     """Whether a gate, or the missing token for it, closes every source of ``model``; a silent Hub or a full disk is not a gate."""
-    answers = [diagnose(source, hub) for source in model.sources if source.automatic]
+    answers = [check_access(source, hub) for source in model.sources if source.automatic]
     return not any(one.granted or one.state in ("unreachable", "busy") for one in answers)

@@ -4,8 +4,9 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from body4d.checkpoints.gated_access import Access
-from body4d.checkpoints.local import Found
+from body4d.checkpoints.download import MIN_FREE_DISK_GB
+from body4d.checkpoints.gated_access import SourceAccess
+from body4d.checkpoints.local import LocalCheckpoint
 from body4d.doctor.facts import (
     CODECS,
     REQUIRED_MODULES,
@@ -67,8 +68,8 @@ class CheckResult:
             raise ValueError(f"the check {self.name!r} blocks {sorted(self.blocks)} and gives no hint")
 
 
-def run_checks(facts: MachineFacts, preset: Preset, spare_disk_gb: float) -> list[CheckResult]:
-    """All checks on ``facts``. ``spare_disk_gb`` is what downloads leave free (``weights.spare_disk_gb``)."""
+def run_checks(facts: MachineFacts, preset: Preset) -> list[CheckResult]:
+    """All checks on ``facts``."""
     return [
         *check_packages(facts.packages),
         check_gpu(facts.driver, facts.torch, preset),
@@ -76,7 +77,7 @@ def run_checks(facts: MachineFacts, preset: Preset, spare_disk_gb: float) -> lis
         *check_memory(facts.torch, facts.memory_bytes, preset),
         *check_checkpoints(facts.checkpoints),
         *check_gates(facts.checkpoints),
-        check_checkpoint_folder(facts.checkpoint_folder, facts.checkpoints, spare_disk_gb),
+        check_checkpoint_folder(facts.checkpoint_folder, facts.checkpoints),
         check_codecs(facts.codecs),
         check_renderer(facts.renderer),
         check_run_folder(facts.run_folder),
@@ -223,20 +224,19 @@ def check_checkpoints(checkpoints: CheckpointFacts) -> list[CheckResult]:
     return [_checkpoint(found) for found in checkpoints.found]
 
 
-def _checkpoint(found: Found) -> CheckResult:
-    name, required = f"checkpoint {found.model.name}", found.model.need == "required"
+def _checkpoint(found: LocalCheckpoint) -> CheckResult:
+    name, required = f"checkpoint {found.checkpoint.name}", found.checkpoint.need == "required"
     if found.ready:
-        return CheckResult(name, f"{found.place}, {found.size_bytes / 1e9:.1f} GB")
+        return CheckResult(name, f"{found.path}, {found.size_bytes / 1e9:.1f} GB")
     if found.state == "absent" and not required:
-        use = "used where it is present" if found.model.need == "recommended" else "only for people who are hidden for long"
+        use = "used where it is present" if found.checkpoint.need == "recommended" else "only for people who are hidden for long"
         return CheckResult(name, f"not present ({use})")
-    message, _, hint = found.sentence.rstrip(".").partition(": ")
-    return CheckResult(name, message, hint or f"`body4d weights download {found.model.key}`", _SAM if required else _NONE)
+    return CheckResult(name, found.message.rstrip("."), found.hint.rstrip("."), _SAM if required else _NONE)
 
 
 def check_gates(checkpoints: CheckpointFacts) -> list[CheckResult]:
     """Whether the missing checkpoints of sam can be fetched from here, and which gate is closed. A missing one blocks sam already."""
-    missing = [found.model for found in checkpoints.found if not found.ready and found.model.need == "required"]
+    missing = [found.checkpoint for found in checkpoints.found if not found.ready and found.checkpoint.need == "required"]
     if not missing:
         return [CheckResult("gates", "not asked: no checkpoint is missing")]
     if not checkpoints.hub_asked:
@@ -245,16 +245,15 @@ def check_gates(checkpoints: CheckpointFacts) -> list[CheckResult]:
     return [_gate(model.name, [one for one in checkpoints.access if one.source in model.sources]) for model in missing]
 
 
-def _gate(model_name: str, answers: list[Access]) -> CheckResult:
+def _gate(model_name: str, answers: list[SourceAccess]) -> CheckResult:
     name = f"gate of {model_name}"
     open_source = next((answer for answer in answers if answer.granted), None)
     if open_source is not None:
         return CheckResult(name, f"{open_source.source.repo} can be fetched from here")
-    closed = next((answer for answer in answers if answer.sentence), None)
+    closed = next((answer for answer in answers if answer.message), None)
     if closed is None:
         return CheckResult(name, "the Hub did not answer in time", "ask again with `body4d weights status`")
-    message, _, hint = closed.sentence.partition(": ")
-    return CheckResult(name, message, hint.rstrip(".") or f"open {closed.page}")
+    return CheckResult(name, closed.message.rstrip("."), closed.hint.rstrip("."))
 
 
 def check_run_folder(folder: FolderFacts) -> CheckResult:
@@ -271,10 +270,10 @@ def check_run_folder(folder: FolderFacts) -> CheckResult:
     return CheckResult(name, f"{folder.path} can be written, {free:.0f} GB free")
 
 
-def check_checkpoint_folder(folder: FolderFacts, checkpoints: CheckpointFacts, spare_gb: float) -> CheckResult:
+def check_checkpoint_folder(folder: FolderFacts, checkpoints: CheckpointFacts) -> CheckResult:
     """Whether the missing checkpoints of sam fit where they would go. Where none is missing, rights and room do not matter."""
     name = "checkpoint folder"
-    missing = [found.model.sources[0] for found in checkpoints.found if not found.ready and found.model.need != "optional"]
+    missing = [found.checkpoint.sources[0] for found in checkpoints.found if not found.ready and found.checkpoint.need != "optional"]
     if not missing:
         return CheckResult(name, f"{folder.path}, nothing to be fetched")
     needed = sum(source.size_bytes or max(file.size_bytes or 0 for file in source.files) for source in missing) / _GB
@@ -282,7 +281,7 @@ def check_checkpoint_folder(folder: FolderFacts, checkpoints: CheckpointFacts, s
     if folder.error:
         hint = "name a folder that you may write with --weights or $BODY4D_WEIGHTS"
         return CheckResult(name, f"{folder.path} cannot be written ({folder.error}), and {needed:.1f} GB are to be fetched", hint)
-    if free < needed + spare_gb:
+    if free < needed + MIN_FREE_DISK_GB:
         hint = "free some room, or name another disk with --weights or $BODY4D_WEIGHTS"
         return CheckResult(name, f"{folder.path} has {free:.1f} GB left, and {needed:.1f} GB are to be fetched", hint)
     return CheckResult(name, f"{folder.path} can be written, {free:.0f} GB free for {needed:.1f} GB to be fetched")

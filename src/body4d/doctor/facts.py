@@ -15,11 +15,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
-from body4d.checkpoints.gated_access import Access, diagnose
-from body4d.checkpoints.hub_client import hub_here
-from body4d.checkpoints.local import Found, look
-from body4d.checkpoints.registry import SPACE_DISK, roots
-from body4d.checkpoints.sources import Source
+from body4d.checkpoints.gated_access import SourceAccess, check_access
+from body4d.checkpoints.hub_client import default_hub
+from body4d.checkpoints.local import SPACE_DISK, LocalCheckpoint, checkpoint_roots, inspect_checkpoints
+from body4d.checkpoints.registry import CheckpointSource
 from body4d.config import Settings
 from body4d.core.errors import Body4DError
 from body4d.runtime.hardware import NvidiaDriver, TorchInfo, query_nvidia_driver, query_torch
@@ -67,8 +66,8 @@ class CheckpointFacts:
     """The local state of each checkpoint, and what the Hub answered about the sources of missing ones. ``hub_asked`` False: it was not
     asked at all."""
 
-    found: tuple[Found, ...]
-    access: tuple[Access, ...] = ()
+    found: tuple[LocalCheckpoint, ...]
+    access: tuple[SourceAccess, ...] = ()
     hub_asked: bool = False
 
 
@@ -108,7 +107,7 @@ class MachineFacts:
 
 def gather_facts(settings: Settings, *, ask_hub: bool = True, run_folder: Path = Path("runs")) -> MachineFacts:
     """Every fact about this machine. With ``ask_hub`` False the network is not used. What is wrong is recorded, never raised."""
-    found = look(settings.weights)
+    found = inspect_checkpoints(settings.weights)
     pool = ThreadPoolExecutor(max_workers=8, thread_name_prefix="body4d-doctor")
     try:
         # torch takes seconds to load; everything else is gathered meanwhile.
@@ -211,25 +210,25 @@ def _renderer() -> RendererFacts:
     return RendererFacts(float(np.mean(picture.any(axis=2))))
 
 
-def _sources_to_ask(found: tuple[Found, ...]) -> list[Source]:
-    missing = [one.model for one in found if not one.ready and one.model.need == "required"]
+def _sources_to_ask(found: tuple[LocalCheckpoint, ...]) -> list[CheckpointSource]:
+    missing = [one.checkpoint for one in found if not one.ready and one.checkpoint.need == "required"]
     return [source for model in missing for source in model.sources if source.automatic]
 
 
-def _ask(source: Source) -> Access | None:
+def _ask(source: CheckpointSource) -> SourceAccess | None:
     try:
-        return diagnose(source, hub_here(HUB_TIMEOUT_S))
+        return check_access(source, default_hub(HUB_TIMEOUT_S))
     except Body4DError:
         return None  # huggingface_hub is not installed: the check of sam's packages says so.
 
 
-def _received(futures: list["Future[Access | None]"]) -> tuple[Access, ...]:
+def _received(futures: list["Future[SourceAccess | None]"]) -> tuple[SourceAccess, ...]:
     done, _ = wait(futures, timeout=HUB_TIMEOUT_S)
     return tuple(answer for future in futures if future in done and (answer := future.result()) is not None)
 
 
 def _checkpoint_folder(settings: Settings) -> Path:
     """Where a download would go: the first root that exists or can be made, else the last one, which is the user's own."""
-    folders = roots(settings.weights)
+    folders = checkpoint_roots(settings.weights)
     usable = (one for one in folders if one.is_dir() or (one.parent.is_dir() and os.access(one.parent, os.W_OK)))
     return next(usable, folders[-1])

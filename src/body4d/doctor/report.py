@@ -36,9 +36,9 @@ class DoctorReport:
         return {"event": "doctor", "ready": self.ready, "requested": self.requested, "preset": self.preset, "checks": checks}
 
 
-def diagnose_machine(facts: MachineFacts, preset: Preset, spare_disk_gb: float) -> DoctorReport:
-    """Run all checks on ``facts``. ``spare_disk_gb`` is what downloads leave free (``weights.spare_disk_gb``)."""
-    return report_of(run_checks(facts, preset, spare_disk_gb), preset)
+def diagnose_machine(facts: MachineFacts, preset: Preset) -> DoctorReport:
+    """Run all checks on ``facts``."""
+    return report_of(run_checks(facts, preset), preset)
 
 
 def report_of(results: Iterable[CheckResult], requested: Preset) -> DoctorReport:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from typing import Any
 
-from body4d.camera.motion import require_headless_opencv
+from body4d.camera.opencv import require_headless_opencv
 from body4d.config import OcclusionSettings, Settings
 from body4d.core.errors import MissingDependencyError, RunWarning, SettingsError
 from body4d.core.occlusion import OcclusionSegment
@@ -59,9 +59,13 @@ def load_components(settings: Settings) -> PipelineComponents:
 
 def with_checkpoint_sources(components: PipelineComponents, settings: Settings) -> PipelineComponents:
     """``components`` with the origin and licence of every checkpoint in them, and a warning that names them."""
-    from body4d.checkpoints.local import look
+    from body4d.checkpoints.local import inspect_checkpoints
 
-    origins = {found.model.key: found.origin for found in look(settings.weights) if found.place and found.model.seat in components.weights}
+    origins = {
+        found.checkpoint.key: found.origin
+        for found in inspect_checkpoints(settings.weights)
+        if found.path and found.checkpoint.stage in components.weights
+    }
     named = "; ".join(f"{o['checkpoint']} from {o.get('repository', 'files of your own')}, {o['licence']}" for o in origins.values())
     credit = RunWarning("checkpoint_sources", f"Checkpoints: {named}.", facts=origins)
     return replace(components, sources=origins, warnings=(*components.warnings, credit))
@@ -95,13 +99,18 @@ def lite_components(settings: Settings, why: RunWarning | None = None) -> Pipeli
 def sam_components(settings: Settings, why: RunWarning | None = None) -> PipelineComponents:
     """SAM-3, MoGe-2 and SAM-3D-Body. Checkpoints are found now and read when their stage begins. Raises as :func:`load_seats`."""
     require_sam(_installed)
-    from body4d.checkpoints.registry import MOGE, SAM3, SAM3D_BODY, find, place
+    from body4d.checkpoints.local import find_path, require_path
+    from body4d.checkpoints.registry import MOGE, SAM3, SAM3D_BODY
     from body4d.models.sam3.checkpoint import find_sam3
     from body4d.models.sam3d_body.checkpoint import find_checkpoint, find_rig_beside
     from body4d.runtime.device import choose_device, gpu_peak_bytes, reset_gpu_peak
 
     choose_device(settings.compute)
-    masks, bodies, lens = place(SAM3, settings.weights), place(SAM3D_BODY, settings.weights), find(MOGE, settings.weights)
+    masks, bodies, lens = (
+        require_path(SAM3, settings.weights),
+        require_path(SAM3D_BODY, settings.weights),
+        find_path(MOGE, settings.weights),
+    )
     # What is missing is said now: before the models' packages are loaded, which takes seconds, and not when the masks are done.
     masks, body_file = find_sam3(masks), find_checkpoint(bodies)
     from body4d.camera.intrinsics import GivenCamera
@@ -135,7 +144,8 @@ def choose_completer(settings: Settings) -> tuple[AmodalCompleter | None, str]:
 
     Raises WeightsError or MissingDependencyError where ``occlusion.mode`` is on and it cannot be, and where a checkpoint is incomplete.
     """
-    from body4d.checkpoints.registry import DEPTH_ANYTHING, VAS_AMODAL, VAS_CONTENT, find, place
+    from body4d.checkpoints.local import find_path, require_path
+    from body4d.checkpoints.registry import DEPTH_ANYTHING, VAS_AMODAL, VAS_CONTENT
     from body4d.models.diffusion_vas.completer import VasCompleter, vas_in
 
     mode = settings.occlusion.mode
@@ -151,11 +161,11 @@ def choose_completer(settings: Settings) -> tuple[AmodalCompleter | None, str]:
             )
         return NoCompleter("diffusers is not installed (pip install 'body4d[sam]')", settings.occlusion), ""
     models = (VAS_AMODAL, VAS_CONTENT, DEPTH_ANYTHING)
-    absent = [model for model in models if find(model, settings.weights) is None]
+    absent = [model for model in models if find_path(model, settings.weights) is None]
     if absent and mode == "auto":
         verb = "has no checkpoint" if len(absent) == 1 else "have no checkpoints"
         return NoCompleter(f"{' and '.join(model.name for model in absent)} {verb} here", settings.occlusion), ""
-    amodal, content, depth = (place(model, settings.weights) for model in models)
+    amodal, content, depth = (require_path(model, settings.weights) for model in models)
     loads = vas_in(amodal, content, depth, settings.occlusion, settings.compute)
     return VasCompleter(loads, settings.occlusion, settings.compute), f"{amodal.name} + {content.name} + {depth.name}"
 
@@ -199,14 +209,14 @@ def why_not_sam(settings: Settings) -> str | None:
     missing = [name for name in _SAM_PACKAGES if not _installed(name)]
     if missing:
         return f"{' and '.join(missing)} is not installed (pip install 'body4d[sam]')"
-    from body4d.checkpoints.local import look
+    from body4d.checkpoints.local import inspect_checkpoints
     from body4d.checkpoints.registry import SAM3, SAM3D_BODY
 
-    found = look(settings.weights, (SAM3, SAM3D_BODY))
-    absent = [one.model.name for one in found if one.state == "absent"]
+    found = inspect_checkpoints(settings.weights, (SAM3, SAM3D_BODY))
+    absent = [one.checkpoint.name for one in found if one.state == "absent"]
     if absent:
         return f"{' and '.join(absent)} has no checkpoint here" if len(absent) == 1 else f"{' and '.join(absent)} have no checkpoints here"
-    if broken := next((one.sentence for one in found if not one.ready), None):
+    if broken := next((f"{one.message} {one.hint}" for one in found if not one.ready), None):
         return broken.removesuffix(".")
     from body4d.runtime.device import choose_device
 
