@@ -85,7 +85,7 @@ def test_the_first_run_of_a_machine_says_why_it_takes_longer(tmp_path: Path, mon
         ("sam3/model.safetensors", "holds no SAM-3 checkpoint"),
         ("sam3/config.json", "lacks config.json"),
         ("sam3/tokenizer.json", "lacks the tokenizer"),
-        ("facebook/sam-3d-body-vith/model.ckpt", "No SAM-3D-Body weights in"),
+        ("facebook/sam-3d-body-vith/model.ckpt", "holds no SAM-3D-Body weights"),
         ("facebook/sam-3d-body-vith/assets/mhr_model.pt", "lacks assets/mhr_model.pt"),
     ],
 )
@@ -107,7 +107,7 @@ def test_a_missing_lens_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 def test_a_gpu_that_is_not_there_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
-    with pytest.raises(DeviceError, match="--device cuda"):
+    with pytest.raises(DeviceError, match="device cuda is asked for"):
         load_components(Settings(preset="sam", compute=ComputeSettings(device="cuda"), weights=WeightsSettings(folder=str(tmp_path))))
 
 

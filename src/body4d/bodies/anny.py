@@ -63,7 +63,10 @@ class AnnyBody:
             import anny
         except ImportError as error:
             raise MissingDependencyError(
-                "The Anny body needs the package 'anny', which is not installed. Install it with: pip install 'body4d[lite]'"
+                "The Anny body needs the package 'anny', which is not installed.",
+                code="missing_package",
+                hint="Install it with: pip install 'body4d[lite]'",
+                package="anny",
             ) from error
         logging.getLogger("anny").setLevel(logging.WARNING)
         # float64, the package's default, keeps the rigs independent of the order of sums; lbs avoids compiling Warp's kernels.

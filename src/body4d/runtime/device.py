@@ -27,8 +27,14 @@ def choose_device(compute: ComputeSettings) -> torch.device:
     if name == "auto":
         return torch.device("cuda" if cuda else "mps" if mps else "cpu")
     if (name == "cuda" and not cuda) or (name == "mps" and not mps):
-        why = "is built without it" if name == "cuda" and torch.version.cuda is None else "sees none"
-        raise DeviceError(f"--device {name} was asked for, but torch {torch.__version__} {why}: use --device auto or another torch.")
+        reason = "is built without it" if name == "cuda" and torch.version.cuda is None else "finds none"
+        raise DeviceError(
+            f"The device {name} is asked for, but torch {torch.__version__} {reason}.",
+            code="device_missing",
+            hint="Use --device auto, or install a torch that supports the device.",
+            device=name,
+            torch=str(torch.__version__),
+        )
     return torch.device(name)
 
 
@@ -59,7 +65,7 @@ def choose_batch_size(free_bytes: int, bytes_per_item: int, compute: ComputeSett
 
 @dataclass
 class AdaptiveBatcher:
-    """Runs work in batches of ``size``. Where memory runs out, ``size`` is halved for good, and ``note`` says so."""
+    """Runs work in batches of ``size``. Where memory runs out, ``size`` is halved for good and ``warning`` is set."""
 
     size: int
     items: str
@@ -86,10 +92,15 @@ class AdaptiveBatcher:
 
     def _halve(self, tried: int, reason: str) -> None:
         if tried == 1:
-            raise DeviceError(f"Memory does not hold even one of the {self.items} ({reason}). Close other programs, or use --device cpu.")
+            raise DeviceError(
+                f"Memory does not hold even one of the {self.items} ({reason}).",
+                code="out_of_memory",
+                hint="Close other programs, or use --device cpu.",
+                items=self.items,
+            )
         if not self.warning:
-            message = f"Memory ran out with {tried} {self.items} at once; the work went on with fewer. Results are the same."
-            self.warning = RunWarning("smaller_batches", message, facts={"tried": tried})
+            message = f"Memory ran out with {tried} {self.items} at once, and the work went on with fewer. The results are the same."
+            self.warning = RunWarning("smaller_batches", message, facts={"tried": tried, "items": self.items})
         self.size = tried // 2
         release_memory()
 

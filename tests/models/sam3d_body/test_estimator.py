@@ -33,11 +33,11 @@ from body4d.models.sam3d_body.estimator import (
     Sam3dBodyEstimator,
     frame_confidence,
     inside_frame,
-    iter_crop_batches,
     keypoint_visibility,
     mask_agreement,
 )
 from body4d.models.sam3d_body.network import hands as hands_module
+from body4d.models.sam3d_body.person_crops import iter_crop_batches
 from mhr_files import make_rig, save_script
 
 W, H, FRAMES = 320, 240, 5

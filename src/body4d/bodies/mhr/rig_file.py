@@ -24,6 +24,8 @@ POSE_SIZE, SCALE_SIZE, SHAPE_SIZE, FACE_SIZE = 136, 68, 45, 72
 PARAMETER_SIZE = POSE_SIZE + SCALE_SIZE
 """Model parameters: pose, then scales."""
 
+FETCH_RIG_AGAIN = "Download mhr_model.pt again; it comes with facebook/sam-3d-body-dinov3."
+
 NUM_KEYPOINTS = 70
 """Keypoints kept of the 308 that the published mapping has; the rest are dense landmarks that nothing uses."""
 
@@ -117,11 +119,20 @@ class MhrRigFile:
         for name, shape in expected.items():
             found = tuple(getattr(self, name).shape)
             if len(found) != len(shape) or any(want is not None and want != got for want, got in zip(shape, found, strict=True)):
-                raise WeightsError(f"The MHR rig's {name} should have shape {shape} and has {found}: the file is damaged or another model.")
+                message = f"The MHR rig's {name} should have shape {shape} and has {found}: the file is damaged or of another model."
+                raise WeightsError(message, code="rig_wrong_shape", hint=FETCH_RIG_AGAIN, tensor=name, expected=shape, found=found)
         if any(int(parent) >= child for child, parent in enumerate(self.parents)):
-            raise WeightsError("The MHR rig's joints are not ordered from the root on: the file is damaged or another model.")
+            message = "The MHR rig's joints do not come after their parents: the file is damaged or of another model."
+            raise WeightsError(message, code="rig_joint_order", hint=FETCH_RIG_AGAIN)
         if self.keypoint_mapping is not None and self.keypoint_mapping.shape[1] != v + j:
-            raise WeightsError(f"The keypoint mapping has {self.keypoint_mapping.shape[1]} columns; this rig needs {v + j}.")
+            columns = self.keypoint_mapping.shape[1]
+            raise WeightsError(
+                f"The keypoint mapping has {columns} columns, and this rig needs {v + j}: it belongs to another rig.",
+                code="rig_wrong_keypoint_mapping",
+                hint="Use the rig that comes with the SAM-3D-Body checkpoint.",
+                expected=v + j,
+                found=columns,
+            )
 
 
 def find_rig_file(path: str | os.PathLike[str] | None = None) -> Path:
@@ -129,8 +140,10 @@ def find_rig_file(path: str | os.PathLike[str] | None = None) -> Path:
     configured = path or os.environ.get(RIG_VARIABLE)
     if not configured:
         raise WeightsError(
-            f"The MHR body needs its rig file, and none is given: set {RIG_VARIABLE} to mhr_model.pt (it comes with the checkpoint "
-            "facebook/sam-3d-body-dinov3, in assets/) or to the folder that holds it."
+            f"The MHR body needs its rig file, and {RIG_VARIABLE} names none.",
+            code="rig_not_configured",
+            hint=f"Set {RIG_VARIABLE} to mhr_model.pt, which comes with the checkpoint facebook/sam-3d-body-dinov3 in assets/, or to the "
+            "folder that holds it.",
         )
     path = Path(configured).expanduser()
     if path.is_file():
@@ -142,7 +155,12 @@ def find_rig_file(path: str | os.PathLike[str] | None = None) -> Path:
     if repacks:
         return repacks[0]
     what = f"holds none of {', '.join(KNOWN_NAMES)}" if path.is_dir() else "does not exist"
-    raise WeightsError(f"The MHR body needs its rig file, but {path} {what}: give the path of mhr_model.pt or of its folder.")
+    raise WeightsError(
+        f"The MHR body needs its rig file, but {path} {what}.",
+        code="rig_not_found",
+        hint="Give the path of mhr_model.pt or of its folder.",
+        path=str(path),
+    )
 
 
 def read_rig_file(path: Path, keypoint_mapping: Float[Tensor, "keypoints vertices_and_joints"] | None = None) -> MhrRigFile:
@@ -155,10 +173,12 @@ def read_rig_file(path: Path, keypoint_mapping: Float[Tensor, "keypoints vertice
     try:
         script = torch.jit.load(str(path), map_location="cpu")
     except (RuntimeError, ValueError) as error:
-        raise WeightsError(f"{path} is no TorchScript file and so not an MHR rig ({str(error).splitlines()[0]}).") from error
+        message = f"{path} is no TorchScript file and so no MHR rig ({str(error).splitlines()[0]})."
+        raise WeightsError(message, code="rig_unreadable", hint=FETCH_RIG_AGAIN, path=str(path)) from error
     state = dict(script.state_dict())
     if not any(key in state for key in SCRIPT_KEYS.values()):
-        raise WeightsError(f"{path} is a TorchScript file without MHR's buffers: take the published mhr_model.pt.")
+        message = f"{path} is a TorchScript file without MHR's buffers."
+        raise WeightsError(message, code="rig_without_buffers", hint="Use the published mhr_model.pt.", path=str(path))
     skeleton = script.character_torch.skeleton
     names = tuple(str(name) for name in getattr(skeleton, "joint_names", ()))
     return _assemble(path, state.__getitem__, SCRIPT_KEYS, set(state), names, keypoint_mapping)
@@ -184,7 +204,8 @@ def _read_safetensors(path: Path, keypoint_mapping: Tensor | None) -> MhrRigFile
                 keypoint_mapping = file.get_tensor(KEYPOINT_MAPPING_KEY)
             return _assemble(path, file.get_tensor, REPACK_KEYS, keys, (), keypoint_mapping)
     except (SafetensorError, OSError) as error:
-        raise WeightsError(f"{path} cannot be read as safetensors ({error}): fetch it again.") from error
+        message = f"{path} cannot be read as safetensors ({error})."
+        raise WeightsError(message, code="rig_unreadable", hint="Download it again.", path=str(path)) from error
 
 
 def _assemble(
@@ -198,13 +219,19 @@ def _assemble(
     """The rig of the published tensors in our types: float32, int64 indices, and of the parameters those that exist."""
     missing = sorted(key for key in keys.values() if key not in available)
     if missing:
-        raise WeightsError(f"{path} is no complete MHR rig, it lacks {', '.join(missing)}: fetch mhr_model.pt again.")
+        message = f"{path} is no complete MHR rig: it lacks {', '.join(missing)}."
+        raise WeightsError(message, code="rig_incomplete", hint=FETCH_RIG_AGAIN, path=str(path), missing=missing)
     tensors = {name: get(key).detach() for name, key in keys.items()}
     for name, value in tensors.items():
         tensors[name] = value.float() if value.is_floating_point() else value.long()
     transform = tensors["parameter_transform"]
     if torch.count_nonzero(transform[:, PARAMETER_SIZE:]):
-        raise WeightsError(f"{path} uses parameters beyond the {PARAMETER_SIZE} known ones: it is a newer rig than body4d knows.")
+        raise WeightsError(
+            f"{path} uses parameters beyond the {PARAMETER_SIZE} known ones: the rig is newer than this version of body4d.",
+            code="rig_too_new",
+            hint="Use the mhr_model.pt that comes with facebook/sam-3d-body-dinov3, or a newer body4d.",
+            path=str(path),
+        )
     tensors["parameter_transform"] = transform[:, :PARAMETER_SIZE].contiguous()
     parents = tensors["parents"]
     # A root may be written as -1 or as its own parent.

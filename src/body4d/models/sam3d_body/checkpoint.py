@@ -30,6 +30,7 @@ from body4d.models.sam3d_body.network.prompts import NUM_KEYPOINTS
 
 OFFICIAL_NAME = "model.ckpt"
 NUM_VERTICES = 18439
+DOWNLOAD_AGAIN = "Download the checkpoint again, from facebook/sam-3d-body-dinov3."
 
 UNUSED_KEYS = re.compile(
     r"backbone\.encoder\.rope_embed\.periods$"  # computed from the base 100
@@ -72,7 +73,12 @@ def find_checkpoint(path: Path) -> Path:
     repacks = (file for folder in (path, path / "detection") for file in sorted(folder.glob("sam_3d_body*.safetensors")))
     weights = official if official.is_file() else next(repacks, None)
     if weights is None:
-        raise WeightsError(f"No SAM-3D-Body weights in {path}: expected {OFFICIAL_NAME} or a sam_3d_body*.safetensors file there.")
+        raise WeightsError(
+            f"{path} holds no SAM-3D-Body weights: neither {OFFICIAL_NAME} nor a sam_3d_body*.safetensors file is there.",
+            code="sam3d_body_not_found",
+            hint="Give the folder of the checkpoint facebook/sam-3d-body-dinov3.",
+            path=str(path),
+        )
     return weights
 
 
@@ -81,7 +87,8 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
     state = read_checkpoint_file(path)
     state = state.get("state_dict", state) if isinstance(state, dict) else state
     if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
-        raise WeightsError(f"{path} holds no state dict of tensors; expected SAM-3D-Body's {OFFICIAL_NAME}.")
+        message = f"{path} holds no state dict of tensors, as SAM-3D-Body's {OFFICIAL_NAME} does."
+        raise WeightsError(message, code="sam3d_body_no_state_dict", hint=DOWNLOAD_AGAIN, path=str(path))
     return state
 
 
@@ -101,7 +108,7 @@ def convert_state(state: Mapping[str, Tensor], source: str) -> tuple[dict[str, T
         sizes = sizes_from_shapes({key: tuple(t.shape) for key, t in state.items()})
         return map_official_keys(state, source), sizes
     except KeyError as missing:
-        raise WeightsError(f"{source} lacks {missing}; it is no complete SAM-3D-Body checkpoint.") from missing
+        raise _incomplete(source, str(missing.args[0])) from missing
 
 
 def build_network(sizes: NetworkSizes, weights: Mapping[str, Tensor], source: str, device: torch.device | str = "cpu") -> Sam3dBody:
@@ -118,6 +125,11 @@ def build_network(sizes: NetworkSizes, weights: Mapping[str, Tensor], source: st
     load_strict(net, floats, source, "SAM-3D-Body")
     net.reset_buffers(device)
     return net.requires_grad_(False).eval().to(device)
+
+
+def _incomplete(source: str, missing_key: str) -> WeightsError:
+    message = f"{source} lacks {missing_key}: it is no complete SAM-3D-Body checkpoint."
+    return WeightsError(message, code="sam3d_body_incomplete", hint=DOWNLOAD_AGAIN, missing=missing_key)
 
 
 def map_official_keys(state: Mapping[str, Tensor], source: str) -> dict[str, Tensor]:
@@ -141,7 +153,7 @@ def map_official_keys(state: Mapping[str, Tensor], source: str) -> dict[str, Ten
         weights.setdefault("backbone.vit.embeddings.mask_token", weights["backbone.vit.norm.weight"].new_zeros(1, 1, width))
     missing = sorted(set(range(NUM_KEYPOINTS)) - set(points))
     if missing:
-        raise WeightsError(f"{source} lacks prompt_encoder.point_embeddings.{missing[0]}.weight; it is no complete SAM-3D-Body checkpoint.")
+        raise _incomplete(source, f"prompt_encoder.point_embeddings.{missing[0]}.weight")
     weights["prompt_encoder.keypoints"] = torch.cat([points[i] for i in sorted(points)])
     return weights
 
@@ -250,8 +262,10 @@ def find_rig_beside(checkpoint: Path) -> Path:
     except WeightsError:
         if path is None and not os.environ.get(RIG_VARIABLE):
             raise WeightsError(
-                f"{checkpoint.parent} lacks assets/mhr_model.pt, the body that goes with {checkpoint.name}: download it from "
-                f"https://huggingface.co/facebook/sam-3d-body-dinov3, or set {RIG_VARIABLE} to where it lies."
+                f"{checkpoint.parent} lacks assets/mhr_model.pt, the rig that belongs to {checkpoint.name}.",
+                code="rig_not_beside_checkpoint",
+                hint=f"Download it from https://huggingface.co/facebook/sam-3d-body-dinov3, or set {RIG_VARIABLE} to its path.",
+                path=str(checkpoint.parent),
             ) from None
         raise
 

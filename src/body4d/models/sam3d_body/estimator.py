@@ -5,7 +5,7 @@ frames: the shape of the clip is the median of its predictions, and each frame's
 who is occluded gets images of their own, in which nothing is in front of them.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -22,11 +22,9 @@ from body4d.core.errors import InputError
 from body4d.core.joints import Coco17, Mhr70
 from body4d.core.occlusion import (
     OcclusionSegment,
-    completed_frame,
     occluded_rows,
     occlusion_confidence,
     segments_of_person,
-    with_amodal_masks,
 )
 from body4d.core.rig import Rig
 from body4d.core.stages import FrameSource, ProgressFn, StageOutput
@@ -37,6 +35,7 @@ from body4d.models.sam3d_body.network.branch import BranchOutput
 from body4d.models.sam3d_body.network.hands import estimate_with_hands
 from body4d.models.sam3d_body.network.heads import MhrModel
 from body4d.models.sam3d_body.network.model import Sam3dBody, body_crops, estimate_bodies
+from body4d.models.sam3d_body.person_crops import PersonCrop, iter_crop_batches
 from body4d.runtime.device import AdaptiveBatcher, choose_batch_size, choose_device, choose_dtype, free_memory_bytes, release_memory
 from body4d.runtime.torch_utils import FrameUploader, should_compile
 
@@ -117,19 +116,6 @@ class ClipPrediction:
         return ClipPrediction(self.bodies.select(index), self.person[index], self.row[index], self.confidence[index])
 
 
-@dataclass(frozen=True)
-class PersonCrop:
-    """One person in one image of a batch."""
-
-    image_index: int
-    person: int
-    """Index of their mask track."""
-    row: int
-    """Row of that track."""
-    mask: Bool[np.ndarray, "h w"]
-    box_px: np.ndarray
-
-
 def sam3d_body_from_file(path: Path) -> LoadFn:
     """Loads network and rig from a checkpoint's folder or file, the rig from $BODY4D_MHR where the checkpoint has none."""
 
@@ -152,8 +138,7 @@ class Sam3dBodyEstimator:
 
     @property
     def cache_inputs(self) -> Any:
-        compute = self._compute.model_dump(mode="json", include={"device", "precision"})
-        return [self._settings.cache_inputs(), self._height_m, compute]
+        return [self._settings.cache_inputs(), self._height_m, self._compute.cache_inputs()]
 
     def estimate(
         self,
@@ -261,60 +246,17 @@ def predict_clip(
     return ClipPrediction(BodyPrediction.concatenate(parts), np.array(person), np.array(row), np.array(confidence, np.float32))
 
 
-def iter_crop_batches(
-    frames: FrameSource, masks: Sequence[MaskTrack], batch_size: Callable[[], int], segments: Sequence[OcclusionSegment] = ()
-) -> Iterator[tuple[list[UInt8[np.ndarray, "h w 3"]], list[PersonCrop]]]:
-    """Images and the people in them, up to ``batch_size()`` people or those of one frame at a time. Each frame is read once.
-
-    A person in an occlusion segment gets an image of their own, which is completed, and their amodal mask.
-    """
-    tracks_on: dict[int, list[tuple[int, int]]] = {}
-    for person, track in enumerate(masks):
-        for row, frame in enumerate(track.frame_index):
-            tracks_on.setdefault(int(frame), []).append((person, row))
-    if not tracks_on:
-        return
-    amodal = [with_amodal_masks(track, segments) for track in masks]
-    boxes = [track.boxes_px() for track in amodal]
-    own_segments = [segments_of_person(track.person_id, segments) for track in masks]
-    images: list[np.ndarray] = []
-    crops: list[PersonCrop] = []
-    for frame, image in frames.read(min(tracks_on), max(tracks_on) + 1):
-        people = [(person, row, amodal[person].mask(row)) for person, row in tracks_on.get(frame, ())]
-        people = [(person, row, mask) for person, row, mask in people if mask.any()]
-        if crops and len(crops) + len(people) > batch_size():
-            yield images, crops
-            images, crops = [], []
-        frame_image_index: int | None = None
-        for person, row, mask in people:
-            index, completed = len(images), _completed_image(image, frame, masks[person], row, own_segments[person])
-            if completed is not None:
-                images.append(completed)
-            elif frame_image_index is None:
-                frame_image_index = index
-                images.append(image)
-            else:
-                index = frame_image_index
-            crops.append(PersonCrop(index, person, row, mask, boxes[person][row]))
-    if crops:
-        yield images, crops
-
-
-def _completed_image(image: np.ndarray, frame: int, track: MaskTrack, row: int, segments: Sequence[OcclusionSegment]) -> np.ndarray | None:
-    """The frame with the person completed; None where none of their ``segments`` has the frame."""
-    for segment in segments:
-        segment_row = segment.row(frame)
-        if segment_row is not None:
-            return completed_frame(image, track.mask(row), segment, segment_row)
-    return None
-
-
 def build_track(
     track: MaskTrack, prediction: ClipPrediction | None, camera: Camera, mhr: MhrBody, segments: Sequence[OcclusionSegment]
 ) -> BodyTrack:
     """One person's predictions as one body that moves. Raises InputError where there are none."""
     if prediction is None or not len(prediction.row):
-        raise InputError(f"Person {track.person_id} has no mask on any frame: leave this person out, or prompt them anew.")
+        raise InputError(
+            f"Person {track.person_id} has no mask on any frame.",
+            code="person_without_mask",
+            hint="Leave this person out, or give another prompt for them.",
+            person_id=track.person_id,
+        )
     bodies, frame_index = prediction.bodies, track.frame_index[prediction.row]
     confidence = prediction.confidence * occlusion_confidence(frame_index, segments, OCCLUSION_MIN_CONFIDENCE)
     confident = confidence >= np.median(confidence)
