@@ -21,7 +21,7 @@ from ceiling import matmul_ceiling, median_s, wait
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from body4d.camera.lens import spread_frames
+from body4d.camera.lens import sample_frames
 from body4d.camera.motion import camera_motion
 from body4d.config import CameraSettings, ComputeSettings, MogeSettings, VideoSettings
 from body4d.core.stages import ignore_progress
@@ -162,7 +162,7 @@ def measure(
 ) -> dict[str, Any]:  # fmt: skip
     """All figures of one clip."""
     clip = frames.clip
-    index = spread_frames(len(clip), settings.num_frames)
+    index = sample_frames(len(clip), settings.num_frames)
     pictures = [picture for _, picture in frames.read(index.start, index.stop, index.step)]
     estimator = MogeCameraEstimator(lambda device, dtype: network, camera, settings, compute)
     if device.type == "cuda":
@@ -170,7 +170,7 @@ def measure(
     estimate_s = median_s(lambda: estimator.estimate(frames, ignore_progress), device, repeats, 1)
     peak_gb = torch.cuda.max_memory_allocated() / 1e9 if device.type == "cuda" else None
     read_s = median_s(lambda: list(frames.read(index.start, index.stop, index.step)), device, repeats, 0)
-    motion_s = median_s(lambda: camera_motion(frames, camera), device, repeats, 0)
+    motion_s = median_s(lambda: camera_motion(frames), device, repeats, 0)
     batch = pictures if device.type == "cuda" else pictures[:1]
     parts = shares(network, batch, device)
     network_s = sum(parts.values())

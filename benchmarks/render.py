@@ -32,14 +32,14 @@ _FIRST_DRAW = """
 import time, numpy as np
 start = time.perf_counter()
 from body4d.render.rasterizer import Mesh, draw, silhouette
-from body4d.render.drawing import trail
+from body4d.render.drawing import draw_trail
 from body4d.core.rig import Rig
 from body4d.core.types import Camera
 faces = np.array([[0, 1, 2]], np.int32)
 vertices = np.array([[0, 0, 2], [0, 1, 2], [1, 0, 2]], np.float32)
 draw([Mesh(vertices, faces, np.ones(3))], Camera(64, 32, 32, 64, 64), np.zeros(3, np.uint8))
 silhouette(vertices, faces, Camera(64, 32, 32, 64, 64))
-trail(np.zeros((9, 9, 3), np.uint8), np.array([[1.0, 1], [5, 5]]), np.ones(2), 1.0, (9, 9, 9))
+draw_trail(np.zeros((9, 9, 3), np.uint8), np.array([[1.0, 1], [5, 5]]), np.ones(2), 1.0, (9, 9, 9))
 one = np.ones((1, 1))
 weights = np.zeros((3, 1), np.int32), np.ones((3, 1))
 rig = Rig(("root",), np.array([-1]), np.zeros((1, 3)), vertices, faces, *weights, "mhr70", one, one[None])
@@ -76,14 +76,14 @@ def compile_seconds() -> dict[str, float]:
     with tempfile.TemporaryDirectory() as cache:
         times = []
         for _ in range(2):
-            told = subprocess.run(
+            child = subprocess.run(
                 [sys.executable, "-c", _FIRST_DRAW],
                 env={**os.environ, "NUMBA_CACHE_DIR": cache},
                 capture_output=True,
                 text=True,
                 check=True,
             )
-            times.append(float(told.stdout))
+            times.append(float(child.stdout))
     return {"compile_s": times[0], "load_s": times[1]}
 
 
@@ -119,7 +119,7 @@ def drawing(rig: Rig, frames: int) -> dict[str, float]:
     }
 
 
-class _Grey:
+class _GreyFrames:
     def __init__(self, clip: Clip) -> None:
         self.clip = clip
 
@@ -153,23 +153,23 @@ def pictures(rig: Rig, frames: int, width_px: int, height_px: int) -> float:
     scene = Scene(clip, camera, (track,), floor)
     with tempfile.TemporaryDirectory() as folder:
         overlay, views, sheet = (Path(folder) / name for name in ("overlay.mp4", "views.mp4", "sheet.png"))
-        return rate(lambda: write_pictures(scene, _Grey(clip), overlay, views, sheet, PictureSettings(), lambda done, total: None), frames)
+        return rate(lambda: write_pictures(scene, _GreyFrames(clip), overlay, views, sheet, PictureSettings()), frames)
 
 
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("--json", action="store_true", help="print one JSON object")
     arguments.add_argument("--frames", type=int, default=60)
-    told = arguments.parse_args()
+    options = arguments.parse_args()
     rig = anny_body().rig(DEFAULT_SHAPE)
-    found: dict[str, float] = {"cores": len(os.sched_getaffinity(0)), "load_1min": os.getloadavg()[0]}
-    found |= {"vertices": len(rig.rest_vertices_m), "triangles": len(rig.faces), **compile_seconds(), **drawing(rig, told.frames)}
+    results: dict[str, float] = {"cores": len(os.sched_getaffinity(0)), "load_1min": os.getloadavg()[0]}
+    results |= {"vertices": len(rig.rest_vertices_m), "triangles": len(rig.faces), **compile_seconds(), **drawing(rig, options.frames)}
     for width, height in ((354, 492), (1280, 720), (1920, 1080)):
-        found[f"write_pictures_{width}x{height}_fps"] = pictures(rig, told.frames, width, height)
-    if told.json:
-        print(json.dumps({name: round(value, 3) for name, value in found.items()}))
+        results[f"write_pictures_{width}x{height}_fps"] = pictures(rig, options.frames, width, height)
+    if options.json:
+        print(json.dumps({name: round(value, 3) for name, value in results.items()}))
         return
-    for name, value in found.items():
+    for name, value in results.items():
         print(f"{name:<45} {value:>10.2f}")
 
 

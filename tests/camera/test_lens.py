@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from body4d.camera.lens import agree_on_focal, fov_deg, spread_frames
+from body4d.camera.lens import agree_on_focal, fov_deg, sample_frames
 
 WIDTH = 1920
 
@@ -55,4 +55,4 @@ def test_field_of_view_is_horizontal() -> None:
     ],
 )
 def test_frames_are_spread(count: int, wanted: int, taken: list[int]) -> None:
-    assert list(spread_frames(count, wanted)) == taken
+    assert list(sample_frames(count, wanted)) == taken

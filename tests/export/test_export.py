@@ -50,7 +50,7 @@ def test_same_scene_gives_the_same_bytes(scene, fmt, tmp_path):
 
 @pytest.mark.parametrize(("typo", "meant"), [("gltf", "glb"), ("bhv", "bvh"), ("csb", "csv"), ("", "")])
 def test_unknown_formats_name_the_nearest(scene, typo, meant, tmp_path):
-    with pytest.raises(SettingsError, match=f"did you mean '{meant}") as caught:
+    with pytest.raises(SettingsError, match=f"Did you mean '{meant}") as caught:
         export_scene(scene, typo, tmp_path)
     assert "glb, bvh, ply, npz, csv" in str(caught.value)
     assert os.listdir(tmp_path) == []
@@ -62,8 +62,10 @@ def test_a_dot_and_capitals_are_forgiven(scene, tmp_path):
 
 @pytest.mark.parametrize(("fmt", "out"), [("csv", "body.glb"), ("ply", "mesh.ply")])
 def test_an_ending_that_does_not_fit_is_refused(scene, fmt, out, tmp_path):
-    with pytest.raises(SettingsError, match="folder"):
+    with pytest.raises(SettingsError) as caught:
         export_scene(scene, fmt, tmp_path / out)
+    assert caught.value.code == ("ply_needs_folder" if fmt == "ply" else "wrong_file_ending")
+    assert "folder" in caught.value.hint
 
 
 def test_nobody_is_nothing_to_export(scene, tmp_path):

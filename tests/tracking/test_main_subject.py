@@ -91,19 +91,19 @@ def test_gaps_lie_inside_the_track():
     assert track_gaps(np.array([], int), 12) == []
 
 
-def test_notes_tell_what_was_not_followed():
+def test_warnings_name_what_was_not_followed():
     index = np.array([i for i in range(12, 80) if not 36 <= i < 54])
     warnings = track_warnings([(3, index)], [(0, TOO_SHORT), (1, TOO_SHORT), (2, TOO_SMALL)], TIMES)
     assert [warning.message for warning in warnings] == [
         "Person 3 was first seen at 0.4 s.",
         "Person 3 was lost between 1.2 s and 1.8 s.",
         "Person 3 was not seen after 2.6 s.",
-        f"2 more people were seen and left out because {TOO_SHORT}.",
-        f"1 more person was seen and left out because {TOO_SMALL}.",
+        f"2 more people were seen and left out because {TOO_SHORT.clause}.",
+        f"1 more person was seen and left out because {TOO_SMALL.clause}.",
     ]
 
 
-def test_a_missed_frame_is_not_worth_a_word():
+def test_a_single_missed_frame_is_no_warning():
     assert track_warnings([(1, np.array([i for i in range(90) if i != 40]))], [], TIMES) == ()
 
 

@@ -78,34 +78,37 @@ def _script(folder):
 
 
 @pytest.mark.parametrize(
-    ("make", "says"),
+    ("make", "code"),
     [
-        (_missing, "There is no file at"),
-        (_folder, "is a folder; give"),
-        (_pipe, "is a device or a pipe; give"),
-        (_empty, r"is empty \(0 bytes\); copy"),
-        (_text, "holds text, not a video; give"),
-        (_noise, "is not a video that can be read"),
-        (_index_lost, "whose index is missing or damaged.*copy it again"),
-        (_content_lost, "not one frame of it can be decoded.*copy it again"),
-        (_sound, "holds sound but no moving picture; give"),
-        (_picture, "is a single picture, not a video; give"),
-        (_picture_in_disguise, "is a single picture, not a video; give"),
-        (_playlist, "holds text, not a video"),
-        (_script, "holds text, not a video"),
+        (_missing, "no_such_file"),
+        (_folder, "path_is_folder"),
+        (_pipe, "path_is_device"),
+        (_empty, "file_empty"),
+        (_text, "text_not_video"),
+        (_noise, "not_a_video"),
+        (_index_lost, "index_damaged"),
+        (_content_lost, "no_decodable_frame"),
+        (_sound, "no_video_stream"),
+        (_picture, "picture_not_video"),
+        (_picture_in_disguise, "picture_not_video"),
+        (_playlist, "text_not_video"),
+        (_script, "text_not_video"),
     ],
 )
-def test_one_sentence_says_what_is_wrong(tmp_path, make, says):
-    with pytest.raises(InputError, match=says) as caught:
+def test_an_error_names_what_is_wrong_and_what_to_do(tmp_path, make, code):
+    with pytest.raises(InputError) as caught:
         probe(make(tmp_path))
+    assert caught.value.code == code
+    assert str(tmp_path) in caught.value.message
     assert "\n" not in str(caught.value)
-    assert str(tmp_path) in str(caught.value)
+    assert caught.value.hint
 
 
 def test_too_large_a_frame(tmp_path):
     path = make_video(tmp_path / "a.mp4", 1, size=(320, 240))
-    with pytest.raises(InputError, match=r"320x240, more than the 0\.05 megapixels.*scale it down"):
+    with pytest.raises(InputError, match=r"320x240 pixels, more than the 0\.05 megapixels.*Scale it down") as caught:
         probe(path, VideoSettings(max_megapixels=0.05))
+    assert caught.value.code == "frame_too_large"
 
 
 @pytest.mark.parametrize("kwargs", [{"frames": 1}, {"frames": 3}, {"frames": 12, "size": (8, 8)}])

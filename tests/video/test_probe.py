@@ -137,7 +137,7 @@ def test_a_range_without_frames_says_where_the_frames_are(tmp_path):
     path = make_video(tmp_path / "a.mp4", 60)
     with pytest.raises(InputError, match=r"from 5 s to its end.*0 s and 1\.967 s"):
         probe(path, VideoSettings(start_s=5))
-    with pytest.raises(SettingsError, match=r"start_s \(2\) must be below"):
+    with pytest.raises(SettingsError, match=r"start_s \(2\) must be less than"):
         probe(path, VideoSettings(start_s=2, end_s=1))
 
 

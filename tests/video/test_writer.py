@@ -160,7 +160,7 @@ def _write_noise(path, count):
 def test_a_full_disk_is_one_sentence(tmp_path, count):
     path = tmp_path / "a.mp4"
     (tmp_path / ".a.mp4.partial").symlink_to("/dev/full")
-    with pytest.raises(OutputError, match=r"a\.mp4 cannot be written \(No space left on device\); free some space"):
+    with pytest.raises(OutputError, match=r"a\.mp4 cannot be written \(No space left on device\)\. Free some space"):
         _write_noise(path, count)
     assert os.listdir(tmp_path) == []
 

@@ -1,4 +1,4 @@
-"""The camera as told: by the user, by the file's metadata, or a phone's main lens."""
+"""The focal length from the settings, from the file's metadata, or that of a phone's main camera."""
 
 from typing import Any
 
@@ -14,13 +14,15 @@ NETWORKS = {"moge": "MoGe-2"}
 
 DIAGONAL_35MM_MM = 43.2666
 """Diagonal of the 36 x 24 mm frame. "35 mm equivalent" compares diagonals (CIPA DCG-001), so a crop's aspect does not matter."""
+MAX_FOCAL_DISAGREEMENT = 0.02
+"""Share by which fov_deg and focal_mm35, both given, may differ: data sheets round."""
 
 
 class GivenCamera:
-    """A :class:`~body4d.core.stages.CameraEstimator` that looks at no frame.
+    """A :class:`~body4d.core.stages.CameraEstimator` that reads no frame.
 
     Precedence: ``fov_deg``, ``focal_mm35``, the file's metadata, the default. Raises SettingsError where the first two are both given
-    and do not agree.
+    and contradict each other.
     """
 
     def __init__(self, settings: CameraSettings) -> None:
@@ -60,20 +62,24 @@ def focal_warnings(camera: Camera) -> tuple[RunWarning, ...]:
 
 
 def ideal_camera(clip: Clip, focal_px: float, source: str, settings: CameraSettings, spread: float | None = None) -> Camera:
-    """A camera that looks through the middle of its picture, and stands still unless the user says that it moves."""
+    """A camera whose axis goes through the middle of the picture, and which stands still unless the user says that it moves."""
     middle = (clip.width_px / 2, clip.height_px / 2)
     return Camera(focal_px, *middle, clip.width_px, clip.height_px, source, settings.motion == "static", spread)
 
 
 def choose_focal(settings: CameraSettings, width_px: int, height_px: int, metadata_mm35: float | None) -> tuple[float, str]:
-    """Focal length in pixels and where it comes from (``Camera.source``); "default" where nothing tells it. Pure."""
+    """Focal length in pixels and where it comes from (``Camera.source``); "default" where nothing gives it. Pure."""
     from_fov = None if settings.fov_deg is None else float(width_px / 2 / np.tan(np.radians(settings.fov_deg) / 2))
     from_mm35 = None if settings.focal_mm35 is None else focal_px_of_mm35(settings.focal_mm35, width_px, height_px)
-    if from_fov is not None and from_mm35 is not None and abs(from_fov / from_mm35 - 1) > settings.focal_agreement:
-        same = float(np.degrees(2 * np.arctan(width_px / 2 / from_mm35)))
+    if from_fov is not None and from_mm35 is not None and abs(from_fov / from_mm35 - 1) > MAX_FOCAL_DISAGREEMENT:
+        fov_deg = float(np.degrees(2 * np.arctan(width_px / 2 / from_mm35)))
         raise SettingsError(
-            f"--fov {settings.fov_deg:g} and --focal-mm35 {settings.focal_mm35:g} contradict each other: "
-            f"{settings.focal_mm35:g} mm is {same:.1f} degrees on this {width_px}x{height_px} picture. Give one of them."
+            f"A field of view of {settings.fov_deg:g} degrees and a focal length of {settings.focal_mm35:g} mm contradict each other: "
+            f"{settings.focal_mm35:g} mm is {fov_deg:.1f} degrees on this {width_px}x{height_px} picture.",
+            code="focal_contradiction",
+            hint="Give one of --fov and --focal-mm35.",
+            fov_deg=settings.fov_deg,
+            focal_mm35=settings.focal_mm35,
         )
     if from_fov is not None:
         return from_fov, "fov"

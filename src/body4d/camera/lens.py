@@ -61,7 +61,7 @@ def agree_on_focal(focals_px: Float[np.ndarray, " f"], width_px: int) -> FocalCo
     return FocalConsensus(median, spread, warning)
 
 
-def spread_frames(num_frames: int, max_samples: int) -> range:
+def sample_frames(num_frames: int, max_samples: int) -> range:
     """At most ``max_samples`` of ``num_frames`` frames, evenly spread and away from both ends where there is room."""
     step = max(1, num_frames // max_samples)
     count = min(max_samples, num_frames)

@@ -1,127 +1,240 @@
-"""Corners of the background, followed between a few frames of the clip with OpenCV, for :mod:`body4d.camera.moving_camera` to judge."""
+"""Does the camera move? Corners of the background are tracked between a few frames of the clip with OpenCV.
+
+Between two frames of a turning or zooming camera the whole picture is shifted, rotated and scaled nearly alike (a similarity, estimated by
+RANSAC); of a camera that stands still, most of the picture stays where it is, whoever moves in front of it.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal, NamedTuple
 
 import numpy as np
+from jaxtyping import Bool, Float, UInt8
 
-from body4d.camera.lens import spread_frames
-from body4d.camera.moving_camera import ClipMotion, PairMotion, judge_clip, judge_pair, motion_warnings
-from body4d.camera.opencv import require_headless_opencv
+from body4d.camera.lens import sample_frames
 from body4d.config import CameraSettings
-from body4d.core.errors import RunWarning
+from body4d.core.errors import MissingDependencyError, RunWarning
 from body4d.core.stages import FrameSource, ProgressFn, ignore_progress
 from body4d.core.types import MaskTrack
 
-_CORNER_QUALITY = 0.01
-_CORNER_GAP_SHARE = 1 / 60
-_WINDOW_PX, _LEVELS = 21, 4
-_THERE_AND_BACK_PX = 1.0
-_KEPT_LEAST = 0.3
-"""Where a smaller share of corners can be followed, they are looked for anywhere in the picture instead."""
-_ORB_POINTS = 800
-_MASK_MARGIN_SHARE = 1 / 40
+NUM_FRAMES = 9
+"""Frames, spread over the clip, that are compared: each with the one before it and with the first."""
+SIDE_PX = 480
+"""Longer side to which frames are shrunk; half a pixel is a thousandth of it."""
+MASK_MARGIN_SHARE = 1 / 40
+"""Share of the longer side by which people's masks are grown, as limbs blur."""
+MAX_CORNERS, CORNER_QUALITY, CORNER_DISTANCE_SHARE = 400, 0.01, 1 / 60
+WINDOW_PX, NUM_PYRAMID_LEVELS = 21, 4
+MAX_ROUND_TRIP_PX = 1.0
+"""A corner tracked to the other frame and back must return to within this distance."""
+GRID_COLUMNS, GRID_ROWS, MAX_POINTS_PER_CELL = 8, 6, 8
+"""No more points of one cell of the picture count, so that one textured object does not decide."""
+MIN_POINTS, MIN_CELLS = 20, 6
+"""With fewer points, or points in fewer cells (which may all lie on one moving object), nothing can be said."""
+SAME_PLACE_SHARE = 0.004
+"""Points within this share of the diagonal are in the same place; half of it is error of the tracking."""
+MODEL_ERROR_SHARE = 0.3
+"""A similarity misses points by up to this share of their motion: a turn moves the border of a wide lens farther than the middle."""
+MIN_MOTION_SHARE = 0.01
+"""Smaller motions of the picture's corners, as a share of the diagonal, are wind on a tripod: half a degree with a phone."""
+MIN_INLIER_SHARE, MIN_LEAD_SHARE = 0.5, 0.2
+"""Share of the points that a motion must explain, and by how much more than standing still it must explain."""
+MAX_STILL_SHARE = 0.15
+"""Where fewer points than this stay in place, and no similarity explains the others, the camera travels past things at many distances."""
+MIN_MOVED_PAIRS = 2
+"""One pair of frames alone may have been misread."""
+MIN_ZOOM = 1.03
+"""A picture that grows by a smaller factor is not called zoomed."""
 
 
 @dataclass(frozen=True)
-class Look:
-    """A frame, small: ``grey`` (h, w) uint8 and ``background`` (h, w), 255 where nobody is."""
+class PairMotion:
+    """What the picture did between two frames.
 
-    grey: np.ndarray
-    background: np.ndarray
+    Attributes:
+        kind: "travelled" where things moved, but not alike, as when the camera itself changes its place.
+        shift_share: Motion of the picture's centre (where it travelled: median motion), as a share of the diagonal.
+        zoom: Factor by which the picture grew.
+        roll_deg: Rotation of the picture, clockwise.
+    """
+
+    kind: Literal["still", "moved", "travelled", "unknown"]
+    shift_share: float = 0.0
+    zoom: float = 1.0
+    roll_deg: float = 0.0
 
 
-def camera_motion(
-    frames: FrameSource, settings: CameraSettings, masks: Sequence[MaskTrack] = (), report: ProgressFn = ignore_progress
-) -> ClipMotion:
-    """Whether the clip's camera moves. People's ``masks`` are left out where given. Reads a few frames, each against the one before it
-    and against the first. Raises MissingDependencyError without OpenCV."""
+@dataclass(frozen=True)
+class ClipMotion:
+    """The largest motions among a clip's pairs of frames. ``num_moved`` of the ``num_pairs`` that are not unknown did not stand still."""
+
+    kind: Literal["still", "moving", "unknown"]
+    shift_share: float = 0.0
+    zoom: float = 1.0
+    roll_deg: float = 0.0
+    num_pairs: int = 0
+    num_moved: int = 0
+
+
+class BackgroundFrame(NamedTuple):
+    """A shrunk frame; ``background`` is 255 where nobody is, else 0."""
+
+    grey: UInt8[np.ndarray, "h w"]
+    background: UInt8[np.ndarray, "h w"]
+
+
+def require_headless_opencv() -> None:
+    """Raise MissingDependencyError where OpenCV cannot be loaded, as its usual build cannot without the libraries of a window system."""
+    try:
+        import cv2  # noqa: F401
+    except ImportError as error:
+        raise MissingDependencyError(
+            f"OpenCV cannot be loaded: {error}.",
+            code="opencv_not_loadable",
+            hint=(
+                "On a machine without a window system, install the headless build: "
+                "pip install --no-deps --force-reinstall opencv-contrib-python-headless==4.11.0.86"
+            ),
+        ) from error
+
+
+def camera_motion(frames: FrameSource, masks: Sequence[MaskTrack] = (), report: ProgressFn = ignore_progress) -> ClipMotion:
+    """Whether the clip's camera moves; people's ``masks`` are left out. Raises MissingDependencyError without OpenCV."""
     require_headless_opencv()
-    index = spread_frames(len(frames.clip), settings.motion_frames)
-    looks: list[Look] = []
+    index = sample_frames(len(frames.clip), NUM_FRAMES)
+    seen: list[BackgroundFrame] = []
     pairs: list[PairMotion] = []
-    for frame, picture in frames.read(index.start, index.stop, index.step):
-        looks.append(look_at(picture, people_in(masks, frame, (len(picture), len(picture[0]))), settings))
-        now = len(looks) - 1
-        for then in sorted({0, now - 1} - {-1, now}):
-            before, after = follow(looks[then], looks[now], settings)
-            height, width = looks[now].grey.shape
-            pairs.append(judge_pair(before, after, width, height, settings))
-        report(len(looks), len(index))
-    return judge_clip(pairs) if len(index) > 1 else ClipMotion("still")
+    for frame, rgb in frames.read(index.start, index.stop, index.step):
+        seen.append(prepare_frame(rgb, people_mask(masks, frame, rgb.shape[:2])))
+        now = len(seen) - 1
+        for before in sorted({0, now - 1} - {-1, now}):
+            pairs.append(pair_motion(*track_corners(seen[before], seen[now]), *seen[now].grey.shape[::-1]))
+        report(len(seen), len(index))
+    return clip_motion(pairs) if len(index) > 1 else ClipMotion("still")
+
+
+def people_mask(masks: Sequence[MaskTrack], frame: int, size: tuple[int, ...]) -> Bool[np.ndarray, "h w"]:
+    """Where people are in a frame of ``size`` (height, width)."""
+    out = np.zeros(size, bool)
+    for track in masks:
+        row = int(np.searchsorted(track.frame_index, frame))
+        if row < len(track) and track.frame_index[row] == frame:
+            out |= track.mask(row)
+    return out
+
+
+def prepare_frame(rgb: UInt8[np.ndarray, "h w 3"], people: Bool[np.ndarray, "h w"]) -> BackgroundFrame:
+    """A frame as far as its background is compared."""
+    import cv2
+
+    factor = min(1.0, SIDE_PX / max(rgb.shape))
+    size = (max(1, round(rgb.shape[1] * factor)), max(1, round(rgb.shape[0] * factor)))
+    grey = cv2.resize(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY), size, interpolation=cv2.INTER_AREA)
+    small = cv2.resize(people.astype(np.uint8), size, interpolation=cv2.INTER_AREA)
+    margin = 2 * round(max(size) * MASK_MARGIN_SHARE) + 1
+    grown = cv2.dilate(small, np.ones((margin, margin), np.uint8))
+    return BackgroundFrame(grey, np.where(grown > 0, 0, 255).astype(np.uint8))
+
+
+def track_corners(before: BackgroundFrame, after: BackgroundFrame) -> tuple[Float[np.ndarray, "n 2"], Float[np.ndarray, "n 2"]]:
+    """Corners of one frame's background and their places in another (Lucas-Kanade), in pixels of the shrunk frames."""
+    import cv2
+
+    distance = max(before.grey.shape) * CORNER_DISTANCE_SHARE
+    corners = cv2.goodFeaturesToTrack(before.grey, MAX_CORNERS, CORNER_QUALITY, distance, mask=before.background)
+    if corners is None:
+        return np.zeros((0, 2)), np.zeros((0, 2))
+    options = {"winSize": (WINDOW_PX, WINDOW_PX), "maxLevel": NUM_PYRAMID_LEVELS}
+    there, found, _ = cv2.calcOpticalFlowPyrLK(before.grey, after.grey, corners, None, **options)  # type: ignore[call-overload]
+    back, found_back, _ = cv2.calcOpticalFlowPyrLK(after.grey, before.grey, there, None, **options)  # type: ignore[call-overload]
+    a, b = corners[:, 0], there[:, 0]
+    good = (found[:, 0] > 0) & (found_back[:, 0] > 0) & (np.linalg.norm(back[:, 0] - a, axis=1) < MAX_ROUND_TRIP_PX)
+    x, y = np.floor(b + 0.5).astype(int).T
+    height, width = after.background.shape
+    inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
+    good &= inside & (after.background[np.clip(y, 0, height - 1), np.clip(x, 0, width - 1)] > 0)
+    return a[good] + 0.5, b[good] + 0.5  # OpenCV's pixel centres are whole numbers, ours are halves
+
+
+def pair_motion(before_px: Float[np.ndarray, "n 2"], after_px: Float[np.ndarray, "n 2"], width_px: int, height_px: int) -> PairMotion:
+    """What moved points of one frame of this size to their places in another."""
+    import cv2
+
+    kept, num_cells = _spread_points(before_px, width_px, height_px)
+    if len(before_px) < MIN_POINTS or num_cells < MIN_CELLS:
+        return PairMotion("unknown")
+    # About the picture's centre, in diagonals.
+    diagonal, centre = float(np.hypot(width_px, height_px)), np.array([width_px, height_px]) / 2
+    a, b = ((points[kept] - centre) / diagonal for points in (before_px, after_px))
+    distance = np.linalg.norm(b - a, axis=1)
+    still_share = float(np.mean(distance < SAME_PLACE_SHARE))
+    tolerance = SAME_PLACE_SHARE + MODEL_ERROR_SHARE * float(np.median(distance))
+    matrix, _ = cv2.estimateAffinePartial2D(a, b, ransacReprojThreshold=tolerance)
+    if matrix is not None:
+        moved, corners = a @ matrix[:, :2].T + matrix[:, 2], np.array([[x, y] for x in (-1, 1) for y in (-1, 1)]) * centre / diagonal
+        tolerances = SAME_PLACE_SHARE + MODEL_ERROR_SHARE * np.linalg.norm(moved - a, axis=1)
+        explained_share = float(np.mean(np.linalg.norm(b - moved, axis=1) < tolerances))
+        border_share = float(np.linalg.norm(corners @ matrix[:, :2].T + matrix[:, 2] - corners, axis=1).max())
+        if explained_share >= max(MIN_INLIER_SHARE, still_share + MIN_LEAD_SHARE) and border_share >= MIN_MOTION_SHARE:
+            zoom, roll_deg = float(np.hypot(*matrix[:, 0])), float(np.degrees(np.arctan2(matrix[1, 0], matrix[0, 0])))
+            return PairMotion("moved", float(np.linalg.norm(matrix[:, 2])), zoom, roll_deg)
+    if still_share >= MIN_INLIER_SHARE:
+        return PairMotion("still")
+    if still_share <= MAX_STILL_SHARE:
+        median = float(np.median(distance))
+        return PairMotion("travelled", median) if median >= MIN_MOTION_SHARE else PairMotion("still")
+    return PairMotion("unknown")
+
+
+def _spread_points(points_px: np.ndarray, width_px: int, height_px: int) -> tuple[np.ndarray, int]:
+    """Indices of at most :data:`MAX_POINTS_PER_CELL` points of each cell of the picture, and the number of cells with points."""
+    column = np.clip(points_px[:, 0] * GRID_COLUMNS // width_px, 0, GRID_COLUMNS - 1)
+    row = np.clip(points_px[:, 1] * GRID_ROWS // height_px, 0, GRID_ROWS - 1)
+    cells = [np.flatnonzero(row * GRID_COLUMNS + column == cell) for cell in range(GRID_COLUMNS * GRID_ROWS)]
+    kept = [index[:MAX_POINTS_PER_CELL] for index in cells]
+    return np.sort(np.concatenate(kept)), sum(len(index) > 0 for index in cells)
+
+
+def clip_motion(pairs: Sequence[PairMotion]) -> ClipMotion:
+    """Whether the camera of a clip moves, from pairs of its frames."""
+    known = [pair for pair in pairs if pair.kind != "unknown"]
+    moved = [pair for pair in known if pair.kind != "still"]
+    if not known:
+        return ClipMotion("unknown")
+    if len(moved) < min(MIN_MOVED_PAIRS, len(known)):
+        return ClipMotion("still", num_pairs=len(known), num_moved=len(moved))
+    return ClipMotion(
+        "moving",
+        shift_share=max(pair.shift_share for pair in moved),
+        zoom=max((pair.zoom for pair in moved), key=lambda zoom: abs(np.log(zoom))),
+        roll_deg=max((pair.roll_deg for pair in moved), key=abs),
+        num_pairs=len(known),
+        num_moved=len(moved),
+    )
 
 
 def watch_camera(frames: FrameSource, settings: CameraSettings, masks: Sequence[MaskTrack] = ()) -> tuple[RunWarning, ...]:
-    """What the user should know about the camera's motion."""
-    return motion_warnings(camera_motion(frames, settings, masks), settings)
+    """What the user should know about the motion of the clip's camera."""
+    return motion_warnings(camera_motion(frames, masks), settings)
 
 
-def people_in(masks: Sequence[MaskTrack], frame: int, size: tuple[int, int]) -> np.ndarray:
-    """Where people are in a frame (H, W)."""
-    out = np.zeros(size, bool)
-    for track in masks:
-        row = np.searchsorted(track.frame_index, frame)
-        if row < len(track) and track.frame_index[row] == frame:
-            out |= track.mask(int(row))
-    return out
-
-
-def look_at(picture: np.ndarray, people: np.ndarray, settings: CameraSettings) -> Look:
-    """A frame as far as it is needed; people with a rim around them, as limbs blur."""
-    import cv2
-
-    height, width = picture.shape[:2]
-    factor = min(1.0, settings.motion_side_px / max(height, width))
-    size = (max(1, round(width * factor)), max(1, round(height * factor)))
-    grey = cv2.resize(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), size, interpolation=cv2.INTER_AREA)
-    small = cv2.resize(people.astype(np.uint8), size, interpolation=cv2.INTER_AREA)
-    margin = 2 * round(max(size) * _MASK_MARGIN_SHARE) + 1
-    around = cv2.dilate(small, np.ones((margin, margin), np.uint8)) if small.any() else small
-    return Look(grey, np.where(around > 0, 0, 255).astype(np.uint8))
-
-
-def follow(before: Look, after: Look, settings: CameraSettings) -> tuple[np.ndarray, np.ndarray]:
-    """Corners of the background of one frame and where they are in another: (P, 2) and (P, 2), pixels of the small pictures."""
-    import cv2
-
-    gap = max(before.grey.shape) * _CORNER_GAP_SHARE
-    found = cv2.goodFeaturesToTrack(before.grey, settings.motion_points, _CORNER_QUALITY, gap, mask=before.background)
-    if found is None:
-        return np.zeros((0, 2)), np.zeros((0, 2))
-    how = {"winSize": (_WINDOW_PX, _WINDOW_PX), "maxLevel": _LEVELS}
-    there, seen, _ = cv2.calcOpticalFlowPyrLK(before.grey, after.grey, found, None, **how)  # type: ignore[call-overload]
-    back, seen_back, _ = cv2.calcOpticalFlowPyrLK(after.grey, before.grey, there, None, **how)  # type: ignore[call-overload]
-    a, b = found[:, 0], there[:, 0]
-    good = (seen[:, 0] > 0) & (seen_back[:, 0] > 0) & (np.linalg.norm(back[:, 0] - a, axis=1) < _THERE_AND_BACK_PX)
-    good &= _in_background(b, after.background)
-    if good.mean() < _KEPT_LEAST:
-        others = match(before, after)
-        if len(others[0]) > good.sum():
-            return others
-    # OpenCV's pixel centres are whole numbers; ours are halves.
-    return a[good] + 0.5, b[good] + 0.5
-
-
-def match(before: Look, after: Look) -> tuple[np.ndarray, np.ndarray]:
-    """The same, for pictures that have little in the same place: points that look alike (ORB), each the other's best."""
-    import cv2
-
-    orb = cv2.ORB.create(_ORB_POINTS)
-    (points_a, told_a), (points_b, told_b) = (orb.detectAndCompute(look.grey, look.background) for look in (before, after))
-    if told_a is None or told_b is None:
-        return np.zeros((0, 2)), np.zeros((0, 2))
-    matches = cv2.BFMatcher(cv2.NORM_HAMMING, crossCheck=True).match(told_a, told_b)
-    # Half of them, the more alike: points that left the picture are matched with anything.
-    matches = sorted(matches, key=lambda m: (m.distance, m.queryIdx))[: (len(matches) + 1) // 2]
-    a = np.array([points_a[m.queryIdx].pt for m in matches]).reshape(-1, 2)
-    b = np.array([points_b[m.trainIdx].pt for m in matches]).reshape(-1, 2)
-    return a + 0.5, b + 0.5
-
-
-def _in_background(points: np.ndarray, background: np.ndarray) -> np.ndarray:
-    height, width = background.shape
-    x, y = np.floor(points + 0.5).astype(int).T
-    inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
-    out = np.zeros(len(points), bool)
-    out[inside] = background[y[inside], x[inside]] > 0
-    return out
+def motion_warnings(motion: ClipMotion, settings: CameraSettings) -> tuple[RunWarning, ...]:
+    """What the user should know about ``motion``, given what they say of the camera."""
+    if settings.motion == "moving":
+        message = "The camera moves: bodies stay in the camera's axes of their frame, and no floor is claimed to be fixed."
+        if motion.kind != "still":
+            return (RunWarning("camera_moves", message),)
+        message += " The background stands still, though."
+        return (RunWarning("camera_moves_but_still", message, "--camera static would give a floor and a path over it."),)
+    if motion.kind == "unknown":
+        message = "Whether the camera moves cannot be seen from the background; it is taken to stand still."
+        return (RunWarning("camera_motion_unknown", message, "Use --camera moving if it moves."),)
+    if motion.kind == "still":
+        return ()
+    what = [f"its picture shifts by {100 * motion.shift_share:.0f}% of the diagonal or more"]
+    zoom = max(motion.zoom, 1 / motion.zoom)
+    if zoom >= MIN_ZOOM:
+        what.append(f"is zoomed by {zoom:.2f} or more, for which no one focal length is right")
+    message = f"The camera seems to move ({' and '.join(what)}): paths over the floor are not to be trusted."
+    facts = {"shift_share": motion.shift_share, "zoom": zoom}
+    return (RunWarning("camera_seems_to_move", message, "--camera moving keeps bodies in the camera's axes instead.", facts),)

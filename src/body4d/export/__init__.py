@@ -21,14 +21,24 @@ def export_scene(scene: Scene, fmt: str, out: str | os.PathLike[str]) -> list[Pa
     """
     fmt, out = fmt.lower().removeprefix("."), Path(out)
     if fmt not in FORMATS:
-        near = get_close_matches(fmt, FORMATS, n=1, cutoff=0.0)[0]
-        raise SettingsError(f"Unknown export format {fmt!r}: did you mean {near!r}? Known are {', '.join(FORMATS)}.")
+        nearest = get_close_matches(fmt, FORMATS, n=1, cutoff=0.0)[0]
+        raise SettingsError(
+            f"There is no export format {fmt!r}.",
+            code="unknown_format",
+            hint=f"Did you mean {nearest!r}? Known are {', '.join(FORMATS)}.",
+            format=fmt,
+            nearest=nearest,
+        )
     ending = out.suffix.lower().removeprefix(".")
     if ending in FORMATS and ending != fmt and not out.is_dir():
-        raise SettingsError(f"{out} ends in .{ending}, but {fmt} was asked for: give a name that ends in .{fmt}, or a folder.")
+        raise SettingsError(
+            f"{out} ends in .{ending}, but the format is {fmt}.",
+            code="wrong_file_ending",
+            hint=f"Give a name that ends in .{fmt}, or a folder.",
+        )
     scene = replace(scene, people=tuple(track for track in scene.people if len(track)))
     if not scene.people:
-        raise NoPersonError(f"There is nothing to export: nobody was followed in {scene.clip.path.name}.")
+        raise NoPersonError(f"There is nothing to export: nobody was tracked in {scene.clip.path.name}.", code="nobody_to_export")
     is_file = ending == fmt and not out.is_dir()
     if fmt == "glb":
         from body4d.export.glb import write_glb
@@ -42,7 +52,11 @@ def export_scene(scene: Scene, fmt: str, out: str | os.PathLike[str]) -> list[Pa
         from body4d.export.ply import write_ply
 
         if is_file:
-            raise SettingsError(f"PLY export writes a file for each person and frame: give a folder instead of {out}.")
+            raise SettingsError(
+                f"PLY export writes a file for each person and frame, and {out} is one file.",
+                code="ply_needs_folder",
+                hint="Give a folder.",
+            )
         return write_ply(scene, out)
     if fmt == "npz":
         from body4d.export.npz import write_body_npz

@@ -16,7 +16,11 @@ def write_body_npz(scene: Scene, path: Path) -> list[Path]:
     """Write flat arrays, camera axes, metres: R rows (frame, then person) and P rigs. Keys: docs/files.md. Raises OutputError."""
     models = {(track.body, track.joint_set) for track in scene.people}
     if len(models) > 1:
-        raise InputError(f"One npz holds people of one body model and joint set, found {sorted(models)}: export to csv or glb instead.")
+        raise InputError(
+            f"An npz holds people of one body model and joint set; found are {sorted(models)}.",
+            code="mixed_body_models",
+            hint="Export to csv or glb instead.",
+        )
     rigs = [rig_of(track) for track in scene.people]
     frame = np.concatenate([track.frame_index for track in scene.people])
     person_index = np.repeat(np.arange(len(rigs)), [len(track) for track in scene.people])

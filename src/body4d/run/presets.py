@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from typing import Any
 
-from body4d.camera.opencv import require_headless_opencv
+from body4d.camera.motion import require_headless_opencv
 from body4d.config import OcclusionSettings, Settings
 from body4d.core.errors import MissingDependencyError, RunWarning, SettingsError
 from body4d.core.occlusion import OcclusionSegment

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from jaxtyping import Bool, Float, Int, Real
 
 from body4d.config import PeopleSettings
 from body4d.core.errors import RunWarning
@@ -21,22 +22,32 @@ MIN_VISIBILITY = 0.45
 MIN_BOX_IOU = 0.25
 """A box drawn by hand around a person overlaps the true one by more than half, and a neighbour's seldom by a quarter."""
 
-TOO_SHORT = "they were seen too briefly"
-TOO_FAINT = "they were seen in part only"
-TOO_SMALL = "they are too small in the picture"
-NOT_MAIN = "they are not main subjects (--people all follows them too)"
-NOT_COUNTED = "fewer people were asked for"
-NOT_PROMPTED = "they were not pointed at"
+
+@dataclass(frozen=True)
+class ExclusionReason:
+    """Why somebody is not tracked further: ``clause`` continues "left out because"; ``hint`` says what follows them all the same."""
+
+    code: str
+    clause: str
+    hint: str = ""
+
+
+TOO_SHORT = ExclusionReason("too_short", "they were seen too briefly")
+TOO_FAINT = ExclusionReason("too_faint", "they were seen in part only")
+TOO_SMALL = ExclusionReason("too_small", "they are too small in the picture")
+NOT_MAIN = ExclusionReason("not_main_subject", "they are not main subjects", "--people all follows them too.")
+NOT_COUNTED = ExclusionReason("over_count", "fewer people were asked for")
+NOT_PROMPTED = ExclusionReason("not_prompted", "they were not pointed at")
 
 
 @dataclass(frozen=True)
 class SubjectCandidate:
-    """A tracked person as far as the choice depends on them, frame by frame of those on which they are seen."""
+    """A tracked person as far as the choice depends on them, on the frames on which they are seen."""
 
-    frame_index: np.ndarray
-    centres_px: np.ndarray
-    heights_px: np.ndarray
-    visibility: np.ndarray
+    frame_index: Int[np.ndarray, " t"]
+    centres_px: Real[np.ndarray, "t 2"]
+    heights_px: Real[np.ndarray, " t"]
+    visibility: Real[np.ndarray, " t"]
 
 
 @dataclass(frozen=True)
@@ -44,10 +55,10 @@ class SubjectChoice:
     """``chosen``: indices of the candidates to continue with, main person first. ``left_out``: the others, each with the reason."""
 
     chosen: tuple[int, ...]
-    left_out: tuple[tuple[int, str], ...]
+    left_out: tuple[tuple[int, ExclusionReason], ...]
 
 
-def subject_score(candidate: SubjectCandidate, times_s: np.ndarray, size_px: tuple[int, int]) -> float:
+def subject_score(candidate: SubjectCandidate, times_s: Float[np.ndarray, " n"], size_px: tuple[int, int]) -> float:
     """How much of a main subject somebody is: mean share of the picture's shorter side × share of the clip × visibility × centrality.
 
     Centrality is a Gaussian of the distance from the centre of the picture, whose (width, height) is ``size_px``, in half diagonals.
@@ -61,7 +72,9 @@ def subject_score(candidate: SubjectCandidate, times_s: np.ndarray, size_px: tup
     return float(np.sum(height * candidate.visibility * centrality) / max(len(times_s), 1))
 
 
-def rejection_reason(candidate: SubjectCandidate, times_s: np.ndarray, size_px: tuple[int, int], min_height_share: float) -> str | None:
+def rejection_reason(
+    candidate: SubjectCandidate, times_s: Float[np.ndarray, " n"], size_px: tuple[int, int], min_height_share: float
+) -> ExclusionReason | None:
     """Why nobody can be fitted to this candidate, or None."""
     num_seen = len(candidate.frame_index)
     step_s = float(np.median(np.diff(times_s))) if len(times_s) > 1 else 0.0
@@ -79,7 +92,7 @@ def choose_subjects(
     candidates: Sequence[SubjectCandidate], times_s: np.ndarray, size_px: tuple[int, int], settings: PeopleSettings
 ) -> SubjectChoice:
     """Main subjects, all, or the first N people by :func:`score`, after dropping ghosts. Ties keep the order of the candidates."""
-    left_out: list[tuple[int, str]] = []
+    left_out: list[tuple[int, ExclusionReason]] = []
     scores: dict[int, float] = {}
     for i, candidate in enumerate(candidates):
         reason = rejection_reason(candidate, times_s, size_px, settings.min_height_share)
@@ -97,7 +110,7 @@ def choose_subjects(
     return SubjectChoice(tuple(kept), (*left_out, *((i, NOT_COUNTED) for i in ranked[settings.count :])))
 
 
-def track_gaps(frame_index: np.ndarray, num_frames: int) -> list[tuple[int, int]]:
+def track_gaps(frame_index: Int[np.ndarray, " t"], num_frames: int) -> list[tuple[int, int]]:
     """Stretches (first, last) of frames inside a track on which the person is not seen; before its start and after its end do not count."""
     index = np.asarray(frame_index)
     breaks = np.flatnonzero(np.diff(index) > 1)
@@ -105,7 +118,7 @@ def track_gaps(frame_index: np.ndarray, num_frames: int) -> list[tuple[int, int]
 
 
 def track_warnings(
-    people: Sequence[tuple[int, np.ndarray]], left_out: Sequence[tuple[int, str]], times_s: np.ndarray, shortest_s: float = 0.1
+    people: Sequence[tuple[int, np.ndarray]], left_out: Sequence[tuple[int, ExclusionReason]], times_s: np.ndarray, shortest_s: float = 0.1
 ) -> tuple[RunWarning, ...]:
     """When each tracked person was not seen, and who was left out.
 
@@ -134,13 +147,17 @@ def track_warnings(
     for reason in dict.fromkeys(reason for _, reason in left_out):
         count = sum(1 for _, r in left_out if r == reason)
         more = "1 more person was" if count == 1 else f"{count} more people were"
-        facts = {"people": count, "reason": reason}
-        warnings.append(RunWarning("people_left_out", f"{more} seen and left out because {reason}.", facts=facts))
+        facts = {"people": count, "reason": reason.code}
+        warnings.append(RunWarning("people_left_out", f"{more} seen and left out because {reason.clause}.", reason.hint, facts))
     return tuple(warnings)
 
 
 def select_prompted_mask(
-    masks: Sequence[np.ndarray], boxes_px: np.ndarray, points_px: np.ndarray | None, labels: np.ndarray | None, box_px: np.ndarray | None
+    masks: Sequence[Bool[np.ndarray, "h w"]],
+    boxes_px: Real[np.ndarray, "n 4"],
+    points_px: Real[np.ndarray, "p 2"] | None,
+    labels: Real[np.ndarray, " p"] | None,
+    box_px: Real[np.ndarray, " 4"] | None,
 ) -> int | None:
     """Index of the mask on one frame at which a prompt points, or None.
 
@@ -148,11 +165,11 @@ def select_prompted_mask(
     the person whose box overlaps it most, with an IoU of at least :data:`MIN_BOX_IOU`.
 
     Args:
-        masks: Everybody's mask (H, W) bool.
-        boxes_px: Their boxes (N, 4).
-        points_px: Clicks (P, 2).
-        labels: 1 for a click inside the person, 0 for one outside (P,).
-        box_px: Box (4,) around the person.
+        masks: Everybody's masks.
+        boxes_px: Their boxes.
+        points_px: Clicks.
+        labels: 1 for a click inside the person, 0 for one outside.
+        box_px: Box drawn around the person.
     """
     scores = np.zeros(len(masks))
     if points_px is not None and labels is not None:

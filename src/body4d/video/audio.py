@@ -87,6 +87,6 @@ def open_audio(path: Path) -> tuple[InputContainer, AudioStream]:
     streams = [stream for stream in container.streams.audio if stream.codec_context is not None]
     if not streams:
         container.close()
-        raise InputError(f"{path} has no sound that can be decoded; run without the sound.")
+        raise InputError(f"{path} has no sound that can be decoded.", code="no_decodable_audio", hint="Run without --audio.")
     best = container.streams.best("audio")
     return container, next((s for s in streams if best is not None and s.index == best.index), streams[0])

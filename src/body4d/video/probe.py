@@ -32,7 +32,12 @@ def probe(path: Path | str, settings: VideoSettings | None = None) -> Clip:
     chosen = select_frames(times_s, settings.start_s, settings.end_s, settings.fps)
     if not len(chosen):
         span = f"from {settings.start_s or 0:g} s to {'its end' if settings.end_s is None else f'{settings.end_s:g} s'}"
-        raise InputError(f"{path} has no frame {span}; its frames lie between 0 s and {times_s[-1]:.3f} s: choose another range.")
+        raise InputError(
+            f"{path} has no frame {span}: its frames are between 0 s and {times_s[-1]:.3f} s.",
+            code="empty_range",
+            hint="Choose another range with --start and --end.",
+            last_frame_s=float(times_s[-1]),
+        )
     rate, variable_rate = _playback_rate(timeline)
     return Clip(
         path=path,
@@ -62,7 +67,9 @@ def select_frames(times_s: np.ndarray, start_s: float | None = None, end_s: floa
     do not double the gaps, and a frame is never taken twice. Raises SettingsError unless start_s < end_s.
     """
     if start_s is not None and end_s is not None and start_s >= end_s:
-        raise SettingsError(f"video.start_s ({start_s:g}) must be below video.end_s ({end_s:g}).")
+        raise SettingsError(
+            f"video.start_s ({start_s:g}) must be less than video.end_s ({end_s:g}).", code="range_reversed", start_s=start_s, end_s=end_s
+        )
     inside = (times_s >= (start_s or 0) - _RANGE_SLACK_S) & (times_s <= (np.inf if end_s is None else end_s) + _RANGE_SLACK_S)
     chosen = np.flatnonzero(inside)
     if fps is None or len(chosen) < 2:

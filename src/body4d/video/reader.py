@@ -38,8 +38,10 @@ class VideoReader:
         self._timeline = Timeline.open(clip.path)
         if len(clip) and clip.source_frames[-1] >= len(self._timeline.ticks):
             raise InputError(
-                f"{clip.path} has {len(self._timeline.ticks)} frames, but frame {clip.source_frames[-1]} is asked for; "
-                "the file has changed since it was probed: start over with it."
+                f"{clip.path} has {len(self._timeline.ticks)} frames, but frame {clip.source_frames[-1]} is asked for: "
+                "the file has changed since it was probed.",
+                code="file_changed",
+                hint="Start over with it.",
             )
         self._missing: set[int] = set()
         # Kept between reads: for HDR, one takes a second to make. Each serves one read at a time.
@@ -109,7 +111,8 @@ class VideoReader:
                     break
             else:
                 if previous is None and not start:
-                    raise InputError(f"{self._clip.path} can no longer be decoded; it has changed since it was probed.")
+                    message = f"{self._clip.path} can no longer be decoded: the file has changed since it was probed."
+                    raise InputError(message, code="file_no_longer_decodes", hint="Start over with it.")
                 if previous is not None:
                     for _ in ticks[done:]:
                         yield False, previous

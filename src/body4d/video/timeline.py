@@ -123,8 +123,12 @@ def check_frame_size(path: Path, width_px: int, height_px: int, max_megapixels: 
     """Raises InputError where a frame has more than ``max_megapixels``."""
     if width_px * height_px > max_megapixels * 1e6:
         raise InputError(
-            f"{path} is {width_px}x{height_px}, more than the {max_megapixels:g} megapixels a frame may have; "
-            "scale it down first, or raise video.max_megapixels."
+            f"{path} is {width_px}x{height_px} pixels, more than the {max_megapixels:g} megapixels that a frame may have.",
+            code="frame_too_large",
+            hint="Scale it down first, or raise video.max_megapixels.",
+            width_px=width_px,
+            height_px=height_px,
+            max_megapixels=max_megapixels,
         )
 
 
@@ -136,7 +140,7 @@ def open_video(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
     try:
         container = av.open(str(path.resolve()), container_options=CONTAINER_OPTIONS, metadata_errors="replace")
     except (FFmpegError, OSError, ValueError) as error:
-        raise InputError(_why_not_opened(path, error)) from error
+        raise _open_error(path, error) from error
     with container:
         stream = _video_stream(path, container)
         for other in container.streams:
@@ -254,7 +258,11 @@ def _scan(path: Path, max_megapixels: float) -> Timeline:
     if not agrees:
         ticks, clock = _decode_all(path, packets.corrupt)
     if not len(ticks) or not first:
-        raise InputError(f"{path} says it holds video, but not one frame of it can be decoded; it is damaged: copy it again or convert it.")
+        raise InputError(
+            f"{path} claims to hold video, but not one frame of it can be decoded: it is damaged.",
+            code="no_decodable_frame",
+            hint="Copy it again or convert it.",
+        )
     if clock == "count":
         time_base = 1 / (rates[0] if rates else Fraction(25))
     timeline = Timeline(
@@ -336,50 +344,57 @@ def _warnings(timeline: Timeline, num_promised: int, promised_s: float) -> tuple
 
 def _check_path(path: Path) -> None:
     if path.is_dir():
-        raise InputError(f"{path} is a folder; give the path of one video file.")
+        raise InputError(f"{path} is a folder.", code="path_is_folder", hint="Give the path of one video file.")
     if not path.exists():
-        raise InputError(f"There is no file at {path}; check the path.")
+        raise InputError(f"There is no file at {path}.", code="no_such_file", hint="Check the path.")
     if not path.is_file():  # Opening a pipe would wait for its writer for ever; a device may never end.
-        raise InputError(f"{path} is a device or a pipe; give the path of one video file.")
+        raise InputError(f"{path} is a device or a pipe.", code="path_is_device", hint="Give the path of one video file.")
     try:
         with path.open("rb") as file:
             empty = not file.read(1)
     except OSError as error:
-        raise InputError(f"{path} cannot be read ({error.strerror}); check its permissions.") from error
+        raise InputError(f"{path} cannot be read ({error.strerror}).", code="file_unreadable", hint="Check its permissions.") from error
     if empty:
-        raise InputError(f"{path} is empty (0 bytes); copy or download the video again.")
+        raise InputError(f"{path} is empty (0 bytes).", code="file_empty", hint="Copy or download the video again.")
 
 
-def _why_not_opened(path: Path, error: Exception) -> str:
+def _open_error(path: Path, error: Exception) -> InputError:
+    """Why the file could not be opened, by what its first bytes show."""
     with path.open("rb") as file:
         head = file.read(4096)
     if head[4:8] in (b"ftyp", b"moov", b"mdat", b"wide"):
-        return (
-            f"{path} is an MP4/MOV file whose index is missing or damaged, as when a recording or download was cut off; "
-            "copy it again or repair it."
+        return InputError(
+            f"{path} is an MP4/MOV file whose index is missing or damaged, as when a recording or download was cut off.",
+            code="index_damaged",
+            hint="Copy it again or repair it.",
         )
     try:
         text = head.decode("utf-8", errors="strict" if len(head) < 4096 else "ignore")
         is_text = all(c.isprintable() or c in "\r\n\t" for c in text)
     except UnicodeDecodeError:
         is_text = False
+    hint = "Give an MP4, MOV, MKV, WebM or AVI file."
     if is_text:
-        return f"{path} holds text, not a video; give an MP4, MOV, MKV, WebM or AVI file."
+        return InputError(f"{path} holds text, not a video.", code="text_not_video", hint=hint)
     reason = getattr(error, "strerror", None) or str(error)
-    return f"{path} is not a video that can be read ({reason}); give an MP4, MOV, MKV, WebM or AVI file."
+    return InputError(f"{path} is not a video that can be read ({reason}).", code="not_a_video", hint=hint, reason=reason)
 
 
 def _video_stream(path: Path, container: InputContainer) -> VideoStream:
     names = container.format.name.split(",")
     brand = container.metadata.get("major_brand", "").strip()
     if set(names) & set(_IMAGE_FORMATS.split()) or brand in _IMAGE_BRANDS:
-        raise InputError(f"{path} is a single picture, not a video; give a video file.")
+        raise InputError(f"{path} is a single picture, not a video.", code="picture_not_video", hint="Give a video file.")
     streams = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
     if not streams:
         what = "sound but no moving picture" if container.streams.audio else "no picture stream"
-        raise InputError(f"{path} holds {what}; give a file with video in it.")
+        raise InputError(f"{path} holds {what}.", code="no_video_stream", hint="Give a file with video in it.")
     best = container.streams.best("video")
     stream = next((s for s in streams if best is not None and s.index == best.index), streams[0])
     if stream.codec_context is None:
-        raise InputError(f"{path} holds video in a codec that cannot be decoded here; convert it to H.264, such as with HandBrake.")
+        raise InputError(
+            f"{path} holds video in a codec that cannot be decoded here.",
+            code="unknown_codec",
+            hint="Convert it to H.264, such as with HandBrake.",
+        )
     return stream

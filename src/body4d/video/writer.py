@@ -149,7 +149,8 @@ class VideoWriter:
 
     def _failure(self, error: Exception) -> OutputError:
         reason = getattr(error, "strerror", None) or str(error)
-        return OutputError(f"{self._path} cannot be written ({reason}); free some space or choose another place.")
+        message, hint = f"{self._path} cannot be written ({reason}).", "Free some space or choose another output folder."
+        return OutputError(message, code="video_not_written", hint=hint, reason=reason)
 
 
 def exact_ticks(times_s: np.ndarray) -> tuple[np.ndarray, Fraction]:

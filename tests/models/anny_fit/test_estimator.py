@@ -16,6 +16,7 @@ from body4d.render.rasterizer import silhouette
 from scenes import make_scene
 
 FRAMES = 24
+pytestmark = pytest.mark.slow  # Anny is set up
 
 
 class Frames:

@@ -17,6 +17,7 @@ from body4d.models.anny_fit.observations import BODY_PARTS
 from body4d.models.anny_fit.types import ChainPose, Observations
 
 T, FOCAL, CENTRE = 12, 900.0, np.array([320.0, 240.0])
+pytestmark = pytest.mark.slow  # Anny is set up
 
 
 @pytest.fixture(scope="module")

@@ -8,6 +8,8 @@ from body4d.geometry.rotations import rotvec_to_matrix
 from body4d.models.anny_fit.joint_limits import DRIVEN_JOINTS
 from body4d.models.anny_fit.kinematic_chain import KinematicChain
 
+pytestmark = pytest.mark.slow  # Anny is set up
+
 
 @pytest.fixture(scope="module")
 def posed():

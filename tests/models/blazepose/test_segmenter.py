@@ -16,7 +16,7 @@ from body4d.core.errors import Cancelled, InputError, MissingDependencyError, No
 from body4d.core.stages import ignore_progress
 from body4d.core.types import Clip, Prompt
 from body4d.models.blazepose import segmenter as blazepose
-from body4d.models.blazepose.mediapipe_graph import PoseDetection, PoseGraphs, missing_mediapipe_message, suppress_native_logs
+from body4d.models.blazepose.mediapipe_graph import PoseDetection, PoseGraphs, missing_mediapipe, suppress_native_logs
 from body4d.models.blazepose.roi import TILE_SHARES, AlignmentFilter, RotatedRoi, search_tiles
 from body4d.models.blazepose.segmenter import BlazePoseSegmenter
 from body4d.models.blazepose.tracker import COARSE_SEARCH_EVERY_S, PoseTracker, _without_stray_pieces
@@ -299,13 +299,13 @@ def test_alignment_filter_holds_still_noise_and_follows_speed():
 @pytest.mark.parametrize(
     ("error", "python", "words"),
     [
-        (ImportError("No module named 'mediapipe'"), (3, 13), ("Python 3.13", "3.10 to 3.12", "pip install")),
+        (ImportError("No module named 'mediapipe'"), (3, 13), ("Python 3.13", "3.11 or 3.12", "pip install")),
         (ImportError("No module named 'mediapipe'"), (3, 11), ("pip install 'body4d[lite]'",)),
         (ImportError("libGL.so.1: cannot open shared object file"), (3, 11), ("opencv-python-headless",)),
     ],
 )
-def test_missing_packages_are_told_with_their_remedy(error, python, words):
-    message = missing_mediapipe_message(error, python)
+def test_missing_packages_come_with_a_remedy(error, python, words):
+    message = str(missing_mediapipe(error, python))
     assert all(word in message for word in words)
 
 
@@ -350,8 +350,7 @@ def golf(shared):
         return [next(frames).to_ndarray(format="rgb24") for _ in range(12)]
 
 
-@pytest.mark.parametrize("size", [(8, 8), (3, 200), (64, 64)])
-@pytest.mark.parametrize("frames", [1, 3])
+@pytest.mark.parametrize(("size", "frames"), [((8, 8), 1), ((3, 200), 3), ((64, 64), 3)])
 def test_tiny_pictures_of_nothing_hold_no_person(size, frames):
     pytest.importorskip("mediapipe")
     noise = np.random.default_rng(0).integers(0, 255, (frames, *size, 3)).astype(np.uint8)
@@ -428,6 +427,7 @@ def test_a_region_is_read_as_mediapipes_own_graph_reads_it(golf):
     worker.close()
 
 
+@pytest.mark.slow  # a child process
 def test_mediapipe_says_nothing_on_standard_error(shared):
     pytest.importorskip("mediapipe")
     script = (

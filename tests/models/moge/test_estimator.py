@@ -81,7 +81,7 @@ def test_a_persons_height_gives_no_focal_length() -> None:
     )
 
 
-def test_the_median_of_spread_frames_counts() -> None:
+def test_the_median_of_sampled_frames_counts() -> None:
     frames, reported = Frames(), list[tuple[int, int]]()
     estimator = MogeCameraEstimator(lambda d, t: FixedFocals([150.0, 160.0, 140.0, 900.0]), CameraSettings(), FOUR, CPU)
     output = estimator.estimate(frames, lambda done, total: reported.append((done, total)))

@@ -90,7 +90,7 @@ class AnnyBodyEstimator:
         def fit(n: int) -> BodyTrack:
             def person_progress(rows: int) -> None:
                 if stopped.is_set():
-                    raise Cancelled("stopped")
+                    raise Cancelled("The fit was stopped.")
                 done[n] = rows
                 progress(sum(done), total)
 
@@ -256,15 +256,6 @@ def _floor_distance(problem: PoseProblem, pose: ChainPose, observations: Observa
     resting = [below[observations.foot_contact[:, side] > 0, k] for side, feet in enumerate(BODY_PARTS.feet) for k in feet]
     depths = np.concatenate(resting)
     return float(np.median(depths)) if len(depths) else float("nan")
-
-
-def _landmarks_at_hips(landmarks: BodyLandmarks, joints_m: np.ndarray) -> np.ndarray:
-    """BlazePose's own metric landmarks (T, K, 3), which are relative to the hips, moved to the fitted hips.
-
-    They are the input of the fit, against which its smoothness is measured.
-    """
-    hips = joints_m[:, list(BODY_PARTS.hips)].mean(1, keepdims=True)
-    return landmarks.world_m - landmarks.world_m[:, list(BODY_PARTS.hips)].mean(1, keepdims=True) + hips
 
 
 def _best_rows(score: np.ndarray, num_parts: int) -> np.ndarray:

@@ -229,27 +229,35 @@ class _MediaPipe:
             creator = importlib.import_module("mediapipe.python.packet_creator")
             getter = importlib.import_module("mediapipe.python.packet_getter")
         except ImportError as error:
-            raise MissingDependencyError(missing_mediapipe_message(error, sys.version_info[:2])) from error
+            raise missing_mediapipe(error, sys.version_info[:2]) from error
         site_packages = os.path.dirname(os.path.dirname(package.__file__ or ""))
         bindings.resource_util.set_resource_dir(site_packages)
         graph = bindings.calculator_graph.CalculatorGraph
         return _MediaPipe(graph, rect.NormalizedRect, creator, getter, bindings.image_frame.ImageFormat.SRGB)
 
 
-def missing_mediapipe_message(error: ImportError, python: tuple[int, int]) -> str:
-    """One sentence for a failed import of mediapipe on Python ``python`` (major, minor): what is missing and what to do."""
+def missing_mediapipe(error: ImportError, python: tuple[int, int]) -> MissingDependencyError:
+    """What a failed import of mediapipe on Python ``python`` (major, minor) means, and what to do about it."""
     if "libGL" in str(error) or "libgthread" in str(error):
-        return (
-            f"The preset lite needs OpenCV, which could not load a system library ({error}); "
-            "run: pip uninstall -y opencv-contrib-python opencv-python && pip install opencv-python-headless"
+        return MissingDependencyError(
+            f"Preset lite needs OpenCV, which could not load a system library: {error}.",
+            code="opencv_not_loadable",
+            hint="Run: pip uninstall -y opencv-contrib-python opencv-python && pip install opencv-python-headless",
         )
-    found = f"this is Python {python[0]}.{python[1]}"
+    version = f"{python[0]}.{python[1]}"
     if python >= (3, 13):
-        return (
-            f"The preset lite needs mediapipe 0.10.21, which has no wheel for Python 3.13 and later, and {found}; "
-            "make an environment with Python 3.10 to 3.12 and run there: pip install 'body4d[lite]'"
+        return MissingDependencyError(
+            f"Preset lite needs mediapipe 0.10.21, which has no wheel for Python 3.13 and later, and this is Python {version}.",
+            code="mediapipe_not_for_this_python",
+            hint="Make an environment with Python 3.11 or 3.12 and run there: pip install 'body4d[lite]'",
+            python=version,
         )
-    return f"The preset lite needs mediapipe 0.10.21, and it could not be imported ({error}; {found}); run: pip install 'body4d[lite]'"
+    return MissingDependencyError(
+        f"Preset lite needs mediapipe 0.10.21, and it could not be imported on Python {version}: {error}.",
+        code="missing_package",
+        hint="Run: pip install 'body4d[lite]'",
+        packages=["mediapipe"],
+    )
 
 
 @contextlib.contextmanager

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float, UInt8
 
 from body4d.camera.intrinsics import choose_focal, focal_warnings, ideal_camera, intrinsics_inputs
-from body4d.camera.lens import agree_on_focal, spread_frames
+from body4d.camera.lens import agree_on_focal, sample_frames
 from body4d.config import CameraSettings, ComputeSettings, MogeSettings
 from body4d.core.errors import RunWarning
 from body4d.core.stages import FrameSource, ProgressFn, StageOutput
@@ -120,7 +120,7 @@ class MogeCameraEstimator:
 
     def _estimate_focals(self, frames: FrameSource, progress: ProgressFn) -> tuple[Float[np.ndarray, " f"], RunWarning | None]:
         clip, device = frames.clip, choose_device(self._compute)
-        index = spread_frames(len(clip), self._settings.num_frames)
+        index = sample_frames(len(clip), self._settings.num_frames)
         progress(0, len(index))
         images = [image for _, image in frames.read(index.start, index.stop, index.step)]
         network = self._load(device, choose_dtype(self._compute, device))

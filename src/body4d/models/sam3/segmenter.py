@@ -26,7 +26,7 @@ from body4d.models.sam3.propagation import FrameProgress, PromptedObject, Propag
 from body4d.models.sam3.streaming import FrameEncoder, MaskEncoder
 from body4d.runtime.device import AdaptiveBatcher, choose_batch_size, choose_device, choose_dtype, free_memory_bytes, release_memory
 from body4d.runtime.torch_utils import should_compile
-from body4d.tracking.main_subject import NOT_PROMPTED, SubjectCandidate, choose_subjects, track_warnings
+from body4d.tracking.main_subject import NOT_PROMPTED, ExclusionReason, SubjectCandidate, choose_subjects, track_warnings
 from body4d.tracking.masks import subtract_masks
 
 LoadSam3 = Callable[[torch.device], Sam3Weights]
@@ -40,8 +40,7 @@ MAX_BATCH = {"cuda": 8, "mps": 2, "cpu": 1}
 COMPILE_MIN_FRAMES = 2000
 """Shorter clips are not compiled for: 8 ms gained per frame pay back the 17 s that compiling takes (H200, empty cache)."""
 
-FALSE_POSITIVE = "they were found for a moment and not again"
-"""Why somebody was left out."""
+FALSE_POSITIVE = ExclusionReason("false_positive", "they were found for a moment and not again")
 
 
 def sam3_from_folder(folder: Path) -> LoadSam3:
@@ -152,7 +151,7 @@ class _ClipSegmentation:
 
     def _choose(
         self, tracker: MultiObjectTracker, detected: dict[int, MaskTrack], fitting: set[int]
-    ) -> tuple[list[int], list[tuple[int, str]]]:
+    ) -> tuple[list[int], list[tuple[int, ExclusionReason]]]:
         """The object ids of the main people, the first one first, and why others are left out."""
         tracklets = [t for t in tracker.tracklets if t.obj_id in detected and t.obj_id in fitting]
         candidates = [_candidate(detected[t.obj_id], t) for t in tracklets]
@@ -257,7 +256,7 @@ class _ClipSegmentation:
         tracks: Sequence[MaskTrack],
         prompts: Sequence[ObjectPrompt],
         texts: Sequence[str],
-        left_out: Sequence[tuple[int, str]],
+        left_out: Sequence[tuple[int, ExclusionReason]],
         tracker: MultiObjectTracker,
     ) -> None:
         followed = {track.person_id for track in tracks}
