@@ -1,15 +1,15 @@
-"""How long do hidden people take? The whole stage but loading: depth, outlines, rules, completion, on networks of the published sizes.
+"""How long do hidden people take? The whole stage but loading: depth, amodal masks, rules, completion, on networks of the published sizes.
 
     PYTHONPATH=src python benchmarks/occlusion.py --device cuda [--size 512x256] [--steps 25] [--compile on] [--json]
     PYTHONPATH=src python benchmarks/occlusion.py --device cpu --tiny
 
 Five people stand through 90 frames of 1920 x 1080, and a board hides the lower part of each for a third of them. Weights are random and
-made on the device, so the work is the real work and what is painted means nothing: outlines and pictures go through every network, and
-then the true outlines take the place of the painted ones, so that exactly the hidden third is confirmed and completed. ``--size
+made on the device, so the work is the real work and what is generated means nothing: masks and images go through every network, and
+then the true amodal masks take the place of the generated ones, so that exactly the hidden third is confirmed and completed. ``--size
 1024x512`` is what the followed system works at; it took 1,567 s for 90 frames of 5 people on an H800.
 
 One pass with a single step goes before the measured one. Parts are waited for where they end, which costs nothing beside them; "on the
-host" is what is left: cutting, shrinking, judging, coding. Operations are torch's own count of products, convolutions and attention on
+host" is what is left: cutting, resizing, checking, coding. Operations are torch's own count of products, convolutions and attention on
 tensors without numbers. The ceiling is the best product of this device in this precision, measured in the same process.
 """
 
@@ -33,13 +33,13 @@ from vas_full_size import Operations, random_depth, random_networks
 
 from body4d.config import ComputeSettings, OcclusionSettings
 from body4d.core.types import Clip, MaskTrack
-from body4d.models.diffusion_vas import pipeline as diffusion_vas_paint
-from body4d.models.diffusion_vas.candidates import spans_to_look_at
-from body4d.models.diffusion_vas.completer import Loads, VasCompleter
-from body4d.models.diffusion_vas.depth import DepthAnything, depth_in
-from body4d.models.diffusion_vas.network.sampler import VasNetworks
-from body4d.models.diffusion_vas.pipeline import Key, Painter, Step, VasPainter, compiled, painter_in
-from body4d.models.diffusion_vas.windows import looked_at, windows_of, work_of
+from body4d.models.diffusion_vas import pipeline as vas_pipeline
+from body4d.models.diffusion_vas.candidates import candidate_spans
+from body4d.models.diffusion_vas.completer import VasCompleter, VasLoaders, vas_from_folders
+from body4d.models.diffusion_vas.depth import DepthAnything
+from body4d.models.diffusion_vas.network.sampler import SamplerOptions, VasNetworks
+from body4d.models.diffusion_vas.pipeline import NoiseKey, StepFn, VasPipeline, compile_unet
+from body4d.models.diffusion_vas.windows import MAX_GROUP_FRAMES, num_standard_windows, spans_to_process, split_windows
 from body4d.runtime.device import choose_device, choose_dtype
 
 FOLLOWED_S, SOUGHT_S = 1567.0, 90.0
@@ -98,83 +98,89 @@ class MadeFrames:
 
 
 class ThenTrue:
-    """Does all the work of a painter and hands on the truth: who stands still is as large as what is ever seen of them."""
+    """Does all the work of a pipeline and returns the truth: who stands still is as large as what is ever visible of them."""
 
-    def __init__(self, painter: Painter, *, outlines: bool) -> None:
-        self._painter, self._outlines = painter, outlines
+    def __init__(self, pipeline: VasPipeline, *, amodal: bool) -> None:
+        self.pipeline, self._amodal = pipeline, amodal
         self.frames: list[int] = []
 
     @property
-    def warnings(self) -> tuple[str, ...]:
-        return self._painter.warnings
+    def warnings(self) -> Any:
+        return self.pipeline.warnings
 
-    def paint(self, first: Tensor, second: Tensor, keys: Sequence[Key], videos: Sequence[int], step: Step) -> Tensor:
-        self.frames += videos
-        painted = self._painter.paint(first, second, keys, videos, step)
-        if not self._outlines:
-            return painted.nan_to_num(0.0)
-        return torch.cat([(part > 0).any(0, keepdim=True).float().expand(len(part), -1, -1, -1) for part in first.split(list(videos))])
+    def generate(self, first: Tensor, second: Tensor, keys: Sequence[NoiseKey], lengths: Sequence[int], step: StepFn) -> Tensor:
+        self.frames += lengths
+        generated = self.pipeline.generate(first, second, keys, lengths, step)
+        if not self._amodal:
+            return generated.nan_to_num(0.0)
+        return torch.cat([(part > 0).any(0, keepdim=True).float().expand(len(part), -1, -1, -1) for part in first.split(list(lengths))])
 
 
-def loads(tiny: bool, settings: OcclusionSettings, compute: ComputeSettings) -> tuple[Loads, Callable[[], None]]:
+def loaders(tiny: bool, settings: OcclusionSettings, compute: ComputeSettings) -> tuple[VasLoaders, Callable[[], None]]:
     """How the completer gets its networks, and what to call when done."""
     if not tiny:
 
-        def painter(which: int) -> Callable[[torch.device, torch.dtype], VasPainter]:
-            return lambda device, dtype: VasPainter(compiled(random_networks(device, dtype), settings), which, settings, compute)
+        def pipeline(index: int) -> Callable[[torch.device, torch.dtype], VasPipeline]:
+            def load(device: torch.device, dtype: torch.dtype) -> VasPipeline:
+                nets = random_networks(device, dtype)
+                return VasPipeline(compile_unet(nets) if compute.compile == "on" else nets, index, settings, compute)
 
-        return Loads(lambda d, t: DepthAnything(random_depth(d, t), d, t, swapped=True), painter(0), painter(1)), lambda: None
+            return load
+
+        depth = lambda d, t: DepthAnything(random_depth(d, t), d, t, swap_channels=True)  # noqa: E731
+        return VasLoaders(depth, pipeline(0), pipeline(1)), lambda: None
     sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
     import vas_files
 
     folder = tempfile.TemporaryDirectory()
     amodal, content = (vas_files.write_tiny_diffusion_vas(Path(folder.name) / name) for name in ("amodal", "content"))
-    depth = vas_files.write_tiny_depth_anything(Path(folder.name) / "depth")
-    parts = Loads(depth_in(depth, swapped=True), painter_in(amodal, 0, settings, compute), painter_in(content, 1, settings, compute))
-    return parts, folder.cleanup
+    depth_folder = vas_files.write_tiny_depth_anything(Path(folder.name) / "depth")
+    return vas_from_folders(amodal, content, depth_folder, settings, compute), folder.cleanup
 
 
 class Kept:
     """Networks that are loaded once and timed by part; ``build_s`` is what loading took."""
 
-    def __init__(self, source: Loads, clock: Clock, device: torch.device, dtype: torch.dtype) -> None:
+    def __init__(self, source: VasLoaders, clock: Clock, device: torch.device, dtype: torch.dtype) -> None:
         start = time.perf_counter()
         self.depth: Any = source.depth(device, dtype)
-        self.painters = [ThenTrue(source.amodal(device, dtype), outlines=True), ThenTrue(source.content(device, dtype), outlines=False)]
+        amodal: Any = source.amodal(device, dtype)
+        content: Any = source.content(device, dtype)
+        self.pipelines = [ThenTrue(amodal, amodal=True), ThenTrue(content, amodal=False)]
         wait(device)
         self.build_s = time.perf_counter() - start
-        self.nets: VasNetworks = self.painters[0]._painter._nets  # type: ignore[attr-defined]
-        self.depth.nearness = clock.timed("depth", self.depth.nearness)
-        for painter in self.painters:
-            unet = painter._painter._nets.unet  # type: ignore[attr-defined]
+        self.nets: VasNetworks = self.pipelines[0].pipeline.nets
+        self.depth.inverse_depth = clock.timed("depth", self.depth.inverse_depth)
+        for one in self.pipelines:
+            unet: Any = one.pipeline.nets.unet
             unet.forward = clock.timed("UNet", unet.forward)
-        for name, part in (("picture_latents", "VAE encode"), ("clip_embeddings", "CLIP"), ("decode", "VAE decode")):
-            setattr(diffusion_vas_paint, name, clock.timed(part, getattr(diffusion_vas_paint, name)))
-        VasPainter._noises = clock.timed("noise", VasPainter._noises)  # type: ignore[method-assign]
+        for name, part in (("encode_images", "VAE encode"), ("clip_embeddings", "CLIP"), ("decode", "VAE decode")):
+            setattr(vas_pipeline, name, clock.timed(part, getattr(vas_pipeline, name)))
+        VasPipeline.draw_noise = clock.timed("noise", VasPipeline.draw_noise)  # type: ignore[method-assign]
 
     @property
-    def loads(self) -> Loads:
-        return Loads(lambda *_: self.depth, lambda *_: self.painters[0], lambda *_: self.painters[1])
+    def loaders(self) -> VasLoaders:
+        return VasLoaders(lambda *_: self.depth, lambda *_: self.pipelines[0], lambda *_: self.pipelines[1])
 
 
-def looked_at_frames(shot: Shot, settings: OcclusionSettings) -> int:
-    """Frames whose depth is found."""
-    found = spans_to_look_at(shot.masks(), np.arange(shot.frames) / 30, settings)
-    looked = looked_at(found, [shot.frames] * shot.people, settings)
-    return len({row for span in looked for row in range(span.first, span.last)})
+def processed_frames(shot: Shot, settings: OcclusionSettings) -> int:
+    """Frames whose depth is estimated."""
+    spans = candidate_spans(shot.masks(), np.arange(shot.frames) / 30, settings)
+    processed = spans_to_process(spans, [shot.frames] * shot.people, settings.window_frames, MAX_GROUP_FRAMES)
+    return len({row for span in processed for row in range(span.first, span.last)})
 
 
 def measured(args: argparse.Namespace) -> dict[str, Any]:
-    compute = ComputeSettings(device=args.device, precision=args.precision)
+    compute = ComputeSettings(device=args.device, precision=args.precision, compile=args.compile)
     device = choose_device(compute)
     dtype = choose_dtype(compute, device)
     shot = Shot(24, 2, 320, 160) if args.tiny else Shot(args.frames, args.people, 1920, 1080)
     width, height = (int(side) for side in ("128x64" if args.tiny else args.size).split("x"))
     steps = min(args.steps, 2) if args.tiny else args.steps
-    settings = OcclusionSettings(short_side_px=height, long_side_px=width, steps=steps, compile=args.compile)
+    settings = OcclusionSettings(short_side_px=height, long_side_px=width, num_steps=steps)
     ceiling = matmul_ceiling(device, dtype)
     clock = Clock(device)
-    source, done = loads(args.tiny, settings, compute)
+    source, done = loaders(args.tiny, settings, compute)
     kept = Kept(source, clock, device, dtype)
     done()
     frames, masks = MadeFrames(shot), shot.masks()
@@ -182,28 +188,28 @@ def measured(args: argparse.Namespace) -> dict[str, Any]:
     def run(settings: OcclusionSettings) -> tuple[float, Any]:
         wait(device)
         start = time.perf_counter()
-        found = VasCompleter(kept.loads, settings, compute).complete(frames, masks, lambda done, total: None).value
+        found = VasCompleter(kept.loaders, settings, compute).complete(frames, masks, lambda done, total: None).value
         wait(device)
         return time.perf_counter() - start, found
 
-    # The same shapes go through, so that whatever is chosen or compiled for them is; a painter has its own number of steps.
-    for painter in kept.painters:
-        painter._painter._recipe = type(painter._painter._recipe)(1, settings.guidance, settings.upstream_exact)  # type: ignore[attr-defined]
+    # The same shapes go through, so that whatever is chosen or compiled for them is; a pipeline has its own number of steps.
+    for one in kept.pipelines:
+        one.pipeline.options = SamplerOptions(1, settings.guidance, settings.upstream_exact)
     warm_s, _ = run(settings)
-    for painter in kept.painters:
-        painter._painter._recipe = type(painter._painter._recipe)(steps, settings.guidance, settings.upstream_exact)  # type: ignore[attr-defined]
-        painter.frames.clear()
+    for one in kept.pipelines:
+        one.pipeline.options = SamplerOptions(steps, settings.guidance, settings.upstream_exact)
+        one.frames.clear()
     clock.seconds.clear()
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
     seconds, found = run(settings)
-    videos = [painter.frames for painter in kept.painters]
+    videos = [one.frames for one in kept.pipelines]
     parts = dict(clock.seconds)
     parts["on the host"] = seconds - sum(parts.values())
     every = [count for pipeline in videos for count in pipeline]
-    flops = Operations(kept.nets, kept.depth._net).of(settings, every, looked_at_frames(shot, settings), (shot.height_px, shot.width_px))
-    windows = [len(x) for count in every for x in windows_of(count, settings.window_frames, settings.overlap_frames)]
-    work = work_of([range(length) for length in windows], settings)
+    flops = Operations(kept.nets, kept.depth.net).of(settings, every, processed_frames(shot, settings), (shot.height_px, shot.width_px))
+    windows = [len(x) for count in every for x in split_windows(count, settings.window_frames)]
+    work = num_standard_windows([range(length) for length in windows], settings)
     peak = torch.cuda.max_memory_allocated() / 1e9 if device.type == "cuda" else None
     return {
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
@@ -215,7 +221,7 @@ def measured(args: argparse.Namespace) -> dict[str, Any]:
         "compile": args.compile,
         "frames": shot.frames,
         "people": shot.people,
-        "hidden_person_frames": int(sum(stretch.hidden.sum() for stretch in found)),
+        "hidden_person_frames": int(sum(segment.hidden.sum() for segment in found)),
         "frames_outlined": sum(videos[0]),
         "frames_completed": sum(videos[1]),
         "windows": len(windows),
@@ -236,7 +242,7 @@ def measured(args: argparse.Namespace) -> dict[str, Any]:
         "peak_gb": round(peak, 2) if peak is not None else None,
         "build_s": round(kept.build_s, 1),
         "first_pass_one_step_s": round(warm_s, 1),
-        "notes": list(dict.fromkeys(warning.text for painter in kept.painters for warning in painter.warnings)),
+        "notes": list(dict.fromkeys(warning.text for one in kept.pipelines for warning in one.warnings)),
     }
 
 

@@ -18,13 +18,13 @@ from body4d.models.diffusion_vas.network.sampler import (
     FPS,
     MOTION_BUCKET,
     NOISE_SHARE,
-    Recipe,
+    SamplerOptions,
     VasNetworks,
     clip_embeddings,
     decode,
     denoise,
-    embeddings_of_rows,
-    picture_latents,
+    encode_images,
+    guidance_embeddings,
 )
 
 SEED, GUIDANCE, DECODED_TOGETHER = 23, 1.5, 8
@@ -76,13 +76,13 @@ def pipeline_case(case: str, data: Any, nets: VasNetworks) -> Iterator[Row | str
     generator = torch.Generator().manual_seed(SEED)
     noises = [torch.randn(first[:, None].shape, generator=generator)[:, 0] for _ in range(2)]
     embeddings = clip_embeddings(nets, first)
-    told = torch.cat([picture_latents(nets, p, n) for p, n in zip((first, second), noises, strict=True)], 1)
-    shown = embeddings_of_rows(embeddings[None], scrambled=True)
-    yield compare(f"{case}/clip", golden["clip"][:, 0], shown.reshape(2 * len(first), -1).numpy())
+    condition_latents = torch.cat([encode_images(nets, p, n) for p, n in zip((first, second), noises, strict=True)], 1)
+    attended = guidance_embeddings(embeddings[None], scrambled=True)
+    yield compare(f"{case}/clip", golden["clip"][:, 0], attended.reshape(2 * len(first), -1).numpy())
     yield compare(f"{case}/added_time_ids", golden["added_time_ids"], np.array([[FPS, MOTION_BUCKET, NOISE_SHARE]] * 2))
     seen: list[Row | str] = []
 
-    def watch(step: int, t: Tensor, sample: Tensor, out: Tensor) -> None:
+    def observe(step: int, t: Tensor, sample: Tensor, out: Tensor) -> None:
         theirs = golden[f"step{step}/sample"]
         seen.append(compare(f"{case}/step{step}/t", golden[f"step{step}/t"], t.numpy()))
         seen.append(compare(f"{case}/step{step}/sample", theirs, sample[:, :, : theirs.shape[2]].numpy()))
@@ -90,7 +90,7 @@ def pipeline_case(case: str, data: Any, nets: VasNetworks) -> Iterator[Row | str
 
     steps = sum(key.endswith("/t") for key in golden)
     noise = torch.from_numpy(golden["initial_latents_before_sigma"])[0]
-    latents = denoise(nets, noise, told, embeddings, [range(len(first))], Recipe(steps, GUIDANCE), watch=watch)
+    latents = denoise(nets, noise, condition_latents, embeddings, [range(len(first))], SamplerOptions(steps, GUIDANCE), observe=observe)
     yield from seen
     yield compare(f"{case}/final_latents", golden["final_latents"], latents[None].numpy())
     yield compare(f"{case}/decoded", golden["decoded"], decode(nets, latents, DECODED_TOGETHER).transpose(0, 1)[None].numpy())

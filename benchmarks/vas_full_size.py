@@ -8,10 +8,10 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from body4d.config import OcclusionSettings
-from body4d.models.diffusion_vas.depth import network_size
-from body4d.models.diffusion_vas.network.fast_layers import quicker
+from body4d.models.diffusion_vas.depth import input_size_px
 from body4d.models.diffusion_vas.network.sampler import LATENT_CHANNELS, VasNetworks
-from body4d.models.diffusion_vas.windows import windows_of
+from body4d.models.diffusion_vas.pipeline import DECODE_FRAMES
+from body4d.models.diffusion_vas.windows import split_windows
 
 UNET = {
     "in_channels": 3 * LATENT_CHANNELS,
@@ -87,11 +87,11 @@ def random_networks(device: torch.device, dtype: torch.dtype) -> VasNetworks:
     from diffusers.schedulers.scheduling_euler_discrete import EulerDiscreteScheduler
     from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
-    from body4d.models.diffusion_vas.network.unet import VasUnet
+    from body4d.models.diffusion_vas.network.unet import VasUnet, use_fast_layers
 
     return VasNetworks(
-        unet=quicker(made(lambda: VasUnet.from_config(dict(UNET)), device, dtype)),
-        vae=quicker(made(lambda: AutoencoderKLTemporalDecoder.from_config(dict(VAE)), device, dtype)),
+        unet=use_fast_layers(made(lambda: VasUnet.from_config(dict(UNET)), device, dtype)),
+        vae=use_fast_layers(made(lambda: AutoencoderKLTemporalDecoder.from_config(dict(VAE)), device, dtype)),
         clip=made(lambda: CLIPVisionModelWithProjection(CLIPVisionConfig.from_dict(dict(CLIP))), device, dtype),
         scheduler=lambda: EulerDiscreteScheduler.from_config(dict(SCHEDULER)),
     )
@@ -121,15 +121,15 @@ class Operations:
     def of(self, settings: OcclusionSettings, videos: Sequence[int], pictures: int, frame_px: tuple[int, int]) -> dict[str, float]:
         """Operations for the frames of each of ``videos`` that go through a pipeline, and ``pictures`` (height, width) ``frame_px`` whose
         depth is found."""
-        h, w, chunk = settings.short_side_px // 8, settings.long_side_px // 8, settings.decode_frames
-        windows = [len(x) for count in videos for x in windows_of(count, settings.window_frames, settings.overlap_frames)]
+        h, w, chunk = settings.short_side_px // 8, settings.long_side_px // 8, DECODE_FRAMES
+        windows = [len(x) for count in videos for x in split_windows(count, settings.window_frames)]
         chunks = [piece for count in videos for piece in [chunk] * (count // chunk) + [count % chunk] if piece]
         return {
-            "UNet": sum(2 * settings.steps * self._unet_row(length, h, w) for length in windows),
+            "UNet": sum(2 * settings.num_steps * self._unet_row(length, h, w) for length in windows),
             "VAE encode": sum(videos) * 2 * self._once("encode", lambda: self._vae.encode(self._empty(1, 3, 8 * h, 8 * w))),
             "VAE decode": sum(self._decoded(frames, h, w) for frames in chunks),
             "CLIP": sum(videos) * self._once("clip", lambda: self._clip(self._empty(1, 3, 224, 224))),
-            "depth": pictures * self._once("depth", lambda: self._depth(self._empty(1, 3, *network_size(*frame_px)))),
+            "depth": pictures * self._once("depth", lambda: self._depth(self._empty(1, 3, *input_size_px(*frame_px)))),
         }
 
     def _unet_row(self, frames: int, h: int, w: int) -> float:
@@ -154,6 +154,8 @@ class Operations:
 
 def on_meta(net: Any) -> Any:
     """A copy of a network without its numbers, as it was before it was timed or compiled."""
+    from body4d.models.diffusion_vas.network.unet import use_fast_layers
+
     forward = net.__dict__.pop("forward", None)
     try:
         with torch.device("meta"):
@@ -162,4 +164,4 @@ def on_meta(net: Any) -> Any:
     finally:
         if forward is not None:
             net.forward = forward
-    return quicker(nn.Module.to(copy, device="meta", dtype=next(net.parameters()).dtype)).eval()
+    return use_fast_layers(nn.Module.to(copy, device="meta", dtype=next(net.parameters()).dtype)).eval()

@@ -22,12 +22,12 @@ from make_videos import make_video
 
 WIDTH, HEIGHT, FRAMES = 320, 160, 24
 QUICK = {
-    "occlusion.steps": 1,
+    "occlusion.num_steps": 1,
     "occlusion.short_side_px": 64,
     "occlusion.long_side_px": 128,
     "occlusion.window_frames": 8,
     "sam3d_body.mode": "body",
-    "moge.frames": 2,
+    "moge.num_frames": 2,
     "moge.detail": 0,
 }
 

@@ -1,4 +1,4 @@
-"""What a hidden stretch holds, the frame it makes, and how far its frames are trusted."""
+"""What an occlusion segment holds, the frame that it completes, and the confidence of its frames."""
 
 import dataclasses
 from typing import Any
@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from body4d.config import OcclusionSettings
 from body4d.core.occlusion import (
+    MIN_HIDDEN_CONFIDENCE,
     OcclusionSegment,
     completed_frame,
     occluded_rows,
@@ -20,7 +20,6 @@ from body4d.core.occlusion import (
 from body4d.core.types import MaskTrack
 
 WIDTH, HEIGHT = 40, 20
-S = OcclusionSettings()
 
 
 def mask(x0: int, y0: int, x1: int, y1: int) -> np.ndarray:
@@ -29,10 +28,10 @@ def mask(x0: int, y0: int, x1: int, y1: int) -> np.ndarray:
     return out
 
 
-WHOLE, SEEN = mask(10, 4, 18, 16), mask(10, 4, 18, 8)
+WHOLE, VISIBLE = mask(10, 4, 18, 16), mask(10, 4, 18, 8)
 
 
-def stretch(
+def segment(
     person_id: int = 1, frames: tuple[int, ...] = (3, 4, 6), share: tuple[float, ...] = (0.9, 0.4, 0.0), **changes
 ) -> OcclusionSegment:
     fields: dict[str, Any] = {
@@ -59,75 +58,75 @@ def stretch(
         ({"box_px": np.array([4, 2, 41, 18])}, "outside"),
     ],
 )
-def test_what_cannot_be_is_refused(changes: dict[str, object], words: str) -> None:
+def test_inconsistent_fields_are_refused(changes: dict[str, object], words: str) -> None:
     with pytest.raises(ValueError, match=words):
-        stretch(**changes)
+        segment(**changes)
 
 
 @pytest.mark.parametrize(("frame", "row"), [(2, None), (3, 0), (4, 1), (5, None), (6, 2), (7, None)])
 def test_rows(frame: int, row: int | None) -> None:
-    assert stretch().row(frame) == row
+    assert segment().row(frame) == row
 
 
-def test_only_what_is_missing_is_painted() -> None:
+def test_only_the_hidden_part_is_filled_in() -> None:
     picture = np.random.default_rng(0).integers(0, 255, (HEIGHT, WIDTH, 3), dtype=np.uint8)
     before = picture.copy()
-    out = completed_frame(picture, SEEN, stretch(), 1)
-    assert (out[WHOLE & ~SEEN] == (0, 200, 0)).all()
-    np.testing.assert_array_equal(out[SEEN | ~WHOLE], before[SEEN | ~WHOLE])
+    out = completed_frame(picture, VISIBLE, segment(), 1)
+    assert (out[WHOLE & ~VISIBLE] == (0, 200, 0)).all()
+    np.testing.assert_array_equal(out[VISIBLE | ~WHOLE], before[VISIBLE | ~WHOLE])
     np.testing.assert_array_equal(picture, before)
 
 
-def test_painted_pictures_lie_where_they_belong() -> None:
-    """A picture that tells its own place: red grows to the right and green downwards, over the region."""
+def test_completed_images_lie_where_they_belong() -> None:
+    """An image that encodes its own places: red grows to the right and green downwards, over the region."""
     x, y = np.meshgrid((np.arange(10) + 0.5) / 10, (np.arange(8) + 0.5) / 8)
-    told = np.stack([200 * x, 200 * y, 0 * x], -1).round().astype(np.uint8)
-    out = completed_frame(np.zeros((HEIGHT, WIDTH, 3), np.uint8), np.zeros_like(SEEN), stretch(pictures=np.stack([told] * 3)), 0)
+    image = np.stack([200 * x, 200 * y, 0 * x], -1).round().astype(np.uint8)
+    out = completed_frame(np.zeros((HEIGHT, WIDTH, 3), np.uint8), np.zeros_like(VISIBLE), segment(pictures=np.stack([image] * 3)), 0)
     ys, xs = np.nonzero(WHOLE)
     np.testing.assert_allclose(out[ys, xs, 0], 200 * (xs + 0.5 - 4) / 20, atol=1)
     np.testing.assert_allclose(out[ys, xs, 1], 200 * (ys + 0.5 - 2) / 16, atol=1)
 
 
-def test_sampling_between_pixels_and_at_the_rim() -> None:
+def test_sampling_between_pixels_and_at_the_border() -> None:
     picture = np.array([[[0, 0, 0], [100, 0, 0]]], np.uint8)
     red = sample_bilinear(picture, np.array([0.0, 0.25, 0.5, 0.75, 1.0]), np.full(5, 0.5))[:, 0]
     assert red.tolist() == [0, 0, 50, 100, 100]
 
 
-def test_outlines_take_the_place_of_what_is_seen() -> None:
-    track = MaskTrack(1, np.arange(2, 6), (MaskTrack.encode(SEEN),) * 4, HEIGHT, WIDTH)
-    whole = with_amodal_masks(track, [stretch(), stretch(2, (5,), (0.5,))])
+def test_amodal_masks_replace_visible_ones() -> None:
+    track = MaskTrack(1, np.arange(2, 6), (MaskTrack.encode(VISIBLE),) * 4, HEIGHT, WIDTH)
+    whole = with_amodal_masks(track, [segment(), segment(2, (5,), (0.5,))])
     assert [np.array_equal(whole.mask(row), WHOLE) for row in range(4)] == [False, True, True, False]
-    assert [np.array_equal(whole.mask(row), SEEN) for row in range(4)] == [True, False, False, True]
+    assert [np.array_equal(whole.mask(row), VISIBLE) for row in range(4)] == [True, False, False, True]
 
 
-def test_trust_is_the_share_that_is_seen() -> None:
-    factor = occlusion_confidence(np.arange(8), [stretch()], S.confidence_least)
+def test_confidence_is_the_visible_share() -> None:
+    factor = occlusion_confidence(np.arange(8), [segment()])
     expected = np.ones(8)
-    expected[4], expected[6] = 0.4, S.confidence_least
+    expected[4], expected[6] = 0.4, MIN_HIDDEN_CONFIDENCE
     np.testing.assert_allclose(factor, expected, rtol=1e-6)
 
 
-def test_rows_that_lead_up_to_it_are_not_hidden() -> None:
-    assert np.flatnonzero(occluded_rows(np.arange(8), [stretch()])).tolist() == [4, 6]
+def test_rows_that_lead_up_to_an_occlusion_are_not_hidden() -> None:
+    assert np.flatnonzero(occluded_rows(np.arange(8), [segment()])).tolist() == [4, 6]
     assert not occluded_rows(np.arange(8), []).any()
 
 
 def test_of_one_person() -> None:
-    both = [stretch(1), stretch(2), dataclasses.replace(stretch(1), frame_index=np.array([10, 11, 12]))]
+    both = [segment(1), segment(2), dataclasses.replace(segment(1), frame_index=np.array([10, 11, 12]))]
     assert [s.frame_index[0] for s in segments_of_person(1, both)] == [3, 10]
 
 
 @pytest.mark.parametrize(
-    ("stretches", "words"),
+    ("segments", "words"),
     [
         ([], ()),
-        ([stretch()], ("person 1 on 2 frames.",)),
-        ([stretch(3, (5,), (0.5,)), stretch(1), stretch(1, (9,), (0.1,))], ("person 3 on 1 frame, person 1 on 3 frames.",)),
+        ([segment()], ("person 1 on 2 frames.",)),
+        ([segment(3, (5,), (0.5,)), segment(1), segment(1, (9,), (0.1,))], ("person 3 on 1 frame, person 1 on 3 frames.",)),
     ],
     ids=["nobody", "one", "two"],
 )
-def test_notes(stretches: list[OcclusionSegment], words: tuple[str, ...]) -> None:
-    notes = occlusion_warnings(stretches)
+def test_notes(segments: list[OcclusionSegment], words: tuple[str, ...]) -> None:
+    notes = occlusion_warnings(segments)
     assert len(notes) == len(words)
     assert all(word in note.message for word, note in zip(words, notes, strict=True))

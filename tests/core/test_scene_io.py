@@ -133,7 +133,7 @@ def test_hidden_stretches_come_back_the_same(scene, tmp_path):
     save_hidden(stretches, tmp_path / "hidden.npz")
     back = load_hidden(tmp_path / "hidden.npz")
     assert same(back, stretches)
-    assert np.array_equal(back[1].outline().mask(1), stretches[1].outline().mask(1))
+    assert np.array_equal(back[1].amodal_masks().mask(1), stretches[1].amodal_masks().mask(1))
     save_hidden((), tmp_path / "nobody.npz")
     assert load_hidden(tmp_path / "nobody.npz") == ()
 

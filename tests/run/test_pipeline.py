@@ -124,7 +124,7 @@ def test_a_moving_camera_settles_nobody(video: Path, tmp_path: Path) -> None:
         ({"motion.ground": "off"}, []),
         ({"camera.fov_deg": 60}, ["camera", "bodies"]),
         ({"fit.depth_sigma_m": 0.5}, ["bodies"]),
-        ({"occlusion.steps": 4}, ["occlusion", "bodies"]),
+        ({"occlusion.num_steps": 4}, ["occlusion", "bodies"]),
         ({"people.count": 2}, ["masks", "occlusion", "camera", "bodies"]),
         ({"video.start_s": 0.1}, ["masks", "occlusion", "camera", "bodies"]),
     ],

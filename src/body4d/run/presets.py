@@ -146,7 +146,7 @@ def choose_completer(settings: Settings) -> tuple[AmodalCompleter | None, str]:
     """
     from body4d.checkpoints.local import find_path, require_path
     from body4d.checkpoints.registry import DEPTH_ANYTHING, VAS_AMODAL, VAS_CONTENT
-    from body4d.models.diffusion_vas.completer import VasCompleter, vas_in
+    from body4d.models.diffusion_vas.completer import VasCompleter, vas_from_folders
 
     mode = settings.occlusion.mode
     if mode == "off":
@@ -166,7 +166,7 @@ def choose_completer(settings: Settings) -> tuple[AmodalCompleter | None, str]:
         verb = "has no checkpoint" if len(absent) == 1 else "have no checkpoints"
         return NoCompleter(f"{' and '.join(model.name for model in absent)} {verb} here", settings.occlusion), ""
     amodal, content, depth = (require_path(model, settings.weights) for model in models)
-    loads = vas_in(amodal, content, depth, settings.occlusion, settings.compute)
+    loads = vas_from_folders(amodal, content, depth, settings.occlusion, settings.compute)
     return VasCompleter(loads, settings.occlusion, settings.compute), f"{amodal.name} + {content.name} + {depth.name}"
 
 
@@ -189,12 +189,12 @@ class NoCompleter:
 
     def complete(self, frames: FrameSource, masks: Sequence[MaskTrack], progress: ProgressFn) -> StageOutput[tuple[OcclusionSegment, ...]]:
         """Nobody, with a warning where somebody may be occluded."""
-        from body4d.models.diffusion_vas.candidates import spans_to_look_at
+        from body4d.models.diffusion_vas.candidates import candidate_spans
 
-        spans = spans_to_look_at(masks, frames.clip.times_s, self._settings)
+        spans = candidate_spans(masks, frames.clip.times_s, self._settings)
         if not spans:
             return StageOutput(())
-        people, count = len({span.person for span in spans}), sum(map(len, spans))
+        people, count = len({span.track for span in spans}), sum(map(len, spans))
         who = "1 person" if people == 1 else f"{people} people"
         warning = RunWarning(
             "nobody_completed",

@@ -1,4 +1,4 @@
-"""Diffusion-VAS's networks: quicker ways against diffusers' own, the order of embeddings, windows that overlap, and the goldens."""
+"""Diffusion-VAS's networks: fast layers against diffusers' own, the order of embeddings, windows that overlap, and the goldens."""
 
 import importlib
 import os
@@ -11,8 +11,8 @@ from diffusers.models.attention_processor import Attention
 from torch import Tensor, nn
 
 from body4d.models.diffusion_vas.checkpoint import load_vas
-from body4d.models.diffusion_vas.network.fast_layers import FrameConv, OneKey, quicker
-from body4d.models.diffusion_vas.network.sampler import Recipe, VasNetworks, _shares, denoise, embeddings_of_rows
+from body4d.models.diffusion_vas.network.sampler import SamplerOptions, VasNetworks, denoise, guidance_embeddings, window_weights
+from body4d.models.diffusion_vas.network.unet import FrameConv, SingleKeyAttention, use_fast_layers
 from vas_files import write_tiny_diffusion_vas
 
 ROOT = Path(__file__).parents[3]
@@ -30,30 +30,30 @@ def test_a_convolution_over_frames(frames: int) -> None:
     torch.testing.assert_close(FrameConv(conv)(x), conv(x))
 
 
-def test_attention_to_one_key() -> None:
+def test_attention_to_a_single_key() -> None:
     torch.manual_seed(0)
     attention = Attention(query_dim=16, cross_attention_dim=8, heads=2, dim_head=8)
     queries, key = made(3, 5, 16), made(3, 1, 8).squeeze(0)
     expected = attention(queries, encoder_hidden_states=key)
-    attention.set_processor(OneKey())  # type: ignore[arg-type]
+    attention.set_processor(SingleKeyAttention())  # type: ignore[arg-type]
     torch.testing.assert_close(attention(queries, encoder_hidden_states=key), expected)
-    with pytest.raises(AssertionError, match="one embedding"):
+    with pytest.raises(AssertionError, match="more than one embedding"):
         attention(queries, encoder_hidden_states=torch.cat([key, key], 1))
 
 
 def test_only_what_fits_is_changed() -> None:
     kept = [nn.Conv3d(2, 2, 3, padding=1), nn.Conv3d(2, 2, (3, 1, 1), stride=(2, 1, 1)), nn.Conv2d(2, 2, 3)]
-    net = quicker(nn.Sequential(*kept, nn.Conv3d(2, 2, (3, 1, 1), padding=(1, 0, 0))))
+    net = use_fast_layers(nn.Sequential(*kept, nn.Conv3d(2, 2, (3, 1, 1), padding=(1, 0, 0))))
     assert [type(module) for module in net] == [nn.Conv3d, nn.Conv3d, nn.Conv2d, FrameConv]
 
 
 def test_embeddings_in_the_published_order_and_the_right_one() -> None:
     own = torch.arange(1.0, 5).view(1, 4, 1)
-    assert embeddings_of_rows(own, scrambled=False)[:, 0, :, 0].tolist() == [[0, 0, 0, 0], [1, 2, 3, 4]]
+    assert guidance_embeddings(own, scrambled=False)[:, 0, :, 0].tolist() == [[0, 0, 0, 0], [1, 2, 3, 4]]
     # none, own, none, own, ... cut in the middle: half of both halves, and of the wrong frames.
-    assert embeddings_of_rows(own, scrambled=True)[:, 0, :, 0].tolist() == [[0, 1, 0, 2], [0, 3, 0, 4]]
+    assert guidance_embeddings(own, scrambled=True)[:, 0, :, 0].tolist() == [[0, 1, 0, 2], [0, 3, 0, 4]]
     odd = torch.arange(1.0, 4).view(1, 3, 1)
-    assert embeddings_of_rows(odd, scrambled=True)[:, 0, :, 0].tolist() == [[0, 1, 0], [2, 0, 3]]
+    assert guidance_embeddings(odd, scrambled=True)[:, 0, :, 0].tolist() == [[0, 1, 0], [2, 0, 3]]
 
 
 @pytest.fixture(scope="module")
@@ -63,30 +63,37 @@ def nets(tmp_path_factory: pytest.TempPathFactory) -> VasNetworks:
 
 @torch.inference_mode()
 def test_the_order_of_embeddings_makes_a_difference(nets: VasNetworks) -> None:
-    noise, told, seen = made(6, 4, 8, 8), made(6, 8, 8, 8).abs(), made(6, 16)
-    one, other = (denoise(nets, noise, told, seen, [range(6)], Recipe(2, 1.5, scrambled)) for scrambled in (True, False))
+    noise, condition_latents, embeddings = made(6, 4, 8, 8), made(6, 8, 8, 8).abs(), made(6, 16)
+    one, other = (
+        denoise(nets, noise, condition_latents, embeddings, [range(6)], SamplerOptions(2, 1.5, scrambled)) for scrambled in (True, False)
+    )
     assert (one - other).abs().max() > 1e-3
 
 
 def test_windows_share_a_frame_by_how_far_inside_it_lies() -> None:
     index = torch.tensor([[0, 1, 2, 3, 4], [3, 4, 5, 6, 7]])
-    share = _shares(index, 8)[..., 0, 0, 0]
-    total = torch.zeros(8).index_add_(0, index.flatten(), share.flatten())
+    weight = window_weights(index, 8)[..., 0, 0, 0]
+    total = torch.zeros(8).index_add_(0, index.flatten(), weight.flatten())
     torch.testing.assert_close(total, torch.ones(8))
     # Frame 3 is the second last of the first window and the first of the second: two parts in three, and one.
-    torch.testing.assert_close(share[:, [3, 0]].diagonal(), torch.tensor([2 / 3, 1 / 3]))
+    torch.testing.assert_close(weight[:, [3, 0]].diagonal(), torch.tensor([2 / 3, 1 / 3]))
 
 
 @torch.inference_mode()
 def test_batches_of_rows_change_nothing(nets: VasNetworks) -> None:
-    noise, told, seen = made(8, 4, 8, 8), made(8, 8, 8, 8), made(8, 16)
+    noise, condition_latents, embeddings = made(8, 4, 8, 8), made(8, 8, 8, 8), made(8, 16)
 
     def one_by_one(count: int, work: Callable[[slice], Tensor]) -> list[Tensor]:
         return [work(slice(i, i + 1)) for i in range(count)]
 
     windows = [range(5), range(3, 8)]
-    whole = denoise(nets, noise, told, seen, windows, Recipe(2, 1.5))
-    torch.testing.assert_close(denoise(nets, noise, told, seen, windows, Recipe(2, 1.5), rows=one_by_one), whole, atol=1e-4, rtol=1e-4)
+    whole = denoise(nets, noise, condition_latents, embeddings, windows, SamplerOptions(2, 1.5))
+    torch.testing.assert_close(
+        denoise(nets, noise, condition_latents, embeddings, windows, SamplerOptions(2, 1.5), run_batches=one_by_one),
+        whole,
+        atol=1e-4,
+        rtol=1e-4,
+    )
 
 
 @pytest.mark.skipif(not GOLDENS.is_dir(), reason="needs goldens/ under $BODY4D_SHARED")

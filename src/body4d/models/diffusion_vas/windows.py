@@ -1,4 +1,4 @@
-"""Which rows and which part of the picture the networks of hidden people look at, and what that costs. Pure."""
+"""Which rows of tracks the networks take, in windows of a length that they were trained on, and what that costs. Pure."""
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
@@ -6,117 +6,96 @@ from itertools import pairwise
 import numpy as np
 
 from body4d.config import OcclusionSettings
-from body4d.models.diffusion_vas.candidates import Span
+from body4d.core.errors import RunWarning
+from body4d.models.diffusion_vas.candidates import RowSpan
 
-MEASURED_AT = 25, 25, 256 * 512
-"""Frames, steps and pixels of the window that ``OcclusionSettings.window_seconds`` is told of."""
+MIN_OVERLAP_FRAMES = 5
+"""Frames that neighbouring windows of a long span share at least."""
+
+MAX_GROUP_FRAMES = 500
+"""Frames of crops held in memory at once, about 3 MB each. It changes no result unless a single span is longer."""
+
+STANDARD_WINDOW = 25, 25, 256 * 512
+"""Frames, steps and pixels of the window that :data:`SECONDS_PER_WINDOW` is measured on."""
+
+SECONDS_PER_WINDOW = {"H200": 3.8}
+"""Seconds that a standard window takes through one pipeline, by a part of the device's name, as benchmarks/occlusion.py measures them."""
 
 
-def widened(span: Span, least: int, first: int, last: int) -> Span:
-    """``span`` with rows on both sides until it has ``least``, within rows ``first`` to ``last``: what was seen tells what is hidden."""
-    lacking = max(min(least, last - first) - len(span), 0)
-    start = min(max(span.first - lacking // 2, first), last - len(span) - lacking)
+def widen(span: RowSpan, min_rows: int, first: int, last: int) -> RowSpan:
+    """``span`` with rows on both sides until it has ``min_rows``, within rows ``first`` to ``last``: visible frames inform hidden ones."""
+    missing = max(min(min_rows, last - first) - len(span), 0)
+    start = min(max(span.first - missing // 2, first), last - len(span) - missing)
     start = max(start, first)
-    return Span(span.person, start, max(start + len(span) + lacking, span.last))
+    return RowSpan(span.track, start, max(start + len(span) + missing, span.last))
 
 
-def looked_at(spans: Sequence[Span], rows: Sequence[int], settings: OcclusionSettings) -> list[Span]:
-    """Spans widened to a window where the track, of ``rows`` rows for each person, has as many; those that then meet are one, and long
-    ones are cut into pieces that memory holds. By person, then in time."""
-    out: list[Span] = []
-    for span in sorted(spans, key=lambda s: (s.person, s.first)):
-        wide = widened(span, settings.window_frames, 0, rows[span.person])
-        if out and out[-1].person == wide.person and wide.first < out[-1].last:
-            wide = Span(wide.person, out.pop().first, wide.last)
-        out.append(wide)
-    return [piece for span in out for piece in _pieces(span, settings.group_frames)]
+def spans_to_process(spans: Sequence[RowSpan], num_rows: Sequence[int], window_frames: int, max_frames: int) -> list[RowSpan]:
+    """Spans, by track and then in time, widened to a window where the track has as many rows (``num_rows``, of each track).
+
+    Spans that meet when widened become one, and one of more than ``max_frames`` rows is cut into even pieces.
+    """
+    joined: list[RowSpan] = []
+    for span in sorted(spans, key=lambda s: (s.track, s.first)):
+        wide = widen(span, window_frames, 0, num_rows[span.track])
+        if joined and joined[-1].track == wide.track and wide.first < joined[-1].last:
+            wide = RowSpan(wide.track, joined.pop().first, wide.last)
+        joined.append(wide)
+    return [piece for span in joined for piece in _pieces(span, max_frames)]
 
 
-def _pieces(span: Span, most: int) -> list[Span]:
-    cuts = np.rint(np.linspace(span.first, span.last, -(-len(span) // most) + 1)).astype(int).tolist()
-    return [Span(span.person, a, b) for a, b in pairwise(cuts)]
+def _pieces(span: RowSpan, max_frames: int) -> list[RowSpan]:
+    cuts = np.rint(np.linspace(span.first, span.last, -(-len(span) // max_frames) + 1)).astype(int).tolist()
+    return [RowSpan(span.track, a, b) for a, b in pairwise(cuts)]
 
 
-def windows_of(count: int, window: int, overlap: int) -> list[range]:
-    """Windows over ``count`` rows, evenly spread: as few of at most ``window`` rows as share ``overlap`` with neighbours at least, and
-    then as short as that many can be, all of one length."""
-    if count <= window:
+def split_windows(count: int, max_length: int, min_overlap: int = MIN_OVERLAP_FRAMES) -> list[range]:
+    """Windows over ``count`` rows, evenly spread and all of one length.
+
+    There are as few of them as cover all rows with at most ``max_length`` rows each, neighbours sharing ``min_overlap``; then they are as
+    short as that many can be.
+    """
+    if count <= max_length:
         return [range(count)]
-    overlap = min(overlap, window - 1)
-    needed = -(-(count - overlap) // (window - overlap))
-    length = -(-(count + (needed - 1) * overlap) // needed)
-    # Whole rows apart, so that none is shared too little.
+    min_overlap = min(min_overlap, max_length - 1)
+    needed = -(-(count - min_overlap) // (max_length - min_overlap))
+    length = -(-(count + (needed - 1) * min_overlap) // needed)
+    # They start whole rows apart, rounded down, so that none shares too few.
     return [range(a, a + length) for a in (i * (count - length) // (needed - 1) for i in range(needed))]
 
 
-def region_of(boxes: np.ndarray, usual: tuple[float, float], size: tuple[int, int], settings: OcclusionSettings) -> np.ndarray:
-    """The part of a frame (4,), in whole pixels, that holds a person's whole body on all rows of ``boxes`` (F, 4).
-
-    ``usual`` and ``size`` are width and height of the person and the frame. The region has the shape of the networks' picture where the
-    frame is large enough, so that nothing is squashed.
-    """
-    width, height = size
-    seen = boxes[(boxes[:, 2] > boxes[:, 0])]
-    if settings.region == "frame" or len(seen) == 0:
-        return np.array([0, 0, width, height])
-    # What is hidden may lie on either side of what is seen.
-    lacking = np.maximum(np.array(usual) - (seen[:, 2:] - seen[:, :2]), 0)
-    low, high = (seen[:, :2] - lacking).min(0), (seen[:, 2:] + lacking).max(0)
-    wanted = (high - low) * settings.region_padding
-    across, down = picture_size(size, settings)
-    wanted = np.maximum(wanted, [wanted[1] * across / down, wanted[0] * down / across])
-    side = np.minimum(np.ceil(wanted), size)
-    start = np.clip(np.rint((low + high - side) / 2), 0, np.array(size) - side)
-    return np.concatenate([start, start + side]).astype(int)
+def windows_of_spans(spans: Sequence[RowSpan], num_rows: Sequence[int], settings: OcclusionSettings) -> list[range]:
+    """The windows that ``spans`` take through one pipeline."""
+    processed = spans_to_process(spans, num_rows, settings.window_frames, MAX_GROUP_FRAMES)
+    return [window for span in processed for window in split_windows(len(span), settings.window_frames)]
 
 
-def picture_size(size: tuple[int, int], settings: OcclusionSettings) -> tuple[int, int]:
-    """Width and height in pixels of what the networks see: longer the way the frame is."""
-    sides = (settings.long_side_px, settings.short_side_px)
-    return sides if size[0] >= size[1] else (sides[1], sides[0])
-
-
-def usual_size(boxes: np.ndarray, settings: OcclusionSettings) -> tuple[float, float]:
-    """A person's usual width and height in pixels, from boxes (T, 4) of their masks."""
-    seen = boxes[boxes[:, 2] > boxes[:, 0]]
-    if len(seen) == 0:
-        return 0.0, 0.0
-    width, height = np.quantile(seen[:, 2:] - seen[:, :2], settings.usual_quantile, axis=0)
-    return float(width), float(height)
-
-
-def windows_through(spans: Sequence[Span], rows: Sequence[int], settings: OcclusionSettings) -> list[range]:
-    """Windows that ``spans`` take through one pipeline, of people with ``rows`` rows each."""
-    looked = looked_at(spans, rows, settings)
-    return [window for span in looked for window in windows_of(len(span), settings.window_frames, settings.overlap_frames)]
-
-
-def work_of(windows: Sequence[range], settings: OcclusionSettings) -> float:
-    """How much ``windows`` are to do, in windows of :data:`MEASURED_AT`."""
-    frames, steps, pixels = MEASURED_AT
+def num_standard_windows(windows: Sequence[range], settings: OcclusionSettings) -> float:
+    """How many windows of :data:`STANDARD_WINDOW` are as much work as these."""
+    frames, steps, pixels = STANDARD_WINDOW
     size = settings.short_side_px * settings.long_side_px / pixels
-    return sum(map(len, windows)) / frames * settings.steps / steps * size
+    return sum(map(len, windows)) / frames * settings.num_steps / steps * size
 
 
-def seconds_for(work: float, device: str, measured: Mapping[str, float]) -> float | None:
-    """Seconds that ``work`` windows take through one pipeline on a device of that name, or None where none like it was ``measured``."""
-    each = next((seconds for name, seconds in measured.items() if name.lower() in device.lower()), None)
-    return None if each is None else work * each
+def estimate_seconds(standard_windows: float, device: str, measured: Mapping[str, float] = SECONDS_PER_WINDOW) -> float | None:
+    """Seconds that so many windows take through one pipeline on a device of that name, or None where none like it was measured."""
+    seconds = next((seconds for name, seconds in measured.items() if name.lower() in device.lower()), None)
+    return None if seconds is None else standard_windows * seconds
 
 
-def foretold(spans: Sequence[Span], rows: Sequence[int], device: str, settings: OcclusionSettings) -> str:
-    """A sentence that says what will be looked at and what it is expected to take; empty where nothing is."""
-    if not spans:
-        return ""
-    windows = windows_through(spans, rows, settings)
-    people, frames = len({span.person for span in spans}), sum(map(len, spans))
+def describe_cost(spans: Sequence[RowSpan], num_rows: Sequence[int], device: str, settings: OcclusionSettings) -> RunWarning:
+    """What the networks will look at, and how long that is expected to take."""
+    windows = windows_of_spans(spans, num_rows, settings)
+    people, frames = len({span.track for span in spans}), sum(map(len, spans))
     who = "1 person" if people == 1 else f"{people} people"
-    much = "1 window" if len(windows) == 1 else f"{len(windows)} windows"
-    seconds = seconds_for(work_of(windows, settings), device, settings.window_seconds)
+    amount = "1 window" if len(windows) == 1 else f"{len(windows)} windows"
+    seconds = estimate_seconds(num_standard_windows(windows, settings), device)
     cost = (
         f"how long that takes on {device} was not measured"
         if seconds is None
         else f"about {seconds:.0f} s on {device}, and at most as long again to complete who is"
     )
     why = "may be" if settings.mode == "auto" else "are looked at as if"
-    return f"{who} {why} hidden on {frames} frames: {much} to look at; {cost}. --occlusion off leaves it out."
+    message = f"{who} {why} hidden on {frames} frames: {amount} to look at; {cost}."
+    facts = {"people": people, "frames": frames, "windows": len(windows), "seconds": seconds}
+    return RunWarning("occlusion_cost", message, "--occlusion off leaves it out.", facts)

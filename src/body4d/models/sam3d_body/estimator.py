@@ -50,9 +50,6 @@ MAX_BATCH_SIZE = {"cuda": 128, "mps": 16, "cpu": 4}
 COMPILE_MIN_CROPS = 6000
 """Fewer crops are not compiled for: 2.6 ms gained per crop win back 15 s from 5,600 crops on (H100, empty cache; 1,000 with a full one)."""
 
-OCCLUSION_MIN_CONFIDENCE = 0.15
-"""Confidence of an occluded frame on which nothing of the person is visible: the network's guess is close, but a guess."""
-
 OUTSIDE_VISIBILITY = 0.1
 """Visibility of a keypoint outside the frame, which the network guesses."""
 
@@ -258,7 +255,7 @@ def build_track(
             person_id=track.person_id,
         )
     bodies, frame_index = prediction.bodies, track.frame_index[prediction.row]
-    confidence = prediction.confidence * occlusion_confidence(frame_index, segments, OCCLUSION_MIN_CONFIDENCE)
+    confidence = prediction.confidence * occlusion_confidence(frame_index, segments)
     confident = confidence >= np.median(confidence)
     shape = rig_shape(bodies.parameters[confident, SHAPE_COLUMNS], bodies.parameters[confident, MODEL_COLUMNS])
     visibility = keypoint_visibility(bodies.keypoints_px, bodies.hand_used, camera.width_px, camera.height_px)

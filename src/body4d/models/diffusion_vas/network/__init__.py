@@ -1,1 +1,1 @@
-"""Diffusion-VAS (Chen et al. 2024): a person's whole outline from the part that is seen, and the whole person's look from both."""
+"""Diffusion-VAS (Chen et al. 2024): a person's amodal mask from the visible part, and an image of the whole person from both."""

@@ -1,7 +1,7 @@
-"""From two pictures a frame to a third: the denoising of Diffusion-VAS over windows of frames that overlap.
+"""The denoising of Diffusion-VAS, from two conditioning images per frame to a third, over windows of frames that overlap.
 
-All pictures are (F, 3, H, W) in [-1, 1]. Windows may belong to several videos and go through the UNet together; where windows of one video
-overlap, their predictions are averaged at every step, so that the frames they share come out as one (Bar-Tal et al. 2023).
+Images are in [-1, 1]. Windows may belong to several videos and go through the UNet together. Where windows of one video overlap, their
+predictions are averaged at every step, so that they agree on the frames that they share (Bar-Tal et al. 2023).
 """
 
 from collections.abc import Callable, Sequence
@@ -9,29 +9,30 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 
-if TYPE_CHECKING:  # diffusers takes seconds to import, and most clips never ask for it
+if TYPE_CHECKING:  # diffusers takes seconds to import, and most clips never need it
     from body4d.models.diffusion_vas.network.unet import VasUnet
 
-Rows = Callable[[int, Callable[[slice], Tensor]], list[Tensor]]
-"""Does work on consecutive rows that cover a count: all at once, or as many as memory holds."""
+RunBatches = Callable[[int, Callable[[slice], Tensor]], list[Tensor]]
+"""Runs work on consecutive rows that cover a count: all at once, or as many as memory holds."""
 
-Watch = Callable[[int, Tensor, Tensor, Tensor], None]
-"""Hears of each step: its number, its noise level, the UNet's input and what it made of it."""
+StepObserver = Callable[[int, Tensor, Tensor, Tensor], None]
+"""Called after each step with its index, its noise level, the UNet's input and its output."""
 
 LATENT_CHANNELS = 4
-"""Channels of a picture's latents: the noisy ones, then those of the first and of the second picture that tell what is wanted."""
+"""Channels of an image's latents. The UNet takes three: the noisy ones, and those of the first and the second conditioning image."""
 CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 CLIP_SIDE_PX = 224
 FPS, MOTION_BUCKET, NOISE_SHARE = 7, 127, 0.02
-"""Published: what the network is told of the video (8 frames a second, counted from 0), and how much noise its pictures get."""
+"""Published: the conditioning on the video (8 frames a second, counted from 0), and the noise that its images get."""
 
 
 @dataclass(frozen=True)
 class VasNetworks:
-    """One pipeline's networks: ``scheduler`` makes a new EulerDiscreteScheduler."""
+    """One pipeline's networks. ``scheduler`` makes a new EulerDiscreteScheduler."""
 
     unet: "VasUnet"
     vae: Any
@@ -48,51 +49,51 @@ class VasNetworks:
 
 
 @dataclass(frozen=True)
-class Recipe:
-    """How the denoising goes: ``steps``, ``guidance`` towards what the pictures tell, ``scrambled`` as :func:`embeddings_of_rows`."""
+class SamplerOptions:
+    """``guidance``: the weight of the conditioning; 1 is none beyond it. ``scrambled``: see :func:`guidance_embeddings`."""
 
-    steps: int
+    num_steps: int
     guidance: float
     scrambled: bool = True
 
 
-def all_at_once(count: int, work: Callable[[slice], Tensor]) -> list[Tensor]:
-    """The plain :data:`Rows`."""
+def run_at_once(count: int, work: Callable[[slice], Tensor]) -> list[Tensor]:
+    """The plain :data:`RunBatches`."""
     return [work(slice(0, count))]
 
 
-def clip_embeddings(nets: VasNetworks, pictures: Tensor) -> Tensor:
-    """What CLIP sees in each picture (F, D)."""
-    small = (shrunk(pictures, CLIP_SIDE_PX) + 1) / 2
+def clip_embeddings(nets: VasNetworks, images: Float[Tensor, "f 3 h w"]) -> Float[Tensor, "f d"]:
+    """CLIP's embedding of each image."""
+    small = (resize_for_clip(images, CLIP_SIDE_PX) + 1) / 2
     mean, std = (torch.tensor(v, device=small.device).view(1, 3, 1, 1) for v in (CLIP_MEAN, CLIP_STD))
     parameter = next(nets.clip.parameters())
     return nets.clip(((small - mean) / std).to(parameter.dtype)).image_embeds
 
 
-def shrunk(pictures: Tensor, side: int) -> Tensor:
-    """Pictures (F, 3, side, side): blurred as far as they are shrunk, then bicubic from corner to corner, as published."""
+def resize_for_clip(images: Float[Tensor, "f 3 h w"], side: int) -> Float[Tensor, "f 3 side side"]:
+    """Images blurred by as much as they shrink, then resized bicubically from corner to corner, as published."""
     for axis in (2, 3):
-        size = pictures.shape[axis]
+        size = images.shape[axis]
         sigma = max((size / side - 1) / 2, 1e-3)
-        reach = max(int(4 * sigma), 3) // 2
-        place = torch.arange(-reach, reach + 1, device=pictures.device, dtype=pictures.dtype)
-        kernel = torch.exp(-(place**2) / (2 * sigma**2))
+        radius = max(int(4 * sigma), 3) // 2
+        offset = torch.arange(-radius, radius + 1, device=images.device, dtype=images.dtype)
+        kernel = torch.exp(-(offset**2) / (2 * sigma**2))
         kernel = (kernel / kernel.sum()).view(1, 1, *((-1, 1) if axis == 2 else (1, -1))).expand(3, 1, -1, -1)
-        rim = (0, 0, reach, reach) if axis == 2 else (reach, reach, 0, 0)
-        pictures = functional.conv2d(functional.pad(pictures, rim, mode="reflect"), kernel, groups=3)
-    return functional.interpolate(pictures, size=(side, side), mode="bicubic", align_corners=True)
+        border = (0, 0, radius, radius) if axis == 2 else (radius, radius, 0, 0)
+        images = functional.conv2d(functional.pad(images, border, mode="reflect"), kernel, groups=3)
+    return functional.interpolate(images, size=(side, side), mode="bicubic", align_corners=True)
 
 
-def picture_latents(nets: VasNetworks, pictures: Tensor, noise: Tensor) -> Tensor:
-    """Latents (F, 4, H/8, W/8) of pictures with a little ``noise`` of their shape, not scaled, as the UNet wants them."""
-    return nets.vae.encode((pictures + NOISE_SHARE * noise).to(nets.vae.dtype)).latent_dist.mode()
+def encode_images(nets: VasNetworks, images: Float[Tensor, "f 3 h w"], noise: Float[Tensor, "f 3 h w"]) -> Float[Tensor, "f 4 h8 w8"]:
+    """Latents, an eighth of the images' size, of images with a little ``noise``; not scaled, as the UNet takes them."""
+    return nets.vae.encode((images + NOISE_SHARE * noise).to(nets.vae.dtype)).latent_dist.mode()
 
 
-def embeddings_of_rows(embeddings: Tensor, *, scrambled: bool) -> Tensor:
-    """What each frame of the UNet's two halves (2, W, L, D) is shown: nothing in the first half, its own embedding in the second.
+def guidance_embeddings(embeddings: Float[Tensor, "windows length d"], *, scrambled: bool) -> Float[Tensor, "2 windows length d"]:
+    """Embeddings that the frames of both guidance halves attend to: zeros in the unconditional half, their own in the conditional one.
 
-    ``embeddings`` (W, L, D). The published code takes none, own, none, own, ... in a row and cuts the row in the middle, so that every
-    other frame of both halves is shown an embedding, and that of another frame: ``scrambled``.
+    ``scrambled``: the published code lines up zeros, own, zeros, own, ... and cuts this row in the middle, so that every other frame of
+    both halves attends to an embedding, which is that of another frame.
     """
     none = torch.zeros_like(embeddings)
     if not scrambled:
@@ -103,70 +104,72 @@ def embeddings_of_rows(embeddings: Tensor, *, scrambled: bool) -> Tensor:
 
 def denoise(
     nets: VasNetworks,
-    noise: Tensor,
-    told: Tensor,
-    embeddings: Tensor,
+    noise: Float[Tensor, "f 4 h w"],
+    condition_latents: Float[Tensor, "f 8 h w"],
+    embeddings: Float[Tensor, "f d"],
     windows: Sequence[Sequence[int]],
-    recipe: Recipe,
-    rows: Rows = all_at_once,
-    watch: Watch | None = None,
-) -> Tensor:
-    """Latents (F, 4, h, w), float32, of the wanted pictures, from ``noise`` of that shape.
+    options: SamplerOptions,
+    run_batches: RunBatches = run_at_once,
+    observe: StepObserver | None = None,
+) -> Float[Tensor, "f 4 h w"]:
+    """Latents, float32, of the generated images.
 
-    ``told`` (F, 8, h, w) are the latents of both pictures, ``embeddings`` (F, D) CLIP's of the first one; ``windows`` lists the frames of
-    each window, all of one length, together covering all F.
+    ``condition_latents`` are those of both conditioning images, ``embeddings`` CLIP's of the first one. ``windows`` lists the frames of
+    each window; they are all of one length and together cover all frames.
     """
     scheduler = nets.scheduler()
-    scheduler.set_timesteps(recipe.steps, device=nets.device)
+    scheduler.set_timesteps(options.num_steps, device=nets.device)
     index = torch.as_tensor(windows, device=nets.device)
-    shown = embeddings_of_rows(embeddings[index], scrambled=recipe.scrambled).to(nets.dtype)
-    share = _shares(index, len(noise))
+    attended = guidance_embeddings(embeddings[index], scrambled=options.scrambled).to(nets.dtype)
+    weight = window_weights(index, len(noise))
     latents = noise.float() * scheduler.init_noise_sigma
     for step, t in enumerate(scheduler.timesteps):
-        given = torch.cat([scheduler.scale_model_input(latents, t), told], dim=1)[index]
-        half = given.clone()
-        half[:, :, LATENT_CHANNELS:] = 0
-        sample = torch.cat([half, given])
-        out = _predicted(nets, sample, t, shown.flatten(0, 1), rows)
-        if watch:
-            watch(step, t, sample, out)
-        without, with_ = out.chunk(2)
-        guided = without + recipe.guidance * (with_ - without)
-        whole = torch.zeros_like(latents).index_add_(0, index.flatten(), (guided * share).flatten(0, 1))
-        latents = scheduler.step(whole, t, latents).prev_sample
+        conditional = torch.cat([scheduler.scale_model_input(latents, t), condition_latents], dim=1)[index]
+        unconditional = conditional.clone()
+        unconditional[:, :, LATENT_CHANNELS:] = 0
+        sample = torch.cat([unconditional, conditional])
+        out = _predict(nets, sample, t, attended.flatten(0, 1), run_batches)
+        if observe:
+            observe(step, t, sample, out)
+        base, conditioned = out.chunk(2)
+        guided = base + options.guidance * (conditioned - base)
+        merged = torch.zeros_like(latents).index_add_(0, index.flatten(), (guided * weight).flatten(0, 1))
+        latents = scheduler.step(merged, t, latents).prev_sample
     return latents
 
 
-def _predicted(nets: VasNetworks, sample: Tensor, t: Tensor, shown: Tensor, rows: Rows) -> Tensor:
-    """The UNet's word (2W, L, 4, h, w), float32, in as many goes as ``rows`` wants."""
-    about = torch.tensor([[FPS, MOTION_BUCKET, NOISE_SHARE]], device=sample.device)
+def _predict(nets: VasNetworks, sample: Tensor, t: Tensor, attended: Tensor, run_batches: RunBatches) -> Tensor:
+    """The UNet's output (2W, L, 4, h, w), float32."""
+    time_ids = torch.tensor([[FPS, MOTION_BUCKET, NOISE_SHARE]], device=sample.device)
 
     def work(part: slice) -> Tensor:
-        given = sample[part].to(nets.dtype)
-        return nets.unet(given, t, shown[part], about.expand(len(given), 3)).float()
+        batch = sample[part].to(nets.dtype)
+        return nets.unet(batch, t, attended[part], time_ids.expand(len(batch), 3)).float()
 
-    return torch.cat(rows(len(sample), work))
+    return torch.cat(run_batches(len(sample), work))
 
 
-def _shares(index: Tensor, frames: int) -> Tensor:
-    """Say of each window in each of its frames (W, L, 1, 1, 1): least at its ends, and one in all for a frame."""
+def window_weights(index: Int[Tensor, "windows length"], num_frames: int) -> Float[Tensor, "windows length 1 1 1"]:
+    """Weight of each window on each of its frames: least at the window's ends; all weights on a frame sum to one."""
     length = index.shape[1]
-    place = torch.arange(length, device=index.device)
-    weight = torch.minimum(place + 1, length - place).float().expand(index.shape)
-    total = torch.zeros(frames, device=index.device).index_add_(0, index.flatten(), weight.flatten())
+    position = torch.arange(length, device=index.device)
+    weight = torch.minimum(position + 1, length - position).float().expand(index.shape)
+    total = torch.zeros(num_frames, device=index.device).index_add_(0, index.flatten(), weight.flatten())
     return (weight / total[index])[..., None, None, None]
 
 
-def decode(nets: VasNetworks, latents: Tensor, chunk: int, rows: Rows = all_at_once) -> Tensor:
-    """Pictures (F, 3, H, W) of one video's latents, ``chunk`` frames seen together; chunks go side by side as ``rows`` wants."""
+def decode(
+    nets: VasNetworks, latents: Float[Tensor, "f 4 h8 w8"], chunk: int, run_batches: RunBatches = run_at_once
+) -> Float[Tensor, "f 3 h w"]:
+    """Images from the latents of one video, ``chunk`` frames decoded together; several chunks go side by side."""
     latents = (latents / nets.vae.config.scaling_factor).to(nets.vae.dtype)
-    whole = len(latents) // chunk
+    full_chunks = len(latents) // chunk
 
     def work(part: slice) -> Tensor:
         return nets.vae.decode(latents[part.start * chunk : part.stop * chunk], num_frames=chunk).sample.float()
 
-    out = rows(whole, work) if whole else []
-    if whole * chunk < len(latents):
-        rest = latents[whole * chunk :]
+    out = run_batches(full_chunks, work) if full_chunks else []
+    if full_chunks * chunk < len(latents):
+        rest = latents[full_chunks * chunk :]
         out = [*out, nets.vae.decode(rest, num_frames=len(rest)).sample.float()]
     return torch.cat(out)
