@@ -98,18 +98,18 @@ def require_headless_opencv() -> None:
         ) from error
 
 
-def camera_motion(frames: FrameSource, masks: Sequence[MaskTrack] = (), report: ProgressFn = ignore_progress) -> ClipMotion:
+def camera_motion(frames: FrameSource, masks: Sequence[MaskTrack] = (), progress: ProgressFn = ignore_progress) -> ClipMotion:
     """Whether the clip's camera moves; people's ``masks`` are left out. Raises MissingDependencyError without OpenCV."""
     require_headless_opencv()
     index = sample_frames(len(frames.clip), NUM_FRAMES)
-    seen: list[BackgroundFrame] = []
+    prepared: list[BackgroundFrame] = []
     pairs: list[PairMotion] = []
     for frame, rgb in frames.read(index.start, index.stop, index.step):
-        seen.append(prepare_frame(rgb, people_mask(masks, frame, rgb.shape[:2])))
-        now = len(seen) - 1
+        prepared.append(prepare_frame(rgb, people_mask(masks, frame, rgb.shape[:2])))
+        now = len(prepared) - 1
         for before in sorted({0, now - 1} - {-1, now}):
-            pairs.append(pair_motion(*track_corners(seen[before], seen[now]), *seen[now].grey.shape[::-1]))
-        report(len(seen), len(index))
+            pairs.append(pair_motion(*track_corners(prepared[before], prepared[now]), *prepared[now].grey.shape[::-1]))
+        progress(len(prepared), len(index))
     return clip_motion(pairs) if len(index) > 1 else ClipMotion("still")
 
 
@@ -145,10 +145,10 @@ def track_corners(before: BackgroundFrame, after: BackgroundFrame) -> tuple[Floa
     if corners is None:
         return np.zeros((0, 2)), np.zeros((0, 2))
     options = {"winSize": (WINDOW_PX, WINDOW_PX), "maxLevel": NUM_PYRAMID_LEVELS}
-    there, found, _ = cv2.calcOpticalFlowPyrLK(before.grey, after.grey, corners, None, **options)  # type: ignore[call-overload]
-    back, found_back, _ = cv2.calcOpticalFlowPyrLK(after.grey, before.grey, there, None, **options)  # type: ignore[call-overload]
-    a, b = corners[:, 0], there[:, 0]
-    good = (found[:, 0] > 0) & (found_back[:, 0] > 0) & (np.linalg.norm(back[:, 0] - a, axis=1) < MAX_ROUND_TRIP_PX)
+    tracked, is_tracked, _ = cv2.calcOpticalFlowPyrLK(before.grey, after.grey, corners, None, **options)  # type: ignore[call-overload]
+    returned, is_returned, _ = cv2.calcOpticalFlowPyrLK(after.grey, before.grey, tracked, None, **options)  # type: ignore[call-overload]
+    a, b = corners[:, 0], tracked[:, 0]
+    good = (is_tracked[:, 0] > 0) & (is_returned[:, 0] > 0) & (np.linalg.norm(returned[:, 0] - a, axis=1) < MAX_ROUND_TRIP_PX)
     x, y = np.floor(b + 0.5).astype(int).T
     height, width = after.background.shape
     inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
@@ -219,7 +219,7 @@ def watch_camera(frames: FrameSource, settings: CameraSettings, masks: Sequence[
 
 
 def motion_warnings(motion: ClipMotion, settings: CameraSettings) -> tuple[RunWarning, ...]:
-    """What the user should know about ``motion``, given what they say of the camera."""
+    """What the user should know about ``motion``, in view of the setting ``motion``."""
     if settings.motion == "moving":
         message = "The camera moves: bodies stay in the camera's axes of their frame, and no floor is claimed to be fixed."
         if motion.kind != "still":

@@ -249,17 +249,19 @@ def test_prompts_of_one_person_join_their_stretches(scripted):
 
 
 @pytest.mark.parametrize(
-    ("prompts", "error", "words"),
+    ("prompts", "error", "code"),
     [
-        ([Prompt(text="the man")], SettingsError, "clicks and boxes only"),
-        ([click(0, 300)], InputError, "points at nobody"),
-        ([click(9, 100)], InputError, "frames 0 to 2"),
-        ([click(0, 100, person_id=1), click(1, 100, person_id=2)], InputError, "one and the same person"),
+        ([Prompt(text="the man")], SettingsError, "text_prompt_needs_sam"),
+        ([click(0, 300)], InputError, "prompt_points_at_nobody"),
+        ([click(9, 100)], InputError, "prompt_frame_outside_clip"),
+        ([click(0, 100, person_id=1), click(1, 100, person_id=2)], InputError, "prompts_of_one_person"),
     ],
 )
-def test_prompts_that_cannot_be_followed(scripted, prompts, error, words):
-    with pytest.raises(error, match=words):
+def test_prompts_that_cannot_be_followed(scripted, prompts, error, code):
+    with pytest.raises(error) as caught:
         track([painted((100, RED))] * 3, prompts)
+    assert caught.value.code == code
+    assert "--" not in caught.value.message
 
 
 # --- regions and tiles ---

@@ -35,7 +35,7 @@ MAX_DISTANCE_SIZES, MAX_DISTANCE_SIZES_PER_S, MAX_DISTANCE_SIZES_EVER = 0.25, 0.
 MAX_SIZE_RATIO, MAX_SIZE_RATIO_PER_S, MAX_SIZE_RATIO_EVER = 1.4, 1.0, 2.0
 """By what factor a body's circle may grow or shrink: at once, more for each second unseen (people crouch and rise), and at most."""
 MAX_COLOUR_DISTANCE = 0.42
-"""Somebody in colours farther off is another person (99% of distances between looks of the same person are below 0.33)."""
+"""Somebody in colours farther off is another person (99% of the distances between two frames of one person are below 0.33)."""
 MAX_COLOUR_DISTANCE_AFTER_ABSENCE = 0.35
 """The same after an absence: 1% of other people lie within 0.26, 25% within 0.44."""
 SHORT_ABSENCE_S = 0.1

@@ -145,9 +145,9 @@ class PoseTracker:
         tracks = [alive[pairs[i]] for i in sorted(pairs)]
         unmatched = [i for i in chosen if i not in pairs]
         min_visibility = self._settings.min_start_visibility
-        found = [detections[i] for i in unmatched if is_new[i] and detections[i].detection.mean_visibility >= min_visibility]
+        strangers = [detections[i] for i in unmatched if is_new[i] and detections[i].detection.mean_visibility >= min_visibility]
         others = [*matched, *(detections[i] for i in unmatched if not is_new[i])]
-        for one in self._confirm(rgb, found, others):
+        for one in self._confirm(rgb, strangers, others):
             if len(tracks) >= self._settings.max_people:
                 self.track_limit_reached = True
                 break
@@ -189,14 +189,14 @@ class PoseTracker:
             dataclasses.replace(d, is_unambiguous=d.is_unambiguous and d.detection.mean_visibility >= min_visibility) for d in detections
         ]
 
-    def _confirm(self, rgb: np.ndarray, found: list[_FrameDetection], others: list[_FrameDetection]) -> list[_FrameDetection]:
+    def _confirm(self, rgb: np.ndarray, strangers: list[_FrameDetection], others: list[_FrameDetection]) -> list[_FrameDetection]:
         """New people who are still there, and are none of the others, when read again in the region of their own landmarks.
 
         The detector's regions are rough, and landmarks read in them may be far off; the first detection is what a person is known by.
         """
-        if not found:
+        if not strangers:
             return []
-        again = self._read_landmarks(rgb, [RotatedRoi.from_alignment(d.pose.alignment_px) for d in found], None)
+        again = self._read_landmarks(rgb, [RotatedRoi.from_alignment(d.pose.alignment_px) for d in strangers], None)
         again = [d for d in again if d.detection.mean_visibility >= self._settings.min_start_visibility]
         groups = self._group([*others, *again], [], [])
         heads = sorted(group[0] - len(others) for group in groups if min(group) >= len(others))
@@ -217,13 +217,13 @@ class PoseTracker:
             return []
         # A lone person's region may be found anew a little beside itself; near others, a little beside may be somebody else.
         shares = [SAME_ROI_SHARE if any(r.is_near(o) for o in rois if o is not r) else SAME_ROI_SHARE_ALONE for r in rois]
-        found: list[RotatedRoi] = []
+        new_rois: list[RotatedRoi] = []
         for roi in sorted(self._graphs.detect(rgb, list(dict.fromkeys(tiles))), key=lambda r: -r.score):
-            known = zip((*rois, *found), (*shares, *[SAME_ROI_SHARE] * len(found)), strict=True)
+            known = zip((*rois, *new_rois), (*shares, *[SAME_ROI_SHARE] * len(new_rois)), strict=True)
             if not any(roi.is_same(other, share) for other, share in known):
-                found.append(roi)
+                new_rois.append(roi)
         # Several may be of one person, so more are read than there is room for, the largest first.
-        return sorted(found, key=lambda r: -r.side_px)[: 2 * self._settings.max_people]
+        return sorted(new_rois, key=lambda r: -r.side_px)[: 2 * self._settings.max_people]
 
     def _tiles_due(
         self, frame: int, now_s: float, rgb: np.ndarray, alive: list[PoseTrack], predictions: list[TrackPrediction]
@@ -272,8 +272,8 @@ class PoseTracker:
         order = sorted(range(n), key=lambda i: (not detections[i].is_unambiguous, -rank[i], i))
         return group_duplicates(identities, intersections, order, [d.is_new for d in detections])
 
-    def _update(self, track: PoseTrack, seen: _FrameDetection, mask: np.ndarray, frame: int, now_s: float, step_s: float) -> None:
-        pose, detection = seen.pose, seen.detection
+    def _update(self, track: PoseTrack, detected: _FrameDetection, mask: np.ndarray, frame: int, now_s: float, step_s: float) -> None:
+        pose, detection = detected.pose, detected.detection
         if track.last_seen_s != self._last_frame_s:  # new, or back after an absence: the filter's past no longer holds
             track.roi_filter = AlignmentFilter()
             track.recent_centres.clear()
@@ -332,8 +332,8 @@ def _pixels_in_box(points_px: np.ndarray, box: Box) -> tuple[np.ndarray, np.ndar
     return x - x0, y - y0, (x >= x0) & (x < x1) & (y >= y0) & (y < y1)
 
 
-def _mask_in_box(seen: _FrameDetection) -> tuple[Bool[np.ndarray, "h w"], Box]:
-    return seen.pose.mask_probability > 0.5, seen.pose.box_px
+def _mask_in_box(detected: _FrameDetection) -> tuple[Bool[np.ndarray, "h w"], Box]:
+    return detected.pose.mask_probability > 0.5, detected.pose.box_px
 
 
 def _masks_without_overlap(detections: Sequence[_FrameDetection], shape: tuple[int, ...]) -> list[np.ndarray]:
