@@ -15,7 +15,7 @@ from starlette.routing import Route
 from body4d.app.auth import COOKIE, Guard
 from body4d.app.queue import DIED, FAULT, Job, Queue
 from body4d.app.sessions import Visits
-from body4d.app.tasks import EVERYTHING, Look, Make, Sight, Task, Warm
+from body4d.app.tasks import EVERYTHING, Look, Sight, Task, Warm
 from body4d.app.worker import Worker, WorkerDied
 from body4d.config import AppSettings, Settings
 from body4d.core.errors import Body4DError, InputError, SettingsError
@@ -208,13 +208,19 @@ def test_a_process_answers_is_refused_and_can_be_ended(tmp_path: Path) -> None:
     assert process is not None
     # Ended from another thread while it works: the one who waits is told, and nothing of it is left.
     threading.Timer(0.3, worker.end).start()
-    os.mkfifo(tmp_path / "never")
     with pytest.raises(WorkerDied):
-        worker.do(Make(tmp_path / "never", tmp_path / "out", Settings(preset="lite")), lambda event: None)
+        worker.do(EndlessTask(), lambda event: None)  # type: ignore[arg-type]
     worker.end()
     assert worker.pid is None
     with pytest.raises(ProcessLookupError):
         os.kill(process, 0)
+
+
+class EndlessTask:
+    """Keeps the process that receives it busy, without a word."""
+
+    def __reduce__(self) -> tuple[object, tuple[int]]:
+        return time.sleep, (600,)
 
 
 SERVER_THAT_DIES = """
