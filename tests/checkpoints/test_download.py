@@ -18,7 +18,7 @@ from body4d.checkpoints.registry import Checkpoint, PublishedFile
 from body4d.config import WeightsSettings
 from body4d.core.errors import Cancelled, OutputError, SettingsError, WeightsError
 from body4d.core.progress import Event
-from hub_standin import Account, HubStandIn, Repo
+from hub_standin import Account, HubStandIn, Reply, Repo
 from weights_fakes import GATED, MODEL, OPEN, TOKEN, WEIGHTS
 
 FILES = {"model.ckpt": WEIGHTS, "config.json": b'{"a": 1}', "assets/rig.pt": b"rig"}
@@ -255,6 +255,25 @@ def test_a_repository_that_does_not_exist(standin: HubStandIn, hub: Hub, setting
     for source in (replace(GATED, repo="maker/gone"), replace(OPEN, repo="copier/gone")):
         with pytest.raises(WeightsError, match="/gone is not on"):
             fetch(settings, hub, replace(MODEL, sources=(source,)))
+
+
+def test_a_renamed_repository_is_followed(standin: HubStandIn, hub: Hub, settings: WeightsSettings, folder: Path) -> None:
+    rest = r"(?P<rest>/revision/.*)"
+    standin.route(
+        "GET", "/api/models/maker/old" + rest, lambda r: Reply(307, {}, {"Location": f"/api/models/copier/repack{r.found['rest']}"})
+    )
+    standin.route(
+        "GET", "/maker/old/resolve/(?P<rest>.*)", lambda r: Reply(307, b"", {"Location": f"/copier/repack/resolve/{r.found['rest']}"})
+    )
+    assert fetch(settings, hub, replace(MODEL, sources=(replace(OPEN, repo="maker/old"),))).path.name == "old"
+    assert files_in(folder.with_name("old")) == standin.repos["copier/repack"].files
+
+
+def test_a_page_instead_of_a_list_is_refused(standin: HubStandIn, hub: Hub, settings: WeightsSettings) -> None:
+    standin.route("GET", "/api/models/copier/repack/revision/.*", lambda _: Reply(200, b"<html>"))
+    with pytest.raises(WeightsError, match="refuses copier/repack with status 200") as raised:
+        fetch(settings, hub, replace(MODEL, sources=(OPEN,)))
+    assert raised.value.code == "access_refused"
 
 
 def test_too_little_room_is_told_before_anything_comes(

@@ -159,7 +159,8 @@ def list_source(source: CheckpointSource, hub: Hub, max_retries: int, *, latest:
     revision = None if latest else source.revision
     hub = hub if source.gated else hub.without_token()
     for num_failures in range(1, max_retries + 2):
-        response = request(hub, f"/api/models/{source.repo}/revision/{revision or 'main'}?blobs=true")
+        # The Hub redirects the names of repositories that were renamed.
+        response = request(hub, f"/api/models/{source.repo}/revision/{revision or 'main'}?blobs=true", follow_redirects=True)
         if response.ok and isinstance(response.body, dict):
             commit = str(response.body["sha"])
             files = [_remote_file(source, commit, row) for row in response.body.get("siblings") or ()]
@@ -253,7 +254,7 @@ def _listing_error(source: CheckpointSource, hub: Hub, revision: str | None, res
         hint = "--latest takes the newest, which was not checked."
         return WeightsError(message, code="revision_gone", hint=hint, repository=source.repo, revision=revision)
     # Without a token a repository that does not exist answers 401 as well.
-    state = "no_repository" if response.status == 401 else classify_response(response) or "refused"
+    state = "no_repository" if response.status == 401 else "refused" if response.ok else classify_response(response) or "refused"
     return describe_access(source, state, hub, response).error()
 
 

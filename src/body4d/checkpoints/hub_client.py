@@ -72,15 +72,16 @@ def default_hub(timeout_s: float = TIMEOUT_S, token: str | None = None) -> Hub:
     return Hub(endpoint, get_token(), f"the token in ${variable}" if variable else "the token saved by `hf auth login`", timeout_s)
 
 
-def request(hub: Hub, path: str, *, method: str = "GET") -> HubResponse:
-    """Send one request to the Hub; redirects are answers and are not followed. Never raises for what the Hub answers or for its silence."""
+def request(hub: Hub, path: str, *, method: str = "GET", follow_redirects: bool = False) -> HubResponse:
+    """Send one request to the Hub; a redirect is an answer unless ``follow_redirects``. Never raises for what the Hub answers or for its
+    silence."""
     from huggingface_hub.utils import build_hf_headers, get_session
 
     headers = build_hf_headers(token=hub.usable_token or False, library_name="body4d")
     try:
         with quiet_http_logs():
             response = get_session().request(
-                method, f"{hub.endpoint}{path}", headers=headers, timeout=hub.timeout_s, follow_redirects=False
+                method, f"{hub.endpoint}{path}", headers=headers, timeout=hub.timeout_s, follow_redirects=follow_redirects
             )
     except Exception as error:
         if isinstance(error, Body4DError):
