@@ -11,7 +11,7 @@ BODY = RNG.normal(size=(6, 13, 3)) * 0.4 + np.array([0.3, -0.1, 4.0])
 FRAMES = np.arange(6)
 
 
-def test_a_known_offset_is_the_absolute_error_and_centring_takes_it_away():
+def test_a_known_offset_is_the_absolute_error_and_pelvis_alignment_removes_it():
     moved = BODY + np.array([0.03, 0.0, 0.04])
     assert m.mpjpe_m(moved, BODY) == pytest.approx(0.05)
     assert m.mpjpe_m(m.pelvis_aligned(moved, 7, 8), m.pelvis_aligned(BODY, 7, 8)) == pytest.approx(0.0, abs=1e-12)
@@ -23,7 +23,7 @@ def test_one_joint_of_thirteen_off_counts_a_thirteenth():
     assert m.mpjpe_m(moved, BODY) == pytest.approx(0.01)
 
 
-def test_centring_uses_the_middle_of_both_hips():
+def test_pelvis_alignment_uses_the_middle_of_both_hips():
     joints = np.zeros((1, 3, 3))
     joints[0, 1], joints[0, 2] = (1, 0, 0), (3, 2, 0)
     np.testing.assert_allclose(m.pelvis_aligned(joints, 1, 2)[0, 0], (-2, -1, 0))
@@ -126,46 +126,46 @@ def test_mask_iou_of_known_rectangles():
     assert np.isnan(m.mask_iou(a & ~a, a & ~a))
 
 
-def frame(pairs, truth_ids=(1, 2), ids=(7, 8)):
-    """Overlaps of one frame from {(true, follower): iou}."""
-    iou = np.array([[pairs.get((t, f), 0.0) for f in ids] for t in truth_ids]).reshape(len(truth_ids), len(ids))
-    return list(truth_ids), list(ids), iou
+def frame(pairs, truth_ids=(1, 2), track_ids=(7, 8)):
+    """Overlaps of one frame from {(true id, track id): iou}."""
+    iou = np.array([[pairs.get((t, f), 0.0) for f in track_ids] for t in truth_ids]).reshape(len(truth_ids), len(track_ids))
+    return m.FrameOverlaps(list(truth_ids), list(track_ids), iou)
 
 
 STRAIGHT = {(1, 7): 0.9, (2, 8): 0.9}
 SWAPPED = {(1, 8): 0.9, (2, 7): 0.9}
 
 
-def test_perfect_following():
+def test_perfect_tracking():
     counts = m.clear_mot([frame(STRAIGHT)] * 5)
-    assert (counts.matches, counts.misses, counts.extra, counts.switches, counts.mota) == (10, 0, 0, 0, 1.0)
+    assert (counts.matches, counts.misses, counts.false_positives, counts.identity_switches, counts.mota) == (10, 0, 0, 0, 1.0)
     assert m.match_identities(counts.overlap_sum) == {1: 7, 2: 8}
 
 
 def test_swapped_ids_are_two_switches_and_swapping_back_two_more():
     counts = m.clear_mot([frame(STRAIGHT)] * 3 + [frame(SWAPPED)] * 2 + [frame(STRAIGHT)] * 3)
-    assert counts.switches == 4
+    assert counts.identity_switches == 4
     assert counts.mota == pytest.approx(1 - 4 / 16)
     assert m.match_identities(counts.overlap_sum) == {1: 7, 2: 8}
 
 
 def test_a_switch_after_an_absence_counts():
-    gone = frame({(2, 8): 0.9}, ids=(8,))
-    counts = m.clear_mot([frame(STRAIGHT), gone, gone, frame({(1, 9): 0.9, (2, 8): 0.9}, ids=(9, 8))])
-    assert (counts.switches, counts.misses) == (1, 2)
+    gone = frame({(2, 8): 0.9}, track_ids=(8,))
+    counts = m.clear_mot([frame(STRAIGHT), gone, gone, frame({(1, 9): 0.9, (2, 8): 0.9}, track_ids=(9, 8))])
+    assert (counts.identity_switches, counts.misses) == (1, 2)
 
 
 def test_a_pair_holds_while_it_overlaps_enough_though_another_overlaps_more():
     crossing = frame({(1, 7): 0.4, (1, 8): 0.6, (2, 7): 0.6, (2, 8): 0.4})
-    assert m.clear_mot([frame(STRAIGHT), crossing]).switches == 0
+    assert m.clear_mot([frame(STRAIGHT), crossing]).identity_switches == 0
     lost = frame({(1, 7): 0.1, (1, 8): 0.6, (2, 7): 0.6, (2, 8): 0.1})
-    assert m.clear_mot([frame(STRAIGHT), lost]).switches == 2
+    assert m.clear_mot([frame(STRAIGHT), lost]).identity_switches == 2
 
 
-def test_misses_and_extras():
+def test_misses_and_false_positives():
     counts = m.clear_mot([frame({(1, 7): 0.9, (2, 8): 0.1})])
-    assert (counts.matches, counts.misses, counts.extra) == (1, 1, 1)
-    assert np.isnan(m.clear_mot([frame({}, truth_ids=(), ids=())]).mota)
+    assert (counts.matches, counts.misses, counts.false_positives) == (1, 1, 1)
+    assert np.isnan(m.clear_mot([frame({}, truth_ids=(), track_ids=())]).mota)
 
 
 def test_nobody_matched_assigns_nobody():

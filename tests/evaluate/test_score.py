@@ -75,10 +75,10 @@ def run(people, masks, **changes):
 
 def test_the_truth_scores_perfectly_against_itself():
     result = score_scene(*truth(), *truth())
-    assert (result.identity_switches, result.missed, result.extra, result.mota) == (0, 0, 0, 1.0)
+    assert (result.identity_switches, result.misses, result.false_positives, result.mota) == (0, 0, 0, 1.0)
     for person in result.people:
         assert person.person_id == person.truth_id
-        assert person.frames == person.frames_found == FRAMES
+        assert person.frames == person.frames_with_body == FRAMES
         assert person.mpjpe_mm == person.absolute_mpjpe_mm == person.acceleration_error_m_s2 == 0
         assert person.pa_mpjpe_mm < 1e-6
         assert person.mask_iou == person.peak_wrist_speed_kept == 1
@@ -138,15 +138,15 @@ def test_a_person_lost_half_way_is_missed_and_scored_on_what_is_there():
     half = FRAMES // 2
     masks = (mask_track(1, [box_mask(LEFT[1])] * half), truth()[1][1])
     result = score_scene(*run([body(1, JOINTS[1][:half]), body(2, JOINTS[2])], masks), *truth())
-    assert result.missed == FRAMES - half
-    assert (result.people[0].frames, result.people[0].frames_found) == (FRAMES, half)
+    assert result.misses == FRAMES - half
+    assert (result.people[0].frames, result.people[0].frames_with_body) == (FRAMES, half)
     assert result.people[0].mpjpe_mm == 0
     assert result.people[0].mask_iou == pytest.approx(0.5)
 
 
 def test_nobody_found_is_told_with_nan_not_with_zero():
     result = score_scene(*run([], []), *truth())
-    assert result.missed == 2 * FRAMES
+    assert result.misses == 2 * FRAMES
     assert result.people[0].person_id is None
     assert np.isnan(result.people[0].mpjpe_mm)
     assert "–" in score_table(result)
@@ -155,7 +155,7 @@ def test_nobody_found_is_told_with_nan_not_with_zero():
 def test_somebody_who_is_not_there_is_extra():
     ghost = mask_track(5, [box_mask(60)] * FRAMES)
     result = score_scene(*run([body(1, JOINTS[1]), body(2, JOINTS[2]), body(5, JOINTS[1])], (*truth()[1], ghost)), *truth())
-    assert result.extra == FRAMES
+    assert result.false_positives == FRAMES
 
 
 def test_a_run_of_every_second_frame_is_compared_with_the_same_moments():

@@ -1,7 +1,7 @@
-"""A run against the truth: everybody matched, every metric of :mod:`body4d.evaluate.metrics`, one table."""
+"""A run against the truth: people are matched, and every metric of :mod:`body4d.evaluate.metrics` goes into one table."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -13,23 +13,23 @@ SCORED_JOINTS = (
     "nose",
     *(f"{side}_{joint}" for joint in ("shoulder", "elbow", "wrist", "hip", "knee", "ankle") for side in ("left", "right")),
 )
-"""The joints of MPJPE and its kin: the twelve of the limbs and the nose, which every body model and joint set here has. Eyes and ears
-would count the head five times."""
+"""Joints of MPJPE and the other errors: the twelve of the limbs and the nose, which every joint set here has. With eyes and ears the head
+would count five times."""
 
 FOOT_JOINTS = ("left_heel", "left_big_toe", "right_heel", "right_big_toe")
 
 
 @dataclass(frozen=True)
 class PersonScore:
-    """One true person against the follower that matches best; NaN where there is none or nothing to compare.
+    """One true person against the predicted track that matches best; NaN where there is none or nothing to compare.
 
-    ``frames`` the person is truly there, ``frames_found`` of them with a body. Errors are over the frames found.
+    The person is in ``frames`` frames, in ``frames_with_body`` of which the run has a body for them. Errors are over the latter.
     """
 
     truth_id: int
     person_id: int | None
     frames: int
-    frames_found: int
+    frames_with_body: int
     mpjpe_mm: float = float("nan")
     pa_mpjpe_mm: float = float("nan")
     absolute_mpjpe_mm: float = float("nan")
@@ -45,13 +45,13 @@ class PersonScore:
 
 @dataclass(frozen=True)
 class RunScore:
-    """A whole run: people in the truth's order, and the counts of identities over the clip."""
+    """A whole run: people in the truth's order, and the CLEAR MOT counts over the clip."""
 
     people: tuple[PersonScore, ...]
     frames: int
     identity_switches: int
-    missed: int
-    extra: int
+    misses: int
+    false_positives: int
     mota: float
 
 
@@ -60,17 +60,17 @@ def score_scene(scene: Scene, masks: Sequence[MaskTrack], truth_scene: Scene, tr
 
     Raises InputError where the two are not of one video.
     """
-    frame_of = _truth_frames(scene, truth_scene)
-    overlaps, mean_iou = _overlaps(masks, truth_masks, frame_of)
-    identities = metrics.clear_mot(overlaps)
-    assigned = metrics.match_identities(identities.overlap_sum)
+    truth_frame = _truth_frames(scene, truth_scene)
+    overlaps, mean_iou = _overlaps(masks, truth_masks, truth_frame)
+    counts = metrics.clear_mot(overlaps)
+    matched = metrics.match_identities(counts.overlap_sum)
     bodies = {p.person_id: p for p in scene.people}
     people = []
     for truth in truth_scene.people:
-        follower = assigned.get(truth.person_id)
-        iou = mean_iou.get((truth.person_id, follower), float("nan")) if follower is not None else float("nan")
-        people.append(_person(truth, bodies.get(follower) if follower is not None else None, follower, iou, scene, frame_of))
-    return RunScore(tuple(people), len(scene.clip), identities.switches, identities.misses, identities.extra, identities.mota)
+        track_id = matched.get(truth.person_id)
+        iou = mean_iou.get((truth.person_id, track_id), float("nan")) if track_id is not None else float("nan")
+        people.append(_score_person(truth, bodies.get(track_id) if track_id is not None else None, track_id, iou, scene, truth_frame))
+    return RunScore(tuple(people), len(scene.clip), counts.identity_switches, counts.misses, counts.false_positives, counts.mota)
 
 
 def _truth_frames(scene: Scene, truth: Scene) -> np.ndarray:
@@ -101,37 +101,42 @@ def _resized(mask: np.ndarray, height_px: int, width_px: int) -> np.ndarray:
 
 
 def _overlaps(
-    masks: Sequence[MaskTrack], truth_masks: Sequence[MaskTrack], frame_of: np.ndarray
-) -> tuple[list[tuple[list[int], list[int], np.ndarray]], dict[tuple[int, int], float]]:
-    """IoU of everybody with everybody on each frame of the run, and each pair's mean over the frames where the true one is visible."""
+    masks: Sequence[MaskTrack], truth_masks: Sequence[MaskTrack], truth_frame: np.ndarray
+) -> tuple[list[metrics.FrameOverlaps], dict[tuple[int, int], float]]:
+    """IoU of all pairs on each frame of the run, and each pair's mean over the frames where the true person is visible."""
     rows = [{int(f): r for r, f in enumerate(track.frame_index)} for track in masks]
     truth_rows = [{int(f): r for r, f in enumerate(track.frame_index)} for track in truth_masks]
-    totals: dict[tuple[int, int], list[float]] = {(t.person_id, m.person_id): [] for t in truth_masks for m in masks}
+    pair_ious: dict[tuple[int, int], list[float]] = {(t.person_id, m.person_id): [] for t in truth_masks for m in masks}
     overlaps = []
-    for frame, truth_frame in enumerate(frame_of):
-        here = [(m.person_id, m.mask(r[frame])) for m, r in zip(masks, rows, strict=True) if frame in r]
-        here = [(i, mask) for i, mask in here if mask.any()]
-        true = [(m.person_id, m.mask(r[int(truth_frame)])) for m, r in zip(truth_masks, truth_rows, strict=True) if int(truth_frame) in r]
-        true = [(i, mask) for i, mask in true if mask.any()]
-        if here:
-            true = [(i, _resized(mask, *here[0][1].shape)) for i, mask in true]
-        iou = np.array([[metrics.mask_iou(a, b) for _, b in here] for _, a in true]).reshape(len(true), len(here))
-        overlaps.append(([i for i, _ in true], [i for i, _ in here], iou))
-        found = [i for i, _ in here]
-        for row, (truth_id, _) in enumerate(true):
+    for frame, in_truth in enumerate(truth_frame):
+        run_masks = _masks_at(masks, rows, frame)
+        true_masks = _masks_at(truth_masks, truth_rows, int(in_truth))
+        if run_masks:
+            true_masks = [(i, _resized(mask, *run_masks[0][1].shape)) for i, mask in true_masks]
+        iou = np.array([[metrics.mask_iou(a, b) for _, b in run_masks] for _, a in true_masks]).reshape(len(true_masks), len(run_masks))
+        truth_ids, track_ids = [i for i, _ in true_masks], [i for i, _ in run_masks]
+        overlaps.append(metrics.FrameOverlaps(truth_ids, track_ids, iou))
+        for row, truth_id in enumerate(truth_ids):
             for m in masks:
-                totals[truth_id, m.person_id].append(float(iou[row, found.index(m.person_id)]) if m.person_id in found else 0.0)
-    return overlaps, {pair: float(np.mean(values)) for pair, values in totals.items() if values}
+                value = float(iou[row, track_ids.index(m.person_id)]) if m.person_id in track_ids else 0.0
+                pair_ious[truth_id, m.person_id].append(value)
+    return overlaps, {pair: float(np.mean(values)) for pair, values in pair_ious.items() if values}
 
 
-def _person(truth: BodyTrack, body: BodyTrack | None, follower: int | None, iou: float, scene: Scene, frame_of: np.ndarray) -> PersonScore:
-    """Score one person."""
-    pairs = [(f, truth.row(int(t))) for f, t in enumerate(frame_of)]
-    there = [(f, r) for f, r in pairs if r is not None]
-    both = [(f, r, body.row(f)) for f, r in there if body is not None and body.row(f) is not None]
-    if body is None or not both:
-        return PersonScore(truth.person_id, follower, len(there), 0, mask_iou=iou)
-    frames, truth_rows, body_rows = (np.array(column) for column in zip(*both, strict=True))
+def _masks_at(tracks: Sequence[MaskTrack], rows: Sequence[dict[int, int]], frame: int) -> list[tuple[int, np.ndarray]]:
+    """Person ids and masks of all tracks that have a mask with any pixel on ``frame``; ``rows`` maps each track's frames to its rows."""
+    decoded = [(track.person_id, track.mask(row[frame])) for track, row in zip(tracks, rows, strict=True) if frame in row]
+    return [(person_id, mask) for person_id, mask in decoded if mask.any()]
+
+
+def _score_person(
+    truth: BodyTrack, body: BodyTrack | None, track_id: int | None, iou: float, scene: Scene, truth_frame: np.ndarray
+) -> PersonScore:
+    in_truth = [(f, row) for f, t in enumerate(truth_frame) if (row := truth.row(int(t))) is not None]
+    in_both = [(f, row, body.row(f)) for f, row in in_truth if body is not None and body.row(f) is not None]
+    if body is None or not in_both:
+        return PersonScore(truth.person_id, track_id, len(in_truth), 0, mask_iou=iou)
+    frames, truth_rows, body_rows = (np.array(column) for column in zip(*in_both, strict=True))
     times_s = scene.clip.times_s[frames] * scene.clip.time_scale
 
     def joints(names: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:
@@ -140,27 +145,27 @@ def _person(truth: BodyTrack, body: BodyTrack | None, follower: int | None, iou:
             for track, rows in ((body, body_rows), (truth, truth_rows))
         )  # type: ignore[return-value]
 
-    mine, true = joints(SCORED_JOINTS)
+    predicted, true = joints(SCORED_JOINTS)
     hips = SCORED_JOINTS.index("left_hip"), SCORED_JOINTS.index("right_hip")
-    mine_c, true_c = metrics.pelvis_aligned(mine, *hips), metrics.pelvis_aligned(true, *hips)
-    lateral, depth = metrics.lateral_and_depth_error_m(mine_c, true_c)
+    aligned, true_aligned = metrics.pelvis_aligned(predicted, *hips), metrics.pelvis_aligned(true, *hips)
+    lateral, depth = metrics.lateral_and_depth_error_m(aligned, true_aligned)
     feet, true_feet = joints(FOOT_JOINTS)
     peaks = [
         [metrics.peak_speed_m_s(set_[:, SCORED_JOINTS.index(f"{side}_wrist")], times_s, frames) for side in ("left", "right")]
-        for set_ in (mine, true)
+        for set_ in (predicted, true)
     ]
     return PersonScore(
         truth_id=truth.person_id,
-        person_id=follower,
-        frames=len(there),
-        frames_found=len(both),
-        mpjpe_mm=1e3 * metrics.mpjpe_m(mine_c, true_c),
-        pa_mpjpe_mm=1e3 * metrics.pa_mpjpe_m(mine, true),
-        absolute_mpjpe_mm=1e3 * metrics.mpjpe_m(mine, true),
+        person_id=track_id,
+        frames=len(in_truth),
+        frames_with_body=len(in_both),
+        mpjpe_mm=1e3 * metrics.mpjpe_m(aligned, true_aligned),
+        pa_mpjpe_mm=1e3 * metrics.pa_mpjpe_m(predicted, true),
+        absolute_mpjpe_mm=1e3 * metrics.mpjpe_m(predicted, true),
         lateral_error_mm=1e3 * lateral,
         depth_error_mm=1e3 * depth,
-        acceleration_error_m_s2=metrics.acceleration_error_m_s2(mine, true, times_s, frames),
-        jitter_m_s3=metrics.jitter_m_s3(mine, times_s, frames),
+        acceleration_error_m_s2=metrics.acceleration_error_m_s2(predicted, true, times_s, frames),
+        jitter_m_s3=metrics.jitter_m_s3(predicted, times_s, frames),
         truth_jitter_m_s3=metrics.jitter_m_s3(true, times_s, frames),
         foot_sliding_m_s=metrics.foot_sliding_m_s(feet, true_feet, times_s, frames),
         peak_wrist_speed_kept=float(np.mean(np.array(peaks[0]) / np.array(peaks[1]))),
@@ -169,7 +174,7 @@ def _person(truth: BodyTrack, body: BodyTrack | None, follower: int | None, iou:
 
 
 _LABELS = {
-    "frames_found": "frames with a body",
+    "frames_with_body": "frames with a body",
     "mpjpe_mm": "MPJPE, pelvis aligned (mm)",
     "pa_mpjpe_mm": "PA-MPJPE (mm)",
     "absolute_mpjpe_mm": "MPJPE, absolute (mm)",
@@ -185,18 +190,16 @@ _LABELS = {
 
 
 def score_table(score: RunScore) -> str:
-    """The score as text: one column per true person, then the identities."""
+    """The score as text: one column per true person, then the CLEAR MOT counts."""
     heads = [f"person {p.truth_id}" for p in score.people]
     width = max(len(label) for label in _LABELS.values())
     lines = [" " * width + "".join(f"{head:>14}" for head in heads)]
-    known = {f.name for f in fields(PersonScore)}
     for name, label in _LABELS.items():
-        assert name in known
-        cells = [f"{p.frames_found} of {p.frames}" if name == "frames_found" else _number(getattr(p, name)) for p in score.people]
+        cells = [f"{p.frames_with_body} of {p.frames}" if name == "frames_with_body" else _number(getattr(p, name)) for p in score.people]
         lines.append(f"{label:<{width}}" + "".join(f"{cell:>14}" for cell in cells))
     lines.append("")
     lines.append(
-        f"identity switches {score.identity_switches}, missed {score.missed}, extra {score.extra}, "
+        f"identity switches {score.identity_switches}, misses {score.misses}, false positives {score.false_positives}, "
         f"MOTA {_number(score.mota)} over {score.frames} frames"
     )
     return "\n".join(lines)

@@ -140,10 +140,10 @@ def _silhouette_ious(
     vertices = rig.vertices(*rig.forward(track.rotations[rows], track.translation_m[rows]))
     out = np.full(len(rows), np.nan)
     for n, frame in enumerate(track.frame_index[rows]):
-        mask = _mask_at(own, frame)
+        mask = _mask_at(own, int(frame))
         if mask is None:
             continue
-        other_masks = [other_mask for other in others if (other_mask := _mask_at(other, frame)) is not None]
+        other_masks = [other_mask for other in others if (other_mask := _mask_at(other, int(frame))) is not None]
         occluded = np.logical_or.reduce(other_masks) & ~mask if other_masks else None
         out[n] = silhouette_iou(silhouette(vertices[n], rig.faces, camera), mask, occluded)
     return out
