@@ -1,8 +1,9 @@
-"""What synthetic people wear, and the club they swing: colours by body region, a mesh for the club."""
+"""Appearance of synthetic people and of their club: colours by body region, and a mesh for the club."""
 
 from dataclasses import dataclass
 
 import numpy as np
+from jaxtyping import Float, Int32, UInt8
 
 from body4d.core.rig import Rig
 from body4d.evaluate.synthetic.limb_poser import unit
@@ -33,8 +34,8 @@ _HEM_BELOW_PELVIS_M = -0.045
 _SLEEVE_END_M = 0.06  # a short sleeve ends this far above the elbow
 
 
-def vertex_colours(rig: Rig, outfit: Outfit) -> np.ndarray:
-    """Colours (V, 3) uint8 of the rig's vertices: by the joint that moves a vertex most, hair and brows by place on the head."""
+def vertex_colours(rig: Rig, outfit: Outfit) -> UInt8[np.ndarray, "v 3"]:
+    """Colours of the rig's vertices: by the joint that moves a vertex most, for hair and brows by their place on the head."""
     joint = rig.skin_indices[np.arange(len(rig.skin_indices)), rig.skin_weights.argmax(1)]
     base = np.array([name.split(".")[0] for name in rig.joint_names])[joint]
     at = {name: rig.rest_joints_m[j] for j, name in enumerate(rig.joint_names)}
@@ -50,8 +51,8 @@ def vertex_colours(rig: Rig, outfit: Outfit) -> np.ndarray:
     for side in "LR":
         elbow, shoulder = at[f"lowerarm01.{side}"], at[f"upperarm01.{side}"]
         along = (v - elbow) @ unit(shoulder - elbow)
-        mine = np.sign(v[:, 0]) == np.sign(elbow[0])
-        colours[mine & np.isin(base, ("upperarm01", "upperarm02")) & (along < _SLEEVE_END_M)] = outfit.skin
+        same_side = np.sign(v[:, 0]) == np.sign(elbow[0])
+        colours[same_side & np.isin(base, ("upperarm01", "upperarm02")) & (along < _SLEEVE_END_M)] = outfit.skin
     _paint_head(colours, v, base, at, outfit)
     return colours
 
@@ -62,9 +63,9 @@ def _paint_head(colours: np.ndarray, v: np.ndarray, base: np.ndarray, at: dict[s
     eye_y, front = -eye[1], -eye[2]
     head = np.isin(base, ("head", "eye", "neck03", "neck02"))
     crown = v[head, 1].min()
-    unitless = (v[:, 1] - crown) / (eye_y - crown)  # 0 at the crown, 1 at the eyes
+    from_crown = (v[:, 1] - crown) / (eye_y - crown)  # 0 at the crown, 1 at the eyes
     back = (v[:, 2] - front) / (at["head"][2] - front)  # 0 at the eyes, 1 above the neck
-    hair = head & ((unitless < 0.42 + 0.25 * back) | ((back > 0.85) & (unitless < 1.25)))
+    hair = head & ((from_crown < 0.42 + 0.25 * back) | ((back > 0.85) & (from_crown < 1.25)))
     colours[hair] = outfit.hair
     brow = head & (back < 0.3) & (np.abs(v[:, 1] - (eye_y - 0.021)) < 0.005) & (np.abs(v[:, 0]) > 0.012) & (np.abs(v[:, 0]) < 0.05)
     colours[brow] = outfit.hair
@@ -75,8 +76,10 @@ def _paint_head(colours: np.ndarray, v: np.ndarray, base: np.ndarray, at: dict[s
         colours[pupil] = (40, 28, 20)
 
 
-def club_mesh(hands_m: np.ndarray, shaft: np.ndarray, face: np.ndarray, length_m: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Vertices (V, 3), faces (F, 3) and colours (V, 3) of a golf club held at ``hands_m`` (3,), for one moment."""
+def club_mesh(
+    hands_m: Float[np.ndarray, "3"], shaft: Float[np.ndarray, "3"], face: Float[np.ndarray, "3"], length_m: float
+) -> tuple[Float[np.ndarray, "v 3"], Int32[np.ndarray, "f 3"], UInt8[np.ndarray, "v 3"]]:
+    """Vertices, faces and colours of a golf club held at ``hands_m``, at one moment."""
     side = np.cross(shaft, face)
     ring = np.array([[np.cos(a), np.sin(a)] for a in np.linspace(0, 2 * np.pi, 6, endpoint=False)])
     stations = ((-0.10, 0.013), (0.12, 0.011), (0.121, 0.007), (length_m, 0.005))

@@ -1,8 +1,9 @@
-"""A smooth outdoors behind synthetic people: sky, trees at the horizon, grass in perspective, and a soft shadow. Pure numpy and scipy."""
+"""The background of synthetic clips: sky, trees at the horizon, grass in perspective, and a soft shadow. Pure numpy and scipy."""
 
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float, Float32
 
 from body4d.core.types import Camera
 
@@ -17,8 +18,8 @@ _SHADOW_CELL_PX = 4
 _SHADOW_STRENGTH = 0.55
 
 
-def render_meadow(camera: Camera, T_camera_stage: np.ndarray, seed: int) -> np.ndarray:
-    """Picture (H, W, 3) float32 in [0, 255] of an empty meadow as ``camera`` sees it; the floor is y = 0 of the stage."""
+def render_meadow(camera: Camera, T_camera_stage: Float[np.ndarray, "4 4"], seed: int) -> Float32[np.ndarray, "h w 3"]:
+    """Picture in [0, 255] of an empty meadow as ``camera`` sees it; the floor is y = 0 of the stage."""
     rng = np.random.default_rng([seed, 1])
     rays = _rays(camera) @ T_camera_stage[:3, :3]
     eye = np.negative(T_camera_stage[:3, :3].T @ T_camera_stage[:3, 3])
@@ -59,8 +60,8 @@ def _ground(rays: np.ndarray, eye: np.ndarray, rng: np.random.Generator) -> np.n
     x, z = eye[0] + far * rays[..., 0], eye[2] + far * rays[..., 2]
     shade = np.ones_like(far)
     for size_m, strength in ((3.0, 0.16), (0.6, 0.14), (0.12, 0.16), (0.025, 0.22)):
-        seen = 1 / (1 + (far * 0.012 / size_m) ** 2)
-        shade += strength * seen * (_noise_at(rng, x / size_m, z / size_m) * 2 - 1)
+        visible_share = 1 / (1 + (far * 0.012 / size_m) ** 2)
+        shade += strength * visible_share * (_noise_at(rng, x / size_m, z / size_m) * 2 - 1)
     haze = (1 - np.exp(-far / _HAZE_M))[..., None] * 0.7
     return _GRASS * shade[..., None] * (1 - haze) + _HAZE * haze
 
@@ -76,8 +77,10 @@ def _noise_at(rng: np.random.Generator, u: np.ndarray, v: np.ndarray) -> Any:
     return (a * (1 - fu) + b * fu) * (1 - fv) + (c * (1 - fu) + d * fu) * fv
 
 
-def shadow_light(vertices_stage_m: np.ndarray, camera: Camera, T_camera_stage: np.ndarray) -> np.ndarray:
-    """How much light is left (H, W, 1) float32 in [0, 1] on the floor around a body of vertices (V, 3) in stage axes."""
+def shadow_light(
+    vertices_stage_m: Float[np.ndarray, "v 3"], camera: Camera, T_camera_stage: Float[np.ndarray, "4 4"]
+) -> Float32[np.ndarray, "h w 1"]:
+    """Share of the light, in [0, 1], that is left on the floor in the shadow of a body of vertices in stage axes."""
     from scipy.ndimage import gaussian_filter, zoom
 
     height = -vertices_stage_m[:, 1:2]

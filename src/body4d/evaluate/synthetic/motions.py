@@ -1,6 +1,6 @@
-"""Who moves how before which camera: the three scenes a synthetic clip can show.
+"""The three scenes that a synthetic clip can show: people, their motions and the camera.
 
-Stage axes are camera-like: x right and z away as a camera in front of the stage sees them, y down, floor at y = 0.
+Stage axes are camera-like: x right and z away as a camera in front of the people sees them, y down, floor at y = 0.
 """
 
 from collections.abc import Callable
@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 import numpy as np
+from jaxtyping import Float
 
 from body4d.bodies.registry import body_model
 from body4d.core.rig import Rig
@@ -26,52 +27,52 @@ CAMERA_VIEWS: dict[ClipKind, tuple[CameraView, ...]] = {
     "walk": ("oblique", "front", "side"),
     "crossing": ("side",),
 }
-"""What each kind can be filmed from; the first is the default."""
+"""Views that each kind of clip can have; the first is the default."""
 
 DEFAULT_SECONDS: dict[ClipKind, float] = {"swing": 2.5, "walk": 3.0, "crossing": 3.0}
 DEFAULT_SIZE_PX: dict[ClipKind, tuple[int, int]] = {"swing": (544, 720), "walk": (640, 480), "crossing": (848, 480)}
 
-# The lens most clips are filmed with, a phone's main camera, by the picture's diagonal (CIPA DCG-001), as in config.CameraSettings.
+# A phone's main lens, by the diagonal of the picture (CIPA DCG-001), as in config.CameraSettings.
 _FOCAL_MM35, _DIAGONAL_MM35 = 26.0, 43.2666
 
 # Anny's parameters: gender (0 male), age, muscle, weight, height, proportions, scale; then how far a seed moves each.
-_CASTS: tuple[tuple[float, ...], ...] = (
+_SHAPES: tuple[tuple[float, ...], ...] = (
     (0.05, 2 / 3, 0.60, 0.52, 0.40, 0.55, 1.0),
     (0.92, 2 / 3, 0.45, 0.50, 0.42, 0.55, 1.0),
 )
-_CAST_SPREAD = np.array([0.05, 0.0, 0.10, 0.10, 0.05, 0.05, 0.0])
+_SHAPE_SPREAD = np.array([0.05, 0.0, 0.10, 0.10, 0.05, 0.05, 0.0])
 
 _CROSSING_DEPTHS_M = (-0.45, 0.55)  # where the two walk, in front of and behind the middle of the stage
 
 
 @dataclass(frozen=True)
 class ActorMotion:
-    """One body at T moments: ``rotations`` (T, J, 3) rotation vectors, ``root_m`` (T, 3), in stage axes; the club it swings."""
+    """One body over time: rotation vectors and root positions in stage axes, and the club it swings."""
 
-    rotations: np.ndarray
-    root_m: np.ndarray
+    rotations: Float[np.ndarray, "t j 3"]
+    root_m: Float[np.ndarray, "t 3"]
     club: GolfClub | None = None
 
 
 @dataclass(frozen=True)
 class Actor:
-    """One person of a clip. ``poses`` gives the moments at seconds (T,) from the clip's first frame."""
+    """One person of a clip. ``poses`` gives the motion at seconds (T,) from the clip's first frame."""
 
     person_id: int
-    shape: np.ndarray
+    shape: Float[np.ndarray, " s"]
     rig: Rig
     outfit: Outfit
     poses: Callable[[np.ndarray], ActorMotion]
 
 
 def create_actors(kind: ClipKind, seconds: float, seed: int) -> tuple[Actor, ...]:
-    """The people of a clip of ``seconds``, from ``seed``: their shapes and clothes vary, what they do does not."""
+    """The people of a clip of ``seconds``. Their shapes and clothes depend on ``seed``, their motions do not."""
     rng = np.random.default_rng([seed, 2])
     clothes = rng.permutation(len(OUTFITS))
     people = []
     for i in range(2 if kind == "crossing" else 1):
-        base = np.array(_CASTS[i])
-        shape = (base + _CAST_SPREAD * rng.uniform(-1, 1, len(base))).astype(np.float32)
+        base = np.array(_SHAPES[i])
+        shape = (base + _SHAPE_SPREAD * rng.uniform(-1, 1, len(base))).astype(np.float32)
         rig = body_model("anny").rig(shape)
         people.append(Actor(i + 1, shape, rig, OUTFITS[clothes[i]], _action(kind, i, rig, seconds)))
     return tuple(people)
@@ -85,32 +86,32 @@ def _action(kind: ClipKind, person: int, rig: Rig, seconds: float) -> Callable[[
     walk = WalkCycle(rig)
     middle = seconds / 2
     if kind == "walk":
-        return lambda times_s: _turned(ActorMotion(*walk.poses(times_s - middle)), 0.0, np.zeros(3))
+        return lambda times_s: _placed(ActorMotion(*walk.poses(times_s - middle)), 0.0, np.zeros(3))
     # The second is half a step out of phase with the first and walks the other way, farther off.
     heading, offset_s = ((-np.pi / 2, 0.0), (np.pi / 2, STRIDE_S / 3))[person]
     place = np.array([0.0, 0.0, _CROSSING_DEPTHS_M[person]])
     shift = np.array([0.0, 0.0, offset_s * STRIDE_M / STRIDE_S])
-    return lambda times_s: _turned(ActorMotion(*walk.poses(times_s - middle + offset_s)), heading, place, shift)
+    return lambda times_s: _placed(ActorMotion(*walk.poses(times_s - middle + offset_s)), heading, place, shift)
 
 
-def _turned(moments: ActorMotion, heading_rad: float, place_m: np.ndarray, shift_m: np.ndarray | None = None) -> ActorMotion:
-    """``moments``, first moved by ``shift_m``, then turned about the vertical through the origin, then moved to ``place_m``."""
+def _placed(motion: ActorMotion, heading_rad: float, place_m: np.ndarray, shift_m: np.ndarray | None = None) -> ActorMotion:
+    """``motion``, first moved by ``shift_m``, then turned about the vertical through the origin, then moved to ``place_m``."""
     turn = axis_rotation(1, np.array(heading_rad))
-    return transform_motion(replace(moments, root_m=moments.root_m + (0.0 if shift_m is None else shift_m)), turn, place_m)
+    return transform_motion(replace(motion, root_m=motion.root_m + (0.0 if shift_m is None else shift_m)), turn, place_m)
 
 
-def transform_motion(moments: ActorMotion, rotation: np.ndarray, offset_m: np.ndarray) -> ActorMotion:
-    """``moments`` in other axes: x' = rotation (3, 3) x + offset."""
-    rotations = moments.rotations.copy()
+def transform_motion(motion: ActorMotion, rotation: Float[np.ndarray, "3 3"], offset_m: Float[np.ndarray, "3"]) -> ActorMotion:
+    """``motion`` in other axes: x' = rotation x + offset."""
+    rotations = motion.rotations.copy()
     rotations[:, 0] = matrix_to_rotvec(rotation @ rotvec_to_matrix(rotations[:, 0]))
-    club = moments.club
+    club = motion.club
     if club is not None:
         club = GolfClub(club.hands_m @ rotation.T + offset_m, club.shaft @ rotation.T, club.face @ rotation.T, club.length_m)
-    return ActorMotion(rotations, moments.root_m @ rotation.T + offset_m, club)
+    return ActorMotion(rotations, motion.root_m @ rotation.T + offset_m, club)
 
 
-def place_camera(kind: ClipKind, view: CameraView, size_px: tuple[int, int]) -> tuple[Camera, np.ndarray]:
-    """The camera, and ``T_camera_stage`` (4, 4), the stage as it sees it. It stands level with a chest and looks a little down."""
+def place_camera(kind: ClipKind, view: CameraView, size_px: tuple[int, int]) -> tuple[Camera, Float[np.ndarray, "4 4"]]:
+    """The camera and its ``T_camera_stage``. It is at chest height and looks a little down."""
     width, height = size_px
     focal = _FOCAL_MM35 / _DIAGONAL_MM35 * float(np.hypot(width, height))
     # Bearing of the camera from the middle of the stage (0: in front, 90: at the −x side, behind a golfer's hands).

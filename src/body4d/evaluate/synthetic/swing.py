@@ -5,9 +5,9 @@ biomechanical understanding of tempo in the golf swing", 2006); the pelvis start
 (Cheetham et al., "The importance of stretching the X-factor in the downswing of golf", 2001); at the top the pelvis has turned about
 45 degrees and the thorax about 90 (Meister et al., "Rotational biomechanics of the elite golf swing", J Appl Biomech 2011).
 
-The club leads: its direction and roll and the place of the hands are curves, both hands are fixed to its grip, the arms follow by
-inverse kinematics. So the two hands hold one thing in every frame, exactly. Stage axes: see ``limbs.py``; the target
-line runs towards +x, the golfer faces −z. Lengths are for a golfer of ``_AUTHORED_HEIGHT_M`` and scale with the body.
+The club leads: its direction, its roll and the place of the hands are curves, both hands are fixed to its grip, and the arms follow by
+inverse kinematics. So both hands hold the club exactly in every frame. In stage axes (``limb_poser.py``) the target line runs towards +x
+and the golfer faces −z. Lengths are for a golfer of ``AUTHORED_HEIGHT_M`` and scale with the body.
 """
 
 from dataclasses import dataclass, replace
@@ -15,24 +15,46 @@ from functools import cache
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float
 
 from body4d.core.rig import Rig
 from body4d.evaluate.synthetic.limb_poser import SIDES, LimbPoser, axis_rotation, fit_to_reach, hand_axes, orthonormal_frame, unit
 
-BACKSWING_S = 0.75
-DOWNSWING_S = 0.25
-ADDRESS_SHARE = 0.42  # of the time that the swing leaves over, this part is spent at address, the rest holding the finish
-_AUTHORED_HEIGHT_M = 1.84
-_SMOOTHING_S = 0.018  # rounds the corners of the piecewise cubics, so that accelerations are continuous as a body's are
-_GRIP_HALF_M = 0.026  # half the distance of the two hands' middles along the grip
-_PALM_M = 0.026  # from the line wrist-knuckle to the middle of the handle
-_CLUB_LENGTH_M = 0.92  # a middle iron, less what the hands cover
+ADDRESS_SHARE = 0.42
+"""Share of a clip's remaining time that is spent at address; the rest is spent holding the finish."""
 
-# Address, shaft level, lead arm level, top, lead arm level again, shaft level, impact, shaft level, lead arm level, hands high, finish.
-KEY_NAMES = ("address", "takeaway", "halfway", "top", "arm_down", "delivery", "impact", "release", "through", "high", "finish")
-_KEY_S = np.array([0.0, 0.30, 0.50, 0.75, 0.875, 0.945, 1.0, 1.055, 1.15, 1.32, 1.65])
+AUTHORED_HEIGHT_M = 1.84
 
-# Curves at those moments. Angles in degrees; positive turns open towards the target.
+SMOOTHING_S = 0.018
+"""Rounds the corners of the piecewise cubics, so that accelerations are continuous as a body's are."""
+
+GRIP_HALF_M = 0.026
+"""Half the distance of the two hands' middles along the grip."""
+
+PALM_M = 0.026
+"""Distance from the line between wrist and knuckle to the middle of the handle."""
+
+CLUB_LENGTH_M = 0.92
+"""A middle iron, without the part that the hands cover."""
+
+KEY_TIMES_S = {
+    "address": 0.0,
+    "takeaway": 0.30,  # shaft level
+    "halfway": 0.50,  # lead arm level
+    "top": 0.75,
+    "arm_down": 0.875,  # lead arm level again
+    "delivery": 0.945,  # shaft level
+    "impact": 1.0,
+    "release": 1.055,  # shaft level
+    "through": 1.15,  # lead arm level
+    "high": 1.32,  # hands high
+    "finish": 1.65,
+}
+"""Key moments of the swing, in seconds since takeaway begins."""
+
+_KEY_S = np.array(list(KEY_TIMES_S.values()))
+
+# The curves at these moments. Angles are in degrees; positive turns open towards the target.
 _CURVES: dict[str, tuple[float, ...]] = {
     "pelvis_turn": (0, -12, -30, -45, -14, 16, 38, 52, 68, 82, 90),
     "thorax_turn": (0, -32, -66, -92, -60, -24, 10, 34, 62, 90, 108),
@@ -60,22 +82,20 @@ _CURVES: dict[str, tuple[float, ...]] = {
     "heel_rise": (0, 0, 0, 0, 0, 4, 14, 24, 42, 62, 72),
     "trail_foot_turn": (-8, -8, -8, -8, -8, -7, -4, 3, 18, 42, 58),
 }
-_STANCE_M = 0.23  # from the middle to each ankle
-_CLAVICLE_SHARE = 0.25  # the shoulder girdle follows the arm by about this much (scapulohumeral rhythm), up to:
-_CLAVICLE_MOST_RAD = np.radians(20)
-_FIST_RAD = np.radians(70)
-_LEAD_TOE_OUT_DEG = 22.0
+STANCE_M = 0.23
+"""Distance of each ankle from the middle of the stance."""
+
+CLAVICLE_SHARE = 0.25
+"""The shoulder girdle follows the arm by about this share (scapulohumeral rhythm), up to ``MAX_CLAVICLE_RAD``."""
+
+MAX_CLAVICLE_RAD = np.radians(20)
+FIST_RAD = np.radians(70)
+LEAD_TOE_OUT_DEG = 22.0
 
 
 def swing_duration_s() -> float:
-    """From takeaway to the finish, in seconds."""
+    """Seconds from takeaway to the finish."""
     return float(_KEY_S[-1])
-
-
-def key_times_s(seconds: float) -> dict[str, float]:
-    """When each of :data:`KEY_NAMES` happens in a clip of ``seconds``."""
-    start = max(seconds - swing_duration_s(), 0.0) * ADDRESS_SHARE
-    return {name: start + float(t) for name, t in zip(KEY_NAMES, _KEY_S, strict=True)}
 
 
 @cache
@@ -88,93 +108,93 @@ def _curve(name: str) -> Any:
     t = np.arange(-0.5, swing_duration_s() + 0.5, step)
     keys = PchipInterpolator(_KEY_S, _CURVES[name])
     values = keys(np.clip(t, _KEY_S[0], _KEY_S[-1]))
-    return CubicSpline(t, gaussian_filter1d(values, _SMOOTHING_S / step, mode="nearest"))
+    return CubicSpline(t, gaussian_filter1d(values, SMOOTHING_S / step, mode="nearest"))
 
 
 @dataclass(frozen=True)
 class GolfClub:
-    """The club over time: ``hands_m`` (T, 3) the middle of the grip, ``shaft`` and ``face`` (T, 3) unit: to its head, out of its face;
-    ``length_m`` from the hands to the head."""
+    """A club over time: ``hands_m`` is the middle of the grip, ``length_m`` from there to the head; ``shaft`` and ``face`` are unit vectors
+    towards the head and out of its face."""
 
-    hands_m: np.ndarray
-    shaft: np.ndarray
-    face: np.ndarray
+    hands_m: Float[np.ndarray, "t 3"]
+    shaft: Float[np.ndarray, "t 3"]
+    face: Float[np.ndarray, "t 3"]
     length_m: float
 
     @property
-    def head_m(self) -> np.ndarray:
-        """Where the head is, (T, 3)."""
+    def head_m(self) -> Float[np.ndarray, "t 3"]:
+        """Position of the head."""
         return self.hands_m + self.length_m * self.shaft
 
 
 class GolfSwing:
-    """How one body swings a club."""
+    """The swing of one body."""
 
     def __init__(self, rig: Rig) -> None:
         self._rig = rig
         moments = np.arange(0.0, swing_duration_s(), 0.015)
-        self._eased = fit_to_reach(lambda lower, draw_in: _swing(rig, moments, lower, draw_in)[0].overreach_m)
+        self._shift_m = fit_to_reach(lambda lower, draw_in: _swing(rig, moments, lower, draw_in)[0].overreach_m)
 
-    def poses(self, since_takeaway_s: np.ndarray) -> tuple[np.ndarray, np.ndarray, GolfClub]:
-        """Rotation vectors (T, J, 3), root positions (T, 3) in stage axes and the club, at seconds (T,) since takeaway began."""
-        body, club = _swing(self._rig, since_takeaway_s, *self._eased)
-        return *body.result(), club
+    def poses(self, since_takeaway_s: Float[np.ndarray, " t"]) -> tuple[Float[np.ndarray, "t j 3"], Float[np.ndarray, "t 3"], GolfClub]:
+        """Rotation vectors, root positions in stage axes and the club, at seconds since takeaway began."""
+        poser, club = _swing(self._rig, since_takeaway_s, *self._shift_m)
+        return *poser.pose(), club
 
 
 def _swing(rig: Rig, since_takeaway_s: np.ndarray, lower_m: float, draw_in_m: float) -> tuple[LimbPoser, GolfClub]:
-    c = {name: _curve(name)(np.clip(since_takeaway_s, -0.4, swing_duration_s() + 0.4)) for name in _CURVES}
-    scale = rig.height_m / _AUTHORED_HEIGHT_M
-    rad = {name: np.radians(values) for name, values in c.items()}
+    curves = {name: _curve(name)(np.clip(since_takeaway_s, -0.4, swing_duration_s() + 0.4)) for name in _CURVES}
+    scale = rig.height_m / AUTHORED_HEIGHT_M
+    rad = {name: np.radians(values) for name, values in curves.items()}
     bend = axis_rotation(0, rad["thorax_bend"])
     thorax = axis_rotation(2, -rad["thorax_side"]) @ bend @ axis_rotation(1, -rad["thorax_turn"])
     pelvis = axis_rotation(0, rad["pelvis_bend"]) @ axis_rotation(1, -rad["pelvis_turn"])
     head = axis_rotation(0, rad["head_bend"]) @ axis_rotation(1, -rad["head_turn"])
 
-    body = LimbPoser(rig, np.zeros((len(since_takeaway_s), 3)))
-    body.set_global("root", pelvis)
-    body.share(("spine04", "spine03", "spine01"), np.swapaxes(pelvis, -1, -2) @ thorax)
-    body.share(("neck01", "head"), np.swapaxes(thorax, -1, -2) @ head)
-    # The neck hardly moves until impact, as coaches ask: so it is the neck that is placed, and the pelvis follows from the spine.
-    neck = np.stack([c["neck_x"], -c["neck_up"], -c["neck_forward"]], -1) * scale + [0.0, lower_m, 0.0]
-    body = _moved(body, neck - body.position("neck01"))
-    _legs(body, c, rad, scale)
-    club = _club(c, rad, scale)
+    poser = LimbPoser(rig, np.zeros((len(since_takeaway_s), 3)))
+    poser.set_global("root", pelvis)
+    poser.distribute(("spine04", "spine03", "spine01"), np.swapaxes(pelvis, -1, -2) @ thorax)
+    poser.distribute(("neck01", "head"), np.swapaxes(thorax, -1, -2) @ head)
+    # The neck hardly moves until impact, as coaches ask. So the neck is placed, and the pelvis follows from the spine.
+    neck = np.stack([curves["neck_x"], -curves["neck_up"], -curves["neck_forward"]], -1) * scale + [0.0, lower_m, 0.0]
+    poser = _shifted(poser, neck - poser.position("neck01"))
+    _legs(poser, curves, rad, scale)
+    club = _club(curves, rad, scale)
     to_neck = neck - club.hands_m
     club = replace(club, hands_m=club.hands_m + draw_in_m * unit(to_neck))
-    _arms(body, club, {"L": rad["shaft_in_lead_hand"], "R": rad["shaft_in_trail_hand"]}, thorax, scale)
-    return body, club
+    _arms(poser, club, {"L": rad["shaft_in_lead_hand"], "R": rad["shaft_in_trail_hand"]}, thorax, scale)
+    return poser, club
 
 
-def _moved(body: LimbPoser, by_m: np.ndarray) -> LimbPoser:
-    moved = LimbPoser(body.rig, body.root_m + by_m)
-    moved.local = body.local
-    return moved
+def _shifted(poser: LimbPoser, by_m: np.ndarray) -> LimbPoser:
+    shifted = LimbPoser(poser.rig, poser.root_m + by_m)
+    shifted.local = poser.local
+    return shifted
 
 
-def _legs(body: LimbPoser, c: dict[str, np.ndarray], rad: dict[str, np.ndarray], scale: float) -> None:
-    """Both feet planted; the trail foot turns on its toes once the club is through."""
-    rig = body.rig
+def _legs(poser: LimbPoser, curves: dict[str, np.ndarray], rad: dict[str, np.ndarray], scale: float) -> None:
+    """Both feet stand on the floor; the trail foot turns on its toes once the club is through."""
+    rig = poser.rig
     sole = rig.rest_vertices_m[:, 1].max()
-    zero = np.zeros(len(body.root_m))
-    address_turn = {"L": np.radians(_LEAD_TOE_OUT_DEG), "R": np.radians(_CURVES["trail_foot_turn"][0])}
+    zero = np.zeros(len(poser.root_m))
+    address_turn = {"L": np.radians(LEAD_TOE_OUT_DEG), "R": np.radians(_CURVES["trail_foot_turn"][0])}
     turns = {"L": axis_rotation(1, zero - address_turn["L"]), "R": axis_rotation(1, -rad["trail_foot_turn"])}
     for side, sign in SIDES:
         rise = rad["heel_rise"] if side == "R" else zero
         flat = turns[side]
         foot = flat @ axis_rotation(0, rise)
-        toe = np.mean([body.at_rest(f"toe{n}-1.{side}") for n in range(1, 6)], axis=0)
-        ankle = body.at_rest(f"foot.{side}")
+        toe = np.mean([poser.at_rest(f"toe{n}-1.{side}") for n in range(1, 6)], axis=0)
+        ankle = poser.at_rest(f"foot.{side}")
         # Where the ball of the foot stands at address stays; the ankle turns about it.
         at_address = axis_rotation(1, -address_turn[side])
-        ball = np.array([sign * _STANCE_M * scale, toe[1] - sole, 0.03 * scale]) + at_address @ ((toe - ankle) * [1, 0, 1])
-        forward = 0.6 * foot[..., 2] + 0.4 * body.rotation("root")[..., 2]
-        body.limb(f"upperleg01.{side}", f"lowerleg01.{side}", f"foot.{side}", ball + foot @ (ankle - toe), -forward)
-        body.set_global(f"foot.{side}", foot)
+        ball = np.array([sign * STANCE_M * scale, toe[1] - sole, 0.03 * scale]) + at_address @ ((toe - ankle) * [1, 0, 1])
+        forward = 0.6 * foot[..., 2] + 0.4 * poser.rotation("root")[..., 2]
+        poser.solve_limb(f"upperleg01.{side}", f"lowerleg01.{side}", f"foot.{side}", ball + foot @ (ankle - toe), -forward)
+        poser.set_global(f"foot.{side}", foot)
         for n in range(1, 6):
-            body.set_global(f"toe{n}-1.{side}", flat)
+            poser.set_global(f"toe{n}-1.{side}", flat)
 
 
-def _club(c: dict[str, np.ndarray], rad: dict[str, np.ndarray], scale: float) -> GolfClub:
+def _club(curves: dict[str, np.ndarray], rad: dict[str, np.ndarray], scale: float) -> GolfClub:
     """The club from its curves."""
     zero = np.zeros_like(rad["club_plane"])
     cosine, sine = np.cos(rad["club_plane"]), np.sin(rad["club_plane"])
@@ -184,38 +204,38 @@ def _club(c: dict[str, np.ndarray], rad: dict[str, np.ndarray], scale: float) ->
     angle, roll = rad["club_angle"][:, None], rad["club_roll"][:, None]
     shaft = np.cos(angle) * down + np.sin(angle) * away
     ahead = np.cos(angle) * away - np.sin(angle) * down
-    hands = np.stack([c["hands_x"], -c["hands_up"], -c["hands_forward"]], -1) * scale
-    return GolfClub(hands, shaft, np.sin(roll) * normal - np.cos(roll) * ahead, _CLUB_LENGTH_M * scale)
+    hands = np.stack([curves["hands_x"], -curves["hands_up"], -curves["hands_forward"]], -1) * scale
+    return GolfClub(hands, shaft, np.sin(roll) * normal - np.cos(roll) * ahead, CLUB_LENGTH_M * scale)
 
 
-def _arms(body: LimbPoser, club: GolfClub, across_rad: dict[str, np.ndarray], thorax: np.ndarray, scale: float) -> None:
+def _arms(poser: LimbPoser, club: GolfClub, across_rad: dict[str, np.ndarray], thorax: np.ndarray, scale: float) -> None:
     """Both hands on the grip, palms facing each other, the lead hand above; elbows hang."""
     for side, sign in SIDES:
-        along, palm = hand_axes(body.rig, side)
-        knuckle = np.linalg.norm(body.at_rest(f"finger3-1.{side}") - body.at_rest(f"wrist.{side}"))
-        across = body.at_rest(f"finger2-1.{side}") - body.at_rest(f"finger5-1.{side}")
+        along, palm = hand_axes(poser.rig, side)
+        knuckle = np.linalg.norm(poser.at_rest(f"finger3-1.{side}") - poser.at_rest(f"wrist.{side}"))
+        across = poser.at_rest(f"finger2-1.{side}") - poser.at_rest(f"finger5-1.{side}")
         handed = np.sign(np.cross(along, palm) @ across)
         facing = -sign * club.face
         sideways = -handed * np.cross(club.shaft, facing)
         fingers = np.cos(across_rad[side])[:, None] * club.shaft + np.sin(across_rad[side])[:, None] * sideways
         hand = orthonormal_frame(fingers, facing) @ orthonormal_frame(along, palm).T
-        grip = club.hands_m - sign * _GRIP_HALF_M * scale * club.shaft
-        wrist = grip - hand @ (0.85 * knuckle * along + _PALM_M * scale * palm)
-        _shoulder_girdle(body, side, wrist)
+        grip = club.hands_m - sign * GRIP_HALF_M * scale * club.shaft
+        wrist = grip - hand @ (0.85 * knuckle * along + PALM_M * scale * palm)
+        _shoulder_girdle(poser, side, wrist)
         pole = thorax @ np.array([0.35 * sign, 1.0, 0.45])
-        body.limb(f"upperarm01.{side}", f"lowerarm01.{side}", f"wrist.{side}", wrist, pole)
-        body.hand(side, hand)
-        body.close_hand(side, _FIST_RAD)
+        poser.solve_limb(f"upperarm01.{side}", f"lowerarm01.{side}", f"wrist.{side}", wrist, pole)
+        poser.set_hand(side, hand)
+        poser.close_hand(side, FIST_RAD)
 
 
-def _shoulder_girdle(body: LimbPoser, side: str, wrist_m: np.ndarray) -> None:
-    """Let the clavicle give way towards the hand."""
+def _shoulder_girdle(poser: LimbPoser, side: str, wrist_m: np.ndarray) -> None:
+    """Turn the clavicle towards the hand."""
     from body4d.geometry.rotations import matrix_to_rotvec, rotation_between, rotvec_to_matrix
 
     name = f"clavicle.{side}"
-    rest = unit(body.at_rest(f"upperarm01.{side}") - body.at_rest(name))
-    wanted = np.einsum("tba,tb->ta", body.parent_global(name), unit(wrist_m - body.position(name)))
-    turn = matrix_to_rotvec(rotation_between(np.broadcast_to(rest, wanted.shape), wanted)) * _CLAVICLE_SHARE
+    rest = unit(poser.at_rest(f"upperarm01.{side}") - poser.at_rest(name))
+    to_hand = np.einsum("tba,tb->ta", poser.parent_global(name), unit(wrist_m - poser.position(name)))
+    turn = matrix_to_rotvec(rotation_between(np.broadcast_to(rest, to_hand.shape), to_hand)) * CLAVICLE_SHARE
     size = np.linalg.norm(turn, axis=-1, keepdims=True)
-    limited = _CLAVICLE_MOST_RAD * np.tanh(size / _CLAVICLE_MOST_RAD)
-    body.set_local(name, rotvec_to_matrix(turn * limited / np.maximum(size, 1e-9)))
+    limited = MAX_CLAVICLE_RAD * np.tanh(size / MAX_CLAVICLE_RAD)
+    poser.set_local(name, rotvec_to_matrix(turn * limited / np.maximum(size, 1e-9)))

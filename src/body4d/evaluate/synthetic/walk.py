@@ -1,15 +1,17 @@
 """A walk at a comfortable pace as joint curves, feet first.
 
-The package ``anny`` carries one recorded walk cycle, but as keys of Blender's IK handles, whose rest frames and solver are not in the
-package; so the walk is authored here from the stride data of Perry & Burnfield, "Gait Analysis" (2nd ed., ch. 1–4): stance 62% of
+The package ``anny`` has one recorded walk cycle, but as keys of Blender's IK handles, whose rest frames and solver are not in the package.
+So the walk is authored here from the stride data of Perry & Burnfield, "Gait Analysis" (2nd ed., ch. 1–4): stance 62% of
 the cycle, heel strike with the toes up, heel rise from 40%, pelvis turning and listing by about 5 degrees, thorax against it. A foot on
-the floor is still to the micrometre, so that foot sliding of the truth is nil. The walker goes along −z; see ``limbs.py``.
+the floor is still to the micrometre, so that foot sliding of the truth is nil. The walker goes along −z of the stage axes
+(``limb_poser.py``).
 """
 
 from functools import cache
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float
 
 from body4d.core.rig import Rig
 from body4d.evaluate.synthetic.limb_poser import SIDES, LimbPoser, axis_rotation, fit_to_reach, unit
@@ -28,16 +30,16 @@ _PITCH_DEG = (-20.0, -8.0, 0.0, 0.0, 22.0, 58.0, 48.0, 8.0, -18.0, -20.0)
 
 
 class WalkCycle:
-    """How one body walks."""
+    """The walk of one body."""
 
     def __init__(self, rig: Rig) -> None:
         self._rig = rig
         cycle = np.arange(40) / 40 * STRIDE_S
         self._lower_m, _ = fit_to_reach(lambda lower, draw_in: _walk(rig, cycle, lower).overreach_m)
 
-    def poses(self, since_start_s: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Rotation vectors (T, J, 3) and root positions (T, 3) in stage axes; the walker passes (0, ·, 0) at 0 seconds."""
-        return _walk(self._rig, since_start_s, self._lower_m).result()
+    def poses(self, since_start_s: Float[np.ndarray, " t"]) -> tuple[Float[np.ndarray, "t j 3"], Float[np.ndarray, "t 3"]]:
+        """Rotation vectors and root positions in stage axes; the walker passes (0, ·, 0) at 0 seconds."""
+        return _walk(self._rig, since_start_s, self._lower_m).pose()
 
 
 def _walk(rig: Rig, since_start_s: np.ndarray, lower_m: float) -> LimbPoser:
@@ -52,15 +54,15 @@ def _walk(rig: Rig, since_start_s: np.ndarray, lower_m: float) -> LimbPoser:
     pelvis = axis_rotation(1, np.radians(5.0) * np.cos(turn)) @ axis_rotation(2, np.radians(3.0) * np.sin(turn))
     pelvis = pelvis @ axis_rotation(0, np.full_like(turn, np.radians(3.0)))
     thorax = axis_rotation(1, -np.radians(5.0) * np.cos(turn)) @ axis_rotation(0, np.radians(4.0) + 0.02 * np.cos(2 * turn))
-    body = LimbPoser(rig, root)
-    body.set_global("root", pelvis)
-    body.share(("spine04", "spine03", "spine01"), np.swapaxes(pelvis, -1, -2) @ thorax)
-    body.share(("neck01", "head"), np.swapaxes(thorax, -1, -2))
+    poser = LimbPoser(rig, root)
+    poser.set_global("root", pelvis)
+    poser.distribute(("spine04", "spine03", "spine01"), np.swapaxes(pelvis, -1, -2) @ thorax)
+    poser.distribute(("neck01", "head"), np.swapaxes(thorax, -1, -2))
     for side, sign in SIDES:
         phase = cycle + (0.0 if side == "L" else 0.5)
-        _leg(body, side, sign, phase, scale)
-        _arm(body, side, sign, 2 * np.pi * phase, thorax)
-    return body
+        _leg(poser, side, sign, phase, scale)
+        _arm(poser, side, sign, 2 * np.pi * phase, thorax)
+    return poser
 
 
 @cache
@@ -71,7 +73,7 @@ def _pitch_curve() -> Any:
 
 
 def _rest_foot(rig: Rig, side: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Ankle, heel and ball of the foot at rest, seen from the ankle's plumb point on the sole: (3,) each."""
+    """Ankle, heel and ball of the foot at rest, relative to the point on the sole below the ankle: (3,) each."""
     at = {name: rig.rest_joints_m[j] for j, name in enumerate(rig.joint_names)}
     sole = rig.rest_vertices_m[:, 1].max()
     plumb = np.array([at[f"foot.{side}"][0], sole, at[f"foot.{side}"][2]])
@@ -83,7 +85,7 @@ def _rest_foot(rig: Rig, side: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
 def _ankle(rig: Rig, side: str, phase: np.ndarray) -> np.ndarray:
-    """Ankle (N, 3) over phases of one stance, in a frame whose origin is the plumb point of the planted ankle."""
+    """Ankle (N, 3) over phases of one stance, in a frame whose origin is the point on the sole below the standing ankle."""
     ankle, heel, ball = _rest_foot(rig, side)
     pitch = _pitch_curve()(phase)
     turned = axis_rotation(0, pitch)
@@ -93,7 +95,7 @@ def _ankle(rig: Rig, side: str, phase: np.ndarray) -> np.ndarray:
 
 
 def _foot_path(rig: Rig, side: str, phase: np.ndarray, stride_m: float) -> np.ndarray:
-    """Ankle (T, 3) relative to the plumb point of the step that ``floor(phase)`` begins; the next is one stride along −z."""
+    """Ankle (T, 3) relative to the point below the ankle of the step that ``floor(phase)`` begins; the next is one stride along −z."""
     from scipy.interpolate import CubicHermiteSpline
 
     within = phase - np.floor(phase)
@@ -101,39 +103,39 @@ def _foot_path(rig: Rig, side: str, phase: np.ndarray, stride_m: float) -> np.nd
     h = 1e-4
     ends = _ankle(rig, side, np.array([_STANCE_SHARE - h, _STANCE_SHARE, 0.0, h]))
     leave, land = (ends[1] - ends[0]) / h, (ends[3] - ends[2]) / h
-    there = ends[2] + [0, 0, -stride_m]
-    swing = CubicHermiteSpline([_STANCE_SHARE, 1.0], np.stack([ends[1], there]), np.stack([leave, land]))(within)
+    next_step = ends[2] + [0, 0, -stride_m]
+    swing = CubicHermiteSpline([_STANCE_SHARE, 1.0], np.stack([ends[1], next_step]), np.stack([leave, land]))(within)
     return np.where((within > _STANCE_SHARE)[:, None], swing, stance)
 
 
-def _leg(body: LimbPoser, side: str, sign: float, phase: np.ndarray, scale: float) -> None:
+def _leg(poser: LimbPoser, side: str, sign: float, phase: np.ndarray, scale: float) -> None:
     stride = STRIDE_M * scale
     pitch = _pitch_curve()(phase - np.floor(phase))
     # At heel strike the foot is a little less than half a stride's stance ahead of the pelvis.
     step_m = (np.floor(phase) - (0.0 if side == "L" else 0.5)) * stride + 0.30 * stride
-    ankle = _foot_path(body.rig, side, phase, stride)
+    ankle = _foot_path(poser.rig, side, phase, stride)
     out = axis_rotation(1, np.full_like(pitch, -sign * np.radians(_TOE_OUT_DEG)))
     target = np.stack([np.full_like(pitch, sign * _TRACK_HALF_M * scale), np.zeros_like(pitch), -step_m], -1) + ankle
     foot = out @ axis_rotation(0, pitch)
-    pole = -(0.7 * out[..., 2] + 0.3 * body.rotation("root")[..., 2])
-    body.limb(f"upperleg01.{side}", f"lowerleg01.{side}", f"foot.{side}", target, pole)
-    body.set_global(f"foot.{side}", foot)
+    pole = -(0.7 * out[..., 2] + 0.3 * poser.rotation("root")[..., 2])
+    poser.solve_limb(f"upperleg01.{side}", f"lowerleg01.{side}", f"foot.{side}", target, pole)
+    poser.set_global(f"foot.{side}", foot)
     flat = out @ axis_rotation(0, np.minimum(pitch, 0.0) + 0.35 * np.maximum(pitch - 0.6, 0.0))
     for n in range(1, 6):
-        body.set_global(f"toe{n}-1.{side}", flat)
+        poser.set_global(f"toe{n}-1.{side}", flat)
 
 
-def _arm(body: LimbPoser, side: str, sign: float, turn: np.ndarray, thorax: np.ndarray) -> None:
+def _arm(poser: LimbPoser, side: str, sign: float, turn: np.ndarray, thorax: np.ndarray) -> None:
     """Arms swing against the legs, elbows bending on the way forward."""
     length = sum(
-        np.linalg.norm(body.at_rest(b) - body.at_rest(a))
+        np.linalg.norm(poser.at_rest(b) - poser.at_rest(a))
         for a, b in ((f"upperarm01.{side}", f"lowerarm01.{side}"), (f"lowerarm01.{side}", f"wrist.{side}"))
     )
     swing = np.radians(4.0) - np.radians(23.0) * np.cos(turn)  # positive is forward; the arm is back when its own heel strikes
     reach = (0.955 - 0.03 * np.sin(swing)) * length
     hang = np.stack([np.full_like(swing, 0.17 * sign), np.cos(swing), -np.sin(swing)], -1)
-    body.set_local(f"clavicle.{side}", axis_rotation(2, np.full_like(swing, sign * np.radians(6.0))))
-    target = body.position(f"upperarm01.{side}") + reach[:, None] * unit(hang)
+    poser.set_local(f"clavicle.{side}", axis_rotation(2, np.full_like(swing, sign * np.radians(6.0))))
+    target = poser.position(f"upperarm01.{side}") + reach[:, None] * unit(hang)
     pole = thorax @ np.array([0.3 * sign, 0.0, 1.0])
-    body.limb(f"upperarm01.{side}", f"lowerarm01.{side}", f"wrist.{side}", target, pole)
-    body.close_hand(side, np.radians(22.0))
+    poser.solve_limb(f"upperarm01.{side}", f"lowerarm01.{side}", f"wrist.{side}", target, pole)
+    poser.close_hand(side, np.radians(22.0))
