@@ -44,6 +44,7 @@ def test_each_line_is_judged_by_its_own_figure(change, missed):
     assert all(sought.startswith(start) for sought, start in zip(found, missed, strict=True))
 
 
+@pytest.mark.slow  # Anny is set up
 def test_the_same_seed_gives_the_same_clip_and_another_another():
     from motion_clips import make
 
@@ -54,6 +55,7 @@ def test_the_same_seed_gives_the_same_clip_and_another_another():
     np.testing.assert_array_equal(one.truth.joints_m, other.truth.joints_m)
 
 
+@pytest.mark.slow  # Anny is set up
 def test_without_drift_only_single_frames_are_off():
     """Averaged over a tenth of a second, noise is nearly gone and drift is not."""
     from motion_clips import make

@@ -85,7 +85,7 @@ def test_the_truth_scores_perfectly_against_itself():
         assert person.jitter_m_s3 == person.truth_jitter_m_s3
 
 
-def test_people_are_matched_by_place_not_by_number():
+def test_people_are_matched_by_masks_not_by_ids():
     masks = (mask_track(9, [box_mask(LEFT[1])] * FRAMES), mask_track(4, [box_mask(LEFT[2])] * FRAMES))
     result = score_scene(*run([body(9, JOINTS[1]), body(4, JOINTS[2])], masks), *truth())
     assert [p.person_id for p in result.people] == [9, 4]
@@ -93,7 +93,7 @@ def test_people_are_matched_by_place_not_by_number():
     assert result.identity_switches == 0
 
 
-def test_bodies_exchanged_between_the_masks_are_seen():
+def test_bodies_swapped_between_the_masks_are_errors():
     result = score_scene(*run([body(1, JOINTS[2]), body(2, JOINTS[1])], truth()[1]), *truth())
     assert result.people[0].mpjpe_mm > 100
     assert result.people[0].absolute_mpjpe_mm > 900
@@ -144,7 +144,7 @@ def test_a_person_lost_half_way_is_missed_and_scored_on_what_is_there():
     assert result.people[0].mask_iou == pytest.approx(0.5)
 
 
-def test_nobody_found_is_told_with_nan_not_with_zero():
+def test_a_run_without_bodies_scores_nan_not_zero():
     result = score_scene(*run([], []), *truth())
     assert result.misses == 2 * FRAMES
     assert result.people[0].person_id is None
@@ -152,13 +152,13 @@ def test_nobody_found_is_told_with_nan_not_with_zero():
     assert "–" in score_table(result)
 
 
-def test_somebody_who_is_not_there_is_extra():
+def test_a_track_of_nobody_is_a_false_positive():
     ghost = mask_track(5, [box_mask(60)] * FRAMES)
     result = score_scene(*run([body(1, JOINTS[1]), body(2, JOINTS[2]), body(5, JOINTS[1])], (*truth()[1], ghost)), *truth())
     assert result.false_positives == FRAMES
 
 
-def test_a_run_of_every_second_frame_is_compared_with_the_same_moments():
+def test_a_run_of_every_second_frame_is_compared_at_the_same_times():
     frames = range(1, FRAMES, 2)
     masks = tuple(mask_track(i, [box_mask(LEFT[i])] * len(frames)) for i in (1, 2))
     result = score_scene(*run([body(i, JOINTS[i][1::2]) for i in (1, 2)], masks, frames=frames), *truth())
@@ -173,10 +173,12 @@ def test_a_run_at_half_size_has_its_masks_compared_at_that_size():
 
 
 def test_a_run_of_another_video_is_refused():
-    with pytest.raises(InputError, match="not of one video"):
+    with pytest.raises(InputError) as frames:
         score_scene(*run([], [], frames=range(FRAMES + 5)), *truth())
-    with pytest.raises(InputError, match="not of one video"):
+    assert (frames.value.code, frames.value.facts) == ("truth_of_other_frames", {"frame": FRAMES, "truth_frames": FRAMES})
+    with pytest.raises(InputError) as aspect:
         score_scene(*run([], [], width=90, height=160), *truth())
+    assert aspect.value.code == "truth_of_other_aspect"
 
 
 def test_the_table_shows_every_figure_and_the_dictionary_is_plain():

@@ -18,6 +18,9 @@ would count five times."""
 
 FOOT_JOINTS = ("left_heel", "left_big_toe", "right_heel", "right_big_toe")
 
+MAX_ASPECT_DIFFERENCE = 0.02
+"""Run and truth are of one video only if their aspect ratios differ by at most this share, which resizing to whole pixels may cause."""
+
 
 @dataclass(frozen=True)
 class PersonScore:
@@ -73,22 +76,32 @@ def score_scene(scene: Scene, masks: Sequence[MaskTrack], truth_scene: Scene, tr
     return RunScore(tuple(people), len(scene.clip), counts.identity_switches, counts.misses, counts.false_positives, counts.mota)
 
 
+_OTHER_VIDEO_HINT = "Score a run of the video that lies beside the truth."
+
+
 def _truth_frames(scene: Scene, truth: Scene) -> np.ndarray:
     """For each frame of the run's clip, the truth's frame."""
-    place = {int(f): i for i, f in enumerate(truth.clip.source_frames)}
-    missing = [int(f) for f in scene.clip.source_frames if int(f) not in place]
+    run, true = scene.clip, truth.clip
+    truth_frame = {int(f): i for i, f in enumerate(true.source_frames)}
+    missing = [int(f) for f in run.source_frames if int(f) not in truth_frame]
     if missing:
         raise InputError(
-            f"The run looks at frame {missing[0]} of its video and the truth has {len(place)} frames: they are not of one video. "
-            "Score a run of the video that lies beside the truth."
+            f"The run covers frame {missing[0]} of its video, and the truth has {len(truth_frame)} frames: they are not of one video.",
+            code="truth_of_other_frames",
+            hint=_OTHER_VIDEO_HINT,
+            frame=missing[0],
+            truth_frames=len(truth_frame),
         )
-    run_aspect = scene.clip.width_px / scene.clip.height_px
-    if abs(run_aspect / (truth.clip.width_px / truth.clip.height_px) - 1) > 0.02:
+    if abs(run.width_px / run.height_px / (true.width_px / true.height_px) - 1) > MAX_ASPECT_DIFFERENCE:
         raise InputError(
-            f"The run's pictures are {scene.clip.width_px}x{scene.clip.height_px} and the truth's {truth.clip.width_px}x"
-            f"{truth.clip.height_px}: they are not of one video. Score a run of the video that lies beside the truth."
+            f"The run's pictures are {run.width_px}x{run.height_px} and the truth's {true.width_px}x{true.height_px}: "
+            "they are not of one video.",
+            code="truth_of_other_aspect",
+            hint=_OTHER_VIDEO_HINT,
+            run_size_px=[run.width_px, run.height_px],
+            truth_size_px=[true.width_px, true.height_px],
         )
-    return np.array([place[int(f)] for f in scene.clip.source_frames], np.int64)
+    return np.array([truth_frame[int(f)] for f in run.source_frames], np.int64)
 
 
 def _resized(mask: np.ndarray, height_px: int, width_px: int) -> np.ndarray:

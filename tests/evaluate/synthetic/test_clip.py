@@ -12,6 +12,8 @@ from body4d.evaluate.synthetic.clip import SyntheticClip, make_clip
 from body4d.render.rasterizer import silhouette
 from body4d.video import VideoReader, VideoWriter, probe
 
+pytestmark = pytest.mark.slow  # Anny is set up
+
 
 def load(clip: SyntheticClip) -> tuple[Scene, tuple[MaskTrack, ...], list[np.ndarray]]:
     frames = [picture for _, picture in VideoReader(probe(clip.video)).read()]
@@ -47,23 +49,23 @@ def test_joints_come_from_the_stored_body_and_project_onto_the_stored_keypoints(
         np.testing.assert_allclose(scene.camera.project(person.joints_m), person.keypoints_px, atol=0.1)
 
 
-def test_masks_are_the_bodies_outlines_with_the_nearer_person_in_front(crossing):
+def test_masks_are_silhouettes_with_the_nearer_person_in_front(crossing):
     scene, masks, _ = crossing
     hidden = 0
     for frame in range(len(scene.clip)):
-        outlines, seen = [], []
+        silhouettes, seen = [], []
         for person, track in zip(scene.people, masks, strict=True):
             row = person.row(frame)
             if row is None:
-                outlines.append(np.zeros((192, 320), bool))
-                seen.append(outlines[-1])
+                silhouettes.append(np.zeros((192, 320), bool))
+                seen.append(silhouettes[-1])
                 continue
             rig = body_model("anny").rig(person.shape)
             rows = slice(row, row + 1)
             vertices = rig.vertices(*rig.forward(person.rotations[rows], person.translation_m[rows]))[0]
-            outlines.append(silhouette(vertices, rig.faces, scene.camera))
+            silhouettes.append(silhouette(vertices, rig.faces, scene.camera))
             seen.append(track.mask(row))
-        near, far = outlines
+        near, far = silhouettes
         assert np.count_nonzero(seen[0] ^ near) <= 4  # rounding at edges
         assert np.count_nonzero(seen[1] ^ (far & ~near)) <= 4
         hidden = max(hidden, np.count_nonzero(far & near) / max(np.count_nonzero(far), 1))
@@ -116,7 +118,7 @@ def test_the_world_has_its_floor_under_the_feet(crossing):
     assert np.linalg.det(T[:3, :3]) > 0
 
 
-def test_the_same_call_films_the_same_pictures_and_another_seed_others(crossing_clip, tmp_path, monkeypatch):
+def test_the_same_call_renders_the_same_pictures_and_another_seed_others(crossing_clip, tmp_path, monkeypatch):
     pictures: list[list[bytes]] = []
     enter, write = VideoWriter.__enter__, VideoWriter.write
     monkeypatch.setattr(VideoWriter, "__enter__", lambda self: (pictures.append([]), enter(self))[1])
@@ -156,7 +158,7 @@ def test_a_fractional_rate_is_kept(tmp_path):
         ({"kind": "walk", "size": (101, 100)}, "must be even"),
     ],
 )
-def test_wrong_arguments_are_told(arguments, words, tmp_path):
+def test_wrong_arguments_are_refused(arguments, words, tmp_path):
     with pytest.raises(ValueError, match=words):
         make_clip(folder=tmp_path, **arguments)
     assert not list(tmp_path.iterdir())

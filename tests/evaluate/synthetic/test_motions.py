@@ -13,6 +13,8 @@ from body4d.evaluate.synthetic.swing import KEY_TIMES_S, GolfSwing, swing_durati
 from body4d.evaluate.synthetic.walk import STRIDE_S, WalkCycle
 from body4d.geometry.rotations import geodesic_angle, rotvec_to_matrix
 
+pytestmark = pytest.mark.slow  # Anny is set up
+
 RATE = 120
 SHAPES = {
     "average": (0.5, 2 / 3, 0.5, 0.5, 0.5, 0.5, 1.0),
