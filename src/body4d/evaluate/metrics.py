@@ -70,7 +70,7 @@ def lateral_and_depth_error_m(joints_m: Joints, truth_m: Joints) -> tuple[float,
     return float(np.linalg.norm(difference[..., :2], axis=-1).mean()), float(np.abs(difference[..., 2]).mean())
 
 
-def derivative(values: Real[np.ndarray, "t *shape"], times_s: Times, order: int) -> Float[np.ndarray, "t-{order} *shape"]:
+def derivative(values: Real[np.ndarray, "t ..."], times_s: Times, order: int) -> Float[np.ndarray, "t-{order} ..."]:
     """Derivatives of ``values`` from ``order + 1`` neighbouring samples each.
 
     They are ``order!`` times the divided difference, which is exact for polynomials of that degree at any spacing of ``times_s``.
