@@ -15,7 +15,7 @@ from typer.testing import CliRunner, Result
 
 from body4d import __version__
 from body4d.cli.entry import app
-from body4d.cli.screen import LINE_EVERY_S, LineScreen, line_of, rate_text
+from body4d.cli.progress_display import LINE_EVERY_S, LogProgress, format_event, format_rate
 from body4d.config import Settings
 from body4d.core.errors import RunWarning
 from body4d.core.progress import Event, Meter
@@ -129,7 +129,9 @@ def test_json_is_an_object_a_line_and_ends_with_the_result(video: Path) -> None:
 
 def test_json_error_is_an_event(video: Path) -> None:
     result = call("run", "--json", video, "--people", "0")
-    assert lines_of(result)[-1] == {"event": "error", "message": result.stderr.removeprefix("body4d: ").strip(), "exit_code": 2}
+    event = lines_of(result)[-1]
+    assert (event["event"], event["code"], event["exit_code"], event["facts"]) == ("error", "bad_value", 2, {})
+    assert result.stderr == f"body4d: {event['message']} {event['hint']}\n"
 
 
 def test_info(video: Path) -> None:
@@ -169,6 +171,11 @@ def test_config_show_and_init(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert call("config", "init", "mine.yaml").exit_code == 6
 
 
+def take_signals() -> None:
+    """In a child process: Ctrl-C counts, also where the tests were started in the background and inherited it as ignored."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_ctrl_c_exits_130_and_says_how_to_go_on(number: signal.Signals, video: Path) -> None:
     code = (
@@ -177,7 +184,9 @@ def test_ctrl_c_exits_130_and_says_how_to_go_on(number: signal.Signals, video: P
         "from fakes import Calls, fake_pipeline; from body4d.run.pipeline import Pipeline; from body4d.cli.entry import main\n"
         "Pipeline.load = staticmethod(lambda settings: fake_pipeline(settings, Calls(0.1)))\nmain()\n"
     )
-    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=take_signals
+    )
     while not Path("run/run.json").exists() or '"masks"' not in Path("run/run.json").read_text():
         assert process.poll() is None
         time.sleep(0.01)
@@ -212,7 +221,7 @@ def test_meter_tells_rate_and_time_left_and_not_too_often() -> None:
 
 def test_lines_are_sparse(capsys: pytest.CaptureFixture[str]) -> None:
     clock = Clock()
-    screen = LineScreen(clock)
+    screen = LogProgress(clock)
     for second in range(35):
         clock.now = 100.0 + second
         screen(Event("bodies", "working", second, 100, second, 1.0, 100.0 - second))
@@ -233,9 +242,9 @@ def test_lines_are_sparse(capsys: pytest.CaptureFixture[str]) -> None:
     ],
 )
 def test_line_of(event: Event, line: str) -> None:
-    assert line_of(event) == line
+    assert format_event(event) == line
 
 
 def test_rate_text() -> None:
-    assert rate_text(None, None) == ""
-    assert rate_text(31.25, 72.4) == "31.2/s, 1:12 left"
+    assert format_rate(None, None) == ""
+    assert format_rate(31.25, 72.4) == "31.2/s, 1:12 left"

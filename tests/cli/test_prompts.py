@@ -43,11 +43,11 @@ def test_boxes_and_clicks_share_the_numbers() -> None:
         ({"clicks": ["a:1,2"]}, "--click"),
         ({"boxes": ["0:1,2,3"]}, "--box cannot be read"),
         ({"boxes": ["0:30,2,3,40"]}, "it is empty"),
-        ({"unclicks": ["0:1,2"]}, "must say whom"),
+        ({"unclicks": ["0:1,2"]}, "must name the person"),
         ({"texts": [" "]}, "is empty"),
         ({"texts": [":2"]}, "is empty"),
         ({"clicks": ["0:1,2:0"]}, "numbered from 1 on"),
-        ({"clicks": ["0:1,2", "0:5,5"], "unclicks": ["0:1,2"]}, "must say whom"),
+        ({"clicks": ["0:1,2", "0:5,5"], "unclicks": ["0:1,2"]}, "must name the person"),
     ],
 )
 def test_what_cannot_be_read(options: dict[str, list[str]], words: str) -> None:

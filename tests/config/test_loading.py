@@ -51,7 +51,7 @@ def test_what_is_wrong_is_named(overrides: dict[str, object], words: list[str]) 
 
 def test_unknown_variable_is_refused_and_ours_is_not() -> None:
     load_settings(None, {}, {"BODY4D_SHARED": "/clips"})
-    with pytest.raises(SettingsError, match=r"'video.fsp' in the environment; did you mean 'video.fps'"):
+    with pytest.raises(SettingsError, match=r"'video.fsp' .in the environment.. Did you mean 'video.fps'"):
         load_settings(None, {}, {"BODY4D_VIDEO__FSP": "2"})
 
 

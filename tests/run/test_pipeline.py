@@ -211,7 +211,13 @@ def _spawn(video: Path, out: Path, pause_s: float) -> "subprocess.Popen[bytes]":
         "print('ready', flush=True)\n"
         f"fake_pipeline(calls=Calls({pause_s})).run({str(video)!r}, {str(out)!r})\n"
     )
-    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    process = subprocess.Popen(
+        [sys.executable, "-c", code],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        # Ctrl-C counts, also where the tests were started in the background and inherited it as ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL) and None,
+    )
     assert process.stdout is not None
     process.stdout.readline()
     return process

@@ -6,13 +6,13 @@ from typing import Annotated
 import typer
 
 from body4d.cli import options
-from body4d.cli.guard import guarded
+from body4d.cli.errors import handle_errors
 
 app = typer.Typer(no_args_is_help=True, help="Show the settings in force, or write a commented file to start from.")
 
 
 @app.command("show")
-@guarded
+@handle_errors
 def show(config: options.Config = None, assignments: options.Set = None, verbose: options.Verbose = False) -> None:
     """Print every setting in force as YAML: defaults, then --config, then BODY4D_SECTION__FIELD, then --set."""
     from body4d.config.loading import as_yaml
@@ -21,7 +21,7 @@ def show(config: options.Config = None, assignments: options.Set = None, verbose
 
 
 @app.command("init")
-@guarded
+@handle_errors
 def init(
     file: Annotated[Path, typer.Argument(help="Where to write it.", metavar="FILE")] = Path("body4d.yaml"),
     verbose: options.Verbose = False,
@@ -32,7 +32,7 @@ def init(
     from body4d.core.files import atomic_file
 
     if file.exists():
-        raise OutputError(f"{file} exists; name another file or delete it first.")
+        raise OutputError(f"{file} exists.", code="name_taken", hint="Name another file or delete it first.")
     with atomic_file(file) as out:
         out.write(commented_yaml().encode())
     typer.echo(f"Wrote {file}. Use it with: body4d run CLIP --config {file}")

@@ -6,12 +6,12 @@ from typing import Annotated
 import typer
 
 from body4d.cli import options
-from body4d.cli.guard import guarded
+from body4d.cli.errors import handle_errors
 
 _LABELS = {"ok": "OK       ", "warning": "warning  ", "failure": "FAILURE  "}
 
 
-@guarded
+@handle_errors
 def doctor(
     preset: Annotated[str | None, typer.Option(help="Which preset must run: auto (any), lite or sam.")] = None,
     runs: Annotated[Path, typer.Option(help="Where results are to be written.", metavar="FOLDER")] = Path("runs"),
@@ -26,7 +26,7 @@ def doctor(
 
     Exits with 9 where a run would not succeed.
     """
-    from body4d.cli.screen import print_json
+    from body4d.cli.output import print_json
     from body4d.core.errors import NotReadyError
     from body4d.doctor.facts import gather_facts
     from body4d.doctor.report import diagnose_machine

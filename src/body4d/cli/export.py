@@ -6,10 +6,10 @@ from typing import Annotated
 import typer
 
 from body4d.cli import options
-from body4d.cli.guard import guarded
+from body4d.cli.errors import handle_errors
 
 
-@guarded
+@handle_errors
 def export(
     run: options.Run,
     to: Annotated[str, typer.Option("--to", help="glb, bvh, ply, npz, csv or html.", metavar="FORMAT")],
@@ -19,7 +19,7 @@ def export(
     verbose: options.Verbose = False,
 ) -> None:
     """Write the bodies of a finished run as GLB (rigged, animated), BVH (a file per person), PLY, NPZ, CSV or a page to look at (HTML)."""
-    from body4d.cli.screen import print_json
+    from body4d.cli.output import print_json
     from body4d.core.scene_io import load_scene
     from body4d.export import export_scene
     from body4d.run.record import finished_scene

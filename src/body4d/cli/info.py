@@ -5,10 +5,10 @@ from typing import Annotated
 import typer
 
 from body4d.cli import options
-from body4d.cli.guard import guarded
+from body4d.cli.errors import handle_errors
 
 
-@guarded
+@handle_errors
 def info(
     run: options.Run,
     as_json: Annotated[bool, typer.Option("--json", help="As JSON on standard output.")] = False,
@@ -18,8 +18,7 @@ def info(
 
     Without truth these figures say how well the bodies explain the picture, not how right they are in depth: `body4d eval` does that.
     """
-    from body4d.cli.screen import print_json
-    from body4d.cli.tables import cell, print_people
+    from body4d.cli.output import cell, print_json, print_people
     from body4d.run.record import read_run, summary
 
     record = read_run(run)

@@ -49,7 +49,11 @@ def parse_prompts(
         points.setdefault((int(fields[0] or 0), who), []).append((float(fields[1] or 0), float(fields[2] or 0), label))
     for fields, label in away:
         if fields[-1] is None and len(people) != 1:
-            raise SettingsError("--unclick must say whom it corrects where not exactly one person was clicked: --unclick 12:640,360:2.")
+            raise SettingsError(
+                "--unclick must name the person whom it corrects, unless exactly one person was clicked.",
+                code="bad_prompt",
+                hint="--unclick 12:640,360:2",
+            )
         who = people[0] if fields[-1] is None else int(fields[-1])
         points.setdefault((int(fields[0] or 0), who), []).append((float(fields[1] or 0), float(fields[2] or 0), label))
     out = [Prompt(text=text, person_id=who) for text, who in words]
@@ -77,20 +81,20 @@ def _words(text: str) -> tuple[str, int | None]:
     found = _TEXT.fullmatch(text.strip())
     words, who = found.groups() if found else (text, None)
     if not words.strip():
-        raise SettingsError(f'--text {text!r} is empty: say in a word or a few whom to follow, such as --text "the golfer in yellow".')
+        raise SettingsError(f"--text {text!r} is empty.", code="bad_prompt", hint='Name whom to follow: --text "the golfer in yellow".')
     _require_number("--text", text, who)
     return words.strip(), None if who is None else int(who)
 
 
 def _require_number(option: str, text: str, who: str | None) -> None:
     if who is not None and int(who) == 0:
-        raise SettingsError(f"{option} {text!r} is for person 0: people are numbered from 1 on.")
+        raise SettingsError(f"{option} {text!r} is for person 0: people are numbered from 1 on.", code="bad_prompt")
 
 
 def _box(sides: list[float]) -> np.ndarray:
     x0, y0, x1, y1 = sides
     if x1 <= x0 or y1 <= y0:
-        raise SettingsError(f"--box wants left, top, right, bottom, found {x0:g},{y0:g},{x1:g},{y1:g}: it is empty.")
+        raise SettingsError(f"--box wants left, top, right, bottom, found {x0:g},{y0:g},{x1:g},{y1:g}: it is empty.", code="bad_prompt")
     return np.array(sides)
 
 
@@ -98,6 +102,10 @@ def _fields(option: str, pattern: re.Pattern[str], text: str) -> tuple[str | Non
     found = pattern.fullmatch(text.replace(" ", ""))
     if not found:
         example = "0:120,40,380,700 or 0:120,40,380,700:2" if option == "--box" else "12:640,360 or 12:640,360:2"
-        raise SettingsError(f"{option} cannot be read: {text!r}. It wants frame, place and, if need be, person: {option} {example}.")
+        raise SettingsError(
+            f"{option} cannot be read: {text!r}.",
+            code="bad_prompt",
+            hint=f"It wants frame, place and, if need be, person: {option} {example}.",
+        )
     _require_number(option, text, found.groups()[-1])
     return found.groups()

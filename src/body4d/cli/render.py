@@ -1,15 +1,20 @@
 """``body4d render``: the pictures of a run once more."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from body4d.cli import options
-from body4d.cli.guard import guarded
+from body4d.cli.errors import handle_errors
+from body4d.core.errors import InputError
+
+if TYPE_CHECKING:
+    from body4d.cli.progress_display import ProgressDisplay
+    from body4d.config import PictureSettings
 
 
-@guarded
+@handle_errors
 def render(
     run: options.Run,
     out: Annotated[
@@ -24,13 +29,35 @@ def render(
     verbose: options.Verbose = False,
 ) -> None:
     """Draw overlay, views and contact sheet of a finished run again, with other picture settings (--set pictures.…)."""
-    from body4d.cli.screen import choose_screen, print_json
-    from body4d.cli.work import render_run
+    from body4d.cli.output import print_json
+    from body4d.cli.progress_display import choose_display
 
     settings = options.settings_from(None, assignments, {"pictures.audio": audio, "pictures.show_uncertainty": show_uncertainty}).pictures
-    with choose_screen(quiet=quiet, as_json=as_json) as screen:
-        paths = render_run(run, out or run, video, settings, screen)
+    with choose_display(quiet=quiet, as_json=as_json) as display:
+        paths = render_run(run, out or run, video, settings, display)
     if as_json:
         print_json({"event": "result", "run": str(run), "files": [str(path) for path in paths]})
     elif not quiet:
         typer.echo("\n".join(str(path) for path in paths))
+
+
+def render_run(run: Path, out: Path, video: Path | None, settings: "PictureSettings", display: "ProgressDisplay") -> list[Path]:
+    """Draw a finished run's pictures into ``out``."""
+    from body4d.config.loading import load_settings
+    from body4d.core.progress import Meter
+    from body4d.core.scene_io import load_scene
+    from body4d.run.pipeline import draw, open_clip
+    from body4d.run.record import OVERLAY, SHEET, VIEWS, finished_scene, read_run
+    from body4d.run.run_folder import lock_run_folder, make_folder
+
+    scene_path, record = finished_scene(run), read_run(run)
+    video = video or Path(record.input["path"])
+    if not video.is_file():
+        raise InputError(f"The clip of this run is no longer at {video}.", code="clip_moved", hint="Say where it lies with --video.")
+    make_folder(out)
+    video_settings = load_settings(None, {f"video.{name}": value for name, value in record.settings["video"].items()}, {}).video
+    meter = Meter("pictures", display)
+    with lock_run_folder(run):
+        draw(load_scene(scene_path, video), open_clip(video, video_settings), out, settings, meter)
+    meter.send("done")
+    return [out / OVERLAY, out / VIEWS, out / SHEET]

@@ -1,15 +1,22 @@
 """``body4d run``: a video in, a run folder out."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from body4d.cli import options, prompts
-from body4d.cli.guard import guarded
+from body4d.cli.errors import handle_errors
+from body4d.config import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from body4d.cli.progress_display import ProgressDisplay
+    from body4d.core.types import Prompt
 
 
-@guarded
+@handle_errors
 def run(
     video: Annotated[Path, typer.Argument(help="The clip.", metavar="VIDEO")],
     out: options.Out = None,
@@ -50,8 +57,8 @@ def run(
 
     Stopped at any moment, the same command goes on from where it was.
     """
-    from body4d.cli.screen import choose_screen
-    from body4d.cli.work import print_result, run_clip
+    from body4d.cli.output import print_result
+    from body4d.cli.progress_display import choose_display
 
     flags = {
         "preset": preset,
@@ -74,5 +81,18 @@ def run(
     }
     settings = options.settings_from(config, assignments, flags)
     whom = prompts.parse_prompts(text, click, unclick, box)
-    folder = run_clip(video, out, settings, choose_screen(quiet=quiet, as_json=as_json), prompts=whom, fresh=fresh)
+    folder = run_clip(video, out, settings, choose_display(quiet=quiet, as_json=as_json), prompts=whom, fresh=fresh)
     print_result(folder, quiet=quiet, as_json=as_json, profile=profile)
+
+
+def run_clip(
+    video: Path, out: Path | None, settings: Settings, display: "ProgressDisplay", *, prompts: "Sequence[Prompt]" = (), fresh: bool
+) -> Path:
+    """Run the pipeline on a clip and return the run folder."""
+    from body4d.run.pipeline import Pipeline
+
+    with display:
+        Pipeline.load(settings).run(video, out, prompts=prompts, fresh=fresh, listener=display)
+    if display.folder is None:
+        raise AssertionError("a run that ends well has named its folder")
+    return display.folder

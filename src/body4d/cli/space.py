@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from body4d.cli import options
-from body4d.cli.guard import guarded
+from body4d.cli.errors import handle_errors
 
 if TYPE_CHECKING:
     from body4d.config import Settings
@@ -24,7 +24,7 @@ Wait = Annotated[bool, typer.Option("--wait/--no-wait", help="Wait until it runs
 
 
 @app.command()
-@guarded
+@handle_errors
 def check(source: Source = Path(), as_json: options.Json = False, verbose: options.Verbose = False) -> None:
     """Check what would be sent: text only, small, no secrets, and a Dockerfile that matches the package. Uses no network."""
     files = _checked_bundle(source, as_json)
@@ -33,7 +33,7 @@ def check(source: Source = Path(), as_json: options.Json = False, verbose: optio
 
 
 @app.command()
-@guarded
+@handle_errors
 def create(
     name: Name,
     hardware: Annotated[str | None, typer.Option(help="Such as l40sx1 (default), a10g-large, cpu-basic.")] = None,
@@ -61,7 +61,7 @@ def create(
 
 
 @app.command()
-@guarded
+@handle_errors
 def push(
     name: Name,
     source: Source = Path(),
@@ -85,7 +85,7 @@ def push(
 
 
 @app.command()
-@guarded
+@handle_errors
 def status(
     name: Name,
     wait: Annotated[bool, typer.Option("--wait", help="Wait until it runs, and print each change.")] = False,
@@ -106,7 +106,7 @@ def status(
 
 
 @app.command()
-@guarded
+@handle_errors
 def logs(
     name: Name,
     build: Annotated[bool, typer.Option("--build", help="The image's log instead of the container's.")] = False,
@@ -125,7 +125,7 @@ def logs(
 
 
 @app.command()
-@guarded
+@handle_errors
 def restart(
     name: Name,
     factory: Annotated[bool, typer.Option("--factory", help="Build the image again, without its cache.")] = False,
@@ -145,7 +145,7 @@ def restart(
 
 
 @app.command()
-@guarded
+@handle_errors
 def start(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "0.0.0.0",
     port: Annotated[int, typer.Option(help="Port to listen on; a Space's is 7860.")] = 7860,
@@ -225,7 +225,7 @@ def _require_healthy(space: "SpaceClient", found: "SpaceStatus") -> None:
 
 
 def _print(as_json: bool, text: str, /, **event: Any) -> None:
-    from body4d.cli.screen import print_json
+    from body4d.cli.output import print_json
 
     if as_json:
         print_json(event)

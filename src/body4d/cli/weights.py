@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from body4d.cli import options
-from body4d.cli.guard import guarded
+from body4d.cli.errors import handle_errors
 from body4d.config import WeightsSettings
 
 if TYPE_CHECKING:
     from body4d.checkpoints.gated_access import SourceAccess
     from body4d.checkpoints.local import LocalCheckpoint
     from body4d.checkpoints.registry import Checkpoint
-    from body4d.cli.screen import Screen
+    from body4d.cli.progress_display import ProgressDisplay
     from body4d.core.progress import EventListener
 
 app = typer.Typer(no_args_is_help=True, help="Checkpoints of the preset sam: what is here; fetch and check them.")
@@ -33,7 +33,7 @@ Folder = Annotated[Path | None, typer.Option("--weights", help="Folder with a fo
 
 
 @app.command("status")
-@guarded
+@handle_errors
 def status(
     models: Models = None,
     weights: Folder = None,
@@ -45,7 +45,7 @@ def status(
 ) -> None:
     """Say which checkpoints are here, where they come from, under which licence, and what prevents fetching the others."""
     from body4d.checkpoints.local import inspect_checkpoints
-    from body4d.cli.screen import print_json
+    from body4d.cli.output import print_json
 
     settings = _settings(config, assignments, weights)
     found = inspect_checkpoints(settings, _chosen(models, everything=True))
@@ -57,7 +57,7 @@ def status(
 
 
 @app.command("download")
-@guarded
+@handle_errors
 def download(
     models: Models = None,
     weights: Folder = None,
@@ -75,10 +75,10 @@ def download(
     """
     from body4d.checkpoints.download import download as fetch
     from body4d.checkpoints.hub_client import default_hub
-    from body4d.cli.screen import choose_screen, print_json
+    from body4d.cli.progress_display import choose_display, print_json
 
     settings, hub = _settings(config, assignments, weights), default_hub()
-    with choose_screen(quiet=quiet, as_json=as_json) as screen:
+    with choose_display(quiet=quiet, as_json=as_json) as screen:
         results = fetch(_chosen(models), settings, hub, _in_mb(screen, as_json), source=source, latest=latest)
     if as_json:
         rows = [{"model": r.checkpoint.key, "place": str(r.path), "commit": r.commit, "bytes": r.fetched_bytes} for r in results]
@@ -89,7 +89,7 @@ def download(
 
 
 @app.command("verify")
-@guarded
+@handle_errors
 def verify(
     models: Models = None,
     weights: Folder = None,
@@ -107,11 +107,11 @@ def verify(
     from body4d.checkpoints.download import download as fetch
     from body4d.checkpoints.hub_client import default_hub
     from body4d.checkpoints.local import verify_checkpoints
-    from body4d.cli.screen import choose_screen, print_json
+    from body4d.cli.progress_display import choose_display, print_json
     from body4d.core.errors import WeightsError
 
     settings, chosen = _settings(config, assignments, weights), _chosen(models, everything=True)
-    with choose_screen(quiet=quiet, as_json=as_json) as screen:
+    with choose_display(quiet=quiet, as_json=as_json) as screen:
         listener = _in_mb(screen, as_json)
         checks = verify_checkpoints(chosen, settings, listener)
         broken = [model for model in chosen if any(not check.ok for check in checks.get(model.key, ()))]
@@ -246,6 +246,6 @@ def _settings(config: Path | None, assignments: list[str] | None, weights: Path 
     return options.settings_from(config, assignments, {"weights.folder": None if weights is None else str(weights)}).weights
 
 
-def _in_mb(screen: "Screen", as_json: bool) -> "EventListener":
+def _in_mb(screen: "ProgressDisplay", as_json: bool) -> "EventListener":
     """The screen, with the unit of its figures beside each stage's name."""
     return screen if as_json else lambda event: screen(replace(event, stage=f"{event.stage} MB"))

@@ -43,7 +43,7 @@ def load_settings(
     try:
         return Settings.model_validate(merged)
     except ValidationError as error:
-        raise SettingsError(_sentence(error, sources)) from error
+        raise _validation_error(error, sources) from error
 
 
 def read_yaml(path: Path) -> Tree:
@@ -52,16 +52,20 @@ def read_yaml(path: Path) -> Tree:
         tree = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise SettingsError(
-            f"The settings file {path} cannot be read ({error.strerror}). `body4d config init FILE` writes a fresh one."
+            f"The settings file {path} cannot be read ({error.strerror}).",
+            code="settings_file",
+            hint="`body4d config init FILE` writes a fresh one.",
         ) from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         where = getattr(error, "problem_mark", None)
         line = f", line {where.line + 1}" if where else ""
-        raise SettingsError(f"The settings file {path}{line} is not valid YAML: {getattr(error, 'problem', error)}.") from error
+        problem = getattr(error, "problem", error)
+        raise SettingsError(f"The settings file {path}{line} is not valid YAML: {problem}.", code="settings_file") from error
     if tree is None:
         return {}
     if not isinstance(tree, dict):
-        raise SettingsError(f"The settings file {path} must hold sections such as 'video:', found a {type(tree).__name__}.")
+        kind = type(tree).__name__
+        raise SettingsError(f"The settings file {path} must hold sections such as 'video:', found a {kind}.", code="settings_file")
     # A section whose fields are all commented out reads as null: it means the defaults.
     return {key: {} if value is None and _is_section(str(key)) else value for key, value in tree.items()}
 
@@ -90,7 +94,7 @@ def parse_assignments(assignments: Sequence[str]) -> Tree:
     for assignment in assignments:
         name, equals, text = assignment.partition("=")
         if not equals or not name:
-            raise SettingsError(f"--set wants section.field=value, found {assignment!r}.")
+            raise SettingsError(f"{assignment!r} is no setting.", code="bad_assignment", hint="--set wants section.field=value.")
         flat[name.strip()] = parse_value(text)
     return flat
 
@@ -104,7 +108,7 @@ def nest(flat: Mapping[str, Any]) -> Tree:
         for section in sections:
             here = here.setdefault(section, {})
             if not isinstance(here, dict):
-                raise SettingsError(f"{name!r} is set inside {section!r}, which is set to a value as well.")
+                raise SettingsError(f"{name!r} is set inside {section!r}, which is set to a value as well.", code="settings_conflict")
         here[field] = value
     return tree
 
@@ -169,12 +173,14 @@ def _refuse_unknown(tree: Tree, model: type[BaseModel], origin: str, prefix: str
         name = f"{prefix}{key}"
         field = model.model_fields.get(str(key))
         if field is None:
-            raise SettingsError(f"Unknown setting {name!r} in {origin}; {_nearest(name)}")
+            raise SettingsError(f"There is no setting {name!r} (in {origin}).", code="unknown_setting", hint=_nearest(name), setting=name)
         inner = _section(field.annotation)
         if inner and isinstance(value, dict):
             _refuse_unknown(value, inner, origin, f"{name}.")
         elif inner:
-            raise SettingsError(f"{name!r} in {origin} is a section and takes fields, found the value {value!r}.")
+            raise SettingsError(
+                f"{name!r} in {origin} is a section and takes fields, found the value {value!r}.", code="section_not_value", setting=name
+            )
 
 
 def _nearest(name: str) -> str:
@@ -186,22 +192,23 @@ def _nearest(name: str) -> str:
         by_field = {full.rpartition(".")[2]: full for full in names}
         close = [by_field[match] for match in difflib.get_close_matches(field, by_field, n=1, cutoff=0.6)]
     if close:
-        return f"did you mean {close[0]!r}?"
+        return f"Did you mean {close[0]!r}?"
     return "`body4d config show` lists the valid ones."
 
 
-def _sentence(error: ValidationError, sources: Sequence[tuple[str, Tree]]) -> str:
-    """The first fault of a ValidationError as a sentence that names the field, the value and where it was set."""
+def _validation_error(error: ValidationError, sources: Sequence[tuple[str, Tree]]) -> SettingsError:
+    """The first fault of a ValidationError, naming the field, the value and where it was set."""
     fault = error.errors()[0]
     # Members of a union come as further steps of the location; the field ends where the tree of settings does.
     location = ".".join(str(step) for step in fault["loc"])
     name = next((n for n in valid_names() if location == n or location.startswith(n + ".")), location)
     if not name:
-        return f"Settings contradict each other: {fault['msg']}."
+        return SettingsError(f"Settings contradict each other: {fault['msg']}.", code="settings_conflict")
     origin = next((o for o, tree in reversed(sources) if _has(tree, name)), "the defaults")
     problems = dict.fromkeys(f["msg"] for f in error.errors() if f["loc"][: name.count(".") + 1] == tuple(name.split(".")))
     reasons = "; or ".join(reason[0].lower() + reason[1:] for reason in problems) or fault["msg"]
-    return f"{name!r} in {origin} cannot be {fault['input']!r}: {reasons}."
+    message = f"{name!r} in {origin} cannot be {fault['input']!r}: {reasons}."
+    return SettingsError(message, code="bad_value", setting=name)
 
 
 def _has(tree: Tree, name: str) -> bool:

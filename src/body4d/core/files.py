@@ -36,12 +36,20 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
 def output_error(path: Path, error: OSError) -> OutputError:
     """The sentence for a failure to write ``path``."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return OutputError(f"There is no room left to write {path}: make room on that disk or choose another output folder.")
+        return OutputError(
+            f"There is no room left to write {path}.", code="disk_full", hint="Make room on that disk or choose another output folder."
+        )
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return OutputError(f"{path} cannot be written for lack of rights: choose an output folder you may write to.")
+        return OutputError(
+            f"{path} cannot be written for lack of rights.", code="no_rights", hint="Choose an output folder you may write to."
+        )
     if error.errno in (errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENOTEMPTY):
-        return OutputError(f"{path} cannot be written because something else has that name: move it away or choose another output.")
-    return OutputError(f"{path} cannot be written ({error.strerror or error}): choose another output folder.")
+        return OutputError(
+            f"{path} cannot be written because something else has that name.",
+            code="name_taken",
+            hint="Move it away or choose another output.",
+        )
+    return OutputError(f"{path} cannot be written ({error.strerror or error}).", code="not_written", hint="Choose another output folder.")
 
 
 def _remove(part: Path) -> None:

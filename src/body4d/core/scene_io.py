@@ -70,7 +70,7 @@ def load_scene(path: AnyPath, video: AnyPath | None = None) -> Scene:
     Raises InputError where ``path`` is missing, damaged, of another kind or of another schema.
     """
     data = _read_npz(path, "scene")
-    with _blame(path):
+    with _reading(path):
         focal = float(data["clip/focal_mm35"])
         width, height = (int(v) for v in data["clip/size_px"])
         clip = Clip(
@@ -115,7 +115,7 @@ def save_bodies(tracks: Sequence[BodyTrack], path: AnyPath) -> None:
 def load_bodies(path: AnyPath) -> tuple[BodyTrack, ...]:
     """Read what :func:`save_bodies` wrote. Raises InputError as :func:`load_scene`."""
     data = _read_npz(path, "bodies")
-    with _blame(path):
+    with _reading(path):
         return _bodies(data)
 
 
@@ -138,7 +138,7 @@ def load_masks(path: AnyPath) -> tuple[MaskTrack, ...]:
     """Read what :func:`save_masks` wrote. Raises InputError as :func:`load_scene`."""
     data = _read_npz(path, "masks")
     tracks = []
-    with _blame(path):
+    with _reading(path):
         for person_id in data["person_ids"].tolist():
             key = f"person_{person_id}"
             landmarks = None
@@ -172,7 +172,7 @@ def save_hidden(stretches: Sequence[OcclusionSegment], path: AnyPath) -> None:
 def load_hidden(path: AnyPath) -> tuple[OcclusionSegment, ...]:
     """Read what :func:`save_hidden` wrote. Raises InputError as :func:`load_scene`."""
     data = _read_npz(path, "hidden")
-    with _blame(path):
+    with _reading(path):
         return tuple(
             OcclusionSegment(
                 person_id=person_id,
@@ -270,10 +270,10 @@ def _read_npz(path: AnyPath, kind: str) -> dict[str, np.ndarray]:
     """All arrays of a file of ours, after a look at its kind and version."""
     path = Path(path)
     if path.is_dir():
-        raise InputError(f"{path} is a folder, not a {kind} file: name the .npz file inside it.")
+        raise InputError(f"{path} is a folder, not a {kind} file.", code="file_is_folder", hint="Name the .npz file inside it.")
     if not path.exists():
-        raise InputError(f"{path} does not exist: check the path, or run body4d again to make it.")
-    with _blame(path), np.load(path, allow_pickle=False) as archive:
+        raise InputError(f"{path} does not exist.", code="file_missing", hint="Check the path, or run body4d again to make it.")
+    with _reading(path), np.load(path, allow_pickle=False) as archive:
         if not hasattr(archive, "files"):
             raise ValueError("it holds a single array")
         names = set(archive.files)
@@ -282,7 +282,9 @@ def _read_npz(path: AnyPath, kind: str) -> dict[str, np.ndarray]:
         if found == f"body4d-{kind}" and version == SCHEMA:
             return {name: archive[name] for name in archive.files}
     if found != f"body4d-{kind}":
-        raise InputError(f"{path} is not a body4d {kind} file (found: {found}): name the {kind} file of a run.")
+        raise InputError(
+            f"{path} is not a body4d {kind} file (found: {found}).", code="file_kind", hint=f"Name the {kind} file of a run.", found=found
+        )
     if version < SCHEMA:
         raise InputError(
             f"{path} was written by an older body4d (schema {version}, this one reads {SCHEMA}).",
@@ -298,7 +300,10 @@ def _read_npz(path: AnyPath, kind: str) -> dict[str, np.ndarray]:
     )
 
 
-class _blame:
+_AGAIN = "Run body4d again to make it anew."
+
+
+class _reading:
     """Turns whatever goes wrong while a file is taken apart into one sentence that names the file."""
 
     def __init__(self, path: AnyPath) -> None:
@@ -308,11 +313,13 @@ class _blame:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         if isinstance(error, KeyError):
-            raise InputError(f"{self._path} is damaged or incomplete (it lacks {error}): run body4d again to make it anew.") from error
+            raise InputError(f"{self._path} is damaged or incomplete (it lacks {error}).", code="file_damaged", hint=_AGAIN) from error
         if isinstance(error, PermissionError):
-            raise InputError(f"{self._path} cannot be read for lack of rights: check its permissions.") from error
+            raise InputError(
+                f"{self._path} cannot be read for lack of rights.", code="file_unreadable", hint="Check its permissions."
+            ) from error
         if isinstance(error, _DAMAGE):
-            raise InputError(f"{self._path} is damaged or no body4d file ({error}): run body4d again to make it anew.") from error
+            raise InputError(f"{self._path} is damaged or no body4d file ({error}).", code="file_damaged", hint=_AGAIN) from error
 
 
 def _fraction(pair: np.ndarray) -> Fraction:

@@ -73,10 +73,10 @@ class RunRecord(BaseModel):
 def read_run(path: Path) -> RunRecord:
     """The record of a run folder, for reading alone. Raises InputError where there is none."""
     if not path.is_dir():
-        raise InputError(f"{path} is not a run folder: there is no such folder. `body4d run CLIP` makes one.")
-    record = existing(path)
+        raise InputError(f"{path} is not a run folder: there is no such folder.", code="no_run", hint="`body4d run CLIP` makes one.")
+    record = read_record_if_any(path)
     if record is None:
-        raise InputError(f"{path} is not a run folder: it holds no {RUN}. `body4d run CLIP` makes one.")
+        raise InputError(f"{path} is not a run folder: it holds no {RUN}.", code="no_run", hint="`body4d run CLIP` makes one.")
     return record
 
 
@@ -85,11 +85,15 @@ def finished_scene(path: Path) -> Path:
     record = read_run(path)
     motion = record.stages.get("motion")
     if motion is None or motion.state != "done" or not (path / SCENE).is_file():
-        raise InputError(f"The run in {path} holds no {SCENE} yet. Finish it with `body4d run {record.input.get('path')} --out {path}`.")
+        raise InputError(
+            f"The run in {path} holds no {SCENE} yet.",
+            code="run_unfinished",
+            hint=f"Finish it with `body4d run {record.input.get('path')} --out {path}`.",
+        )
     return path / SCENE
 
 
-def existing(path: Path, *, any_schema: bool = False) -> RunRecord | None:
+def read_record_if_any(path: Path, *, any_schema: bool = False) -> RunRecord | None:
     """The record in a folder, None where there is none. Raises InputError where it is damaged, or of another schema."""
     try:
         text = (path / RUN).read_bytes()
@@ -100,7 +104,9 @@ def existing(path: Path, *, any_schema: bool = False) -> RunRecord | None:
     except NotADirectoryError:
         return None
     except ValidationError as error:
-        raise InputError(f"{path / RUN} is not body4d's or is damaged. Delete it to start the run afresh.") from error
+        raise InputError(
+            f"{path / RUN} is not body4d's or is damaged.", code="run_damaged", hint="Delete it to start the run afresh."
+        ) from error
 
 
 def _check_schema(path: Path, text: bytes, any_schema: bool) -> None:

@@ -22,7 +22,7 @@ from body4d.core.errors import Body4DError, Cancelled, InputError, OutputError, 
 from body4d.core.files import atomic_file, output_error
 from body4d.core.progress import Event, EventListener, Meter, ignore_events
 from body4d.core.stages import ProgressFn
-from body4d.run.record import RUN, RunRecord, StageRecord, distinct_warnings, existing
+from body4d.run.record import RUN, RunRecord, StageRecord, distinct_warnings, read_record_if_any
 from body4d.runtime.memory import NO_DEVICE, DeviceMemory, MemoryMonitor
 
 _PARTIAL, _LOCK = ".partial", ".lock"
@@ -82,10 +82,13 @@ class RunFolder:
         _refuse_strange(path)
         make_folder(path)
         with lock_run_folder(path), output_errors(path):
-            old = existing(path, any_schema=fresh)
+            old = read_record_if_any(path, any_schema=fresh)
             if old and old.input.get("sha256") != digest:
                 raise OutputError(
-                    f"The folder {path} holds the run of another video ({old.input.get('name')}). Choose another one with --out."
+                    f"The folder {path} holds the run of another video ({old.input.get('name')}).",
+                    code="folder_of_another_video",
+                    hint="Choose another one with --out.",
+                    video=old.input.get("name"),
                 )
             shutil.rmtree(path / _PARTIAL, ignore_errors=True)
             about = {"body4d": _version(), "input": {"name": video.name, "path": str(video.resolve()), "sha256": digest}, **about}
@@ -187,7 +190,7 @@ class RunFolder:
     def _take(self, into: Path, files: Sequence[str]) -> None:
         for name in files:
             if not (into / name).is_file():
-                raise OutputError(f"{name} was not written into {self.path}.")
+                raise OutputError(f"{name} was not written into {self.path}.", code="file_not_written", file=name)
             _flush(into / name)
             os.replace(into / name, self.path / name)
         shutil.rmtree(into)
@@ -211,7 +214,7 @@ def lock_run_folder(path: Path) -> Iterator[None]:
         with output_errors(path):
             lock.acquire(blocking=False)
     except Timeout:
-        raise OutputError(_busy(path)) from None
+        raise _locked_error(path) from None
     try:
         yield
     finally:
@@ -222,7 +225,7 @@ def default_folder(video: Path, digest: str, root: Path = Path("runs")) -> Path:
     """``runs/<stem>``, or ``runs/<stem>-<hash>`` where that holds the run of a different video of the same name."""
     plain = root / video.stem
     try:
-        taken = existing(plain)
+        taken = read_record_if_any(plain)
     except InputError:
         taken = None
     if taken is None or taken.input.get("sha256") == digest:
@@ -233,18 +236,26 @@ def default_folder(video: Path, digest: str, root: Path = Path("runs")) -> Path:
 def _refuse_strange(path: Path) -> None:
     """Refuse to write among files that are not ours."""
     if path.exists() and not path.is_dir():
-        raise OutputError(f"{path} is a file; --out wants a folder.")
+        raise OutputError(f"{path} is a file, not a folder.", code="not_a_folder", hint="--out wants a folder.")
     if path.is_dir() and not (path / RUN).exists() and any(not entry.name.startswith(".") for entry in path.iterdir()):
-        raise OutputError(f"The folder {path} is not empty and holds no run. Choose a new or empty one with --out.")
+        raise OutputError(
+            f"The folder {path} is not empty and holds no run.", code="folder_not_empty", hint="Choose a new or empty one with --out."
+        )
 
 
-def _busy(path: Path) -> str:
+def _locked_error(path: Path) -> OutputError:
     try:
-        record = existing(path)
+        record = read_record_if_any(path)
     except Body4DError:
         record = None
-    who = f" (process {record.pid})" if record and record.pid else ""
-    return f"Another body4d{who} is working in {path}. Wait for it, or choose another folder with --out."
+    pid = record.pid if record else 0
+    who = f" (process {pid})" if pid else ""
+    return OutputError(
+        f"Another body4d{who} is working in {path}.",
+        code="folder_locked",
+        hint="Wait for it, or choose another folder with --out.",
+        pid=pid,
+    )
 
 
 def make_folder(path: Path) -> None:
@@ -252,8 +263,9 @@ def make_folder(path: Path) -> None:
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
+        reason = (error.strerror or str(error)).lower()
         raise OutputError(
-            f"The folder {path} cannot be made ({(error.strerror or str(error)).lower()}). Choose another with --out."
+            f"The folder {path} cannot be made ({reason}).", code="folder_not_made", hint="Choose another with --out."
         ) from error
 
 

@@ -1,8 +1,11 @@
-"""Tables for people."""
+"""What commands print at the end: tables for people, JSON for programs."""
 
+import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
+import typer
 from rich.console import Console
 from rich.table import Table
 
@@ -49,3 +52,28 @@ def cell(value: Any) -> str:
     if value is None:
         return "–"
     return f"{value:.3f}" if isinstance(value, float) else str(value)
+
+
+def print_result(folder: Path, *, quiet: bool, as_json: bool, profile: bool = False) -> None:
+    """What came out: the table of ``info`` and where the files lie; with ``--json`` the event ``result``."""
+    from body4d.run.record import FILES, read_run, summary
+
+    found = summary(read_run(folder))
+    files = [name for name in FILES if (folder / name).is_file()]
+    if as_json:
+        print_json({"event": "result", "run": str(folder), "files": files, **found})
+        return
+    if quiet:
+        return
+    print_people(found["people"])
+    if profile:
+        typer.echo()
+        print_stages(found["stages"])
+    typer.echo(f"\n{folder}/")
+    for name in files:
+        typer.echo(f"  {name:18} {FILES[name]}")
+
+
+def print_json(value: Any, *, indent: int | None = None) -> None:
+    """A result for machines on standard output."""
+    typer.echo(json.dumps(value, indent=indent, ensure_ascii=False, allow_nan=False))

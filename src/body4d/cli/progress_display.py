@@ -7,7 +7,6 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
 import typer
 from rich.console import Console
@@ -20,8 +19,8 @@ LINE_EVERY_S = 10.0
 """Without a terminal a working stage says so this often: enough to see that it lives, few enough for a log."""
 
 
-class Screen(AbstractContextManager["Screen"]):
-    """A listener that remembers the run folder. The plain one says nothing (``--quiet``)."""
+class ProgressDisplay(AbstractContextManager["ProgressDisplay"]):
+    """An event listener that remembers the run folder. The plain one shows nothing (``--quiet``)."""
 
     def __init__(self) -> None:
         self.folder: Path | None = None
@@ -38,7 +37,7 @@ class Screen(AbstractContextManager["Screen"]):
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None: ...
 
 
-class JsonScreen(Screen):
+class JsonProgress(ProgressDisplay):
     """One JSON object a line."""
 
     def __call__(self, event: Event) -> None:
@@ -46,7 +45,7 @@ class JsonScreen(Screen):
         typer.echo(json.dumps(event.as_json(), ensure_ascii=False))
 
 
-class LineScreen(Screen):
+class LogProgress(ProgressDisplay):
     """Sparse lines for logs."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -56,13 +55,13 @@ class LineScreen(Screen):
     def show(self, event: Event) -> None:
         if event.state == "working" and (self._clock() - self._last < LINE_EVERY_S or event.done >= event.total):
             return
-        line = line_of(event)
+        line = format_event(event)
         if line:
             self._last = self._clock()
             typer.echo(line, err=True)
 
 
-class BarScreen(Screen):
+class ProgressBars(ProgressDisplay):
     """A bar for the stage at work, a line for each that is done."""
 
     def __init__(self) -> None:
@@ -83,7 +82,7 @@ class BarScreen(Screen):
         if self._task is not None:
             self._bars.remove_task(self._task)
             self._task = None
-        line = line_of(event)
+        line = format_event(event)
         if line:
             self._console.print(line, markup=False, highlight=False, soft_wrap=True)
 
@@ -93,19 +92,19 @@ class BarScreen(Screen):
 
 class _Rate(ProgressColumn):
     def render(self, task: Task) -> Text:
-        return Text(rate_text(task.fields.get("rate_per_s"), task.fields.get("left_s")))
+        return Text(format_rate(task.fields.get("rate_per_s"), task.fields.get("left_s")))
 
 
-def choose_screen(*, quiet: bool, as_json: bool) -> Screen:
-    """The screen for these flags and this standard error."""
+def choose_display(*, quiet: bool, as_json: bool) -> ProgressDisplay:
+    """The display for these flags and this standard error."""
     if as_json:
-        return JsonScreen()
+        return JsonProgress()
     if quiet:
-        return Screen()
-    return BarScreen() if sys.stderr.isatty() else LineScreen()
+        return ProgressDisplay()
+    return ProgressBars() if sys.stderr.isatty() else LogProgress()
 
 
-def line_of(event: Event) -> str:
+def format_event(event: Event) -> str:
     """An event as a line of a log; empty for what is not worth one."""
     name = f"{event.stage:9}"
     if event.warning:
@@ -116,21 +115,16 @@ def line_of(event: Event) -> str:
         rate = f", {event.rate_per_s:.1f}/s" if event.rate_per_s and event.total > 1 else ""
         return f"{name} {event.seconds:.1f} s{rate}"
     if event.state == "working":
-        return f"{name} {event.done}/{event.total} {rate_text(event.rate_per_s, event.left_s)}"
+        return f"{name} {event.done}/{event.total} {format_rate(event.rate_per_s, event.left_s)}"
     if event.state in ("failed", "cancelled"):
         return f"{name} {event.state} after {event.seconds:.1f} s"
     return ""
 
 
-def rate_text(rate_per_s: float | None, left_s: float | None) -> str:
+def format_rate(rate_per_s: float | None, left_s: float | None) -> str:
     """``31.2/s, 0:12 left``; empty where it cannot be told."""
     parts = [f"{rate_per_s:.1f}/s"] if rate_per_s else []
     if left_s is not None:
         minutes, seconds = divmod(round(left_s), 60)
         parts.append(f"{minutes}:{seconds:02d} left")
     return ", ".join(parts)
-
-
-def print_json(value: Any, *, indent: int | None = None) -> None:
-    """A result for machines on standard output."""
-    typer.echo(json.dumps(value, indent=indent, ensure_ascii=False, allow_nan=False))

@@ -1,4 +1,4 @@
-"""What every command does when something goes wrong: one sentence, the right exit code, never a traceback unasked."""
+"""What every command does when something goes wrong: one sentence, the right exit code, and a traceback only with ``--verbose``."""
 
 import json
 import logging
@@ -19,7 +19,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-def guarded(command: Callable[P, R]) -> Callable[P, R]:
+def handle_errors(command: Callable[P, R]) -> Callable[P, R]:
     """Wrap a command. Its ``--verbose`` shows tracebacks and the log; its ``--json`` turns the sentence into an event."""
 
     @wraps(command)
@@ -32,10 +32,10 @@ def guarded(command: Callable[P, R]) -> Callable[P, R]:
         try:
             return command(*args, **kwargs)
         except Body4DError as error:
-            _say(str(error), error.exit_code, as_json, verbose)
+            _report(error, error.exit_code, as_json, verbose)
             raise typer.Exit(error.exit_code) from error
         except KeyboardInterrupt as error:
-            _say("Stopped.", Cancelled.exit_code, as_json, verbose)
+            _report(Cancelled("Stopped."), Cancelled.exit_code, as_json, verbose)
             raise typer.Exit(Cancelled.exit_code) from error
         except BrokenPipeError as error:
             # Whoever read our output has heard enough; keep the interpreter from complaining when it flushes.
@@ -44,20 +44,16 @@ def guarded(command: Callable[P, R]) -> Callable[P, R]:
         except (typer.Exit, typer.Abort, typer.BadParameter):
             raise
         except Exception as error:
-            _say(
-                f"A fault in body4d itself: {type(error).__name__}: {error}. --verbose shows where; please report it.",
-                1,
-                as_json,
-                verbose,
-            )
+            message = f"A fault in body4d itself: {type(error).__name__}: {error}."
+            _report(Body4DError(message, hint="--verbose shows where; please report it."), 1, as_json, verbose)
             raise typer.Exit(1) from error
 
     return call
 
 
-def _say(sentence: str, exit_code: int, as_json: bool, verbose: bool) -> None:
+def _report(error: Body4DError, exit_code: int, as_json: bool, verbose: bool) -> None:
     if verbose:
         traceback.print_exc()
     if as_json:
-        typer.echo(json.dumps({"event": "error", "message": sentence, "exit_code": exit_code}, ensure_ascii=False))
-    typer.echo(f"body4d: {sentence}", err=True)
+        typer.echo(json.dumps({"event": "error", **error.as_json(), "exit_code": exit_code}, ensure_ascii=False))
+    typer.echo(f"body4d: {error}", err=True)
