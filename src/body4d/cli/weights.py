@@ -75,7 +75,8 @@ def download(
     """
     from body4d.checkpoints.download import download as fetch
     from body4d.checkpoints.hub_client import default_hub
-    from body4d.cli.progress_display import choose_display, print_json
+    from body4d.cli.output import print_json
+    from body4d.cli.progress_display import choose_display
 
     settings, hub = _settings(config, assignments, weights), default_hub()
     with choose_display(quiet=quiet, as_json=as_json) as screen:
@@ -107,7 +108,8 @@ def verify(
     from body4d.checkpoints.download import download as fetch
     from body4d.checkpoints.hub_client import default_hub
     from body4d.checkpoints.local import verify_checkpoints
-    from body4d.cli.progress_display import choose_display, print_json
+    from body4d.cli.output import print_json
+    from body4d.cli.progress_display import choose_display
     from body4d.core.errors import WeightsError
 
     settings, chosen = _settings(config, assignments, weights), _chosen(models, everything=True)
