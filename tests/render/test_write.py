@@ -16,6 +16,7 @@ from body4d.core.types import Clip, Scene
 from body4d.render import contact_sheet
 from body4d.render.frame_renderer import PanelLayout
 from body4d.render.write import write_pictures
+from body4d.video.writer import DEFAULT_CRF, DEFAULT_PRESET
 from scenes import make_scene
 
 pytestmark = pytest.mark.slow  # Anny is set up
@@ -167,6 +168,7 @@ def test_an_error_while_drawing_is_told_and_leaves_nothing(scene: Scene, tmp_pat
 @pytest.mark.parametrize(("change", "in_stream"), [({"encode_crf": 40.0}, b"crf=40.0"), ({"encode_preset": "ultrafast"}, b"subme=0")])
 def test_both_videos_are_encoded_as_the_settings_say(change: dict[str, Any], in_stream: bytes, tmp_path: Path) -> None:
     """x264 writes its options into the stream; its default preset here, veryfast, has subme=2."""
+    assert (QUICK.encode_crf, QUICK.encode_preset) == (DEFAULT_CRF, DEFAULT_PRESET)
     overlay_path, views_path, _ = write(make_scene(1, 2), tmp_path, QUICK.model_copy(update=change))
     for path in (overlay_path, views_path):
         assert in_stream in path.read_bytes()

@@ -55,7 +55,7 @@ def write_body_npz(scene: Scene, path: Path) -> list[Path]:
 
 
 def _sigma(scene: Scene, rows: np.ndarray) -> dict[str, np.ndarray]:
-    """``joint_sigma_m`` (R, K) in the order ``rows``, NaN for people of whom it is not known; nothing where it is of nobody."""
+    """``joint_sigma_m`` (R, K) in the order ``rows``, NaN for people of whom it is unknown; no key where it is known of nobody."""
     if all(track.joint_sigma_m is None for track in scene.people):
         return {}
     known = [track.joint_sigma_m for track in scene.people]

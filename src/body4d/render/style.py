@@ -16,7 +16,7 @@ UNCERTAIN_COLOUR: Rgb = (224, 0, 96)
 """Magenta: no person's own colour, and neither skin, grass nor cloth."""
 
 FAINT_OPACITY = 0.35
-"""Factor of opacity of a body that was bridged or is not to be trusted."""
+"""Factor of opacity of a body that was interpolated across an absence or is not to be trusted."""
 
 MIN_CONFIDENCE = 0.2
 """Frames of less confidence are drawn faintly."""
@@ -43,7 +43,7 @@ def person_colour(index: int) -> Rgb:
 
 
 def body_opacity(track: BodyTrack, times_s: Float[np.ndarray, " n"]) -> Float[np.ndarray, " t"]:
-    """Opacity of a person's body: 1 where it was seen well, :data:`FAINT_OPACITY` where it was bridged or is not to be trusted.
+    """Opacity of a person's body: 1 where it was seen well, :data:`FAINT_OPACITY` where it was interpolated or is not to be trusted.
 
     ``times_s`` are those of the clip. Changes are faded over :data:`FADE_S`, so that bodies do not flicker; within a stretch that is
     longer the body is as faint as it should be.

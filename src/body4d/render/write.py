@@ -24,13 +24,13 @@ def write_pictures(
     views_path: Path,
     sheet_path: Path,
     settings: PictureSettings,
-    report: ProgressFn = ignore_progress,
+    progress: ProgressFn = ignore_progress,
 ) -> None:
     """Draw everybody of ``scene`` over ``frames`` and in virtual views.
 
     ``overlay_path`` shows bodies over the video, ``views_path`` the overlay with a side and a top view, both with the clip's own times
     and every frame of it; ``sheet_path`` (PNG) shows some frames side by side. Bodies that were bridged or are not to be trusted are
-    fainter. ``report`` is called after each frame and may raise Cancelled; then nothing half-written is left. Raises OutputError.
+    fainter. ``progress`` is called after each frame and may raise Cancelled; then nothing half-written is left. Raises OutputError.
     """
     clip = scene.clip
     renderer, sheet = FrameRenderer(scene, settings), ContactSheet.of(scene, settings)
@@ -47,7 +47,7 @@ def write_pictures(
             views.write(images.views)
             if column is not None:
                 columns.append(column)
-            report(done, len(clip))
+            progress(done, len(clip))
     with atomic_file(sheet_path) as file:
         sheet.image(columns).save(file, format="PNG")
 

@@ -19,7 +19,7 @@ _AAC_RATES_HZ = frozenset((8_000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000
 
 
 class AudioMuxer:
-    """The sound of ``clip``'s range, fed into an output step by step so that sound and picture lie side by side in the file.
+    """The sound of ``clip``'s range, fed into an output step by step so that sound and picture are interleaved in the file.
 
     A copied packet starts where it started in the source, to the tick; the range is cut at packet borders (about 20 ms).
     """

@@ -5,6 +5,7 @@ from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Float, Int
 
 from body4d.config import VideoSettings
 from body4d.core.errors import InputError, SettingsError
@@ -60,8 +61,10 @@ def clip_hash(path: Path | str) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def select_frames(times_s: np.ndarray, start_s: float | None = None, end_s: float | None = None, fps: float | None = None) -> np.ndarray:
-    """Indices (M,) of the frames shown in [start_s, end_s], thinned to at most ``fps`` a second.
+def select_frames(
+    times_s: Float[np.ndarray, " n"], start_s: float | None = None, end_s: float | None = None, fps: float | None = None
+) -> Int[np.ndarray, " m"]:
+    """Indices of the frames shown in [start_s, end_s], thinned to at most ``fps`` a second.
 
     Thinning takes the frame nearest to each beat of an even grid that starts at the range's first frame, so that jittering time stamps
     do not double the gaps, and a frame is never taken twice. Raises SettingsError unless start_s < end_s.
@@ -92,7 +95,7 @@ def _upright_size(timeline: Timeline) -> tuple[int, int]:
 
 
 def _rotation_deg(timeline: Timeline) -> int:
-    """Clockwise degrees by which stored frames are turned to stand upright (mirroring apart)."""
+    """Clockwise degrees by which stored frames are rotated to be upright (mirroring aside)."""
     _, _, c, d = timeline.matrix
     return {(0, 1): 0, (-1, 0): 90, (0, -1): 180, (1, 0): 270}[c, d]
 

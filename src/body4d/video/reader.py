@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 from av.video.frame import VideoFrame
 from av.video.reformatter import ColorPrimaries, ColorTrc, Interpolation, VideoReformatter
+from jaxtyping import UInt8
 
 from body4d.core.errors import InputError, RunWarning
 from body4d.core.types import Clip
@@ -28,7 +29,7 @@ _MAX_QUEUE_FRAMES = 8
 
 
 class VideoReader:
-    """The frames of ``clip``, streamed in order as often as wanted (a :class:`body4d.core.stages.FrameSource`).
+    """The frames of ``clip``, streamed in order as often as required (a :class:`body4d.core.stages.FrameSource`).
 
     A frame that does not decode is replaced by the last one before it that does, as in a player; ``warnings`` then names it.
     """
@@ -60,8 +61,8 @@ class VideoReader:
         message = f"{len(self._missing)} frames do not decode and repeat the one before ({some})."
         return (*self._timeline.warnings, RunWarning("undecodable_frames", message, facts={"frames": sorted(self._missing)}))
 
-    def read(self, first: int = 0, last: int | None = None, step: int = 1) -> Iterator[tuple[int, np.ndarray]]:
-        """Yield (clip frame index, RGB uint8 (H, W, 3)) for frames first, first+step, ... below ``last``.
+    def read(self, first: int = 0, last: int | None = None, step: int = 1) -> Iterator[tuple[int, UInt8[np.ndarray, "h w 3"]]]:
+        """Yield (clip frame index, RGB picture) for frames first, first+step, ... below ``last``.
 
         Decoding runs ahead in a thread, which ends when the iterator is exhausted, closed or dropped.
         """

@@ -12,6 +12,7 @@ import av
 import numpy as np
 from av.error import FFmpegError
 from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
+from jaxtyping import Float, Int, UInt8
 
 from body4d.core.errors import OutputError
 from body4d.core.types import Clip
@@ -19,17 +20,17 @@ from body4d.video.audio import AudioMuxer
 
 DEFAULT_CRF, DEFAULT_PRESET = 18.0, "veryfast"
 _MAX_TICKS_PER_S = 1_000_000  # Times that fit no common grid are kept to a microsecond.
-_MAX_STEP_DENOMINATOR = 120_000  # Above every time base in use; fractions below it lie 2e-10 apart, so that rounding cannot mix them up.
+_MAX_STEP_DENOMINATOR = 120_000  # Above every time base in use; fractions below it are 2e-10 apart, so that rounding does not confuse them.
 _TIME_DECIMALS = 11  # What is left of a float64 difference after hours.
 _LONE_FRAME_S = Fraction(1, 25)
 
 
 class VideoWriter:
-    """Write pictures shown at ``times_s`` (N,) to ``path``; use as a context manager.
+    """Writes pictures shown at ``times_s`` to ``path``; use as a context manager.
 
-    Sizes are padded to even by repeating the last row or column. With ``audio_from`` the sound of that clip's range comes along. The file
-    appears under its name when the block ends without error; until then, and after an error, whatever was there before stays.
-    Raises OutputError where it cannot be written.
+    Sizes are padded to even by repeating the last row or column. With ``audio_from`` the sound of that clip's range is copied. ``crf`` and
+    ``preset`` are those of x264. The file appears under its name when the block ends without error; until then, and after an error,
+    whatever was there before stays. Raises OutputError where it cannot be written.
     """
 
     def __init__(
@@ -37,7 +38,7 @@ class VideoWriter:
         path: Path | str,
         width_px: int,
         height_px: int,
-        times_s: np.ndarray,
+        times_s: Float[np.ndarray, " frames"],
         audio_from: Clip | None = None,
         *,
         crf: float = DEFAULT_CRF,
@@ -83,8 +84,8 @@ class VideoWriter:
             return 1 / _LONE_FRAME_S
         return (Fraction(len(self._ticks) - 1) / (int(self._ticks[-1]) * self._time_base)).limit_denominator(1001)
 
-    def write(self, rgb: np.ndarray) -> None:
-        """Add the next picture, RGB uint8 (H, W, 3) of the size given at the start."""
+    def write(self, rgb: UInt8[np.ndarray, "h w 3"]) -> None:
+        """Add the next picture, of the size given at the start."""
         width, height = self._size_px
         if rgb.shape != (height, width, 3) or rgb.dtype != np.uint8:
             raise ValueError(f"pictures must be uint8 ({height}, {width}, 3), found {rgb.dtype} {rgb.shape}")
@@ -153,8 +154,8 @@ class VideoWriter:
         return OutputError(message, code="video_not_written", hint=hint, reason=reason)
 
 
-def exact_ticks(times_s: np.ndarray) -> tuple[np.ndarray, Fraction]:
-    """(ticks (N,) from 0, time base) whose products are ``times_s``, on the coarsest grid that holds them all, else in microseconds."""
+def exact_ticks(times_s: Float[np.ndarray, " frames"]) -> tuple[Int[np.ndarray, " frames"], Fraction]:
+    """(ticks from 0, time base) whose products are ``times_s``, on the coarsest grid that holds them all, else in microseconds."""
     elapsed_s = times_s - times_s[0]
     ticks_per_s = 1 if len(times_s) > 1 else int(1 / _LONE_FRAME_S)
     for step_s in np.unique(np.round(np.diff(times_s), _TIME_DECIMALS)).tolist():
