@@ -70,5 +70,5 @@ def test_casting_leaves_what_autocast_leaves(folder: Path) -> None:
 def test_another_minor_version_of_transformers_is_refused() -> None:
     require_supported_transformers("5.23.7")
     for version in ("5.22.0", "5.24.0", "6.23.0"):
-        with pytest.raises(MissingDependencyError, match=rf"transformers {version} is installed, and SAM-3 works with transformers 5\.23"):
+        with pytest.raises(MissingDependencyError, match=rf"transformers {version} is installed, and SAM-3 works only with 5\.23"):
             require_supported_transformers(version)

@@ -35,8 +35,13 @@ def find_vas(folder: Path) -> Path:
     if missing is None:
         missing = next((folder / part / f"{name}.safetensors" for part, name in PARTS.items() if _weights_file(folder, part) is None), None)
     if missing is not None:
+        name = missing.relative_to(folder).as_posix()
         raise WeightsError(
-            f"{folder} is no complete Diffusion-VAS checkpoint: it lacks {missing.relative_to(folder)}. Download the whole repository."
+            f"{folder} is no complete Diffusion-VAS checkpoint: it lacks {name}.",
+            code="vas_incomplete",
+            hint="Download the whole repository.",
+            path=str(folder),
+            missing=name,
         )
     return folder
 
@@ -45,9 +50,8 @@ def find_depth_anything(folder: Path) -> Path:
     """``folder`` if it holds Depth-Anything-V2 in transformers' layout. Raises WeightsError."""
     missing = next((name for name in ("config.json", "model.safetensors") if not (folder / name).is_file()), None)
     if missing:
-        raise WeightsError(
-            f"{folder} holds no Depth-Anything-V2 checkpoint: it lacks {missing} of depth-anything/Depth-Anything-V2-Large-hf."
-        )
+        message = f"{folder} holds no Depth-Anything-V2 checkpoint: it lacks {missing} of depth-anything/Depth-Anything-V2-Large-hf."
+        raise WeightsError(message, code="depth_anything_incomplete", path=str(folder), missing=missing)
     return folder
 
 
@@ -128,7 +132,7 @@ def _build(make: Callable[[], nn.Module], state: Mapping[str, Tensor], source: s
         with torch.device("meta"):
             net = make()
     except (ValueError, TypeError, KeyError, AttributeError, IndexError) as cause:
-        raise WeightsError(f"{source} has a config this version does not know: {cause}.") from cause
+        raise WeightsError(f"{source} has a config that this version does not know: {cause}.", code="vas_unknown_config") from cause
     load_strict(net, state, source)
     _compute_tables(net)
     return net.requires_grad_(False).eval()

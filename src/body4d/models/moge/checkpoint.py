@@ -23,7 +23,8 @@ def find_moge(folder: Path) -> Path:
     """The weights file in a folder; a file is taken as it is. Raises WeightsError where there is none."""
     path = folder if folder.is_file() else folder / MODEL_NAME
     if not path.is_file():
-        raise WeightsError(f"No MoGe-2 weights in {folder}: expected {MODEL_NAME} of Ruicheng/moge-2-vitl-normal there.")
+        message = f"No MoGe-2 weights in {folder}: expected {MODEL_NAME} of Ruicheng/moge-2-vitl-normal there."
+        raise WeightsError(message, code="moge_not_found", path=str(folder))
     return path
 
 
@@ -32,7 +33,8 @@ def read_moge(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     content = read_checkpoint_file(path)
     config, state = (content.get(key) for key in ("model_config", "model")) if isinstance(content, dict) else (None, None)
     if not isinstance(config, dict) or not isinstance(state, dict) or not all(isinstance(t, Tensor) for t in state.values()):
-        raise WeightsError(f"{path} is no MoGe-2 checkpoint: expected a model_config and the tensors of a model in {MODEL_NAME}.")
+        message = f"{path} is no MoGe-2 checkpoint: expected a model_config and the tensors of a model in {MODEL_NAME}."
+        raise WeightsError(message, code="moge_other_file", path=str(path))
     return config, state
 
 
@@ -50,9 +52,10 @@ def build_moge(config: Mapping[str, Any], state: Mapping[str, Tensor], source: s
         with torch.device("meta"):
             net = Moge(sizes)
     except KeyError as missing:
-        raise WeightsError(f"{source} lacks {missing}; it is no complete MoGe-2 checkpoint.") from missing
+        message = f"{source} lacks {missing}; it is no complete MoGe-2 checkpoint."
+        raise WeightsError(message, code="moge_incomplete", missing=str(missing.args[0])) from missing
     except (ValueError, TypeError, IndexError, AttributeError) as cause:
-        raise WeightsError(f"{source} is no MoGe-2 checkpoint this version knows: {cause}.") from cause
+        raise WeightsError(f"{source} is no MoGe-2 checkpoint that this version knows: {cause}.", code="moge_unknown_config") from cause
     constants = {"encoder.image_mean": IMAGE_MEAN, "encoder.image_std": IMAGE_STD}
     tensors = {key: torch.tensor(value).view(1, 3, 1, 1) for key, value in constants.items()} | dict(state)
     tensors = {key: tensor.float() for key, tensor in tensors.items() if key not in UNUSED_KEYS}

@@ -33,7 +33,7 @@ _DOUBLED_PREFIX, _PREFIX = "tracker_model.tracker_model.", "tracker_model."
 _SILENT = 50
 """A level above all of transformers' log levels."""
 
-_HOW_TO_GET = "download config.json, model.safetensors and the tokenizer's files of facebook/sam3 into one folder"
+_HINT = "Download config.json, model.safetensors and the tokenizer's files of facebook/sam3 into one folder."
 
 
 @dataclass(frozen=True)
@@ -48,14 +48,15 @@ def find_sam3(folder: Path) -> Path:
     """The folder of a SAM-3 checkpoint: ``folder`` or, in it, ``sam3``. Raises WeightsError that says what is there instead."""
     place = next((p for p in (folder, folder / "sam3") if (p / "config.json").is_file() or any(p.glob("*.pt"))), folder)
     if not place.is_dir():
-        raise WeightsError(f"{place} is no folder with a SAM-3 checkpoint: {_HOW_TO_GET}.")
+        raise _sam3_error(place, "sam3_not_found", "is no folder with a SAM-3 checkpoint")
     if not any((place / name).is_file() for name in WEIGHT_FILES):
-        raise WeightsError(_wrong_folder_reason(place))
+        raise _wrong_folder_error(place)
     config = _config(place / "config.json")
     if config.get("model_type") != MODEL_TYPE:
-        raise WeightsError(f"{place} holds a model of type {config.get('model_type')!r} and not SAM-3 ({MODEL_TYPE}): {_HOW_TO_GET}.")
+        found = f"holds a model of type {config.get('model_type')!r} and not SAM-3 ({MODEL_TYPE})"
+        raise _sam3_error(place, "sam3_other_model", found, model_type=config.get("model_type"))
     if not any(all((place / name).is_file() for name in names) for names in TOKENIZER_FILES):
-        raise WeightsError(f"{place} lacks the tokenizer (tokenizer.json, or vocab.json and merges.txt): {_HOW_TO_GET}.")
+        raise _sam3_error(place, "sam3_no_tokenizer", "lacks the tokenizer (tokenizer.json, or vocab.json and merges.txt)")
     return place
 
 
@@ -95,30 +96,33 @@ def load_sam3(folder: Path, device: torch.device | str = "cpu", dtype: torch.dty
     return Sam3Weights(model.to(device).eval().requires_grad_(False), tokenizer)
 
 
-def _wrong_folder_reason(folder: Path) -> str:
-    """Why a folder without weights in the right form cannot be used."""
+def _sam3_error(folder: Path, code: str, found: str, **facts: Any) -> WeightsError:
+    return WeightsError(f"{folder} {found}.", code=code, hint=_HINT, path=str(folder), **facts)
+
+
+def _wrong_folder_error(folder: Path) -> WeightsError:
+    """The error for a folder without weights in the right form: what it holds instead."""
     files = sorted(path.name for path in folder.iterdir() if path.suffix in (".pt", ".pth", ".safetensors"))
     newer = next((name for name in files if "3.1" in name or "multiplex" in name), None)
     if newer or "3.1" in folder.name:
-        return (
-            f"{folder} holds SAM-3.1 ({newer or 'by its name'}), whose memory is built differently and which transformers cannot load yet: "
-            f"use SAM-3; {_HOW_TO_GET}."
-        )
+        reason = "whose memory is built differently and which transformers cannot load yet"
+        return _sam3_error(folder, "sam31_not_supported", f"holds SAM-3.1 ({newer or 'by its name'}), {reason}")
     if files:
-        return f"{folder} holds {files[0]} and no model.safetensors, the form that is read here: {_HOW_TO_GET}."
-    return f"{folder} holds no SAM-3 checkpoint: {_HOW_TO_GET}."
+        return _sam3_error(folder, "sam3_other_form", f"holds {files[0]} and no model.safetensors, the form that is read here")
+    return _sam3_error(folder, "sam3_not_found", "holds no SAM-3 checkpoint")
 
 
 def _config(path: Path) -> dict[str, Any]:
     if not path.exists():
-        raise WeightsError(f"{path.parent} lacks config.json: {_HOW_TO_GET}.")
+        raise _sam3_error(path.parent, "sam3_no_config", "lacks config.json")
     return read_config(path)
 
 
 def _load_failure(folder: Path, error: Exception) -> WeightsError:
     """The error for one of transformers' long reports: its first line."""
     summary = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
-    return WeightsError(f"{folder} does not fit SAM-3: {summary[:300].rstrip('.')}; download it again.")
+    message = f"{folder} does not fit SAM-3: {summary[:300].rstrip('.')}."
+    return WeightsError(message, code="sam3_not_loadable", hint="Download it again.", path=str(folder))
 
 
 def _damaged(folder: Path) -> Path:

@@ -62,7 +62,8 @@ def parse_prompts(prompts: Sequence[Prompt], clip: Clip) -> tuple[list[ObjectPro
     open_texts: list[str] = []
     for prompt in prompts:
         if not 0 <= prompt.frame < frames:
-            raise InputError(f"A prompt is for frame {prompt.frame}, and the clip has frames 0 to {frames - 1}.")
+            message = f"A prompt is for frame {prompt.frame}, and the clip has frames 0 to {frames - 1}."
+            raise InputError(message, code="prompt_frame_outside_clip", frame=prompt.frame, num_frames=frames)
         _require_inside(prompt, clip.width_px, clip.height_px)
         has_place = prompt.points_px is not None or prompt.box_px is not None
         if prompt.text and prompt.person_id is None and not has_place:
@@ -84,12 +85,12 @@ def _require_inside(prompt: Prompt, width_px: int, height_px: int) -> None:
     size = np.array([width_px, height_px])
     for point in () if prompt.points_px is None else prompt.points_px:
         if (point < 0).any() or (point > size).any():
-            raise InputError(
-                f"A click on frame {prompt.frame} is at {point[0]:g},{point[1]:g}, outside the picture of {width_px}x{height_px}."
-            )
+            message = f"A click on frame {prompt.frame} is at {point[0]:g},{point[1]:g}, outside the picture of {width_px}x{height_px}."
+            raise InputError(message, code="prompt_outside_frame", frame=prompt.frame)
     if prompt.box_px is not None and ((prompt.box_px[:2] >= size).any() or (prompt.box_px[2:] <= 0).any()):
         sides = ",".join(f"{side:g}" for side in prompt.box_px)
-        raise InputError(f"The box {sides} on frame {prompt.frame} lies outside the picture of {width_px}x{height_px}.")
+        message = f"The box {sides} on frame {prompt.frame} lies outside the picture of {width_px}x{height_px}."
+        raise InputError(message, code="prompt_outside_frame", frame=prompt.frame)
 
 
 def _merge(before: FramePrompt, prompt: Prompt) -> FramePrompt:

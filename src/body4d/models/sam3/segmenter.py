@@ -182,9 +182,13 @@ class _ClipSegmentation:
                 index = 0
             matches.append(candidates[index] if index is not None else None)
             if matches[-1] is None and prompt.start_frame is None and prompt.frame_prompts:
+                frame = next(iter(prompt.frame_prompts))
                 raise InputError(
-                    f"Person {prompt.person_id} has only clicks that say where they are not (frame {next(iter(prompt.frame_prompts))}): "
-                    "click on the person once, draw a box, or name them by a text."
+                    f"Person {prompt.person_id} has only clicks that say where they are not (frame {frame}).",
+                    code="prompt_only_negative",
+                    hint="Click on the person once, draw a box, or name them by a text.",
+                    person=prompt.person_id,
+                    frame=frame,
                 )
         return matches
 

@@ -42,8 +42,11 @@ def require_supported_transformers(version: str = transformers.__version__) -> N
     """Raise MissingDependencyError unless transformers is the minor version that this module is written for."""
     if version.split(".")[:2] != TRANSFORMERS_VERSION.split("."):
         raise MissingDependencyError(
-            f"transformers {version} is installed, and SAM-3 works with transformers {TRANSFORMERS_VERSION} alone, whose private members "
-            f"it uses. Install that one: pip install 'transformers=={TRANSFORMERS_VERSION}.*'"
+            f"transformers {version} is installed, and SAM-3 works only with {TRANSFORMERS_VERSION}, of which it uses private members.",
+            code="transformers_version",
+            hint=f"Install it: pip install 'transformers=={TRANSFORMERS_VERSION}.*'",
+            installed=version,
+            required=TRANSFORMERS_VERSION,
         )
 
 
