@@ -1,4 +1,4 @@
-"""The benchmark of motion: what it injects comes from the seed alone, and it judges what is sought."""
+"""The benchmark of motion: what it injects comes from the seed alone, and each target is checked by its own figure."""
 
 import sys
 from pathlib import Path
@@ -36,19 +36,19 @@ RAW = GOOD | {
         ({"acceleration_m_s2": 60.0}, ["acceleration error: ours best"]),
     ],
 )
-def test_each_line_is_judged_by_its_own_figure(change, missed):
-    from motion_verdicts import verdicts
+def test_each_target_is_checked_by_its_own_figure(change, missed):
+    from motion_targets import check_targets
 
-    found = [v.sought for v in verdicts({"swing-30": {"raw": RAW, "ours": GOOD | change}}) if not v.holds]
-    assert len(found) == len(missed)
-    assert all(sought.startswith(start) for sought, start in zip(found, missed, strict=True))
+    failed = [check.target for check in check_targets({"swing-30": {"raw": RAW, "ours": GOOD | change}}) if not check.holds]
+    assert len(failed) == len(missed)
+    assert all(target.startswith(start) for target, start in zip(failed, missed, strict=True))
 
 
 @pytest.mark.slow  # Anny is set up
 def test_the_same_seed_gives_the_same_clip_and_another_another():
-    from motion_clips import make
+    from motion_tracks import make_tracks
 
-    one, again, other = (make("walk", 30, seed, seconds=1.5).people[0] for seed in (3, 3, 4))
+    one, again, other = (make_tracks("walk", 30, seed, seconds=1.5).people[0] for seed in (3, 3, 4))
     np.testing.assert_array_equal(one.raw.joints_m, again.raw.joints_m)
     np.testing.assert_array_equal(one.raw.observed, again.raw.observed)
     assert np.abs(one.raw.joints_m - other.raw.joints_m).max() > 0.01
@@ -58,11 +58,11 @@ def test_the_same_seed_gives_the_same_clip_and_another_another():
 @pytest.mark.slow  # Anny is set up
 def test_without_drift_only_single_frames_are_off():
     """Averaged over a tenth of a second, noise is nearly gone and drift is not."""
-    from motion_clips import make
+    from motion_tracks import make_tracks
 
     off = []
     for drift in (0.0, 1.0):
-        made = make("walk", 30, 3, seconds=1.5, drift=drift).people[0]
+        made = make_tracks("walk", 30, 3, seconds=1.5, drift=drift).people[0]
         apart = np.median(np.lib.stride_tricks.sliding_window_view(made.raw.joints_m - made.truth.joints_m, 9, axis=0), axis=-1)
         off.append(np.linalg.norm(apart[made.raw.observed[4:-4]], axis=-1).mean())
     assert off[0] < off[1] / 2
