@@ -323,7 +323,7 @@ def test_hands_cover_each_finger_and_its_wrist() -> None:
     ],
 )
 def test_agreement_of_one_point(what: str, point: tuple[float, float], share: float) -> None:
-    assert mask_agreement(np.array([point]), person_mask()) == share
+    assert mask_agreement(np.array([point], float), person_mask()) == share
 
 
 def test_agreement_is_a_share_and_an_empty_mask_agrees_with_nothing() -> None:
@@ -349,4 +349,4 @@ def test_visibility_of_hands_predicted_and_of_points_outside() -> None:
     assert (out[0, HAND_KEYPOINTS["right"]] == np.float32(PREDICTED_HAND_VISIBILITY)).all()
     assert out[1, Mhr70.NOSE] == np.float32(OUTSIDE_VISIBILITY)
     assert (np.delete(out[1], Mhr70.NOSE) == 1).all()
-    assert not inside_frame(np.array([200, 10]), 200, 300)
+    assert not inside_frame(np.array([[200.0, 10.0]]), 200, 300)[0]

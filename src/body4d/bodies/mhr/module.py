@@ -83,9 +83,9 @@ class MhrBody(nn.Module):
 
     def forward(
         self,
-        shape: Float[Tensor, "b 45"],
+        shape: Float[Tensor, "#b 45"],
         parameters: Float[Tensor, "b 204"],
-        face: Float[Tensor, "b 72"] | None = None,
+        face: Float[Tensor, "#b 72"] | None = None,
         *,
         with_correctives: bool = True,
     ) -> tuple[Float[Tensor, "b vertices 3"], Float[Tensor, "b joints 8"]]:

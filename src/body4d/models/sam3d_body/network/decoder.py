@@ -12,7 +12,7 @@ from body4d.models.sam3d_body.network.layers import Mlp
 
 EPS = 1e-6
 
-KeysValues = tuple[Float[Tensor, "b heads n 64"], Float[Tensor, "b heads n 64"]]
+KeysValues = tuple[Float[Tensor, "b heads keys 64"], Float[Tensor, "b heads keys 64"]]
 ImageContext = list[KeysValues]
 """Keys and values of the image for every layer. Decoding does not change the image, so they are made once per crop."""
 

@@ -213,7 +213,7 @@ def keypoint_prompts(
     prompts = torch.cat([(position + 0.5).clamp(0, 1), labels.expand(len(crops), -1)[..., None]], -1)
     if upstream_exact and len(crops) == 1:
         return prompts[:, kept[0]]
-    empty = constant((0.0, 0.0, NO_PROMPT), device)
+    empty = constant((0.0, 0.0, float(NO_PROMPT)), device)
     return torch.where(kept[..., None], prompts, empty)
 
 

@@ -1,6 +1,7 @@
 """Small layers of the published network, and constants as tensors."""
 
 from functools import lru_cache
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -53,6 +54,6 @@ def constant_index(index: tuple[int, ...], device: torch.device) -> Tensor:
 
 
 @lru_cache(maxsize=128)
-def _cached_tensor(values: tuple[float, ...], device: torch.device, dtype: torch.dtype) -> Tensor:
+def _cached_tensor(values: tuple[Any, ...], device: torch.device, dtype: torch.dtype) -> Tensor:
     with torch.inference_mode(False):
         return torch.tensor(values, device=device, dtype=dtype)
