@@ -54,7 +54,7 @@ def test_procrustes_is_the_least_squares_optimum():
         assert np.sum(((aligned - middle) @ turn.T + middle - BODY) ** 2) > best
 
 
-def test_lateral_and_depth_errors_are_told_apart():
+def test_lateral_and_depth_errors_are_separate():
     assert m.lateral_and_depth_error_m(BODY + np.array([0.03, -0.04, 0.0]), BODY) == pytest.approx((0.05, 0.0))
     assert m.lateral_and_depth_error_m(BODY + np.array([0.0, 0.0, -0.07]), BODY) == pytest.approx((0.0, 0.07))
 
@@ -104,11 +104,11 @@ def test_foot_sliding_counts_only_standing_feet():
     times = np.arange(10) / 30
     truth = np.zeros((10, 2, 3))
     truth[:, 1, 0] = 2.0 * times  # the second foot truly moves
-    mine = truth + 0.0
-    mine[:, 0, 0] = 0.3 * times  # the first slides
-    mine[:, 1, 0] = 9.0 * times  # wrong, but not standing
-    assert m.foot_sliding_m_s(mine, truth, times, np.arange(10)) == pytest.approx(0.3)
-    assert np.isnan(m.foot_sliding_m_s(mine[:, 1:], truth[:, 1:], times, np.arange(10)))
+    predicted = truth + 0.0
+    predicted[:, 0, 0] = 0.3 * times  # the first slides
+    predicted[:, 1, 0] = 9.0 * times  # wrong, but not standing
+    assert m.foot_sliding_m_s(predicted, truth, times, np.arange(10)) == pytest.approx(0.3)
+    assert np.isnan(m.foot_sliding_m_s(predicted[:, 1:], truth[:, 1:], times, np.arange(10)))
 
 
 def test_peak_speed_is_in_metres_a_second_of_true_time():

@@ -1,4 +1,4 @@
-"""Where a body stands, from where its points are seen: against projections of bodies put there."""
+"""Translations are recovered from the projections of bodies at known places."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ from body4d.geometry.camera import solve_translation
 K = np.array([[900.0, 0, 400], [0, 910.0, 300], [0, 0, 1]])
 
 
-def seen(points: np.ndarray, place: np.ndarray) -> np.ndarray:
+def project(points: np.ndarray, place: np.ndarray) -> np.ndarray:
     at = points + place[:, None]
     return (at @ K.T)[..., :2] / at[..., 2:]
 
@@ -19,29 +19,29 @@ def body() -> tuple[np.ndarray, np.ndarray]:
     return rng.normal(0, 0.5, (6, 20, 3)), rng.uniform([-1, -1, 3], [1, 1, 9], (6, 3))
 
 
-def test_gives_back_where_the_points_were_put(body) -> None:
+def test_recovers_the_translation_of_projected_points(body) -> None:
     points, place = body
-    np.testing.assert_allclose(solve_translation(points, seen(points, place), K, np.ones((6, 20))), place, atol=1e-9)
+    np.testing.assert_allclose(solve_translation(points, project(points, place), K, np.ones((6, 20))), place, atol=1e-9)
 
 
 def test_a_body_half_the_size_stands_at_half_the_distance(body) -> None:
     points, place = body
-    np.testing.assert_allclose(solve_translation(points / 2, seen(points, place), K, np.ones((6, 20))), place / 2, atol=1e-9)
+    np.testing.assert_allclose(solve_translation(points / 2, project(points, place), K, np.ones((6, 20))), place / 2, atol=1e-9)
 
 
-def test_points_without_weight_or_place_say_nothing(body) -> None:
+def test_points_without_weight_or_pixels_do_not_count(body) -> None:
     points, place = body
-    pixels, weights = seen(points, place), np.ones((6, 20))
+    pixels, weights = project(points, place), np.ones((6, 20))
     pixels[:, 0], weights[:, 0] = 1e5, 0
     pixels[:, 1] = np.nan
     np.testing.assert_allclose(solve_translation(points, pixels, K, weights), place, atol=1e-9)
 
 
-def test_too_few_points_tell_no_place(body) -> None:
+def test_too_few_points_give_nan(body) -> None:
     points, place = body
     weights = np.zeros((6, 20))
     weights[1:, 0] = 1
     weights[2:, 1] = 1
-    found = solve_translation(points, seen(points, place), K, weights)
-    assert np.isnan(found[:2]).any(-1).all()
-    assert np.isfinite(found[2:]).all()
+    translation = solve_translation(points, project(points, place), K, weights)
+    assert np.isnan(translation[:2]).any(-1).all()
+    assert np.isfinite(translation[2:]).all()

@@ -66,18 +66,18 @@ def angle_deg(a, b):
 
 
 def height_over_floor(T_world_camera, T_camera_world, place):
-    """Height the found world gives to the true floor point at world ``place`` = x, z."""
+    """Height in the estimated world of the true floor point at world ``place`` = x, z."""
     return (T_world_camera @ T_camera_world @ [place[0], 0, place[1], 1])[1]
 
 
 @pytest.mark.parametrize(
-    ("pitch_deg", "roll_deg", "most_deg"), [(0, 0, 0.5), (10, 0, 1), (-8, 0, 1), (0, 6, 1.5), (25, -4, 2)], ids=lambda v: str(v)
+    ("pitch_deg", "roll_deg", "max_deg"), [(0, 0, 0.5), (10, 0, 1), (-8, 0, 1), (0, 6, 1.5), (25, -4, 2)], ids=lambda v: str(v)
 )
-def test_people_who_walk_about_tell_the_tilt(pitch_deg, roll_deg, most_deg):
+def test_people_who_walk_about_determine_the_tilt(pitch_deg, roll_deg, max_deg):
     T_camera_world = camera_pose(pitch_deg, roll_deg)
     people = [person(T_camera_world, stroll(n), person_id=n, noise_m=0.01) for n in (1, 2)]
     T = floor_transform(people, CAMERA)
-    assert angle_deg(up_in_camera(T), T_camera_world[:3, :3] @ [0, 1, 0]) < most_deg
+    assert angle_deg(up_in_camera(T), T_camera_world[:3, :3] @ [0, 1, 0]) < max_deg
     for place in stroll(3)[::40]:
         assert abs(height_over_floor(T, T_camera_world, place)) < 0.12
 
@@ -107,7 +107,7 @@ def test_a_level_camera_over_a_flat_floor_is_exact():
 
 
 def test_one_person_standing_still_leaves_the_camera_level():
-    """Their feet are 4 cm apart in height, by an error in depth: over a stance that is no evidence of a tilt of 6 degrees."""
+    """Their feet are 4 cm apart in height, by an error in depth: over a stance that does not show a tilt of 6 degrees."""
     T_camera_world = camera_pose(0)
     track = person(T_camera_world, np.tile([0.0, -4.0], (300, 1)), noise_m=0.005)
     track.joints_m[:, [j for j in FEET if j.name.startswith("LEFT")], 1] += 0.04
@@ -132,7 +132,7 @@ def test_somebody_on_a_platform_does_not_tilt_the_floor():
     assert abs(height_over_floor(T, T_camera_world, (0, -5))) < 0.05
 
 
-def test_rows_not_observed_and_feet_outside_the_picture_do_not_count():
+def test_unobserved_rows_and_feet_outside_the_picture_do_not_count():
     T_camera_world = camera_pose(0)
     lifts = np.zeros(200)
     lifts[100:] = -1.5
@@ -143,7 +143,7 @@ def test_rows_not_observed_and_feet_outside_the_picture_do_not_count():
     assert abs(height_over_floor(T, T_camera_world, (0, -5))) < 1e-6
 
 
-def test_a_joint_set_without_feet_stands_on_its_ankles():
+def test_without_feet_in_the_joint_set_ankles_count():
     T_camera_world = camera_pose(0)
     track = person(T_camera_world, stroll())
     joints = track.joints_m[:, :17].copy()
@@ -161,7 +161,7 @@ def test_a_joint_set_without_feet_stands_on_its_ankles():
     assert abs(height_over_floor(floor_transform([bare], CAMERA), T_camera_world, (0, -5))) < 1e-6
 
 
-def test_nobody_gives_the_cameras_own_axes():
+def test_without_people_the_world_has_the_cameras_axes():
     np.testing.assert_array_equal(floor_transform([], CAMERA), np.diag([1.0, -1.0, -1.0, 1.0]))
 
 

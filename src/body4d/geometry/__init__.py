@@ -1,0 +1,1 @@
+"""Rotations and camera geometry: pure functions on numpy arrays."""
