@@ -6,12 +6,17 @@ from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+from jaxtyping import install_import_hook
 
 # No test judges time, Hypothesis's own deadlines included: a busy machine is no fault.
 # The same examples every time on the machine that decides whether a change goes in; new ones at a developer's desk.
 settings.register_profile("desk", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("ci", settings.get_profile("desk"), derandomize=True)
 settings.load_profile("ci" if os.environ.get("CI") else "desk")
+
+# Shapes and types in the signatures of these rooms are checked on every call. Numba compiles rendering's loops itself, and core.types
+# checks what it is made of with messages of its own.
+install_import_hook(["body4d.geometry", "body4d.core.rig", "body4d.core.occlusion", "body4d.motion"], "beartype.beartype")
 
 # The importlib import mode leaves sys.path alone, so the shared helpers (scenes.py, ...) are made importable here.
 sys.path.insert(0, str(Path(__file__).parent))

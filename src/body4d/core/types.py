@@ -1,6 +1,6 @@
-"""The nouns: what crosses from one stage to the next. Frozen, shape-checked at birth, free of torch.
+"""What crosses from one stage to the next: frozen dataclasses, checked when they are made, free of torch.
 
-Axes, units and orders are told once in docs/conventions.md.
+Axes, units and orders are defined in docs/conventions.md.
 """
 
 import dataclasses
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from jaxtyping import Bool, Float, Int
 
 from body4d.core.errors import RunWarning
 from body4d.core.joints import JOINT_SETS, joint_names
@@ -44,25 +45,24 @@ def _coco_mask() -> Any:
 
 @dataclass(frozen=True)
 class Clip:
-    """The frames of one video that a run looks at, in order and with their exact times.
-
-    ``times_s`` (N,) seconds from the first looked-at frame, by presentation time stamps. ``source_frames`` (N,) which frame of the
-    file each is, counted from 0 in presentation order. ``width_px`` and ``height_px`` are upright and after ``--max-side``.
-    ``rate`` is the file's average playback rate in frames/s; ``capture_rate`` the rate it was filmed at where the container
-    tells it (slow motion), else equal to ``rate``. ``focal_mm35`` is the 35 mm equivalent focal length from the file's
-    metadata, or None.
-    """
+    """The frames of one video that a run examines, in order and with their exact times."""
 
     path: Path
     width_px: int
+    """Upright, and after shrinking (``video.max_side_px``)."""
     height_px: int
     rate: Fraction
-    times_s: np.ndarray
-    source_frames: np.ndarray
+    """The file's mean playback rate in frames/s."""
+    times_s: Float[np.ndarray, " frames"]
+    """Seconds from the first frame, by presentation time stamps; they rise strictly."""
+    source_frames: Int[np.ndarray, " frames"]
+    """Which frame of the file each is, counted from 0 in presentation order."""
     capture_rate: Fraction | None = None
+    """The rate at which it was filmed where the container states it (slow motion), else equal to ``rate``."""
     rotation_deg: int = 0
     has_audio: bool = False
     focal_mm35: float | None = None
+    """35 mm equivalent focal length from the file's metadata."""
     variable_rate: bool = False
 
     def __post_init__(self) -> None:
@@ -88,13 +88,15 @@ class Clip:
 
 @dataclass(frozen=True)
 class Prompt:
-    """Whom to follow, told on one frame: clicks ``points_px`` (P, 2) with ``labels`` (P,) 1 inside / 0 outside, a box (4,), or a text."""
+    """Which person to track, shown on one frame: by clicks, a box or a text."""
 
     frame: int = 0
     person_id: int | None = None
-    points_px: np.ndarray | None = None
-    labels: np.ndarray | None = None
-    box_px: np.ndarray | None = None
+    """The person that the prompt is for; None: a person of their own."""
+    points_px: Float[np.ndarray, "points 2"] | None = None
+    labels: Int[np.ndarray, " points"] | None = None
+    """1 for a click on the person, 0 for one beside them."""
+    box_px: Float[np.ndarray, " 4"] | None = None
     text: str | None = None
 
     def __post_init__(self) -> None:
@@ -110,12 +112,7 @@ class Prompt:
 
 @dataclass(frozen=True)
 class Camera:
-    """One pinhole camera for a whole clip: square pixels, no distortion. Pixels from the top-left corner.
-
-    ``source`` says where the focal length comes from: "fov", "focal_mm35", "metadata", "moge", "default".
-    ``static`` is False where the camera is known to move. ``focal_spread`` is by what share of it the focal lengths of single frames
-    scatter, where it was estimated from frames.
-    """
+    """One pinhole camera for a whole clip: square pixels, no distortion. Pixels from the top-left corner of the picture."""
 
     focal_px: float
     cx_px: float
@@ -123,16 +120,19 @@ class Camera:
     width_px: int
     height_px: int
     source: str = "default"
+    """Where the focal length comes from: "fov", "focal_mm35", "metadata", "moge", "default"."""
     static: bool = True
+    """False where the camera is known to move."""
     focal_spread: float | None = None
+    """Standard deviation of single frames' focal lengths as a share of it, where it was estimated from frames."""
 
     def __post_init__(self) -> None:
         if not (np.isfinite(self.focal_px) and self.focal_px > 0):
             raise ValueError(f"focal_px must be positive, found {self.focal_px}")
 
     @property
-    def K(self) -> np.ndarray:
-        """Intrinsic matrix (3, 3)."""
+    def K(self) -> Float[np.ndarray, "3 3"]:
+        """Intrinsic matrix."""
         return np.array([[self.focal_px, 0, self.cx_px], [0, self.focal_px, self.cy_px], [0, 0, 1]], dtype=np.float64)
 
     @property
@@ -140,8 +140,8 @@ class Camera:
         """Horizontal field of view in degrees."""
         return float(np.degrees(2 * np.arctan(self.width_px / (2 * self.focal_px))))
 
-    def project(self, points_m: np.ndarray) -> np.ndarray:
-        """Pixels (..., 2) of points (..., 3) in camera axes. Points at or behind the camera plane come out as NaN."""
+    def project(self, points_m: Float[np.ndarray, "*batch 3"]) -> Float[np.ndarray, "*batch 2"]:
+        """Pixels of points in camera axes. Points at or behind the camera plane come out as NaN."""
         z = points_m[..., 2:]
         with np.errstate(divide="ignore", invalid="ignore"):
             xy = points_m[..., :2] / np.where(z > 1e-6, z, np.nan)
@@ -161,18 +161,17 @@ class Camera:
 
 @dataclass(frozen=True)
 class LandmarkTrack:
-    """What a landmark network saw of one person.
+    """What a landmark network saw of one person."""
 
-    ``points_px`` (T, K, 2) pixels. ``depth_px`` (T, K) the network's own depth in pixels at the picture's scale, 0 at the hips, away
-    from the camera positive. ``world_m`` (T, K, 3) its own metric guess, hip-centred, camera-like axes.
-    ``visibility`` (T, K) in [0, 1]. ``joint_set`` is a key of ``body4d.core.joints.JOINT_SETS``.
-    """
-
-    points_px: np.ndarray
-    depth_px: np.ndarray
-    world_m: np.ndarray
-    visibility: np.ndarray
+    points_px: Float[np.ndarray, "t landmarks 2"]
+    depth_px: Float[np.ndarray, "t landmarks"]
+    """The network's own depth in pixels at the picture's scale: 0 at the hips, positive away from the camera."""
+    world_m: Float[np.ndarray, "t landmarks 3"]
+    """The network's own metric estimate, about the middle of the hips, in axes like the camera's."""
+    visibility: Float[np.ndarray, "t landmarks"]
+    """In [0, 1]."""
     joint_set: str = "blazepose33"
+    """A key of :data:`body4d.core.joints.JOINT_SETS`."""
 
     def __post_init__(self) -> None:
         k = len(JOINT_SETS[self.joint_set])
@@ -185,18 +184,17 @@ class LandmarkTrack:
 
 @dataclass(frozen=True)
 class MaskTrack:
-    """One person's masks, run-length coded (COCO), on the frames where the person was seen.
-
-    ``frame_index`` (T,) rises. ``codes`` are the T compressed COCO codes of masks of size ``height_px`` x ``width_px``.
-    ``landmarks`` come along where the segmenter sees them (lite), row for row with ``frame_index``.
-    """
+    """One person's masks, run-length coded (COCO), on the frames where the person was seen."""
 
     person_id: int
-    frame_index: np.ndarray
+    frame_index: Int[np.ndarray, " t"]
+    """Clip frames, rising."""
     codes: tuple[bytes, ...]
+    """Compressed COCO codes of masks of ``height_px`` x ``width_px``, one for each frame."""
     height_px: int
     width_px: int
     landmarks: LandmarkTrack | None = None
+    """Row for row with ``frame_index``, where the segmenter sees landmarks (preset lite)."""
 
     def __post_init__(self) -> None:
         _check_frame_index("frame_index", self.frame_index)
@@ -211,22 +209,22 @@ class MaskTrack:
     def _coco(self, row: int) -> Any:
         return {"size": [self.height_px, self.width_px], "counts": self.codes[row]}
 
-    def mask(self, row: int) -> np.ndarray:
-        """Mask of row ``row`` as bool (H, W)."""
+    def mask(self, row: int) -> Bool[np.ndarray, "height width"]:
+        """Mask of row ``row``."""
         return _coco_mask().decode(self._coco(row)).astype(bool)
 
-    def boxes_px(self) -> np.ndarray:
-        """Boxes (T, 4) around the masks; an empty mask gives zeros."""
+    def boxes_px(self) -> Float[np.ndarray, "t 4"]:
+        """Boxes around the masks: left, top, right, bottom. An empty mask gives zeros."""
         xywh = _coco_mask().toBbox([self._coco(i) for i in range(len(self))]).reshape(-1, 4)
         return np.concatenate([xywh[:, :2], xywh[:, :2] + xywh[:, 2:]], axis=1)
 
-    def areas_px(self) -> np.ndarray:
-        """Mask areas (T,) in pixels."""
+    def areas_px(self) -> Int[np.ndarray, " t"]:
+        """Mask areas in pixels."""
         return np.asarray(_coco_mask().area([self._coco(i) for i in range(len(self))]), dtype=np.int64).reshape(-1)
 
     @staticmethod
-    def encode(mask: np.ndarray) -> bytes:
-        """Compressed COCO run-length code of a mask (H, W)."""
+    def encode(mask: Bool[np.ndarray, "height width"]) -> bytes:
+        """Compressed COCO run-length code of a mask."""
         # pycocotools' own encode walks every pixel while no other thread may run; numpy finds the runs in half the time and lets them.
         columns = np.asfortranarray(mask.astype(bool, copy=False)).ravel(order="K")
         starts = np.flatnonzero(columns[1:] != columns[:-1]) + 1
@@ -238,38 +236,42 @@ class MaskTrack:
 
 @dataclass(frozen=True)
 class BodyTrack:
-    """One person's body over the frames it was followed.
-
-    ``body`` names the body model ("anny", "mhr"), ``shape`` (S,) its shape parameters, one for the clip. ``rotations`` (T, J, 3)
-    rotation vectors of the rig's joints relative to their parents, in rest axes; ``translation_m`` (T, 3) the root joint in
-    camera axes. ``joints_m`` (T, K, 3) the named joints of ``joint_set`` in camera axes. ``keypoints_px`` (T, K, 2) where they
-    were *measured* in the picture (NaN: not measured) with ``visibility`` (T, K). ``confidence`` (T,) how far to trust the frame;
-    ``observed`` (T,) false where the body was bridged. ``parameters`` (T, P) the model's native parameters where it has any.
-    ``rig`` comes along where the body model is no part of body4d, so that a result can be drawn and exported anywhere.
-    ``mask_iou`` (T,) overlap of silhouette and mask, NaN where not judged. ``joints_raw_m`` (T, K, 3): the joints
-    as the networks alone gave them, before any fit or smoothing (NaN where they gave none). ``joint_sigma_m`` (T, K): how far the
-    joints are off by the smoother's own account, root mean square, metres; absent where nothing was smoothed. ``hidden`` (T,) true
-    where the person was hidden and the body comes from a completed picture; absent where they never were completed.
-    """
+    """One person's body over the frames on which it was tracked."""
 
     person_id: int
     body: str
-    frame_index: np.ndarray
-    shape: np.ndarray
-    rotations: np.ndarray
-    translation_m: np.ndarray
-    joints_m: np.ndarray
-    keypoints_px: np.ndarray
-    visibility: np.ndarray
-    confidence: np.ndarray
-    observed: np.ndarray
+    """The body model: "anny" or "mhr"."""
+    frame_index: Int[np.ndarray, " t"]
+    """Clip frames, rising."""
+    shape: Float[np.ndarray, " parameters"]
+    """The body model's shape parameters, one set for the clip."""
+    rotations: Float[np.ndarray, "t joints 3"]
+    """Rotation vectors of the rig's joints relative to their parents, in rest axes, radians."""
+    translation_m: Float[np.ndarray, "t 3"]
+    """The root joint in camera axes."""
+    joints_m: Float[np.ndarray, "t keypoints 3"]
+    """The named joints of ``joint_set`` in camera axes."""
+    keypoints_px: Float[np.ndarray, "t keypoints 2"]
+    """Where the joints were *measured* in the picture; NaN where they were not."""
+    visibility: Float[np.ndarray, "t keypoints"]
+    confidence: Float[np.ndarray, " t"]
+    """How far to trust the frame, in [0, 1]."""
+    observed: Bool[np.ndarray, " t"]
+    """False where the body was bridged, not seen."""
     joint_set: str = "body29"
-    parameters: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), np.float32))
-    mask_iou: np.ndarray | None = None
-    joints_raw_m: np.ndarray | None = None
-    joint_sigma_m: np.ndarray | None = None
-    hidden: np.ndarray | None = None
+    """A key of :data:`body4d.core.joints.JOINT_SETS`."""
+    parameters: Float[np.ndarray, "rows native"] = field(default_factory=lambda: np.zeros((0, 0), np.float32))
+    """The body model's native parameters of each frame, where it has any; else no rows."""
+    mask_iou: Float[np.ndarray, " t"] | None = None
+    """Overlap (IoU) of silhouette and mask; NaN where it was not measured."""
+    joints_raw_m: Float[np.ndarray, "t keypoints 3"] | None = None
+    """``joints_m`` before smoothing and before feet are held; NaN where the body was bridged."""
+    joint_sigma_m: Float[np.ndarray, "t keypoints"] | None = None
+    """The joints' error as the smoother estimates it, root mean square; None where nothing was smoothed."""
+    hidden: Bool[np.ndarray, " t"] | None = None
+    """True where the person was occluded and the body comes from a completed picture; None where nobody was completed."""
     rig: "Rig | None" = None
+    """Comes along where the body model is no part of body4d, so that a result can be drawn and exported anywhere."""
 
     def __post_init__(self) -> None:
         t, k = len(self.frame_index), len(JOINT_SETS[self.joint_set])
@@ -301,8 +303,8 @@ class BodyTrack:
     def joint_names(self) -> tuple[str, ...]:
         return joint_names(self.joint_set)
 
-    def joint(self, name: str) -> np.ndarray:
-        """Track (T, 3) of one joint by its name, such as ``"left_wrist"``, in metres, camera axes."""
+    def joint(self, name: str) -> Float[np.ndarray, "t 3"]:
+        """Track of one joint by its name, such as ``"left_wrist"``, in metres, camera axes."""
         return self.joints_m[:, self.joint_names.index(name)]
 
     @cached_property
@@ -316,18 +318,16 @@ class BodyTrack:
 
 @dataclass(frozen=True)
 class Scene:
-    """The result of a run: the clip, the camera that saw it, everybody in it, and where the floor is.
-
-    ``T_world_camera`` (4, 4) maps camera axes to the floor-aligned world (y up). ``warnings`` are what the user should know:
-    what was assumed, and what could not be tracked.
-    """
+    """The result of a run: the clip, the camera that saw it, everybody in it, and where the floor is."""
 
     clip: Clip
     camera: Camera
     people: tuple[BodyTrack, ...]
-    T_world_camera: np.ndarray = field(default_factory=lambda: np.diag([1.0, -1.0, -1.0, 1.0]))
+    T_world_camera: Float[np.ndarray, "4 4"] = field(default_factory=lambda: np.diag([1.0, -1.0, -1.0, 1.0]))
+    """Camera axes to the floor-aligned world, y up."""
     preset: str = "lite"
     warnings: tuple[RunWarning, ...] = ()
+    """What the user should know: what was assumed, and what could not be tracked."""
 
     def __post_init__(self) -> None:
         _check("T_world_camera", self.T_world_camera, (4, 4), "f")
