@@ -14,9 +14,9 @@ settings.register_profile("desk", deadline=None, suppress_health_check=[HealthCh
 settings.register_profile("ci", settings.get_profile("desk"), derandomize=True)
 settings.load_profile("ci" if os.environ.get("CI") else "desk")
 
-# Shapes and types in the signatures of these rooms are checked on every call. Numba compiles rendering's loops itself, and core.types
+# Shapes in the signatures of these rooms are checked on every call; rooms that compile loops with numba cannot be, and core.types
 # checks what it is made of with messages of its own.
-install_import_hook(["body4d.geometry", "body4d.core.rig", "body4d.core.occlusion", "body4d.motion"], "beartype.beartype")
+install_import_hook(["body4d.geometry", "body4d.motion"], "beartype.beartype")
 
 # The importlib import mode leaves sys.path alone, so the shared helpers (scenes.py, ...) are made importable here.
 sys.path.insert(0, str(Path(__file__).parent))
