@@ -512,8 +512,8 @@ def test_memory_is_flat_in_length(folder: Path, monkeypatch: pytest.MonkeyPatch)
 
     monkeypatch.setattr(streaming, "BACKWARD_BUFFER_BYTES", 2_000_000)
     peak(8)  # what is loaded once
-    short, long = peak(20), peak(60)
-    assert long - short < 10 * 3 * 320 * 240  # of 40 frames more
+    short, long = peak(16), peak(40)
+    assert long - short < 10 * 3 * 320 * 240  # of 24 frames more
 
 
 def test_weights_and_device_are_asked_for_when_work_begins(tmp_path: Path) -> None:

@@ -142,12 +142,12 @@ def _damaged(folder: Path) -> Path:
 def _require_match(model: torch.nn.Module, info: dict[str, Any], folder: Path) -> None:
     """transformers ignores whatever else stands under its parts' names, so unknown tensors are looked for in the files."""
     expected = set(model.state_dict())
-    found = {key.replace(_DOUBLED_PREFIX, _PREFIX) for key in _tensor_names(folder)}
+    stored = {key.replace(_DOUBLED_PREFIX, _PREFIX) for key in _tensor_names(folder)}
     require_keys(
         str(folder),
         "SAM-3",
         missing=map(str, info["missing_keys"]),
-        unknown=(key for key in found - expected if not COMPUTED_KEYS.search(key)),
+        unknown=(key for key in stored - expected if not COMPUTED_KEYS.search(key)),
         mismatched=(str(entry[0] if isinstance(entry, tuple) else entry) for entry in info["mismatched_keys"]),
     )
 

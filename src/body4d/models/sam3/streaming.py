@@ -226,17 +226,17 @@ class MaskEncoder:
     def _encode(
         self, frame: int, obj_ids: list[int], logits: np.ndarray, ranks: list[MaskRank], wait: Callable[[], object]
     ) -> tuple[int, list[int], list[bytes | None]]:
-        """(frame, object ids, the code of each or None where nobody is seen). ``wait`` returns when the logits have arrived."""
+        """(frame, object ids, the code of each or None where the person is not visible). ``wait`` returns when the logits have arrived."""
         wait()
         cleaned = [fill_holes_and_specks(one, self._max_hole_cells) for one in logits]
-        seen = [i for i, one in enumerate(cleaned) if ranks[i] != MaskRank.DUPLICATE and np.count_nonzero(one > 0) >= self._min_cells]
+        visible = [i for i, one in enumerate(cleaned) if ranks[i] != MaskRank.DUPLICATE and np.count_nonzero(one > 0) >= self._min_cells]
         codes: list[bytes | None] = [None] * len(obj_ids)
-        if len(seen) == 1:
-            codes[seen[0]] = MaskTrack.encode(upsample_logits(cleaned[seen[0]], self._size_px) > 0)
-        elif seen:
+        if len(visible) == 1:
+            codes[visible[0]] = MaskTrack.encode(upsample_logits(cleaned[visible[0]], self._size_px) > 0)
+        elif visible:
             shape = self._size_px[1], self._size_px[0]
-            owner = assign_pixel_owners((upsample_logits(cleaned[i], self._size_px) for i in seen), [ranks[i] for i in seen], shape)
-            for place, i in enumerate(seen):
+            owner = assign_pixel_owners((upsample_logits(cleaned[i], self._size_px) for i in visible), [ranks[i] for i in visible], shape)
+            for place, i in enumerate(visible):
                 mask = owner == place
                 codes[i] = MaskTrack.encode(mask) if mask.any() else None
         return frame, obj_ids, codes
