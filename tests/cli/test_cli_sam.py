@@ -31,7 +31,7 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_video(tmp_path_factory.mktemp("clip") / "clip.mp4", frames=12)
 
 
-ENVIRONMENT = {**os.environ, "HF_HUB_OFFLINE": "1", "BODY4D_MOGE__FRAMES": "2", "BODY4D_MOGE__DETAIL": "0"}
+ENVIRONMENT = {**os.environ, "HF_HUB_OFFLINE": "1", "BODY4D_MOGE__NUM_FRAMES": "2", "BODY4D_MOGE__DETAIL": "0"}
 
 
 def command(*words: object) -> list[str]:
@@ -85,9 +85,9 @@ def test_everything_is_there_and_says_what_it_was_made_with(finished: Path) -> N
         }.items()
     )
     assert len(record["sources"]) == 6
-    assert "Checkpoints: SAM-3 from files of your own, SAM License; SAM-3D-Body from files of your own" in record["notes"][0]
+    assert "Checkpoints: SAM-3 from files of your own, SAM License; SAM-3D-Body from files of your own" in record["warnings"][0]["message"]
     assert all(stage["state"] == "done" and stage["cpu_peak_mb"] > 0 for stage in record["stages"].values())
-    assert not any("Traceback" in note for note in record["notes"])
+    assert not any("Traceback" in warning["message"] for warning in record["warnings"])
 
 
 def test_a_killed_run_ends_with_the_same_bytes(finished: Path, weights: Path, clip: Path, tmp_path: Path) -> None:
