@@ -156,7 +156,7 @@ def detect_contacts(
     along = np.einsum("tpa,ta->tp", velocity, view)
     velocity = velocity - (1 - DEPTH_SHARE) * along[..., None] * view[:, None]
     speed = np.linalg.norm(velocity, axis=-1)
-    height = points_m @ up
+    height = (points_m * up).sum(-1)  # not `@`: its last bits depend on where in memory the points lie
     rise = height - np.quantile(height, STANDING_QUANTILE, axis=0)
     possible = (speed < LEAVE_SPEED_M_S) & (rise < LEAVE_RISE_M)
     certain = (speed < ENTER_SPEED_M_S) & (rise < ENTER_RISE_M)
@@ -181,7 +181,7 @@ def stationary_rows(
     # Depth counts by the same share as in speeds. One direction is taken for the whole stretch: one that turned with the person would
     # hide their path.
     depth_axis = view.mean(0) / np.linalg.norm(view.mean(0))
-    weighted = points_m - (1 - DEPTH_SHARE) * (points_m @ depth_axis)[:, None] * depth_axis
+    weighted = points_m - (1 - DEPTH_SHARE) * (points_m * depth_axis).sum(-1, keepdims=True) * depth_axis
     smoothed = _gaussian_mean(weighted, np.ones(len(weighted)), times_s, BLEND_S / 2)
     pending = [(0, len(points_m))]
     while pending:

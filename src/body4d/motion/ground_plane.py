@@ -63,9 +63,10 @@ def floor_transform(people: Sequence[BodyTrack], camera: Camera) -> Float[np.nda
     back /= np.linalg.norm(back)
     R = np.stack([np.cross(up, back), up, back])
     pelvis = _first_pelvis(people)
-    origin = pelvis - ((pelvis - [0.0, height, 0.0]) @ up) * up
+    # Products of a matrix and a vector are sums here: the last bits of `@` depend on where in memory the vector lies.
+    origin = pelvis - ((pelvis - [0.0, height, 0.0]) * up).sum() * up
     transform = np.eye(4)
-    transform[:3, :3], transform[:3, 3] = R, -R @ origin
+    transform[:3, :3], transform[:3, 3] = R, -(R * origin).sum(-1)
     return transform
 
 
@@ -137,7 +138,7 @@ def _fit_plane(points: np.ndarray, owner: np.ndarray, leans: np.ndarray) -> np.n
     def person_offsets(residual: np.ndarray, use: np.ndarray) -> np.ndarray:
         """How far each person's footholds lie together off the floor (..., n), as far as the spread of offsets allows."""
         counted = membership * use[:, None]
-        return residual @ counted * (shared**2 / (sigma**2 + counted.sum(0) * shared**2))
+        return (residual[..., None] * counted).sum(-2) * (shared**2 / (sigma**2 + counted.sum(0) * shared**2))
 
     def cost(planes: np.ndarray) -> np.ndarray:
         residual = y - planes @ A.T
@@ -150,8 +151,8 @@ def _fit_plane(points: np.ndarray, owner: np.ndarray, leans: np.ndarray) -> np.n
     planes = np.concatenate([_planes_of_slope(points, slopes), _planes_through_three(A, y, points[:, [0, 2]].mean(0))])
     best = planes[np.argmin(cost(planes))]
     for _ in range(20):
-        residual = y - A @ best
-        offset = person_offsets(residual, np.ones(len(y))) @ membership.T
+        residual = y - (A * best).sum(-1)
+        offset = person_offsets(residual, np.ones(len(y)))[owner]
         inlier = np.abs(residual - offset) <= OUTLIER_SIGMAS * sigma
         # Somebody who stands far above everybody else stands on something else.
         inlier &= np.abs(offset) <= OUTLIER_SIGMAS * shared
@@ -160,7 +161,7 @@ def _fit_plane(points: np.ndarray, owner: np.ndarray, leans: np.ndarray) -> np.n
         counted = membership[inlier]
         whitened = np.eye(inlier.sum()) - counted * (shared**2 / (sigma**2 + counted.sum(0) * shared**2)) @ counted.T
         weighted = A[inlier].T @ whitened / sigma**2
-        new = np.linalg.solve(weighted @ A[inlier] + prior, weighted @ y[inlier] + prior @ [0.0, *slopes])
+        new = np.linalg.solve(weighted @ A[inlier] + prior, (weighted * y[inlier]).sum(-1) + (prior * [0.0, *slopes]).sum(-1))
         if np.allclose(new, best, atol=1e-9):
             break
         best = new
@@ -181,7 +182,7 @@ def _slope_prior(leans: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def _planes_of_slope(points: np.ndarray, slopes: np.ndarray) -> np.ndarray:
     """Planes (n, 3) of the given slopes through each foothold."""
     tilt = np.broadcast_to(slopes, (len(points), 2))
-    return np.concatenate([(points[:, 1] - points[:, [0, 2]] @ slopes)[:, None], tilt], axis=1)
+    return np.concatenate([(points[:, 1] - (points[:, [0, 2]] * slopes).sum(-1))[:, None], tilt], axis=1)
 
 
 def _planes_through_three(A: np.ndarray, y: np.ndarray, middle: np.ndarray) -> np.ndarray:

@@ -71,10 +71,11 @@ def rts_smooth(
     for first in range(0, B if T else 0, size):
         part = slice(first, first + size)
         unit_s = float(np.median(np.diff(times_s))) if T > 1 else 1.0
-        mean, covariance = _smooth_part(
-            times_s / unit_s, values[:, part], variances[:, part], jerk[:, part] * unit_s**5, gap_decay_s / unit_s
-        )
-        out.position[:, part], out.velocity[:, part] = mean[:, :, 0], mean[:, :, 1] / unit_s
+        # The last bits of BLAS's products of matrix and vector depend on where in memory the vector lies. Those of two matrices do not,
+        # so a channel of one axis is solved as two.
+        axes = values[:, part] if D > 1 else np.repeat(values[:, part], 2, axis=-1)
+        mean, covariance = _smooth_part(times_s / unit_s, axes, variances[:, part], jerk[:, part] * unit_s**5, gap_decay_s / unit_s)
+        out.position[:, part], out.velocity[:, part] = mean[:, :, 0, :D], mean[:, :, 1, :D] / unit_s
         out.variance[:, part] = covariance[:, :, 0, 0]
     if T:
         _hold_ends(out, np.isfinite(variances))
