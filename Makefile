@@ -1,4 +1,4 @@
-# Everything from a fresh clone: `make test`, `make demo`, `make demo VIDEO=clip.mp4`, `make lint`.
+# Everything from a fresh clone: `make test`, `make demo`, `make demo VIDEO=clip.mp4`, `make lint`, `make docs`.
 # Set-up goes into .venv at the root and is repeated only when pyproject.toml or constraints.txt change.
 
 SHELL := /bin/bash
@@ -17,11 +17,12 @@ TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 INSTALL := $(BIN)/python -m pip --disable-pip-version-check install -qq --no-compile -c constraints.txt
 VIDEO ?=
 
-.PHONY: help setup test lint format demo
+.PHONY: help setup test lint docs format demo
 help:
 	@echo "make demo [VIDEO=clip.mp4]   run on a clip, or on a synthetic golf swing and print the scores"
 	@echo "make test                    all tests"
 	@echo "make lint                    ruff, ruff format, pyright, import contracts"
+	@echo "make docs                    the documentation's site, into site/; a broken link is an error"
 	@echo "make setup                   only prepare .venv"
 
 setup: $(STAMP)
@@ -33,7 +34,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@echo "Installing into $(VENV) (about 1.5 GB; a few minutes the first time)"
 	@$(INSTALL) --no-deps --retries 0 --timeout 15 --index-url $(TORCH_INDEX) torch 2>/dev/null \
 		|| $(INSTALL) torch
-	$(INSTALL) -e '.[lite,app,dev]'
+	$(INSTALL) -e '.[lite,app,dev,docs]'
 	@# mediapipe asks for the OpenCV build that wants libGL; the headless one is the same module without a window system.
 	$(INSTALL) --no-deps --force-reinstall opencv-contrib-python-headless
 	@touch $@
@@ -58,6 +59,9 @@ lint: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
 	$(BIN)/lint-imports
+
+docs: $(STAMP)
+	NO_COLOR=1 $(BIN)/zensical build --strict --clean
 
 format: $(STAMP)
 	$(BIN)/ruff check --fix .

@@ -1,4 +1,4 @@
-"""One tree of settings. Every threshold is a named field with its unit in the name and its reason beside it.
+"""The public settings: what a user has a reason to change. Other thresholds are constants beside the functions that use them.
 
 Order of precedence: defaults < YAML file < environment (``BODY4D_VIDEO__START_S=2``) < command-line flags.
 """
@@ -35,9 +35,13 @@ __all__ = [
 
 
 class Settings(Section):
-    """Everything a run can be told."""
+    """All settings, in one section for each subject."""
 
-    preset: Literal["auto", "lite", "sam"] = Field(default="auto", description="Which models fill the seats.")
+    preset: Literal["auto", "lite", "sam"] = Field(
+        default="auto",
+        description="Which models are used: lite (any CPU), sam (a GPU and the official checkpoints), or auto, which takes sam where both "
+        "are found and lite otherwise.",
+    )
     video: VideoSettings = VideoSettings()
     people: PeopleSettings = PeopleSettings()
     blazepose: BlazePoseSettings = BlazePoseSettings()
