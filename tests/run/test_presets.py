@@ -5,12 +5,11 @@ import shutil
 from pathlib import Path
 
 import pytest
-import torch
-from safetensors.torch import save_file
 
 from body4d.config import ComputeSettings, Settings, WeightsSettings
 from body4d.core.errors import DeviceError, MissingDependencyError, WeightsError
 from body4d.run.presets import FIRST_TIME, NO_MOGE, choose_preset, load_components, require_lite, require_sam, why_not_sam
+from fake_checkpoints import write_fake_checkpoints
 
 
 @pytest.mark.parametrize(
@@ -50,16 +49,8 @@ def test_sam_says_which_checkpoint_is_missing(tmp_path: Path) -> None:
 
 
 def whole(folder: Path) -> Settings:
-    """Settings of a folder in which all that is looked for before work begins lies."""
-    sam3, body = folder / "sam3", folder / "facebook" / "sam-3d-body-vith"
-    sam3.mkdir()
-    (sam3 / "config.json").write_text('{"model_type": "sam3_video"}')
-    (sam3 / "tokenizer.json").touch()
-    save_file({"a": torch.zeros(1)}, sam3 / "model.safetensors")
-    (body / "assets").mkdir(parents=True)
-    for path in (body / "model.ckpt", body / "assets" / "mhr_model.pt"):
-        torch.save({}, path)
-    return Settings(preset="sam", weights=WeightsSettings(folder=str(folder)))
+    """Settings of a folder in which everything that is looked for before work begins lies."""
+    return Settings(preset="sam", weights=WeightsSettings(folder=str(write_fake_checkpoints(folder))))
 
 
 def test_auto_takes_sam_where_all_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

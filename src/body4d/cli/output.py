@@ -42,9 +42,9 @@ def print_stages(stages: Mapping[str, Mapping[str, Any]]) -> None:
     for name, stage in stages.items():
         table.add_row(name, *(f"{value:.1f}" if (value := stage.get(key)) is not None else "–" for key in _STAGES))
     Console().print(table)
-    most = max((stage["gpu_peak_mb"] for stage in stages.values() if stage.get("gpu_peak_mb")), default=None)
-    if most is not None:
-        Console().print(f"Each model was let go when its stage was done; the GPU held {most:.0f} MB at most.", soft_wrap=True)
+    peak_mb = max((stage["gpu_peak_mb"] for stage in stages.values() if stage.get("gpu_peak_mb")), default=None)
+    if peak_mb is not None:
+        Console().print(f"Each model was let go when its stage was done; the GPU held {peak_mb:.0f} MB at most.", soft_wrap=True)
 
 
 def cell(value: Any) -> str:

@@ -65,6 +65,18 @@ def cancellable() -> Iterator[None]:
         raise Cancelled("Stopped. What was finished is kept; the same command goes on from there.") from None
 
 
+STAGES_BEFORE: dict[str, tuple[str, ...]] = {
+    "probe": (),
+    "masks": ("probe",),
+    "occlusion": ("masks",),
+    "camera": ("masks",),
+    "bodies": ("masks", "occlusion", "camera"),
+    "motion": ("bodies",),
+    "pictures": ("motion",),
+    "files": ("motion",),
+}
+"""The stages in order, each with those whose results it reads: when one of them is done again, so is it."""
+
 LEVEL: np.ndarray = np.diag([1.0, -1.0, -1.0, 1.0])
 """Camera axes to a world that has only turned its axes: y up."""
 
@@ -174,20 +186,22 @@ class Pipeline:
         ):
             run.warn((*self.warnings, *self.setup_warnings))
             keys = self.cache_inputs(run.input_sha256, prompts)
-            run.stage("probe", [], self._probe(frames, time.monotonic() - started), cache_inputs=keys["probe"])
-            run.stage("masks", [MASKS], self._masks(frames, prompts), after=["probe"], cache_inputs=keys["masks"])
+
+            def stage(name: str, files: Sequence[str], make: StageFn) -> Any:
+                return run.stage(name, files, make, after=STAGES_BEFORE[name], cache_inputs=keys[name])
+
+            stage("probe", [], self._probe(frames, time.monotonic() - started))
+            stage("masks", [MASKS], self._masks(frames, prompts))
             masks = load_masks(run.file(MASKS))
-            run.stage("occlusion", [HIDDEN], self._occlusion(frames, masks, run), after=["masks"], cache_inputs=keys["occlusion"])
+            stage("occlusion", [HIDDEN], self._occlusion(frames, masks, run))
             hidden = load_hidden(run.file(HIDDEN))
-            camera = Camera(**run.stage("camera", [], self._camera(frames, masks), after=["masks"], cache_inputs=keys["camera"]))
-            make = self._bodies(frames, masks, camera, hidden)
-            run.stage("bodies", [BODIES], make, after=["masks", "occlusion", "camera"], cache_inputs=keys["bodies"])
+            camera = Camera(**stage("camera", [], self._camera(frames, masks)))
+            stage("bodies", [BODIES], self._bodies(frames, masks, camera, hidden))
             bodies = load_bodies(run.file(BODIES))
-            make = self._motion(frames.clip, bodies, masks, camera, run)
-            run.stage("motion", [SCENE], make, after=["bodies"], cache_inputs=keys["motion"])
+            stage("motion", [SCENE], self._motion(frames.clip, bodies, masks, camera, run))
             scene = load_scene(run.file(SCENE), Path(video))
-            run.stage("pictures", self._picture_files, self._pictures(scene, frames), after=["motion"], cache_inputs=keys["pictures"])
-            run.stage("files", [GLB], self._files(scene), after=["motion"])
+            stage("pictures", self._picture_files, self._pictures(scene, frames))
+            stage("files", [GLB], self._files(scene))
         return scene
 
     def cache_inputs(self, input_sha256: str = "", prompts: Sequence[Prompt] = ()) -> dict[str, list[Any]]:

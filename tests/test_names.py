@@ -1,0 +1,19 @@
+"""One name for one thing: what a reader greps for is found once."""
+
+import ast
+from collections import defaultdict
+from pathlib import Path
+
+SOURCE = Path(__file__).parents[1] / "src" / "body4d"
+
+
+def test_no_class_name_stands_twice_outside_the_models_networks() -> None:
+    places: dict[str, list[str]] = defaultdict(list)
+    for path in sorted(SOURCE.rglob("*.py")):
+        if "network" in path.relative_to(SOURCE).parts:
+            continue
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ClassDef):
+                places[node.name].append(str(path.relative_to(SOURCE)))
+    assert len(places) > 150
+    assert {name: found for name, found in places.items() if len(found) > 1} == {}
