@@ -8,6 +8,8 @@ from body4d.bodies.anny import _ANNY_TO_REST, DEFAULT_SHAPE, SHAPE_NAMES, anny_b
 from body4d.core.joints import Body29
 from body4d.geometry.rotations import rotvec_to_matrix
 
+pytestmark = pytest.mark.slow  # Anny is set up
+
 
 @pytest.fixture(scope="module")
 def rig():

@@ -220,7 +220,7 @@ def predict_clip(
     frames: FrameSource,
     masks: Sequence[MaskTrack],
     batcher: AdaptiveBatcher,
-    report: ProgressFn,
+    progress: ProgressFn,
     segments: Sequence[OcclusionSegment],
     min_confidence: float,
 ) -> ClipPrediction | None:
@@ -228,7 +228,7 @@ def predict_clip(
     parts: list[BodyPrediction] = []
     crops_done: list[tuple[int, int, float]] = []
     total = sum(len(track) for track in masks)
-    report(0, total)
+    progress(0, total)
     for images, crops in iter_crop_batches(frames, masks, lambda: batcher.size, segments):
         prediction = BodyPrediction.concatenate(
             batcher.run(len(crops), lambda rows, images=images, crops=crops: session(images, crops[rows]))
@@ -236,7 +236,7 @@ def predict_clip(
         parts.append(prediction)
         for crop, points_px in zip(crops, prediction.keypoints_px, strict=True):
             crops_done.append((crop.person, crop.row, frame_confidence(points_px, crop.mask, min_confidence)))
-        report(len(crops_done), total)
+        progress(len(crops_done), total)
     if not parts:
         return None
     person, row, confidence = zip(*crops_done, strict=True)
