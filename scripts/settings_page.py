@@ -20,8 +20,8 @@ an earlier one:
 4. a flag. Common settings have flags of their own (`body4d run --help`), every other one is `--set section.field=value`.
 
 `body4d config show` prints the settings in force. A name that does not exist is refused, with the nearest one that does. The settings of a
-run are saved in its `run.json`. *Speed* marks a setting that changes how fast a result is made and never the result: after it is changed, no
-finished stage is done again. The default `null` means that nothing is set.
+run are saved in its `run.json`. *Speed* marks a setting that changes how fast a result is made and never the result: after it is changed,
+no finished stage is done again. The default `null` means that nothing is set.
 """
 
 
