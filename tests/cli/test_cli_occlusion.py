@@ -14,12 +14,13 @@ from typer.testing import CliRunner, Result
 
 from body4d.cli.entry import app
 from body4d.core.scene_io import load_bodies, load_hidden, load_scene
-from body4d.core.stages import FrameSource, ProgressFn
+from body4d.core.stages import FrameSource, ProgressFn, StageOutput
 from body4d.core.types import MaskTrack, Prompt
 from body4d.run.record import BODIES, HIDDEN, SCENE
 from make_tiny_checkpoints import write_tiny_checkpoints
 from make_videos import make_video
 
+pytestmark = pytest.mark.slow  # whole runs of preset sam
 WIDTH, HEIGHT, FRAMES = 320, 160, 24
 QUICK = {
     "occlusion.num_steps": 1,
@@ -46,19 +47,20 @@ BACK = person(150, 50)
 
 
 class MadeMasks:
-    """In SAM-3's seat: person 1 stands, person 2, where there is one, walks past in front."""
+    """In SAM-3's place: person 1 stands, person 2, where there is one, walks past in front."""
 
     people = 2
-    notes = ()
+    cache_inputs = ()
 
     def __init__(self, *_: object) -> None: ...
 
-    def track(self, frames: FrameSource, prompts: Sequence[Prompt], report: ProgressFn) -> tuple[MaskTrack, ...]:
+    def track(self, frames: FrameSource, prompts: Sequence[Prompt], progress: ProgressFn) -> StageOutput[tuple[MaskTrack, ...]]:
         rows = np.arange(len(frames.clip))
         if self.people == 1:
-            return (MaskTrack(1, rows, (MaskTrack.encode(BACK),) * len(rows), HEIGHT, WIDTH),)
+            return StageOutput((MaskTrack(1, rows, (MaskTrack.encode(BACK),) * len(rows), HEIGHT, WIDTH),))
         back = tuple(MaskTrack.encode(BACK & ~front(frame)) for frame in rows)
-        return MaskTrack(1, rows, back, HEIGHT, WIDTH), MaskTrack(2, rows, tuple(map(MaskTrack.encode, map(front, rows))), HEIGHT, WIDTH)
+        in_front = tuple(MaskTrack.encode(front(frame)) for frame in rows)
+        return StageOutput((MaskTrack(1, rows, back, HEIGHT, WIDTH), MaskTrack(2, rows, in_front, HEIGHT, WIDTH)))
 
 
 @pytest.fixture(scope="module")
@@ -87,8 +89,8 @@ def made_masks(monkeypatch: pytest.MonkeyPatch) -> type[MadeMasks]:
 
 def body4d(clip: Path, weights: Path, out: Path, *words: object) -> Result:
     sets = [word for name, value in QUICK.items() for word in ("--set", f"{name}={value}")]
-    told = ["run", clip, "--preset", "sam", "--weights", weights, "--device", "cpu", "--no-pictures", "--out", out, *sets, *words]
-    return CliRunner().invoke(app, list(map(str, told)))
+    arguments = ["run", clip, "--preset", "sam", "--weights", weights, "--device", "cpu", "--no-pictures", "--out", out, *sets, *words]
+    return CliRunner().invoke(app, list(map(str, arguments)))
 
 
 def hashes(folder: Path) -> list[str]:
@@ -100,16 +102,16 @@ def test_hidden_people_are_completed_flagged_and_resumed(clip: Path, weights: Pa
     assert first.exit_code == 0, first.output
     assert "1 person may be hidden on" in first.stderr
     assert "how long that takes on this cpu was not measured" in first.stderr
-    stretches = load_hidden(tmp_path / "run" / HIDDEN)
-    assert {stretch.person_id for stretch in stretches} == {1}
-    hidden = np.concatenate([stretch.frame_index[stretch.hidden] for stretch in stretches])
+    segments = load_hidden(tmp_path / "run" / HIDDEN)
+    assert {segment.person_id for segment in segments} == {1}
+    hidden = np.concatenate([segment.frame_index[segment.hidden] for segment in segments])
     covered = [frame for frame in range(FRAMES) if (BACK & front(frame)).sum() > 0.3 * BACK.sum()]
     assert set(covered) <= set(hidden.tolist())
     one, two = load_bodies(tmp_path / "run" / BODIES)
     assert one.hidden is not None
     np.testing.assert_array_equal(one.frame_index[one.hidden], hidden)
     assert two.hidden is None
-    assert one.confidence[one.hidden].max() < 0.5  # the outline is as large as the surroundings: little of it is seen
+    assert one.confidence[one.hidden].max() < 0.5  # the amodal mask is as large as the surroundings: little of it is visible
     scene = load_scene(tmp_path / "run" / SCENE)
     assert any(f"person 1 on {len(hidden)} frames" in warning.message for warning in scene.warnings)
     assert scene.people[0].hidden is not None
@@ -143,7 +145,7 @@ def test_without_checkpoints_auto_says_so_and_on_is_an_error(
 
 
 def test_one_unhidden_person_loads_none_of_these_models(clip: Path, weights: Path, tmp_path: Path) -> None:
-    """Through the real seats, in a process of its own: neither weights are read nor are the networks' libraries imported."""
+    """Through the real stages, in a process of its own: neither weights are read nor are the networks' libraries imported."""
     code = (
         f"import sys; sys.path.insert(0, {str(Path(__file__).parents[1])!r}); sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
         "from test_cli_occlusion import MadeMasks, body4d\n"
@@ -157,6 +159,6 @@ def test_one_unhidden_person_loads_none_of_these_models(clip: Path, weights: Pat
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == "[]"
     record = json.loads((tmp_path / "run" / "run.json").read_text())
-    assert record["weights"]["occlusion"].startswith("diffusion-vas-amodal-segmentation")  # they were there to be loaded
+    assert record["weights"]["occlusion"].startswith("diffusion-vas-amodal-segmentation")  # the checkpoints could have been loaded
     assert record["stages"]["occlusion"]["state"] == "done"
     assert load_hidden(tmp_path / "run" / HIDDEN) == ()
