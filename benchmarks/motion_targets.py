@@ -74,7 +74,7 @@ def _check(
 
 
 def _check_best(figures: Figures, figure: str, title: str) -> TargetCheck | None:
-    """Whether ours is the best filter, or within :data:`NOISE_SHARE` of the best."""
+    """Whether ours is the best filter, or within ``NOISE_SHARE`` of the best."""
     beaten, measured = [], False
     for clip, by_filter in figures.items():
         error = {name: abs(row[figure] - 1) if figure == "wrist_speed_kept" else row[figure] for name, row in by_filter.items()}

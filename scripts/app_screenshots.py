@@ -19,7 +19,7 @@ GOLFER = (0.34, 0.55)  # where the example's golfer has the hips on its first fr
 
 
 def shoot(page: Page, name: str) -> None:
-    """The whole page as JPEG, of the best quality that stays below :data:`MOST_BYTES`."""
+    """The whole page as JPEG, of the best quality that stays below ``MOST_BYTES``."""
     picture = Image.open(BytesIO(page.screenshot(full_page=True))).convert("RGB")
     for quality in (88, 80, 70, 60, 50):
         buffer = BytesIO()

@@ -11,8 +11,8 @@ must never see the token. There is no Xet: no answer names it, so clients take p
 
 Failures: ``hub.cut["model.ckpt"] = [1000]`` closes the connection after 1,000 bytes, once for each number; ``hub.statuses[path]`` answers
 these first; ``hub.served[path]`` serves other bytes than listed; ``hub.ranges = False`` ignores the header Range. ``hub.log`` keeps every
-request. More endpoints: ``hub.route("POST", r"/api/repos/create", handler)``, where a handler takes a :class:`Request` and gives a
-:class:`Reply`; routes added later are tried first.
+request. More endpoints: ``hub.route("POST", r"/api/repos/create", handler)``, where a handler takes a ``Request`` and gives a
+``Reply``; routes added later are tried first.
 """
 
 import hashlib

@@ -37,7 +37,7 @@ def quadrants(width: int = 64, height: int = 48) -> np.ndarray:
 
 
 def corners(rgb: np.ndarray) -> str:
-    """Letters of the four quadrants, row by row: "RGBW" for an upright picture of :func:`quadrants`."""
+    """Letters of the four quadrants, row by row: "RGBW" for an upright picture of ``quadrants``."""
     h, w = rgb.shape[:2]
     letters = {(1, 0, 0): "R", (0, 1, 0): "G", (0, 0, 1): "B", (1, 1, 1): "W"}
     spots = ((h // 4, w // 4), (h // 4, 3 * w // 4), (3 * h // 4, w // 4), (3 * h // 4, 3 * w // 4))

@@ -50,7 +50,7 @@ def is_built() -> bool:
 
 
 class AnnyBody:
-    """Anny as a :class:`~body4d.core.rig.BodyModel`, whose shape parameters are :data:`SHAPE_NAMES`."""
+    """Anny as a ``BodyModel``, whose shape parameters are ``SHAPE_NAMES``."""
 
     name = "anny"
 
@@ -83,7 +83,7 @@ class AnnyBody:
         self._fold = self._folding_matrices()
 
     def rig(self, shape: Float[np.ndarray, "7"]) -> Rig:
-        """The rig of one person; ``shape`` in the order of :data:`SHAPE_NAMES`."""
+        """The rig of one person; ``shape`` in the order of ``SHAPE_NAMES``."""
         import torch
 
         values = np.asarray(shape, np.float64)
@@ -123,7 +123,7 @@ class AnnyBody:
         return fold
 
     def _fold_keypoints(self, vertices: np.ndarray, joints: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Weights (K, J) and anchors (K, J, 3) of the Body29 keypoints; see :class:`Rig`."""
+        """Weights (K, J) and anchors (K, J, 3) of the Body29 keypoints; see ``Rig``."""
         weights = np.zeros((len(Body29), len(joints)))
         anchors = np.zeros((len(Body29), len(joints), 3))
         for keypoint, (used, per_joint) in self._fold.items():

@@ -5,7 +5,7 @@ from body4d.core.types import BodyTrack
 
 
 def rig_of(track: BodyTrack) -> Rig:
-    """The rig that ``track`` carries, else the one that its body model makes. Raises as :func:`body_model`."""
+    """The rig that ``track`` carries, else the one that its body model makes. Raises as ``body_model``."""
     return track.rig if track.rig is not None else body_model(track.body).rig(track.shape)
 
 

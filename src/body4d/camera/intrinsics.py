@@ -19,7 +19,7 @@ MAX_FOCAL_DISAGREEMENT = 0.02
 
 
 class GivenCamera:
-    """A :class:`~body4d.core.stages.CameraEstimator` that reads no frame.
+    """A ``CameraEstimator`` that reads no frame.
 
     Precedence: ``fov_deg``, ``focal_mm35``, the file's metadata, the default. Raises SettingsError where the first two are both given
     and contradict each other.

@@ -187,7 +187,7 @@ def pair_motion(before_px: Float[np.ndarray, "n 2"], after_px: Float[np.ndarray,
 
 
 def _spread_points(points_px: np.ndarray, width_px: int, height_px: int) -> tuple[np.ndarray, int]:
-    """Indices of at most :data:`MAX_POINTS_PER_CELL` points of each cell of the picture, and the number of cells with points."""
+    """Indices of at most ``MAX_POINTS_PER_CELL`` points of each cell of the picture, and the number of cells with points."""
     column = np.clip(points_px[:, 0] * GRID_COLUMNS // width_px, 0, GRID_COLUMNS - 1)
     row = np.clip(points_px[:, 1] * GRID_ROWS // height_px, 0, GRID_ROWS - 1)
     cells = [np.flatnonzero(row * GRID_COLUMNS + column == cell) for cell in range(GRID_COLUMNS * GRID_ROWS)]

@@ -213,7 +213,7 @@ def target_folder(checkpoint: Checkpoint, source: CheckpointSource, settings: We
 
 
 def require_disk_space(plans: Sequence[DownloadPlan]) -> None:
-    """Raise OutputError unless every disk has room for what its plans still need, and :data:`MIN_FREE_DISK_GB` besides."""
+    """Raise OutputError unless every disk has room for what its plans still need, and ``MIN_FREE_DISK_GB`` besides."""
     needs: dict[int, tuple[Path, int]] = {}
     for plan in plans:
         folder = _existing_parent(plan.folder)

@@ -1,6 +1,6 @@
 """Checkpoints on this machine: where they are searched for, what state they are in, and whether their files are the published ones.
 
-Nothing here uses a network or torch. :func:`verify_checkpoints` reads whole files; everything else reads names, sizes and file headers.
+Nothing here uses a network or torch. ``verify_checkpoints`` reads whole files; everything else reads names, sizes and file headers.
 """
 
 import os

@@ -100,7 +100,7 @@ def fetch_file(
     """Fetch ``file`` into ``part`` and return its SHA-256. What ``part`` holds already is kept.
 
     Raises WeightsError where the Hub refuses the file, where it breaks off ``max_retries`` + 1 times in a row without a byte gained, or
-    where it arrives altered :data:`MAX_ATTEMPTS` times; OutputError for the disk; Cancelled once ``stop`` is set.
+    where it arrives altered ``MAX_ATTEMPTS`` times; OutputError for the disk; Cancelled once ``stop`` is set.
     """
     stop = stop or threading.Event()
     hub = hub if source.gated else hub.without_token()

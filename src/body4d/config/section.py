@@ -14,6 +14,6 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
 
     def cache_inputs(self) -> dict[str, Any]:
-        """The settings of this section on which a result depends, as JSON values: all but those marked :data:`SPEED_ONLY`."""
+        """The settings of this section on which a result depends, as JSON values: all but those marked ``SPEED_ONLY``."""
         speed_only = {name for name, field in type(self).model_fields.items() if field.json_schema_extra == SPEED_ONLY}
         return self.model_dump(mode="json", exclude=speed_only)

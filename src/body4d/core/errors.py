@@ -130,5 +130,5 @@ class RunWarning:
 
     @staticmethod
     def from_json(value: Mapping[str, Any]) -> "RunWarning":
-        """The warning that :meth:`as_json` wrote."""
+        """The warning that ``as_json`` wrote."""
         return RunWarning(value["code"], value["message"], value.get("hint", ""), value.get("facts", {}))

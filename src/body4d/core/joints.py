@@ -180,5 +180,5 @@ JOINT_SETS: dict[str, type[IntEnum]] = {"coco17": Coco17, "body29": Body29, "bla
 
 
 def joint_names(joint_set: str) -> tuple[str, ...]:
-    """Lower-case names of a joint set in order, such as ``left_wrist``; ``joint_set`` is a key of :data:`JOINT_SETS`."""
+    """Lower-case names of a joint set in order, such as ``left_wrist``; ``joint_set`` is a key of ``JOINT_SETS``."""
     return tuple(joint.name.lower() for joint in JOINT_SETS[joint_set])

@@ -40,15 +40,15 @@ class Event:
 
 
 EventListener = Callable[[Event], None]
-"""Hears every event. May raise :class:`body4d.core.errors.Cancelled` to stop the run."""
+"""Hears every event. May raise ``body4d.core.errors.Cancelled`` to stop the run."""
 
 
 def ignore_events(event: Event) -> None:
-    """An :data:`EventListener` that does not listen."""
+    """An ``EventListener`` that does not listen."""
 
 
 class Meter:
-    """One stage's clock. Call it with (done, total); it is a :data:`body4d.core.stages.ProgressFn`."""
+    """One stage's clock. Call it with (done, total); it is a ``body4d.core.stages.ProgressFn``."""
 
     def __init__(self, stage: str, listener: EventListener, clock: Callable[[], float] = time.monotonic) -> None:
         self.stage = stage

@@ -26,7 +26,7 @@ class Rig:
     skin_weights: Float[np.ndarray, "vertices influences"]
     """Rows sum to 1."""
     joint_set: str
-    """The named joint set of the keypoints, a key of :data:`body4d.core.joints.JOINT_SETS`."""
+    """The named joint set of the keypoints, a key of ``body4d.core.joints.JOINT_SETS``."""
     keypoint_weights: Float[np.ndarray, "keypoints joints"]
     keypoint_anchors_m: Float[np.ndarray, "keypoints joints 3"]
     """A keypoint is a blend of skinned vertices, folded per joint: keypoint k = sum_j G_j (anchor_kj - w_kj rest_j) + w_kj p_j."""

@@ -65,7 +65,7 @@ def save_scene(scene: Scene, path: AnyPath) -> None:
 
 
 def load_scene(path: AnyPath, video: AnyPath | None = None) -> Scene:
-    """Read what :func:`save_scene` wrote. ``video`` is where the clip lies now; without it ``clip.path`` is the bare file name.
+    """Read what ``save_scene`` wrote. ``video`` is where the clip lies now; without it ``clip.path`` is the bare file name.
 
     Raises InputError where ``path`` is missing, damaged, of another kind or of another schema.
     """
@@ -113,7 +113,7 @@ def save_bodies(tracks: Sequence[BodyTrack], path: AnyPath) -> None:
 
 
 def load_bodies(path: AnyPath) -> tuple[BodyTrack, ...]:
-    """Read what :func:`save_bodies` wrote. Raises InputError as :func:`load_scene`."""
+    """Read what ``save_bodies`` wrote. Raises InputError as ``load_scene``."""
     data = _read_npz(path, "bodies")
     with _reading(path):
         return _bodies(data)
@@ -135,7 +135,7 @@ def save_masks(tracks: Sequence[MaskTrack], path: AnyPath) -> None:
 
 
 def load_masks(path: AnyPath) -> tuple[MaskTrack, ...]:
-    """Read what :func:`save_masks` wrote. Raises InputError as :func:`load_scene`."""
+    """Read what ``save_masks`` wrote. Raises InputError as ``load_scene``."""
     data = _read_npz(path, "masks")
     tracks = []
     with _reading(path):
@@ -170,7 +170,7 @@ def save_hidden(stretches: Sequence[OcclusionSegment], path: AnyPath) -> None:
 
 
 def load_hidden(path: AnyPath) -> tuple[OcclusionSegment, ...]:
-    """Read what :func:`save_hidden` wrote. Raises InputError as :func:`load_scene`."""
+    """Read what ``save_hidden`` wrote. Raises InputError as ``load_scene``."""
     data = _read_npz(path, "hidden")
     with _reading(path):
         return tuple(

@@ -1,4 +1,4 @@
-"""What the pipeline asks of each stage, whichever model does it: protocols over the types of :mod:`body4d.core.types`."""
+"""What the pipeline asks of each stage, whichever model does it: protocols over the types of ``body4d.core.types``."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -14,11 +14,11 @@ from body4d.core.types import BodyTrack, Camera, Clip, MaskTrack, Prompt
 T_co = TypeVar("T_co", covariant=True)
 
 ProgressFn = Callable[[int, int], None]
-"""Called with (done, total) now and then while a stage works; may raise :class:`body4d.core.errors.Cancelled` to stop it."""
+"""Called with (done, total) now and then while a stage works; may raise ``body4d.core.errors.Cancelled`` to stop it."""
 
 
 def ignore_progress(done: int, total: int) -> None:
-    """A :data:`ProgressFn` that reports nothing."""
+    """A ``ProgressFn`` that reports nothing."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ class AmodalCompleter(Stage, Protocol):
 class BodyEstimator(Stage, Protocol):
     """Bodies of tracked people, before smoothing: one BodyTrack per MaskTrack, same order and frames.
 
-    ``occlusions`` are the segments in which an :class:`AmodalCompleter` found somebody occluded and completed them.
+    ``occlusions`` are the segments in which an ``AmodalCompleter`` found somebody occluded and completed them.
     """
 
     def estimate(

@@ -171,7 +171,7 @@ class LandmarkTrack:
     visibility: Float[np.ndarray, "t landmarks"]
     """In [0, 1]."""
     joint_set: str = "blazepose33"
-    """A key of :data:`body4d.core.joints.JOINT_SETS`."""
+    """A key of ``body4d.core.joints.JOINT_SETS``."""
 
     def __post_init__(self) -> None:
         k = len(JOINT_SETS[self.joint_set])
@@ -259,7 +259,7 @@ class BodyTrack:
     observed: Bool[np.ndarray, " t"]
     """False where the body was bridged, not seen."""
     joint_set: str = "body29"
-    """A key of :data:`body4d.core.joints.JOINT_SETS`."""
+    """A key of ``body4d.core.joints.JOINT_SETS``."""
     parameters: Float[np.ndarray, "rows native"] = field(default_factory=lambda: np.zeros((0, 0), np.float32))
     """The body model's native parameters of each frame, where it has any; else no rows."""
     mask_iou: Float[np.ndarray, " t"] | None = None

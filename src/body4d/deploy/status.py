@@ -1,7 +1,7 @@
 """How far a starting Space is, and how a Space stands.
 
-Inside the container a :class:`StartupStatus` holds the state: the waiting page shows it, and each change goes to the log as one JSON line.
-Outside, ``body4d space status`` takes the stage that the Hub reports and the end of the log, and :data:`RULES` says what they mean.
+Inside the container a ``StartupStatus`` holds the state: the waiting page shows it, and each change goes to the log as one JSON line.
+Outside, ``body4d space status`` takes the stage that the Hub reports and the end of the log, and ``RULES`` says what they mean.
 """
 
 import json
@@ -140,7 +140,7 @@ class SpaceStatus:
 
 @dataclass(frozen=True)
 class StatusRule:
-    """A row of :data:`RULES`.
+    """A row of ``RULES``.
 
     It applies at one of ``stages`` (names separated by spaces), where the last marker since the start has the state ``marker`` ("none":
     there is no marker) and ``pattern`` occurs in the Hub's message or the log. ``message`` may quote ``{detail}`` (the line that names the

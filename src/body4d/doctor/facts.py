@@ -91,7 +91,7 @@ class SpaceEnvironment:
 
 @dataclass(frozen=True)
 class MachineFacts:
-    """Everything that :func:`gather_facts` finds out. ``driver`` and ``torch`` are None where they are not installed."""
+    """Everything that ``gather_facts`` finds out. ``driver`` and ``torch`` are None where they are not installed."""
 
     packages: PackageFacts
     driver: NvidiaDriver | None

@@ -32,7 +32,7 @@ def pelvis_aligned(joints_m: Joints, left_hip: int, right_hip: int) -> Joints:
 def mpjpe_m(joints_m: Joints, truth_m: Joints) -> float:
     """Mean per joint position error: the mean distance over frames and joints (Ionescu et al., "Human3.6M", TPAMI 2014, section 4).
 
-    Of :func:`pelvis_aligned` joints it is the usual root-aligned error, of joints as they are the absolute one.
+    Of ``pelvis_aligned`` joints it is the usual root-aligned error, of joints as they are the absolute one.
     """
     return float(np.linalg.norm(joints_m - truth_m, axis=-1).mean())
 
@@ -54,7 +54,7 @@ def procrustes_aligned(joints_m: Joints, truth_m: Joints) -> Joints:
 
 
 def pa_mpjpe_m(joints_m: Joints, truth_m: Joints) -> float:
-    """MPJPE after :func:`procrustes_aligned`: what remains is the error of the pose alone.
+    """MPJPE after ``procrustes_aligned``: what remains is the error of the pose alone.
 
     Zhou et al., "Sparseness meets deepness", CVPR 2016; the "reconstruction error" of Kanazawa et al., HMR, CVPR 2018.
     """
@@ -176,7 +176,7 @@ class ClearMotCounts:
 def clear_mot(frames: Sequence[FrameOverlaps]) -> ClearMotCounts:
     """Match predicted tracks to true people frame by frame, and count.
 
-    As CLEAR MOT says, a pair of the frame before stays a pair while it overlaps by :data:`MIN_MATCH_IOU`. The others are assigned at the
+    As CLEAR MOT says, a pair of the frame before stays a pair while it overlaps by ``MIN_MATCH_IOU``. The others are assigned at the
     greatest sum of IoU (Hungarian method).
     """
     last: dict[int, int] = {}

@@ -1,4 +1,4 @@
-"""A run against the truth: people are matched, and every metric of :mod:`body4d.evaluate.metrics` goes into one table."""
+"""A run against the truth: people are matched, and every metric of ``body4d.evaluate.metrics`` goes into one table."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -12,7 +12,7 @@ FORMATS: tuple[str, ...] = ("glb", "bvh", "ply", "npz", "csv", "html")
 
 
 def export_scene(scene: Scene, fmt: str, out: str | os.PathLike[str]) -> list[Path]:
-    """Write ``scene`` as ``fmt`` (one of :data:`FORMATS`) and return the files written, in order.
+    """Write ``scene`` as ``fmt`` (one of ``FORMATS``) and return the files written, in order.
 
     ``out`` that ends in ``.<fmt>`` is the file to write; anything else is a folder, made where missing, that gets ``body.glb``,
     ``person_<id>.bvh``, ``frame_<n>_person_<id>.ply``, ``body.npz``, ``joints.csv`` or ``body.html``. PLY is many files and wants a folder.

@@ -10,7 +10,7 @@ _TYPE = {1: gl.SCALAR, 3: gl.VEC3, 4: gl.VEC4, 16: gl.MAT4}
 
 
 class GltfBuilder:
-    """A glTF document under construction. ``gltf`` is the document, filled by its owner; arrays are added by :meth:`add`."""
+    """A glTF document under construction. ``gltf`` is the document, filled by its owner; arrays are added by ``add``."""
 
     def __init__(self) -> None:
         self.gltf = gl.GLTF2()

@@ -1,6 +1,6 @@
 """Rotations as matrices, rotation vectors and unit quaternions (w, x, y, z), in numpy, for tracks, motion and exporters.
 
-What MHR and its network compute with gradients or on a GPU is in :mod:`body4d.bodies.mhr.rotations`.
+What MHR and its network compute with gradients or on a GPU is in ``body4d.bodies.mhr.rotations``.
 """
 
 import numpy as np

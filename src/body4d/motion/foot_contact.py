@@ -146,7 +146,7 @@ def detect_contacts(
 
     In a contact a point is slower than ``LEAVE_SPEED_M_S`` and lower than ``LEAVE_RISE_M`` above its standing height for at least
     ``MIN_CONTACT_S``, and somewhere within it is below both ``ENTER_...`` thresholds. And it stays within ``max_wander_m`` of one place
-    (:func:`stationary_rows`).
+    (``stationary_rows``).
     """
     half = SPEED_WINDOW_S / 2
     start, stop = np.clip(times_s - half, times_s[0], times_s[-1]), np.clip(times_s + half, times_s[0], times_s[-1])

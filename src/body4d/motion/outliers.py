@@ -35,7 +35,7 @@ def burst_outliers(
 ) -> Bool[np.ndarray, "t b"]:
     """Which measurements belong to a burst: a leap from one frame to the next, a short stay, and a leap back or no further measurement.
 
-    ``points`` are NaN where there is no measurement; for rotations they are :func:`chordal_points`. ``sigmas`` are the noise of one axis.
+    ``points`` are NaN where there is no measurement; for rotations they are ``chordal_points``. ``sigmas`` are the noise of one axis.
     A run of frames is a burst where both leaps exceed ``MIN_BURST_SIGMAS`` of the noise and ``MIN_BURST_RATIO`` times every step beside
     them, outside and inside the run, less half of ``MIN_BURST_SIGMAS``, which noise alone may cause; and where the run comes back to
     within half of the leaps. Even the fastest stroke gathers and loses its speed over some frames and has no such leaps.
@@ -87,7 +87,7 @@ def _group_by_pattern(measured: np.ndarray) -> list[tuple[np.ndarray, np.ndarray
 
 
 def _bursts_between_leaps(points: np.ndarray, sigmas: np.ndarray, max_length: int, any_step_length: int) -> np.ndarray:
-    """:func:`burst_outliers` (T, B) of rows that follow each other."""
+    """``burst_outliers`` (T, B) of rows that follow each other."""
     T, B, _ = points.shape
     out = np.zeros((T, B), bool)
     if T < 4:

@@ -36,7 +36,7 @@ class SmoothedSeries:
 
 
 def jerk_density(cutoff_hz: np.ndarray | float, variance: np.ndarray | float, step_s: float) -> np.ndarray:
-    """Spectral density of the jerk that makes :func:`rts_smooth` pass a sinusoid of ``cutoff_hz`` with the factor 1/2.
+    """Spectral density of the jerk that makes ``rts_smooth`` pass a sinusoid of ``cutoff_hz`` with the factor 1/2.
 
     A measurement of ``variance`` is taken every ``step_s``. The unit is that of the values, squared, over s^5. Arguments broadcast.
     """
@@ -54,7 +54,7 @@ def rts_smooth(
 
     ``times_s`` rises strictly, in steps of any length. ``variances`` are those of each axis of a measurement; infinite means that there
     is no measurement, and its value, which may be NaN, is ignored. ``jerk`` is the spectral density of the driving jerk in each interval
-    (:func:`jerk_density`). In intervals of which an end is not measured, accelerations decay by a factor of e in ``gap_decay_s``.
+    (``jerk_density``). In intervals of which an end is not measured, accelerations decay by a factor of e in ``gap_decay_s``.
     Before its first and after its last measurement a channel stands still while its variance grows.
     The result is symmetric in time and does not depend on how channels are grouped.
     Raises ValueError for a channel without any measurement.
@@ -105,7 +105,7 @@ def _transitions(steps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _singer_transitions(steps: np.ndarray, decay: float) -> tuple[np.ndarray, np.ndarray]:
-    """As :func:`_transitions`, for accelerations that decay by a factor of e in ``decay`` (Singer's model).
+    """As ``_transitions``, for accelerations that decay by a factor of e in ``decay`` (Singer's model).
 
     The integral is Van Loan's ("Computing integrals involving the matrix exponential", IEEE Trans. Autom. Control 1978).
     """

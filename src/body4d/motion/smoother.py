@@ -167,7 +167,7 @@ class ViewCoordinates:
         return direction, np.log(np.maximum(np.linalg.norm(p, axis=-1), 1e-6))
 
     def to_points(self, direction: Float[np.ndarray, "*b 2"], log_distance: Float[np.ndarray, "*b"]) -> Float[np.ndarray, "*b 3"]:
-        """Points in metres, camera axes; the inverse of :meth:`from_points`."""
+        """Points in metres, camera axes; the inverse of ``from_points``."""
         angle = np.linalg.norm(direction, axis=-1, keepdims=True)
         ray = np.concatenate([np.sinc(angle / np.pi) * direction, np.cos(angle)], axis=-1)
         return np.exp(log_distance)[..., None] * ray @ self.R_view_camera
@@ -200,7 +200,7 @@ def smooth_series(
 ) -> tuple[Float[np.ndarray, "t b d"], Float[np.ndarray, "t b"]]:
     """Smoothed ``values`` of a flat space and their variances; ``variances`` are infinite where nothing is measured.
 
-    ``variance_scale``: see :func:`.bandwidth.choose_cutoff_hz`.
+    ``variance_scale``: see ``bandwidth.choose_cutoff_hz``.
     """
     variances = _without_bursts(times_s, values, variances)
     variances = np.where(single_frame_outliers(times_s, values, variances, settings.outlier_sigmas), np.inf, variances)
@@ -219,7 +219,7 @@ def smooth_rotations(
     """Smoothed rotations and their variances; ``variances`` are in rad² about any axis, infinite where nothing is measured.
 
     With ``channels``, which say that all of them are one person, gaps are filled by what the clip shows elsewhere
-    (:func:`.gaps.fill_from_repeats`).
+    (``gaps.fill_from_repeats``).
     """
     observed = np.isfinite(variances).any(1)
     variances = _without_bursts(times_s, chordal_points(local), variances)

@@ -95,7 +95,7 @@ class ContactSheet:
 
 
 def cell_size(count: int, aspect: float) -> tuple[int, int]:
-    """Width and height of a cell: :data:`CELL_HEIGHT_PX` high, or less so that ``count`` columns fit into two blocks."""
+    """Width and height of a cell: ``CELL_HEIGHT_PX`` high, or less so that ``count`` columns fit into two blocks."""
     widest = (MAX_WIDTH_PX - 2 * _MARGIN_PX - _GUTTER_PX) / math.ceil(count / 2) - _GAP_PX
     height = min(CELL_HEIGHT_PX, max(32.0, widest / aspect))
     return max(1, int(height * aspect)), max(1, int(height))

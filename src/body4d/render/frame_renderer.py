@@ -79,7 +79,7 @@ class ScenePoser:
 
 
 class _TrackPoser:
-    """Poses of one person, made for :data:`_POSED_FRAMES` rows at a time, so that memory does not grow with the clip."""
+    """Poses of one person, made for ``_POSED_FRAMES`` rows at a time, so that memory does not grow with the clip."""
 
     def __init__(self, index: int, track: BodyTrack, scene: Scene, show_uncertainty: bool) -> None:
         self._track, self._rig, self._show_uncertainty = track, rig_of(track), show_uncertainty
@@ -184,7 +184,7 @@ class VirtualViewPanel:
         return VirtualViewPanel(view, floor, trails, scene.clip.times_s, scene.T_world_camera, samples, shadows)
 
     def draw(self, people: Sequence[RenderPerson], frame: int, *, labels: bool) -> UInt8[np.ndarray, "h w 3"]:
-        """The view at ``frame``, with trails of the last :data:`TRAIL_S`."""
+        """The view at ``frame``, with trails of the last ``TRAIL_S``."""
         picture = self.floor.copy()
         camera, height = self.view.camera, self.view.camera.height_px
         first = int(np.searchsorted(self.times_s, self.times_s[frame] - TRAIL_S))

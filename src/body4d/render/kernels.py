@@ -50,7 +50,7 @@ def cover_samples(
 ) -> None:
     """Draw triangles into the samples of a band of rows that begins at row ``top``.
 
-    ``points`` (V, 3) are those of :func:`project_vertices`, ``offsets`` (S, 2) those of :func:`sample_offsets`. ``depth`` (rows, columns,
+    ``points`` (V, 3) are those of ``project_vertices``, ``offsets`` (S, 2) those of ``sample_offsets``. ``depth`` (rows, columns,
     S) float32 holds the greatest 1/depth so far, ``face_ids`` (rows, columns, S) int32 the triangle it belongs to, counted from
     ``first_face``. Triangles viewed from behind are left out unless ``two_sided``.
     """

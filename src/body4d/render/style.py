@@ -43,9 +43,9 @@ def person_colour(index: int) -> Rgb:
 
 
 def body_opacity(track: BodyTrack, times_s: Float[np.ndarray, " n"]) -> Float[np.ndarray, " t"]:
-    """Opacity of a person's body: 1 where it was seen well, :data:`FAINT_OPACITY` where it was interpolated or is not to be trusted.
+    """Opacity of a person's body: 1 where it was seen well, ``FAINT_OPACITY`` where it was interpolated or is not to be trusted.
 
-    ``times_s`` are those of the clip. Changes are faded over :data:`FADE_S`, so that bodies do not flicker; within a stretch that is
+    ``times_s`` are those of the clip. Changes are faded over ``FADE_S``, so that bodies do not flicker; within a stretch that is
     longer the body is as faint as it should be.
     """
     trusted = track.observed & (track.confidence >= MIN_CONFIDENCE)
@@ -58,7 +58,7 @@ def body_opacity(track: BodyTrack, times_s: Float[np.ndarray, " n"]) -> Float[np
 
 
 def uncertainty_share(sigma_m: Float[np.ndarray, "*shape"]) -> Float[np.ndarray, "*shape"]:
-    """Standard deviations in metres as shares of the way from :data:`CERTAIN_SIGMA_M` to :data:`UNCERTAIN_SIGMA_M`, by their logarithm."""
+    """Standard deviations in metres as shares of the way from ``CERTAIN_SIGMA_M`` to ``UNCERTAIN_SIGMA_M``, by their logarithm."""
     scaled = np.log(np.maximum(sigma_m, 1e-9) / CERTAIN_SIGMA_M) / np.log(UNCERTAIN_SIGMA_M / CERTAIN_SIGMA_M)
     return np.clip(scaled, 0.0, 1.0)
 
@@ -84,6 +84,6 @@ def nearest_joints(rig: Rig) -> tuple[Int[np.ndarray, "v 3"], Float[np.ndarray, 
 
 
 def tint_by_uncertainty(colour: Rgb, uncertainty: Float[np.ndarray, " v"] | None) -> Float[np.ndarray, "*v 3"]:
-    """sRGB in [0, 1] of a body: one colour for all vertices, or one a vertex that turns to :data:`UNCERTAIN_COLOUR` by ``uncertainty``."""
+    """sRGB in [0, 1] of a body: one colour for all vertices, or one a vertex that turns to ``UNCERTAIN_COLOUR`` by ``uncertainty``."""
     own = np.array(colour) / 255
     return own if uncertainty is None else own + uncertainty[:, None] * (np.array(UNCERTAIN_COLOUR) / 255 - own)

@@ -97,7 +97,7 @@ def lite_components(settings: Settings, why: RunWarning | None = None) -> Pipeli
 
 
 def sam_components(settings: Settings, why: RunWarning | None = None) -> PipelineComponents:
-    """SAM-3, MoGe-2 and SAM-3D-Body. Checkpoints are found now and read when their stage begins. Raises as :func:`load_seats`."""
+    """SAM-3, MoGe-2 and SAM-3D-Body. Checkpoints are found now and read when their stage begins. Raises as ``load_seats``."""
     require_sam(_installed)
     from body4d.checkpoints.local import find_path, require_path
     from body4d.checkpoints.registry import MOGE, SAM3, SAM3D_BODY
@@ -171,7 +171,7 @@ def choose_completer(settings: Settings) -> tuple[AmodalCompleter | None, str]:
 
 
 class NoCompleter:
-    """An :class:`~body4d.core.stages.AmodalCompleter` that completes nobody, for want of its models; it counts who may be occluded.
+    """An ``AmodalCompleter`` that completes nobody, for want of its models; it counts who may be occluded.
 
     ``why`` tells what is missing, as half a sentence.
     """

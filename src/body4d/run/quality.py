@@ -27,12 +27,12 @@ CHUNK_FRAMES = 64
 class PersonReport:
     """Quality of one person of a run; None where a figure cannot be determined.
 
-    ``error_2d_px`` is the mean distance between projected joints and measured keypoints, over :data:`BODY_KEYPOINTS` of at least
-    :data:`MIN_VISIBILITY` and observed frames. ``error_2d_percent_of_height`` is that error over the median height, in pixels, of the
+    ``error_2d_px`` is the mean distance between projected joints and measured keypoints, over ``BODY_KEYPOINTS`` of at least
+    ``MIN_VISIBILITY`` and observed frames. ``error_2d_percent_of_height`` is that error over the median height, in pixels, of the
     standing body at the person's distance (focal length times ``height_m`` over depth), so that crouching does not flatter.
     ``mask_iou`` is the mean overlap of silhouette and mask. ``jitter`` and ``jitter_raw``, in m/s³, are
-    :func:`body4d.evaluate.metrics.jitter_m_s3` of the final joints and of ``joints_raw_m``, the network's own before any fit or
-    smoothing, over :data:`body4d.evaluate.score.SCORED_JOINTS`. ``height_m`` is the standing height from crown to sole.
+    ``body4d.evaluate.metrics.jitter_m_s3`` of the final joints and of ``joints_raw_m``, the network's own before any fit or
+    smoothing, over ``body4d.evaluate.score.SCORED_JOINTS``. ``height_m`` is the standing height from crown to sole.
     """
 
     id: int
@@ -51,7 +51,7 @@ def report_people(scene: Scene, heights_m: Mapping[int, float]) -> tuple[PersonR
 
 
 def error_2d_px(track: BodyTrack, camera: Camera) -> float | None:
-    """See :class:`PersonReport`."""
+    """See ``PersonReport``."""
     columns = [i for i, name in enumerate(track.joint_names) if name in BODY_KEYPOINTS]
     distance_px = np.linalg.norm(camera.project(track.joints_m) - track.keypoints_px, axis=-1)[:, columns]
     counted = track.observed[:, None] & (track.visibility[:, columns] >= MIN_VISIBILITY) & np.isfinite(distance_px)

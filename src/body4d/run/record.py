@@ -1,4 +1,4 @@
-"""What a run folder holds and what its ``run.json`` says. For reading; :mod:`body4d.run.run_folder` writes."""
+"""What a run folder holds and what its ``run.json`` says. For reading; ``body4d.run.run_folder`` writes."""
 
 import json
 import platform
@@ -36,7 +36,7 @@ class StageRecord(BaseModel):
     """What ``run.json`` keeps of a stage.
 
     ``files`` maps names to sizes in bytes; ``result`` holds small results themselves; ``error`` is why a stage failed, as
-    :meth:`Body4DError.as_json` gives it. ``steps`` in the stage's own unit, mostly frames; ``cpu_peak_mb`` what the process held at most
+    ``Body4DError.as_json`` gives it. ``steps`` in the stage's own unit, mostly frames; ``cpu_peak_mb`` what the process held at most
     meanwhile, ``gpu_peak_mb`` what it took of the GPU (None: it used none).
     """
 

@@ -52,7 +52,7 @@ class StageResult:
 
 @dataclass
 class RunFolder:
-    """One run's folder, held by this process. Made by :meth:`open`."""
+    """One run's folder, held by this process. Made by ``open``."""
 
     path: Path
     record: RunRecord

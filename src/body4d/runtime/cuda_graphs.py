@@ -26,7 +26,7 @@ class CudaGraphRecorder:
     """Calls steps on tensors; where their shapes come again, records the steps as a CUDA graph and replays that.
 
     Only on CUDA and where no gradient is asked for; elsewhere the steps are simply called. What the steps read besides their inputs must
-    stay where it is in memory (call :meth:`clear` after moving it), and they must not wait for the device. Steps that CUDA cannot record
+    stay where it is in memory (call ``clear`` after moving it), and they must not wait for the device. Steps that CUDA cannot record
     are called as they are from then on: ``enabled`` is then False, and the log says why.
 
     ``max_graphs``: graphs kept; the one replayed least recently goes first. ``record_after``: a shape is recorded when it is met this

@@ -127,5 +127,5 @@ def reset_gpu_peak() -> None:
 
 
 def gpu_peak_bytes() -> int | None:
-    """Most GPU memory in use since :func:`reset_gpu_peak`; None where no GPU is in use."""
+    """Most GPU memory in use since ``reset_gpu_peak``; None where no GPU is in use."""
     return torch.cuda.max_memory_reserved() if torch.cuda.is_available() and torch.cuda.is_initialized() else None

@@ -1,4 +1,4 @@
-"""Which GPU, driver and torch this machine has. Facts alone, without a model; :mod:`body4d.doctor` judges them."""
+"""Which GPU, driver and torch this machine has. Facts alone, without a model; ``body4d.doctor`` judges them."""
 
 import csv
 import subprocess

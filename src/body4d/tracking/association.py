@@ -37,7 +37,7 @@ def colour_histogram(
 ) -> Float[np.ndarray, " bins"]:
     """Colours of somebody's clothes: a histogram of the upper body and one of the legs, end to end.
 
-    Each half sums to one, or is zero where fewer than :data:`MIN_COLOUR_SAMPLES` pixels belong to it. Neighbouring bins are blurred
+    Each half sums to one, or is zero where fewer than ``MIN_COLOUR_SAMPLES`` pixels belong to it. Neighbouring bins are blurred
     into each other, so that a colour near the edge of a bin is not lost.
 
     Args:
@@ -64,7 +64,7 @@ def colour_histogram(
 
 
 def colour_distance(a: Float[np.ndarray, " bins"], b: Float[np.ndarray, " bins"]) -> float:
-    """Bhattacharyya distance in [0, 1] of two :func:`colour_histogram`, averaged over the halves that both show; 0.5 if there is none."""
+    """Bhattacharyya distance in [0, 1] of two ``colour_histogram``, averaged over the halves that both show; 0.5 if there is none."""
     halves = [(x, y) for x, y in zip(np.split(a, 2), np.split(b, 2), strict=True) if x.sum() > 0 and y.sum() > 0]
     if not halves:
         return 0.5

@@ -91,7 +91,7 @@ def rejection_reason(
 def choose_subjects(
     candidates: Sequence[SubjectCandidate], times_s: np.ndarray, size_px: tuple[int, int], settings: PeopleSettings
 ) -> SubjectChoice:
-    """Main subjects, all, or the first N people by :func:`score`, after dropping ghosts. Ties keep the order of the candidates."""
+    """Main subjects, all, or the first N people by ``score``, after dropping ghosts. Ties keep the order of the candidates."""
     left_out: list[tuple[int, ExclusionReason]] = []
     scores: dict[int, float] = {}
     for i, candidate in enumerate(candidates):
@@ -162,7 +162,7 @@ def select_prompted_mask(
     """Index of the mask on one frame at which a prompt points, or None.
 
     Clicks choose the mask with most hits less misses; where none is hit, the smallest box that holds all positive clicks. A box chooses
-    the person whose box overlaps it most, with an IoU of at least :data:`MIN_BOX_IOU`.
+    the person whose box overlaps it most, with an IoU of at least ``MIN_BOX_IOU``.
 
     Args:
         masks: Everybody's masks.

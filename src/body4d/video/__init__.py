@@ -1,6 +1,6 @@
 """Video in and out: probe a file, stream its frames, write one.
 
-``probe`` turns a file into a :class:`body4d.core.types.Clip`, ``VideoReader`` streams a clip's frames with bounded memory, and
+``probe`` turns a file into a ``body4d.core.types.Clip``, ``VideoReader`` streams a clip's frames with bounded memory, and
 ``VideoWriter`` writes frames with a clip's exact timing.
 """
 

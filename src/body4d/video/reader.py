@@ -29,7 +29,7 @@ _MAX_QUEUE_FRAMES = 8
 
 
 class VideoReader:
-    """The frames of ``clip``, streamed in order as often as required (a :class:`body4d.core.stages.FrameSource`).
+    """The frames of ``clip``, streamed in order as often as required (a ``body4d.core.stages.FrameSource``).
 
     A frame that does not decode is replaced by the last one before it that does, as in a player; ``warnings`` then names it.
     """

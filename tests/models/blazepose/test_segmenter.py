@@ -53,7 +53,7 @@ def painted(*people):
 
 
 class ScriptedGraphs:
-    """Sees a figure of :func:`painted` wherever a region's centre lies on one, and finds all of them in a whole-picture tile."""
+    """Sees a figure of ``painted`` wherever a region's centre lies on one, and finds all of them in a whole-picture tile."""
 
     def __init__(self, num_workers=1):
         self.searched = 0

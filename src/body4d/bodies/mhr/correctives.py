@@ -44,7 +44,7 @@ class _SparseProduct(torch.autograd.Function):
 class PoseCorrectives(nn.Module):
     """Offsets of vertices, in cm, from the rotations of joints.
 
-    The first layer is dense (9 MB at MHR's size), the second dense (664 MB) or CSR, see :func:`compress`. Neither has a bias, so a body
+    The first layer is dense (9 MB at MHR's size), the second dense (664 MB) or CSR, see ``compress``. Neither has a bias, so a body
     at rest is not corrected.
     """
 

@@ -1,8 +1,8 @@
 """MHR, the Momentum Human Rig (Ferguson et al. 2025, arXiv 2511.15586), as a torch module of our own.
 
 Parameters in, surface and skeleton out: batched, in float32 on any device, differentiable. It computes what the published TorchScript
-computes, from the buffers that :mod:`body4d.bodies.mhr.rig_file` reads. Axes and units are MHR's own: y up, facing +z, centimetres.
-:mod:`body4d.bodies.mhr.to_rig` converts to metres, camera axes, and the rigs that renderer and exporters take.
+computes, from the buffers that ``body4d.bodies.mhr.rig_file`` reads. Axes and units are MHR's own: y up, facing +z, centimetres.
+``body4d.bodies.mhr.to_rig`` converts to metres, camera axes, and the rigs that renderer and exporters take.
 """
 
 import os
@@ -31,7 +31,7 @@ UNCORRECTED_JOINTS = 2
 
 
 class MhrBody(nn.Module):
-    """The rig of ``file``, ready to be posed: :meth:`forward` gives all of it, :meth:`skeleton` and :meth:`at_vertices` parts.
+    """The rig of ``file``, ready to be posed: ``forward`` gives all of it, ``skeleton`` and ``at_vertices`` parts.
 
     The correctives take 18439 x 3 x 3000 multiplications if done densely; ``sparse`` skips the exact zeros where there are enough of
     them. Pass False for devices without sparse products (MPS) and for ``torch.compile``, which breaks its graph at them.
@@ -106,7 +106,7 @@ class MhrBody(nn.Module):
             return self._skin(rest, state), state
 
     def skeleton(self, parameters: Float[Tensor, "b 204"]) -> Float[Tensor, "b joints 8"]:
-        """The state of the joints alone, as :meth:`forward` gives it; shape and face do not move them."""
+        """The state of the joints alone, as ``forward`` gives it; shape and face do not move them."""
         with torch.autocast(parameters.device.type, enabled=False):
             return self._forward_kinematics(self._joint_parameters(parameters.float()))
 
@@ -117,9 +117,9 @@ class MhrBody(nn.Module):
         face: Float[Tensor, "b 72"] | None,
         vertex: Int[Tensor, " n"],
     ) -> tuple[Float[Tensor, "b n 3"], Float[Tensor, "b joints 8"]]:
-        """The vertices with the indices ``vertex`` and the state, as :meth:`forward` gives them, at a fraction of the cost.
+        """The vertices with the indices ``vertex`` and the state, as ``forward`` gives them, at a fraction of the cost.
 
-        Without vertices this is :meth:`skeleton`. The first call with a set of vertices makes a smaller body of it, which is kept for
+        Without vertices this is ``skeleton``. The first call with a set of vertices makes a smaller body of it, which is kept for
         the next calls; pass the same tensor again, and nothing has to be read from the device to recognise it.
         """
         if not vertex.numel():
@@ -155,7 +155,7 @@ class MhrBody(nn.Module):
         """The rig of one person for renderer and exporters; ``shape`` holds 45 shape parameters, then the 68 bone scales.
 
         A Rig is skinned linearly and has no pose correctives, nor has a GLB made of it:
-        :func:`~body4d.bodies.mhr.to_rig.lbs_gap_m` measures the difference.
+        ``lbs_gap_m`` measures the difference.
         """
         return build_rig(self, shape)
 
@@ -225,7 +225,7 @@ def _put(cache: OrderedDict[Any, Any], key: Any, value: Any) -> None:
 def load_mhr(
     path: str | os.PathLike[str] | None = None, keypoint_mapping: Tensor | None = None, device: str | torch.device = "cpu"
 ) -> MhrBody:
-    """The rig at ``path`` (see :func:`find_rig_file`) on ``device``. Raises WeightsError.
+    """The rig at ``path`` (see ``find_rig_file``) on ``device``. Raises WeightsError.
 
     Correctives are sparse on the CPU alone: an accelerator hides a dense product in its batches.
     """

@@ -1,7 +1,7 @@
 """The MHR rig on disk, read into plain tensors: the published TorchScript, or ComfyUI's repack.
 
 MHR is the Momentum Human Rig of Meta (Ferguson et al. 2025, arXiv 2511.15586; Apache-2.0). The published ``mhr_model.pt`` is a
-TorchScript module; its buffers hold the whole rig under the names in :data:`SCRIPT_KEYS`. The repack has those in :data:`REPACK_KEYS`.
+TorchScript module; its buffers hold the whole rig under the names in ``SCRIPT_KEYS``. The repack has those in ``REPACK_KEYS``.
 """
 
 import os
@@ -85,7 +85,7 @@ class MhrRigFile:
     joint_offsets_cm: Float[Tensor, "joints 3"]
     prerotations: Float[Tensor, "joints 4"]
     parameter_transform: Float[Tensor, "joint_parameters 204"]
-    """From model parameters to :data:`PARAMETERS_PER_JOINT` numbers for each joint."""
+    """From model parameters to ``PARAMETERS_PER_JOINT`` numbers for each joint."""
     inverse_bind: Float[Tensor, "joints 8"]
     """Translation, quaternion, scale."""
     skin_joints: Int[Tensor, " influences"]

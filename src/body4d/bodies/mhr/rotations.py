@@ -1,7 +1,7 @@
 """Rotations in torch: batched, differentiable, on any device. Angles in radians, quaternions in the order x, y, z, w.
 
 This module serves MHR and the network that predicts its parameters; both need gradients or a GPU, which the numpy functions of
-:mod:`body4d.geometry.rotations` do not offer. Quaternions pose the joints without matrix products, which a GPU could run in a lower
+``body4d.geometry.rotations`` do not offer. Quaternions pose the joints without matrix products, which a GPU could run in a lower
 precision; the Euler angles are those of MHR's parameters.
 """
 

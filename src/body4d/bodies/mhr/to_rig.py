@@ -1,4 +1,4 @@
-"""MHR as a :class:`~body4d.core.rig.Rig`: metres, rest axes, joints whose rest orientation is the identity (docs/conventions.md).
+"""MHR as a ``Rig``: metres, rest axes, joints whose rest orientation is the identity (docs/conventions.md).
 
 MHR's joints have rest orientations of their own (prerotations) and uniform scales that children inherit. With the person's scales fixed,
 both fold away. B_j and Q_j being joint j's global rotation at rest and posed, G_j = Q_j B_j^T; the scaled bones are the rest joints'
@@ -8,7 +8,7 @@ offsets, since B_p^T (rest_j - rest_p) = s_p t_j at rest and posed alike. Three 
 * where joints of different scale share a vertex, MHR blends two sizes; a Rig has one rest vertex, which is exact at rest only;
 * translations by pose parameters inside the skeleton (MHR has six, at shoulders and the like), whose bones a Rig keeps rigid.
 
-:func:`lbs_gap_m` measures all three for given parameters.
+``lbs_gap_m`` measures all three for given parameters.
 """
 
 from typing import TYPE_CHECKING
@@ -37,13 +37,13 @@ CHUNK_FRAMES = 64
 
 
 def rig_shape(shape: Float[np.ndarray, "*s 45"], parameters: Float[np.ndarray, "*t 204"]) -> Float[np.ndarray, "113"]:
-    """The shape that :func:`build_rig` takes, of one person: 45 shape parameters, then the 68 scales, each the median over the frames."""
+    """The shape that ``build_rig`` takes, of one person: 45 shape parameters, then the 68 scales, each the median over the frames."""
     rows = np.atleast_2d(parameters)[:, POSE_SIZE:PARAMETER_SIZE]
     return np.concatenate([np.median(np.atleast_2d(shape), axis=0), np.median(rows, axis=0)]).astype(np.float32)
 
 
 def build_rig(body: "MhrBody", shape: Float[np.ndarray, "113"]) -> Rig:
-    """The rig of one person: ``shape`` as :func:`rig_shape` makes it. Keypoints are NaN where the file has no keypoint mapping."""
+    """The rig of one person: ``shape`` as ``rig_shape`` makes it. Keypoints are NaN where the file has no keypoint mapping."""
     values = np.asarray(shape, np.float32)
     if values.shape != (SHAPE_SIZE + SCALE_SIZE,):
         raise ValueError(f"an MHR shape has {SHAPE_SIZE} + {SCALE_SIZE} numbers (shape, bone scales), found {values.shape}")
@@ -149,7 +149,7 @@ def _influences(dense: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _fold_keypoints(body: "MhrBody", rest_vertices_m: np.ndarray, rest_joints_m: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Weights (70, J) and anchors (70, J, 3) of the keypoints; see :class:`Rig`. NaN without a mapping."""
+    """Weights (70, J) and anchors (70, J, 3) of the keypoints; see ``Rig``. NaN without a mapping."""
     count, joints = len(Mhr70), len(rest_joints_m)
     mapping = body.file.keypoint_mapping
     if mapping is None:

@@ -1,6 +1,6 @@
 """Pose a rig by where its hands and feet are: two-bone inverse kinematics in closed form, and fingers that close. Pure numpy.
 
-A :class:`LimbPoser` takes rotations in stage axes (x to the person's left at rest, y down, z towards the person's back, floor at y = 0),
+A ``LimbPoser`` takes rotations in stage axes (x to the person's left at rest, y down, z towards the person's back, floor at y = 0),
 from the pelvis outwards, and gives local rotations. All arrays have one row per moment.
 """
 

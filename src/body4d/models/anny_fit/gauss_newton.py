@@ -36,7 +36,7 @@ MIN_RELATIVE_DECREASE = 1e-4
 class PoseProblem:
     """One person's chain, keypoints, limits and camera: what is fixed while poses are estimated.
 
-    ``shapes`` are bodies that differ from this one by a unit of each shape parameter, for :meth:`solve_with_shape`; empty while the
+    ``shapes`` are bodies that differ from this one by a unit of each shape parameter, for ``solve_with_shape``; empty while the
     shape is fixed.
     """
 
@@ -157,7 +157,7 @@ class PoseProblem:
 
 
 def _limited(step: np.ndarray) -> np.ndarray:
-    """The step of each frame (T, P), shortened so that no joint rotates by more than :data:`MAX_STEP_RAD` about an axis."""
+    """The step of each frame (T, P), shortened so that no joint rotates by more than ``MAX_STEP_RAD`` about an axis."""
     largest = np.abs(step[:, 3:]).max(axis=1, keepdims=True)
     return step * np.minimum(1.0, MAX_STEP_RAD / np.maximum(largest, 1e-9))
 

@@ -57,12 +57,12 @@ RANGES: dict[str, JointRange] = {
     "foot": JointRange((-55, -25, -20), (25, 25, 20), (20, 9, 8)),
 }
 ELBOW_FLEXION_DEG = (-3.0, 150.0)
-"""Elbow flexion from a straight arm; Anny's rest arm is already bent, which :func:`joint_limits` subtracts."""
+"""Elbow flexion from a straight arm; Anny's rest arm is already bent, which ``joint_limits`` subtracts."""
 
 
 @dataclass(frozen=True)
 class JointLimits:
-    """Ranges of all driven joints but the root, in radians, as :class:`JointRange`; one axis per row of ``axes``."""
+    """Ranges of all driven joints but the root, in radians, as ``JointRange``; one axis per row of ``axes``."""
 
     axes: Float[np.ndarray, "joints 3 3"]
     low: Float[np.ndarray, "joints 3"]
@@ -105,7 +105,7 @@ def _axes(name: str, rig: Rig) -> np.ndarray:
 
 
 def joint_limits(rig: Rig) -> JointLimits:
-    """Limits of :data:`DRIVEN_JOINTS` (without the root) for one body."""
+    """Limits of ``DRIVEN_JOINTS`` (without the root) for one body."""
     rows = []
     at = {n: rig.rest_joints_m[j] for j, n in enumerate(rig.joint_names)}
     for name in DRIVEN_JOINTS[1:]:

@@ -1,6 +1,6 @@
 """The few joints that a fit moves, with analytic derivatives. Pure numpy.
 
-A rig has a hundred joints, of which pictures determine about two dozen. A :class:`KinematicChain` keeps those and attaches every other
+A rig has a hundred joints, of which pictures determine about two dozen. A ``KinematicChain`` keeps those and attaches every other
 joint rigidly to its nearest driven ancestor, so that points cost little and their derivatives have a closed form (the geometric Jacobian
 of robotics: a small rotation ``ω`` of joint ``j`` moves a point ``x`` below it by ``ω × (x − p_j)``).
 """

@@ -160,7 +160,7 @@ def _acceleration_sigma(points_px: np.ndarray, times_s: np.ndarray, m_per_px: np
 
 
 def foot_at_rest(points_px: Float[np.ndarray, "t 2"], times_s: Float[np.ndarray, " t"], height_px: float) -> Bool[np.ndarray, " t"]:
-    """On which frames a point of a foot rests: where it hardly moves within :data:`MIN_REST_S`.
+    """On which frames a point of a foot rests: where it hardly moves within ``MIN_REST_S``.
 
     ``times_s`` are real seconds (slow motion already undone). A track shorter than three frames never rests.
     """
@@ -172,7 +172,7 @@ def foot_at_rest(points_px: Float[np.ndarray, "t 2"], times_s: Float[np.ndarray,
 def hands_joined(
     left_px: Float[np.ndarray, "t 2"], right_px: Float[np.ndarray, "t 2"], times_s: Float[np.ndarray, " t"], height_px: float
 ) -> Bool[np.ndarray, " t"]:
-    """On which frames two hands hold one thing: where they stay close for :data:`MIN_JOINED_S` and travel together meanwhile.
+    """On which frames two hands hold one thing: where they stay close for ``MIN_JOINED_S`` and travel together meanwhile.
 
     Hands that pass each other do not, and folded hands at rest do not travel.
     """

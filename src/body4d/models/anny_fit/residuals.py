@@ -70,7 +70,7 @@ class NormalEquations:
             term: Name under which the cost is counted.
             residual: (T, M), divided by the standard deviations.
             jacobian: (T, M, P), divided by them too.
-            weights: (T, M) of :func:`robust_weights`, with which both are multiplied here.
+            weights: (T, M) of ``robust_weights``, with which both are multiplied here.
         """
         rows = jacobian * weights[..., None] if isinstance(weights, np.ndarray) else jacobian
         Jt = np.swapaxes(rows, -1, -2)

@@ -91,7 +91,7 @@ def match_silhouettes(
     centre_px: Float[np.ndarray, " 2"],
     sigma_px: Float[np.ndarray, " t"],
 ) -> SilhouetteMatches:
-    """Matches between each frame's outline (as :func:`outline_points`, with standard deviation ``sigma_px``) and the posed body's."""
+    """Matches between each frame's outline (as ``outline_points``, with standard deviation ``sigma_px``) and the posed body's."""
     G, p = chain.forward(pose.local, pose.translation_m)
     num_points = max([len(points) for points, _ in outlines] + [1])
     T = len(outlines)

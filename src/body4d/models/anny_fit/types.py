@@ -18,7 +18,7 @@ class ChainPose:
 
 @dataclass(frozen=True)
 class Observations:
-    """What is known of one person from the pictures, frame by frame, for the k keypoints of a :class:`PointSet`.
+    """What is known of one person from the pictures, frame by frame, for the k keypoints of a ``PointSet``.
 
     Attributes:
         points_px: Landmarks in the picture; NaN where there is none.

@@ -1,6 +1,6 @@
 """Which detection belongs to which followed person. Pure functions without any model.
 
-Detections of one frame are first grouped by person (:func:`group_duplicates`), then given to the followed people by the assignment of
+Detections of one frame are first grouped by person (``group_duplicates``), then given to the followed people by the assignment of
 least total cost, where a pair costs its distance from the predicted pose, counted in body sizes, and the difference of the colours worn.
 """
 
@@ -60,7 +60,7 @@ class Detection:
         points_px: Blazepose33 joints.
         visibility: Of each joint, in [0, 1].
         size_px: Diameter of the circle around the whole body.
-        colour: Colours worn (:func:`body4d.tracking.association.colour_histogram`).
+        colour: Colours worn (``body4d.tracking.association.colour_histogram``).
     """
 
     points_px: Float[np.ndarray, "33 2"]
@@ -134,10 +134,10 @@ def intersection_px(a: Bool[np.ndarray, "h1 w1"], box_a: Box, b: Bool[np.ndarray
 
 
 def consensus(detections: Sequence[Detection], intersections: Real[np.ndarray, "n n"]) -> Float[np.ndarray, " n"]:
-    """How well each detection agrees, in [0, 1], with the others that have much the same mask: their mean :func:`oks`; 0 where alone.
+    """How well each detection agrees, in [0, 1], with the others that have much the same mask: their mean ``oks``; 0 where alone.
 
     Rough regions of one person give landmarks that mostly agree, and a few that are confident and wrong. ``intersections`` as for
-    :func:`group_duplicates`.
+    ``group_duplicates``.
     """
     scores = np.zeros(len(detections))
     for i, detection in enumerate(detections):
@@ -218,7 +218,7 @@ def match(tracks: Sequence[TrackPrediction], detections: Sequence[Detection]) ->
 def match_groups(
     tracks: Sequence[TrackPrediction], detections: Sequence[Detection], groups: Sequence[Sequence[int]], is_new: Sequence[bool]
 ) -> tuple[list[int], dict[int, int]]:
-    """One detection for each group of :func:`group_duplicates`, and the track of each detection that continues one.
+    """One detection for each group of ``group_duplicates``, and the track of each detection that continues one.
 
     The best detection of a group represents it. Where that is a new one which matches no track, while the group holds one from the
     region of somebody followed, the latter represents it instead: a new detection beside a followed person is not a new person.
@@ -253,7 +253,7 @@ def resolve_overlaps(
 ) -> list[Bool[np.ndarray, "height width"]]:
     """Everybody's mask in a picture of ``size`` (height, width), without overlap: a pixel that several people claim gets one owner.
 
-    The claim is the mask's probability plus :data:`FOREGROUND_WEIGHT` times the person's :func:`occlusion_order`, so that of two sure
+    The claim is the mask's probability plus ``FOREGROUND_WEIGHT`` times the person's ``occlusion_order``, so that of two sure
     claims that of the person in front wins.
     """
     best = np.zeros(size, np.float32)

@@ -61,7 +61,7 @@ class RotatedRoi:
         return bool(is_near) and large / small < MAX_ROI_SIZE_RATIO
 
     def is_near(self, other: "RotatedRoi") -> bool:
-        """Whether the two people stand near each other (:data:`NEAR_SHARE`)."""
+        """Whether the two people stand near each other (``NEAR_SHARE``)."""
         return bool(np.hypot(self.x_px - other.x_px, self.y_px - other.y_px) < NEAR_SHARE * max(self.side_px, other.side_px))
 
 

@@ -15,7 +15,7 @@ from body4d.tracking.main_subject import NOT_PROMPTED, SubjectChoice, choose_sub
 
 
 class BlazePoseSegmenter:
-    """A :class:`~body4d.core.stages.Segmenter`: people are searched for in tiles and followed by the regions of their own landmarks."""
+    """A ``Segmenter``: people are searched for in tiles and followed by the regions of their own landmarks."""
 
     def __init__(self, settings: BlazePoseSettings, people: PeopleSettings) -> None:
         self._settings = settings

@@ -1,4 +1,4 @@
-"""Everybody in the picture, followed from frame to frame: BlazePose's detections given to people by :mod:`.association`."""
+"""Everybody in the picture, followed from frame to frame: BlazePose's detections given to people by ``association``."""
 
 import dataclasses
 from collections import deque
@@ -74,7 +74,7 @@ class PoseTrack:
     poses: list[PoseDetection] = field(default_factory=list)
 
     def velocity_px_per_s(self) -> Float[np.ndarray, " 2"]:
-        """Slope of the torso's place over the last :data:`VELOCITY_WINDOW_S`."""
+        """Slope of the torso's place over the last ``VELOCITY_WINDOW_S``."""
         if len(self.recent_centres) < 3:
             return np.zeros(2)
         times = np.array([t for t, _ in self.recent_centres])

@@ -72,7 +72,7 @@ def build_vas(
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
 ) -> VasNetworks:
-    """The networks that ``configs`` describe, with state dicts under the published names, part by part of :data:`PARTS`."""
+    """The networks that ``configs`` describe, with state dicts under the published names, part by part of ``PARTS``."""
     from diffusers.models.autoencoders.autoencoder_kl_temporal_decoder import AutoencoderKLTemporalDecoder
     from diffusers.schedulers.scheduling_euler_discrete import EulerDiscreteScheduler
     from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
@@ -111,7 +111,7 @@ def build_unet(config: Mapping[str, Any], state: Mapping[str, Tensor], source: s
 
 
 def load_depth_anything(folder: Path, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> nn.Module:
-    """Depth-Anything-V2 in evaluation mode. Raises WeightsError as :func:`load_vas`."""
+    """Depth-Anything-V2 in evaluation mode. Raises WeightsError as ``load_vas``."""
     from transformers import DepthAnythingConfig, DepthAnythingForDepthEstimation
 
     find_depth_anything(folder)

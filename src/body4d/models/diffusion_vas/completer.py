@@ -72,7 +72,7 @@ class _CheckedCrop:
 
 
 class VasCompleter:
-    """An :class:`~body4d.core.stages.AmodalCompleter`. Networks are loaded when they are needed and released when done.
+    """An ``AmodalCompleter``. Networks are loaded when they are needed and released when done.
 
     ``max_group_frames``: frames of crops that are held in memory together.
     """

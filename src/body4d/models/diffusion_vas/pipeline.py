@@ -72,7 +72,7 @@ LoadVideoDiffusion = Callable[[torch.device, torch.dtype], VideoDiffusion]
 
 
 class VasPipeline:
-    """The networks of one pipeline as a :class:`VideoDiffusion`. ``pipeline_index`` keeps the noise of the two pipelines apart."""
+    """The networks of one pipeline as a ``VideoDiffusion``. ``pipeline_index`` keeps the noise of the two pipelines apart."""
 
     def __init__(self, nets: VasNetworks, pipeline_index: int, settings: OcclusionSettings, compute: ComputeSettings) -> None:
         self.nets, self._index, self._settings, self._compute = nets, pipeline_index, settings, compute

@@ -16,7 +16,7 @@ MAX_GROUP_FRAMES = 500
 """Frames of crops held in memory at once, about 3 MB each. It changes no result unless a single span is longer."""
 
 STANDARD_WINDOW = 25, 25, 256 * 512
-"""Frames, steps and pixels of the window that :data:`SECONDS_PER_WINDOW` is measured on."""
+"""Frames, steps and pixels of the window that ``SECONDS_PER_WINDOW`` is measured on."""
 
 SECONDS_PER_WINDOW = {"H200": 3.8}
 """Seconds that a standard window takes through one pipeline, by a part of the device's name, as benchmarks/occlusion.py measures them."""
@@ -71,7 +71,7 @@ def windows_of_spans(spans: Sequence[RowSpan], num_rows: Sequence[int], settings
 
 
 def num_standard_windows(windows: Sequence[range], settings: OcclusionSettings) -> float:
-    """How many windows of :data:`STANDARD_WINDOW` are as much work as these."""
+    """How many windows of ``STANDARD_WINDOW`` are as much work as these."""
     frames, steps, pixels = STANDARD_WINDOW
     size = settings.short_side_px * settings.long_side_px / pixels
     return sum(map(len, windows)) / frames * settings.num_steps / steps * size

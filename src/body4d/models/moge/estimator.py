@@ -45,7 +45,7 @@ LoadFocalEstimator = Callable[[torch.device, torch.dtype], FocalEstimator]
 
 
 class MogeFocalEstimator:
-    """A loaded MoGe-2 as a :class:`FocalEstimator`.
+    """A loaded MoGe-2 as a ``FocalEstimator``.
 
     The encoder works in ``dtype``. Neck and heads need the numbers of a pixel's place in the image, which bfloat16 does not hold: they
     work in float16, as published, where ``dtype`` is a short one, and in float32 elsewhere.
@@ -84,10 +84,10 @@ class MogeFocalEstimator:
 
 
 class MogeCameraEstimator:
-    """A :class:`~body4d.core.stages.CameraEstimator`: the median focal length of frames spread over the clip.
+    """A ``CameraEstimator``: the median focal length of frames spread over the clip.
 
     What the user or the file's metadata says about the focal length takes precedence. Only where they say nothing is the network loaded,
-    by ``load`` (:func:`moge_from_folder`), and released when done. Where the estimates do not agree on a plausible focal length, the
+    by ``load`` (``moge_from_folder``), and released when done. Where the estimates do not agree on a plausible focal length, the
     default is taken with a warning.
     """
 

@@ -61,7 +61,7 @@ def find_sam3(folder: Path) -> Path:
 
 
 def load_sam3(folder: Path, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> Sam3Weights:
-    """SAM-3 from a folder of :func:`find_sam3`, ready to work on ``device``.
+    """SAM-3 from a folder of ``find_sam3``, ready to work on ``device``.
 
     ``dtype`` is that of the weights; less than float32 loses detections, use autocast instead (transformers issue 46493). Raises
     WeightsError that names tensors which are missing, unknown or of another shape, and MissingDependencyError for another version of

@@ -1,7 +1,7 @@
 """Decisions on who is who, from the masks that a detector and a tracker gave: pure functions and their thresholds.
 
 A *detection* is a mask of the detector with its probability, a *track* the mask of a person who is followed. Thresholds are SAM-3's own
-(Carion et al. 2025) unless their comment says otherwise. Colours are compared as in :mod:`body4d.tracking.association`.
+(Carion et al. 2025) unless their comment says otherwise. Colours are compared as in ``body4d.tracking.association``.
 """
 
 from collections.abc import Sequence

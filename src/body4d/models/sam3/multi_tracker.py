@@ -1,4 +1,4 @@
-"""Everybody whom a text detects, followed through a clip: detections are given to tracks by :mod:`body4d.models.sam3.identity`."""
+"""Everybody whom a text detects, followed through a clip: detections are given to tracks by ``body4d.models.sam3.identity``."""
 
 from collections import Counter
 from collections.abc import Sequence

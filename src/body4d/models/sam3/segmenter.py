@@ -49,7 +49,7 @@ def sam3_from_folder(folder: Path) -> LoadSam3:
 
 
 class Sam3Segmenter:
-    """A :class:`~body4d.core.stages.Segmenter`. Weights are loaded by ``load`` when work begins and released when it ends, unless
+    """A ``Segmenter``. Weights are loaded by ``load`` when work begins and released when it ends, unless
     ``settings.keep_loaded``."""
 
     def __init__(self, load: LoadSam3, settings: Sam3Settings, people: PeopleSettings, compute: ComputeSettings) -> None:

@@ -2,11 +2,11 @@
 
 Members of transformers' classes that are not public are read or replaced here and nowhere else:
 
-- ``Sam3TrackerVideoInferenceSession``: the cache of vision features, so that a session holds no frames (:class:`StreamingSession`);
-- ``Sam3TrackerVideoModel._run_single_frame_inference``: previous mask logits beside new clicks (:func:`previous_mask_logits`);
+- ``Sam3TrackerVideoInferenceSession``: the cache of vision features, so that a session holds no frames (``StreamingSession``);
+- ``Sam3TrackerVideoModel._run_single_frame_inference``: previous mask logits beside new clicks (``previous_mask_logits``);
 - ``Sam3TrackerVideoModel._single_frame_forward`` and the ``forward`` of its memory attention and memory encoder: recorded as CUDA graphs
-  (:func:`record_tracker`);
-- the ``forward`` of the vision encoder's layers: compiled (:func:`compile_layers`).
+  (``record_tracker``);
+- the ``forward`` of the vision encoder's layers: compiled (``compile_layers``).
 """
 
 from collections.abc import Callable, Iterable, Iterator

@@ -6,7 +6,7 @@ Layouts (a folder with one of these files, or the file itself):
 - ComfyUI's repack, in the folder or in ``detection/``: one safetensors file with the backbone renamed as transformers names it and the
   MHR rig under ``mhr.``.
 
-The rig itself (``mhr_model.pt`` or ``mhr.*``) is read by :mod:`body4d.bodies.mhr.rig_file`.
+The rig itself (``mhr_model.pt`` or ``mhr.*``) is read by ``body4d.bodies.mhr.rig_file``.
 """
 
 import os
@@ -133,7 +133,7 @@ def _incomplete(source: str, missing_key: str) -> WeightsError:
 
 
 def map_official_keys(state: Mapping[str, Tensor], source: str) -> dict[str, Tensor]:
-    """Official keys as the network's. A key that no rule knows is kept, and refused by :func:`build_network`."""
+    """Official keys as the network's. A key that no rule knows is kept, and refused by ``build_network``."""
     weights: dict[str, Tensor] = {}
     points: dict[int, Tensor] = {}
     for key, tensor in state.items():

@@ -125,7 +125,7 @@ def sam3d_body_from_file(path: Path) -> LoadFn:
 
 
 class Sam3dBodyEstimator:
-    """A :class:`~body4d.core.stages.BodyEstimator`. It loads the weights with ``load`` when work begins and drops them when it ends.
+    """A ``BodyEstimator``. It loads the weights with ``load`` when work begins and drops them when it ends.
 
     With ``person_height_m``, the height of the main person, everybody is scaled.
     """

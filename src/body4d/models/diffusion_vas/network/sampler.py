@@ -50,7 +50,7 @@ class VasNetworks:
 
 @dataclass(frozen=True)
 class SamplerOptions:
-    """``guidance``: the weight of the conditioning; 1 is none beyond it. ``scrambled``: see :func:`guidance_embeddings`."""
+    """``guidance``: the weight of the conditioning; 1 is none beyond it. ``scrambled``: see ``guidance_embeddings``."""
 
     num_steps: int
     guidance: float
@@ -58,7 +58,7 @@ class SamplerOptions:
 
 
 def run_at_once(count: int, work: Callable[[slice], Tensor]) -> list[Tensor]:
-    """The plain :data:`RunBatches`."""
+    """The plain ``RunBatches``."""
     return [work(slice(0, count))]
 
 

@@ -79,7 +79,7 @@ class Moge(nn.Module):
     def sampled(self, images: Float[Tensor, "b 3 h w"], num_tokens: int) -> tuple[Float[Tensor, "b 64 64 3"], Float[Tensor, "b 64 64"]]:
         """Points and mask, float32, at the pixels that the camera's fit uses, and nothing else.
 
-        The numbers are those of :meth:`forward` but for rounding: resizing and the last layer, both linear, are exchanged.
+        The numbers are those of ``forward`` but for rounding: resizing and the last layer, both linear, are exchanged.
         """
         height, width = images.shape[-2:]
         features, _ = self.encoder(images, *self.grid(height, width, num_tokens))

@@ -118,7 +118,7 @@ class DinoBackbone(nn.Module):
             self.vit.rope_embeddings = rope(self.vit.config).train(self.vit.training)
 
     def compile_blocks(self) -> None:
-        """Run every block through one compiled function; see :mod:`body4d.runtime.torch_utils`."""
+        """Run every block through one compiled function; see ``body4d.runtime.torch_utils``."""
         self._run_block = torch.compile(dinov3_block)
 
     def forward(self, pixels: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b width rows columns"]:

@@ -51,7 +51,7 @@ HAND_KEYPOINTS = slice(Mhr70.RIGHT_THUMB_TIP, Mhr70.RIGHT_WRIST + 1)
 
 
 class MhrModel(Protocol):
-    """The MHR body as the network poses it; :class:`body4d.bodies.mhr.module.MhrBody` is one."""
+    """The MHR body as the network poses it; ``body4d.bodies.mhr.module.MhrBody`` is one."""
 
     def at_vertices(
         self,
@@ -159,7 +159,7 @@ class PoseHead(nn.Module):
         return PosePrediction(*self.replay(lambda raw: self._read_outputs(raw, mhr), (raw,), owner=mhr))
 
     def _read_outputs(self, raw: Tensor, mhr: MhrModel) -> tuple[Tensor, ...]:
-        """The fields of the :class:`PosePrediction` that the outputs (B, 519) stand for."""
+        """The fields of the ``PosePrediction`` that the outputs (B, 519) stand for."""
         rotation, pose, shape, scale, hand, face = raw.split(list(OUTPUT_SIZES.values()), -1)
         # Published: the angles in the order z, y, x are given to MHR as x, y, z; the network has learnt to expect it.
         global_rot = matrix_to_euler_xyz(rot6d_to_matrix(rotation)).flip(-1)
@@ -281,7 +281,7 @@ def project(points_m: Float[Tensor, "b n 3"], intrinsics_px: Float[Tensor, "b 3 
 def pose_mhr(
     mhr: MhrModel, shape: Tensor, params: Tensor, face: Tensor, vertex: Tensor
 ) -> tuple[Float[Tensor, "b n 3"], Float[Tensor, "b 127 8"]]:
-    """:meth:`MhrModel.at_vertices`, never under autocast."""
+    """``MhrModel.at_vertices``, never under autocast."""
     with torch.autocast(params.device.type, enabled=False):
         return mhr.at_vertices(shape, params, face, vertex)
 

@@ -49,7 +49,7 @@ def constant(values: tuple[float, ...] | tuple[tuple[float, ...], ...], device: 
 
 
 def constant_index(index: tuple[int, ...], device: torch.device) -> Tensor:
-    """Indices as a tensor that is made once per device; see :func:`constant`."""
+    """Indices as a tensor that is made once per device; see ``constant``."""
     return _cached_tensor(tuple(int(i) for i in index), device, torch.long)
 
 

@@ -84,7 +84,7 @@ class Sam3dBody(nn.Module):
         self.hand.head_pose.reset_buffers(device)
 
     def set_precision(self, dtype: torch.dtype) -> "Sam3dBody":
-        """Run the large products in ``dtype``: float32 (the reference), bfloat16 or float16. Call this before :meth:`compile_backbone`.
+        """Run the large products in ``dtype``: float32 (the reference), bfloat16 or float16. Call this before ``compile_backbone``.
 
         These are the backbone, and of the decoders what grows with the image or the number of tokens. The sums of tokens, heads, angles,
         MHR, cameras and crops stay float32. Weights that were rounded stay rounded when float32 is set again; load them anew for that.
@@ -96,7 +96,7 @@ class Sam3dBody(nn.Module):
         return self
 
     def compile_backbone(self, cache_folder: Path | None = None) -> "Sam3dBody":
-        """Compile the backbone's block at its next call; see :func:`~body4d.runtime.torch_utils.set_compile_cache`.
+        """Compile the backbone's block at its next call; see ``set_compile_cache``.
 
         One version serves all blocks and all batches; a single crop runs uncompiled. Set the precision first.
         """
