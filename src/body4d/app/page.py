@@ -1,4 +1,4 @@
-"""The page: what is where. What happens is in ``body4d.app.handlers``."""
+"""The page: what is where. What happens is in :mod:`body4d.app.handlers`."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -136,7 +136,7 @@ def lay_out(desk: Desk) -> Page:
 
 
 def _settings() -> tuple[Any, ...]:
-    """The fold; in the order of ``body4d.app.forms.Choices``."""
+    """The fold; in the order of :class:`body4d.app.forms.Choices`."""
     with gr.Accordion("Settings", open=False, elem_id="b4-settings"):
         people = gr.Radio(list(WHOM.items()), value="main", label="Follow, where nobody is chosen")
         with gr.Row():

@@ -47,7 +47,7 @@ class Look:
 
 @dataclass(frozen=True)
 class Sight:
-    """What a ``Look`` saw. ``note`` is a sentence for the visitor, "" where all is well."""
+    """What a :class:`Look` saw. ``note`` is a sentence for the visitor, "" where all is well."""
 
     frame: int
     frames: int

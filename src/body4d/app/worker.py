@@ -22,7 +22,7 @@ class WorkerDied(Exception):
 
 
 class Worker:
-    """One computing process, begun by its first task. Used by one thread; ``end`` may be called from any."""
+    """One computing process, begun by its first task. Used by one thread; :meth:`end` may be called from any."""
 
     def __init__(self, settings: Settings, name: str) -> None:
         self._settings, self._name = settings, name
