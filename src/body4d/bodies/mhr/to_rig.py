@@ -11,7 +11,7 @@ offsets, since B_p^T (rest_j - rest_p) = s_p t_j at rest and posed alike. Three 
 ``lbs_gap_m`` measures all three for given parameters.
 """
 
-from typing import TYPE_CHECKING
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -19,13 +19,10 @@ from jaxtyping import Float
 from scipy.spatial.transform import Rotation
 from torch import Tensor
 
-from body4d.bodies.mhr.rig_file import PARAMETER_SIZE, POSE_SIZE, SCALE_SIZE, SHAPE_SIZE
+from body4d.bodies.mhr.rig_file import PARAMETER_SIZE, POSE_SIZE, SCALE_SIZE, SHAPE_SIZE, MhrRigFile
 from body4d.core.joints import Mhr70
 from body4d.core.rig import Rig
 from body4d.geometry.rotations import matrix_to_rotvec
-
-if TYPE_CHECKING:
-    from body4d.bodies.mhr.module import MhrBody
 
 MHR_TO_CAMERA = np.diag([1.0, -1.0, -1.0])
 """MHR's axes (y up, facing +z) to camera and rest axes (y down, facing -z): a half turn about x."""
@@ -36,13 +33,28 @@ CHUNK_FRAMES = 64
 """Frames posed at once: 64 surfaces with their blended matrices take 75 MB."""
 
 
+class PosableMhr(Protocol):
+    """What a rig is made from, ``MhrBody``: the file's rest pose, and the functions that pose it."""
+
+    file: MhrRigFile
+    rest_vertices: Tensor
+    skin_weights: Tensor
+
+    def skeleton(self, parameters: Tensor) -> Tensor:
+        """The state of each joint."""
+        ...
+
+    __call__: Any
+    """Vertices and the state of each joint, of shape and parameters."""
+
+
 def rig_shape(shape: Float[np.ndarray, "*s 45"], parameters: Float[np.ndarray, "*t 204"]) -> Float[np.ndarray, "113"]:
     """The shape that ``build_rig`` takes, of one person: 45 shape parameters, then the 68 scales, each the median over the frames."""
     rows = np.atleast_2d(parameters)[:, POSE_SIZE:PARAMETER_SIZE]
     return np.concatenate([np.median(np.atleast_2d(shape), axis=0), np.median(rows, axis=0)]).astype(np.float32)
 
 
-def build_rig(body: "MhrBody", shape: Float[np.ndarray, "113"]) -> Rig:
+def build_rig(body: PosableMhr, shape: Float[np.ndarray, "113"]) -> Rig:
     """The rig of one person: ``shape`` as ``rig_shape`` makes it. Keypoints are NaN where the file has no keypoint mapping."""
     values = np.asarray(shape, np.float32)
     if values.shape != (SHAPE_SIZE + SCALE_SIZE,):
@@ -67,7 +79,7 @@ def build_rig(body: "MhrBody", shape: Float[np.ndarray, "113"]) -> Rig:
 
 
 def rig_motion(
-    body: "MhrBody",
+    body: PosableMhr,
     shape: Float[np.ndarray, "113"],
     parameters: Float[np.ndarray, "t 204"],
     camera_translation_m: Float[np.ndarray, "t 3"],
@@ -92,7 +104,7 @@ def rig_motion(
 
 
 def mhr_vertices_m(
-    body: "MhrBody",
+    body: PosableMhr,
     shape: Float[np.ndarray, "45"] | Float[np.ndarray, "t 45"],
     parameters: Float[np.ndarray, "t 204"],
     *,
@@ -108,7 +120,7 @@ def mhr_vertices_m(
     return np.concatenate(chunks).astype(np.float32)
 
 
-def lbs_gap_m(body: "MhrBody", shape: Float[np.ndarray, "113"], parameters: Float[np.ndarray, "t 204"]) -> Float[np.ndarray, "t vertices"]:
+def lbs_gap_m(body: PosableMhr, shape: Float[np.ndarray, "113"], parameters: Float[np.ndarray, "t 204"]) -> Float[np.ndarray, "t vertices"]:
     """Distance in metres between the rig's surface, which every export shows, and MHR's own."""
     rig = build_rig(body, shape)
     rotations, root = rig_motion(body, shape, parameters, np.zeros((len(parameters), 3)))
@@ -123,7 +135,7 @@ def _at_rest(shape: np.ndarray) -> np.ndarray:
     return parameters
 
 
-def _pose(body: "MhrBody", parameters: np.ndarray, shape: np.ndarray, *, with_correctives: bool = True) -> tuple[np.ndarray, np.ndarray]:
+def _pose(body: PosableMhr, parameters: np.ndarray, shape: np.ndarray, *, with_correctives: bool = True) -> tuple[np.ndarray, np.ndarray]:
     """Vertices (T, V, 3) and state (T, J, 8) in MHR's axes and centimetres, float64."""
 
     def upload(values: np.ndarray) -> Tensor:
@@ -148,7 +160,7 @@ def _influences(dense: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.where(weights > 0, indices, 0).astype(np.int32), weights / weights.sum(1, keepdims=True)
 
 
-def _fold_keypoints(body: "MhrBody", rest_vertices_m: np.ndarray, rest_joints_m: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _fold_keypoints(body: PosableMhr, rest_vertices_m: np.ndarray, rest_joints_m: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Weights (70, J) and anchors (70, J, 3) of the keypoints; see ``Rig``. NaN without a mapping."""
     count, joints = len(Mhr70), len(rest_joints_m)
     mapping = body.file.keypoint_mapping
