@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from body4d.config import ComputeSettings, Settings, WeightsSettings
-from body4d.core.errors import DeviceError, MissingDependencyError, WeightsError
+from body4d.core.errors import DeviceError, MissingDependencyError, RunWarning, WeightsError
 from body4d.run.presets import FIRST_TIME, NO_MOGE, choose_preset, load_components, require_lite, require_sam, why_not_sam
 from fake_checkpoints import write_fake_checkpoints
 
@@ -15,14 +15,14 @@ from fake_checkpoints import write_fake_checkpoints
 @pytest.mark.parametrize(
     ("wanted", "missing", "preset", "words"),
     [
-        ("auto", "no GPU", "lite", "no GPU"),
+        ("auto", RunWarning("no_gpu", "no GPU"), "lite", "no GPU"),
         ("auto", None, "sam", "checkpoints"),
-        ("lite", "no GPU", "lite", ""),
+        ("lite", RunWarning("no_gpu", "no GPU"), "lite", ""),
         ("lite", None, "lite", ""),
         ("sam", None, "sam", ""),
     ],
 )
-def test_preset(wanted: str, missing: str | None, preset: str, words: str) -> None:
+def test_preset(wanted: str, missing: RunWarning | None, preset: str, words: str) -> None:
     got, warning = choose_preset(wanted, missing)
     assert got == preset
     assert (warning is not None) == (wanted == "auto")
@@ -38,14 +38,22 @@ def test_sam_says_which_checkpoint_is_missing(tmp_path: Path) -> None:
     settings = Settings(preset="sam", weights=WeightsSettings(folder=str(tmp_path)))
     with pytest.raises(WeightsError, match=rf"SAM-3 has no checkpoint here \(looked in {tmp_path}\).*facebook/sam3.*--weights"):
         load_components(settings)
-    assert why_not_sam(settings) == "SAM-3 and SAM-3D-Body have no checkpoints here"
+    assert reason(settings) == ("no_checkpoint", "SAM-3 and SAM-3D-Body have no checkpoints here")
     settings = whole(tmp_path)
     body = tmp_path / "facebook" / "sam-3d-body-vith"
     # What ends early is no reason to begin a run that cannot end.
     (body / "model.ckpt").write_bytes(b"")
-    assert re.search("model.ckpt is empty. `body4d weights download sam3d-body` repairs it$", why_not_sam(settings) or "")
+    incomplete = why_not_sam(settings)
+    assert incomplete is not None
+    assert re.search("model.ckpt is empty$", incomplete.message)
+    assert incomplete.hint == "`body4d weights download sam3d-body` repairs it."
     shutil.rmtree(body)
-    assert why_not_sam(settings) == "SAM-3D-Body has no checkpoint here"
+    assert reason(settings) == ("no_checkpoint", "SAM-3D-Body has no checkpoint here")
+
+
+def reason(settings: Settings) -> tuple[str, str] | None:
+    warning = why_not_sam(settings)
+    return warning and (warning.code, warning.message)
 
 
 def whole(folder: Path) -> Settings:
@@ -57,7 +65,7 @@ def test_auto_takes_sam_where_all_is_there(tmp_path: Path, monkeypatch: pytest.M
     settings = whole(tmp_path)
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     monkeypatch.setattr("torch.backends.mps.is_available", lambda: False)
-    assert "no GPU" in (why_not_sam(settings) or "")
+    assert reason(settings) == ("no_gpu", "there is no GPU")
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     assert why_not_sam(settings) is None
 

@@ -27,8 +27,8 @@ app.add_typer(config.app, name="config")
 app.add_typer(space.app, name="space")
 
 
-def _print_version(wanted: bool) -> None:
-    if wanted:
+def _print_version(requested: bool) -> None:
+    if requested:
         from body4d import __version__
 
         typer.echo(f"body4d {__version__}")

@@ -22,12 +22,12 @@ def info(
     from body4d.run.record import read_run, summary
 
     record = read_run(run)
-    found = summary(record)
+    overview = summary(record)
     if as_json:
-        print_json(found, indent=2)
+        print_json(overview, indent=2)
         return
-    typer.echo(f"{record.input.get('name')}: {cell(found['frames'])} frames at {cell(found['fps'])} fps, preset {record.preset}")
-    print_people(found["people"])
+    typer.echo(f"{record.input.get('name')}: {cell(overview['frames'])} frames at {cell(overview['fps'])} fps, preset {record.preset}")
+    print_people(overview["people"])
     for name, stage in record.stages.items():
         typer.echo(f"{name:9} {stage.state:10} {stage.seconds:8.1f} s")
         for warning in stage.warnings:

@@ -26,8 +26,8 @@ Run = Annotated[Path, typer.Argument(help="A run folder, such as runs/clip.", me
 
 def settings_from(config: Path | None, assignments: list[str] | None, flags: dict[str, Any]) -> Settings:
     """Settings of a command: flags that were given win over ``--set``, which wins over environment, file and defaults."""
-    given = {name: value for name, value in flags.items() if value is not None}
-    return load_settings(config, {**parse_assignments(assignments or []), **given})
+    set_flags = {name: value for name, value in flags.items() if value is not None}
+    return load_settings(config, {**parse_assignments(assignments or []), **set_flags})
 
 
 def parse_people(text: str | None) -> int | str | None:

@@ -58,17 +58,17 @@ def print_result(folder: Path, *, quiet: bool, as_json: bool, profile: bool = Fa
     """What came out: the table of ``info`` and where the files lie; with ``--json`` the event ``result``."""
     from body4d.run.record import FILES, read_run, summary
 
-    found = summary(read_run(folder))
+    overview = summary(read_run(folder))
     files = [name for name in FILES if (folder / name).is_file()]
     if as_json:
-        print_json({"event": "result", "run": str(folder), "files": files, **found})
+        print_json({"event": "result", "run": str(folder), "files": files, **overview})
         return
     if quiet:
         return
-    print_people(found["people"])
+    print_people(overview["people"])
     if profile:
         typer.echo()
-        print_stages(found["stages"])
+        print_stages(overview["stages"])
     typer.echo(f"\n{folder}/")
     for name in files:
         typer.echo(f"  {name:18} {FILES[name]}")

@@ -36,18 +36,18 @@ def parse_prompts(
 
     Raises SettingsError where one is empty or cannot be read, or an --unclick does not say whom it corrects.
     """
-    wanted = [(_fields("--click", _CLICK, text), 1) for text in clicks or ()]
+    positive = [(_fields("--click", _CLICK, text), 1) for text in clicks or ()]
     boxed = [_fields("--box", _BOX, text) for text in boxes or ()]
-    away = [(_fields("--unclick", _CLICK, text), 0) for text in unclicks or ()]
+    negative = [(_fields("--unclick", _CLICK, text), 0) for text in unclicks or ()]
     words = [_words(text) for text in texts or ()]
-    named = [fields[-1] for fields, _ in wanted] + [fields[-1] for fields in boxed]
-    told = [who for _, who in words if who is not None]
-    numbers = _numbered([*named, *map(str, told)])
+    named = [fields[-1] for fields, _ in positive] + [fields[-1] for fields in boxed]
+    text_owners = [who for _, who in words if who is not None]
+    numbers = _numbered([*named, *map(str, text_owners)])
     people = sorted(set(numbers))
     points: dict[tuple[int, int], list[tuple[float, float, int]]] = {}
-    for (fields, label), who in zip(wanted, numbers, strict=False):
+    for (fields, label), who in zip(positive, numbers, strict=False):
         points.setdefault((int(fields[0] or 0), who), []).append((float(fields[1] or 0), float(fields[2] or 0), label))
-    for fields, label in away:
+    for fields, label in negative:
         if fields[-1] is None and len(people) != 1:
             raise SettingsError(
                 "--unclick must name the person whom it corrects, unless exactly one person was clicked.",
@@ -57,7 +57,7 @@ def parse_prompts(
         who = people[0] if fields[-1] is None else int(fields[-1])
         points.setdefault((int(fields[0] or 0), who), []).append((float(fields[1] or 0), float(fields[2] or 0), label))
     out = [Prompt(text=text, person_id=who) for text, who in words]
-    for fields, who in zip(boxed, numbers[len(wanted) :], strict=False):
+    for fields, who in zip(boxed, numbers[len(positive) :], strict=False):
         out.append(Prompt(frame=int(fields[0] or 0), person_id=who, box_px=_box([float(f or 0) for f in fields[1:5]])))
     for (frame, who), rows in sorted(points.items()):
         table = np.array(rows)
@@ -67,19 +67,19 @@ def parse_prompts(
 
 def _numbered(named: Sequence[str | None]) -> list[int]:
     """A number from 1 on for each; those without one get the smallest that is free."""
-    taken = {int(who) for who in named if who is not None}
+    used = {int(who) for who in named if who is not None}
     out = []
     for who in named:
-        number = int(who) if who is not None else next(n for n in range(1, len(named) + len(taken) + 2) if n not in taken)
-        taken.add(number)
+        number = int(who) if who is not None else next(n for n in range(1, len(named) + len(used) + 2) if n not in used)
+        used.add(number)
         out.append(number)
     return out
 
 
 def _words(text: str) -> tuple[str, int | None]:
     """Words, and whose they are alone."""
-    found = _TEXT.fullmatch(text.strip())
-    words, who = found.groups() if found else (text, None)
+    match = _TEXT.fullmatch(text.strip())
+    words, who = match.groups() if match else (text, None)
     if not words.strip():
         raise SettingsError(f"--text {text!r} is empty.", code="bad_prompt", hint='Name whom to follow: --text "the golfer in yellow".')
     _require_number("--text", text, who)
@@ -99,13 +99,13 @@ def _box(sides: list[float]) -> np.ndarray:
 
 
 def _fields(option: str, pattern: re.Pattern[str], text: str) -> tuple[str | None, ...]:
-    found = pattern.fullmatch(text.replace(" ", ""))
-    if not found:
+    match = pattern.fullmatch(text.replace(" ", ""))
+    if not match:
         example = "0:120,40,380,700 or 0:120,40,380,700:2" if option == "--box" else "12:640,360 or 12:640,360:2"
         raise SettingsError(
             f"{option} cannot be read: {text!r}.",
             code="bad_prompt",
             hint=f"It wants frame, place and, if need be, person: {option} {example}.",
         )
-    _require_number(option, text, found.groups()[-1])
-    return found.groups()
+    _require_number(option, text, match.groups()[-1])
+    return match.groups()

@@ -100,9 +100,9 @@ def status(
     if wait:
         _wait(space, settings, as_json, changed=False)
         return
-    found = space.status()
-    _print_status(found, as_json)
-    _require_healthy(space, found)
+    state = space.status()
+    _print_status(state, as_json)
+    _require_healthy(space, state)
 
 
 @app.command()
@@ -206,22 +206,22 @@ def _checked_bundle(source: Path, as_json: bool) -> "tuple[BundleFile, ...]":
 
 
 def _wait(space: "SpaceClient", settings: "Settings", as_json: bool, *, changed: bool) -> None:
-    _require_healthy(space, space.wait(settings.space.max_wait_s, lambda found: _print_status(found, as_json), changed=changed))
+    _require_healthy(space, space.wait(settings.space.max_wait_s, lambda state: _print_status(state, as_json), changed=changed))
 
 
-def _print_status(found: "SpaceStatus", as_json: bool) -> None:
-    text = f"{found.state.replace('_', ' ')}: {found.message}" + (f"\n  → {found.hint}" if found.hint else "")
-    _print(as_json, text, event="status", state=found.state, message=found.message, hint=found.hint)
+def _print_status(status: "SpaceStatus", as_json: bool) -> None:
+    text = f"{status.state.replace('_', ' ')}: {status.message}" + (f"\n  → {status.hint}" if status.hint else "")
+    _print(as_json, text, event="status", state=status.state, message=status.message, hint=status.hint)
 
 
-def _require_healthy(space: "SpaceClient", found: "SpaceStatus") -> None:
+def _require_healthy(space: "SpaceClient", status: "SpaceStatus") -> None:
     """Exit with an error where nobody is served, and waiting does not help."""
     from body4d.core.errors import SpaceError
     from body4d.deploy.status import HEALTHY
 
-    if found.state not in HEALTHY:
-        message = f"{space.name} serves nobody ({found.state.replace('_', ' ')})."
-        raise SpaceError(message, code="space_serves_nobody", state=found.state)
+    if status.state not in HEALTHY:
+        message = f"{space.name} serves nobody ({status.state.replace('_', ' ')})."
+        raise SpaceError(message, code="space_serves_nobody", state=status.state)
 
 
 def _print(as_json: bool, text: str, /, **event: Any) -> None:

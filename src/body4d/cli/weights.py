@@ -48,12 +48,12 @@ def status(
     from body4d.cli.output import print_json
 
     settings = _settings(config, assignments, weights)
-    found = inspect_checkpoints(settings, _chosen(models, everything=True))
-    accesses = {} if offline else _ask_gates(found)
+    checkpoints = inspect_checkpoints(settings, _chosen(models, everything=True))
+    accesses = {} if offline else _ask_gates(checkpoints)
     if as_json:
-        print_json([_as_row(one, accesses.get(one.checkpoint.key, ())) for one in found], indent=2)
+        print_json([_as_row(one, accesses.get(one.checkpoint.key, ())) for one in checkpoints], indent=2)
     else:
-        _print_status(found, accesses, settings)
+        _print_status(checkpoints, accesses, settings)
 
 
 @app.command("download")
@@ -155,7 +155,7 @@ def _chosen(models: Sequence[str] | None, *, everything: bool = False) -> "tuple
     return tuple(known[name] for name in dict.fromkeys(models))
 
 
-def _ask_gates(found: "Sequence[LocalCheckpoint]") -> "dict[str, tuple[SourceAccess, ...]]":
+def _ask_gates(checkpoints: "Sequence[LocalCheckpoint]") -> "dict[str, tuple[SourceAccess, ...]]":
     """For each checkpoint that is not ready, whether its sources may be fetched, in the order they are tried."""
     from body4d.checkpoints.gated_access import check_access
     from body4d.checkpoints.hub_client import default_hub
@@ -165,7 +165,7 @@ def _ask_gates(found: "Sequence[LocalCheckpoint]") -> "dict[str, tuple[SourceAcc
         hub = default_hub(STATUS_TIMEOUT_S)
     except MissingDependencyError:
         return {}
-    lacking = [one.checkpoint for one in found if not one.ready]
+    lacking = [one.checkpoint for one in checkpoints if not one.ready]
     return {one.key: tuple(check_access(source, hub) for source in one.sources if source.automatic) for one in lacking}
 
 
@@ -198,7 +198,9 @@ def _as_row(one: "LocalCheckpoint", accesses: "Sequence[SourceAccess]") -> dict[
     }
 
 
-def _print_status(found: "Sequence[LocalCheckpoint]", accesses: "dict[str, tuple[SourceAccess, ...]]", settings: WeightsSettings) -> None:
+def _print_status(
+    checkpoints: "Sequence[LocalCheckpoint]", accesses: "dict[str, tuple[SourceAccess, ...]]", settings: WeightsSettings
+) -> None:
     from rich.console import Console
     from rich.table import Table
 
@@ -207,7 +209,7 @@ def _print_status(found: "Sequence[LocalCheckpoint]", accesses: "dict[str, tuple
     table = Table(box=None, pad_edge=False)
     for title in ("model", "needed by", "state", "size", "licence", "gate"):
         table.add_column(title, justify="right" if title == "size" else "left", no_wrap=title in ("model", "state", "size"))
-    for one in found:
+    for one in checkpoints:
         size_bytes = one.size_bytes or one.checkpoint.sources[0].size_bytes
         size = f"{size_bytes / 1e9:.2f} GB" if size_bytes else "not known"
         gated = [source.gated for source in one.checkpoint.sources if source.automatic]
@@ -215,7 +217,7 @@ def _print_status(found: "Sequence[LocalCheckpoint]", accesses: "dict[str, tuple
         table.add_row(one.checkpoint.key, _NEED_WORDS[one.checkpoint.need], _STATE_WORDS[one.state], size, one.licence.name, gate)
     Console().print(table)
     typer.echo(f"\nLooked in {' and '.join(map(str, checkpoint_roots(settings)))}.")
-    for one in found:
+    for one in checkpoints:
         typer.echo(f"\n{one.checkpoint.name} ({one.checkpoint.key})")
         for line in _status_lines(one, accesses.get(one.checkpoint.key, ())):
             typer.echo(f"  {line}")

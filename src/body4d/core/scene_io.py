@@ -143,8 +143,8 @@ def load_masks(path: AnyPath) -> tuple[MaskTrack, ...]:
             key = f"person_{person_id}"
             landmarks = None
             if f"{key}/landmarks/joint_set" in data:
-                seen = {name: data[f"{key}/landmarks/{name}"] for name in _LANDMARK_ARRAYS}
-                landmarks = LandmarkTrack(**seen, joint_set=str(data[f"{key}/landmarks/joint_set"]))
+                arrays = {name: data[f"{key}/landmarks/{name}"] for name in _LANDMARK_ARRAYS}
+                landmarks = LandmarkTrack(**arrays, joint_set=str(data[f"{key}/landmarks/joint_set"]))
             tracks.append(
                 MaskTrack(
                     person_id=person_id,
@@ -277,13 +277,16 @@ def _read_npz(path: AnyPath, kind: str) -> dict[str, np.ndarray]:
         if not hasattr(archive, "files"):
             raise ValueError("it holds a single array")
         names = set(archive.files)
-        found = str(archive["format"]) if "format" in names else "some other npz"
+        kind_found = str(archive["format"]) if "format" in names else "some other npz"
         version = int(archive["schema"]) if "schema" in names else 0
-        if found == f"body4d-{kind}" and version == SCHEMA:
+        if kind_found == f"body4d-{kind}" and version == SCHEMA:
             return {name: archive[name] for name in archive.files}
-    if found != f"body4d-{kind}":
+    if kind_found != f"body4d-{kind}":
         raise InputError(
-            f"{path} is not a body4d {kind} file (found: {found}).", code="file_kind", hint=f"Name the {kind} file of a run.", found=found
+            f"{path} is not a body4d {kind} file (found: {kind_found}).",
+            code="file_kind",
+            hint=f"Name the {kind} file of a run.",
+            found=kind_found,
         )
     if version < SCHEMA:
         raise InputError(

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 def _check(name: str, array: np.ndarray, shape: tuple[int | None, ...], kind: str = "") -> None:
     """Raise ValueError unless ``array`` has ``shape`` (None: any length) and, where given, a dtype kind among ``kind``."""
     if array.ndim != len(shape) or any(want is not None and want != got for want, got in zip(shape, array.shape, strict=True)):
-        wanted = ", ".join("any" if n is None else str(n) for n in shape)
-        raise ValueError(f"{name} must have shape ({wanted}), found {array.shape}")
+        expected = ", ".join("any" if n is None else str(n) for n in shape)
+        raise ValueError(f"{name} must have shape ({expected}), found {array.shape}")
     if kind and array.dtype.kind not in kind:
         raise ValueError(f"{name} must have a dtype of kind {kind!r}, found {array.dtype}")
 

@@ -204,33 +204,39 @@ class NoCompleter:
         return StageOutput((), (warning,))
 
 
-def why_not_sam(settings: Settings) -> str | None:
-    """Why ``auto`` does not take the preset ``sam``, or None where it does: it wants a GPU, the packages and the checkpoints."""
+def why_not_sam(settings: Settings) -> RunWarning | None:
+    """Why ``auto`` does not take the preset ``sam``, or None where it does: it wants a GPU, the packages and the checkpoints.
+
+    The message is half a sentence.
+    """
     missing = [name for name in _SAM_PACKAGES if not _installed(name)]
     if missing:
-        return f"{' and '.join(missing)} is not installed (pip install 'body4d[sam]')"
+        return RunWarning("missing_package", f"{' and '.join(missing)} is not installed", "pip install 'body4d[sam]'")
     from body4d.checkpoints.local import inspect_checkpoints
     from body4d.checkpoints.registry import SAM3, SAM3D_BODY
 
-    found = inspect_checkpoints(settings.weights, (SAM3, SAM3D_BODY))
-    absent = [one.checkpoint.name for one in found if one.state == "absent"]
+    checkpoints = inspect_checkpoints(settings.weights, (SAM3, SAM3D_BODY))
+    absent = [one.checkpoint.name for one in checkpoints if one.state == "absent"]
     if absent:
-        return f"{' and '.join(absent)} has no checkpoint here" if len(absent) == 1 else f"{' and '.join(absent)} have no checkpoints here"
-    if broken := next((f"{one.message} {one.hint}" for one in found if not one.ready), None):
-        return broken.removesuffix(".")
+        verb = "has no checkpoint here" if len(absent) == 1 else "have no checkpoints here"
+        return RunWarning("no_checkpoint", f"{' and '.join(absent)} {verb}", "`body4d weights download` fetches them.")
+    broken = next((one for one in checkpoints if not one.ready), None)
+    if broken:
+        return RunWarning("checkpoint_incomplete", broken.message.removesuffix("."), broken.hint)
     from body4d.runtime.device import choose_device
 
     if choose_device(settings.compute).type == "cpu":
-        return "there is no GPU (--preset sam runs on the CPU all the same, about a minute for each frame)"
+        return RunWarning("no_gpu", "there is no GPU", "--preset sam runs on the CPU all the same, about a minute for each frame.")
     return None
 
 
-def choose_preset(requested: str, sam_missing: str | None) -> tuple[str, RunWarning | None]:
+def choose_preset(requested: str, sam_missing: RunWarning | None) -> tuple[str, RunWarning | None]:
     """The preset to take and a warning that says why, None where the user chose it. Pure."""
     if requested != "auto":
         return requested, None
     if sam_missing:
-        return "lite", RunWarning("preset_lite_taken", f"Preset lite was taken, not sam: {sam_missing}.")
+        message = f"Preset lite was taken, not sam: {sam_missing.message}."
+        return "lite", RunWarning("preset_lite_taken", message, sam_missing.hint, {"reason": sam_missing.code})
     return "sam", RunWarning("preset_sam_taken", "Preset sam was taken: its checkpoints and a GPU are there.")
 
 

@@ -131,13 +131,13 @@ def distinct_warnings(warnings: Sequence[RunWarning]) -> tuple[RunWarning, ...]:
 
 def versions() -> dict[str, str]:
     """Versions of every package on which a result may depend, as far as installed."""
-    found = {"python": platform.python_version()}
+    installed = {"python": platform.python_version()}
     for package in ("body4d", "numpy", "scipy", "torch", "anny", "mediapipe", "transformers", "diffusers", "av", "numba"):
         try:
-            found[package] = version(package)
+            installed[package] = version(package)
         except PackageNotFoundError:
             continue
-    return found
+    return installed
 
 
 def stage_figures(stage: StageRecord) -> dict[str, Any]:

@@ -225,10 +225,10 @@ def default_folder(video: Path, digest: str, root: Path = Path("runs")) -> Path:
     """``runs/<stem>``, or ``runs/<stem>-<hash>`` where that holds the run of a different video of the same name."""
     plain = root / video.stem
     try:
-        taken = read_record_if_any(plain)
+        record = read_record_if_any(plain)
     except InputError:
-        taken = None
-    if taken is None or taken.input.get("sha256") == digest:
+        record = None
+    if record is None or record.input.get("sha256") == digest:
         return plain
     return root / f"{video.stem}-{digest[:8]}"
 
