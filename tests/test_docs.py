@@ -13,6 +13,7 @@ import yaml
 
 from body4d.config import Settings
 from body4d.config.loading import valid_names
+from body4d.run.record import RunRecord, StageRecord
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -173,6 +174,12 @@ def test_the_exit_codes_in_the_readme_are_those_of_the_errors() -> None:
         for name, code, status in re.findall(r"^\| `(\w+)` \| `(\w+)` \| (\d+) \|", text_of(DOCS / "conventions.md"), re.MULTILINE)
     }
     assert table == {kind.__name__: (kind.default_code, kind.exit_code) for kind in [Body4DError, *children(Body4DError)]}
+
+
+def test_every_key_of_run_json_is_described() -> None:
+    section = text_of(DOCS / "files.md").split("## run.json\n")[1].split("\n## ")[0]
+    keys = {key for row in re.findall(r"^\| (`[^|]*)\|", section, re.MULTILINE) for key in re.findall(r"`(\w+)`", row)}
+    assert keys == {*RunRecord.model_fields, *StageRecord.model_fields}
 
 
 def test_the_settings_page_is_up_to_date() -> None:
