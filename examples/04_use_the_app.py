@@ -21,24 +21,25 @@ def main(clip: str, folder: str, url: str = "http://localhost:7860/") -> None:
     headers = {"Authorization": "Basic " + b64encode(f"{user}:{password}".encode()).decode()} if user else {}
     app = Client(url, headers=headers, verbose=False)
 
-    # Clicks are pixels of a frame: marks=[{"frame": 0, "place": [640, 360]}] follows whoever stands there.
-    job = app.submit(handle_file(clip), people="main", marks=[], api_name="/run")
-    told: dict[str, Any] = {}
+    # Clicks are pixels of a frame: prompts=[{"frame": 0, "point_px": [640, 360]}] follows whoever stands there.
+    job = app.submit(handle_file(clip), people="main", prompts=[], api_name="/run")
+    result: dict[str, Any] = {}
     for answer in job:
-        told = cast(dict[str, Any], answer)
-        working = [name for name, stage in told.get("stages", {}).items() if stage["state"] == "working"]
-        print(told["state"], *working, file=sys.stderr)
-    if told.get("state") != "done":
-        raise SystemExit(str(job.exception() or "The run did not finish."))
+        result = cast(dict[str, Any], answer)
+        working = [name for name, stage in result.get("stages", {}).items() if stage["state"] == "working"]
+        print(result["state"], *working, file=sys.stderr)
+    if result.get("state") != "done":
+        error = result.get("error", {"code": "", "message": str(job.exception() or "The run did not finish."), "hint": ""})
+        raise SystemExit(f"{error['message']} {error['hint']} [{error['code']}]")
 
-    save(told, Path(folder), url.rstrip("/"), headers)
+    save(result, Path(folder), url.rstrip("/"), headers)
 
 
-def save(told: dict[str, Any], out: Path, url: str, headers: dict[str, str]) -> None:
+def save(result: dict[str, Any], out: Path, url: str, headers: dict[str, str]) -> None:
     """Everything a run made, into the folder ``out``."""
     out.mkdir(parents=True, exist_ok=True)
-    (out / "result.json").write_text(json.dumps(told, indent=1))
-    for name, address in told["files"].items():
+    (out / "result.json").write_text(json.dumps(result, indent=1))
+    for name, address in result["files"].items():
         answer = httpx.get(f"{url}/{address}", headers=headers, timeout=60)
         answer.raise_for_status()
         (out / name).write_bytes(answer.content)

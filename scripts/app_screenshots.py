@@ -13,18 +13,18 @@ from playwright.sync_api import Page, sync_playwright
 CHROMIUM = "/usr/bin/chromium"
 OUT = Path(__file__).parents[1] / "docs" / "app"
 WINDOWS = {"desktop": (1280, 900), "phone": (390, 844)}
-MOST_BYTES = 150_000
-LONG_MS = 600_000
+MAX_BYTES = 150_000
+TIMEOUT_MS = 600_000
 GOLFER = (0.34, 0.55)  # where the example's golfer has the hips on its first frame, as shares of the picture
 
 
 def shoot(page: Page, name: str) -> None:
-    """The whole page as JPEG, of the best quality that stays below ``MOST_BYTES``."""
+    """The whole page as JPEG, of the best quality that stays below ``MAX_BYTES``."""
     picture = Image.open(BytesIO(page.screenshot(full_page=True))).convert("RGB")
     for quality in (88, 80, 70, 60, 50):
         buffer = BytesIO()
         picture.save(buffer, "JPEG", quality=quality, optimize=True)
-        if buffer.tell() < MOST_BYTES:
+        if buffer.tell() < MAX_BYTES:
             break
     OUT.mkdir(exist_ok=True)
     (OUT / f"{name}.jpg").write_bytes(buffer.getvalue())
@@ -66,7 +66,7 @@ def main(url: str) -> None:
         for window, (width, height) in WINDOWS.items():
             context = browser.new_context(viewport={"width": width, "height": height})
             page = context.new_page()
-            page.set_default_timeout(LONG_MS)
+            page.set_default_timeout(TIMEOUT_MS)
             page.goto(url)
             walk_through(page, window)
             context.close()

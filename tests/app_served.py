@@ -15,7 +15,7 @@ SLOW_MS = 120_000
 
 
 @dataclass(frozen=True)
-class Served:
+class RunningApp:
     """A running app: its address, its folder, and what it wrote to its log."""
 
     url: str
@@ -30,7 +30,7 @@ def free_port() -> int:
         return trial.getsockname()[1]
 
 
-def start(folder: Path, *extra: str, **environment: str) -> tuple[subprocess.Popen[bytes], Served]:
+def start(folder: Path, *extra: str, **environment: str) -> tuple[subprocess.Popen[bytes], RunningApp]:
     """`body4d app` as a user starts it, once it answers."""
     port = free_port()
     log = folder / "app.log"
@@ -53,7 +53,7 @@ def start(folder: Path, *extra: str, **environment: str) -> tuple[subprocess.Pop
     for _ in range(1200):
         try:
             urllib.request.urlopen(f"{url}health", timeout=1)
-            return process, Served(url, folder / "root", log, process.pid)
+            return process, RunningApp(url, folder / "root", log, process.pid)
         except OSError:
             assert process.poll() is None, log.read_text()
             time.sleep(0.1)

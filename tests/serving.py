@@ -10,7 +10,7 @@ import uvicorn
 
 
 @contextmanager
-def served(app: Any) -> Iterator[str]:
+def serve_app(app: Any) -> Iterator[str]:
     """Serve ``app``; gives its address. Its end is waited for."""
     server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error"))
     thread = threading.Thread(target=server.run, daemon=True)

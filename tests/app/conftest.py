@@ -7,14 +7,21 @@ from pathlib import Path
 
 import pytest
 
-from app_served import CHROMIUM, Served, start
+from app_served import CHROMIUM, RunningApp, start
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What needs the running app is slow."""
+    for item in items:
+        if "running_app" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.slow)
 
 
 @pytest.fixture(scope="session")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+def running_app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningApp]:
     pytest.importorskip("gradio", reason="the app's extra is not installed")
     pytest.importorskip("mediapipe", reason="preset lite is not installed")
-    process, app = start(tmp_path_factory.mktemp("app"), "--set", "app.most_megabytes=3")
+    process, app = start(tmp_path_factory.mktemp("app"), "--set", "app.max_megabytes=3")
     yield app
     process.terminate()
     try:

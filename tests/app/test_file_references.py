@@ -16,8 +16,16 @@ import pytest
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 
-from app_served import Served
-from body4d.app.file_references import FOREIGN, MOST_JSON_BYTES, NO_ADDRESS, ForeignFileError, UploadsOnly, judged, uploaded_path
+from app_served import RunningApp
+from body4d.app.file_references import (
+    MAX_JSON_BYTES,
+    NO_ADDRESS,
+    NOT_AN_UPLOAD,
+    ForeignFileError,
+    UploadsOnlyMiddleware,
+    sanitize_json,
+    uploaded_path,
+)
 
 httpx = pytest.importorskip("httpx", reason="the app's extra is not installed")
 testclient = pytest.importorskip("starlette.testclient")
@@ -32,7 +40,7 @@ def file_data(path: object, **more: object) -> dict[str, Any]:
     return {"path": str(path), **more, "meta": META}
 
 
-# The judgement, without a server
+# The check, without a server
 
 
 @pytest.fixture
@@ -98,7 +106,7 @@ def wrong_paths(uploads: Path, outside: Path) -> dict[str, str]:
 def test_an_upload_is_known_by_its_place(uploads: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     right = uploads / HASH / "50% ä.mp4"
     assert uploaded_path(str(right), uploads) == right
-    # A relative app.folder is told to visitors as it was given, and by Gradio's events as it is on the disk.
+    # Visitors see a relative app.folder as it was set, Gradio's events as it is on the disk.
     monkeypatch.chdir(uploads.parent)
     for folder in (Path("uploads"), Path("../") / uploads.parent.name / "uploads"):
         assert uploaded_path(str(folder / HASH / right.name), folder) == folder / HASH / right.name
@@ -127,8 +135,8 @@ def test_a_file_goes_on_without_its_address(uploads: Path) -> None:
     for address in (right, quote(right)):
         for host in ("http://localhost:7860", "https://a.hf.space/body4d", ""):
             sent["data"][0]["url"] = f"{host}/gradio_api/file={address}"
-            assert judged(sent, uploads) == {**sent, "data": [file_data(right, size=5), *sent["data"][1:]]}
-    assert judged({"data": [{"path": right}]}, uploads) == {"data": [{"path": right}]}
+            assert sanitize_json(sent, uploads) == {**sent, "data": [file_data(right, size=5), *sent["data"][1:]]}
+    assert sanitize_json({"data": [{"path": right}]}, uploads) == {"data": [{"path": right}]}
 
 
 def wrong_files(right: str, outside: str) -> dict[str, Any]:
@@ -161,7 +169,7 @@ def wrong_files(right: str, outside: str) -> dict[str, Any]:
 
 def foreign(sent: Any, uploads: Path) -> bool:
     try:
-        judged(sent, uploads)
+        sanitize_json(sent, uploads)
     except ForeignFileError:
         return True
     return False
@@ -195,10 +203,10 @@ def asked(uploads: Path, seen: list[bytes]) -> Any:
         assert int(request.headers.get("content-length", len(seen[-1]))) == len(seen[-1])
         await PlainTextResponse("Gradio")(scope, receive, send)
 
-    return testclient.TestClient(UploadsOnly(gradio, uploads, 1000), raise_server_exceptions=True)
+    return testclient.TestClient(UploadsOnlyMiddleware(gradio, uploads, 1000), raise_server_exceptions=True)
 
 
-def test_gradio_gets_what_was_judged(asked: Any, seen: list[bytes], uploads: Path) -> None:
+def test_gradio_gets_what_was_sanitize_json(asked: Any, seen: list[bytes], uploads: Path) -> None:
     right = f"{uploads}/{HASH}/50% ä.mp4"
     sent = f'{{"data": [1], "data": [{{"path": {json.dumps(right)}, "url": "/gradio_api/file={right}"}}, NaN], "fn_index": 0}}'
     for body in (sent, sent.encode("utf-16")):
@@ -211,7 +219,7 @@ def test_gradio_gets_what_was_judged(asked: Any, seen: list[bytes], uploads: Pat
 
 
 def test_large_and_broken_bodies_do_not_reach_gradio(asked: Any, seen: list[bytes]) -> None:
-    large = b'{"data": ["' + b"a" * MOST_JSON_BYTES + b'"]}'
+    large = b'{"data": ["' + b"a" * MAX_JSON_BYTES + b'"]}'
     chunks = iter([large[start : start + 1000] for start in range(0, len(large), 1000)])
     for body, status in ((large, 413), (chunks, 413), (b"{", 400), (b"[" * 100_000, 400), (b"\xff\xff", 400), (b"1" * 5000, 400)):
         assert asked.post("/gradio_api/call/run", content=body).status_code == status
@@ -263,10 +271,10 @@ def test_no_socket_is_opened(asked: Any) -> None:
 
 
 @pytest.fixture(scope="module")
-def planted(served: Served, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def planted(running_app: RunningApp, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A file outside the app's folder; beside it and among the uploads, what :func:`plant` makes."""
     outside = tmp_path_factory.mktemp("outside") / "outside.mp4"
-    uploads = served.folder / "uploads"
+    uploads = running_app.folder / "uploads"
     plant(uploads, outside)
     yield outside
     for path in (uploads / HASH, uploads / "deep_links"):
@@ -276,9 +284,9 @@ def planted(served: Served, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 
 
 @pytest.fixture(scope="module")
-def requests(served: Served) -> list[tuple[str, Any]]:
+def requests(running_app: RunningApp) -> list[tuple[str, Any]]:
     """Every address that takes a component's value, with a request for it that names ``FILE``: where a file belongs and where not."""
-    config = httpx.get(f"{served.url}config", timeout=PATIENCE_S).json()
+    config = httpx.get(f"{running_app.url}config", timeout=PATIENCE_S).json()
     found: list[tuple[str, Any]] = [
         ("call/run", {"data": ["FILE", "main", [], "", None, None, None, None, None, False]}),
         ("call/run", {"data": [None, "main", ["FILE"], "", None, None, None, None, None, False]}),
@@ -303,8 +311,8 @@ def with_file(sent: Any, file: Any) -> Any:
     return {key: with_file(item, file) for key, item in sent.items()} if isinstance(sent, dict) else sent
 
 
-def clip_of_another(served: Served) -> Path:
-    clip = served.folder / "runs" / ("a" * 32) / "clip.mp4"
+def clip_of_another(running_app: RunningApp) -> Path:
+    clip = running_app.folder / "runs" / ("a" * 32) / "clip.mp4"
     clip.parent.mkdir(exist_ok=True)
     clip.write_bytes(b"private")
     return clip
@@ -314,65 +322,65 @@ def contents(folder: Path) -> set[Path]:
     return set(folder.rglob("*"))
 
 
-def refused_everywhere(served: Served, requests: list[tuple[str, Any]], what: str, file: Any) -> None:
+def refused_everywhere(running_app: RunningApp, requests: list[tuple[str, Any]], what: str, file: Any) -> None:
     """Each request that names ``file`` gets the same sentence at once; nothing is copied; the server goes on answering."""
-    before = contents(served.folder / "uploads")
+    before = contents(running_app.folder / "uploads")
     with httpx.Client(timeout=PATIENCE_S) as client:
         for path, sent in requests:
             body = json.dumps(with_file(sent, file)).encode()
-            answer = client.post(f"{served.url}gradio_api/{path}", content=body, headers={"content-type": "application/json"})
-            assert (answer.status_code, answer.json()) == (403, {"detail": FOREIGN}), (what, path)
-        assert client.get(f"{served.url}health").status_code == 200
-    assert contents(served.folder / "uploads") == before
+            answer = client.post(f"{running_app.url}gradio_api/{path}", content=body, headers={"content-type": "application/json"})
+            assert (answer.status_code, answer.json()) == (403, {"detail": NOT_AN_UPLOAD}), (what, path)
+        assert client.get(f"{running_app.url}health").status_code == 200
+    assert contents(running_app.folder / "uploads") == before
 
 
 @pytest.mark.parametrize("what", [*wrong_paths(Path("uploads"), Path("outside.mp4")), "another visitor's"])
-def test_foreign_paths_are_refused(what: str, served: Served, planted: Path, requests: list[tuple[str, Any]]) -> None:
-    paths = {**wrong_paths(served.folder / "uploads", planted), "another visitor's": str(clip_of_another(served))}
-    refused_everywhere(served, requests, what, file_data(paths[what]))
+def test_foreign_paths_are_refused(what: str, running_app: RunningApp, planted: Path, requests: list[tuple[str, Any]]) -> None:
+    paths = {**wrong_paths(running_app.folder / "uploads", planted), "another visitor's": str(clip_of_another(running_app))}
+    refused_everywhere(running_app, requests, what, file_data(paths[what]))
 
 
 @pytest.mark.parametrize("what", wrong_files("", ""))
-def test_foreign_files_are_refused_in_any_shape(what: str, served: Served, planted: Path, requests: list[tuple[str, Any]]) -> None:
-    right = f"{served.folder}/uploads/{HASH}/50% ä.mp4"
-    refused_everywhere(served, requests, what, wrong_files(right, str(planted))[what])
+def test_foreign_files_are_refused_in_any_shape(what: str, running_app: RunningApp, planted: Path, requests: list[tuple[str, Any]]) -> None:
+    right = f"{running_app.folder}/uploads/{HASH}/50% ä.mp4"
+    refused_everywhere(running_app, requests, what, wrong_files(right, str(planted))[what])
 
 
-def test_a_pipe_outside_does_not_hold_up_the_server(served: Served, planted: Path, requests: list[tuple[str, Any]]) -> None:
+def test_a_pipe_outside_does_not_hold_up_the_server(running_app: RunningApp, planted: Path, requests: list[tuple[str, Any]]) -> None:
     pipe = planted.parent / "pipe.mp4"
     os.mkfifo(pipe)
-    refused_everywhere(served, requests, "pipe", file_data(pipe))
+    refused_everywhere(running_app, requests, "pipe", file_data(pipe))
 
 
-def test_chunked_requests_are_judged_too(served: Served, planted: Path) -> None:
+def test_chunked_requests_are_checked_too(running_app: RunningApp, planted: Path) -> None:
     def chunks() -> Iterator[bytes]:
         yield b'{"data": ['
         yield json.dumps(file_data(planted)).encode() + b"]}"
 
     answer = httpx.post(
-        f"{served.url}gradio_api/call/run", content=chunks(), headers={"content-type": "application/json"}, timeout=PATIENCE_S
+        f"{running_app.url}gradio_api/call/run", content=chunks(), headers={"content-type": "application/json"}, timeout=PATIENCE_S
     )
-    assert (answer.status_code, answer.json()) == (403, {"detail": FOREIGN})
+    assert (answer.status_code, answer.json()) == (403, {"detail": NOT_AN_UPLOAD})
 
 
-def test_only_uploads_are_served_as_files(served: Served, planted: Path) -> None:
-    wrong = wrong_paths(served.folder / "uploads", planted)
+def test_only_uploads_are_served_as_files(running_app: RunningApp, planted: Path) -> None:
+    wrong = wrong_paths(running_app.folder / "uploads", planted)
     wrong.pop("half a surrogate")  # no address can hold it
-    film = str(served.folder / "example" / "swing.mp4")  # served by nothing
+    film = str(running_app.folder / "example" / "swing.mp4")  # running_app by nothing
     with httpx.Client(timeout=PATIENCE_S) as client:
         for path in (
             *wrong.values(),
-            str(clip_of_another(served)),
+            str(clip_of_another(running_app)),
             film,
             "https://example.com/",
             "http://169.254.169.254/latest/meta-data",
         ):
             # Dots are written in code, or httpx would resolve them itself.
-            address = f"{served.url}gradio_api/file={quote(path).replace('.', '%2e')}"
+            address = f"{running_app.url}gradio_api/file={quote(path).replace('.', '%2e')}"
             answer = client.get(address)
-            assert (answer.status_code, answer.text) == (403, json.dumps({"detail": FOREIGN}, separators=(",", ":"))), path
+            assert (answer.status_code, answer.text) == (403, json.dumps({"detail": NOT_AN_UPLOAD}, separators=(",", ":"))), path
             assert client.head(address).status_code == 403, path
-        right = client.get(f"{served.url}gradio_api/file={served.folder}/uploads/{HASH}/50%25 ä.mp4")
+        right = client.get(f"{running_app.url}gradio_api/file={running_app.folder}/uploads/{HASH}/50%25 ä.mp4")
         assert (right.status_code, right.content) == (200, b"video")
 
 
@@ -414,34 +422,34 @@ SHUT = [
 
 
 @pytest.mark.parametrize(("method", "path"), SHUT)
-def test_addresses_that_nobody_needs_are_shut(method: str, path: str, served: Served) -> None:
-    answer = httpx.request(method, served.url + path, json={} if method == "POST" else None, timeout=PATIENCE_S)
+def test_addresses_that_nobody_needs_are_shut(method: str, path: str, running_app: RunningApp) -> None:
+    answer = httpx.request(method, running_app.url + path, json={} if method == "POST" else None, timeout=PATIENCE_S)
     assert (answer.status_code, answer.json()) == (404, {"detail": NO_ADDRESS})
 
 
-def test_an_upload_comes_through_to_us(served: Served) -> None:
+def test_an_upload_comes_through_to_us(running_app: RunningApp) -> None:
     with httpx.Client(timeout=PATIENCE_S) as client:
-        told = client.post(f"{served.url}gradio_api/upload", files={"files": ("ä #1.mp4", b"not a video")})
-        (path,) = told.json()
-        for url in (None, f"{served.url}gradio_api/file={path}"):
-            begun = client.post(f"{served.url}gradio_api/call/run", json={"data": [file_data(path, url=url, size=11)]})
+        uploaded = client.post(f"{running_app.url}gradio_api/upload", files={"files": ("ä #1.mp4", b"not a video")})
+        (path,) = uploaded.json()
+        for url in (None, f"{running_app.url}gradio_api/file={path}"):
+            begun = client.post(f"{running_app.url}gradio_api/call/run", json={"data": [file_data(path, url=url, size=11)]})
             assert begun.status_code == 200, begun.text
-        begun = client.post(f"{served.url}gradio_api/call/v2/run", json={"video": file_data(path)})
-        with client.stream("GET", f"{served.url}gradio_api/call/run/{begun.json()['event_id']}", timeout=120) as answer:
+        begun = client.post(f"{running_app.url}gradio_api/call/v2/run", json={"video": file_data(path)})
+        with client.stream("GET", f"{running_app.url}gradio_api/call/run/{begun.json()['event_id']}", timeout=120) as answer:
             assert "holds text, not a video" in "".join(answer.iter_text())
 
 
-def test_an_upload_larger_than_a_clip_may_be_is_deleted(served: Served) -> None:
-    before = contents(served.folder / "uploads")
+def test_an_upload_larger_than_a_clip_may_be_is_deleted(running_app: RunningApp) -> None:
+    before = contents(running_app.folder / "uploads")
     files = [("files", (f"{number}.mp4", b"a" * 1_000_000)) for number in range(5)]
-    answer = httpx.post(f"{served.url}gradio_api/upload", files=files, timeout=PATIENCE_S)
+    answer = httpx.post(f"{running_app.url}gradio_api/upload", files=files, timeout=PATIENCE_S)
     assert answer.status_code == 413
-    assert contents(served.folder / "uploads") == before
+    assert contents(running_app.folder / "uploads") == before
 
 
-def test_only_the_video_takes_a_file(served: Served) -> None:
+def test_only_the_video_takes_a_file(running_app: RunningApp) -> None:
     """The components whose values events take. Others than the video hand on what they get as text or a number, and open nothing."""
-    config = httpx.get(f"{served.url}config", timeout=PATIENCE_S).json()
+    config = httpx.get(f"{running_app.url}config", timeout=PATIENCE_S).json()
     kinds = {component["id"]: component["type"] for component in config["components"]}
     taken = {kinds[number] for event in config["dependencies"] for number in event["inputs"]}
     assert taken <= {"state", "video", "radio", "dropdown", "slider", "textbox", "number", "checkbox", "api"}
@@ -461,7 +469,7 @@ def test_gradio_itself_refuses_foreign_paths(tmp_path: Path, monkeypatch: pytest
         monkeypatch.setenv(variable, os.environ.get(variable, ""))  # build sets them: back as they were afterwards
     outside = tmp_path / "outside.mp4"
     outside.write_bytes(b"private")
-    app, desk = build(Settings(preset="lite", app=AppSettings(folder=str(tmp_path / "root"))), {})
+    app, service = build(Settings(preset="lite", app=AppSettings(folder=str(tmp_path / "root"))), {})
     try:
         server: Any = app
         gradio: Any = next(route.app for route in server.routes if isinstance(route, Mount) and route.path == "")
@@ -472,4 +480,4 @@ def test_gradio_itself_refuses_foreign_paths(tmp_path: Path, monkeypatch: pytest
             asyncio.run(blocks.process_api(event, sent, event_id="a"))
         assert not list(tmp_path.glob("root/uploads/*/outside.mp4"))
     finally:
-        desk.close()
+        service.close()

@@ -16,16 +16,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from app_served import SLOW_MS, Served
+from app_served import SLOW_MS, RunningApp
 
 pytestmark = pytest.mark.usefixtures("browser")
 
 
-def open_page(browser: Any, served: Served, query: str = "", phone: bool = False) -> Any:
+def open_page(browser: Any, running_app: RunningApp, query: str = "", phone: bool = False) -> Any:
     size = {"width": 390, "height": 844} if phone else {"width": 1280, "height": 900}
     page = browser.new_context(viewport=size, accept_downloads=True).new_page()
     page.set_default_timeout(SLOW_MS)
-    page.goto(f"{served.url}{query}")
+    page.goto(f"{running_app.url}{query}")
     page.wait_for_selector(".b4-header")
     return page
 
@@ -44,7 +44,7 @@ def click_at(page: Any, x: float, y: float) -> None:
 
 
 @dataclass(frozen=True)
-class Seen:
+class FinishedRun:
     """What a visitor saw on the way to a result, and the page that shows it."""
 
     page: Any
@@ -55,8 +55,8 @@ class Seen:
 
 
 @pytest.fixture(scope="module")
-def finished(browser: Any, served: Served, walk: Path) -> Iterator[Seen]:
-    page = open_page(browser, served)
+def finished(browser: Any, running_app: RunningApp, walk: Path) -> Iterator[FinishedRun]:
+    page = open_page(browser, running_app)
     upload(page, walk)
     found = page.inner_text("#b4-message")
     click_at(page, *middle_of_person(walk))
@@ -74,7 +74,7 @@ def finished(browser: Any, served: Served, walk: Path) -> Iterator[Seen]:
     player = page.evaluate("document.querySelector('.b4-pane iframe')?.src ?? ''")
     page.evaluate("document.querySelectorAll('video').forEach(video => video.pause())")
     page.evaluate("document.querySelectorAll('iframe').forEach(frame => { frame.src = 'about:blank'; })")
-    yield Seen(page, found, label, working, player)
+    yield FinishedRun(page, found, label, working, player)
     page.context.close()
 
 
@@ -90,8 +90,8 @@ def middle_of_person(walk: Path) -> tuple[float, float]:
     return float(x / scene.clip.width_px), float(y / scene.clip.height_px)
 
 
-def test_limits_and_preset_are_told_before_upload(browser: Any, served: Served) -> None:
-    page = open_page(browser, served)
+def test_limits_and_preset_are_shown_before_upload(browser: Any, running_app: RunningApp) -> None:
+    page = open_page(browser, running_app)
     page.wait_for_selector("#b4-example")
     assert "3 MB" in page.inner_text(".b4-limits >> nth=0")
     assert "lite" in page.inner_text(".b4-preset")
@@ -99,7 +99,7 @@ def test_limits_and_preset_are_told_before_upload(browser: Any, served: Served) 
     page.context.close()
 
 
-def test_a_visitor_comes_from_upload_to_result(finished: Seen) -> None:
+def test_a_visitor_comes_from_upload_to_result(finished: FinishedRun) -> None:
     assert "One person was found" in finished.found
     assert finished.label == "Make this person 3D"
     assert any("Find and follow people" in text for text in finished.working)
@@ -108,14 +108,14 @@ def test_a_visitor_comes_from_upload_to_result(finished: Seen) -> None:
     assert "?run=" in finished.page.url
 
 
-def test_nothing_of_the_server_is_on_the_page(finished: Seen, served: Served) -> None:
+def test_nothing_of_the_server_is_on_the_page(finished: FinishedRun, running_app: RunningApp) -> None:
     text = finished.page.content()
-    for secret in (str(served.folder), str(served.folder.parent), "Traceback", "site-packages", "onerror=alert(1)"):
+    for secret in (str(running_app.folder), str(running_app.folder.parent), "Traceback", "site-packages", "onerror=alert(1)"):
         assert secret not in text
     assert finished.page.evaluate("window.alerted === undefined")
 
 
-def test_videos_play_and_can_be_sought_in(finished: Seen) -> None:
+def test_videos_play_and_can_be_sought_in(finished: FinishedRun) -> None:
     for name in ("overlay.mp4", "views.mp4"):
         video = f"document.querySelector('video[src$=\"{name}\"]')"
         finished.page.wait_for_function(f"{video}.readyState >= 2")
@@ -125,7 +125,7 @@ def test_videos_play_and_can_be_sought_in(finished: Seen) -> None:
         assert (answer.status, len(answer.read())) == (206, 100)
 
 
-def test_each_download_opens(finished: Seen, tmp_path: Path) -> None:
+def test_each_download_opens(finished: FinishedRun, tmp_path: Path) -> None:
     import av
     import pygltflib
 
@@ -154,7 +154,7 @@ def test_each_download_opens(finished: Seen, tmp_path: Path) -> None:
         assert archive.read("body.glb") == got["body.glb"]
 
 
-def test_the_player_moves(browser: Any, finished: Seen) -> None:
+def test_the_player_moves(browser: Any, finished: FinishedRun) -> None:
     pytest.importorskip("body4d.player", reason="this checkout has no player")
     page = browser.new_page(viewport={"width": 300, "height": 300})
     page.set_default_timeout(SLOW_MS)
@@ -170,24 +170,24 @@ def test_the_player_moves(browser: Any, finished: Seen) -> None:
     assert len(pictures) >= 3
 
 
-def test_a_link_opens_the_result_again_on_a_phone(browser: Any, served: Served, finished: Seen) -> None:
+def test_a_link_opens_the_result_again_on_a_phone(browser: Any, running_app: RunningApp, finished: FinishedRun) -> None:
     link = finished.page.input_value(".b4-link input")
     assert link == finished.page.url
-    page = open_page(browser, served, link.removeprefix(served.url), phone=True)
+    page = open_page(browser, running_app, link.removeprefix(running_app.url), phone=True)
     page.wait_for_selector(".b4-result")
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     page.context.close()
 
 
-def test_a_wrong_link_says_so(browser: Any, served: Served) -> None:
-    page = open_page(browser, served, "?run=" + "A" * 32)
+def test_a_wrong_link_says_so(browser: Any, running_app: RunningApp) -> None:
+    page = open_page(browser, running_app, "?run=" + "A" * 32)
     page.wait_for_selector(".b4-problem")
     assert "no longer here" in page.inner_text("#b4-message")
     page.context.close()
 
 
-def test_two_visitors_at_once_and_one_cancels(browser: Any, served: Served, walk: Path, finished: Seen) -> None:
-    first, second = open_page(browser, served), open_page(browser, served, phone=True)
+def test_two_visitors_at_once_and_one_cancels(browser: Any, running_app: RunningApp, walk: Path, finished: FinishedRun) -> None:
+    first, second = open_page(browser, running_app), open_page(browser, running_app, phone=True)
     for page in (first, second):
         upload(page, walk)
     first.click("#b4-run")
@@ -195,21 +195,21 @@ def test_two_visitors_at_once_and_one_cancels(browser: Any, served: Served, walk
     second.click("#b4-run")
     second.wait_for_selector(".b4-progress[data-state=waiting]")
     assert "1 run is before yours" in second.inner_text(".b4-progress")
-    before = children(served.pid)
+    before = children(running_app.pid)
     first.click("#b4-cancel")
     first.wait_for_selector("text=Cancelled. What was finished is kept.")
     second.wait_for_selector(".b4-progress[data-state=working]")
     # The process that worked for the first is gone, and with it all it held.
-    assert len(before - children(served.pid)) >= 1
+    assert len(before - children(running_app.pid)) >= 1
     tokens = [token_of(page) for page in (first, second, finished.page)]
     assert len(set(tokens)) == 3
     assert tokens[1] not in first.content()
     assert tokens[0] not in second.content()
     second.click("#b4-cancel")
     second.wait_for_selector("text=Cancelled. What was finished is kept.")
-    # Results that are not there are not served, whoever asks.
+    # Results that are not there are not running_app, whoever asks.
     with pytest.raises(urllib.error.HTTPError, match="404"):
-        urllib.request.urlopen(f"{served.url}runs/{tokens[0]}/overlay.mp4")
+        urllib.request.urlopen(f"{running_app.url}runs/{tokens[0]}/overlay.mp4")
     first.context.close()
     second.context.close()
 
@@ -225,7 +225,7 @@ def children(pid: int) -> set[int]:
 
 
 def hostile(folder: Path) -> dict[str, tuple[Path, str]]:
-    """Uploads that must be refused, each with what the visitor is told."""
+    """Uploads that must be refused, each with what the visitor reads."""
     import av
 
     archive = folder / "zip.mp4"
@@ -262,41 +262,41 @@ def hostile(folder: Path) -> dict[str, tuple[Path, str]]:
     }
 
 
-def test_hostile_uploads_get_a_sentence(browser: Any, served: Served, tmp_path: Path) -> None:
-    page = open_page(browser, served)
+def test_hostile_uploads_get_a_sentence(browser: Any, running_app: RunningApp, tmp_path: Path) -> None:
+    page = open_page(browser, running_app)
     for name, (path, word) in hostile(tmp_path).items():
         page.reload()
         page.wait_for_selector("#b4-video input[type=file]", state="attached")
         page.set_input_files("#b4-video input[type=file]", path)
         page.wait_for_selector(".b4-problem")
-        told = page.inner_text(".b4-problem")
-        assert word in told, (name, told)
-        assert str(served.folder) not in page.content()
+        sentence = page.inner_text(".b4-problem")
+        assert word in sentence, (name, sentence)
+        assert str(running_app.folder) not in page.content()
         assert not page.locator("b[onmouseover]").count()
     page.context.close()
 
 
-def test_files_of_others_and_of_the_server_are_not_served(served: Served, finished: Seen) -> None:
+def test_files_of_others_and_of_the_server_are_not_served(running_app: RunningApp, finished: FinishedRun) -> None:
     token = token_of(finished.page)
-    inside = next((served.folder / "runs").iterdir()) / "visit.json"
+    inside = next((running_app.folder / "runs").iterdir()) / "session.json"
     for path in (
-        f"runs/{token}/visit.json",
+        f"runs/{token}/session.json",
         f"runs/{token}/run.json",
-        f"runs/{token}/..%2fvisit.json",
+        f"runs/{token}/..%2fsession.json",
         f"runs/{'A' * 32}/overlay.mp4",
         f"gradio_api/file={inside}",
         "gradio_api/file=/etc/passwd",
         "player/../../etc/passwd",
     ):
-        with pytest.raises(urllib.error.HTTPError) as told:
-            urllib.request.urlopen(served.url + path)
-        assert told.value.code in (403, 404), path
+        with pytest.raises(urllib.error.HTTPError) as caught:
+            urllib.request.urlopen(running_app.url + path)
+        assert caught.value.code in (403, 404), path
 
 
-def test_a_program_uses_the_same_run(served: Served, walk: Path, tmp_path: Path) -> None:
+def test_a_program_uses_the_same_run(running_app: RunningApp, walk: Path, tmp_path: Path) -> None:
     example = Path(__file__).parents[2] / "examples" / "04_use_the_app.py"
     done = subprocess.run(
-        [sys.executable, str(example), str(walk), str(tmp_path / "got"), served.url],
+        [sys.executable, str(example), str(walk), str(tmp_path / "got"), running_app.url],
         capture_output=True,
         text=True,
         timeout=SLOW_MS / 1000,

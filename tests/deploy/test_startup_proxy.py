@@ -21,7 +21,7 @@ from body4d.core.errors import Cancelled
 from body4d.core.progress import Event
 from body4d.deploy.startup_proxy import PROGRESS_PATH, StartupProxy
 from body4d.deploy.status import StartupStatus
-from serving import served
+from serving import serve_app
 
 try:
     from playwright.sync_api import sync_playwright
@@ -36,7 +36,7 @@ def proxy() -> Iterator[tuple[StartupProxy, str, StartupStatus]]:
     """A proxy served by uvicorn on a free port."""
     status = StartupStatus(lambda _: None)
     proxy = StartupProxy(status)
-    with served(proxy) as url:
+    with serve_app(proxy) as url:
         yield proxy, url, status
 
 
@@ -89,7 +89,7 @@ def test_an_app_that_does_not_start_leaves_the_page(proxy: tuple[StartupProxy, s
 def test_an_app_that_is_ready_after_the_end_is_not_started() -> None:
     """The server was stopped while the app was being built: neither a fault nor five minutes of waiting."""
     server = StartupProxy(StartupStatus(lambda _: None))
-    with served(server):
+    with serve_app(server):
         pass
     with pytest.raises(Cancelled):
         server.hand_over(Starlette(), 20)
@@ -109,7 +109,7 @@ def test_an_app_that_is_just_being_started_is_ended_in_good_order() -> None:
         life.append("ended")
 
     proxy = StartupProxy(StartupStatus(lambda _: None))
-    with served(proxy):
+    with serve_app(proxy):
         thread = threading.Thread(target=proxy.hand_over, args=(Starlette(lifespan=lifespan), 20))
         thread.start()
         assert starting.wait(20)
@@ -181,7 +181,7 @@ def downloading_status() -> StartupStatus:
 @pytest.mark.parametrize(("name", "width", "height"), [("desktop", 1100, 760), ("phone", 390, 844)])
 def test_what_the_page_shows(browser: Any, tmp_path: Path, name: str, width: int, height: int) -> None:
     """With KEEP_PICTURES a picture of it is kept in that folder."""
-    with served(StartupProxy(downloading_status())) as url:
+    with serve_app(StartupProxy(downloading_status())) as url:
         page = browser.new_page(viewport={"width": width, "height": height})
         page.goto(url)
         page.get_by_text("1.20 GB of 3.44 GB · 85 MB/s · 26 s left").wait_for(timeout=15_000)
@@ -201,7 +201,7 @@ def test_it_turns_into_the_app_and_html_stays_text(browser: Any) -> None:
     status = downloading_status()
     status.add_note("<img src=x onerror='document.title=1'>")
     proxy = StartupProxy(status)
-    with served(proxy) as url:
+    with serve_app(proxy) as url:
         page = browser.new_page()
         page.goto(url)
         page.get_by_text("<img src=x").wait_for(timeout=15_000)

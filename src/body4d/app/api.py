@@ -7,40 +7,44 @@ from typing import Any
 import gradio as gr
 from gradio.events import api
 
-from body4d.app.file_references import FOREIGN, uploaded_path
-from body4d.app.forms import Choices
-from body4d.app.names import shown_name
-from body4d.app.prompts import Mark
-from body4d.app.service import Desk, sentence_of
-from body4d.core.errors import InputError, SettingsError
+from body4d.app.file_references import NOT_AN_UPLOAD, uploaded_path
+from body4d.app.forms import RunOptions
+from body4d.app.names import PublicProblem, shown_name
+from body4d.app.prompts import INSIDE, ClickPrompt
+from body4d.app.service import AppService
+from body4d.core.errors import Cancelled, InputError, SettingsError
 from body4d.run.record import read_run, summary
 
 
-def marks_of(rows: Sequence[dict[str, Any]]) -> tuple[Mark, ...]:
-    """Marks of ``{"frame": 0, "place": [x, y]}`` in pixels with, if need be, ``who`` (1) and ``kind`` ("in", "out", "box").
+def prompts_from_json(rows: Sequence[Any]) -> tuple[ClickPrompt, ...]:
+    """Prompts of ``{"frame": 0, "person_id": 1, "point_px": [x, y], "label": 1}`` or ``{"frame": 0, "box_px": [x0, y0, x1, y1]}``.
 
-    Raises SettingsError.
+    ``person_id`` and ``label`` may be left out and are 1. Raises SettingsError.
     """
-    marks = []
+    prompts = []
     for row in rows:
         try:
-            place = tuple(float(value) for value in row["place"])
-            kind = row.get("kind", "box" if len(place) == 4 else "in")
-            if kind not in ("in", "out", "box"):
-                raise ValueError(kind)
-            marks.append(Mark(int(row["frame"]), int(row.get("who", 1)), kind, place))
+            if unknown := row.keys() - {"frame", "person_id", "point_px", "label", "box_px"}:
+                raise ValueError(f"a prompt has no {min(unknown)}")
+            position: Any = {key: tuple(float(value) for value in row[key]) for key in ("point_px", "box_px") if key in row}
+            prompts.append(ClickPrompt(int(row["frame"]), int(row.get("person_id", 1)), label=row.get("label", INSIDE), **position))
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise SettingsError('A mark wants {"frame": 0, "place": [x, y], "who": 1, "kind": "in"}, found another thing.') from error
-    return tuple(marks)
+            raise SettingsError(
+                f"Prompt {len(prompts) + 1} cannot be read.",
+                code="prompt_invalid",
+                hint='Write {"frame": 0, "person_id": 1, "point_px": [x, y], "label": 1} or {"frame": 0, "box_px": [x0, y0, x1, y1]}.',
+                index=len(prompts),
+            ) from error
+    return tuple(prompts)
 
 
-def add_api(desk: Desk, uploads: Path) -> None:
+def add_api(service: AppService, uploads: Path) -> None:
     """Add the endpoint inside an open ``gr.Blocks``. ``uploads`` is where Gradio keeps what was uploaded; no other file is read."""
 
     async def run(
         video: gr.FileData,
         people: str = "main",
-        marks: list | None = None,
+        prompts: list | None = None,
         text: str = "",
         start_s: float | None = None,
         end_s: float | None = None,
@@ -49,43 +53,53 @@ def add_api(desk: Desk, uploads: Path) -> None:
         person_height_m: float | None = None,
         moving: bool = False,
     ) -> AsyncIterator[dict]:
-        """Run a clip. Yields {"state", "stages", ...} now and then, at last {"state": "done", "run", "files", "people", "warnings"}."""
+        """Run a clip. Yields {"state", "stages", ...} now and then, at last {"state": "done", "run", "files", "people", "warnings"}, or
+        {"state": "refused", "error": {"code", "message", "hint", "facts"}} followed by an error that says the same."""
         try:
             upload = _uploaded(video, uploads)
-            choices = Choices(people, start_s, end_s, fps, fov_deg, person_height_m, moving)
-            async for told in _run(desk, upload, choices, marks_of(marks or []), text):
-                yield told
+            options = RunOptions(people, start_s, end_s, fps, fov_deg, person_height_m, moving)
+            clicks = prompts_from_json(prompts or [])
+            async for answer in _run(service, upload, options, clicks, text):
+                yield answer
         except Exception as error:
-            raise gr.Error(sentence_of(error), print_exception=False) from None
+            problem = error.problem if isinstance(error, _RunRefused) else service.public(error)
+            yield {"state": "refused", "error": problem.as_json()}
+            raise gr.Error(problem.text, print_exception=False) from None
 
     api(run, api_name="run", concurrency_limit=None)
 
 
-async def _run(desk: Desk, upload: Path, choices: Choices, marks: tuple[Mark, ...], text: str) -> AsyncIterator[dict]:
-    visit = desk.take(upload)
-    try:
-        await desk.look(visit)
-    except InputError:
-        desk.visits.drop(visit)
-        raise
-    visit = desk.visit(visit.token)
-    job = desk.begin(visit, choices, marks, text)
-    async for now in desk.follow(job):
-        place = desk.runs.place(now)
+class _RunRefused(Exception):
+    """A run did not end well, for a reason that is worded for visitors already."""
+
+    def __init__(self, problem: PublicProblem) -> None:
+        super().__init__(problem.message)
+        self.problem = problem
+
+
+async def _run(service: AppService, upload: Path, options: RunOptions, prompts: tuple[ClickPrompt, ...], text: str) -> AsyncIterator[dict]:
+    session, _ = await service.open_upload(upload)
+    session = service.sessions.set_prompts(session, prompts)
+    queued = service.start_run(session, options, text)
+    async for now in service.follow(queued):
+        if now.ended.is_set():
+            break
+        position = service.runs.position(now)
         stages = {name: event.as_json() for name, event in now.stages.items()}
-        yield {"state": now.state, "run": visit.token, "ahead": place.ahead, "begins_s": round(place.begins_s, 1), "stages": stages}
-    if job.state != "done":
-        raise InputError(desk.told(job, visit) or "The run was cancelled.")
-    record = read_run(visit.run)
+        starts_in_s = round(position.starts_in_s, 1)
+        yield {"state": now.state, "run": session.token, "ahead": position.ahead, "starts_in_s": starts_in_s, "stages": stages}
+    if queued.state != "done":
+        raise _RunRefused(service.public(queued.error or Cancelled("The run was cancelled."), session))
+    record = read_run(session.run)
     yield {
         "state": "done",
-        "run": visit.token,
-        "name": shown_name(visit.about.name),
+        "run": session.token,
+        "name": shown_name(session.info.name),
         "preset": record.preset,
-        "files": {name: f"runs/{visit.token}/{name}" for name in visit.files()},
+        "files": {name: f"runs/{session.token}/{name}" for name in session.files()},
         "people": summary(record)["people"],
-        "warnings": [desk.plain(warning.message, visit) for warning in record.warnings],
-        "clip": visit.about.model_dump(include={"frames", "fps", "seconds", "width_px", "height_px"}),
+        "warnings": [service.public(warning, session).as_json() for warning in record.warnings],
+        "clip": session.info.model_dump(include={"frames", "fps", "seconds", "width_px", "height_px"}),
     }
 
 
@@ -93,5 +107,5 @@ def _uploaded(video: Any, uploads: Path) -> Path:
     """The uploaded file that Gradio makes of what a caller named. Raises InputError for what is no file: a word, a number."""
     path = uploaded_path(video.get("path") if isinstance(video, dict) else getattr(video, "path", None), uploads)
     if path is None:
-        raise InputError(FOREIGN)
+        raise InputError(NOT_AN_UPLOAD, code="not_an_upload")
     return path

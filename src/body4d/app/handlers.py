@@ -1,4 +1,4 @@
-"""What the page's buttons do: thin, one each. The work is the desk's."""
+"""What the page's buttons do: one short handler each. The work is the service's."""
 
 import time
 from collections.abc import AsyncIterator, Callable
@@ -8,76 +8,83 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
-import numpy as np
 
-from body4d.app import html as words
-from body4d.app.forms import Choices, Session
-from body4d.app.page import ANYBODY, MODES, Page
-from body4d.app.prompts import Mark, meant, people_of
-from body4d.app.queue import Job
-from body4d.app.routes import player_folder
-from body4d.app.service import Desk, sentence_of
-from body4d.app.sessions import Visit
-from body4d.app.tasks import Sight
-from body4d.core.errors import InputError
-from body4d.core.types import MaskTrack
+from body4d.app import html
+from body4d.app.forms import RunOptions
+from body4d.app.page import ANYBODY, EXCLUDE, AppPage, PageState
+from body4d.app.preview import Preview
+from body4d.app.prompts import INSIDE, OUTSIDE, ClickPrompt, person_of_click, prompted_people
+from body4d.app.queue import QueuedTask
+from body4d.app.service import AppService
+from body4d.app.sessions import UserSession
+from body4d.core.errors import Body4DError, Cancelled, InputError
 from body4d.run.record import distinct_warnings, read_run, summary
 
-CANCELLED = "Cancelled. What was finished is kept."
+CANCELLED_SENTENCE = "Cancelled. What was finished is kept."
+FINDING = "Finding people…"
 
 Updates = dict[Any, Any]
-Step = AsyncIterator[Updates]
+UpdateStream = AsyncIterator[Updates]
 
 
 class Handlers:
     """Handlers of one page; they hold the app's parts and nothing of a visitor."""
 
-    def __init__(self, desk: Desk, page: Page) -> None:
-        self._desk, self._page = desk, page
-        self._player = player_folder() is not None
+    def __init__(self, service: AppService, page: AppPage, *, has_player: bool) -> None:
+        self._service, self._page, self._has_player = service, page, has_player
 
     def connect(self, blocks: gr.Blocks) -> None:
-        """Wire the page's events. None of them is part of the API."""
+        """Connect the page's events. None of them is part of the API."""
         p = self._page
-        s, everything = p.session, self._outputs()
+        s, outputs = p.state, self._outputs()
 
-        def on(event: Callable[..., Any], handler: Callable[..., Step], inputs: list[Any]) -> None:
+        def on(event: Callable[..., Any], handler: Callable[..., UpdateStream], inputs: list[Any], **options: Any) -> None:
             event(
-                self._guarded(handler), inputs, everything, api_visibility="private", show_progress="hidden", concurrency_limit=None
-            )  # fmt: skip
+                self._guarded(handler),
+                inputs,
+                outputs,
+                api_visibility="private",
+                show_progress="hidden",
+                concurrency_limit=None,
+                **options,
+            )
 
-        on(p.video.upload, self.uploaded, [p.video])
-        on(p.video.stop_recording, self.uploaded, [p.video])
-        on(p.example.click, self.example, [])
-        on(p.picker.select, self.pointed, [s, p.mode, p.who, p.frame, p.text])
-        on(p.frame.release, self.looked, [s, p.frame, p.text])
-        on(p.text.submit, self.looked, [s, p.frame, p.text])
-        on(p.undo.click, self.undone, [s, p.frame, p.text])
-        on(p.clear.click, self.cleared, [s, p.frame])
-        on(p.run.click, self.started, [s, p.text, *p.choices])
-        on(p.cancel.click, self.cancelled, [s])
-        on(p.again.click, self.chosen_again, [s])
-        on(blocks.load, self.opened, [])
+        on(p.video.upload, self.on_upload, [p.video])
+        on(p.video.stop_recording, self.on_upload, [p.video])
+        on(p.example.click, self.on_example, [])
+        # Quick clicks all count: Gradio would drop those that come before the first is answered.
+        on(p.picture.select, self.on_click, [s, p.mode, p.person, p.text], trigger_mode="multiple")
+        on(p.frame.release, self.on_frame, [s, p.frame, p.text])
+        on(p.text.submit, self.on_frame, [s, p.frame, p.text])
+        on(p.undo.click, self.on_undo, [s, p.frame, p.text])
+        on(p.clear.click, self.on_clear, [s, p.frame])
+        on(p.run.click, self.on_run, [s, p.text, *p.options])
+        on(p.cancel.click, self.on_cancel, [s])
+        on(p.again.click, self.on_choose_again, [s])
+        on(blocks.load, self.on_load, [])
         for button in (p.other, p.fresh):
-            on(button.click, self.started_over, [])
+            on(button.click, self.on_start_over, [])
 
     def _outputs(self) -> list[Any]:
         p = self._page
         return [
-            p.session, p.message, p.upload_box, p.video, p.choose_box, p.clip, p.picker, p.who, p.frame, p.text,
+            p.state, p.message, p.upload_box, p.video, p.choose_box, p.clip, p.picture, p.person, p.frame, p.text,
             p.work_box, p.progress, p.done_box, p.result, p.run, p.mode,
         ]  # fmt: skip
 
-    def _guarded(self, handler: Callable[..., Step]) -> Callable[..., Step]:
+    def _guarded(self, handler: Callable[..., UpdateStream]) -> Callable[..., UpdateStream]:
         """Errors as one sentence on the page, whatever they are."""
 
         @wraps(handler)
-        async def call(*args: Any) -> Step:
+        async def call(*args: Any) -> UpdateStream:
             try:
                 async for updates in handler(*args):
                     yield updates
+            except Cancelled:
+                return  # The newer request that took its place answers.
             except Exception as error:
-                yield {self._page.message: words.message(sentence_of(error)), self._page.video: None}
+                sentence = html.problem_text(self._service.public(error))
+                yield {self._page.message: html.message(sentence), self._page.video: None}
 
         return call
 
@@ -88,164 +95,169 @@ class Handlers:
 
     # Step 1
 
-    async def uploaded(self, video: str | None) -> Step:
+    async def on_upload(self, video: str | None) -> UpdateStream:
         if not video:
             yield {self._page.message: ""}
             return
-        yield {self._page.message: words.busy("Looking at your video and finding people…")}
-        async for updates in self._taken(self._desk.take(Path(video))):
-            yield updates
+        yield {self._page.message: html.busy("Reading your video and finding people…")}
+        yield await self._opened(Path(video))
 
-    async def example(self) -> Step:
-        yield {self._page.message: words.busy("Getting the example and finding people…")}
-        clip = await self._desk.example()
-        async for updates in self._taken(self._desk.take(clip)):
-            yield updates
+    async def on_example(self) -> UpdateStream:
+        yield {self._page.message: html.busy("Getting the example and finding people…")}
+        yield await self._opened(await self._service.example())
 
-    async def _taken(self, visit: Visit) -> Step:
-        try:
-            sight = await self._desk.look(visit)
-        except InputError:
-            self._desk.visits.drop(visit)
-            raise
-        visit = self._desk.visit(visit.token)
-        yield {**self._show("choose"), **self._seen(Session(visit.token), visit, sight), self._page.video: None, self._page.text: ""}
+    async def _opened(self, upload: Path) -> Updates:
+        session, preview = await self._service.open_upload(upload)
+        return {**self._show("choose"), **self._preview_updates(session, preview), self._page.video: None, self._page.text: ""}
 
     # Step 2
 
-    def _seen(self, session: Session, visit: Visit, sight: Sight) -> Updates:
+    def _preview_updates(self, session: UserSession, preview: Preview) -> Updates:
         p = self._page
-        session = replace(session, sight=sight)
-        people = people_of(session.marks)
-        note = sight.note
-        if not note and not people and sight.people:
-            count = len(sight.people)
-            note = "One person was found." if count == 1 else f"{count} people were found."
-        kind = "problem" if sight.note else "good"
-        changed = visit.picture.stat().st_mtime_ns
+        chosen = prompted_people(session.info.prompts)
+        warnings = preview.on_frame.warnings
+        sentence = " ".join(html.problem_text(self._service.public(warning, session)) for warning in warnings)
+        if not warnings and not chosen and (count := len(preview.on_frame.people)):
+            sentence = "One person was found." if count == 1 else f"{count} people were found."
+        painted_ns = session.picture.stat().st_mtime_ns
         return {
-            p.session: session,
-            p.message: words.message(note, kind),
-            p.clip: words.clip_line(visit.about),
-            p.picker: f"runs/{visit.token}/{visit.picture.name}?{changed}",
-            p.frame: gr.update(maximum=max(sight.frames - 1, 1), value=sight.frame),
-            p.who: gr.update(choices=[ANYBODY, *(f"Person {number}" for number in people)], visible=bool(people)),
-            p.run: gr.update(value=_run_label(len(people))),
+            p.state: PageState(session.token, preview),
+            p.message: html.message(sentence, "problem" if warnings else "good"),
+            p.clip: html.clip_line(session.info),
+            p.picture: f"runs/{session.token}/{session.picture.name}?{painted_ns}",
+            p.frame: gr.update(maximum=max(preview.frames - 1, 1), value=preview.frame),
+            p.person: gr.update(choices=[ANYBODY, *(f"Person {number}" for number in chosen)], visible=bool(chosen)),
+            p.run: gr.update(value=_run_label(len(chosen))),
         }
 
-    async def pointed(self, session: Session, mode: str, who: str, frame: float, text: str, event: gr.EventData) -> Step:
-        visit, sight = self._desk.visit(session.token), session.sight
-        if sight is None:
-            raise InputError("The people of this frame are not known yet; move the slider once.")
-        size = (sight.width_px, sight.height_px)
-        place = [min(max(float(value), 0.0), 1.0) * size[i % 2] for i, value in enumerate(event.place)]
-        if len(place) == 4:
-            place = [min(place[0], place[2]), min(place[1], place[3]), max(place[0], place[2]), max(place[1], place[3])]
-        kind = "box" if len(place) == 4 else "out" if mode == MODES[1] else "in"
-        wanted = int(who.removeprefix("Person ")) if who and who != ANYBODY else None
-        chosen = [(person.number, _mask(person.code, size)) for person in sight.people if person.chosen]
-        number = meant(kind, tuple(place), chosen, session.marks, wanted)
-        mark = Mark(sight.frame, number, kind, tuple(place))
-        yield {self._page.message: words.busy("Looking…")}
-        marks = (*session.marks, mark)
-        new = await self._desk.look(visit, sight.frame, marks, text)
-        if new.note and not any(person.chosen and person.number == number for person in new.people):
-            # A click that meets nobody is taken back at once: it would fail the run.
-            marks, note = session.marks, new.note
-            new = replace(await self._desk.look(visit, sight.frame, marks, text), note=note)
-        yield self._seen(replace(session, marks=marks), visit, new)
+    async def on_click(self, state: PageState, mode: str, person: str, text: str, event: gr.EventData) -> UpdateStream:
+        """A click or a box on the picture, whose sides count as 1 in the event."""
+        session, preview = self._service.session(state.token), state.preview
+        if preview is None:
+            raise InputError("The people of this frame are not known yet; move the slider once.", code="no_preview")
+        prompt = click_prompt(event.position, mode, preview, session.info.prompts)
+        if person and person != ANYBODY:
+            prompt = replace(prompt, person_id=int(person.removeprefix("Person ")))
+        session = self._service.sessions.set_prompts(session, (*session.info.prompts, prompt))
+        yield {self._page.message: html.busy(FINDING)}
+        try:
+            session, new_preview = await self._service.preview(session, preview.frame, text)
+        except Cancelled:
+            raise
+        except Body4DError:
+            self._service.remove_prompts(session, [prompt])
+            raise
+        yield self._preview_updates(session, new_preview)
 
-    async def looked(self, session: Session, frame: float, text: str) -> Step:
-        visit = self._desk.visit(session.token)
-        yield {self._page.message: words.busy("Looking…")}
-        yield self._seen(session, visit, await self._desk.look(visit, int(frame or 0), session.marks, text))
+    async def on_frame(self, state: PageState, frame: float, text: str) -> UpdateStream:
+        session = self._service.session(state.token)
+        yield {self._page.message: html.busy(FINDING)}
+        yield self._preview_updates(*await self._service.preview(session, int(frame or 0), text))
 
-    async def undone(self, session: Session, frame: float, text: str) -> Step:
-        async for updates in self.looked(replace(session, marks=session.marks[:-1]), frame, text):
+    async def on_undo(self, state: PageState, frame: float, text: str) -> UpdateStream:
+        session = self._service.session(state.token)
+        self._service.sessions.set_prompts(session, session.info.prompts[:-1])
+        async for updates in self.on_frame(state, frame, text):
             yield updates
 
-    async def cleared(self, session: Session, frame: float) -> Step:
-        async for updates in self.looked(replace(session, marks=()), frame, ""):
-            yield {**updates, self._page.text: "", self._page.who: gr.update(choices=[ANYBODY], value=ANYBODY)}
+    async def on_clear(self, state: PageState, frame: float) -> UpdateStream:
+        self._service.sessions.set_prompts(self._service.session(state.token), ())
+        async for updates in self.on_frame(state, frame, ""):
+            yield {**updates, self._page.text: "", self._page.person: gr.update(choices=[ANYBODY], value=ANYBODY)}
 
     # Step 3
 
-    async def started(self, session: Session, text: str, *choices: Any) -> Step:
-        visit = self._desk.visit(session.token)
-        job = self._desk.begin(visit, Choices(*choices), session.marks, text or "")
-        async for updates in self._followed(visit, job, session):
+    async def on_run(self, state: PageState, text: str, *options: Any) -> UpdateStream:
+        session = self._service.session(state.token)
+        queued = self._service.start_run(session, RunOptions(*options), text or "")
+        async for updates in self._followed(session, queued, state):
             yield updates
 
-    async def _followed(self, visit: Visit, job: Job, session: Session) -> Step:
+    async def _followed(self, session: UserSession, queued: QueuedTask, state: PageState) -> UpdateStream:
         p = self._page
         first = {**self._show("work"), p.message: ""}
         shown = ""
-        async for now in self._desk.follow(job):
-            page = f'<span data-run="{visit.token}"></span>{self.progress(now)}'
-            if page != shown and not now.ended.is_set():
-                yield {**first, p.progress: page}
-                first, shown = {}, page
-        if job.state == "done":
-            yield {**self._show("done"), p.message: "", p.result: self._result(visit)}
-        elif job.state == "cancelled":
-            yield {**await self._choosing(visit, session), p.message: words.message(CANCELLED, "good")}
+        async for now in self._service.follow(queued):
+            progress = f'<span data-run="{session.token}"></span>{self._progress(now)}'
+            if progress != shown and not now.ended.is_set():
+                yield {**first, p.progress: progress}
+                first, shown = {}, progress
+        if queued.state == "done":
+            yield {**self._show("done"), p.message: "", p.result: self._result(session)}
+            return
+        updates = await self._choose_updates(session, state)
+        if queued.state == "cancelled" or queued.error is None:
+            yield {**updates, p.message: html.message(CANCELLED_SENTENCE, "good")}
         else:
-            yield {**await self._choosing(visit, session), p.message: words.message(self._desk.told(job, visit))}
+            yield {**updates, p.message: html.message(html.problem_text(self._service.public(queued.error, session)))}
 
-    def progress(self, job: Job) -> str:
-        """A job as it stands, for the page."""
-        place = self._desk.runs.place(job) if job.state == "waiting" else None
-        return words.progress(job.stages, place, max(time.monotonic() - job.started_s, 0.0) if job.started_s else 0.0)
+    def _progress(self, queued: QueuedTask) -> str:
+        position = self._service.runs.position(queued) if queued.state == "waiting" else None
+        elapsed_s = max(time.monotonic() - queued.started_s, 0.0) if queued.started_s else 0.0
+        return html.progress(queued.stages, position, elapsed_s)
 
-    async def cancelled(self, session: Session) -> Step:
+    async def on_cancel(self, state: PageState) -> UpdateStream:
         """The page that follows the run shows what is next."""
-        yield {self._page.message: words.busy("Stopping…")}
-        await self._desk.cancel(self._desk.visit(session.token))
+        yield {self._page.message: html.busy("Stopping…")}
+        await self._service.cancel(self._service.session(state.token))
 
     # Step 4
 
-    def _result(self, visit: Visit) -> str:
-        record = read_run(visit.run)
-        warnings = [warning for stage in record.stages.values() for warning in stage.warnings]
-        told = [self._desk.plain(warning.message, visit) for warning in distinct_warnings([*record.warnings, *warnings])]
-        return words.result(visit, summary(record)["people"], told, player=self._player)
+    def _result(self, session: UserSession) -> str:
+        record = read_run(session.run)
+        warnings = distinct_warnings([*record.warnings, *(warning for stage in record.stages.values() for warning in stage.warnings)])
+        sentences = [html.problem_text(self._service.public(warning, session)) for warning in warnings]
+        return html.result(session, summary(record)["people"], sentences, player=self._has_player)
 
-    async def _choosing(self, visit: Visit, session: Session) -> Updates:
-        """Step 2 as the visitor left it; on a page opened by its link, as it begins."""
-        frame = session.sight.frame if session.sight else 0
-        sight = session.sight or await self._desk.look(visit, frame, session.marks)
-        return {**self._show("choose"), **self._seen(session, visit, sight)}
+    async def _choose_updates(self, session: UserSession, state: PageState) -> Updates:
+        """Step 2 as the visitor left it; on a page opened by its link, the frame on which somebody was chosen last."""
+        if state.preview is not None:
+            return {**self._show("choose"), **self._preview_updates(self._service.session(session.token), state.preview)}
+        frame = session.info.prompts[-1].frame if session.info.prompts else 0
+        return {**self._show("choose"), **self._preview_updates(*await self._service.preview(session, frame))}
 
-    async def chosen_again(self, session: Session) -> Step:
-        yield {self._page.message: words.busy("Looking…")}
-        yield await self._choosing(self._desk.visit(session.token), session)
+    async def on_choose_again(self, state: PageState) -> UpdateStream:
+        yield {self._page.message: html.busy(FINDING)}
+        yield await self._choose_updates(self._service.session(state.token), state)
 
-    async def started_over(self) -> Step:
+    async def on_start_over(self) -> UpdateStream:
         p = self._page
-        yield {**self._show("upload"), p.session: Session(), p.message: '<i data-run=""></i>', p.video: None, p.result: "", p.progress: ""}
+        yield {**self._show("upload"), p.state: PageState(), p.message: '<i data-run=""></i>', p.video: None, p.result: "", p.progress: ""}
 
-    async def opened(self, request: gr.Request) -> Step:
-        """The page was opened: by a link to a run, what it is by now; else the beginning."""
+    async def on_load(self, request: gr.Request) -> UpdateStream:
+        """The page was opened: by a link to a run, in the state that this has by now; else at the beginning."""
         token = request.query_params.get("run", "")
         if not token:
-            yield {self._page.message: ""}  # A handler that says nothing would empty every component.
+            yield {self._page.message: ""}  # A handler that yields nothing would empty every component.
             return
-        visit = self._desk.visit(token)
-        session, job = Session(token), self._desk.runs.find(visit.key)
-        yield {self._page.session: session}
-        if job is not None:
-            async for updates in self._followed(visit, job, session):
+        session = self._service.session(token)
+        state, queued = PageState(token), self._service.runs.find(session.key)
+        yield {self._page.state: state}
+        if queued is not None:
+            async for updates in self._followed(session, queued, state):
                 yield updates
-        elif visit.finished:
-            yield {**self._show("done"), self._page.result: self._result(visit)}
+        elif session.finished:
+            yield {**self._show("done"), self._page.result: self._result(session)}
         else:
-            async for updates in self.chosen_again(session):
+            async for updates in self.on_choose_again(state):
                 yield updates
+
+
+def click_prompt(shares: list[float], mode: str, preview: Preview, prompts: tuple[ClickPrompt, ...]) -> ClickPrompt:
+    """The prompt of a click (x, y) or box (x0, y0, x1, y1) in shares of the picture, for the person whom it hits. Pure.
+
+    Raises SettingsError where something is to be taken away from nobody.
+    """
+    size_px = (preview.width_px, preview.height_px)
+    at_px = [min(max(float(value), 0.0), 1.0) * size_px[i % 2] for i, value in enumerate(shares)]
+    if len(at_px) == 4:
+        x0, y0, x1, y1 = at_px
+        prompt = ClickPrompt(preview.frame, box_px=(min(x0, x1), min(y0, y1), max(x0, x1), max(y0, y1)))
+    else:
+        x, y = at_px
+        prompt = ClickPrompt(preview.frame, point_px=(x, y), label=OUTSIDE if mode == EXCLUDE else INSIDE)
+    return replace(prompt, person_id=person_of_click(prompt, preview.masks(), prompts))
 
 
 def _run_label(people: int) -> str:
     return "Make it 3D" if not people else f"Make {'this person' if people == 1 else f'these {people} people'} 3D"
-
-
-def _mask(code: bytes, size: tuple[int, int]) -> Any:
-    return MaskTrack(0, np.zeros(1, np.int64), (code,), size[1], size[0]).mask(0)

@@ -5,8 +5,9 @@ from html import escape
 from typing import Any
 from urllib.parse import quote
 
-from body4d.app.queue import Place
-from body4d.app.sessions import About, Visit
+from body4d.app.names import PublicProblem
+from body4d.app.queue import QueuePosition
+from body4d.app.sessions import SessionInfo, UserSession
 from body4d.core.progress import Event
 from body4d.run.record import GLB, OVERLAY, SHEET, VIEWS
 
@@ -21,7 +22,7 @@ STEPS: tuple[tuple[str, str], ...] = (
     ("files", "Write the 3D file"),
     ("downloads", "Pack the downloads"),
 )
-_ALWAYS = frozenset({"probe", "masks", "camera", "bodies", "motion", "pictures", "files", "downloads"})
+_STAGES_OF_EVERY_PRESET = frozenset({"probe", "masks", "camera", "bodies", "motion", "pictures", "files", "downloads"})
 
 DOWNLOADS: Mapping[str, tuple[str, str]] = {
     OVERLAY: ("MP4", "Video with the body"),
@@ -32,6 +33,39 @@ DOWNLOADS: Mapping[str, tuple[str, str]] = {
     SHEET: ("PNG", "Frames at a glance"),
     "everything.zip": ("ZIP", "Everything in one file"),
 }
+
+PAGE_REMEDIES: Mapping[str, str] = {
+    "app_fault": "Your clip is kept: try again.",
+    "camera_motion_unknown": "Tick “The camera moves” under Settings if it does.",
+    "camera_moves_but_still": "Without a tick at “The camera moves” there would be a floor and a path over it.",
+    "camera_seems_to_move": "Tick “The camera moves” under Settings if it does.",
+    "empty_range": "Choose other seconds under Settings.",
+    "fov_assumed": "Field of view or Height, under Settings, settles them.",
+    "fov_uncertain": "Field of view, under Settings, settles them.",
+    "frame_too_large": "Save the clip smaller.",
+    "no_person": "Choose a clip in which a whole, upright body is seen at some size.",
+    "nobody_on_frame": "Move the slider to one where somebody is seen from head to foot.",
+    "people_left_out": "Click on those who should be followed.",
+    "queue_full": "Come back a little later; your clip is kept.",
+    "too_many_people_chosen": "Take some of them back with Undo.",
+    "worker_died": "Your clip is kept: try a shorter or smaller one.",
+}
+"""What a visitor can do about a problem, by its code; elsewhere the hint speaks of the command line, or of nothing that a page has."""
+
+HINTS_FIT_FOR_PAGE = frozenset(
+    {
+        "clip_too_long", "clip_too_many_frames", "clip_too_many_pixels", "file_empty", "frame_unreadable", "no_decodable_frame",
+        "no_video_stream", "only_clicks_outside", "preview_too_slow", "prompt_outside_range", "prompt_points_at_nobody",
+        "prompts_of_one_person", "session_gone", "unknown_codec", "upload_empty", "upload_too_large",
+    }
+)  # fmt: skip
+"""Codes of problems whose own hint a visitor can follow."""
+
+
+def problem_text(problem: PublicProblem) -> str:
+    """A problem for the page: what is wrong, and what the page offers against it."""
+    hint = problem.hint if problem.code in HINTS_FIT_FOR_PAGE else ""
+    return f"{problem.message} {PAGE_REMEDIES.get(problem.code, hint)}".strip()
 
 
 def message(sentence: str, kind: str = "problem") -> str:
@@ -52,23 +86,23 @@ def preset_line(preset: str, reason: str) -> str:
     return f'<div class="b4-preset"><b>{escape(preset)}</b> {escape(what)} · {why}</div>'
 
 
-def clip_line(about: About) -> str:
+def clip_line(info: SessionInfo) -> str:
     """What was uploaded."""
-    size = f"{about.width_px}×{about.height_px}"
+    size = f"{info.width_px}×{info.height_px}"
     return (
-        f'<div class="b4-clip"><b>{escape(about.name)}</b><span>{about.seconds:.1f} s</span>'
-        f"<span>{about.frames} frames</span><span>{size}</span></div>"
+        f'<div class="b4-clip"><b>{escape(info.name)}</b><span>{info.seconds:.1f} s</span>'
+        f"<span>{info.frames} frames</span><span>{size}</span></div>"
     )
 
 
-def progress(stages: Mapping[str, Event], place: Place | None, elapsed_s: float) -> str:
-    """Where a run stands: its place in the queue, or each step with rate and time left. ``place`` is None once it works."""
-    if place is not None:
-        others = "1 run is" if place.ahead == 1 else f"{place.ahead} runs are"
-        begins = f"Yours begins in about {duration(place.begins_s)} and takes about {duration(place.takes_s)}."
-        words = f"{others} before yours. {begins}" if place.ahead else "Starting…"
-        return f'<div class="b4-progress" data-state="waiting" role="status"><div class="b4-queue">{escape(words)}</div></div>'
-    rows = [_step(name, title, stages.get(name)) for name, title in STEPS if name in _ALWAYS or name in stages]
+def progress(stages: Mapping[str, Event], position: QueuePosition | None, elapsed_s: float) -> str:
+    """Where a run stands: its place in the queue, or each step with rate and time left. ``position`` is None once it works."""
+    if position is not None:
+        others = "1 run is" if position.ahead == 1 else f"{position.ahead} runs are"
+        begins = f"Yours begins in about {duration(position.starts_in_s)} and takes about {duration(position.duration_s)}."
+        sentence = f"{others} before yours. {begins}" if position.ahead else "Starting…"
+        return f'<div class="b4-progress" data-state="waiting" role="status"><div class="b4-queue">{escape(sentence)}</div></div>'
+    rows = [_step(name, title, stages.get(name)) for name, title in STEPS if name in _STAGES_OF_EVERY_PRESET or name in stages]
     return (
         f'<div class="b4-progress" data-state="working"><ol>{"".join(rows)}</ol>'
         f'<div class="b4-elapsed">{escape(duration(elapsed_s))} so far</div></div>'
@@ -77,21 +111,21 @@ def progress(stages: Mapping[str, Event], place: Place | None, elapsed_s: float)
 
 def _step(name: str, title: str, event: Event | None) -> str:
     state = "todo" if event is None else "done" if event.state in ("done", "skipped") else "now"
-    share, words = 0.0, ""
+    share, figures = 0.0, ""
     if event is not None and state == "now":
         share = event.done / event.total if event.total else 0.0
         parts = [f"{event.done} of {event.total}"] if event.total > 1 else []
         parts += [f"{event.rate_per_s:.1f} a second"] if event.rate_per_s and event.total > 1 else []
         parts += [f"{duration(event.left_s)} left"] if event.left_s is not None and event.total > 1 else []
-        words = " · ".join(parts) or "starting…"
+        figures = " · ".join(parts) or "starting…"
     elif event is not None and event.state == "skipped":
-        words = "done before"
+        figures = "done before"
     elif event is not None:
-        words = duration(event.seconds)
+        figures = duration(event.seconds)
     bar = f'<span class="b4-bar"><i style="width:{100 * share:.0f}%"></i></span>' if state == "now" else ""
     sign = '<span class="b4-spinner"></span>' if state == "now" else "<span></span>"
-    figures = f'<span class="b4-figures">{words}</span>'
-    return f'<li class="b4-{state}" data-stage="{name}">{sign}<span class="b4-title">{title}</span>{figures}{bar}</li>'
+    row = f'{sign}<span class="b4-title">{title}</span><span class="b4-figures">{figures}</span>{bar}'
+    return f'<li class="b4-{state}" data-stage="{name}">{row}</li>'
 
 
 def duration(seconds: float) -> str:
@@ -103,9 +137,9 @@ def duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
-def result(visit: Visit, people: Sequence[Mapping[str, Any]], notes: Sequence[str], *, player: bool) -> str:
+def result(session: UserSession, people: Sequence[Mapping[str, Any]], warnings: Sequence[str], *, player: bool) -> str:
     """The finished run: videos, player, downloads, link. Addresses are relative, so that a proxy may serve us anywhere."""
-    base = f"runs/{visit.token}"
+    base = f"runs/{session.token}"
     panes = [_video("Over your video", f"{base}/{OVERLAY}")]
     if player:
         glb = quote(f"../{base}/{GLB}", safe="")
@@ -116,7 +150,7 @@ def result(visit: Visit, people: Sequence[Mapping[str, Any]], notes: Sequence[st
     panes.append(_video("From the side and from above", f"{base}/{VIEWS}", "b4-wide"))
     return (
         f'<div class="b4-result">{_people(people)}<div class="b4-panes">{"".join(panes)}</div>'
-        f"{_downloads(visit)}{_link(visit)}{_notes(notes)}</div>"
+        f"{_downloads(session)}{_link(session)}{_warnings(warnings)}</div>"
     )
 
 
@@ -136,30 +170,30 @@ def _people(people: Sequence[Mapping[str, Any]]) -> str:
     return f'<ul class="b4-people">{"".join(rows)}</ul>'
 
 
-def _downloads(visit: Visit) -> str:
+def _downloads(session: UserSession) -> str:
     rows = []
-    for name in visit.files():
+    for name in session.files():
         kind, title = DOWNLOADS.get(name, ("BVH", f"Skeleton of {name.removesuffix('.bvh').replace('_', ' ')}"))
-        size = (visit.run / name).stat().st_size
+        size = (session.run / name).stat().st_size
         strong = " b4-all" if name.endswith(".zip") else ""
         rows.append(
-            f'<a class="b4-download{strong}" href="runs/{visit.token}/{name}?download=1" download data-file="{name}">'
+            f'<a class="b4-download{strong}" href="runs/{session.token}/{name}?download=1" download data-file="{name}">'
             f"<b>{kind}</b><span>{title}</span><small>{_size(size)}</small></a>"
         )
     return f'<h3>Download</h3><div class="b4-downloads">{"".join(rows)}</div>'
 
 
-def _link(visit: Visit) -> str:
+def _link(session: UserSession) -> str:
     return (
         '<div class="b4-link"><span>This link opens the result again. Whoever has it can see it.</span>'
-        f'<input readonly aria-label="Link to this result" data-run="{visit.token}" value="?run={visit.token}">'
+        f'<input readonly aria-label="Link to this result" data-run="{session.token}" value="?run={session.token}">'
         '<button type="button" class="b4-copy">Copy link</button></div>'
     )
 
 
-def _notes(notes: Sequence[str]) -> str:
-    rows = "".join(f"<li>{escape(note)}</li>" for note in notes)
-    return f"<details class='b4-notes'><summary>Good to know</summary><ul>{rows}</ul></details>" if notes else ""
+def _warnings(warnings: Sequence[str]) -> str:
+    rows = "".join(f"<li>{escape(warning)}</li>" for warning in warnings)
+    return f"<details class='b4-notes'><summary>Good to know</summary><ul>{rows}</ul></details>" if warnings else ""
 
 
 def _size(size_bytes: int) -> str:

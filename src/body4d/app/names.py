@@ -1,30 +1,34 @@
-"""Names and sentences that came from outside, made harmless. Pure."""
+"""What leaves the server in words: names of files that came from outside, and problems without the server's paths. Pure."""
 
 import re
 import unicodedata
-from pathlib import PurePosixPath
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
 
-LONGEST_NAME = 60
-_ENDINGS = frozenset({".mp4", ".mov", ".m4v", ".webm", ".mkv", ".avi"})
+from body4d.core.errors import Body4DError, RunWarning
+
+MAX_NAME_LENGTH = 60
+_VIDEO_SUFFIXES = frozenset({".mp4", ".mov", ".m4v", ".webm", ".mkv", ".avi"})
 _PATH = re.compile(r"(?<![\w:/.])(?:[A-Za-z]:\\|/)(?:[^\s/\\'\"]+[/\\])*[^\s/\\'\",;]+")
-_COMMAND_LINE = re.compile(r"\s*(?:,\s*)?(?:or|and)?\s*\b(?:with|raise)\s+(?:--[\w-]+|[a-z_]+\.[a-z_]+)(?:\s+and\s+--[\w-]+)*")
 
 
 def shown_name(name: str) -> str:
-    """What an uploaded file is called on the page and in downloads: letters, digits, spaces and ``._-`` alone, no folder, never empty."""
+    """What an uploaded file is called on the page and in downloads: letters, digits, spaces and ``._-`` only, no folder, never empty."""
     last = PurePosixPath(unicodedata.normalize("NFKC", name).replace("\\", "/")).name
     kept = re.sub(r"[^\w .\-]+", "_", last).strip(" ._-")
     kept = re.sub(r"_{2,}", "_", kept)
-    if len(kept) > LONGEST_NAME:
-        ending = PurePosixPath(kept).suffix[:8]
-        kept = kept[: LONGEST_NAME - len(ending)] + ending
+    if len(kept) > MAX_NAME_LENGTH:
+        suffix = PurePosixPath(kept).suffix[:8]
+        kept = kept[: MAX_NAME_LENGTH - len(suffix)] + suffix
     return kept or "clip"
 
 
 def stored_name(name: str) -> str:
-    """What it is called on our disk: nothing of the visitor's but a known ending."""
-    ending = PurePosixPath(name.lower()).suffix
-    return f"clip{ending if ending in _ENDINGS else ''}"
+    """What it is called on our disk: nothing of the visitor's but a known suffix."""
+    suffix = PurePosixPath(name.lower()).suffix
+    return f"clip{suffix if suffix in _VIDEO_SUFFIXES else ''}"
 
 
 def download_name(name: str, file: str) -> str:
@@ -35,10 +39,42 @@ def download_name(name: str, file: str) -> str:
     return f"{plain}_{file}"
 
 
-def without_paths(sentence: str, stored: str = "", shown: str = "") -> str:
-    """A sentence of ours for the page: the stored clip called as its owner called it, other paths cut to their last name,
-    and advice that only a command line can follow left out."""
-    if stored and shown:
-        sentence = sentence.replace(stored, shown)
-    sentence = _PATH.sub(lambda m: re.split(r"[/\\]", m[0])[-1], sentence)
-    return _COMMAND_LINE.sub("", sentence)
+def hide_paths(text: str, video: Path | None = None, name: str = "") -> str:
+    """A text in which the clip ``video`` is called ``name``, and every other path is cut to its last name: visitors learn nothing of the
+    server's folders."""
+    text = text.replace(str(video), name) if video else text
+    text = _PATH.sub(lambda match: re.split(r"[/\\]", match[0])[-1], text)
+    # Without a suffix its name is a word, which other sentences have too.
+    return text.replace(video.name, name) if video and video.suffix else text
+
+
+@dataclass(frozen=True)
+class PublicProblem:
+    """An error or a warning as visitors may see it: without the server's paths."""
+
+    code: str
+    message: str
+    hint: str
+    facts: Mapping[str, Any]
+
+    def as_json(self) -> dict[str, Any]:
+        """The same as a JSON object, for programs."""
+        return {"code": self.code, "message": self.message, "hint": self.hint, "facts": self.facts}
+
+    @property
+    def text(self) -> str:
+        """Message and hint together."""
+        return f"{self.message} {self.hint}".strip()
+
+
+def public_problem(problem: Body4DError | RunWarning, video: Path | None = None, name: str = "") -> PublicProblem:
+    """A problem in which the clip ``video`` is called ``name`` and no other path is left."""
+
+    def clean(value: Any) -> Any:
+        if isinstance(value, str):
+            return hide_paths(value, video, name)
+        if isinstance(value, Mapping):
+            return {key: clean(item) for key, item in value.items()}
+        return [clean(item) for item in value] if isinstance(value, list | tuple) else value
+
+    return PublicProblem(problem.code, clean(problem.message), clean(problem.hint), clean(problem.facts))

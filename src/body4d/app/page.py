@@ -5,67 +5,77 @@ from typing import Any
 
 import gradio as gr
 
-from body4d.app import html as words
-from body4d.app.forms import WHOM, Session
-from body4d.app.limits import limits_sentence
-from body4d.app.service import Desk
+from body4d.app import html
+from body4d.app.forms import PEOPLE_CHOICES, limits_sentence
+from body4d.app.preview import Preview
+from body4d.app.service import AppService
 
-MODES = ("Choose", "Not this", "Box")
+CHOOSE, EXCLUDE, BOX = MODES = ("Choose", "Not this", "Box")
+"""What a click on the picture does."""
 ANYBODY = "Whoever is clicked"
 
-_PICKER_TEMPLATE = (
+
+@dataclass(frozen=True)
+class PageState:
+    """What a visitor's page holds: which session it shows, and the preview that was painted last. It lives in Gradio's session."""
+
+    token: str = ""
+    preview: Preview | None = None
+
+
+_PICTURE_TEMPLATE = (
     '<div class="b4-picker"><img src="${value || \'data:,\'}" alt="A frame with the people found" draggable="false"><i></i></div>'
 )
 
-_PICKER_SCRIPT = """
+_PICTURE_SCRIPT = """
 let from = null;
 const image = () => element.querySelector('img');
-const place = (event) => {
+const position = (event) => {
   const r = image().getBoundingClientRect();
   const clip = (v) => Math.min(Math.max(v, 0), 0.9999);
   return [clip((event.clientX - r.left) / r.width), clip((event.clientY - r.top) / r.height)];
 };
 const boxing = () => document.querySelector('#b4-mode input:checked')?.value === 'Box';
 const show = (a, b) => {
-  const mark = element.querySelector('.b4-picker i');
+  const marker = element.querySelector('.b4-picker i');
   const x = Math.min(a[0], b[0]), y = Math.min(a[1], b[1]);
-  mark.style.cssText = `left:${100 * x}%;top:${100 * y}%;width:${100 * Math.abs(a[0] - b[0])}%;height:${100 * Math.abs(a[1] - b[1])}%;`
+  marker.style.cssText = `left:${100 * x}%;top:${100 * y}%;width:${100 * Math.abs(a[0] - b[0])}%;height:${100 * Math.abs(a[1] - b[1])}%;`
     + `display:block;${boxing() ? '' : 'width:0;height:0;'}`;
-  mark.className = boxing() ? 'b4-box' : 'b4-dot';
+  marker.className = boxing() ? 'b4-box' : 'b4-dot';
 };
 element.addEventListener('pointerdown', (event) => {
   if (event.target !== image()) return;
-  from = place(event);
+  from = position(event);
   if (boxing()) { event.preventDefault(); image().setPointerCapture(event.pointerId); }
 });
 element.addEventListener('touchmove', (event) => { if (boxing() && from) event.preventDefault(); }, { passive: false });
-element.addEventListener('pointermove', (event) => { if (from && boxing()) show(from, place(event)); });
+element.addEventListener('pointermove', (event) => { if (from && boxing()) show(from, position(event)); });
 element.addEventListener('pointercancel', () => { from = null; });
 element.addEventListener('pointerup', (event) => {
   if (!from) return;
-  const a = from, b = place(event);
+  const a = from, b = position(event);
   from = null;
   if (boxing()) {
-    if (Math.abs(a[0] - b[0]) > 0.01 && Math.abs(a[1] - b[1]) > 0.01) trigger('select', { place: [...a, ...b] });
-  } else if (Math.hypot(a[0] - b[0], a[1] - b[1]) < 0.03) { show(b, b); trigger('select', { place: b }); }
+    if (Math.abs(a[0] - b[0]) > 0.01 && Math.abs(a[1] - b[1]) > 0.01) trigger('select', { position: [...a, ...b] });
+  } else if (Math.hypot(a[0] - b[0], a[1] - b[1]) < 0.03) { show(b, b); trigger('select', { position: b }); }
 });
 """
 
 
 @dataclass(frozen=True)
-class Page:
+class AppPage:
     """The components that handlers read and change."""
 
-    session: gr.State
+    state: gr.State
     message: gr.HTML
     upload_box: gr.Column
     video: gr.Video
     example: gr.Button
     choose_box: gr.Column
     clip: gr.HTML
-    picker: gr.HTML
+    picture: gr.HTML
     mode: gr.Radio
-    who: gr.Dropdown
+    person: gr.Dropdown
     frame: gr.Slider
     text: gr.Textbox
     undo: gr.Button
@@ -79,21 +89,21 @@ class Page:
     result: gr.HTML
     again: gr.Button
     fresh: gr.Button
-    choices: tuple[Any, ...]
+    options: tuple[Any, ...]
 
 
-def lay_out(desk: Desk) -> Page:
+def build_page(service: AppService) -> AppPage:
     """Build the page inside an open ``gr.Blocks``."""
-    session = gr.State(Session())
+    state = gr.State(PageState())
     gr.HTML(
         '<header class="b4-header"><h1>body4d</h1><p>Upload a video of somebody moving, and see them in 3D.</p></header>'
-        + words.preset_line(desk.preset, desk.reason)
+        + html.preset_line(service.preset, service.preset_reason)
     )
     message = gr.HTML("", elem_id="b4-message")
     with gr.Column(elem_id="b4-upload", elem_classes="b4-card") as upload_box:
         gr.HTML(
-            f'<h2><span>1</span>Your video</h2><p class="b4-limits" data-most-bytes="{desk.settings.app.most_megabytes * 1e6:.0f}">'
-            f"{limits_sentence(desk.settings.app)}</p>"
+            f'<h2><span>1</span>Your video</h2><p class="b4-limits" data-max-bytes="{service.settings.app.max_megabytes * 1e6:.0f}">'
+            f"{limits_sentence(service.settings.app)}</p>"
         )
         video = gr.Video(sources=["upload", "webcam"], show_label=False, container=False, height=260, elem_id="b4-video")
         example = gr.Button("Try the example: a golf swing", elem_id="b4-example", variant="secondary")
@@ -101,22 +111,24 @@ def lay_out(desk: Desk) -> Page:
         gr.HTML('<h2><span>2</span>Who is it about?</h2><p class="b4-limits">Click on a person to choose them, on another one to add '
                 "them. Without a click, the main person is followed.</p>")  # fmt: skip
         clip = gr.HTML("")
-        picker = gr.HTML("", html_template=_PICKER_TEMPLATE, js_on_load=_PICKER_SCRIPT, elem_id="b4-picker")
+        picture = gr.HTML("", html_template=_PICTURE_TEMPLATE, js_on_load=_PICTURE_SCRIPT, elem_id="b4-picker")
         frame = gr.Slider(0, 1, value=0, step=1, label="Frame", elem_id="b4-frame", buttons=[])
         with gr.Row(elem_classes="b4-tools"):
-            mode = gr.Radio(list(MODES), value=MODES[0], show_label=False, container=False, elem_id="b4-mode")
-            who = gr.Dropdown([ANYBODY], value=ANYBODY, show_label=False, container=False, visible=False, elem_id="b4-who", min_width=130)
+            mode = gr.Radio(list(MODES), value=CHOOSE, show_label=False, container=False, elem_id="b4-mode")
+            person = gr.Dropdown(
+                [ANYBODY], value=ANYBODY, show_label=False, container=False, visible=False, elem_id="b4-person", min_width=130
+            )
             undo = gr.Button("Undo", size="sm", elem_id="b4-undo", min_width=70)
             clear = gr.Button("Clear", size="sm", elem_id="b4-clear", min_width=70)
         text = gr.Textbox(
             "",
             label="Or in words",
             placeholder="the golfer in the white shirt",
-            visible=desk.preset == "sam",
+            visible=service.preset == "sam",
             elem_id="b4-text",
             max_length=200,
         )
-        choices = _settings()
+        options = _option_inputs()
         run = gr.Button("Make it 3D", variant="primary", size="lg", elem_id="b4-run")
         other = gr.Button("Take another video", variant="secondary", size="sm", elem_id="b4-other", elem_classes="b4-quiet")
     with gr.Column(visible=False, elem_id="b4-work", elem_classes="b4-card") as work_box:
@@ -129,16 +141,16 @@ def lay_out(desk: Desk) -> Page:
         with gr.Row():
             again = gr.Button("Choose again in this video", elem_id="b4-again", variant="secondary")
             fresh = gr.Button("Another video", elem_id="b4-fresh", variant="secondary")
-    return Page(
-        session, message, upload_box, video, example, choose_box, clip, picker, mode, who, frame, text, undo, clear, run, other,
-        work_box, progress, cancel, done_box, result, again, fresh, choices,
+    return AppPage(
+        state, message, upload_box, video, example, choose_box, clip, picture, mode, person, frame, text, undo, clear, run, other,
+        work_box, progress, cancel, done_box, result, again, fresh, options,
     )  # fmt: skip
 
 
-def _settings() -> tuple[Any, ...]:
-    """The fold; in the order of :class:`body4d.app.forms.Choices`."""
+def _option_inputs() -> tuple[Any, ...]:
+    """The inputs of the settings, in the order of :class:`body4d.app.forms.RunOptions`."""
     with gr.Accordion("Settings", open=False, elem_id="b4-settings"):
-        people = gr.Radio(list(WHOM.items()), value="main", label="Follow, where nobody is chosen")
+        people = gr.Radio(list(PEOPLE_CHOICES.items()), value="main", label="Follow, where nobody is chosen")
         with gr.Row():
             start = gr.Number(None, label="From second", minimum=0, placeholder="the beginning", min_width=130)
             end = gr.Number(None, label="To second", minimum=0, placeholder="the end", min_width=130)

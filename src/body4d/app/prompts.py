@@ -1,87 +1,149 @@
-"""What a visitor pointed at, and how it becomes prompts. Pure."""
+"""Clicks and boxes of a visitor: which person each is for, and the prompts that a run makes of them. Pure."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+from jaxtyping import Bool, Int
 
 from body4d.core.errors import InputError, SettingsError
 from body4d.core.types import Prompt
+from body4d.tracking.main_subject import select_prompted_mask
+from body4d.tracking.masks import mask_box
 
-Kind = Literal["in", "out", "box"]
+INSIDE, OUTSIDE = 1, 0
+"""Labels of a click, as SAM has them: on the person, or on what does not belong to them."""
 
 
 @dataclass(frozen=True)
-class Mark:
-    """A click or box on a frame of the file (from 0), for person ``who`` (from 1 on).
+class ClickPrompt:
+    """One click or one box for person ``person_id`` (from 1 on), on a frame of the file (from 0), in pixels.
 
-    ``place`` is (x, y) in pixels for ``in`` and ``out``, (x0, y0, x1, y1) for a ``box``.
+    A click has ``point_px`` and ``label``; a box has ``box_px``: left, top, right, bottom. Raises ValueError for anything else.
     """
 
     frame: int
-    who: int
-    kind: Kind
-    place: tuple[float, ...]
+    person_id: int = 1
+    point_px: tuple[float, float] | None = None
+    label: Literal[0, 1] = INSIDE
+    box_px: tuple[float, float, float, float] | None = None
 
     def __post_init__(self) -> None:
-        if len(self.place) != (4 if self.kind == "box" else 2) or not np.all(np.isfinite(self.place)):
-            raise SettingsError(f"A mark of kind {self.kind} cannot have the place {self.place}; click again.")
+        if (self.point_px is None) == (self.box_px is None):
+            raise ValueError("a click prompt has either a point or a box")
+        length = 2 if self.box_px is None else 4
+        if len(self.position_px) != length or not np.all(np.isfinite(self.position_px)):
+            raise ValueError(f"a click prompt needs {length} finite numbers, found {self.position_px}")
+        if self.frame < 0 or self.person_id < 1 or self.label not in (INSIDE, OUTSIDE):
+            raise ValueError("a click prompt needs a frame from 0 on, a person from 1 on, and the label 0 or 1")
+
+    @property
+    def position_px(self) -> tuple[float, ...]:
+        """The point or the box."""
+        return self.point_px or self.box_px or ()
+
+    @property
+    def locates_person(self) -> bool:
+        """Whether this alone says where the person is: a box, or a click on them."""
+        return self.box_px is not None or self.label == INSIDE
 
 
-@dataclass(frozen=True)
-class Person:
-    """Someone on a frame: the ``number`` people see painted, from 1 on; ``chosen`` where marks point at them.
+def prompted_people(prompts: Iterable[ClickPrompt]) -> list[int]:
+    """Ids of the people whom the prompts choose, in order."""
+    return sorted({prompt.person_id for prompt in prompts if prompt.locates_person})
 
-    ``code`` is the COCO run-length code of the mask at the clip's size.
+
+def person_prompts(prompts: Iterable[ClickPrompt], frame: int) -> dict[int, tuple[ClickPrompt, ...]]:
+    """The prompts on one frame for each person, in the order in which they were given."""
+    people: dict[int, tuple[ClickPrompt, ...]] = {}
+    for prompt in prompts:
+        if prompt.frame == frame:
+            people[prompt.person_id] = (*people.get(prompt.person_id, ()), prompt)
+    return people
+
+
+def match_mask(prompts: Sequence[ClickPrompt], masks: Sequence[Bool[np.ndarray, "h w"]], *, exactly: bool = False) -> int | None:
+    """Index of the mask that one person's prompts on one frame mean, as preset lite decides it for a run; None where they mean none.
+
+    With ``exactly``, a mask is meant only if it holds every click on the person and none of those beside them: a segmenter that
+    draws masks by clicks would draw another one.
     """
+    if not masks or not any(prompt.locates_person for prompt in prompts):
+        return None
+    boxes_px = np.array([mask_box(mask) for mask in masks])
+    chosen: list[int] = []
+    for prompt in run_prompts(prompts, "", np.array([prompts[0].frame])):
+        index = select_prompted_mask(masks, boxes_px, prompt.points_px, prompt.labels, prompt.box_px)
+        if index is None or (exactly and not all(_agrees(masks[index], click) for click in prompts)):
+            return None
+        chosen.append(index)
+    return chosen[0]
 
-    number: int
-    chosen: bool
-    code: bytes
+
+def _agrees(mask: np.ndarray, prompt: ClickPrompt) -> bool:
+    if prompt.point_px is None:
+        return True
+    x, y = int(prompt.point_px[0]), int(prompt.point_px[1])
+    inside = 0 <= y < mask.shape[0] and 0 <= x < mask.shape[1] and bool(mask[y, x])
+    return inside == (prompt.label == INSIDE)
 
 
-def people_of(marks: Sequence[Mark]) -> list[int]:
-    """Numbers of the people that marks choose, in order."""
-    return sorted({mark.who for mark in marks if mark.kind != "out"})
+def person_of_click(new: ClickPrompt, masks: Sequence[Bool[np.ndarray, "h w"]], prompts: Sequence[ClickPrompt]) -> int:
+    """The person whom a new click or box is for, when the visitor does not say: whoever is chosen already and is what it hits; else the
+    next free number or, for a click that takes something away, the person chosen last.
 
-
-def meant(kind: Kind, place: tuple[float, ...], masks: Sequence[tuple[int, np.ndarray]], marks: Sequence[Mark], wanted: int | None) -> int:
-    """Which person a new mark is about.
-
-    ``wanted`` is the visitor's own word. Without it: whoever is chosen already and lies under a click (``masks``: number and mask (H, W) of
-    the chosen on this frame); else the next free number, or for a click that takes away, the last person chosen. Raises SettingsError where
-    a click takes away and nobody is chosen.
+    ``masks`` are everybody's on its frame, ``prompts`` those before it. Raises SettingsError where nobody is chosen and something is to be
+    taken away.
     """
-    if wanted is not None:
-        return wanted
-    people = people_of(marks)
-    if kind != "box":
-        for number, mask in masks:
-            x, y = int(place[0]), int(place[1])
-            if 0 <= y < mask.shape[0] and 0 <= x < mask.shape[1] and mask[y, x]:
-                return number
-    if kind == "out":
+    hit = _mask_under(new, masks)
+    if hit is not None:
+        for person_id, own_prompts in person_prompts(prompts, new.frame).items():
+            if match_mask(own_prompts, masks) == hit:
+                return person_id
+    people = prompted_people(prompts)
+    if not new.locates_person:
         if not people:
-            raise SettingsError("Choose a person first; then click on what does not belong to them.")
-        return [mark.who for mark in marks if mark.kind != "out"][-1]
+            raise SettingsError("Choose a person first; then click on what does not belong to them.", code="nobody_chosen")
+        return [prompt.person_id for prompt in prompts if prompt.locates_person][-1]
     return next(number for number in range(1, len(people) + 2) if number not in people)
 
 
-def prompts_of(marks: Sequence[Mark], text: str, looked_at: np.ndarray) -> tuple[Prompt, ...]:
-    """Prompts for a run that looks at the frames ``looked_at`` (N,) of the file; of a frame thinned out, the nearest counts.
+def _mask_under(new: ClickPrompt, masks: Sequence[np.ndarray]) -> int | None:
+    if new.box_px is not None:
+        return match_mask([new], masks)
+    on = ClickPrompt(new.frame, new.person_id, new.point_px)
+    return next((index for index, mask in enumerate(masks) if _agrees(mask, on)), None)
 
-    Clicks of one person on one frame become one prompt. Raises InputError where a person is pointed at outside the range alone.
+
+def run_prompts(prompts: Sequence[ClickPrompt], text: str, source_frames: Int[np.ndarray, " n"]) -> tuple[Prompt, ...]:
+    """Prompts for a run that reads the frames ``source_frames`` of the file; for a frame that is left out, the nearest one is taken.
+
+    Clicks of one person on one frame become one prompt. Raises InputError where a person is chosen outside the range only.
     """
-    inside = [mark for mark in marks if looked_at[0] <= mark.frame <= looked_at[-1]]
-    lost = set(people_of(marks)) - {mark.who for mark in inside}
+    inside = [prompt for prompt in prompts if source_frames[0] <= prompt.frame <= source_frames[-1]]
+    lost = set(prompted_people(prompts)) - {prompt.person_id for prompt in inside}
     if lost:
-        raise InputError(f"Person {min(lost)} was chosen on a frame outside the range that is looked at; choose them inside it.")
-    rows = [(int(np.argmin(np.abs(looked_at - mark.frame))), mark) for mark in inside]
+        raise InputError(
+            f"Person {min(lost)} was chosen on a frame outside the range of this run.",
+            code="prompt_outside_range",
+            hint="Choose them on a frame inside it.",
+            person=min(lost),
+        )
+    rows = [(int(np.argmin(np.abs(source_frames - prompt.frame))), prompt) for prompt in inside]
     out = [Prompt(text=text.strip())] if text.strip() else []
-    out += [Prompt(frame=row, person_id=mark.who, box_px=np.array(mark.place)) for row, mark in rows if mark.kind == "box"]
-    for row, who in sorted({(row, mark.who) for row, mark in rows if mark.kind != "box"}):
-        mine = [mark for at, mark in rows if (at, mark.who) == (row, who) and mark.kind != "box"]
-        labels = np.array([int(mark.kind == "in") for mark in mine])
-        out.append(Prompt(frame=row, person_id=who, points_px=np.array([mark.place for mark in mine], float), labels=labels))
+    out += [Prompt(frame=row, person_id=p.person_id, box_px=np.array(p.box_px)) for row, p in rows if p.box_px is not None]
+    for row, person_id in sorted({(row, p.person_id) for row, p in rows if p.point_px is not None}):
+        clicks = [p for other, p in rows if (other, p.person_id) == (row, person_id) and p.point_px is not None]
+        points_px, labels = np.array([click.point_px for click in clicks], float), np.array([click.label for click in clicks])
+        out.append(Prompt(frame=row, person_id=person_id, points_px=points_px, labels=labels))
     return tuple(out)
+
+
+MIN_SAME_PERSON_IOU = 0.5
+"""Two masks of one frame that overlap this far are of one person; different people in front of each other stay far below."""
+
+
+def is_same_mask(one: Bool[np.ndarray, "h w"], other: Bool[np.ndarray, "h w"]) -> bool:
+    """Whether two masks of one frame show the same person."""
+    return bool((one & other).sum() >= MIN_SAME_PERSON_IOU * max((one | other).sum(), 1))

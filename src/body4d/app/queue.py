@@ -3,133 +3,155 @@
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from body4d.app.tasks import Sight, Task
+from body4d.app.preview import Preview
+from body4d.app.tasks import Task
 from body4d.app.worker import Worker, WorkerDied
 from body4d.core.errors import Body4DError, SettingsError
 from body4d.core.progress import Event
 
 log = logging.getLogger(__name__)
 
-State = Literal["waiting", "working", "done", "refused", "failed", "cancelled"]
+TaskState = Literal["waiting", "working", "done", "refused", "failed", "cancelled"]
 
-FAULT = "Something went wrong on our side, and was written to the server's log. Your clip is kept: try again."
-DIED = "The computing process ended unexpectedly, mostly for lack of memory. Your clip is kept: try a shorter or smaller one."
+MAX_IDLE_S = 900.0
+"""A process without work ends after this, and frees the memory of its models; the next task pays for loading them."""
+
+SECONDS_PER_FRAME = {"lite": 0.2, "sam": 1.0}
+"""Estimate of each preset until a run was measured here: lite on two cores with one person, sam cautiously."""
+
+MEASURED_WEIGHT = 0.5
+"""How much a new measurement counts against the estimate before it: clips and loads differ."""
+
+
+def fault() -> Body4DError:
+    """Something that is not the visitor's doing; what it was is in the log."""
+    return Body4DError("Something went wrong on our side, and was written to the server's log.", code="app_fault", hint="Try again.")
+
+
+def worker_died() -> Body4DError:
+    """The computing process ended before it answered."""
+    message = "The computing process ended unexpectedly, mostly for lack of memory."
+    return Body4DError(message, code="worker_died", hint="Try a shorter or smaller clip.")
 
 
 @dataclass
-class Job:
-    """A task on its way. ``frames`` is what its estimate is made of; the newest event of each stage is in ``stages``, in order."""
+class QueuedTask:
+    """A task on its way. ``frames`` is what its estimate is made of; ``stages`` holds the newest event of each stage, in order.
+
+    ``error`` is why it was refused or failed. ``ended`` is set when nothing of it is at work any more.
+    """
 
     key: str
     task: Task
     frames: int = 0
-    state: State = "waiting"
-    sentence: str = ""
-    result: Sight | None = None
+    state: TaskState = "waiting"
+    error: Body4DError | None = None
+    preview: Preview | None = None
     stages: dict[str, Event] = field(default_factory=dict)
     started_s: float = 0.0
     ended: threading.Event = field(default_factory=threading.Event)
 
-    def hear(self, event: Event) -> None:
-        """A listener of the run's events."""
+    def on_event(self, event: Event) -> None:
+        """An :data:`~body4d.core.progress.EventListener` for the run."""
         if event.state != "warning" and event.stage != "run":
             self.stages[event.stage] = event
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where a job stands: ``ahead`` of it so many, its own turn begins in about ``begins_s`` and takes about ``takes_s``."""
+class QueuePosition:
+    """``ahead`` tasks come before; this one starts in about ``starts_in_s`` and takes about ``duration_s``."""
 
     ahead: int
-    begins_s: float
-    takes_s: float
+    starts_in_s: float
+    duration_s: float
 
 
-def wait_s(frames_ahead: list[int], elapsed_s: float, seconds_per_frame: float) -> float:
-    """Seconds until the jobs ahead are done; the first of them has run for ``elapsed_s``. Pure."""
+def waiting_time_s(frames_ahead: Sequence[int], elapsed_s: float, seconds_per_frame: float) -> float:
+    """Seconds until the tasks ahead are done; the first of them has run for ``elapsed_s``. Pure."""
     if not frames_ahead:
         return 0.0
     first, *others = (frames * seconds_per_frame for frames in frames_ahead)
     return max(first - elapsed_s, 0.0) + sum(others)
 
 
-def learned(before: float, measured: float) -> float:
-    """Seconds per frame after another run: half of what was believed, half of what was seen. Pure."""
-    return 0.5 * before + 0.5 * measured
+def updated_estimate(before: float, measured: float) -> float:
+    """Seconds per frame after another run. Pure."""
+    return (1 - MEASURED_WEIGHT) * before + MEASURED_WEIGHT * measured
 
 
-class Queue:
-    """Jobs for one worker, in order of arrival. A key has one live job at a time."""
+class TaskQueue:
+    """Tasks for one worker, in order of arrival. A key has one live task at a time."""
 
-    def __init__(
-        self, worker: Worker, most_waiting: int, seconds_per_frame: float, idle_s: float, clock: Callable[[], float] = time.monotonic
-    ) -> None:
-        self._worker, self._most, self._idle_s, self._clock = worker, most_waiting, idle_s, clock
+    def __init__(self, worker: Worker, max_waiting: int, seconds_per_frame: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._worker, self._max_waiting, self._clock = worker, max_waiting, clock
         self._seconds_per_frame = seconds_per_frame
-        self._jobs: list[Job] = []
+        self._queued: list[QueuedTask] = []
         self._changed = threading.Condition()
         self._closed = False
-        self._thread = threading.Thread(target=self._loop, name="jobs", daemon=True)
+        self._thread = threading.Thread(target=self._loop, name="tasks", daemon=True)
         self._thread.start()
 
-    def submit(self, key: str, task: Task, frames: int = 0, *, end_older: bool = True) -> Job:
-        """Put a task in the queue; an older one of the same key gives way, unless it is at work already and not to be ended.
+    def submit(self, key: str, task: Task, frames: int = 0, *, end_older: bool = True) -> QueuedTask:
+        """Put a task in the queue; an older one of the same key is cancelled; with ``end_older`` False, only if it still waits.
 
         Raises SettingsError where too many wait.
         """
         if end_older:
             self.cancel(key)
         with self._changed:
-            for job in [job for job in self._jobs if job.key == key and job.state == "waiting"]:
-                job.state = "cancelled"
-                self._jobs.remove(job)
-                job.ended.set()
-            if len(self._jobs) > self._most:
-                raise SettingsError(f"{len(self._jobs)} runs are waiting already; come back a little later. Your clip is kept.")
-            job = Job(key, task, frames)
-            self._jobs.append(job)
+            for older in [older for older in self._queued if older.key == key and older.state == "waiting"]:
+                older.state = "cancelled"
+                self._queued.remove(older)
+                older.ended.set()
+            if len(self._queued) > self._max_waiting:
+                waiting = len(self._queued)
+                raise SettingsError(
+                    f"{waiting} runs are waiting already.", code="queue_full", hint="Come back a little later.", waiting=waiting
+                )
+            queued = QueuedTask(key, task, frames)
+            self._queued.append(queued)
             self._changed.notify_all()
-        return job
+        return queued
 
-    def find(self, key: str) -> Job | None:
-        """The live job of a key."""
+    def find(self, key: str) -> QueuedTask | None:
+        """The live task of a key."""
         with self._changed:
-            return next((job for job in self._jobs if job.key == key), None)
+            return next((queued for queued in self._queued if queued.key == key), None)
 
     def live(self) -> set[str]:
-        """Keys of all jobs that wait or work."""
+        """Keys of all tasks that wait or work."""
         with self._changed:
-            return {job.key for job in self._jobs}
+            return {queued.key for queued in self._queued}
 
-    def place(self, job: Job) -> Place:
-        """Where a live job stands; all zeros for one that has ended."""
+    def position(self, queued: QueuedTask) -> QueuePosition:
+        """Where a live task stands; all zeros for one that has ended."""
         with self._changed:
-            ahead = self._jobs[: self._jobs.index(job)] if job in self._jobs else []
-            elapsed = self._clock() - self._jobs[0].started_s if ahead and self._jobs[0].state == "working" else 0.0
-            begins = wait_s([other.frames for other in ahead], elapsed, self._seconds_per_frame)
-            return Place(len(ahead), begins, job.frames * self._seconds_per_frame)
+            ahead = self._queued[: self._queued.index(queued)] if queued in self._queued else []
+            elapsed = self._clock() - self._queued[0].started_s if ahead and self._queued[0].state == "working" else 0.0
+            starts_in_s = waiting_time_s([other.frames for other in ahead], elapsed, self._seconds_per_frame)
+            return QueuePosition(len(ahead), starts_in_s, queued.frames * self._seconds_per_frame)
 
     def cancel(self, key: str) -> bool:
-        """Cancel the job of a key; whether there was one. Its process is ended before this returns."""
+        """Cancel the task of a key; whether there was one. Its process is ended before this returns."""
         with self._changed:
-            job = next((job for job in self._jobs if job.key == key), None)
-            if job is None:
+            queued = next((queued for queued in self._queued if queued.key == key), None)
+            if queued is None:
                 return False
-            working = job.state == "working"
-            job.state = "cancelled"
+            working = queued.state == "working"
+            queued.state = "cancelled"
             if not working:
-                self._jobs.remove(job)
-                job.ended.set()
-        # Again, as its process may only just be starting; under the lock, so that it is never the next job's process.
-        while not job.ended.wait(0 if working else None):
+                self._queued.remove(queued)
+                queued.ended.set()
+        # Again, as its process may only just be starting; under the lock, so that it is never the next task's process.
+        while not queued.ended.wait(0 if working else None):
             with self._changed:
-                if job in self._jobs:
+                if queued in self._queued:
                     self._worker.end()
-            job.ended.wait(0.1)
+            queued.ended.wait(0.1)
         return True
 
     def close(self) -> None:
@@ -144,34 +166,35 @@ class Queue:
     def _loop(self) -> None:
         while True:
             with self._changed:
-                while not self._jobs and not self._closed:
-                    if not self._changed.wait(self._idle_s):
+                while not self._queued and not self._closed:
+                    if not self._changed.wait(MAX_IDLE_S):
                         self._worker.end()
                 if self._closed:
                     return
-                job = self._jobs[0]
-                job.state, job.started_s = "working", self._clock()
-            self._do(job)
+                queued = self._queued[0]
+                queued.state, queued.started_s = "working", self._clock()
+            self._run(queued)
             with self._changed:
-                if job in self._jobs:
-                    self._jobs.remove(job)
-                job.ended.set()
+                if queued in self._queued:
+                    self._queued.remove(queued)
+                queued.ended.set()
 
-    def _do(self, job: Job) -> None:
-        state, sentence = "done", ""
+    def _run(self, queued: QueuedTask) -> None:
+        state: TaskState = "done"
+        failure: Body4DError | None = None
         try:
-            job.result = self._worker.do(job.task, job.hear)
+            queued.preview = self._worker.run(queued.task, queued.on_event)
         except Body4DError as error:
-            state, sentence = "refused", str(error)
+            state, failure = "refused", error
         except WorkerDied as error:
-            state, sentence = "failed", DIED
-            if job.state != "cancelled":
+            state, failure = "failed", worker_died()
+            if queued.state != "cancelled":
                 log.error("%s", error)
         except Exception as error:
-            state, sentence = "failed", FAULT
+            state, failure = "failed", fault()
             log.error("a task failed: %s", error)
         with self._changed:
-            if job.state != "cancelled":
-                job.state, job.sentence = state, sentence  # type: ignore[assignment]
-            if job.state == "done" and job.frames:
-                self._seconds_per_frame = learned(self._seconds_per_frame, (self._clock() - job.started_s) / job.frames)
+            if queued.state != "cancelled":
+                queued.state, queued.error = state, failure
+            if queued.state == "done" and queued.frames:
+                self._seconds_per_frame = updated_estimate(self._seconds_per_frame, (self._clock() - queued.started_s) / queued.frames)

@@ -1,97 +1,148 @@
-"""Puts the app together and serves it."""
+"""Puts the app together and serves it: Gradio's page, results by their token, the 3D player, our style."""
 
 import os
 import threading
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from body4d.app.auth import Guard, credentials
-from body4d.app.routes import STATIC, add_routes, player_folder
-from body4d.app.service import Desk, sweep_now_and_then
+from body4d.app.names import download_name
+from body4d.app.service import AppService, start_sweeper
+from body4d.app.sessions import SessionStore
+from body4d.app.tasks import PEOPLE_PICTURE
 from body4d.config import Settings
 from body4d.core.errors import MissingDependencyError, OutputError
 
 if TYPE_CHECKING:
+    from fastapi import FastAPI
     from starlette.types import ASGIApp
+
+STATIC = Path(__file__).parent / "static"
+
+_CONTENT_TYPES = {
+    ".mp4": "video/mp4",
+    ".glb": "model/gltf-binary",
+    ".bvh": "text/plain; charset=us-ascii",
+    ".csv": "text/csv; charset=utf-8",
+    ".npz": "application/octet-stream",
+    ".zip": "application/zip",
+    ".png": "image/png",
+    ".jpg": "image/jpeg",
+}
+_HEADERS = {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer", "Cache-Control": "private, no-cache"}
 
 
 def chosen_preset(settings: Settings) -> tuple[str, str]:
     """The preset that works here, and a sentence that says why. Raises what loading its models would."""
     from body4d.run.presets import load_components
 
-    seats = load_components(settings)
-    given = f"Preset {seats.preset} was asked for."
-    return seats.preset, " ".join(warning.message for warning in seats.warnings) or given
+    components = load_components(settings)
+    reason = " ".join(warning.message for warning in components.warnings)
+    return components.preset, reason or f"Preset {components.preset} was asked for."
 
 
-def build(settings: Settings, environment: Mapping[str, str] = os.environ, *, why: str = "") -> tuple["ASGIApp", Desk]:
-    """The whole app as ASGI, and its desk, whose processes run until ``close``. Raises Body4DError.
+def build(settings: Settings, environment: Mapping[str, str] = os.environ, *, preset_reason: str = "") -> tuple["ASGIApp", AppService]:
+    """The whole app as ASGI, and its service, whose processes run until ``close``. Raises Body4DError.
 
-    ``why`` is said of the preset instead of what loading it says: a starting Space knows which gate was shut.
+    The page shows ``preset_reason`` instead of what loading the preset says: a starting Space knows which gate was shut.
     """
     _require_gradio()
-    guard = credentials(environment)
+    from body4d.app.auth import PasswordGuard, credentials
+
+    login = credentials(environment)
     preset, reason = chosen_preset(settings)
-    desk = Desk.open(settings, preset, why or reason)
-    uploads = desk.visits.uploads
+    service = AppService.open(settings, preset, preset_reason or reason)
+    uploads = service.sessions.uploads
     # Gradio reads these where it makes components: uploads beside our own folders, nothing reported to anybody.
     os.environ["GRADIO_TEMP_DIR"] = str(uploads)
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
-    app: ASGIApp = _mounted(desk, uploads)
-    if guard:
-        app = Guard(app, *guard, (STATIC / "login.html").read_text(encoding="utf-8"))
-    return app, desk
+    app: ASGIApp = _mounted(service, uploads)
+    if login:
+        app = PasswordGuard(app, *login, (STATIC / "login.html").read_text(encoding="utf-8"))
+    return app, service
 
 
-def _mounted(desk: Desk, uploads: Path) -> Any:
+def _mounted(service: AppService, uploads: Path) -> Any:
     import gradio as gr
     from fastapi import FastAPI
     from starlette.middleware import Middleware
 
     from body4d.app.api import add_api
-    from body4d.app.file_references import UploadsOnly
+    from body4d.app.file_references import UploadsOnlyMiddleware
     from body4d.app.handlers import Handlers
-    from body4d.app.page import lay_out
+    from body4d.app.page import build_page
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         stop = threading.Event()
-        sweep_now_and_then(desk, stop)
+        start_sweeper(service, stop)
         yield
         stop.set()
-        desk.close()
+        service.close()
 
+    player = player_folder()
     # Gradio deletes what it holds for its own sessions; uploads are swept with the runs.
-    keep_s = int(desk.settings.app.keep_hours * 3600)
+    keep_s = int(service.settings.app.keep_hours * 3600)
     with gr.Blocks(title="body4d", analytics_enabled=False, delete_cache=(3600, keep_s), fill_width=False) as blocks:
-        page = lay_out(desk)
-        Handlers(desk, page).connect(blocks)
-        add_api(desk, uploads)
+        page = build_page(service)
+        Handlers(service, page, has_player=player is not None).connect(blocks)
+        add_api(service, uploads)
     server = FastAPI(lifespan=lifespan, openapi_url=None)
-    add_routes(server, desk.visits, player_folder())
-    most_bytes = int(desk.settings.app.most_megabytes * 1e6)
+    add_routes(server, service.sessions, player)
+    max_bytes = int(service.settings.app.max_megabytes * 1e6)
     gr.mount_gradio_app(
         server,
         blocks,
         path="/",
-        app_kwargs={"middleware": [Middleware(UploadsOnly, uploads=uploads, most_bytes=most_bytes)]},
+        app_kwargs={"middleware": [Middleware(UploadsOnlyMiddleware, uploads=uploads, max_bytes=max_bytes)]},
         mcp_server=False,
         enable_monitoring=False,
         footer_links=[],
         run_history=False,
         show_error=False,
-        max_file_size=most_bytes,
+        max_file_size=max_bytes,
         theme=_theme(),
         css_paths=STATIC / "style.css",
         head='<script src="body4d-static/app.js" defer></script>',
         favicon_path=str(STATIC / "icon.svg"),
         ssr_mode=False,
     )
-    # A second lock behind UploadsOnly. Gradio's own check of paths asks whether the blocks were launched, which mounting does not tell it.
+    # A second lock behind the middleware. Gradio checks paths itself once blocks are launched, and does not know of mounting.
     blocks.has_launched = True
     return server
+
+
+def player_folder() -> Path | None:
+    """The 3D player's page, None where this installation has none."""
+    spec = find_spec("body4d.player")
+    return Path(spec.origin).parent if spec and spec.origin else None
+
+
+def add_routes(app: "FastAPI", sessions: SessionStore, player: Path | None) -> None:
+    """Add ``/runs/<token>/<file>``, ``/player``, ``/body4d-static`` and ``/health``."""
+    from starlette.responses import FileResponse, JSONResponse, Response
+    from starlette.staticfiles import StaticFiles
+
+    # A plain function, which runs in a thread: it reads the disk. FileResponse answers Range requests, as videos ask.
+    def result_file(token: str, name: str, download: bool = False) -> Response:
+        session = sessions.find(token)
+        path = session.served_file(name) if session else None
+        if session is None or path is None:
+            return JSONResponse({"detail": "There is no such file, or it was deleted because it is old."}, 404, headers=_HEADERS)
+        filename = download_name(session.info.name, name) if download and name != PEOPLE_PICTURE else None
+        media_type = _CONTENT_TYPES.get(path.suffix, "application/octet-stream")
+        return FileResponse(path, media_type=media_type, filename=filename, headers=_HEADERS)
+
+    def health() -> dict[str, str]:
+        return {"state": "running"}
+
+    app.get("/runs/{token}/{name}", include_in_schema=False)(result_file)
+    app.get("/health", include_in_schema=False)(health)
+    app.mount("/body4d-static", StaticFiles(directory=STATIC), name="body4d-static")
+    if player is not None:
+        app.mount("/player", StaticFiles(directory=player, html=True), name="player")
 
 
 def _theme() -> Any:
@@ -119,10 +170,9 @@ def serve(settings: Settings, host: str, port: int) -> None:
         try:
             trial.bind((host, port))
         except OSError as error:
-            raise OutputError(
-                f"The app cannot listen on {host}:{port} ({(error.strerror or '').lower()}); choose another --port."
-            ) from error
-    app, desk = build(settings)
+            message = f"The app cannot listen on {host}:{port} ({(error.strerror or '').lower()})."
+            raise OutputError(message, code="app_port_unusable", hint="Choose another --port.", host=host, port=port) from error
+    app, service = build(settings)
     try:
         # No access log: addresses of runs are secrets. Proxies tell whether the visitor's connection is https.
         uvicorn.run(
@@ -136,11 +186,9 @@ def serve(settings: Settings, host: str, port: int) -> None:
             timeout_graceful_shutdown=2,
         )
     finally:
-        desk.close()
+        service.close()
 
 
 def _require_gradio() -> None:
-    from importlib.util import find_spec
-
     if find_spec("gradio") is None:
-        raise MissingDependencyError("The app needs gradio, not found here: pip install 'body4d[app]'.")
+        raise MissingDependencyError("The app needs gradio, not found here.", code="gradio_missing", hint="pip install 'body4d[app]'.")

@@ -1,159 +1,184 @@
-"""What the page and the API ask for: examine a clip, find people, run, follow, cancel. Knows nothing of Gradio."""
+"""What the page and the API ask for: check a clip, find people, run, follow, cancel. Knows nothing of Gradio."""
 
 import asyncio
 import logging
 import threading
 import time
-from collections.abc import AsyncIterator
-from dataclasses import dataclass, replace
+from collections.abc import AsyncIterator, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
-from body4d.app.forms import Choices, settings_for
-from body4d.app.names import without_paths
-from body4d.app.prompts import Mark
-from body4d.app.queue import DIED, FAULT, Job, Queue
-from body4d.app.sessions import Visit, Visits
-from body4d.app.tasks import Example, Look, Make, Sight, Task, Warm, example_clip
+from body4d.app.forms import RunOptions, settings_for
+from body4d.app.names import PublicProblem, public_problem
+from body4d.app.preview import Preview
+from body4d.app.prompts import ClickPrompt
+from body4d.app.queue import SECONDS_PER_FRAME, QueuedTask, TaskQueue, fault
+from body4d.app.sessions import SessionStore, UserSession
+from body4d.app.tasks import ExampleTask, PreviewTask, RunTask, WarmUpTask, example_clip
 from body4d.app.worker import Worker
 from body4d.config import Settings
-from body4d.core.errors import Body4DError, InputError
+from body4d.core.errors import Body4DError, Cancelled, InputError, RunWarning
 
 log = logging.getLogger(__name__)
 
-GONE = "This work is no longer here: it was deleted because it is old, or the link is incomplete. Upload the clip again."
+MAX_PREVIEW_S = 180.0
+"""Finding people on one frame is given up after this: the file is to blame. A first one may have to load a model."""
+
+REFRESH_S = 0.3
+"""A page that waits learns of progress this often."""
+
+SWEEP_EVERY_S = 600.0
+"""How often old work is looked for; short beside the hours that it is kept."""
+
+PREVIEWS_PER_RUN = 4
+"""More previews than runs may wait: each takes seconds."""
 
 
 @dataclass(frozen=True)
-class Desk:
-    """The app's parts. ``looks`` finds people on single frames, ``runs`` runs whole clips: two processes, so that choosing
-    people does not wait for somebody else's run."""
+class AppService:
+    """The app's parts. ``previews`` finds people on single frames, ``runs`` runs whole clips: two processes, so that choosing people does
+    not wait for somebody else's run."""
 
     settings: Settings
     preset: str
-    reason: str
-    visits: Visits
-    looks: Queue
-    runs: Queue
+    preset_reason: str
+    sessions: SessionStore
+    previews: TaskQueue
+    runs: TaskQueue
 
     @staticmethod
-    def open(settings: Settings, preset: str, reason: str) -> "Desk":
+    def open(settings: Settings, preset: str, preset_reason: str) -> "AppService":
         """Start the queues, and have the first visitor's models loaded. Raises OutputError."""
-        app, settings = settings.app, settings.model_copy(update={"preset": preset})
-        pace = app.sam_seconds_per_frame if preset == "sam" else app.lite_seconds_per_frame
-        looks = Queue(Worker(settings, "body4d-looks"), app.most_waiting * 4, pace, app.idle_s)
-        runs = Queue(Worker(settings, "body4d-runs"), app.most_waiting, pace, app.idle_s)
-        desk = Desk(settings, preset, reason, Visits(app), looks, runs)
-        looks.submit("warm", Warm())
-        looks.submit("example", Example(desk.example_folder))
-        return desk
+        settings = settings.model_copy(update={"preset": preset})
+        max_waiting, seconds_per_frame = settings.app.max_waiting, SECONDS_PER_FRAME[preset]
+        sessions = SessionStore(settings.app)
+        previews = TaskQueue(Worker(settings, "body4d-previews"), max_waiting * PREVIEWS_PER_RUN, seconds_per_frame)
+        runs = TaskQueue(Worker(settings, "body4d-runs"), max_waiting, seconds_per_frame)
+        service = AppService(settings, preset, preset_reason, sessions, previews, runs)
+        previews.submit("warm-up", WarmUpTask())
+        previews.submit("example", ExampleTask(service.example_folder))
+        return service
 
     @property
     def example_folder(self) -> Path:
-        return self.visits.root / "example"
+        return self.sessions.root / "example"
 
     def close(self) -> None:
-        """End both processes; runs that were at work are gone on with when asked for again."""
-        self.looks.close()
+        """End both processes; runs that were at work resume when they are asked for again."""
+        self.previews.close()
         self.runs.close()
 
-    def take(self, upload: Path) -> Visit:
-        """A visit for an uploaded file, or the example."""
-        return self.visits.take(upload, upload.name)
-
-    def visit(self, token: str) -> Visit:
-        """The visit of a token. Raises InputError where there is none."""
-        visit = self.visits.find(token)
-        if visit is None:
-            raise InputError(GONE)
-        return visit
+    def session(self, token: str) -> UserSession:
+        """The session of a token as it is now. Raises InputError where there is none."""
+        session = self.sessions.find(token)
+        if session is None:
+            message = "This work is no longer here: it was deleted because it is old, or the link is incomplete."
+            raise InputError(message, code="session_gone", hint="Upload the clip again.")
+        return session
 
     async def example(self) -> Path:
         """The example's video, filmed now if it must be."""
-        ready = example_clip(self.example_folder)
-        if ready is None:
-            job = self.looks.find("example") or self.looks.submit("example", Example(self.example_folder))
-            await self._ended(job)
-            ready = example_clip(self.example_folder)
-        if ready is None:
-            raise InputError(FAULT)
-        return ready
+        clip = example_clip(self.example_folder)
+        if clip is None:
+            await self._wait(self.previews.find("example") or self.previews.submit("example", ExampleTask(self.example_folder)))
+            clip = example_clip(self.example_folder)
+        if clip is None:
+            raise fault()
+        return clip
 
-    async def look(self, visit: Visit, frame: int = 0, marks: tuple[Mark, ...] = (), text: str = "") -> Sight:
-        """Find the people on a frame, painted into the visit's picture. Raises InputError with a sentence for the page."""
-        task: Task = Look(visit.video, visit.picture, frame, marks, text)
-        job = self.looks.submit(visit.key, task, end_older=False)
-        await self._ended(job)
-        if job.state != "done" or job.result is None:
-            raise InputError(self.told(job, visit) or "Stopped.")
-        if not visit.about.frames:
-            self.visits.saw(visit, job.result, self.preset)
-        return replace(job.result, note=without_paths(job.result.note))
+    async def open_upload(self, upload: Path) -> tuple[UserSession, Preview]:
+        """A new session for an uploaded clip or the example, and the people on its first frame. Raises what
+        :meth:`preview` raises; nothing is kept then."""
+        session = self.sessions.create(upload, upload.name)
+        try:
+            return await self.preview(session)
+        except Body4DError:
+            self.sessions.delete(session)
+            raise
 
-    async def _ended(self, job: Job) -> None:
-        most_s = self.settings.app.look_most_s
+    async def preview(self, session: UserSession, frame: int = 0, text: str = "") -> tuple[UserSession, Preview]:
+        """The people on a frame, painted into the session's picture, and the session without the prompts that mean nobody there.
+
+        Raises Cancelled where a newer preview of this session came before it, else the error of the task in
+        which the clip has its visitor's name.
+        """
+        task = PreviewTask(session.video, session.picture, frame, session.info.prompts, text)
+        queued = self.previews.submit(session.key, task, end_older=False)
+        await self._wait(queued)
+        if queued.state == "cancelled":
+            raise Cancelled("A newer request came before this one.", code="preview_replaced")
+        preview = queued.preview
+        if preview is None:
+            error = queued.error or fault()
+            problem = self.public(error, session)  # The page does not know which clip an error is about.
+            raise type(error)(problem.message, code=problem.code, hint=problem.hint, **problem.facts) from error
+        if not session.info.frames:
+            session = self.sessions.set_preview(session, preview, self.preset)
+        return self.remove_prompts(session, preview.on_frame.rejected), preview
+
+    def remove_prompts(self, session: UserSession, prompts: Iterable[ClickPrompt]) -> UserSession:
+        """The session as it is now, without these prompts."""
+        removed = set(prompts)
+        session = self.sessions.find(session.token) or session
+        if removed.isdisjoint(session.info.prompts):
+            return session
+        return self.sessions.set_prompts(session, [prompt for prompt in session.info.prompts if prompt not in removed])
+
+    async def _wait(self, queued: QueuedTask) -> None:
         waited_s = 0.0
-        while not job.ended.is_set():
+        while not queued.ended.is_set():
             await asyncio.sleep(0.05)
-            waited_s = waited_s + 0.05 if job.state == "working" else 0.0
-            if waited_s > most_s:
-                await asyncio.to_thread(self.looks.cancel, job.key)
-                raise InputError("Reading this clip took too long; save it as an ordinary MP4 and try again.")
+            waited_s = waited_s + 0.05 if queued.state == "working" else 0.0
+            if waited_s > MAX_PREVIEW_S:
+                await asyncio.to_thread(self.previews.cancel, queued.key)
+                hint = "Save it as an ordinary MP4 and try again."
+                raise InputError("Reading this clip took too long.", code="preview_too_slow", hint=hint, limit_s=MAX_PREVIEW_S)
 
-    def begin(self, visit: Visit, choices: Choices, marks: tuple[Mark, ...] = (), text: str = "") -> Job:
-        """Put the run of a visit in the queue, unless it is there. Raises SettingsError."""
-        running = self.runs.find(visit.key)
+    def start_run(self, session: UserSession, options: RunOptions, text: str = "") -> QueuedTask:
+        """Put the run of a session in the queue, unless it is there. Raises SettingsError."""
+        running = self.runs.find(session.key)
         if running is not None:
             return running
-        settings = settings_for(self.settings, choices, marks)
-        return self.runs.submit(visit.key, Make(visit.video, visit.run, settings, marks, text), visit.about.frames)
+        settings = settings_for(self.settings, options, session.info.prompts)
+        task = RunTask(session.video, session.run, settings, session.info.prompts, text)
+        return self.runs.submit(session.key, task, session.info.frames)
 
-    async def follow(self, job: Job) -> AsyncIterator[Job]:
-        """The job, again and again until it has ended."""
-        while not job.ended.is_set():
-            yield job
-            await asyncio.sleep(self.settings.app.refresh_s)
-        yield job
+    async def follow(self, queued: QueuedTask) -> AsyncIterator[QueuedTask]:
+        """The task, again and again until it has ended."""
+        while not queued.ended.is_set():
+            yield queued
+            await asyncio.sleep(REFRESH_S)
+        yield queued
 
-    async def cancel(self, visit: Visit) -> bool:
-        """Stop what a visit does; its process, and what that held on the GPU, is gone when this returns."""
-        return await asyncio.to_thread(self.runs.cancel, visit.key)
+    async def cancel(self, session: UserSession) -> bool:
+        """Stop the run of a session; its process, and what that held on the GPU, is gone when this returns."""
+        return await asyncio.to_thread(self.runs.cancel, session.key)
 
-    def told(self, job: Job, visit: Visit) -> str:
-        """A job's sentence for the page, "" where there is none."""
-        if job.sentence in ("", FAULT, DIED):
-            return job.sentence
-        return self.plain(job.sentence, visit)
-
-    def plain(self, sentence: str, visit: Visit) -> str:
-        """A sentence of the pipeline for the page: the clip by its owner's name, no paths."""
-        return without_paths(sentence, str(visit.video), visit.about.name).replace(visit.about.stored, visit.about.name)
+    def public(self, problem: Exception | RunWarning, session: UserSession | None = None) -> PublicProblem:
+        """A problem for the page or a program. What is not ours goes to the log and is called a fault."""
+        if not isinstance(problem, Body4DError | RunWarning):
+            log.error("a fault in the app", exc_info=problem)
+            problem = fault()
+        return public_problem(problem, session.video, session.info.name) if session else public_problem(problem)
 
     def sweep(self) -> list[str]:
         """Delete old work."""
-        return self.visits.sweep(self.runs.live() | self.looks.live())
+        return self.sessions.sweep(self.runs.live() | self.previews.live())
 
 
-def sweep_now_and_then(desk: Desk, stop: threading.Event) -> threading.Thread:
-    """A thread that sweeps at once and then every ``app.sweep_every_s``, until told to stop."""
+def start_sweeper(service: AppService, stop: threading.Event) -> threading.Thread:
+    """A thread that deletes old work at once and then every :data:`SWEEP_EVERY_S`, until ``stop`` is set."""
 
     def loop() -> None:
         while True:
             started = time.monotonic()
             try:
-                desk.sweep()
+                service.sweep()
             except OSError as error:
-                log.error("old work could not be swept: %s", error)
-            if stop.wait(max(desk.settings.app.sweep_every_s - (time.monotonic() - started), 1.0)):
+                log.error("old work could not be deleted: %s", error)
+            if stop.wait(max(SWEEP_EVERY_S - (time.monotonic() - started), 1.0)):
                 return
 
     thread = threading.Thread(target=loop, name="sweep", daemon=True)
     thread.start()
     return thread
-
-
-def sentence_of(error: Exception) -> str:
-    """An error for the page: one of ours as it is, without paths; any other is written to the log and called a fault."""
-    if isinstance(error, Body4DError):
-        return without_paths(str(error))
-    log.error("a fault in the app", exc_info=error)
-    return FAULT

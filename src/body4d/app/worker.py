@@ -1,28 +1,47 @@
-"""The process that computes. It can be ended at any moment, which is how a task is cancelled and its GPU memory freed."""
+"""The process that computes. It can be ended at any moment: so a task is cancelled and its GPU memory freed."""
 
 import logging
 import multiprocessing
 import os
 import threading
 import traceback
+from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 
-from body4d.app.tasks import Answer, Sight, Task, do
+from body4d.app.preview import Preview
+from body4d.app.tasks import Task, TaskRunner
 from body4d.config import Settings
 from body4d.core.errors import Body4DError
-from body4d.core.progress import EventListener
+from body4d.core.progress import Event, EventListener
 
-END_WITHIN_S = 1.0
-"""A process that was asked to end and has not after this is killed: a visitor waits two seconds at most."""
+MAX_END_S = 1.0
+"""A process that has not ended this long after it was asked to is killed; a visitor waits two seconds at most."""
 
 
 class WorkerDied(Exception):
     """The process ended before it answered: killed from outside, out of memory, or a crash in native code."""
 
 
+@dataclass(frozen=True)
+class TaskDone:
+    """The worker's last word about a task that ended well."""
+
+    preview: Preview | None
+
+
+@dataclass(frozen=True)
+class TaskCrashed:
+    """The worker's last word about a task that failed by a fault of ours."""
+
+    traceback_text: str
+
+
+WorkerReply = Event | TaskDone | TaskCrashed | Body4DError
+
+
 class Worker:
-    """One computing process, begun by its first task. Used by one thread; :meth:`end` may be called from any."""
+    """One computing process, started by its first task. One thread uses it; :meth:`end` may be called from any."""
 
     def __init__(self, settings: Settings, name: str) -> None:
         self._settings, self._name = settings, name
@@ -36,22 +55,22 @@ class Worker:
         process = self._process
         return process.pid if process is not None and process.is_alive() else None
 
-    def do(self, task: Task, listener: EventListener) -> Sight | None:
-        """Have a task done. Raises Body4DError with the sentence of a refusal, WorkerDied where the process ended, RuntimeError for a
-        fault, with what to log."""
-        pipe = self._started()
+    def run(self, task: Task, listener: EventListener) -> Preview | None:
+        """Have a task done. Raises the Body4DError that the task raised, WorkerDied where the process ended, RuntimeError with the
+        traceback of a fault."""
+        pipe = self._started_pipe()
         try:
             pipe.send(task)
             while True:
-                kind, what = pipe.recv()
-                if kind == "event":
-                    listener(what)
-                elif kind == "refused":
-                    raise Body4DError(what)
-                elif kind == "fault":
-                    raise RuntimeError(what)
+                reply: WorkerReply = pipe.recv()
+                if isinstance(reply, Event):
+                    listener(reply)
+                elif isinstance(reply, Body4DError):
+                    raise reply
+                elif isinstance(reply, TaskCrashed):
+                    raise RuntimeError(reply.traceback_text)
                 else:
-                    return what
+                    return reply.preview
         except (EOFError, OSError) as error:
             self.end()
             raise WorkerDied(f"the process {self._name} ended in the middle of its work") from error
@@ -63,43 +82,44 @@ class Worker:
             if process is None:
                 return
             process.terminate()
-            process.join(END_WITHIN_S)
+            process.join(MAX_END_S)
             if process.is_alive():
                 process.kill()
                 process.join()
 
-    def _started(self) -> Connection:
+    def _started_pipe(self) -> Connection:
         if self._process is None or self._pipe is None or not self._process.is_alive():
             # Spawned, never forked: a copy of a process with threads and an event loop may hang.
             context = multiprocessing.get_context("spawn")
             self._pipe, theirs = context.Pipe()
-            process = context.Process(target=work, args=(theirs, self._settings), name=self._name, daemon=True)
+            process = context.Process(target=serve_tasks, args=(theirs, self._settings), name=self._name, daemon=True)
             process.start()
             self._process = process
             theirs.close()
         return self._pipe
 
 
-def work(pipe: Connection, settings: Settings) -> None:
-    """The loop of the process: a task in, events and an answer out, until the other end closes."""
+def serve_tasks(pipe: Connection, settings: Settings) -> None:
+    """The loop of the process: a task in, events and a last word out, until the other end closes."""
     import signal
 
     threading.Thread(target=_end_with_the_server, name="end-with-the-server", daemon=True).start()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C ends the server, and the server ends us.
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     logging.basicConfig(level=logging.ERROR)
+    runner = TaskRunner(settings)
     try:
         while True:
             task = pipe.recv()
-            pipe.send(_answer(task, settings, lambda event: pipe.send(("event", event))))
+            pipe.send(_last_word(runner, task, pipe.send))
     except (EOFError, OSError):  # The other end has closed: nobody listens any more.
         return
 
 
 def _end_with_the_server() -> None:
-    """End at once when the server has gone, however it went: a task may say nothing for minutes, and only saying something would tell.
+    """End at once when the server has gone, however it went: a task may send nothing for minutes, and only sending would show it.
 
-    A run that is cut off here is gone on with like any that was killed.
+    A run that is cut off here resumes like any that was killed.
     """
     parent = multiprocessing.parent_process()
     if parent is not None:
@@ -107,10 +127,10 @@ def _end_with_the_server() -> None:
         os._exit(1)
 
 
-def _answer(task: Task, settings: Settings, listener: EventListener) -> Answer:
+def _last_word(runner: TaskRunner, task: Task, listener: EventListener) -> WorkerReply:
     try:
-        return "done", do(task, settings, listener)
+        return TaskDone(runner.run(task, listener))
     except Body4DError as error:
-        return "refused", str(error)
+        return error
     except Exception:
-        return "fault", traceback.format_exc()
+        return TaskCrashed(traceback.format_exc())

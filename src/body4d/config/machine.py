@@ -95,26 +95,52 @@ class SpaceSettings(Section):
 
 
 class AppSettings(Section):
-    """The browser application. The limits are told to visitors before they upload."""
+    """The browser application: what visitors may ask for, and how long it keeps their work. The page shows the limits before the upload."""
 
     folder: str | None = Field(
         default=None,
-        description="Where visitors' work is kept. Default: /data/body4d where /data can be written, else the temporary folder.",
+        description="Folder in which visitors' work is kept. If unset, /data/body4d where /data can be written, else a folder body4d in "
+        "the temporary folder.",
     )
-    most_megabytes: float = Field(default=200.0, gt=0, description="Larger files are refused: a minute of 1080p by a phone has 130.")
-    most_seconds: float = Field(default=60.0, gt=0, description="Longer clips are refused: a swing takes five seconds, and others wait.")
-    most_frames: int = Field(default=3600, ge=1, description="... and clips of more frames: a minute at 60 frames/s.")
-    most_megapixels: float = Field(default=9.0, gt=0, description="Larger frames are refused: 4K has 8.3.")
-    most_people: int = Field(default=4, ge=1, description="People followed in one run at most; time grows with them.")
-    most_waiting: int = Field(default=20, ge=1, description="Runs that may wait; more would wait for hours.")
-    keep_hours: float = Field(default=24.0, gt=0, description="Finished work is deleted this long after it was last opened.")
-    keep_gigabytes: float = Field(default=20.0, gt=0, description="Where all work takes more, what was opened longest ago goes first.")
-    sweep_every_s: float = Field(default=600.0, gt=0, description="How often old work is looked for.")
-    idle_s: float = Field(default=900.0, gt=0, description="A process without work ends after this, and frees the memory of its models.")
-    look_most_s: float = Field(default=180.0, gt=0, description="Finding people on one frame is given up after this: the file is to blame.")
-    refresh_s: float = Field(default=0.3, gt=0, le=2, description="A page that waits is told of progress this often.")
-    preview_side_px: int = Field(default=1280, ge=320, description="Longer side of the picture in which people are chosen.")
-    lite_seconds_per_frame: float = Field(
-        default=0.2, gt=0, description="Estimate of preset lite until a run was measured here: two cores, one person."
+    max_megabytes: float = Field(
+        default=200.0,
+        gt=0,
+        description="Largest file that is accepted; a minute of 1080p by a phone has 130 MB. With a higher value uploads may fill more of "
+        "the disk.",
     )
-    sam_seconds_per_frame: float = Field(default=1.0, gt=0, description="... and of preset sam, cautiously: no full run was measured yet.")
+    max_seconds: float = Field(
+        default=60.0,
+        gt=0,
+        description="Longest clip that is accepted. With a higher value one visitor's run may keep the others waiting for longer.",
+    )
+    max_frames: int = Field(
+        default=3600,
+        ge=1,
+        description="Largest number of frames that is accepted; a minute at 60 frames/s has 3600. The time of a run grows with it.",
+    )
+    max_megapixels: float = Field(
+        default=9.0,
+        gt=0,
+        description="Largest frame that is accepted; 4K has 8.3 megapixels. The memory and the time of a run grow with it.",
+    )
+    max_people: int = Field(
+        default=4,
+        ge=1,
+        description="Largest number of people who are followed in one run. The time of a run grows with it.",
+    )
+    max_waiting: int = Field(
+        default=20,
+        ge=1,
+        description="Largest number of runs that wait; further ones are refused. With a higher value the last one waits for longer.",
+    )
+    keep_hours: float = Field(
+        default=24.0,
+        gt=0,
+        description="Time after which a visitor's work is deleted, counted from when it was last opened. With a higher value links work "
+        "for longer, and more of the disk is taken.",
+    )
+    keep_gigabytes: float = Field(
+        default=20.0,
+        gt=0,
+        description="Largest size of all work together. Beyond it, what has not been opened for longest is deleted first.",
+    )

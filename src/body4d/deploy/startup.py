@@ -84,7 +84,7 @@ def make_app(settings: Settings, reason: str) -> AsgiApp:
     """The Gradio app, ready to be served; it ends its own processes when the server ends. Raises MissingDependencyError."""
     from body4d.app.server import build
 
-    app, _ = build(settings, why=reason)
+    app, _ = build(settings, preset_reason=reason)
     return app
 
 

@@ -4,13 +4,13 @@
   let last = new URLSearchParams(location.search).get("run") ?? "";
 
   const follow = () => {
-    for (const mark of document.querySelectorAll("[data-run]")) {
-      if (mark.tagName === "INPUT") mark.value = address(mark.dataset.run);
+    for (const element of document.querySelectorAll("[data-run]")) {
+      if (element.tagName === "INPUT") element.value = address(element.dataset.run);
       // Hidden steps keep their content; what is shown last counts.
-      if (mark.offsetParent === null && mark.tagName === "INPUT") continue;
-      if (mark.closest(".hide, .hidden, [hidden]")) continue;
-      if (mark.dataset.run !== last) {
-        last = mark.dataset.run;
+      if (element.offsetParent === null && element.tagName === "INPUT") continue;
+      if (element.closest(".hide, .hidden, [hidden]")) continue;
+      if (element.dataset.run !== last) {
+        last = element.dataset.run;
         history.replaceState(null, "", address(last));
       }
     }
@@ -20,11 +20,11 @@
   // A file that is too large is refused before it travels; the server refuses it too, but Gradio's page then only says "Error".
   const refuse = (event, files) => {
     if (!event.target.closest?.("#b4-video") || !files?.length) return;
-    const most = Number(document.querySelector("[data-most-bytes]")?.dataset.mostBytes ?? Infinity);
+    const max = Number(document.querySelector("[data-max-bytes]")?.dataset.maxBytes ?? Infinity);
     const file = files[0];
-    const told = document.getElementById("b4-large");
-    if (told) told.remove();
-    if (file.size <= most) return;
+    const shown = document.getElementById("b4-large");
+    if (shown) shown.remove();
+    if (file.size <= max) return;
     event.stopImmediatePropagation();
     event.preventDefault();
     if (event.target.tagName === "INPUT") event.target.value = "";
@@ -33,7 +33,7 @@
     line.className = "b4-message b4-problem";
     line.setAttribute("role", "alert");
     const mb = (bytes) => `${Math.round(bytes / 1e6)} MB`;
-    line.textContent = `This file has ${mb(file.size)}, and ${mb(most)} is the most; cut the clip, or save it smaller.`;
+    line.textContent = `This file has ${mb(file.size)}, and ${mb(max)} is the most; cut the clip, or save it smaller.`;
     document.getElementById("b4-video").before(line);
   };
   document.addEventListener("change", (event) => refuse(event, event.target.files), true);

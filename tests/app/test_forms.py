@@ -1,0 +1,143 @@
+"""Names, problems, limits and options as visitors meet them: decisions without a server."""
+
+from pathlib import Path
+
+import pytest
+
+from body4d.app.forms import RunOptions, clip_refusal, limits_sentence, settings_for, size_refusal
+from body4d.app.html import HINTS_FIT_FOR_PAGE, PAGE_REMEDIES, message, problem_text, progress
+from body4d.app.names import download_name, public_problem, shown_name, stored_name
+from body4d.app.prompts import ClickPrompt
+from body4d.app.queue import QueuePosition
+from body4d.config import AppSettings, Settings
+from body4d.core.errors import InputError, RunWarning, SettingsError
+from body4d.core.progress import Event
+
+
+@pytest.mark.parametrize(
+    ("given", "shown"),
+    [
+        ("swing.mp4", "swing.mp4"),
+        ("../../etc/passwd", "passwd"),
+        ("C:\\clips\\a b.mov", "a b.mov"),
+        ("<img src=x onerror=alert(1)>.mp4", "img src_x onerror_alert_1_.mp4"),
+        ("Schwung – Übung.mp4", "Schwung _ Übung.mp4"),
+        ("...", "clip"),
+        ("", "clip"),
+        ("a\r\nSet-Cookie: x.mp4", "a_Set-Cookie_ x.mp4"),
+        ("x" * 300 + ".mp4", "x" * 56 + ".mp4"),
+    ],
+)
+def test_names_are_made_harmless(given: str, shown: str) -> None:
+    assert shown_name(given) == shown
+    assert shown_name(shown) == shown
+
+
+@pytest.mark.parametrize(
+    ("given", "stored"), [("a/b.MOV", "clip.mov"), ("a.mp4.exe", "clip"), ("noending", "clip"), ("x.webm", "clip.webm")]
+)
+def test_nothing_of_a_visitors_name_reaches_the_disk(given: str, stored: str) -> None:
+    assert stored_name(given) == stored
+
+
+def test_downloads_are_called_after_the_clip_in_ascii() -> None:
+    assert download_name("Übung 1.mp4", "body.glb") == "Ubung_1_body.glb"
+    assert download_name("動画.mp4", "body.glb") == "clip_body.glb"
+
+
+CLIP = Path("/tmp/body4d/runs/abc/clip.mp4")
+
+
+@pytest.mark.parametrize(
+    ("message", "shown"),
+    [
+        (f"{CLIP} is not a video.", "swing.mp4 is not a video."),
+        ("clip.mp4 is not a video.", "swing.mp4 is not a video."),
+        ("It lies in /data/x/y; use another.", "It lies in y; use another."),
+        ("No /dev access, 30 frames/s, 1/2.", "No dev access, 30 frames/s, 1/2."),
+        ("This clip holds nothing.", "This clip holds nothing."),
+    ],
+)
+def test_problems_reveal_no_paths(message: str, shown: str) -> None:
+    error = InputError(message, code="a", hint=f"See {CLIP}.", file=str(CLIP), others=[{"at": "/data/x/y"}], frame=3)
+    public = public_problem(error, CLIP, "swing.mp4")
+    assert public.as_json() == {
+        "code": "a",
+        "message": shown,
+        "hint": "See swing.mp4.",
+        "facts": {"file": "swing.mp4", "others": [{"at": "y"}], "frame": 3},
+    }
+    assert public_problem(InputError("This clip is old.", code="a"), Path("/x/clip"), "swing").message == "This clip is old."
+
+
+def test_the_page_offers_its_own_remedies() -> None:
+    assumed = RunWarning("fov_assumed", "A field of view was assumed.", "--fov settles it.")
+    assert "--fov" not in problem_text(public_problem(assumed))
+    assert problem_text(public_problem(assumed)).endswith(PAGE_REMEDIES["fov_assumed"])
+    unknown = InputError("This cannot be.", code="unheard_of", hint="Use --other.")
+    assert problem_text(public_problem(unknown)) == "This cannot be."
+    too_long = InputError("This clip is long.", code="clip_too_long", hint="Cut it.")
+    assert problem_text(public_problem(too_long)) == "This clip is long. Cut it."
+    assert not HINTS_FIT_FOR_PAGE & PAGE_REMEDIES.keys()
+
+
+@pytest.mark.parametrize(
+    ("seconds", "frames", "size", "word"),
+    [
+        (10, 300, (1920, 1080), None),
+        (7200, 300, (1920, 1080), "2 hours long, and 60 seconds is the most"),
+        (59, 6000, (640, 480), "6000 frames"),
+        (5, 100, (7680, 4320), "7680x4320, and 4K is the most"),
+        (0, 0, (0, 0), None),
+    ],
+)
+def test_limits(seconds: float, frames: int, size: tuple[int, int], word: str | None) -> None:
+    refusal = clip_refusal(seconds, frames, *size, AppSettings())
+    assert refusal is None if word is None else word in str(refusal)
+
+
+def test_limits_of_size_are_those_shown_before() -> None:
+    settings = AppSettings(max_megabytes=50, max_seconds=20, max_people=1)
+    assert "Up to 20 seconds, 50 MB" in limits_sentence(settings)
+    assert "1 person is followed" in limits_sentence(settings)
+    assert size_refusal(50_000_000, settings) is None
+    assert "51 MB, and 50 MB is the most" in str(size_refusal(51_000_000, settings))
+    assert "empty" in str(size_refusal(0, settings))
+
+
+def test_options_become_settings() -> None:
+    settings = settings_for(Settings(), RunOptions("all", start_s=1.0, end_s=3.0, fov_deg=0, moving=True), ())
+    assert (settings.people.count, settings.video.start_s, settings.video.end_s) == (4, 1.0, 3.0)
+    assert settings.camera.fov_deg is None
+    assert settings.camera.motion == "moving"
+
+
+@pytest.mark.parametrize(
+    ("options", "prompts", "word"),
+    [
+        (RunOptions(start_s=3, end_s=2), (), r"From second \(3\) must be before To second \(2\)"),
+        (RunOptions(fov_deg=500), (), "Field of view cannot be 500"),
+        (RunOptions(person_height_m=-1), (), "Height cannot be -1"),
+        (RunOptions("<b>"), (), "Whom to follow"),
+        (RunOptions(), tuple(ClickPrompt(0, number, point_px=(1, 1)) for number in range(1, 7)), "6 people are chosen, and 4 is the most"),
+    ],
+)
+def test_wrong_options_are_named_as_on_the_page(options: RunOptions, prompts: tuple[ClickPrompt, ...], word: str) -> None:
+    with pytest.raises(SettingsError, match=word):
+        settings_for(Settings(), options, prompts)
+
+
+def test_the_page_escapes() -> None:
+    assert "<b>" not in message("<b>")
+    assert message("") == ""
+
+
+def test_progress_shows_position_rate_and_time_left() -> None:
+    waiting = progress({}, QueuePosition(2, 130, 40), 0)
+    assert "2 runs are before yours" in waiting
+    assert "begins in about 2 min and takes about 40 s" in waiting
+    working = progress({"probe": Event("probe", "done"), "bodies": Event("bodies", "working", 45, 60, 5, 9.04, 12.4)}, None, 61)
+    assert "45 of 60 · 9.0 a second · 12 s left" in working
+    assert 'class="b4-done" data-stage="probe"' in working
+    assert 'class="b4-todo" data-stage="pictures"' in working
+    assert "occlusion" not in working  # a stage that this preset has not

@@ -1,0 +1,180 @@
+"""People on a frame: how often the segmenter is asked, and what the page shows."""
+
+from collections.abc import Sequence
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from body4d.app.preview import FramePeopleFinder, SingleFrameSource, decode_mask, paint_people
+from body4d.app.prompts import ClickPrompt
+from body4d.app.tasks import PreviewTask, TaskRunner
+from body4d.config import ComputeSettings, Settings, WeightsSettings
+from body4d.core.errors import InputError, NoPersonError
+from body4d.core.progress import ignore_events
+from body4d.core.stages import FrameSource, ProgressFn, StageOutput
+from body4d.core.types import Clip, MaskTrack, Prompt
+from body4d.models.sam3 import segmenter as sam3
+from make_tiny_checkpoints import write_tiny_checkpoints
+from make_videos import make_video
+
+HEIGHT, WIDTH = 40, 60
+
+
+def mask_of(columns: slice) -> np.ndarray:
+    mask = np.zeros((HEIGHT, WIDTH), bool)
+    mask[5:35, columns] = True
+    return mask
+
+
+ANNA, BEN, DOG = mask_of(slice(5, 15)), mask_of(slice(25, 35)), mask_of(slice(50, 58))
+ON_ANNA, ON_BEN, ON_DOG, BETWEEN = (10.0, 20.0), (30.0, 20.0), (54.0, 20.0), (20.0, 20.0)
+
+
+class CountingSegmenter:
+    """Finds ``people`` unasked; by a click the dog too, as SAM would, or an InputError, as BlazePose would."""
+
+    cache_inputs = None
+
+    def __init__(self, people: Sequence[np.ndarray] = (ANNA, BEN)) -> None:
+        self._people = people
+        self.calls: list[Sequence[Prompt]] = []
+
+    def track(self, frames: FrameSource, prompts: Sequence[Prompt], progress: ProgressFn) -> StageOutput[tuple[MaskTrack, ...]]:
+        self.calls.append(prompts)
+        masks = list(self._people)
+        if not prompts and not masks:
+            raise NoPersonError("Nobody.")
+        if prompts and prompts[0].points_px is not None:
+            assert prompts[0].frame == 0
+            x, y = prompts[0].points_px[-1].astype(int)
+            masks = [mask for mask in (*self._people, DOG) if mask[y, x]]
+            if not masks:
+                raise InputError("The prompt on frame 0 points at nobody.", code="prompt_points_at_nobody")
+        elif prompts:
+            masks = [DOG] if prompts[0].text == "dog" else []
+        index = np.zeros(1, np.int64)
+        return StageOutput(tuple(MaskTrack(i, index, (MaskTrack.encode(mask),), HEIGHT, WIDTH) for i, mask in enumerate(masks, 1)))
+
+
+def frame_source(frame: int = 3, name: str = "a.mp4") -> SingleFrameSource:
+    clip = Clip(Path(name), WIDTH, HEIGHT, Fraction(30), np.arange(9) / 30, np.arange(9))
+    return SingleFrameSource(clip, frame, np.zeros((HEIGHT, WIDTH, 3), np.uint8))
+
+
+def click(point: tuple[float, float], person_id: int = 1, label: int = 1) -> ClickPrompt:
+    return ClickPrompt(3, person_id, point_px=point, label=label)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("draws_by_clicks", [True, False], ids=["SAM", "BlazePose"])
+def test_the_segmenter_runs_once_and_not_at_all_for_known_people(draws_by_clicks: bool) -> None:
+    segmenter = CountingSegmenter()
+    finder = FramePeopleFinder(lambda: segmenter, draws_by_clicks)
+    source = frame_source()
+    first = finder.find(source)
+    assert [(person.person_id, person.chosen) for person in first.people] == [(1, False), (2, False)]
+    assert len(segmenter.calls) == 1
+    ben = finder.find(source, [click(ON_BEN)])
+    assert [(person.person_id, person.chosen) for person in ben.people] == [(1, True), (2, False)]
+    np.testing.assert_array_equal(decode_mask(ben.people[0].mask_code, HEIGHT, WIDTH), BEN)
+    both = finder.find(source, [click(ON_BEN), click(ON_ANNA, 2)])
+    assert [(person.person_id, person.chosen) for person in both.people] == [(1, True), (2, True)]
+    assert len(segmenter.calls) == 1
+    # On the background once, however often it is looked at; the others stay chosen.
+    for _ in range(2):
+        nobody = finder.find(source, [click(ON_BEN), click(BETWEEN, 2)])
+        assert [warning.code for warning in nobody.warnings] == ["prompt_points_at_nobody"]
+        assert nobody.warnings[0].facts == {"frame": 3, "person": 2}
+        assert nobody.rejected == (click(BETWEEN, 2),)
+        assert [(person.person_id, person.chosen) for person in nobody.people] == [(1, True), (2, False)]
+        assert len(segmenter.calls) == 2
+    # Somebody whom the segmenter finds by a click alone is known from then on, beside others.
+    for prompts in ([click(ON_DOG)], [click(ON_DOG), click(ON_ANNA, 2)]):
+        dog = finder.find(source, prompts)
+        np.testing.assert_array_equal(decode_mask(dog.people[0].mask_code, HEIGHT, WIDTH), DOG)
+        assert len(dog.people) == 3
+    assert len(segmenter.calls) == 3
+    finder.find(frame_source(4))
+    finder.find(frame_source(3, "b.mp4"))
+    assert len(segmenter.calls) == 5
+
+
+def test_taking_something_away_is_drawn_anew_by_sam_only() -> None:
+    for draws_by_clicks, calls in ((True, 2), (False, 1)):
+        segmenter = CountingSegmenter()
+        finder = FramePeopleFinder(lambda segmenter=segmenter: segmenter, draws_by_clicks)
+        found = finder.find(frame_source(), [click(ON_BEN), click((30.0, 10.0), label=0)])
+        assert found.people[0].chosen
+        assert not found.warnings
+        assert len(segmenter.calls) == calls
+
+
+def test_clicks_that_would_fail_the_run_are_rejected() -> None:
+    finder = FramePeopleFinder(CountingSegmenter, draws_by_clicks=False)
+    twice = finder.find(frame_source(), [click(ON_BEN), click(ON_BEN, 2)])
+    assert ([w.code for w in twice.warnings], twice.rejected) == (["prompts_of_one_person"], (click(ON_BEN, 2),))
+    outside = finder.find(frame_source(), [click(ON_BEN, label=0)])
+    assert ([w.code for w in outside.warnings], outside.rejected) == (["only_clicks_outside"], (click(ON_BEN, label=0),))
+    # Of one person's clicks only the last goes.
+    last = finder.find(frame_source(), [click(ON_BEN), click(ON_ANNA), click(ON_DOG, 2), click(BETWEEN, 2)])
+    assert last.rejected == (click(BETWEEN, 2),)
+    assert [person.chosen for person in last.people] == [True, True, False]
+
+
+def test_words_are_asked_once_and_come_beside_clicks() -> None:
+    segmenter = CountingSegmenter()
+    finder = FramePeopleFinder(lambda: segmenter, draws_by_clicks=True)
+    for _ in range(2):
+        found = finder.find(frame_source(), [click(ON_BEN, 2)], " dog ")
+        assert [(person.person_id, person.chosen) for person in found.people] == [(2, True), (1, True), (3, False)]
+        assert len(segmenter.calls) == 2
+    assert [warning.code for warning in finder.find(frame_source(), (), "cat").warnings] == ["text_found_nobody"]
+
+
+def test_nobody_on_a_frame_is_a_warning() -> None:
+    found = FramePeopleFinder(lambda: CountingSegmenter([]), draws_by_clicks=True).find(frame_source())
+    assert (found.people, [warning.code for warning in found.warnings]) == ((), ["nobody_on_frame"])
+
+
+def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("body4d.app.preview.MAX_FRAMES_KEPT", 2)
+    segmenter = CountingSegmenter()
+    finder = FramePeopleFinder(lambda: segmenter, draws_by_clicks=True)
+    for frame in (0, 1, 2, 1, 2, 0):
+        finder.find(frame_source(frame))
+    assert len(segmenter.calls) == 4
+
+
+def test_the_picture_shows_who_is_chosen(tmp_path: Path) -> None:
+    source = frame_source()
+    people = FramePeopleFinder(CountingSegmenter, draws_by_clicks=True).find(source, [click(ON_BEN)]).people
+    paint_people(source.picture, people, [click(ON_BEN)], tmp_path / "people.jpg")
+    paint_people(source.picture, people, (), tmp_path / "small.jpg", side_px=30)
+    with Image.open(tmp_path / "people.jpg") as painted, Image.open(tmp_path / "small.jpg") as small:
+        assert (painted.size, small.size) == ((WIDTH, HEIGHT), (30, 20))
+        pixels = np.asarray(painted).astype(int)
+    ben, anna = pixels[30, 30], pixels[30, 10]
+    assert np.ptp(ben) > 60  # a colour
+    assert np.ptp(anna) < 40  # pale
+
+
+def test_clicks_are_answered_by_models_that_stay_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    loads = []
+    load = sam3.load_sam3
+    monkeypatch.setattr(sam3, "load_sam3", lambda *given: loads.append(given) or load(*given))
+    weights = WeightsSettings(folder=str(write_tiny_checkpoints(tmp_path / "weights")))
+    runner = TaskRunner(Settings(preset="sam", weights=weights, compute=ComputeSettings(device="cpu")))
+    clip = make_video(tmp_path / "clip.mp4", frames=6)
+    preview = runner.run(PreviewTask(clip, tmp_path / "people.jpg", 2), ignore_events)
+    assert preview is not None
+    assert preview.on_frame.people
+    assert not preview.on_frame.people[0].chosen
+    middle = ClickPrompt(2, point_px=(preview.width_px / 2, preview.height_px / 2))
+    chosen = runner.run(PreviewTask(clip, tmp_path / "people.jpg", 2, (middle,)), ignore_events)
+    assert chosen is not None
+    assert any(person.chosen for person in chosen.on_frame.people)
+    with Image.open(tmp_path / "people.jpg") as painted:
+        assert painted.size == (preview.width_px, preview.height_px)
+    assert len(loads) == 1

@@ -1,0 +1,200 @@
+"""The queue and the process that computes, with a stub for each other."""
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from body4d.app.preview import Preview
+from body4d.app.queue import QueuedTask, TaskQueue, updated_estimate, waiting_time_s
+from body4d.app.tasks import PreviewTask, Task, WarmUpTask
+from body4d.app.worker import Worker, WorkerDied
+from body4d.config import Settings
+from body4d.core.errors import InputError, SettingsError
+from body4d.core.progress import Event, EventListener
+
+TASK = WarmUpTask()
+
+
+@pytest.mark.parametrize(
+    ("ahead", "elapsed", "wait"),
+    [([], 0, 0), ([100], 0, 50), ([100], 30, 20), ([100], 90, 0), ([100, 10, 20], 90, 15), ([100, 10], 20, 35)],
+)
+def test_how_long_a_visitor_waits(ahead: list[int], elapsed: float, wait: float) -> None:
+    assert waiting_time_s(ahead, elapsed, 0.5) == pytest.approx(wait)
+
+
+def test_the_estimate_follows_measurements() -> None:
+    assert updated_estimate(1.0, 0.2) == pytest.approx(0.6)
+
+
+class StubWorker:
+    """A worker that does what a test says, until it is ended."""
+
+    def __init__(self) -> None:
+        self.gate = threading.Event()
+        self.ended = threading.Event()
+        self.ends = 0
+        self.error: Exception | None = None
+
+    def run(self, task: Task, listener: EventListener) -> Preview | None:
+        self.ended.clear()
+        listener(Event("bodies", "working", 1, 2))
+        while not self.gate.wait(0.01):
+            if self.ended.is_set():
+                raise WorkerDied("ended")
+        if self.error:
+            raise self.error
+        return None
+
+    def end(self) -> None:
+        self.ends += 1
+        self.ended.set()
+
+
+def queue_of(worker: StubWorker, max_waiting: int = 5) -> TaskQueue:
+    return TaskQueue(worker, max_waiting, 0.5)  # type: ignore[arg-type]
+
+
+def until_working(queued: QueuedTask) -> None:
+    while queued.state == "waiting":
+        time.sleep(0.005)
+
+
+def test_tasks_wait_in_order_with_position_and_estimate() -> None:
+    worker = StubWorker()
+    queue = queue_of(worker)
+    first, second, third = (queue.submit(name, TASK, frames) for name, frames in (("a", 100), ("b", 20), ("c", 10)))
+    until_working(first)
+    assert (queue.position(second).ahead, queue.position(third).ahead) == (1, 2)
+    assert queue.position(third).starts_in_s == pytest.approx(60, abs=5)
+    assert queue.position(third).duration_s == pytest.approx(5)
+    assert queue.live() == {"a", "b", "c"}
+    worker.gate.set()
+    assert third.ended.wait(10)
+    assert [queued.state for queued in (first, second, third)] == ["done"] * 3
+    assert first.stages["bodies"].done == 1
+    queue.close()
+
+
+def test_cancelling_ends_the_process_of_the_one_at_work_only() -> None:
+    worker = StubWorker()
+    queue = queue_of(worker)
+    first, second, third = (queue.submit(name, TASK) for name in "abc")
+    until_working(first)
+    assert queue.cancel("b")
+    assert (second.state, worker.ends) == ("cancelled", 0)
+    assert queue.cancel("a")
+    assert first.state == "cancelled"
+    assert worker.ends >= 1
+    worker.gate.set()
+    assert third.ended.wait(10)
+    assert third.state == "done"
+    assert not queue.cancel("nobody")
+    queue.close()
+
+
+def test_a_newer_look_lets_the_one_at_work_finish() -> None:
+    worker = StubWorker()
+    queue = queue_of(worker)
+    first = queue.submit("a", TASK)
+    until_working(first)
+    second, third = queue.submit("a", TASK, end_older=False), queue.submit("a", TASK, end_older=False)
+    assert second.state == "cancelled"
+    worker.gate.set()
+    assert third.ended.wait(10)
+    assert (first.state, third.state, worker.ends) == ("done", "done", 0)
+    queue.close()
+
+
+@pytest.mark.parametrize(
+    ("error", "state", "code"),
+    [
+        (InputError("No.", code="no"), "refused", "no"),
+        (WorkerDied("x"), "failed", "worker_died"),
+        (RuntimeError("Traceback /secret"), "failed", "app_fault"),
+    ],
+)
+def test_every_failure_is_an_error_for_the_visitor(error: Exception, state: str, code: str) -> None:
+    worker = StubWorker()
+    worker.error = error
+    worker.gate.set()
+    queue = queue_of(worker)
+    queued = queue.submit("a", TASK)
+    assert queued.ended.wait(10)
+    assert queued.error is not None
+    assert (queued.state, queued.error.code) == (state, code)
+    assert "secret" not in str(queued.error)
+    queue.close()
+
+
+def test_a_full_queue_says_so() -> None:
+    worker = StubWorker()
+    queue = queue_of(worker, max_waiting=1)
+    queue.submit("a", TASK)
+    queue.submit("b", TASK)
+    with pytest.raises(SettingsError, match="2 runs are waiting already"):
+        queue.submit("c", TASK)
+    queue.close()
+
+
+@pytest.mark.slow
+def test_a_process_answers_is_refused_and_can_be_ended(tmp_path: Path) -> None:
+    worker = Worker(Settings(preset="lite"), "test")
+    assert worker.pid is None
+    clip = tmp_path / "empty.mp4"
+    clip.touch()
+    # The very error of the task: class, code, hint and facts.
+    with pytest.raises(InputError) as caught:
+        worker.run(PreviewTask(clip, tmp_path / "people.jpg"), lambda event: None)
+    assert (caught.value.code, caught.value.hint) == ("upload_empty", "Choose the video again.")
+    process = worker.pid
+    assert process is not None
+    # Ended from another thread while it works: the one who waits is told, and nothing of it is left.
+    threading.Timer(0.3, worker.end).start()
+    with pytest.raises(WorkerDied):
+        worker.run(EndlessTask(), lambda event: None)  # type: ignore[arg-type]
+    worker.end()
+    assert worker.pid is None
+    with pytest.raises(ProcessLookupError):
+        os.kill(process, 0)
+
+
+class EndlessTask:
+    """Keeps the process that receives it busy, without a word."""
+
+    def __reduce__(self) -> tuple[object, tuple[int]]:
+        return time.sleep, (600,)
+
+
+SERVER_THAT_DIES = """
+import os, threading, time
+from body4d.app.worker import Worker
+from body4d.config import Settings
+
+class Silent:
+    "Keeps the process that receives it busy, without a word."
+    def __reduce__(self):
+        return time.sleep, (600,)
+
+if __name__ == "__main__":
+    worker = Worker(Settings(preset="lite"), "test")
+    threading.Thread(target=worker.run, args=(Silent(), lambda event: None), daemon=True).start()
+    while worker.pid is None:
+        time.sleep(0.01)
+    time.sleep(3)
+    os._exit(1)
+"""
+
+
+@pytest.mark.slow
+def test_a_process_ends_with_its_server_however_busy(tmp_path: Path) -> None:
+    """It has inherited our pipe, so reading that ends when the last of the two has ended: long before what keeps it busy."""
+    server = tmp_path / "server.py"
+    server.write_text(SERVER_THAT_DIES, encoding="utf-8")
+    done = subprocess.run([sys.executable, server], capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stderr) == (1, "")
