@@ -16,7 +16,7 @@ PEOPLE_CHOICES: Mapping[str, str] = {"Main person": "main", "Everybody": "all"}
 """Labels of the page for who is followed where nobody is chosen."""
 
 UHD_MEGAPIXELS = 8.3
-"""A frame of 4K; a limit from here on and below :data:`MAX_UHD_MEGAPIXELS` is called so."""
+"""A frame of 4K; a limit from here on and below ``MAX_UHD_MEGAPIXELS`` is called so."""
 MAX_UHD_MEGAPIXELS = 12.0
 
 

@@ -1,4 +1,4 @@
-"""The page: what is where. What happens is in :mod:`body4d.app.handlers`."""
+"""The page: what is where. What happens is in ``body4d.app.handlers``."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -148,7 +148,7 @@ def build_page(service: AppService) -> AppPage:
 
 
 def _option_inputs() -> tuple[Any, ...]:
-    """The inputs of the settings, in the order of :class:`body4d.app.forms.RunOptions`."""
+    """The inputs of the settings, in the order of ``body4d.app.forms.RunOptions``."""
     with gr.Accordion("Settings", open=False, elem_id="b4-settings"):
         people = gr.Radio(list(PEOPLE_CHOICES.items()), value="main", label="Follow, where nobody is chosen")
         with gr.Row():

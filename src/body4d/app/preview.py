@@ -76,7 +76,7 @@ def decode_mask(code: bytes, height_px: int, width_px: int) -> Bool[np.ndarray, 
 
 @dataclass(frozen=True)
 class SingleFrameSource:
-    """Frame ``frame`` of the clip ``whole_clip`` as a :class:`~body4d.core.stages.FrameSource` of its own, in which it has the index 0."""
+    """Frame ``frame`` of the clip ``whole_clip`` as a ``body4d.core.stages.FrameSource`` of its own, in which it has the index 0."""
 
     whole_clip: Clip
     frame: int

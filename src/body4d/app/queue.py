@@ -56,7 +56,7 @@ class QueuedTask:
     ended: threading.Event = field(default_factory=threading.Event)
 
     def on_event(self, event: Event) -> None:
-        """An :data:`~body4d.core.progress.EventListener` for the run."""
+        """An ``body4d.core.progress.EventListener`` for the run."""
         if event.state != "warning" and event.stage != "run":
             self.stages[event.stage] = event
 

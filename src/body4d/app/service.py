@@ -88,7 +88,7 @@ class AppService:
 
     async def open_upload(self, upload: Path) -> tuple[UserSession, Preview]:
         """A new session for an uploaded clip or the example, and the people on its first frame. Raises what
-        :meth:`preview` raises; nothing is kept then."""
+        ``preview`` raises; nothing is kept then."""
         session = self.sessions.create(upload, upload.name)
         try:
             return await self.preview(session)
@@ -167,7 +167,7 @@ class AppService:
 
 
 def start_sweeper(service: AppService, stop: threading.Event) -> threading.Thread:
-    """A thread that deletes old work at once and then every :data:`SWEEP_EVERY_S`, until ``stop`` is set."""
+    """A thread that deletes old work at once and then every ``SWEEP_EVERY_S``, until ``stop`` is set."""
 
     def loop() -> None:
         while True:

@@ -41,7 +41,7 @@ WorkerReply = Event | TaskDone | TaskCrashed | Body4DError
 
 
 class Worker:
-    """One computing process, started by its first task. One thread uses it; :meth:`end` may be called from any."""
+    """One computing process, started by its first task. One thread uses it; ``end`` may be called from any."""
 
     def __init__(self, settings: Settings, name: str) -> None:
         self._settings, self._name = settings, name
