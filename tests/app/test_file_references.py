@@ -70,7 +70,7 @@ def plant(uploads: Path, outside: Path) -> None:
 
 
 def wrong_paths(uploads: Path, outside: Path) -> dict[str, str]:
-    """Every path that :func:`plant` made wrong, and others, by what is wrong."""
+    """Every path that ``plant`` made wrong, and others, by what is wrong."""
     right = f"{uploads}/{HASH}/50% ä.mp4"
     return {
         "outside": str(outside),
@@ -272,7 +272,7 @@ def test_no_socket_is_opened(asked: Any) -> None:
 
 @pytest.fixture(scope="module")
 def planted(running_app: RunningApp, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A file outside the app's folder; beside it and among the uploads, what :func:`plant` makes."""
+    """A file outside the app's folder; beside it and among the uploads, what ``plant`` makes."""
     outside = tmp_path_factory.mktemp("outside") / "outside.mp4"
     uploads = running_app.folder / "uploads"
     plant(uploads, outside)
