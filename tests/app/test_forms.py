@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+import body4d
 from body4d.app.forms import RunOptions, clip_refusal, limits_sentence, settings_for, size_refusal
 from body4d.app.html import HINTS_FIT_FOR_PAGE, PAGE_REMEDIES, message, problem_text, progress
 from body4d.app.names import download_name, public_problem, shown_name, stored_name
@@ -79,6 +80,13 @@ def test_the_page_offers_its_own_remedies() -> None:
     too_long = InputError("This clip is long.", code="clip_too_long", hint="Cut it.")
     assert problem_text(public_problem(too_long)) == "This clip is long. Cut it."
     assert not HINTS_FIT_FOR_PAGE & PAGE_REMEDIES.keys()
+
+
+def test_remedies_are_for_problems_that_there_are() -> None:
+    package = Path(body4d.__file__).parent
+    source = "".join(path.read_text(encoding="utf-8") for path in package.rglob("*.py") if path.name != "html.py")
+    for code in HINTS_FIT_FOR_PAGE | PAGE_REMEDIES.keys():
+        assert f'"{code}"' in source, code
 
 
 @pytest.mark.parametrize(

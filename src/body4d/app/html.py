@@ -39,14 +39,20 @@ PAGE_REMEDIES: Mapping[str, str] = {
     "camera_motion_unknown": "Tick “The camera moves” under Settings if it does.",
     "camera_moves_but_still": "Without a tick at “The camera moves” there would be a floor and a path over it.",
     "camera_seems_to_move": "Tick “The camera moves” under Settings if it does.",
+    "disk_full": "Come back later; your clip is kept.",
     "empty_range": "Choose other seconds under Settings.",
     "fov_assumed": "Field of view or Height, under Settings, settles them.",
     "fov_uncertain": "Field of view, under Settings, settles them.",
     "frame_too_large": "Save the clip smaller.",
     "no_person": "Choose a clip in which a whole, upright body is seen at some size.",
+    "not_a_video": "Choose an MP4 or MOV file.",
     "nobody_on_frame": "Move the slider to one where somebody is seen from head to foot.",
+    "out_of_memory": "Try a shorter or smaller clip.",
     "people_left_out": "Click on those who should be followed.",
+    "picture_not_video": "Choose an MP4 or MOV file.",
+    "prompt_only_negative": "Click on the person first, then on what does not belong to them.",
     "queue_full": "Come back a little later; your clip is kept.",
+    "text_not_video": "Choose an MP4 or MOV file.",
     "too_many_people_chosen": "Take some of them back with Undo.",
     "worker_died": "Your clip is kept: try a shorter or smaller one.",
 }
@@ -55,8 +61,8 @@ PAGE_REMEDIES: Mapping[str, str] = {
 HINTS_FIT_FOR_PAGE = frozenset(
     {
         "clip_too_long", "clip_too_many_frames", "clip_too_many_pixels", "file_empty", "frame_unreadable", "no_decodable_frame",
-        "no_video_stream", "only_clicks_outside", "preview_too_slow", "prompt_outside_range", "prompt_points_at_nobody",
-        "prompts_of_one_person", "session_gone", "unknown_codec", "upload_empty", "upload_too_large",
+        "no_video_stream", "only_clicks_outside", "preview_too_slow", "prompt_found_nobody", "prompt_outside_range",
+        "prompt_points_at_nobody", "prompts_of_one_person", "session_gone", "unknown_codec", "upload_empty", "upload_too_large",
     }
 )  # fmt: skip
 """Codes of problems whose own hint a visitor can follow."""
