@@ -118,7 +118,7 @@ def test_paths_may_be_strings(scene, tmp_path):
     assert load_scene(f"{tmp_path}/scene.npz", video="/elsewhere/x.mp4").clip.path == Path("/elsewhere/x.mp4")
 
 
-def made_stretches(masks):
+def made_segments(masks):
     track, frames = masks[1], slice(1, 4)
     pictures = np.random.default_rng(0).integers(0, 256, (3, 8, 16, 3), dtype=np.uint8)
     flags, share = np.array([False, True, True]), np.array([0.9, 0.5, 0.25], np.float32)
@@ -128,12 +128,12 @@ def made_stretches(masks):
     return one, dataclasses.replace(one, person_id=7, pictures=255 - pictures)
 
 
-def test_hidden_stretches_come_back_the_same(scene, tmp_path):
-    stretches = made_stretches(make_masks(scene))
-    save_hidden(stretches, tmp_path / "hidden.npz")
+def test_occlusion_segments_come_back_the_same(scene, tmp_path):
+    segments = made_segments(make_masks(scene))
+    save_hidden(segments, tmp_path / "hidden.npz")
     back = load_hidden(tmp_path / "hidden.npz")
-    assert same(back, stretches)
-    assert np.array_equal(back[1].amodal_masks().mask(1), stretches[1].amodal_masks().mask(1))
+    assert same(back, segments)
+    assert np.array_equal(back[1].amodal_masks().mask(1), segments[1].amodal_masks().mask(1))
     save_hidden((), tmp_path / "nobody.npz")
     assert load_hidden(tmp_path / "nobody.npz") == ()
 
@@ -169,10 +169,10 @@ def test_docs_name_every_key(scene, tmp_path):
     people = (hidden, *scene.people[1:])
     save_scene(dataclasses.replace(scene, clip=clip, camera=camera, people=people), tmp_path / "scene.npz")
     save_masks(make_masks(scene), tmp_path / "masks.npz")
-    save_hidden(made_stretches(make_masks(scene))[:1], tmp_path / "hidden.npz")
+    save_hidden(made_segments(make_masks(scene))[:1], tmp_path / "hidden.npz")
     for name in ("scene.npz", "masks.npz", "hidden.npz"):
         with np.load(tmp_path / name) as data:
-            missing = {key.replace("person_1/", "").replace("person_2/", "").replace("stretch_0/", "") for key in data.files}
+            missing = {key.replace("person_1/", "").replace("person_2/", "").replace("segment_0/", "") for key in data.files}
         assert not {key for key in missing if f"`{key}`" not in text}, name
 
 

@@ -158,14 +158,14 @@ def load_masks(path: AnyPath) -> tuple[MaskTrack, ...]:
     return tuple(tracks)
 
 
-def save_hidden(stretches: Sequence[OcclusionSegment], path: AnyPath) -> None:
-    """Write hidden stretches in order, with their outlines and completed pictures. Raises OutputError."""
-    arrays: dict[str, Any] = {"person_ids": np.array([s.person_id for s in stretches], np.int64)}
-    for i, stretch in enumerate(stretches):
-        key = f"stretch_{i}"
-        arrays[f"{key}/size_px"] = [stretch.width_px, stretch.height_px]
-        arrays |= _code_arrays(key, stretch.codes)
-        arrays |= {f"{key}/{name}": getattr(stretch, name) for name in _HIDDEN_ARRAYS}
+def save_hidden(segments: Sequence[OcclusionSegment], path: AnyPath) -> None:
+    """Write occlusion segments in order, with their amodal masks and completed pictures. Raises OutputError."""
+    arrays: dict[str, Any] = {"person_ids": np.array([s.person_id for s in segments], np.int64)}
+    for i, segment in enumerate(segments):
+        key = f"segment_{i}"
+        arrays[f"{key}/size_px"] = [segment.width_px, segment.height_px]
+        arrays |= _code_arrays(key, segment.codes)
+        arrays |= {f"{key}/{name}": getattr(segment, name) for name in _HIDDEN_ARRAYS}
     write_npz(path, "hidden", arrays)
 
 
@@ -176,10 +176,10 @@ def load_hidden(path: AnyPath) -> tuple[OcclusionSegment, ...]:
         return tuple(
             OcclusionSegment(
                 person_id=person_id,
-                codes=_codes(data, f"stretch_{i}"),
-                width_px=int(data[f"stretch_{i}/size_px"][0]),
-                height_px=int(data[f"stretch_{i}/size_px"][1]),
-                **{name: data[f"stretch_{i}/{name}"] for name in _HIDDEN_ARRAYS},
+                codes=_codes(data, f"segment_{i}"),
+                width_px=int(data[f"segment_{i}/size_px"][0]),
+                height_px=int(data[f"segment_{i}/size_px"][1]),
+                **{name: data[f"segment_{i}/{name}"] for name in _HIDDEN_ARRAYS},
             )
             for i, person_id in enumerate(data["person_ids"].tolist())
         )
