@@ -17,3 +17,14 @@ def test_no_class_name_stands_twice_outside_the_models_networks() -> None:
                 places[node.name].append(str(path.relative_to(SOURCE)))
     assert len(places) > 150
     assert {name: found for name, found in places.items() if len(found) > 1} == {}
+
+
+def test_bounds_are_called_min_and_max() -> None:
+    """The field says ``min_`` and ``max_``: no parameter, field, function or constant is called least or most."""
+    found = []
+    for path in sorted(SOURCE.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            name = node.id if isinstance(node, ast.Name) else node.arg if isinstance(node, ast.arg) else getattr(node, "name", None)
+            if isinstance(name, str) and {"least", "most"} & set(name.lower().strip("_").split("_")):
+                found.append(f"{path.relative_to(SOURCE)}:{getattr(node, 'lineno', 0)}: {name}")
+    assert found == []
