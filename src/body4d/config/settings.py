@@ -76,8 +76,8 @@ class CameraSettings(Section):
         default=26.0,
         gt=5,
         lt=2000,
-        description="35 mm equivalent focal length where nothing else gives one. A longer one puts people further away; main cameras of phones "
-        "since 2016 have 24 to 28 mm.",
+        description="35 mm equivalent focal length where nothing else gives one. A longer one puts people further away; main cameras of "
+        "phones since 2016 have 24 to 28 mm.",
     )
     person_height_m: float | None = Field(
         default=None, gt=0.4, lt=2.6, description="Height of the main person in metres. It fixes the scale of all sizes and distances."
