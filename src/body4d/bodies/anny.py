@@ -66,7 +66,7 @@ class AnnyBody:
                 "The Anny body needs the package 'anny', which is not installed.",
                 code="missing_package",
                 hint="Install it with: pip install 'body4d[lite]'",
-                package="anny",
+                packages=["anny"],
             ) from error
         logging.getLogger("anny").setLevel(logging.WARNING)
         # float64, the package's default, keeps the rigs independent of the order of sums; lbs avoids compiling Warp's kernels.

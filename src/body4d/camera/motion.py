@@ -17,6 +17,9 @@ from body4d.core.errors import MissingDependencyError, RunWarning
 from body4d.core.stages import FrameSource, ProgressFn, ignore_progress
 from body4d.core.types import MaskTrack
 
+INSTALL_HEADLESS_OPENCV = "pip install --no-deps --force-reinstall opencv-contrib-python-headless==4.11.0.86"
+"""Replaces the build of OpenCV that mediapipe brings, which needs the libraries of a window system."""
+
 NUM_FRAMES = 9
 """Frames, spread over the clip, that are compared: each with the one before it and with the first."""
 SIDE_PX = 480
@@ -91,10 +94,7 @@ def require_headless_opencv() -> None:
         raise MissingDependencyError(
             f"OpenCV cannot be loaded: {error}.",
             code="opencv_not_loadable",
-            hint=(
-                "On a machine without a window system, install the headless build: "
-                "pip install --no-deps --force-reinstall opencv-contrib-python-headless==4.11.0.86"
-            ),
+            hint=f"On a machine without a window system, install the headless build: {INSTALL_HEADLESS_OPENCV}",
         ) from error
 
 

@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from body4d.camera.motion import INSTALL_HEADLESS_OPENCV
 from body4d.checkpoints.download import MIN_FREE_DISK_GB
 from body4d.checkpoints.gated_access import SourceAccess
 from body4d.checkpoints.local import LocalCheckpoint
@@ -99,7 +100,7 @@ def check_packages(packages: PackageFacts) -> list[CheckResult]:
             hint = f"mediapipe has no wheels for Python {version}: make the environment with python3.11, then {hint}"
         results.append(CheckResult(f"packages of {preset}", f"{' and '.join(missing)} not installed", hint, frozenset({preset})))
     if packages.opencv_error:
-        hint = "install the headless build: pip install --no-deps --force-reinstall opencv-contrib-python-headless==4.11.0.86"
+        hint = f"install the headless build: {INSTALL_HEADLESS_OPENCV}"
         results.append(CheckResult("OpenCV", f"cannot be loaded ({packages.opencv_error})", hint, PRESETS))
     return results
 

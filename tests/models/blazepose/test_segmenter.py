@@ -2,6 +2,7 @@
 
 import builtins
 import dataclasses
+import importlib
 import os
 import subprocess
 import sys
@@ -303,12 +304,22 @@ def test_alignment_filter_holds_still_noise_and_follows_speed():
     [
         (ImportError("No module named 'mediapipe'"), (3, 13), ("Python 3.13", "3.11 or 3.12", "pip install")),
         (ImportError("No module named 'mediapipe'"), (3, 11), ("pip install 'body4d[lite]'",)),
-        (ImportError("libGL.so.1: cannot open shared object file"), (3, 11), ("opencv-python-headless",)),
     ],
 )
 def test_missing_packages_come_with_a_remedy(error, python, words):
     message = str(missing_mediapipe(error, python))
     assert all(word in message for word in words)
+
+
+def test_a_library_that_opencv_lacks_is_told_from_a_missing_package(monkeypatch):
+    def no_library(name, *rest):
+        raise ImportError("a library of the system is not there")
+
+    monkeypatch.setitem(sys.modules, "cv2", None)  # OpenCV does not load either
+    monkeypatch.setattr(importlib, "import_module", no_library)
+    with pytest.raises(MissingDependencyError, match="opencv-contrib-python-headless") as raised:
+        track([painted()])
+    assert raised.value.code == "opencv_not_loadable"
 
 
 def test_missing_mediapipe_is_a_missing_dependency(monkeypatch):

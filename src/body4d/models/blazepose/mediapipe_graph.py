@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Float32, UInt8
 
+from body4d.camera.motion import require_headless_opencv
 from body4d.core.errors import MissingDependencyError
 from body4d.models.blazepose.association import Box
 from body4d.models.blazepose.roi import RotatedRoi
@@ -229,6 +230,8 @@ class _MediaPipe:
             creator = importlib.import_module("mediapipe.python.packet_creator")
             getter = importlib.import_module("mediapipe.python.packet_getter")
         except ImportError as error:
+            if not isinstance(error, ModuleNotFoundError):  # It is installed, and a library does not load: mostly OpenCV's.
+                require_headless_opencv()
             raise missing_mediapipe(error, sys.version_info[:2]) from error
         site_packages = os.path.dirname(os.path.dirname(package.__file__ or ""))
         bindings.resource_util.set_resource_dir(site_packages)
@@ -238,12 +241,6 @@ class _MediaPipe:
 
 def missing_mediapipe(error: ImportError, python: tuple[int, int]) -> MissingDependencyError:
     """What a failed import of mediapipe on Python ``python`` (major, minor) means, and what to do about it."""
-    if "libGL" in str(error) or "libgthread" in str(error):
-        return MissingDependencyError(
-            f"Preset lite needs OpenCV, which could not load a system library: {error}.",
-            code="opencv_not_loadable",
-            hint="Run: pip uninstall -y opencv-contrib-python opencv-python && pip install opencv-python-headless",
-        )
     version = f"{python[0]}.{python[1]}"
     if python >= (3, 13):
         return MissingDependencyError(
