@@ -31,7 +31,6 @@ from body4d.models.diffusion_vas.windows import (
     spans_to_process,
     split_windows,
     widen,
-    windows_of_spans,
 )
 from body4d.runtime.device import choose_batch_size, choose_device, choose_dtype, free_memory_bytes, release_memory
 
@@ -86,7 +85,7 @@ class VasCompleter:
 
     @property
     def cache_inputs(self) -> Any:
-        return [self._settings.cache_inputs(), self._compute.model_dump(mode="json", include={"device", "precision"})]
+        return [self._settings.cache_inputs(), self._compute.cache_inputs()]
 
     def estimate_cost(self, clip: Clip, masks: Sequence[MaskTrack]) -> RunWarning | None:
         """What ``complete`` will look at and how long that is expected to take, None where there is nothing; loads no network."""
@@ -110,8 +109,9 @@ class VasCompleter:
             return StageOutput(())
         processed = spans_to_process(spans, num_rows, settings.window_frames, self._max_group_frames)
         crops = [make_crop(span, masks[span.track], settings) for span in processed]
+        num_windows = sum(len(split_windows(len(span), settings.window_frames)) for span in processed)
         # Completing costs at most as much again; how much is known when the amodal masks are.
-        steps = _DenoisingProgress(progress, len(windows_of_spans(spans, num_rows, settings)), settings.num_steps)
+        steps = _DenoisingProgress(progress, num_windows, settings.num_steps)
         device = choose_device(self._compute)
         dtype = choose_dtype(self._compute, device)
         checked = self._check_crops(frames, crops, device, dtype, steps)

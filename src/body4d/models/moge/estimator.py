@@ -96,8 +96,7 @@ class MogeCameraEstimator:
 
     @property
     def cache_inputs(self) -> Any:
-        compute = self._compute.model_dump(mode="json", include={"device", "precision"})
-        return [intrinsics_inputs(self._camera), self._settings.cache_inputs(), compute]
+        return [intrinsics_inputs(self._camera), self._settings.cache_inputs(), self._compute.cache_inputs()]
 
     def estimate(self, frames: FrameSource, progress: ProgressFn) -> StageOutput[Camera]:
         """The clip's camera. Raises SettingsError where the user's values contradict each other, WeightsError, DeviceError."""

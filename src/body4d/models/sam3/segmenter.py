@@ -58,8 +58,7 @@ class Sam3Segmenter:
 
     @property
     def cache_inputs(self) -> Any:
-        compute = self._compute.model_dump(mode="json", include={"device", "precision"})
-        return [self._people.cache_inputs(), self._settings.cache_inputs(), compute]
+        return [self._people.cache_inputs(), self._settings.cache_inputs(), self._compute.cache_inputs()]
 
     def track(self, frames: FrameSource, prompts: Sequence[Prompt], progress: ProgressFn) -> StageOutput[tuple[MaskTrack, ...]]:
         """One MaskTrack for each person, those who are prompted for first; none where nobody is found.
