@@ -73,14 +73,14 @@ def marked(net: Sam3dBody, marks: Marks):
     warp, heads = model_module.warp_crops, [branch.head_pose for branch in (net.body, net.hand)]
     model_module.warp_crops = hands_module.warp_crops = marks.wrap("crop", warp)
     object.__setattr__(net, "features", marks.wrap("backbone", net.features))
-    replays = [head.replay for head in heads]
+    recorders = [head.cuda_graphs for head in heads]
     for head in heads:
-        head.replay = marks.wrap("MHR", head.replay)  # type: ignore[assignment]
+        head.cuda_graphs = marks.wrap("MHR", head.cuda_graphs)  # type: ignore[assignment]
     yield
     model_module.warp_crops = hands_module.warp_crops = warp
     object.__delattr__(net, "features")
-    for head, replay in zip(heads, replays, strict=True):
-        head.replay = replay
+    for head, recorder in zip(heads, recorders, strict=True):
+        head.cuda_graphs = recorder
 
 
 @dataclass

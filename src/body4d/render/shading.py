@@ -45,7 +45,7 @@ def shade_vertices(
     """Fill ``out`` (V, 4) with lit colours, sRGB in [0, 255], and ``opacity``.
 
     ``vertices_m``, ``normals`` (V, 3) in camera axes; ``colours`` (V or 1, 3) linear in light; ``light`` from ``Light.packed``,
-    ``srgb`` from ``srgb_table``.
+    ``srgb`` from ``linear_to_srgb_table``.
     Diffuse light wraps a little around the body, as from a large lamp; highlights after Blinn 1977.
     """
     key, fill, sky, ground, rim, gloss, wrap = light[9], light[10], light[11], light[12], light[13], light[14], light[15]

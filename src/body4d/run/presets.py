@@ -97,7 +97,7 @@ def lite_components(settings: Settings, why: RunWarning | None = None) -> Pipeli
 
 
 def sam_components(settings: Settings, why: RunWarning | None = None) -> PipelineComponents:
-    """SAM-3, MoGe-2 and SAM-3D-Body. Checkpoints are found now and read when their stage begins. Raises as ``load_seats``."""
+    """SAM-3, MoGe-2 and SAM-3D-Body. Checkpoints are found now and read when their stage begins. Raises as ``load_components``."""
     require_sam(_installed)
     from body4d.checkpoints.local import find_path, require_path
     from body4d.checkpoints.registry import MOGE, SAM3, SAM3D_BODY

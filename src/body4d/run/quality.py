@@ -31,8 +31,8 @@ class PersonReport:
     ``MIN_VISIBILITY`` and observed frames. ``error_2d_percent_of_height`` is that error over the median height, in pixels, of the
     standing body at the person's distance (focal length times ``height_m`` over depth), so that crouching does not flatter.
     ``mask_iou`` is the mean overlap of silhouette and mask. ``jitter`` and ``jitter_raw``, in m/s³, are
-    ``body4d.evaluate.metrics.jitter_m_s3`` of the final joints and of ``joints_raw_m``, the network's own before any fit or
-    smoothing, over ``body4d.evaluate.score.SCORED_JOINTS``. ``height_m`` is the standing height from crown to sole.
+    ``body4d.evaluate.metrics.jitter_m_s3`` of the final joints and of ``joints_raw_m``, which are not smoothed yet,
+    over ``body4d.evaluate.score.SCORED_JOINTS``. ``height_m`` is the standing height from crown to sole.
     """
 
     id: int

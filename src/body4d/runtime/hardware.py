@@ -63,7 +63,7 @@ def parse_nvidia_smi(text: str) -> NvidiaDriver:
 
 
 def query_torch(compute: ComputeSettings) -> TorchInfo:
-    """Import torch and describe it. Nothing is raised: what does not work is told in ``error``."""
+    """Import torch and describe it. Nothing is raised: ``error`` says what does not work."""
     try:
         import torch
 

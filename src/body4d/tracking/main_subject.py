@@ -91,7 +91,7 @@ def rejection_reason(
 def choose_subjects(
     candidates: Sequence[SubjectCandidate], times_s: np.ndarray, size_px: tuple[int, int], settings: PeopleSettings
 ) -> SubjectChoice:
-    """Main subjects, all, or the first N people by ``score``, after dropping ghosts. Ties keep the order of the candidates."""
+    """Main subjects, all, or the first N people by ``subject_score``, of those without a ``rejection_reason``. Ties keep their order."""
     left_out: list[tuple[int, ExclusionReason]] = []
     scores: dict[int, float] = {}
     for i, candidate in enumerate(candidates):

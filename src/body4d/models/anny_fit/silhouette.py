@@ -12,6 +12,7 @@ from scipy.spatial import KDTree
 
 from body4d.core.rig import Rig
 from body4d.models.anny_fit.kinematic_chain import KinematicChain, PointSet
+from body4d.models.anny_fit.residuals import MIN_DEPTH_M
 from body4d.models.anny_fit.types import ChainPose, SilhouetteMatches
 
 MAX_SILHOUETTE_COSINE = 0.35
@@ -100,8 +101,8 @@ def match_silhouettes(
     sigma = np.full((T, num_points), np.inf)
     x, n = surface.posed(chain, G, p)
     ray = x / np.maximum(np.linalg.norm(x, axis=-1, keepdims=True), 1e-9)
-    on_silhouette = (np.abs(np.sum(ray * n, -1)) < MAX_SILHOUETTE_COSINE) & (x[..., 2] > 0.1)
-    u = focal_px * x[..., :2] / np.maximum(x[..., 2:], 0.1) + centre_px
+    on_silhouette = (np.abs(np.sum(ray * n, -1)) < MAX_SILHOUETTE_COSINE) & (x[..., 2] > MIN_DEPTH_M)
+    u = focal_px * x[..., :2] / np.maximum(x[..., 2:], MIN_DEPTH_M) + centre_px
     facing = n[..., :2] / np.maximum(np.linalg.norm(n[..., :2], axis=-1, keepdims=True), 1e-9)
     for t, (points, normals) in enumerate(outlines):
         candidates = np.flatnonzero(on_silhouette[t])

@@ -1,6 +1,6 @@
 """One person followed by SAM-3's tracker through frames given in either direction, with a memory that does not grow.
 
-transformers' session keeps everything of every frame and asks for the whole clip. Here a session of one person is told the clip's length,
+transformers' session keeps everything of every frame and asks for the whole clip. Here a session of one person knows the clip's length,
 is given each frame's features, and forgets what the tracker does not read again. Each person has a session of their own: people do not
 influence each other in the tracker, and leave it when they will.
 """

@@ -56,7 +56,7 @@ from transformers.models.sam3_tracker_video.modeling_sam3_tracker_video import S
 
 
 class StreamingSession(Sam3TrackerVideoInferenceSession):
-    """An inference session that holds no frames: it is told how many there are, and is given the features of one frame at a time."""
+    """An inference session that holds no frames: it knows how many there are, and is given the features of one frame at a time."""
 
     def __init__(self, num_frames: int, **options: Any) -> None:
         super().__init__(**options)

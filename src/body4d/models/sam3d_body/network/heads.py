@@ -131,7 +131,7 @@ class PoseHead(nn.Module):
     def __init__(self, width: int, *, hand: bool) -> None:
         super().__init__()
         self.is_hand = hand
-        self.replay = CudaGraphRecorder("The MHR body", max_graphs=MAX_GRAPHS, row_step=GRAPH_ROW_STEP)
+        self.cuda_graphs = CudaGraphRecorder("The MHR body", max_graphs=MAX_GRAPHS, row_step=GRAPH_ROW_STEP)
         self.proj = Mlp(width, width, NUM_OUTPUTS)
         for name, shape in (
             ("joint_rotation", (NUM_JOINTS, 3, 3)), ("scale_mean", (68,)), ("scale_comps", (28, 68)), ("hand_pose_mean", (54,)),
@@ -156,7 +156,7 @@ class PoseHead(nn.Module):
     def forward(self, token: Float[Tensor, "b width"], initial: Float[Tensor, "#b 519"], mhr: MhrModel) -> PosePrediction:
         """The body of each token; the head predicts the difference from ``initial``."""
         raw = (self.proj(token) + initial).float()
-        return PosePrediction(*self.replay(lambda raw: self._read_outputs(raw, mhr), (raw,), owner=mhr))
+        return PosePrediction(*self.cuda_graphs(lambda raw: self._read_outputs(raw, mhr), (raw,), owner=mhr))
 
     def _read_outputs(self, raw: Tensor, mhr: MhrModel) -> tuple[Tensor, ...]:
         """The fields of the ``PosePrediction`` that the outputs (B, 519) stand for."""
@@ -176,7 +176,7 @@ class PoseHead(nn.Module):
         return tuple(getattr(prediction, field.name) for field in fields(prediction))
 
     def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> Self:
-        self.replay.clear()  # Graphs refer to the tables by their address in memory.
+        self.cuda_graphs.clear()  # Graphs refer to the tables by their address in memory.
         return super()._apply(fn, recurse)
 
     def pose(
