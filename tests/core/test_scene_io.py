@@ -203,6 +203,11 @@ def _newer(path: Path) -> None:
         np.savez(path, **(dict(data) | {"schema": 99}))
 
 
+def _older(path: Path) -> None:
+    with np.load(path) as data:
+        np.savez(path, **(dict(data) | {"schema": 1}))
+
+
 def _folder(path: Path) -> None:
     path.unlink()
     path.mkdir()
@@ -218,6 +223,7 @@ BAD = {
     "a flipped bit": (_flip_a_bit, "damaged or no body4d file"),
     "a key gone": (_drop_a_key, "damaged or incomplete"),
     "a wrong shape": (_wrong_shape, "joints_m must have shape"),
+    "older": (_older, "older body4d (schema 1, this one reads 2). Make it anew from the video"),
     "newer": (_newer, "newer body4d (schema 99"),
     "someone else's": (lambda p: np.savez(p, x=np.zeros(3)), "not a body4d scene file"),
     "the masks": (lambda p: save_masks((), p), "found: body4d-masks"),

@@ -120,6 +120,8 @@ def test_a_secret_that_is_not_in_the_shell_is_not_made(hub: SpacesStandIn, monke
     typed = refused("create", NAME, "--secret", "HF_TOKEN=hf_typedbymistake")
     assert "not the value itself" in typed
     assert "typedbymistake" not in typed
+    assert "typedbymistake" not in refused("create", NAME, "--secret", "hf_typedbymistake")
+    assert "typedbymistake" not in refused("create", NAME, "--secret", "hf_typedbymistake=HERE")
     assert "cannot be the name" in refused("create", NAME, "--secret", "A B=HF_TOKEN")
     assert not hub.spaces
 

@@ -12,6 +12,7 @@ from body4d.core.errors import Cancelled, InputError, OutputError, RunWarning
 from body4d.core.progress import Event
 from body4d.run.record import RUN, SCHEMA, finished_scene, read_run, summary
 from body4d.run.run_folder import RunFolder, StageResult, default_folder
+from body4d.video import clip_hash
 
 
 @pytest.fixture
@@ -24,7 +25,7 @@ def video(tmp_path: Path) -> Path:
 class Log:
     """A run of two stages, b after a, that notes what was made."""
 
-    def __init__(self, video: Path, out: Path, *, a: int = 0, b: int = 0, fail: BaseException | None = None) -> None:
+    def __init__(self, video: Path, out: Path, *, a: int = 0, b: int = 0, fail: BaseException | None = None, fresh: bool = False) -> None:
         self.made: list[str] = []
         self.events: list[Event] = []
 
@@ -38,7 +39,7 @@ class Log:
 
             return write
 
-        with RunFolder.open(video, out, {}, listener=self.events.append) as run:
+        with RunFolder.open(video, out, {}, fresh=fresh, listener=self.events.append) as run:
             self.a = run.stage("a", ["a.bin"], make("a", a), cache_inputs=[a])
             self.b = run.stage("b", ["b.bin"], make("b", b), cache_inputs=[b], after=["a"])
             self.warnings = run.warnings
@@ -124,6 +125,29 @@ def test_default_folder_is_the_stem_unless_another_clip_has_it(tmp_path: Path, v
     (first / RUN).write_text(json.dumps({"schema_version": SCHEMA, "body4d": "0", "input": {"sha256": "a" * 64}}))
     assert default_folder(video, "a" * 64, root) == first
     assert default_folder(video, "b" * 64, root) == root / "clip-bbbbbbbb"
+    write_older_run(first, "a" * 64)
+    assert default_folder(video, "b" * 64, root) == root / "clip-bbbbbbbb", "an older run keeps its folder too"
+
+
+def write_older_run(folder: Path, sha256: str) -> None:
+    """A run.json as body4d wrote it before schema 2."""
+    folder.mkdir(parents=True, exist_ok=True)
+    stage = {"state": "done", "fingerprint": "0", "notes": ["Preset lite was taken."], "files": {}, "result": None}
+    settings = {"video": {"queue_mb": 64.0}}
+    run = {"body4d": "0.1.0", "input": {"sha256": sha256}, "notes": [], "settings": settings, "stages": {"probe": stage}}
+    (folder / RUN).write_text(json.dumps(run))
+
+
+def test_an_older_run_is_refused_and_made_anew_when_asked(tmp_path: Path, video: Path) -> None:
+    folder = tmp_path / "run"
+    write_older_run(folder, clip_hash(video))
+    sentence = r"older body4d \(schema 1, this one reads 2\)\. `body4d run CLIP --fresh --out .*run` makes it anew\."
+    for read in (read_run, finished_scene, lambda path: Log(video, path)):
+        with pytest.raises(InputError, match=sentence) as refused:
+            read(folder)
+        assert (refused.value.code, refused.value.facts) == ("run_schema", {"schema": 1})
+    assert Log(video, folder, fresh=True).made == ["a", "b"]
+    assert set(read_run(folder).stages) == {"a", "b"}
 
 
 def test_another_clips_folder_is_refused(tmp_path: Path, video: Path) -> None:
@@ -171,7 +195,10 @@ def damaged(tmp_path: Path) -> Iterator[Path]:
 
 
 def test_reading_what_is_no_run(tmp_path: Path, damaged: Path, video: Path) -> None:
-    for path, words in [(tmp_path / "none", "no such folder"), (tmp_path, "holds no run.json"), (damaged, "damaged")]:
+    (tmp_path / "odd").mkdir()
+    (tmp_path / "odd" / RUN).write_text('{"schema_version": "new"}')
+    places = [(tmp_path / "none", "no such folder"), (tmp_path, "holds no run.json"), (damaged, "damaged"), (tmp_path / "odd", "damaged")]
+    for path, words in places:
         with pytest.raises(InputError, match=words):
             read_run(path)
     Log(video, tmp_path / "half")

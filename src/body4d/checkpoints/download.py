@@ -259,9 +259,10 @@ def _listing_error(source: CheckpointSource, hub: Hub, revision: str | None, res
 
 
 def _joined(errors: Sequence[WeightsError], prefix: str = "") -> WeightsError:
-    """Several errors as one, with the code of the first."""
+    """Several errors as one, with the code and facts of the first; the fact ``codes`` names the code of each."""
+    codes = [code for error in errors for code in error.facts.get("codes", (error.code,))]
     message, hint = (" ".join(text for text in texts if text) for texts in zip(*((e.message, e.hint) for e in errors), strict=True))
-    return WeightsError(f"{prefix}{message}", code=errors[0].code, hint=hint, **errors[0].facts)
+    return WeightsError(f"{prefix}{message}", code=errors[0].code, hint=hint, **{**errors[0].facts, "codes": codes})
 
 
 def _present_sums(checkpoint: Checkpoint, folder: Path, listing: SourceListing, listener: EventListener, *, check: bool) -> dict[str, str]:

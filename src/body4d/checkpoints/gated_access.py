@@ -30,6 +30,12 @@ _GATE_MESSAGES: tuple[tuple[str, AccessState], ...] = (
 )
 """Words of X-Error-Message, the only thing in which the Hub's 403 answers differ."""
 
+GATE_CODES = frozenset(
+    f"access_{state}"
+    for state in ("no_token", "invalid_token", "not_requested", "pending", "rejected", "reset", "token_lacks_gated", "refused")
+)
+"""Codes of the errors that a gate causes, or the lack of a token that opens it."""
+
 
 @dataclass(frozen=True)
 class SourceAccess:

@@ -55,8 +55,8 @@ class HubResponse:
         return 200 <= self.status < 400
 
 
-def default_hub(timeout_s: float = TIMEOUT_S, token: str | None = None) -> Hub:
-    """The Hub of $HF_ENDPOINT (huggingface.co), with ``token`` or the one of this machine. Raises MissingDependencyError."""
+def default_hub(timeout_s: float = TIMEOUT_S) -> Hub:
+    """The Hub of $HF_ENDPOINT (huggingface.co), with the token of this machine. Raises MissingDependencyError."""
     try:
         from huggingface_hub import constants, get_token
     except ImportError as error:
@@ -66,8 +66,6 @@ def default_hub(timeout_s: float = TIMEOUT_S, token: str | None = None) -> Hub:
             hint="pip install 'body4d[sam]'",
         ) from error
     endpoint = (os.environ.get("HF_ENDPOINT") or constants.ENDPOINT).rstrip("/")
-    if token:
-        return Hub(endpoint, token.strip(), "the given token", timeout_s)
     variable = next((name for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN") if os.environ.get(name)), None)
     return Hub(endpoint, get_token(), f"the token in ${variable}" if variable else "the token saved by `hf auth login`", timeout_s)
 

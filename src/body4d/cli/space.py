@@ -1,6 +1,7 @@
 """``body4d space``: a HuggingFace Space of one's own, from check to running."""
 
 import os
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -163,22 +164,24 @@ def start(
 
 
 def _secret(text: str) -> tuple[str, str]:
-    """Name and value of a --secret. Raises SpaceError; what stands after ``=`` is never repeated, because it may be the secret itself."""
+    """Name and value of a --secret. Raises SpaceError, which repeats nothing that may be the secret itself: neither what stands after
+    ``=`` nor a name that is not in capitals, as names of variables are."""
     from body4d.core.errors import SpaceError
 
     name, equals, variable = text.partition("=")
+    shown = name if re.fullmatch(r"[A-Z_][A-Z0-9_]*", name) else "NAME"
     value = os.environ.get(variable if equals else name, "").strip()
     if value:
         return name, value
     if equals:
         raise SpaceError(
-            f"--secret {name}=... does not name a variable that is set in this shell.",
+            f"--secret {shown}=... does not name a variable that is set in this shell.",
             code="secret_variable_unset",
             hint="Give the name of the variable, not the value itself, and export it first. If a token was typed there, it stands in the "
             "shell's history now: revoke it.",
         )
-    message = f"{name} is not set in this shell, so it cannot be made a secret."
-    raise SpaceError(message, code="secret_variable_unset", hint=f"export {name}=... first.")
+    message = f"The variable{f' {name}' if shown == name else ''} is not set in this shell, so it cannot be made a secret."
+    raise SpaceError(message, code="secret_variable_unset", hint=f"export {shown}=... first.")
 
 
 def _client(name: str) -> "SpaceClient":

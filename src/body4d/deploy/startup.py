@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 from body4d import __version__
 from body4d.checkpoints.download import download
-from body4d.checkpoints.gated_access import check_access
-from body4d.checkpoints.hub_client import Hub, default_hub
+from body4d.checkpoints.gated_access import GATE_CODES
+from body4d.checkpoints.hub_client import default_hub
 from body4d.checkpoints.local import LocalCheckpoint
 from body4d.checkpoints.registry import Checkpoint
 from body4d.config import Settings
@@ -188,13 +188,9 @@ def fetch_checkpoints(
         except Cancelled:
             raise
         except Body4DError as error:
-            failures[model.key] = FetchFailure(str(error), _is_gated(model, hub))
+            # A gate is the cause where it, or the lack of a token for it, closes every source.
+            gated = GATE_CODES.issuperset(error.facts.get("codes", (error.code,)))
+            failures[model.key] = FetchFailure(str(error), gated)
             status.on_event(Event(model.key, "failed"))
             status.add_note(str(error))
     return failures
-
-
-def _is_gated(model: Checkpoint, hub: Hub) -> bool:
-    """Whether a gate, or the missing token for it, closes every source of ``model``; a silent Hub or a full disk is not a gate."""
-    answers = [check_access(source, hub) for source in model.sources if source.automatic]
-    return not any(one.granted or one.state in ("unreachable", "busy") for one in answers)

@@ -21,15 +21,13 @@ from body4d.checkpoints.local import SPACE_DISK, LocalCheckpoint, checkpoint_roo
 from body4d.checkpoints.registry import CheckpointSource
 from body4d.config import Settings
 from body4d.core.errors import Body4DError
+from body4d.run.presets import LITE_PACKAGES, SAM_PACKAGES
 from body4d.runtime.hardware import NvidiaDriver, TorchInfo, query_nvidia_driver, query_torch
 
 Preset = Literal["auto", "lite", "sam"]
 
-REQUIRED_MODULES = {
-    "lite": ("mediapipe", "anny", "torch"),
-    "sam": ("torch", "transformers", "safetensors", "huggingface_hub"),
-}
-"""Top-level modules that each preset imports."""
+REQUIRED_MODULES = {"lite": LITE_PACKAGES, "sam": (*SAM_PACKAGES, "huggingface_hub")}
+"""Top-level modules that each preset needs; sam's checkpoints are fetched by the last."""
 
 CODECS: tuple[tuple[str, Literal["r", "w"], str], ...] = (
     ("h264", "r", "reading most clips"),

@@ -21,8 +21,9 @@ FIRST_TIME = RunWarning(
     "body_model_setup", "The body model is prepared on this machine once, which takes a minute or two more than later runs."
 )
 
-_LITE_PACKAGES = ("mediapipe", "anny", "torch")
-_SAM_PACKAGES = ("torch", "transformers", "safetensors")
+LITE_PACKAGES = ("mediapipe", "anny", "torch")
+SAM_PACKAGES = ("torch", "transformers", "safetensors")
+"""Top-level modules that each preset imports."""
 
 NO_MOGE = RunWarning("no_moge_checkpoint", "MoGe-2 has no checkpoint here, so no network estimates the field of view.")
 
@@ -209,7 +210,7 @@ def why_not_sam(settings: Settings) -> RunWarning | None:
 
     The message is half a sentence.
     """
-    missing = [name for name in _SAM_PACKAGES if not _installed(name)]
+    missing = [name for name in SAM_PACKAGES if not _installed(name)]
     if missing:
         return RunWarning("missing_package", f"{' and '.join(missing)} is not installed", "pip install 'body4d[sam]'")
     from body4d.checkpoints.local import inspect_checkpoints
@@ -242,7 +243,7 @@ def choose_preset(requested: str, sam_missing: RunWarning | None) -> tuple[str, 
 
 def require_sam(installed: Callable[[str], bool]) -> None:
     """Raise MissingDependencyError unless the packages of the extra ``sam`` are there. Pure, given what is installed."""
-    missing = [name for name in _SAM_PACKAGES if not installed(name)]
+    missing = [name for name in SAM_PACKAGES if not installed(name)]
     if missing:
         raise MissingDependencyError(
             f"The preset sam needs {' and '.join(missing)}, not installed here.",
@@ -258,7 +259,7 @@ def _installed(name: str) -> bool:
 
 def require_lite(python: tuple[int, int], installed: Callable[[str], bool]) -> None:
     """Raise MissingDependencyError unless the packages of the extra ``lite`` are there. Pure, given what is installed."""
-    missing = [name for name in _LITE_PACKAGES if not installed(name)]
+    missing = [name for name in LITE_PACKAGES if not installed(name)]
     if not missing:
         return
     fits = " or ".join(f"{major}.{minor}" for major, minor in LITE_PYTHONS)

@@ -114,7 +114,7 @@ def _check_schema(path: Path, text: bytes, any_schema: bool) -> None:
         schema = json.loads(text).get("schema_version", 1)
     except (ValueError, AttributeError):
         return  # Damaged: the validation says so.
-    if schema != SCHEMA and not any_schema:
+    if isinstance(schema, int) and schema != SCHEMA and not any_schema:
         age = "an older" if schema < SCHEMA else "a newer"
         raise InputError(
             f"The run in {path} was made by {age} body4d (schema {schema}, this one reads {SCHEMA}).",

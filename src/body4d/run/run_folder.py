@@ -225,7 +225,7 @@ def default_folder(video: Path, digest: str, root: Path = Path("runs")) -> Path:
     """``runs/<stem>``, or ``runs/<stem>-<hash>`` where that holds the run of a different video of the same name."""
     plain = root / video.stem
     try:
-        record = read_record_if_any(plain)
+        record = read_record_if_any(plain, any_schema=True)
     except InputError:
         record = None
     if record is None or record.input.get("sha256") == digest:
