@@ -7,7 +7,8 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, Real
 
 from body4d.config import PeopleSettings
-from body4d.core.errors import RunWarning
+from body4d.core.errors import InputError, RunWarning
+from body4d.core.types import Prompt
 
 MIN_MAIN_SHARE = 0.5
 """Somebody who scores this share of the best score is a main subject too."""
@@ -150,6 +151,13 @@ def track_warnings(
         facts = {"people": count, "reason": reason.code}
         warnings.append(RunWarning("people_left_out", f"{more} seen and left out because {reason.clause}.", reason.hint, facts))
     return tuple(warnings)
+
+
+def require_prompt_in_clip(prompt: Prompt, num_frames: int) -> None:
+    """Raise InputError where a prompt is for a frame that the clip does not have."""
+    if not 0 <= prompt.frame < num_frames:
+        message = f"A prompt is for frame {prompt.frame}, and the clip has frames 0 to {num_frames - 1}."
+        raise InputError(message, code="prompt_frame_outside_clip", frame=prompt.frame, num_frames=num_frames)
 
 
 def select_prompted_mask(

@@ -11,7 +11,14 @@ from body4d.core.stages import FrameSource, ProgressFn, StageOutput
 from body4d.core.types import LandmarkTrack, MaskTrack, Prompt
 from body4d.models.blazepose.mediapipe_graph import PoseDetection, PoseGraphs
 from body4d.models.blazepose.tracker import PoseTrack, PoseTracker
-from body4d.tracking.main_subject import NOT_PROMPTED, SubjectChoice, choose_subjects, select_prompted_mask, track_warnings
+from body4d.tracking.main_subject import (
+    NOT_PROMPTED,
+    SubjectChoice,
+    choose_subjects,
+    require_prompt_in_clip,
+    select_prompted_mask,
+    track_warnings,
+)
 
 
 class BlazePoseSegmenter:
@@ -127,13 +134,7 @@ def _check_prompts(prompts: Sequence[Prompt], num_frames: int) -> None:
                 hint="Use --preset sam for text.",
                 text=prompt.text,
             )
-        if not 0 <= prompt.frame < num_frames:
-            raise InputError(
-                f"A prompt is for frame {prompt.frame}, and the clip has frames 0 to {num_frames - 1}.",
-                code="prompt_frame_outside_clip",
-                frame=prompt.frame,
-                num_frames=num_frames,
-            )
+        require_prompt_in_clip(prompt, num_frames)
 
 
 def _no_person(num_frames: int, choice: SubjectChoice) -> NoPersonError:

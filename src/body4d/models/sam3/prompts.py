@@ -8,7 +8,7 @@ from jaxtyping import Real
 
 from body4d.core.errors import InputError
 from body4d.core.types import Clip, MaskTrack, Prompt
-from body4d.tracking.main_subject import select_prompted_mask
+from body4d.tracking.main_subject import require_prompt_in_clip, select_prompted_mask
 from body4d.tracking.masks import mask_box
 
 _BOX_CORNER_LABELS = (2, 3)
@@ -57,13 +57,10 @@ def parse_prompts(prompts: Sequence[Prompt], clip: Clip) -> tuple[list[ObjectPro
     Prompts that share a ``person_id`` are one person's. Raises InputError for a frame that is not in the clip and for a place outside the
     frame.
     """
-    frames = len(clip)
     people: list[ObjectPrompt] = []
     open_texts: list[str] = []
     for prompt in prompts:
-        if not 0 <= prompt.frame < frames:
-            message = f"A prompt is for frame {prompt.frame}, and the clip has frames 0 to {frames - 1}."
-            raise InputError(message, code="prompt_frame_outside_clip", frame=prompt.frame, num_frames=frames)
+        require_prompt_in_clip(prompt, len(clip))
         _require_inside(prompt, clip.width_px, clip.height_px)
         has_place = prompt.points_px is not None or prompt.box_px is not None
         if prompt.text and prompt.person_id is None and not has_place:
