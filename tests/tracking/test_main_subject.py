@@ -1,4 +1,4 @@
-"""Whom to go on with: made-up candidates, no model."""
+"""The choice of main subjects, from made-up candidates without a model."""
 
 import numpy as np
 import pytest
@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 
 from body4d.config import PeopleSettings
 from body4d.tracking.main_subject import (
+    LOW_VISIBILITY,
     NOT_COUNTED,
     NOT_MAIN,
-    TOO_FAINT,
     TOO_SHORT,
     TOO_SMALL,
     SubjectCandidate,
@@ -62,7 +62,12 @@ def test_a_number_takes_the_first_so_many():
 
 @pytest.mark.parametrize(
     ("ghost", "reason"),
-    [(candidate(range(5)), TOO_SHORT), (candidate(seen=0.3), TOO_FAINT), (candidate(height=30), TOO_SMALL), (candidate(()), TOO_SHORT)],
+    [
+        (candidate(range(5)), TOO_SHORT),
+        (candidate(seen=0.3), LOW_VISIBILITY),
+        (candidate(height=30), TOO_SMALL),
+        (candidate(()), TOO_SHORT),
+    ],
 )
 def test_ghosts_are_left_out_even_of_all(ghost, reason):
     choice = chosen([ghost, candidate()], "all")

@@ -160,7 +160,7 @@ def choose_completer(settings: Settings) -> tuple[AmodalCompleter | None, str]:
                 hint="pip install 'body4d[sam]'",
                 packages=["diffusers"],
             )
-        return NoCompleter("diffusers is not installed (pip install 'body4d[sam]')", settings.occlusion), ""
+        return NoCompleter("diffusers is not installed", settings.occlusion, hint="pip install 'body4d[sam]'"), ""
     models = (VAS_AMODAL, VAS_CONTENT, DEPTH_ANYTHING)
     absent = [model for model in models if find_path(model, settings.weights) is None]
     if absent and mode == "auto":
@@ -174,11 +174,11 @@ def choose_completer(settings: Settings) -> tuple[AmodalCompleter | None, str]:
 class NoCompleter:
     """An ``AmodalCompleter`` that completes nobody, for want of its models; it counts who may be occluded.
 
-    ``why`` tells what is missing, as half a sentence.
+    ``why`` says what is missing, as half a sentence, and ``hint`` where to get it.
     """
 
-    def __init__(self, why: str, settings: OcclusionSettings) -> None:
-        self._why, self._settings = why, settings
+    def __init__(self, why: str, settings: OcclusionSettings, hint: str = "") -> None:
+        self._why, self._settings, self._hint = why, settings, hint
 
     @property
     def cache_inputs(self) -> Any:
@@ -200,6 +200,7 @@ class NoCompleter:
         warning = RunWarning(
             "nobody_completed",
             f"{who} may be hidden on {count} frames and cannot be completed: {self._why}. The smoother bridges what it can.",
+            self._hint,
             facts={"people": people, "frames": count},
         )
         return StageOutput((), (warning,))

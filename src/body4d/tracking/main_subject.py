@@ -34,7 +34,7 @@ class ExclusionReason:
 
 
 TOO_SHORT = ExclusionReason("too_short", "they were seen too briefly")
-TOO_FAINT = ExclusionReason("too_faint", "they were seen in part only")
+LOW_VISIBILITY = ExclusionReason("low_visibility", "they were seen in part only")
 TOO_SMALL = ExclusionReason("too_small", "they are too small in the picture")
 NOT_MAIN = ExclusionReason("not_main_subject", "they are not main subjects", "--people all follows them too.")
 NOT_COUNTED = ExclusionReason("over_count", "fewer people were asked for")
@@ -83,7 +83,7 @@ def rejection_reason(
     if num_seen == 0 or (num_seen * step_s < min_seen_s):
         return TOO_SHORT
     if float(np.mean(candidate.visibility)) < MIN_VISIBILITY:
-        return TOO_FAINT
+        return LOW_VISIBILITY
     if float(np.median(candidate.heights_px)) < min_height_share * min(size_px):
         return TOO_SMALL
     return None
@@ -119,29 +119,29 @@ def track_gaps(frame_index: Int[np.ndarray, " t"], num_frames: int) -> list[tupl
 
 
 def track_warnings(
-    people: Sequence[tuple[int, np.ndarray]], left_out: Sequence[tuple[int, ExclusionReason]], times_s: np.ndarray, shortest_s: float = 0.1
+    people: Sequence[tuple[int, np.ndarray]], left_out: Sequence[tuple[int, ExclusionReason]], times_s: np.ndarray, min_gap_s: float = 0.1
 ) -> tuple[RunWarning, ...]:
     """When each tracked person was not seen, and who was left out.
 
-    ``people`` are (id, frame_index); gaps under ``shortest_s`` are ignored.
+    ``people`` are (id, frame_index); gaps under ``min_gap_s`` are ignored.
     """
     warnings = []
     last = len(times_s) - 1
     for person, index in people:
         if len(index) == 0:
             continue
-        if times_s[index[0]] - times_s[0] > shortest_s:
+        if times_s[index[0]] - times_s[0] > min_gap_s:
             at_s = float(times_s[index[0]])
             facts = {"person": person, "at_s": at_s}
             warnings.append(RunWarning("person_first_seen", f"Person {person} was first seen at {at_s:.1f} s.", facts=facts))
         for first, final in track_gaps(index, len(times_s)):
             until = times_s[min(final + 1, last)]
-            if until - times_s[first] > shortest_s:
+            if until - times_s[first] > min_gap_s:
                 since_s, until_s = float(times_s[first]), float(until)
                 facts = {"person": person, "since_s": since_s, "until_s": until_s}
                 message = f"Person {person} was lost between {since_s:.1f} s and {until_s:.1f} s."
                 warnings.append(RunWarning("person_lost", message, facts=facts))
-        if times_s[last] - times_s[index[-1]] > shortest_s:
+        if times_s[last] - times_s[index[-1]] > min_gap_s:
             at_s = float(times_s[index[-1]])
             facts = {"person": person, "at_s": at_s}
             warnings.append(RunWarning("person_last_seen", f"Person {person} was not seen after {at_s:.1f} s.", facts=facts))
