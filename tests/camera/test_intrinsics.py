@@ -1,4 +1,4 @@
-"""The camera as told: who is believed."""
+"""The given camera: which of settings and metadata takes precedence."""
 
 from pathlib import Path
 

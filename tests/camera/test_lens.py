@@ -1,4 +1,4 @@
-"""One focal length from the estimates of many frames: which count, and what the user is told."""
+"""One focal length from the estimates of many frames: which of them count, and the warnings."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""The virtual stage: where its cameras stand, and that the grid lies where metres are."""
+"""Virtual views: where their cameras stand, and that the grid lines lie at whole metres."""
 
 import numpy as np
 import pytest

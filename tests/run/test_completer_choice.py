@@ -1,4 +1,4 @@
-"""Who sits in the Completer's seat of preset sam, and what is said where its checkpoints are not there."""
+"""Which completer preset sam gets, and the warning where its checkpoints are missing."""
 
 from fractions import Fraction
 from pathlib import Path

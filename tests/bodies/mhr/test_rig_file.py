@@ -1,4 +1,4 @@
-"""Rig files of every layout a user may hold, and what is said of files that are none."""
+"""Rig files of every layout a user may hold, and the errors for files that are not rigs."""
 
 from dataclasses import fields, replace
 from pathlib import Path
