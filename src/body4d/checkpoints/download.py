@@ -75,7 +75,7 @@ class DownloadPlan:
 
 @dataclass(frozen=True)
 class DownloadResult:
-    """What was done for a checkpoint: where it lies, its source (None: it was there already), and how many bytes were transferred."""
+    """What was done for a checkpoint: its path, its source (None: it was already here), and how many bytes were transferred."""
 
     checkpoint: Checkpoint
     path: Path
@@ -209,7 +209,7 @@ def target_folder(checkpoint: Checkpoint, source: CheckpointSource, settings: We
             raise SettingsError(message, code="weights_file_configured", hint="Name a folder.")
         return configured
     folders = [root / source.folder_name for root in checkpoint_roots(settings)]
-    return next((folder for folder in folders if _is_writable(folder)), folders[-1])
+    return next((folder for folder in folders if is_writable(folder)), folders[-1])
 
 
 def require_disk_space(plans: Sequence[DownloadPlan]) -> None:
@@ -387,7 +387,7 @@ def _existing_parent(path: Path) -> Path:
     return next(above for above in (path.absolute(), *path.absolute().parents) if above.is_dir())
 
 
-def _is_writable(path: Path) -> bool:
+def is_writable(path: Path) -> bool:
     """Whether ``path`` can be made and written. A Space's disk counts only where it is mounted, that is where its folder exists."""
     above = _existing_parent(path)
     return above != Path(above.anchor) and os.access(above, os.W_OK | os.X_OK)

@@ -1,4 +1,4 @@
-"""Files in a checkpoint's folder: the record of their download, what their own format tells of them, and their sums.
+"""Files in a checkpoint's folder: the record of their download, what their own format shows, and their sums.
 
 Nothing here uses a network or torch, and only hashing reads whole files.
 """

@@ -116,7 +116,7 @@ class LocalCheckpoint:
 
     ``state`` is "damaged" where files are missing or cut short, "unsupported" where the model is there in a form that is not read.
     ``path`` is its folder or file, None where nothing is there. ``record`` is what its download wrote, None for files put there by hand;
-    ``source`` is the repository they come from, as recorded or, for files put there by hand, as their names and sizes tell (None: they do
+    ``source`` is the repository they come from, as recorded or, for files put there by hand, as their names and sizes show (None: they do
     not). ``message`` says what is wrong and ``hint`` what to do, both empty when ready.
     """
 
@@ -149,7 +149,7 @@ class LocalCheckpoint:
 
     @property
     def in_hub_cache(self) -> bool:
-        """Whether it lies in the cache that huggingface_hub keeps for all programs."""
+        """Whether it is in the cache that huggingface_hub keeps for all programs."""
         return self.path is not None and self.path.is_relative_to(hub_cache())
 
 

@@ -38,7 +38,7 @@ class CheckpointSource:
 
     ``revision`` is a commit; None where none is known, and then the newest is taken and its commit recorded. ``files`` are those known by
     name; ``patterns`` (as in a shell) select more. ``gated``: the publisher decides who may fetch it. ``automatic``: tried without being
-    asked for by name. ``about`` tells the sources of one checkpoint apart.
+    asked for by name. ``about`` distinguishes the sources of one checkpoint.
     """
 
     repo: str
@@ -102,7 +102,7 @@ class Checkpoint:
 
     @property
     def folder_names(self) -> tuple[str, ...]:
-        """Where it may lie below a root, best first: owner/name, name, then what others call it."""
+        """Names that its folder may have below a root, best first: owner/name, name, then what others call it."""
         repos = [source.repo for source in self.sources]
         return tuple(dict.fromkeys([*repos, *(source.folder_name for source in self.sources), *self.other_folder_names]))
 

@@ -52,7 +52,7 @@ def demo(
 
 
 def make_swing(folder: Path, view: "CameraView", display: "ProgressDisplay") -> Path:
-    """The synthetic golf swing of the demo, made once: the video's path. The truth lies beside it and is written last."""
+    """The synthetic golf swing of the demo, made once: the video's path. The truth is beside it and is written last."""
     from body4d.core.progress import Meter
     from body4d.evaluate.synthetic.clip import make_clip
 

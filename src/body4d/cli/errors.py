@@ -38,7 +38,7 @@ def handle_errors(command: Callable[P, R]) -> Callable[P, R]:
             _report(Cancelled("Stopped."), Cancelled.exit_code, as_json, verbose)
             raise typer.Exit(Cancelled.exit_code) from error
         except BrokenPipeError as error:
-            # Whoever read our output has heard enough; keep the interpreter from complaining when it flushes.
+            # The reader of our output has closed the pipe; the interpreter must not complain when it flushes.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise typer.Exit(1) from error
         except (typer.Exit, typer.Abort, typer.BadParameter):

@@ -36,4 +36,6 @@ def parse_people(text: str | None) -> int | str | None:
         return text
     if text.isdecimal() and int(text) > 0:
         return int(text)
-    raise SettingsError(f"{text!r} is no number of people.", code="bad_value", hint="--people wants a number from 1 on, 'all' or 'main'.")
+    raise SettingsError(
+        f"{text!r} is not a number of people.", code="bad_value", hint="--people takes a number from 1 on, 'all' or 'main'."
+    )

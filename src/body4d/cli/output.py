@@ -44,7 +44,9 @@ def print_stages(stages: Mapping[str, Mapping[str, Any]]) -> None:
     Console().print(table)
     peak_mb = max((stage["gpu_peak_mb"] for stage in stages.values() if stage.get("gpu_peak_mb")), default=None)
     if peak_mb is not None:
-        Console().print(f"Each model was let go when its stage was done; the GPU held {peak_mb:.0f} MB at most.", soft_wrap=True)
+        Console().print(
+            f"Each model was unloaded when its stage was done; at most {peak_mb:.0f} MB of the GPU's memory were in use.", soft_wrap=True
+        )
 
 
 def cell(value: Any) -> str:
@@ -55,7 +57,7 @@ def cell(value: Any) -> str:
 
 
 def print_result(folder: Path, *, quiet: bool, as_json: bool, profile: bool = False) -> None:
-    """What came out: the table of ``info`` and where the files lie; with ``--json`` the event ``result``."""
+    """The result of a run: the table of ``info`` and its files; with ``--json`` the event ``result``."""
     from body4d.run.record import FILES, read_run, summary
 
     overview = summary(read_run(folder))

@@ -122,7 +122,7 @@ def format_event(event: Event) -> str:
 
 
 def format_rate(rate_per_s: float | None, left_s: float | None) -> str:
-    """``31.2/s, 0:12 left``; empty where it cannot be told."""
+    """``31.2/s, 0:12 left``; empty where neither is known."""
     parts = [f"{rate_per_s:.1f}/s"] if rate_per_s else []
     if left_s is not None:
         minutes, seconds = divmod(round(left_s), 60)

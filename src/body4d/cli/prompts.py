@@ -34,7 +34,7 @@ def parse_prompts(
 ) -> tuple[Prompt, ...]:
     """Prompts of these options. Clicks of one frame and person are one prompt; who is not numbered gets the next free number.
 
-    Raises SettingsError where one is empty or cannot be read, or an --unclick does not say whom it corrects.
+    Raises SettingsError where one is empty or cannot be read, or an --unclick does not name the person whom it corrects.
     """
     positive = [(_fields("--click", _CLICK, text), 1) for text in clicks or ()]
     boxed = [_fields("--box", _BOX, text) for text in boxes or ()]
@@ -94,7 +94,7 @@ def _require_number(option: str, text: str, who: str | None) -> None:
 def _box(sides: list[float]) -> np.ndarray:
     x0, y0, x1, y1 = sides
     if x1 <= x0 or y1 <= y0:
-        raise SettingsError(f"--box wants left, top, right, bottom, found {x0:g},{y0:g},{x1:g},{y1:g}: it is empty.", code="bad_prompt")
+        raise SettingsError(f"--box takes left, top, right, bottom, found {x0:g},{y0:g},{x1:g},{y1:g}: it is empty.", code="bad_prompt")
     return np.array(sides)
 
 
@@ -105,7 +105,7 @@ def _fields(option: str, pattern: re.Pattern[str], text: str) -> tuple[str | Non
         raise SettingsError(
             f"{option} cannot be read: {text!r}.",
             code="bad_prompt",
-            hint=f"It wants frame, place and, if need be, person: {option} {example}.",
+            hint=f"It takes a frame, coordinates in pixels and, if needed, a person: {option} {example}.",
         )
     _require_number(option, text, match.groups()[-1])
     return match.groups()

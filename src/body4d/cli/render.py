@@ -20,7 +20,7 @@ def render(
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Folder for the pictures. Default: the run folder.", metavar="FOLDER")
     ] = None,
-    video: Annotated[Path | None, typer.Option(help="Where the clip lies, if it was moved.", metavar="VIDEO")] = None,
+    video: Annotated[Path | None, typer.Option(help="Where the clip is, if it was moved.", metavar="VIDEO")] = None,
     audio: Annotated[bool | None, typer.Option("--audio/--no-audio", help="Carry the clip's sound along into overlay.mp4.")] = None,
     show_uncertainty: options.ShowUncertainty = None,
     assignments: options.Set = None,
@@ -53,7 +53,7 @@ def render_run(run: Path, out: Path, video: Path | None, settings: "PictureSetti
     scene_path, record = finished_scene(run), read_run(run)
     video = video or Path(record.input["path"])
     if not video.is_file():
-        raise InputError(f"The clip of this run is no longer at {video}.", code="clip_moved", hint="Say where it lies with --video.")
+        raise InputError(f"The clip of this run is no longer at {video}.", code="clip_moved", hint="Name its new place with --video.")
     make_folder(out)
     video_settings = load_settings(None, {f"video.{name}": value for name, value in record.settings["video"].items()}, {}).video
     meter = Meter("pictures", display)

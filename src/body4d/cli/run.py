@@ -80,8 +80,8 @@ def run(
         "pictures.audio": audio,
     }
     settings = options.settings_from(config, assignments, flags)
-    whom = prompts.parse_prompts(text, click, unclick, box)
-    folder = run_clip(video, out, settings, choose_display(quiet=quiet, as_json=as_json), prompts=whom, fresh=fresh)
+    parsed = prompts.parse_prompts(text, click, unclick, box)
+    folder = run_clip(video, out, settings, choose_display(quiet=quiet, as_json=as_json), prompts=parsed, fresh=fresh)
     print_result(folder, quiet=quiet, as_json=as_json, profile=profile)
 
 

@@ -14,7 +14,7 @@ from body4d.core.errors import SettingsError
 
 PREFIX = "BODY4D_"
 NOT_SETTINGS = frozenset({"BODY4D_SHARED", "BODY4D_WEIGHTS", "BODY4D_MHR", "BODY4D_AUTH"})
-"""Variables of ours that are no settings: where the tests look for clips, where checkpoints and the rig lie, and the app's password, which
+"""Variables of ours that are not settings: the folders of the tests' clips, of checkpoints and of the rig, and the app's password, which
 no settings file may hold."""
 
 Tree = dict[str, Any]
@@ -94,7 +94,7 @@ def parse_assignments(assignments: Sequence[str]) -> Tree:
     for assignment in assignments:
         name, equals, text = assignment.partition("=")
         if not equals or not name:
-            raise SettingsError(f"{assignment!r} is no setting.", code="bad_assignment", hint="--set wants section.field=value.")
+            raise SettingsError(f"{assignment!r} is not a setting.", code="bad_assignment", hint="--set takes section.field=value.")
         flat[name.strip()] = parse_value(text)
     return flat
 

@@ -1,4 +1,4 @@
-"""What a server is told: the app's limits, and the HuggingFace Space in which it runs."""
+"""Settings of a server: the app's limits, and the HuggingFace Space in which it runs."""
 
 from pydantic import Field
 

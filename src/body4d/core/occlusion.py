@@ -43,7 +43,7 @@ class OcclusionSegment:
             raise ValueError("hidden must be bool, pictures uint8 (F, h, w, 3)")
         x0, y0, x1, y1 = self.box_px.tolist()
         if not (0 <= x0 < x1 <= self.width_px and 0 <= y0 < y1 <= self.height_px):
-            raise ValueError(f"the region {self.box_px.tolist()} lies outside the {self.width_px}x{self.height_px} frame")
+            raise ValueError(f"the region {self.box_px.tolist()} is outside the {self.width_px}x{self.height_px} frame")
 
     def row(self, frame: int) -> int | None:
         """Row of a frame of the clip, or None."""
@@ -111,7 +111,7 @@ def occlusion_warnings(segments: Sequence[OcclusionSegment]) -> tuple[RunWarning
         return ()
     who = ", ".join(f"person {person} on {count} {'frame' if count == 1 else 'frames'}" for person, count in counts.items())
     message = f"Hidden and completed: {who}. What cannot be seen is a likely guess, and counts for less."
-    return (RunWarning("completed_people", message, facts={"frames_by_person": counts}),)
+    return (RunWarning("completed_people", message, facts={"frames_by_person": {str(person): count for person, count in counts.items()}}),)
 
 
 def occlusion_confidence(frame_index: Int[np.ndarray, " t"], segments: Sequence[OcclusionSegment]) -> Float[np.ndarray, " t"]:

@@ -1,4 +1,4 @@
-"""What a run tells while it works: events, and the meter that makes them of a stage's (done, total)."""
+"""Events of a run at work, and the meter that makes them of a stage's (done, total)."""
 
 import time
 from collections.abc import Callable
@@ -18,7 +18,7 @@ class Event:
     """Something happened in a stage.
 
     ``done`` of ``total`` in the stage's own unit (mostly frames; ``total`` 0: not known). ``seconds`` since the stage began,
-    ``rate_per_s`` and ``left_s`` where they can be told. ``detail`` is what belongs to the event: the run's folder, the reason of a
+    ``rate_per_s`` and ``left_s`` where they are known. ``detail`` is what belongs to the event: the run's folder, the reason of a
     failure. An event of state "warning" carries its ``warning``.
     """
 

@@ -43,7 +43,7 @@ class Rig:
 
     @cached_property
     def levels(self) -> list[np.ndarray]:
-        """Joint indices by depth below the root, so that the parents of a level lie in earlier levels."""
+        """Joint indices by depth below the root, so that the parents of a level are in earlier levels."""
         depth = np.zeros(len(self.parents), np.int64)
         for j, parent in enumerate(self.parents):
             depth[j] = depth[parent] + 1 if parent >= 0 else 0

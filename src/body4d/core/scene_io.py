@@ -65,7 +65,7 @@ def save_scene(scene: Scene, path: AnyPath) -> None:
 
 
 def load_scene(path: AnyPath, video: AnyPath | None = None) -> Scene:
-    """Read what ``save_scene`` wrote. ``video`` is where the clip lies now; without it ``clip.path`` is the bare file name.
+    """Read what ``save_scene`` wrote. ``video`` is the path of the clip; without it ``clip.path`` is the bare file name.
 
     Raises InputError where ``path`` is missing, damaged, of another kind or of another schema.
     """
@@ -228,7 +228,7 @@ def _body_arrays(tracks: Sequence[BodyTrack]) -> dict[str, Any]:
 
 
 def _rig_arrays(rig: Rig) -> dict[str, Any]:
-    """A rig in 32 bits: a body is a metre, its vertices lie a millionth apart."""
+    """A rig in 32 bits: a body measures a metre or two, and 32 bits resolve a ten-millionth of it."""
     names = {"joint_names": np.array(rig.joint_names), "joint_set": rig.joint_set}
     return (
         names

@@ -178,7 +178,7 @@ def _mismatches(texts: dict[str, str]) -> Iterator[BundleProblem]:
 
 
 def readme_header(readme: str) -> dict[str, Any] | None:
-    """The YAML header of a README; None where there is none that can be read."""
+    """The YAML header of a README; None where it is missing or cannot be read."""
     match = re.match(r"---\n(.*?)\n---\n", readme, re.DOTALL)
     try:
         header = yaml.safe_load(match[1]) if match else None

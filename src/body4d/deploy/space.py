@@ -26,6 +26,9 @@ STATUS_LOG_LINES = 200
 POLL_S = 5.0
 """A Space that is waited for is asked this often."""
 
+TRANSIENT_CODES = frozenset({"hub_unreachable", "hub_failed", "hub_busy"})
+"""Codes of errors that pass: the Hub is silent, fails, or asks to wait, and the same request may be answered later."""
+
 NOTICE_S = 30.0
 """The Hub may take this long to begin with what was pushed or restarted; until then the old state is not believed."""
 
@@ -39,10 +42,6 @@ class SpaceSpec:
     private: bool
     secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
     bucket: str = ""
-
-
-class HubUnavailableError(SpaceError):
-    """The Hub is silent, fails, or asks to wait: the same question may be answered later."""
 
 
 class SpaceClient:
@@ -179,8 +178,8 @@ class SpaceClient:
         while True:
             try:
                 status = self.status()
-            except HubUnavailableError:
-                if clock() - start_s >= max_wait_s:
+            except SpaceError as error:
+                if error.code not in TRANSIENT_CODES or clock() - start_s >= max_wait_s:
                     raise
                 sleep(POLL_S)
                 continue
@@ -223,7 +222,7 @@ class SpaceClient:
         except transport_errors() as error:
             message = f"{self._hub.endpoint} cannot be reached to {action} ({type(error).__name__})."
             hint = "Check the network, proxy settings and HF_ENDPOINT."
-            raise HubUnavailableError(message, code="hub_unreachable", hint=hint) from None
+            raise SpaceError(message, code="hub_unreachable", hint=hint) from None
 
 
 def refusal(status: int, action: str, name: str, hub: Hub, answer: str) -> SpaceError:
@@ -237,7 +236,7 @@ def refusal(status: int, action: str, name: str, hub: Hub, answer: str) -> Space
         code, message = "token_invalid", f"The Hub does not know {token}, so it did not {action}{quoted}."
         hint = f"Make a new one of type Write on {TOKENS_PAGE}."
     elif status == 402 or (status == 403 and re.search(r"pro\b|billing|payment|subscri|credit|prepaid", answer, re.IGNORECASE)):
-        code, message = "payment_required", f"The Hub wants to be paid before you may {action} for {name}{quoted}."
+        code, message = "payment_required", f"The Hub asks to be paid before you may {action} for {name}{quoted}."
         hint = f"See {BILLING_PAGE}, or take other --hardware."
     elif status == 403:
         code, message = "token_lacks_rights", f"The Hub does not let {token} {action} ({name}){quoted}."
@@ -253,8 +252,7 @@ def refusal(status: int, action: str, name: str, hub: Hub, answer: str) -> Space
         hint = "Try again later; status.huggingface.co shows more."
     else:
         code, message, hint = "hub_refused", f"The Hub did not {action} for {name}: it answered {status}{quoted}.", ""
-    kind = HubUnavailableError if status == 429 or status >= 500 else SpaceError
-    return kind(message, code=code, hint=hint, status=status)
+    return SpaceError(message, code=code, hint=hint, status=status)
 
 
 def _for_seconds(lines: Iterator[str], seconds: float) -> Iterator[str]:

@@ -32,7 +32,7 @@ MAX_STOP_S = 3.0
 """A download notices within a fraction of a second that it has to stop."""
 
 AppFactory = Callable[[Settings, str], AsgiApp]
-"""Builds the app for settings; the second argument is why the preset is lite, "" where visitors need not be told."""
+"""Builds the app for settings; the second argument is why the preset is lite, "" where visitors need no explanation."""
 
 
 @dataclass(frozen=True)
@@ -143,7 +143,7 @@ def prepare(
     except Body4DError as error:
         status.set_state("failed", str(error))
     except Exception as error:
-        # The page must say something whatever happened; the log gets the whole of it.
+        # The page must say something whatever happened; the log gets the whole traceback.
         import traceback
 
         traceback.print_exc()

@@ -35,7 +35,7 @@ class StartupMarker:
 
 
 def read_marker(line: str) -> StartupMarker | None:
-    """The marker in a line of a log, whatever stands before it, such as a time. None where there is none."""
+    """The marker in a line of a log, whatever precedes it, such as a time; None where the line has none."""
     try:
         fields = json.loads(line.partition(_MARKER)[2])
         return StartupMarker(fields["state"], str(fields["message"])) if fields["state"] in get_args(StartupState) else None

@@ -15,6 +15,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
+from body4d.checkpoints.download import is_writable
 from body4d.checkpoints.gated_access import SourceAccess, check_access
 from body4d.checkpoints.hub_client import default_hub
 from body4d.checkpoints.local import SPACE_DISK, LocalCheckpoint, checkpoint_roots, inspect_checkpoints
@@ -133,9 +134,8 @@ def gather_facts(settings: Settings, *, ask_hub: bool = True, run_folder: Path =
 
 def folder_facts(path: Path) -> FolderFacts:
     """Whether a folder, or the nearest existing folder above it, can be written, and the free room of its disk. Leaves nothing behind."""
-    existing = path.expanduser().absolute()
-    while not existing.exists() and existing != existing.parent:
-        existing = existing.parent
+    absolute = path.expanduser().absolute()
+    existing = next(above for above in (absolute, *absolute.parents) if above.exists())
     try:
         free = shutil.disk_usage(existing).free
         with tempfile.NamedTemporaryFile(dir=existing, prefix=".body4d-doctor-") as file:
@@ -226,7 +226,6 @@ def _received(futures: list["Future[SourceAccess | None]"]) -> tuple[SourceAcces
 
 
 def _checkpoint_folder(settings: Settings) -> Path:
-    """Where a download would go: the first root that exists or can be made, else the last one, which is the user's own."""
+    """Where a download would go."""
     folders = checkpoint_roots(settings.weights)
-    usable = (one for one in folders if one.is_dir() or (one.parent.is_dir() and os.access(one.parent, os.W_OK)))
-    return next(usable, folders[-1])
+    return next((folder for folder in folders if is_writable(folder)), folders[-1])

@@ -100,7 +100,7 @@ class Pipeline:
     Without a ``completer`` nobody is completed. ``smoother``, ``floor`` and ``foot_contact`` (holds feet that rest) are pure. ``rig_of``
     gives the body a track was fitted with, ``open_clip`` probes a video, ``draw`` and ``write_glb`` write what others look at.
     ``camera_motion`` warns where the camera moves. ``warnings`` belong to the result, ``setup_warnings`` to this machine today alone.
-    ``weights`` names the checkpoint of each stage that has one, and ``sources`` tells where each comes from and under which licence.
+    ``weights`` names the checkpoint of each stage that has one, and ``sources`` its origin and licence.
     """
 
     settings: Settings

@@ -33,7 +33,7 @@ class PipelineComponents:
     """The models of a preset, one for each stage.
 
     ``warnings`` say which preset was taken and why; ``setup_warnings`` hold for this machine today alone and belong to no result.
-    ``weights`` names the checkpoint of each stage that has one, ``sources`` tells where it comes from and under which licence, and
+    ``weights`` names the checkpoint of each stage that has one, ``sources`` its origin and licence, and
     ``memory`` is how the GPU's peak is asked for. Without a ``completer`` nobody occluded is completed.
     """
 
@@ -112,7 +112,7 @@ def sam_components(settings: Settings, why: RunWarning | None = None) -> Pipelin
         require_path(SAM3D_BODY, settings.weights),
         find_path(MOGE, settings.weights),
     )
-    # What is missing is said now: before the models' packages are loaded, which takes seconds, and not when the masks are done.
+    # Missing files are reported now: before the models' packages are loaded, which takes seconds, and not when the masks are done.
     masks, body_file = find_sam3(masks), find_checkpoint(bodies)
     from body4d.camera.intrinsics import GivenCamera
     from body4d.models.moge.estimator import MogeCameraEstimator, moge_from_folder
@@ -141,9 +141,10 @@ def sam_components(settings: Settings, why: RunWarning | None = None) -> Pipelin
 
 
 def choose_completer(settings: Settings) -> tuple[AmodalCompleter | None, str]:
-    """Diffusion-VAS, or one that only says whom it would have looked at; and the names of its checkpoints, "" without.
+    """Diffusion-VAS, or a ``NoCompleter``; and the names of its checkpoints, "" without.
 
-    Raises WeightsError or MissingDependencyError where ``occlusion.mode`` is on and it cannot be, and where a checkpoint is incomplete.
+    Raises WeightsError or MissingDependencyError where ``occlusion.mode`` is on and its models are missing, and where a checkpoint is
+    incomplete.
     """
     from body4d.checkpoints.local import find_path, require_path
     from body4d.checkpoints.registry import DEPTH_ANYTHING, VAS_AMODAL, VAS_CONTENT
@@ -207,7 +208,7 @@ class NoCompleter:
 
 
 def why_not_sam(settings: Settings) -> RunWarning | None:
-    """Why ``auto`` does not take the preset ``sam``, or None where it does: it wants a GPU, the packages and the checkpoints.
+    """Why ``auto`` does not take the preset ``sam``, or None where it does: it needs a GPU, the packages and the checkpoints.
 
     The message is half a sentence.
     """

@@ -21,7 +21,7 @@ SCHEMA = 2
 FILES = {
     OVERLAY: "the body over the video",
     VIEWS: "overlay, side and top together",
-    SHEET: "frames at a glance",
+    SHEET: "frames of the clip on one sheet",
     GLB: "rigged, animated bodies for Blender, Unity, the web",
     SCENE: "all numbers: joints in metres, rotations, camera",
     MASKS: "a mask per person and frame",
@@ -71,7 +71,7 @@ class RunRecord(BaseModel):
 
 
 def read_run(path: Path) -> RunRecord:
-    """The record of a run folder, for reading alone. Raises InputError where there is none."""
+    """The record of a run folder, for reading alone. Raises InputError where it has none."""
     if not path.is_dir():
         raise InputError(f"{path} is not a run folder: there is no such folder.", code="no_run", hint="`body4d run CLIP` makes one.")
     record = read_record_if_any(path)
@@ -81,7 +81,7 @@ def read_run(path: Path) -> RunRecord:
 
 
 def finished_scene(path: Path) -> Path:
-    """Where the scene of a run folder lies. Raises InputError where the run has not come that far."""
+    """The path of a run folder's scene. Raises InputError where the run is not finished."""
     record = read_run(path)
     motion = record.stages.get("motion")
     if motion is None or motion.state != "done" or not (path / SCENE).is_file():
@@ -94,7 +94,7 @@ def finished_scene(path: Path) -> Path:
 
 
 def read_record_if_any(path: Path, *, any_schema: bool = False) -> RunRecord | None:
-    """The record in a folder, None where there is none. Raises InputError where it is damaged, or of another schema."""
+    """The record in a folder, None where it has none. Raises InputError where it is damaged, or of another schema unless ``any_schema``."""
     try:
         text = (path / RUN).read_bytes()
         _check_schema(path, text, any_schema)

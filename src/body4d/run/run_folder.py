@@ -236,7 +236,7 @@ def default_folder(video: Path, digest: str, root: Path = Path("runs")) -> Path:
 def _refuse_strange(path: Path) -> None:
     """Refuse to write among files that are not ours."""
     if path.exists() and not path.is_dir():
-        raise OutputError(f"{path} is a file, not a folder.", code="not_a_folder", hint="--out wants a folder.")
+        raise OutputError(f"{path} is a file, not a folder.", code="not_a_folder", hint="--out takes a folder.")
     if path.is_dir() and not (path / RUN).exists() and any(not entry.name.startswith(".") for entry in path.iterdir()):
         raise OutputError(
             f"The folder {path} is not empty and holds no run.", code="folder_not_empty", hint="Choose a new or empty one with --out."
