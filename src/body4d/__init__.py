@@ -10,14 +10,13 @@ Names are imported when they are first used: importing the package loads no torc
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
-
 if TYPE_CHECKING:
     from body4d.config import Settings
     from body4d.config.loading import load_settings
     from body4d.core.errors import Body4DError
     from body4d.core.scene_io import load_scene
     from body4d.core.types import BodyTrack, Camera, Clip, MaskTrack, Prompt, Scene
+    from body4d.core.version import __version__
     from body4d.export import export_scene
     from body4d.run.pipeline import Pipeline
 
@@ -34,6 +33,7 @@ _HOMES = {
     "export_scene": "export",
     "load_scene": "core.scene_io",
     "load_settings": "config.loading",
+    "__version__": "core.version",
 }
 
 __all__ = [

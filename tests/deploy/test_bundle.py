@@ -21,7 +21,7 @@ def bundle() -> tuple[BundleFile, ...]:
 @pytest.fixture(scope="module")
 def small(bundle: tuple[BundleFile, ...]) -> tuple[BundleFile, ...]:
     """As little of it as the checks need."""
-    names = {"README.md", "Dockerfile", "pyproject.toml", "constraints.txt", "LICENSE", "THIRD_PARTY.md", "src/body4d/__init__.py"}
+    names = {"README.md", "Dockerfile", "pyproject.toml", "constraints.txt", "LICENSE", "THIRD_PARTY.md", "src/body4d/core/version.py"}
     return tuple(file for file in bundle if file.path in names)
 
 
@@ -121,7 +121,7 @@ def test_too_much_altogether(small: tuple[BundleFile, ...], monkeypatch: pytest.
         ("constraints.txt", "gradio==", "gradio>=", "does not pin gradio"),
         ("constraints.txt", "accelerate==1.15.0\n", "", "does not pin accelerate"),
         ("pyproject.toml", "[project]", "[project", "cannot be read"),
-        ("src/body4d/__init__.py", "__version__ = ", "__version__ = __next__ = ", "the package's version"),
+        ("src/body4d/core/version.py", "__version__ = ", "__version__ = __next__ = ", "the package's version"),
     ],
 )
 def test_what_does_not_match_the_package(small: tuple[BundleFile, ...], path: str, old: str, new: str, words: str) -> None:

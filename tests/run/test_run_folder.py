@@ -71,7 +71,7 @@ def test_a_missing_or_short_file_is_made_again(video: Path, tmp_path: Path, dama
 
 def test_another_version_redoes_everything(video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Log(video, tmp_path / "run")
-    monkeypatch.setattr("body4d.__version__", "99")
+    monkeypatch.setattr("body4d.core.version.__version__", "99")
     assert Log(video, tmp_path / "run").made == ["a", "b"]
 
 

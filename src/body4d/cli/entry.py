@@ -29,7 +29,7 @@ app.add_typer(space.app, name="space")
 
 def _print_version(requested: bool) -> None:
     if requested:
-        from body4d import __version__
+        from body4d.core.version import __version__
 
         typer.echo(f"body4d {__version__}")
         raise typer.Exit

@@ -74,7 +74,7 @@ def push(
     verbose: options.Verbose = False,
 ) -> None:
     """Check and send the app as one commit of text, and wait until it runs."""
-    from body4d import __version__
+    from body4d.core.version import __version__
 
     settings = options.settings_from(config, assignments, {})
     files = _checked_bundle(source, as_json)

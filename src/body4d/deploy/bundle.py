@@ -158,7 +158,7 @@ def _secret_problems(path: str, text: str, own_secrets: list[str]) -> Iterator[s
 
 def _mismatches(texts: dict[str, str]) -> Iterator[BundleProblem]:
     """Where README, Dockerfile and constraints do not say what the package says."""
-    needed = ("README.md", "Dockerfile", "pyproject.toml", "constraints.txt", "src/body4d/__init__.py")
+    needed = ("README.md", "Dockerfile", "pyproject.toml", "constraints.txt", "src/body4d/core/version.py")
     missing = [path for path in needed if path not in texts]
     if missing:
         yield from (BundleProblem(path, f"{path} is not among what is sent: is the clone complete?") for path in missing)
@@ -168,7 +168,7 @@ def _mismatches(texts: dict[str, str]) -> Iterator[BundleProblem]:
     except (tomllib.TOMLDecodeError, KeyError) as error:
         yield BundleProblem("pyproject.toml", f"pyproject.toml cannot be read ({error}): mend it.")
         return
-    version = re.search(r'^__version__ = "([^"]+)"', texts["src/body4d/__init__.py"], re.MULTILINE)
+    version = re.search(r'^__version__ = "([^"]+)"', texts["src/body4d/core/version.py"], re.MULTILINE)
     for path, messages in (
         ("README.md", _header_mismatches(texts["README.md"], str(project.get("license", "")).lower())),
         ("Dockerfile", _dockerfile_mismatches(texts, version[1] if version else "")),

@@ -10,7 +10,6 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from body4d import __version__
 from body4d.checkpoints.download import download
 from body4d.checkpoints.gated_access import GATE_CODES
 from body4d.checkpoints.hub_client import default_hub
@@ -19,6 +18,7 @@ from body4d.checkpoints.registry import Checkpoint
 from body4d.config import Settings
 from body4d.core.errors import Body4DError, Cancelled, MissingDependencyError, SpaceError
 from body4d.core.progress import Event
+from body4d.core.version import __version__
 from body4d.deploy.startup_proxy import AsgiApp, StartupProxy
 from body4d.deploy.status import StartupState, StartupStatus
 from body4d.doctor.checks import check_cuda, check_gpu, check_memory

@@ -31,7 +31,7 @@ def write_glb(scene: Scene, path: Path) -> list[Path]:
 
 def glb_bytes(scene: Scene) -> bytes:
     """``scene`` as a GLB. Axes: the floor-aligned world, y up, metres; times: ``Clip.times_s``."""
-    from body4d import __version__
+    from body4d.core.version import __version__
 
     builder = GltfBuilder()
     gltf = builder.gltf

@@ -308,6 +308,6 @@ def _digest(parts: CacheInput) -> str:
 
 
 def _version() -> str:
-    from body4d import __version__
+    from body4d.core.version import __version__
 
     return __version__
