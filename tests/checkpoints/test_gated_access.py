@@ -70,6 +70,8 @@ def test_nobody_at_the_address() -> None:
     found = check_access(GATED, Hub("http://127.0.0.1:9", TOKEN, timeout_s=2))
     assert found.state == "unreachable"
     assert "127.0.0.1:9" in found.message
+    with_password = check_access(GATED, Hub("http://ada:s3cret@127.0.0.1:9", TOKEN, timeout_s=2))
+    assert with_password.message == found.message, "an address may hold a password"
 
 
 ME = HubResponse(200, body={"auth": {"accessToken": {"role": "read"}}})

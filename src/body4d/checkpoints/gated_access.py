@@ -150,15 +150,15 @@ def describe_access(source: CheckpointSource, state: AccessState, hub: Hub, resp
             f"Tick 'Read access to contents of all public gated repos you can access' on {TOKENS_PAGE}, or make a token of type Read.",
             TOKENS_PAGE,
         ),
-        "no_repository": (f"{repo} is not on {hub.endpoint}, or is private.", f"See {page}, or give your own files with --weights.", page),
-        "busy": (f"{hub.endpoint} asks to wait before the next request (status 429).", "Try again in some minutes.", ""),
+        "no_repository": (f"{repo} is not on {hub.name}, or is private.", f"See {page}, or give your own files with --weights.", page),
+        "busy": (f"{hub.name} asks to wait before the next request (status 429).", "Try again in some minutes.", ""),
         "offline": ("HF_HUB_OFFLINE is set, so the Hub is not asked.", "Unset it to fetch, or copy the files by hand.", ""),
         "unreachable": (
-            f"{hub.endpoint} cannot be reached{f' (it answered with status {status})' if status else ''}.",
+            f"{hub.name} cannot be reached{f' (it answered with status {status})' if status else ''}.",
             "Check the network, proxy settings and HF_ENDPOINT, or copy the files by hand.",
             "",
         ),
-        "refused": (f"{hub.endpoint} refuses {repo} with status {status}{said}.", f"Open {page} with the account of {token}.", page),
+        "refused": (f"{hub.name} refuses {repo} with status {status}{said}.", f"Open {page} with the account of {token}.", page),
     }
     return SourceAccess(source, state, *words[state])
 

@@ -18,6 +18,7 @@ _HTTP_LOGGERS = ("huggingface_hub", "httpx", "httpx2", "httpcore", "httpcore2")
 """Loggers that would name signed addresses, which open a file to anybody for an hour."""
 
 _TOKEN = re.compile(r"hf_[A-Za-z0-9_-]{4,}")
+_PASSWORD = re.compile(r"//[^/@]*@")
 _PRINTABLE = re.compile(r"[\x21-\x7e]+")
 
 
@@ -34,6 +35,11 @@ class Hub:
     def usable_token(self) -> str | None:
         """The token if a header can carry it, which takes printable characters; an error of the HTTP library would repeat any other."""
         return self.token if self.token and _PRINTABLE.fullmatch(self.token) else None
+
+    @property
+    def name(self) -> str:
+        """The endpoint for messages: without a password, which the address of a mirror may hold."""
+        return _PASSWORD.sub("//", self.endpoint)
 
     def without_token(self) -> "Hub":
         """The same Hub, asked anonymously."""

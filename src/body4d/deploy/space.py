@@ -66,7 +66,7 @@ class SpaceClient:
     @property
     def page(self) -> str:
         """The Space's page."""
-        return f"{self._hub.endpoint}/spaces/{self.name}"
+        return f"{self._hub.name}/spaces/{self.name}"
 
     def create(self, spec: SpaceSpec) -> bool:
         """Make the Space, or bring the existing one into the state of ``spec``. Whether it is new."""
@@ -220,7 +220,7 @@ class SpaceClient:
             # The Hub's check of the README's header, which huggingface_hub passes on as it came.
             raise SpaceError(f"The Hub did not {action}: {redact(str(error), self._hub)}", code="hub_refused_content") from None
         except transport_errors() as error:
-            message = f"{self._hub.endpoint} cannot be reached to {action} ({type(error).__name__})."
+            message = f"{self._hub.name} cannot be reached to {action} ({type(error).__name__})."
             hint = "Check the network, proxy settings and HF_ENDPOINT."
             raise SpaceError(message, code="hub_unreachable", hint=hint) from None
 
@@ -245,10 +245,10 @@ def refusal(status: int, action: str, name: str, hub: Hub, answer: str) -> Space
         code, message = "space_not_found", f"There is no Space {name} that {token} can see."
         hint = f"Check the name, or make it with `body4d space create {name}`."
     elif status == 429:
-        code, message = "hub_busy", f"{hub.endpoint} asks to wait before it is asked again (429)."
+        code, message = "hub_busy", f"{hub.name} asks to wait before it is asked again (429)."
         hint = "Try in some minutes."
     elif status >= 500:
-        code, message = "hub_failed", f"{hub.endpoint} fails (it answered {status}) and did not {action}."
+        code, message = "hub_failed", f"{hub.name} fails (it answered {status}) and did not {action}."
         hint = "Try again later; status.huggingface.co shows more."
     else:
         code, message, hint = "hub_refused", f"The Hub did not {action} for {name}: it answered {status}{quoted}.", ""
