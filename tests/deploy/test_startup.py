@@ -19,8 +19,8 @@ import body4d.doctor.facts
 from body4d.checkpoints.local import LocalCheckpoint, inspect_checkpoints
 from body4d.checkpoints.registry import CHECKPOINTS, MOGE, SAM3, SAM3D_BODY, Checkpoint
 from body4d.config import Settings, WeightsSettings
-from body4d.core.errors import InputError
-from body4d.deploy.startup import FetchFailure, PresetChoice, choice_after_fetching, choose_startup_preset, prepare
+from body4d.core.errors import Body4DError, InputError, OutputError, WeightsError
+from body4d.deploy.startup import PresetChoice, choice_after_fetching, choose_startup_preset, prepare
 from body4d.deploy.status import SpaceReport, SpaceStatus, StartupStatus, read_marker, space_status
 from body4d.doctor.facts import CheckpointFacts, FolderFacts, MachineFacts, PackageFacts, RendererFacts, SpaceEnvironment
 from body4d.runtime.hardware import NvidiaDriver, TorchInfo
@@ -77,7 +77,8 @@ def test_what_will_be_served(
     assert bool(choice.reason) == bool(reason)
 
 
-FULL, WAITS = FetchFailure("The disk is full.", False), FetchFailure("It waits.", True)
+FULL, WAITS = OutputError("The disk is full.", code="disk_full"), WeightsError("It waits.", codes=["access_pending", "access_refused"])
+SILENT = WeightsError("No answer.", code="access_pending", codes=["access_pending", "access_unreachable"])
 
 
 @pytest.mark.parametrize(
@@ -87,10 +88,11 @@ FULL, WAITS = FetchFailure("The disk is full.", False), FetchFailure("It waits."
         ({"moge": FULL}, PresetChoice("sam")),  # Only recommended.
         ({"sam3": WAITS}, PresetChoice("lite", reason="It waits.", gated=True)),
         ({"sam3": FULL}, PresetChoice("lite", reason="The disk is full.")),
+        ({"sam3": SILENT}, PresetChoice("lite", reason="No answer.")),  # Another source has no gate, and does not answer.
         ({"sam3": FULL, "sam3d-body": WAITS}, PresetChoice("lite", reason="It waits.", gated=True)),
     ],
 )
-def test_what_is_left_after_failures(failures: dict[str, FetchFailure], left: PresetChoice) -> None:
+def test_what_is_left_after_failures(failures: dict[str, Body4DError], left: PresetChoice) -> None:
     assert choice_after_fetching(PresetChoice("sam", NEEDED), failures) == left
 
 

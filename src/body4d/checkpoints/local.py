@@ -30,7 +30,8 @@ RIG_VARIABLE = "BODY4D_MHR"
 SPACE_DISK = Path("/data")
 """Where a Space's persistent storage is mounted."""
 
-_RIG_FILES = ("assets/mhr_model.pt", "mhr_model.pt", "mhr.safetensors")
+RIG_FILES = ("mhr.safetensors", "assets/mhr_model.pt", "mhr_model.pt")
+"""Names of a rig file beside SAM-3D-Body's checkpoint, best first."""
 
 
 def checkpoint_roots(settings: WeightsSettings) -> tuple[Path, ...]:
@@ -107,7 +108,7 @@ def has_rig(path: Path) -> bool:
     """Whether a checkpoint of SAM-3D-Body comes with the rig: beside it, or inside as in ComfyUI's file."""
     folder = path.parent if path.is_file() else path
     inside = path.match(REPACK_PATTERNS[0]) if path.is_file() else any(_holds(folder, pattern) for pattern in REPACK_PATTERNS)
-    return inside or any((folder / name).is_file() for name in _RIG_FILES)
+    return inside or any((folder / name).is_file() for name in RIG_FILES)
 
 
 @dataclass(frozen=True)

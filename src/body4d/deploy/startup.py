@@ -46,14 +46,6 @@ class PresetChoice:
     gated: bool = False
 
 
-@dataclass(frozen=True)
-class FetchFailure:
-    """Why a checkpoint could not be fetched, and whether a closed gate is the cause."""
-
-    message: str
-    gated: bool
-
-
 def choose_startup_preset(
     requested: Preset, driver: NvidiaDriver | None, torch: TorchInfo | None, memory_bytes: int, found: tuple[LocalCheckpoint, ...]
 ) -> PresetChoice:
@@ -70,14 +62,19 @@ def choose_startup_preset(
     return PresetChoice("sam", tuple(one.checkpoint for one in found if not one.ready and one.checkpoint.need != "optional"))
 
 
-def choice_after_fetching(choice: PresetChoice, failures: Mapping[str, FetchFailure]) -> PresetChoice:
+def choice_after_fetching(choice: PresetChoice, failures: Mapping[str, Body4DError]) -> PresetChoice:
     """What to serve after fetching. ``failures`` by the checkpoint's key; one of a checkpoint that is only recommended does no harm."""
     required = [failures[model.key] for model in choice.to_fetch if model.key in failures and model.need == "required"]
     if not required:
         return PresetChoice(choice.preset)
     # The Space's owner can do something about a gate, so a gate comes first.
-    failure = next((one for one in required if one.gated), required[0])
-    return PresetChoice("lite", reason=failure.message, gated=failure.gated)
+    failure = next((error for error in required if _is_gate(error)), required[0])
+    return PresetChoice("lite", reason=str(failure), gated=_is_gate(failure))
+
+
+def _is_gate(error: Body4DError) -> bool:
+    """Whether a gate, or the lack of a token for it, closes every source of a checkpoint."""
+    return GATE_CODES.issuperset(error.facts.get("codes", (error.code,)))
 
 
 def make_app(settings: Settings, reason: str) -> AsgiApp:
@@ -170,7 +167,7 @@ def _prepared_choice(settings: Settings, status: StartupStatus, stopped: Callabl
 
 def fetch_checkpoints(
     models: tuple[Checkpoint, ...], settings: Settings, status: StartupStatus, stopped: Callable[[], bool]
-) -> dict[str, FetchFailure]:
+) -> dict[str, Body4DError]:
     """Fetch ``models`` one by one, the others as well where one fails; the failures by key. Raises Cancelled once ``stopped``."""
 
     def on_event(event: Event) -> None:
@@ -180,7 +177,7 @@ def fetch_checkpoints(
 
     hub = default_hub()
     status.set_checkpoints({model.key: model.name for model in models})
-    failures: dict[str, FetchFailure] = {}
+    failures: dict[str, Body4DError] = {}
     for number, model in enumerate(models, 1):
         status.set_state("downloading", f"Fetching {model.name}, {number} of {len(models)} checkpoints.")
         try:
@@ -188,9 +185,7 @@ def fetch_checkpoints(
         except Cancelled:
             raise
         except Body4DError as error:
-            # A gate is the cause where it, or the lack of a token for it, closes every source.
-            gated = GATE_CODES.issuperset(error.facts.get("codes", (error.code,)))
-            failures[model.key] = FetchFailure(str(error), gated)
+            failures[model.key] = error
             status.on_event(Event(model.key, "failed"))
             status.add_note(str(error))
     return failures

@@ -24,6 +24,7 @@ from body4d.config import Settings
 from body4d.core.errors import Body4DError
 from body4d.run.presets import LITE_PACKAGES, SAM_PACKAGES
 from body4d.runtime.hardware import NvidiaDriver, TorchInfo, query_nvidia_driver, query_torch
+from body4d.runtime.memory import machine_free_bytes
 
 Preset = Literal["auto", "lite", "sam"]
 
@@ -119,7 +120,7 @@ def gather_facts(settings: Settings, *, ask_hub: bool = True, run_folder: Path =
             packages=packages,
             driver=driver.result(),
             torch=torch.result(),
-            memory_bytes=_memory_bytes(),
+            memory_bytes=machine_free_bytes(),
             checkpoints=CheckpointFacts(found, access, ask_hub),
             codecs=codecs,
             renderer=renderer,
@@ -152,13 +153,6 @@ def space_environment(environment: Mapping[str, str], data: Path = SPACE_DISK) -
     mounted = data.is_dir() and os.path.ismount(data)
     writable = mounted and not folder_facts(data).error
     return SpaceEnvironment(environment["SPACE_ID"], mounted, writable, bool(environment.get("HF_TOKEN")))
-
-
-def _memory_bytes() -> int:
-    """Free memory of the machine, or of the container that this runs in."""
-    from body4d.runtime.memory import machine_free_bytes
-
-    return machine_free_bytes()
 
 
 def _torch(settings: Settings) -> TorchInfo | None:

@@ -22,6 +22,7 @@ from torch import Tensor
 from body4d.bodies.mhr.module import MhrBody, load_mhr
 from body4d.bodies.mhr.rig_file import RIG_VARIABLE, find_rig_file
 from body4d.checkpoints.loading import load_strict, read_checkpoint_file
+from body4d.checkpoints.local import RIG_FILES
 from body4d.core.errors import WeightsError
 from body4d.models.sam3d_body.network.config import NetworkSizes, sizes_from_shapes
 from body4d.models.sam3d_body.network.heads import PoseHead
@@ -253,8 +254,7 @@ def load_rig_beside(checkpoint: Path, head: PoseHead, device: torch.device | str
 
 def find_rig_beside(checkpoint: Path) -> Path:
     """The rig file that comes with a checkpoint file, else that of $BODY4D_MHR. Raises WeightsError where there is none."""
-    names = ("mhr.safetensors", "assets/mhr_model.pt", "mhr_model.pt")
-    path = next((checkpoint.parent / name for name in names if (checkpoint.parent / name).is_file()), None)
+    path = next((checkpoint.parent / name for name in RIG_FILES if (checkpoint.parent / name).is_file()), None)
     if path is None and checkpoint.suffix == ".safetensors":
         path = checkpoint
     try:
