@@ -17,7 +17,7 @@ from body4d import __version__
 from body4d.cli.entry import app
 from body4d.cli.progress_display import LINE_EVERY_S, LogProgress, format_event, format_rate
 from body4d.config import Settings
-from body4d.core.errors import RunWarning
+from body4d.core.errors import NoPersonError, RunWarning
 from body4d.core.progress import Event, Meter
 from body4d.run.pipeline import Pipeline
 from body4d.run.record import FILES, SCENE
@@ -147,11 +147,22 @@ def test_info(video: Path) -> None:
     assert "too far away to follow" in shown
 
 
-def test_commands_that_read_say_when_there_is_nothing_to_read(tmp_path: Path) -> None:
+def test_info_says_why_a_run_failed(video: Path) -> None:
+    ok("run", video)
+    record = json.loads(Path("runs/clip/run.json").read_text())
+    record["stages"]["masks"] |= {"state": "failed", "error": NoPersonError("Nobody was found.", hint="Film somebody.").as_json()}
+    Path("runs/clip/run.json").write_text(json.dumps(record))
+    assert "  error: Nobody was found. Film somebody.\n" in ok("info", "runs/clip").stdout
+
+
+@pytest.mark.parametrize("words", ["holds no run.json", "older body4d (schema 1, this one reads 2). `body4d run CLIP --fresh --out"])
+def test_commands_that_read_say_when_there_is_nothing_to_read(tmp_path: Path, words: str) -> None:
+    if "older" in words:
+        (tmp_path / "run.json").write_text(json.dumps({"body4d": "0.1.0", "input": {}, "notes": [], "stages": {}}))
     for command in (["info"], ["render"], ["export", "--to", "glb"], ["eval"]):
         result = call(*command, tmp_path, *([tmp_path] if command == ["eval"] else []))
         assert result.exit_code == 3, result.output + result.stderr
-        assert "holds no run.json" in result.stderr
+        assert words in result.stderr
 
 
 def test_export_refuses_a_format_it_has_not(video: Path) -> None:

@@ -32,3 +32,5 @@ def info(
         typer.echo(f"{name:9} {stage.state:10} {stage.seconds:8.1f} s")
         for warning in stage.warnings:
             typer.echo(f"  note: {warning.text}")
+        if stage.error:
+            typer.echo(f"  error: {stage.error['message']} {stage.error['hint']}".rstrip())
