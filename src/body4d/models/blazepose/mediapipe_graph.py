@@ -245,7 +245,7 @@ def missing_mediapipe(error: ImportError, python: tuple[int, int]) -> MissingDep
     if python >= (3, 13):
         return MissingDependencyError(
             f"Preset lite needs mediapipe 0.10.21, which has no wheel for Python 3.13 and later, and this is Python {version}.",
-            code="mediapipe_not_for_this_python",
+            code="python_too_new",
             hint="Make an environment with Python 3.11 or 3.12 and run there: pip install 'body4d[lite]'",
             python=version,
         )
