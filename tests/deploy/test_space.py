@@ -47,7 +47,7 @@ def small(tmp_path: Path) -> Path:
     for name in ("README.md", "Dockerfile"):
         (tmp_path / "small" / "space").mkdir(parents=True, exist_ok=True)
         shutil.copy(CLONE / "space" / name, tmp_path / "small" / "space")
-    for name in ("pyproject.toml", "constraints.txt", "LICENSE", "THIRD_PARTY.md", "src/body4d/__init__.py"):
+    for name in ("pyproject.toml", "constraints.txt", "LICENSE", "THIRD_PARTY.md", "src/body4d/core/version.py"):
         (tmp_path / "small" / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(CLONE / name, tmp_path / "small" / name)
     return tmp_path / "small"
