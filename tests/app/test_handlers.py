@@ -159,7 +159,8 @@ def test_errors_are_one_sentence_with_the_visitors_name_for_the_clip(
         session, state = await opened(handlers, service, tmp_path)
         worker.error = InputError(f"{session.video} is not a video.", code="not_a_video", hint="Use --other.")
         answer = await click(handlers, state, ON_ANNA)
-        assert "swing.mp4 is not a video.</div>" in answer[handlers._page.message]
+        assert "swing.mp4 is not a video. Choose an MP4 or MOV file.</div>" in answer[handlers._page.message]
+        assert "--other" not in answer[handlers._page.message]
         assert service.session(session.token).info.prompts == ()
         worker.error = RuntimeError("Traceback /secret")
         answer = await click(handlers, state, ON_ANNA)
