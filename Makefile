@@ -1,4 +1,4 @@
-# Everything from a fresh clone: `make test`, `make demo`, `make demo VIDEO=clip.mp4`, `make lint`, `make docs`.
+# Everything from a fresh clone: `make test`, `make test-fast`, `make demo`, `make demo VIDEO=clip.mp4`, `make lint`, `make docs`.
 # Set-up goes into .venv at the root and is repeated only when pyproject.toml or constraints.txt change.
 
 SHELL := /bin/bash
@@ -16,11 +16,17 @@ TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 # Compiling every module of every package takes a minute; Python compiles the few it imports by itself.
 INSTALL := $(BIN)/python -m pip --disable-pip-version-check install -qq --no-compile -c constraints.txt
 VIDEO ?=
+# Compiled modules are kept even where the environment forbids it, as in many containers: without them every one of the tests' processes
+# compiles torch and transformers anew, half of the tests' time.
+export PYTHONDONTWRITEBYTECODE :=
+# Files with slow tests first, each on one worker, so that what a file shares is made once.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
-.PHONY: help setup test lint docs format demo
+.PHONY: help setup test test-fast lint docs format demo
 help:
 	@echo "make demo [VIDEO=clip.mp4]   run on a clip, or on a synthetic golf swing and print the scores"
 	@echo "make test                    all tests"
+	@echo "make test-fast               those without a child process, a browser or the body model's set-up: a minute and a half"
 	@echo "make lint                    ruff, ruff format, pyright, import contracts"
 	@echo "make docs                    the documentation's site, into site/; a broken link is an error"
 	@echo "make setup                   only prepare .venv"
@@ -52,7 +58,10 @@ $(BUNDLER): player/package-lock.json
 	@command -v npm >/dev/null && npm ci --silent --no-audit --no-fund --prefix player || echo "esbuild not installed"
 
 test: $(STAMP) $(VALIDATOR) $(BUNDLER)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+	$(PYTEST)
+
+test-fast: $(STAMP)
+	$(PYTEST) -m "not slow"
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

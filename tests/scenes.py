@@ -12,6 +12,7 @@ from body4d.bodies.registry import body_model
 from body4d.core.errors import RunWarning
 from body4d.core.rig import Rig
 from body4d.core.types import BodyTrack, Camera, Clip, LandmarkTrack, MaskTrack, Scene
+from fakes import stick_rig
 
 # How far joints swing, in radians; all others stay as they rest, as they do in a fit.
 SWING_RAD = {
@@ -48,11 +49,11 @@ def make_clip(frames: int = 10, *, rate: Fraction = Fraction(30000, 1001), varia
 
 
 def make_track(person_id: int, frame_index: np.ndarray, clip: Clip, camera: Camera, *, seed: int = 0, body: str = "anny") -> BodyTrack:
-    """One person moving smoothly some 3.5 m in front of ``camera``, with measured keypoints 1 px off."""
+    """One person moving smoothly some 3.5 m in front of ``camera``, with measured keypoints 1 px off; a box where ``body`` is "stick"."""
     rng = np.random.default_rng([seed, person_id])
     shape = DEFAULT_SHAPE.copy()
     shape[[0, 2, 3, 4, 5]] = rng.uniform(0.2, 0.8, 5)
-    rig = body_model(body).rig(shape)
+    rig = stick_rig() if body == "stick" else body_model(body).rig(shape)
     times = clip.times_s[frame_index]
     rotations = make_rotations(rig, times, rng)
     place = np.array([1.1 * (person_id - 1), 0.1, 3.5])

@@ -156,16 +156,18 @@ def _command_names(app: Any) -> set[str]:
 def test_the_exit_codes_in_the_readme_are_those_of_the_errors() -> None:
     from body4d.core.errors import Body4DError
 
-    def children(kind: type) -> list[type]:
-        return [child for direct in kind.__subclasses__() for child in (direct, *children(direct))]
+    def kinds(base: type[Body4DError] = Body4DError) -> list[type[Body4DError]]:
+        return [base, *(kind for direct in base.__subclasses__() for kind in kinds(direct))]
 
     codes = {int(code) for code in re.findall(r"^\| (\d+) \|", text_of(ROOT / "README.md"), re.MULTILINE)}
-    assert codes == {error.exit_code for error in [Body4DError, *children(Body4DError)]} | {0}
+    assert codes == {kind.exit_code for kind in kinds()} | {0}
     table = {
         name: (code, int(status))
         for name, code, status in re.findall(r"^\| `(\w+)` \| `(\w+)` \| (\d+) \|", text_of(DOCS / "conventions.md"), re.MULTILINE)
     }
-    assert table == {kind.__name__: (kind.default_code, kind.exit_code) for kind in [Body4DError, *children(Body4DError)]}
+    # A room may have a kind of its own below one of these, with its exit code; it is there or not as that room was imported or not.
+    core = [kind for kind in kinds() if kind.__module__ == Body4DError.__module__]
+    assert table == {kind.__name__: (kind.default_code, kind.exit_code) for kind in core}
 
 
 def test_every_key_of_run_json_is_described() -> None:

@@ -1,6 +1,7 @@
 """The examples run as written."""
 
 import ast
+import dataclasses
 import importlib.util
 from pathlib import Path
 from types import ModuleType
@@ -10,7 +11,7 @@ import pytest
 from body4d.core.scene_io import save_scene
 from body4d.export import FORMATS
 from body4d.run.pipeline import Pipeline
-from fakes import fake_pipeline
+from fakes import fake_pipeline, stick_rig
 from scenes import make_scene
 
 ROOT = Path(__file__).parents[1]
@@ -37,7 +38,8 @@ def test_run_a_clip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pyt
 @pytest.fixture(scope="module")
 def scene_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("example") / "scene.npz"
-    save_scene(make_scene(), path)
+    scene = make_scene(body="stick")
+    save_scene(dataclasses.replace(scene, people=tuple(dataclasses.replace(person, rig=stick_rig()) for person in scene.people)), path)
     return path
 
 

@@ -15,6 +15,7 @@ def python(code: str) -> str:
     return subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
 
 
+@pytest.mark.slow  # a child process
 def test_rooms_import_downwards_only_and_models_do_not_know_each_other() -> None:
     done = subprocess.run(
         [sys.executable, "-c", "from importlinter.cli import lint_imports; raise SystemExit(lint_imports())"],
@@ -25,6 +26,7 @@ def test_rooms_import_downwards_only_and_models_do_not_know_each_other() -> None
     assert done.returncode == 0, done.stdout
 
 
+@pytest.mark.slow  # a child process
 def test_importing_the_package_is_quick_and_light() -> None:
     # The best of a few: what is asked is what the import costs, not what else the machine is doing.
     code = (
@@ -35,11 +37,13 @@ def test_importing_the_package_is_quick_and_light() -> None:
     assert not HEAVY & {name.split(".")[0] for name in runs[0][1]}
 
 
+@pytest.mark.slow  # a child process
 def test_the_nouns_and_the_pipeline_load_no_heavy_package() -> None:
     code = "import json, sys, body4d; body4d.Scene; body4d.Pipeline; body4d.load_settings; print(json.dumps(sorted(sys.modules)))"
     assert not (HEAVY - {"pydantic"}) & {name.split(".")[0] for name in json.loads(python(code))}
 
 
+@pytest.mark.slow  # a child process
 def test_the_command_line_says_its_version_without_loading_a_model() -> None:
     code = (
         "import json, sys\nfrom body4d.cli.entry import main\nsys.argv = ['body4d', '--help']\n"

@@ -455,6 +455,7 @@ def test_only_the_video_takes_a_file(running_app: RunningApp) -> None:
     assert taken <= {"state", "video", "radio", "dropdown", "slider", "textbox", "number", "checkbox", "api"}
 
 
+@pytest.mark.slow  # the app starts the process that computes
 def test_gradio_itself_refuses_foreign_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The second lock without the first one: an event of Gradio as it runs behind the middleware."""
     pytest.importorskip("gradio", reason="the app's extra is not installed")

@@ -187,6 +187,7 @@ def take_signals() -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
+@pytest.mark.slow  # a child process
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_ctrl_c_exits_130_and_says_how_to_go_on(number: signal.Signals, video: Path) -> None:
     code = (

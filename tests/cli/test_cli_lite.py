@@ -4,6 +4,7 @@ import csv
 import hashlib
 import json
 from fractions import Fraction
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,7 @@ from typer.testing import CliRunner, Result
 from body4d.cli.entry import app
 from body4d.run.record import BODIES, FILES, GLB, MASKS, OVERLAY, SCENE, SHEET, VIEWS
 
-pytest.importorskip("mediapipe", reason="the extra lite is not installed")
-pytest.importorskip("anny", reason="the extra lite is not installed")
+pytestmark = pytest.mark.skipif(not all(map(find_spec, ("mediapipe", "anny"))), reason="the extra lite is not installed")
 
 
 def call(*arguments: object) -> Result:
@@ -43,10 +43,12 @@ def run(walk: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow  # Anny is set up
 def test_everything_is_there(run: Path) -> None:
     assert {path.name for path in run.iterdir() if not path.name.startswith(".")} == set(FILES)
 
 
+@pytest.mark.slow  # Anny is set up
 def test_info_tells_of_one_person_on_every_frame(run: Path) -> None:
     found = json.loads(ok("info", run, "--json").stdout)
     (person,) = found["people"]
@@ -57,6 +59,7 @@ def test_info_tells_of_one_person_on_every_frame(run: Path) -> None:
     assert {stage["state"] for stage in found["stages"].values()} == {"done"}
 
 
+@pytest.mark.slow  # Anny is set up
 def test_score_against_the_truth(run: Path, walk: Any) -> None:
     found = json.loads(ok("eval", run, walk.truth, "--json").stdout)
     assert found["identity_switches"] == 0
@@ -64,6 +67,7 @@ def test_score_against_the_truth(run: Path, walk: Any) -> None:
     assert "MPJPE" in ok("eval", run, walk.truth.parent).stdout
 
 
+@pytest.mark.slow  # Anny is set up
 def test_export_and_render(run: Path, tmp_path: Path) -> None:
     ok("export", run, "--to", "csv", "--out", tmp_path / "joints.csv")
     with (tmp_path / "joints.csv").open() as file:
@@ -75,6 +79,7 @@ def test_export_and_render(run: Path, tmp_path: Path) -> None:
         assert (tmp_path / "again" / name).read_bytes() == (run / name).read_bytes()
 
 
+@pytest.mark.slow  # Anny is set up
 def test_done_again_from_the_start_it_is_the_same_bytes(run: Path, walk: Any, tmp_path: Path) -> None:
     ok("run", walk.video, "--out", tmp_path / "second", "--quiet")
     for name in (MASKS, BODIES, SCENE, OVERLAY, VIEWS, SHEET, GLB):
@@ -105,6 +110,7 @@ def test_nobody_there(size: tuple[int, int], tmp_path: Path) -> None:
     assert "no person" in result.stderr.lower()
 
 
+@pytest.mark.slow  # Anny is set up
 @pytest.mark.parametrize("frames", [1, 3])
 def test_very_short_clips(frames: int, walk: Any, tmp_path: Path) -> None:
     with av.open(str(walk.video)) as container:

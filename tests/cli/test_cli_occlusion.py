@@ -2,8 +2,6 @@
 
 import hashlib
 import json
-import os
-import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,7 +15,6 @@ from body4d.core.scene_io import load_bodies, load_hidden, load_scene
 from body4d.core.stages import FrameSource, ProgressFn, StageOutput
 from body4d.core.types import MaskTrack, Prompt
 from body4d.run.record import BODIES, HIDDEN, SCENE
-from make_tiny_checkpoints import write_tiny_checkpoints
 from make_videos import make_video
 
 pytestmark = pytest.mark.slow  # whole runs of preset sam
@@ -64,11 +61,6 @@ class MadeMasks:
 
 
 @pytest.fixture(scope="module")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_tiny_checkpoints(tmp_path_factory.mktemp("weights"))
-
-
-@pytest.fixture(scope="module")
 def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pictures = []
     for frame in range(FRAMES):
@@ -97,8 +89,10 @@ def hashes(folder: Path) -> list[str]:
     return [hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in (HIDDEN, BODIES, SCENE)]
 
 
-def test_hidden_people_are_completed_flagged_and_resumed(clip: Path, weights: Path, made_masks: type[MadeMasks], tmp_path: Path) -> None:
-    first = body4d(clip, weights, tmp_path / "run")
+def test_hidden_people_are_completed_flagged_and_resumed(
+    clip: Path, tiny_checkpoints: Path, made_masks: type[MadeMasks], tmp_path: Path
+) -> None:
+    first = body4d(clip, tiny_checkpoints, tmp_path / "run")
     assert first.exit_code == 0, first.output
     assert "1 person may be hidden on" in first.stderr
     assert "how long that takes on this cpu was not measured" in first.stderr
@@ -118,11 +112,11 @@ def test_hidden_people_are_completed_flagged_and_resumed(clip: Path, weights: Pa
     assert scene.people[0].hidden.sum() == len(hidden)
     before = hashes(tmp_path / "run")
 
-    again = body4d(clip, weights, tmp_path / "run")
+    again = body4d(clip, tiny_checkpoints, tmp_path / "run")
     assert again.stderr.count("already done") == 8
     # Lost as by a kill in the middle of it, the stage is done again, to the same bytes.
     (tmp_path / "run" / HIDDEN).unlink()
-    lost = body4d(clip, weights, tmp_path / "run")
+    lost = body4d(clip, tiny_checkpoints, tmp_path / "run")
     assert lost.exit_code == 0, lost.output
     assert "occlusion already done" not in lost.stderr
     assert "masks     already done" in lost.stderr
@@ -130,11 +124,11 @@ def test_hidden_people_are_completed_flagged_and_resumed(clip: Path, weights: Pa
 
 
 def test_without_checkpoints_auto_says_so_and_on_is_an_error(
-    clip: Path, weights: Path, made_masks: type[MadeMasks], tmp_path: Path
+    clip: Path, tiny_checkpoints: Path, made_masks: type[MadeMasks], tmp_path: Path
 ) -> None:
     (tmp_path / "weights").mkdir()
     for name in ("sam3", "sam-3d-body-dinov3"):
-        (tmp_path / "weights" / name).symlink_to(weights / name)
+        (tmp_path / "weights" / name).symlink_to(tiny_checkpoints / name)
     result = body4d(clip, tmp_path / "weights", tmp_path / "run")
     assert result.exit_code == 0, result.output
     assert result.stderr.count("cannot be completed: Diffusion-VAS (outlines) and Diffusion-VAS (completion) and Depth") == 1
@@ -144,20 +138,17 @@ def test_without_checkpoints_auto_says_so_and_on_is_an_error(
     assert "Diffusion-VAS (outlines) has no checkpoint here" in refused.output
 
 
-def test_one_unhidden_person_loads_none_of_these_models(clip: Path, weights: Path, tmp_path: Path) -> None:
-    """Through the real stages, in a process of its own: neither weights are read nor are the networks' libraries imported."""
-    code = (
-        f"import sys; sys.path.insert(0, {str(Path(__file__).parents[1])!r}); sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
-        "from test_cli_occlusion import MadeMasks, body4d\n"
-        "import body4d.models.sam3.segmenter, pathlib\n"
-        "body4d.models.sam3.segmenter.Sam3Segmenter = MadeMasks; MadeMasks.people = 1\n"
-        f"result = run(*map(pathlib.Path, {[str(clip), str(weights), str(tmp_path / 'run')]!r}))\n"
-        "assert result.exit_code == 0, result.output\n"
-        "print([name for name in ('diffusers', 'body4d.models.diffusion_vas.network.unet') if name in sys.modules])\n"
-    ).replace("import MadeMasks, body4d\n", "import MadeMasks, body4d as run\n")
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env={**os.environ, "HF_HUB_OFFLINE": "1"})
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[-1] == "[]"
+def test_one_unhidden_person_loads_none_of_these_models(
+    clip: Path, tiny_checkpoints: Path, made_masks: type[MadeMasks], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither are weights read nor the networks' libraries imported: both fail here."""
+    made_masks.people = 1
+    for module in ("diffusers.models", "body4d.models.diffusion_vas.network.unet"):
+        monkeypatch.setitem(sys.modules, module, None)
+    for loader in ("pipeline.load_vas", "depth.load_depth_anything"):
+        monkeypatch.setattr(f"body4d.models.diffusion_vas.{loader}", None)
+    result = body4d(clip, tiny_checkpoints, tmp_path / "run")
+    assert result.exit_code == 0, result.output
     record = json.loads((tmp_path / "run" / "run.json").read_text())
     assert record["weights"]["occlusion"].startswith("diffusion-vas-amodal-segmentation")  # the checkpoints could have been loaded
     assert record["stages"]["occlusion"]["state"] == "done"

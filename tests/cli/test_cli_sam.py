@@ -5,65 +5,54 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner, Result
 
+from body4d.cli.entry import app
 from body4d.core.scene_io import load_scene
 from body4d.run.record import BODIES, FILES, GLB, MASKS, SCENE
-from make_tiny_checkpoints import write_tiny_checkpoints
 from make_videos import make_video
 
+pytestmark = pytest.mark.slow  # a process that is killed; whole runs on every network
+ENVIRONMENT = {"HF_HUB_OFFLINE": "1", "BODY4D_MOGE__NUM_FRAMES": "2", "BODY4D_MOGE__DETAIL": "0"}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def environment() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in ENVIRONMENT.items():
+            patch.setenv(name, value)
+        yield
+
 
 @pytest.fixture(scope="module")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_tiny_checkpoints(tmp_path_factory.mktemp("weights"))
-
-
-@pytest.fixture(scope="module")
-def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A real clip where this machine has one, else one of ours."""
+def words(tiny_checkpoints: Path, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """Three frames of a real clip where this machine has one, else of one of ours."""
     shared = os.environ.get("BODY4D_SHARED")
-    if shared:
-        return Path(shared) / "videos" / "golf_swing.mp4"
-    return make_video(tmp_path_factory.mktemp("clip") / "clip.mp4", frames=12)
+    clip = Path(shared) / "videos" / "golf_swing.mp4" if shared else make_video(tmp_path_factory.mktemp("clip") / "clip.mp4", frames=12)
+    return list(map(str, ("run", clip, "--preset", "sam", "--weights", tiny_checkpoints, "--device", "cpu", "--end", "0.1")))
 
 
-ENVIRONMENT = {**os.environ, "HF_HUB_OFFLINE": "1", "BODY4D_MOGE__NUM_FRAMES": "2", "BODY4D_MOGE__DETAIL": "0"}
+def call(*words: object) -> Result:
+    return CliRunner().invoke(app, list(map(str, words)))
 
 
-def command(*words: object) -> list[str]:
-    return [sys.executable, "-m", "body4d", *map(str, words)]
-
-
-def body4d(*words: object, check: bool = True) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command(*words), capture_output=True, text=True, check=check, env=ENVIRONMENT)
+def ok(*words: object) -> Result:
+    result = call(*words)
+    assert result.exit_code == 0, result.output + result.stderr
+    return result
 
 
 @pytest.fixture(scope="module")
-def finished(weights: Path, clip: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Stopped by a kill while bodies were recovered, and finished by the same command."""
+def finished(words: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("runs") / "clip"
-    words = ("run", clip, "--preset", "sam", "--weights", weights, "--device", "cpu", "--end", "0.1", "--out", out, "--quiet")
-    killed_in(command(*words), out, "bodies")
-    body4d(*words)
+    ok(*words, "--out", out, "--quiet")
     return out
-
-
-def killed_in(words: list[str], run: Path, stage: str) -> None:
-    """Start a run and kill it as soon as it works on ``stage``."""
-    process = subprocess.Popen(words, env=ENVIRONMENT)
-    while stage not in (stages := read_stages(run)) or stages[stage]["state"] != "running":
-        assert process.poll() is None, f"ended before {stage}: {stages}"
-        time.sleep(0.02)
-    process.kill()
-    process.wait()
-
-
-def read_stages(run: Path) -> dict[str, Any]:
-    return json.loads((run / "run.json").read_text())["stages"] if (run / "run.json").is_file() else {}
 
 
 def test_everything_is_there_and_says_what_it_was_made_with(finished: Path) -> None:
@@ -90,11 +79,23 @@ def test_everything_is_there_and_says_what_it_was_made_with(finished: Path) -> N
     assert not any("Traceback" in warning["message"] for warning in record["warnings"])
 
 
-def test_a_killed_run_ends_with_the_same_bytes(finished: Path, weights: Path, clip: Path, tmp_path: Path) -> None:
-    words = ("run", clip, "--preset", "sam", "--weights", weights, "--device", "cpu", "--end", "0.1", "--no-pictures", "--quiet")
-    body4d(*words, "--out", tmp_path)
+def test_killed_and_run_again_it_ends_with_the_same_bytes(finished: Path, words: list[str], tmp_path: Path) -> None:
+    """A process of its own is killed while it recovers bodies; this one finishes what it left."""
+    again = [*words, "--out", str(tmp_path), "--no-pictures", "--quiet"]
+    process = subprocess.Popen([sys.executable, "-m", "body4d", *again])
+    while read_stages(tmp_path).get("bodies", {}).get("state") != "running":
+        assert process.poll() is None, f"ended too early: {read_stages(tmp_path)}"
+        time.sleep(0.02)
+    process.kill()
+    process.wait()
+    assert read_stages(tmp_path)["bodies"]["state"] == "running"
+    ok(*again)
     for name in (MASKS, BODIES, SCENE, GLB):
         assert (finished / name).read_bytes() == (tmp_path / name).read_bytes(), name
+
+
+def read_stages(run: Path) -> dict[str, Any]:
+    return json.loads((run / "run.json").read_text())["stages"] if (run / "run.json").is_file() else {}
 
 
 def test_the_scene_holds_an_mhr_body(finished: Path) -> None:
@@ -110,20 +111,19 @@ def test_the_scene_holds_an_mhr_body(finished: Path) -> None:
 
 def test_results_are_drawn_and_exported_without_any_checkpoint(finished: Path, tmp_path: Path) -> None:
     for form in ("bvh", "npz"):
-        body4d("export", finished, "--to", form, "--out", tmp_path / form)
-    body4d("render", finished, "--out", tmp_path / "pictures", "--quiet")
+        ok("export", finished, "--to", form, "--out", tmp_path / form)
+    ok("render", finished, "--out", tmp_path / "pictures", "--quiet")
     assert (tmp_path / "pictures" / "overlay.mp4").stat().st_size > 1000
 
 
-def test_a_second_run_takes_everything_over(finished: Path, weights: Path, clip: Path) -> None:
-    words = ("run", clip, "--preset", "sam", "--weights", weights, "--device", "cpu", "--end", "0.1", "--out", finished)
-    again = body4d(*words, "--profile")
+def test_a_second_run_takes_everything_over(finished: Path, words: list[str]) -> None:
+    again = ok(*words, "--out", finished, "--profile")
     assert again.stderr.count("already done") == 8
     assert "frames/s" in again.stdout
 
 
-def test_a_missing_checkpoint_is_one_sentence(clip: Path, tmp_path: Path) -> None:
-    found = body4d("run", clip, "--preset", "sam", "--weights", tmp_path, "--device", "cpu", "--out", tmp_path / "run", check=False)
-    assert found.returncode == 7
-    assert found.stderr.startswith("body4d: SAM-3 has no checkpoint here")
-    assert found.stderr.count("\n") == 1
+def test_a_missing_checkpoint_is_one_sentence(words: list[str], tmp_path: Path) -> None:
+    result = call(*words, "--weights", tmp_path, "--out", tmp_path / "run")
+    assert result.exit_code == 7
+    assert result.stderr.startswith("body4d: SAM-3 has no checkpoint here")
+    assert result.stderr.count("\n") == 1

@@ -178,6 +178,7 @@ def test_nothing_to_reach_and_offline(body4d: Run, standin: HubStandIn, tmp_path
     assert "http://127.0.0.1:9 cannot be reached" in done.stderr
 
 
+@pytest.mark.slow  # a child process
 def test_as_a_process_of_its_own(standin: HubStandIn, tmp_path: Path) -> None:
     """Exit code, streams, the token in the environment, and the Hub's own switch for working offline."""
     told = {"HF_ENDPOINT": standin.url, "HF_TOKEN": TOKEN, "HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path), "PATH": os.environ["PATH"]}

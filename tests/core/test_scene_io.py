@@ -12,18 +12,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from body4d.bodies.registry import rig_of
 from body4d.core import files as atomic
 from body4d.core import scene_io as scene_file
 from body4d.core.errors import InputError, OutputError, RunWarning
 from body4d.core.occlusion import OcclusionSegment
 from body4d.core.scene_io import load_bodies, load_hidden, load_masks, load_scene, save_bodies, save_hidden, save_masks, save_scene
+from fakes import stick_rig
 from scenes import make_masks, make_scene, same
 
 
 @pytest.fixture(scope="module")
 def scene():
-    return make_scene(people=2, frames=12, gaps=True, variable_rate=True)
+    return make_scene(people=2, frames=12, gaps=True, variable_rate=True, body="stick")
 
 
 @pytest.mark.parametrize(
@@ -81,12 +81,12 @@ def test_uncertainty_and_who_was_hidden_come_back_the_same(scene, tmp_path):
 
 def test_a_carried_rig_draws_and_exports_without_its_model(scene, tmp_path):
     """A body whose model is no part of body4d: name and shape alone would not bring it back."""
-    rig = rig_of(scene.people[0])
+    rig = stick_rig()
     person = dataclasses.replace(scene.people[0], body="a model not installed here", shape=np.zeros(3, np.float32), rig=rig)
     save_bodies((person, scene.people[1]), tmp_path / "bodies.npz")
     found, other = load_bodies(tmp_path / "bodies.npz")
     assert other.rig is None
-    again = rig_of(found)
+    again = found.rig
     assert again.joint_names == rig.joint_names
     assert again.joint_set == rig.joint_set
     np.testing.assert_array_equal(again.faces, rig.faces)
@@ -253,7 +253,7 @@ def test_no_room_leaves_the_older_file(scene, tmp_path, monkeypatch):
 
     monkeypatch.setattr(atomic.os, "fsync", full)
     with pytest.raises(OutputError, match="no room left"):
-        save_scene(make_scene(frames=3), path)
+        save_scene(make_scene(frames=3, body="stick"), path)
     assert path.read_bytes() == before
     assert os.listdir(tmp_path) == ["scene.npz"]
 
@@ -278,6 +278,7 @@ def test_objects_are_refused(tmp_path):
     assert os.listdir(tmp_path) == []
 
 
+@pytest.mark.slow  # a child process
 def test_a_kill_while_writing_leaves_the_older_file(tmp_path):
     path = tmp_path / "scene.npz"
     script = (

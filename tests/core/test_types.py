@@ -19,7 +19,7 @@ CAMERA = Camera(focal_px=600.0, cx_px=320.0, cy_px=240.0, width_px=640, height_p
 
 @pytest.fixture(scope="module")
 def scene() -> Scene:
-    return make_scene(people=2, frames=8, gaps=True)
+    return make_scene(people=2, frames=8, gaps=True, body="stick")
 
 
 BAD_TRACK = {

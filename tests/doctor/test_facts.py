@@ -67,6 +67,7 @@ def test_a_space_whose_data_is_a_plain_folder_has_no_disk(tmp_path: Path) -> Non
         assert space_environment({"SPACE_ID": "me/space"}, data=Path("/dev/shm")).data_writable
 
 
+@pytest.mark.slow  # a child process
 @pytest.mark.parametrize(
     ("program", "error"),
     [
@@ -82,6 +83,7 @@ def test_a_driver_is_asked_through_its_own_program(program: str, error: str) -> 
     assert found.gpus == (("NVIDIA T4",) if not error else ())
 
 
+@pytest.mark.slow  # it starts a process, if one that is not there
 def test_no_driver_is_not_an_error() -> None:
     assert query_nvidia_driver(("there-is-no-such-program",)) is None
 

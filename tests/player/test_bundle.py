@@ -34,6 +34,7 @@ def test_the_bundle_holds_the_locked_three():
     assert "three.js authors" in licence
 
 
+@pytest.mark.slow  # a bundler's process
 def test_building_again_gives_the_same_bytes(tmp_path):
     if shutil.which("node") is None or not (ROOT / "player/node_modules/.package-lock.json").is_file():
         pytest.skip("three.js and esbuild are not installed: npm ci --prefix player")

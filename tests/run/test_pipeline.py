@@ -223,6 +223,7 @@ def _spawn(video: Path, out: Path, pause_s: float) -> "subprocess.Popen[bytes]":
     return process
 
 
+@pytest.mark.slow  # a child process
 def test_killed_at_any_moment_it_ends_with_the_same_bytes(video: Path, tmp_path: Path) -> None:
     fake_pipeline().run(video, tmp_path / "whole")
     moments = random.Random(4)
@@ -271,6 +272,7 @@ def test_killed_between_renames_it_ends_with_the_same_bytes(video: Path, tmp_pat
     assert moment > len(FILES)
 
 
+@pytest.mark.slow  # a child process
 def test_ctrl_c_leaves_a_folder_that_resumes(video: Path, tmp_path: Path) -> None:
     process = _spawn(video, tmp_path / "run", pause_s=0.05)
     while not (tmp_path / "run" / RUN).exists() or read_run(tmp_path / "run").stages.get("bodies") is None:

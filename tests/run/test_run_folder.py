@@ -102,6 +102,7 @@ def test_leftovers_of_a_kill_are_cleared(video: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "run" / ".partial").exists()
 
 
+@pytest.mark.slow  # a child process
 def test_another_process_is_kept_out_and_a_dead_one_is_not(video: Path, tmp_path: Path) -> None:
     code = (
         "import sys, time; from pathlib import Path; from body4d.run.run_folder import RunFolder\n"

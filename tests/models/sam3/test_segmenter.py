@@ -340,10 +340,11 @@ def test_cancelling_leaves_cleanly(scripted) -> None:
         if done == 7:
             raise Cancelled("stopped")
 
+    before = set(threading.enumerate())
     for prompts in ((), [click(20, 10, 1)]):
         with pytest.raises(Cancelled):
             scripted().track(Clips(30, lambda t: {RED: 10}), prompts, stop)
-        assert not [t for t in threading.enumerate() if t.name.startswith("body4d")]
+        assert set(threading.enumerate()) <= before
 
 
 def test_pixels_of_people_followed_apart_have_one_owner(scripted) -> None:
