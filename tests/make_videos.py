@@ -2,6 +2,7 @@
 
 import struct
 from collections.abc import Sequence
+from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -48,7 +49,15 @@ def corners(rgb: np.ndarray) -> str:
 DEFAULT_OPTIONS = {"libx264": {"crf": "8"}, "libx265": {"x265-params": "log-level=none:crf=8:frame-threads=1:pools=none"}}
 
 
-def make_video(
+def make_video(path: Path, *args: Any, **options: Any) -> Path:
+    """Write a clip as ``_write_video`` does. The wheel's x265 now and then makes a stream that FFmpeg's muxer refuses: then once more."""
+    for _ in range(2):
+        with suppress(av.error.PatchWelcomeError):
+            return _write_video(path, *args, **options)
+    return _write_video(path, *args, **options)
+
+
+def _write_video(
     path: Path,
     frames: int | Sequence[np.ndarray] = 12,
     *,
