@@ -17,8 +17,8 @@ from body4d.app.prompts import INSIDE, OUTSIDE, ClickPrompt, person_of_click, pr
 from body4d.app.queue import QueuedTask
 from body4d.app.service import AppService
 from body4d.app.sessions import UserSession
-from body4d.core.errors import Body4DError, Cancelled, InputError
-from body4d.run.record import distinct_warnings, read_run, summary
+from body4d.core.errors import Body4DError, Cancelled, InputError, distinct_warnings
+from body4d.run.record import read_run, summary
 
 CANCELLED_SENTENCE = "Cancelled. What was finished is kept."
 FINDING = "Finding people…"

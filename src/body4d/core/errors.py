@@ -4,7 +4,7 @@
 line prints both, the page prints the message and words its own remedy. A program decides by ``code`` and ``facts``, never by the text.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -132,3 +132,8 @@ class RunWarning:
     def from_json(value: Mapping[str, Any]) -> "RunWarning":
         """The warning that ``as_json`` wrote."""
         return RunWarning(value["code"], value["message"], value.get("hint", ""), value.get("facts", {}))
+
+
+def distinct_warnings(warnings: Sequence[RunWarning]) -> tuple[RunWarning, ...]:
+    """Each warning once, in order."""
+    return tuple({warning.text: warning for warning in warnings}.values())

@@ -2,7 +2,6 @@
 
 import json
 import platform
-from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal
@@ -122,11 +121,6 @@ def _check_schema(path: Path, text: bytes, any_schema: bool) -> None:
             hint=f"`body4d run CLIP --fresh --out {path}` makes it anew.",
             schema=schema,
         )
-
-
-def distinct_warnings(warnings: Sequence[RunWarning]) -> tuple[RunWarning, ...]:
-    """Each warning once, in order."""
-    return tuple({warning.text: warning for warning in warnings}.values())
 
 
 def versions() -> dict[str, str]:

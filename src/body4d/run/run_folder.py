@@ -18,11 +18,11 @@ from typing import Any, Literal
 from filelock import FileLock, Timeout
 from pydantic import BaseModel
 
-from body4d.core.errors import Body4DError, Cancelled, InputError, OutputError, RunWarning
+from body4d.core.errors import Body4DError, Cancelled, InputError, OutputError, RunWarning, distinct_warnings
 from body4d.core.files import atomic_file, output_error
 from body4d.core.progress import Event, EventListener, Meter, ignore_events
 from body4d.core.stages import ProgressFn
-from body4d.run.record import RUN, RunRecord, StageRecord, distinct_warnings, read_record_if_any
+from body4d.run.record import RUN, RunRecord, StageRecord, read_record_if_any
 from body4d.runtime.memory import NO_DEVICE, DeviceMemory, MemoryMonitor
 
 _PARTIAL, _LOCK = ".partial", ".lock"

@@ -16,7 +16,7 @@ from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
 from body4d.config import ComputeSettings, OcclusionSettings
-from body4d.core.errors import RunWarning
+from body4d.core.errors import RunWarning, distinct_warnings
 from body4d.core.occlusion import OcclusionSegment
 from body4d.core.stages import FrameSource, ProgressFn, StageOutput
 from body4d.core.types import Clip, MaskTrack
@@ -187,7 +187,7 @@ class VasCompleter:
                     segments += _segments(*one)
             return segments
         finally:
-            self._warnings = tuple({w.text: w for w in (*self._warnings, *content.warnings)}.values())
+            self._warnings = distinct_warnings([*self._warnings, *content.warnings])
             del content
             release_memory()
 
