@@ -122,6 +122,16 @@ def test_masks_are_coded_as_coco_does_it(mask, by_columns):
     assert MaskTrack.encode(np.asfortranarray(mask) if by_columns else mask) == theirs
 
 
+@given(
+    arrays(bool, st.tuples(st.integers(1, 6), st.integers(1, 6))),
+    st.tuples(st.integers(0, 3), st.integers(0, 3)),
+    st.tuples(st.integers(0, 3), st.integers(0, 3)),
+)
+def test_a_part_is_coded_as_the_picture_that_holds_it(part, before, after):
+    whole = np.pad(part, tuple(zip(before, after, strict=True)))
+    assert MaskTrack.encode(part, before[::-1], whole.shape) == MaskTrack.encode(whole)
+
+
 def test_masks_decode_to_what_was_encoded():
     mask = np.zeros((6, 9), bool)
     mask[2:5, 3:8] = True

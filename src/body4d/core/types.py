@@ -223,14 +223,25 @@ class MaskTrack:
         return np.asarray(_coco_mask().area([self._coco(i) for i in range(len(self))]), dtype=np.int64).reshape(-1)
 
     @staticmethod
-    def encode(mask: Bool[np.ndarray, "height width"]) -> bytes:
-        """Compressed COCO run-length code of a mask."""
+    def encode(mask: Bool[np.ndarray, "h w"], left_top: tuple[int, int] = (0, 0), size: tuple[int, int] | None = None) -> bytes:
+        """Compressed COCO run-length code of a mask: of a whole picture, or of the part of a picture of ``size`` (height, width) that
+        begins at column and row ``left_top``, with nothing around it."""
         # pycocotools' own encode walks every pixel while no other thread may run; numpy finds the runs in half the time and lets them.
-        columns = np.asfortranarray(mask.astype(bool, copy=False)).ravel(order="K")
-        starts = np.flatnonzero(columns[1:] != columns[:-1]) + 1
-        runs = np.diff(starts, prepend=0, append=columns.size).tolist()
-        counts = [0, *runs] if columns.size and columns[0] else runs
-        code = _coco_mask().frPyObjects({"size": list(mask.shape), "counts": counts}, *mask.shape)
+        (part_height, part_width), (left, top) = mask.shape, left_top
+        height, width = size or mask.shape
+        columns = np.zeros((part_width, part_height + 1), np.int8)  # an empty row below ends a run at the foot of its column
+        columns[:, :part_height] = mask.T
+        steps = np.diff(columns.ravel(), prepend=0)
+        starts, ends = (
+            (left + at // (part_height + 1)) * height + top + at % (part_height + 1) for at in map(np.flatnonzero, (steps > 0, steps < 0))
+        )
+        is_apart = starts[1:] != ends[:-1]  # a run that goes on at the head of the next column is one run
+        starts, ends = starts[np.append(True, is_apart)[: len(starts)]], ends[np.append(is_apart, True)[: len(ends)]]
+        edges = np.stack([starts, ends], axis=1).ravel()
+        counts = np.diff(edges, prepend=0, append=height * width).tolist()
+        if len(edges) and counts[-1] == 0:
+            counts.pop()
+        code = _coco_mask().frPyObjects({"size": [height, width], "counts": counts}, height, width)
         return bytes(code["counts"])
 
 

@@ -1,10 +1,6 @@
-"""BlazePose's tracking on scripted detections, and the graphs themselves where mediapipe and the real clips are there."""
+"""BlazePose's tracking on scripted detections, and with the networks themselves where their files and the real clips are there."""
 
-import builtins
 import dataclasses
-import importlib
-import os
-import subprocess
 import sys
 from fractions import Fraction
 from pathlib import Path
@@ -17,7 +13,8 @@ from body4d.core.errors import Cancelled, InputError, MissingDependencyError, No
 from body4d.core.stages import ignore_progress
 from body4d.core.types import Clip, Prompt
 from body4d.models.blazepose import segmenter as blazepose
-from body4d.models.blazepose.mediapipe_graph import PoseDetection, PoseGraphs, missing_mediapipe, suppress_native_logs
+from body4d.models.blazepose.landmarks import PoseDetection
+from body4d.models.blazepose.model_files import BlazePoseModels
 from body4d.models.blazepose.roi import TILE_SHARES, AlignmentFilter, RotatedRoi, search_tiles
 from body4d.models.blazepose.segmenter import BlazePoseSegmenter
 from body4d.models.blazepose.tracker import COARSE_SEARCH_EVERY_S, PoseTracker, _without_stray_pieces
@@ -53,10 +50,10 @@ def painted(*people):
     return picture
 
 
-class ScriptedGraphs:
+class ScriptedNetworks:
     """Sees a figure of ``painted`` wherever a region's centre lies on one, and finds all of them in a whole-picture tile."""
 
-    def __init__(self, num_workers=1):
+    def __init__(self, models=None, num_workers=1):
         self.searched = 0
 
     def __enter__(self):
@@ -98,11 +95,14 @@ class ScriptedGraphs:
 
 @pytest.fixture
 def scripted(monkeypatch):
-    monkeypatch.setattr(blazepose, "PoseGraphs", ScriptedGraphs)
+    monkeypatch.setattr(blazepose, "PoseNetworks", ScriptedNetworks)
 
 
-def track(pictures, prompts=(), report=ignore_progress, **people):
-    segmenter = BlazePoseSegmenter(S, PeopleSettings(**people))
+MODELS = BlazePoseModels(Path("pose_detection.tflite"), Path("pose_landmark_full.tflite"), "full")
+
+
+def track(pictures, prompts=(), report=ignore_progress, models=MODELS, **people):
+    segmenter = BlazePoseSegmenter(S, PeopleSettings(**people), models)
     output = segmenter.track(Frames(pictures), prompts, report)
     return output.value, tuple(warning.message for warning in output.warnings)
 
@@ -169,7 +169,7 @@ def test_masks_never_overlap(scripted):
 
 
 def test_a_lone_person_costs_few_searches():
-    graphs = ScriptedGraphs()
+    graphs = ScriptedNetworks()
     tracker = PoseTracker(graphs, S)  # pyright: ignore[reportArgumentType]
     for t in range(60):
         tracker.step(t, t / 30, painted((100, RED)))
@@ -179,7 +179,7 @@ def test_a_lone_person_costs_few_searches():
 
 def test_no_more_are_followed_than_allowed(scripted):
     settings = BlazePoseSettings(max_people=2)
-    segmenter = BlazePoseSegmenter(settings, PeopleSettings(count="all"))
+    segmenter = BlazePoseSegmenter(settings, PeopleSettings(count="all"), MODELS)
     output = segmenter.track(Frames([painted((60, RED), (160, BLUE), (260, (20, 180, 20)))] * 40), (), ignore_progress)
     people = output.value
     assert len(people) == 2
@@ -205,7 +205,7 @@ def test_report_counts_frames_and_may_cancel(scripted):
 
 
 def test_pieces_of_mask_without_a_joint_are_dropped():
-    pose = ScriptedGraphs()._pose(painted((100, RED)), RotatedRoi(100, 120, 150, 0))
+    pose = ScriptedNetworks()._pose(painted((100, RED)), RotatedRoi(100, 120, 150, 0))
     assert pose is not None
     speckled = pose.mask_probability.copy()
     speckled[5:15, 2:9] = 0.9
@@ -214,7 +214,7 @@ def test_pieces_of_mask_without_a_joint_are_dropped():
 
 
 def test_a_detection_that_is_not_confirmed_is_nobody():
-    class Fickle(ScriptedGraphs):
+    class Fickle(ScriptedNetworks):
         looks = 0
 
         def landmarks(self, rgb, rois):
@@ -299,60 +299,14 @@ def test_alignment_filter_holds_still_noise_and_follows_speed():
 # --- what is missing ---
 
 
-@pytest.mark.parametrize(
-    ("error", "python", "words"),
-    [
-        (ImportError("No module named 'mediapipe'"), (3, 13), ("Python 3.13", "3.11 or 3.12", "pip install")),
-        (ImportError("No module named 'mediapipe'"), (3, 11), ("pip install 'body4d[lite]'",)),
-    ],
-)
-def test_missing_packages_come_with_a_remedy(error, python, words):
-    message = str(missing_mediapipe(error, python))
-    assert all(word in message for word in words)
-
-
-def test_a_library_that_opencv_lacks_is_told_from_a_missing_package(monkeypatch):
-    def no_library(name, *rest):
-        raise ImportError("a library of the system is not there")
-
-    monkeypatch.setitem(sys.modules, "cv2", None)  # OpenCV does not load either
-    monkeypatch.setattr(importlib, "import_module", no_library)
-    with pytest.raises(MissingDependencyError, match="opencv-contrib-python-headless") as raised:
+def test_without_litert_the_remedy_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "ai_edge_litert.interpreter", None)
+    with pytest.raises(MissingDependencyError, match="LiteRT") as raised:
         track([painted()])
-    assert raised.value.code == "opencv_not_loadable"
+    assert "body4d[lite]" in str(raised.value.hint)
 
 
-def test_missing_mediapipe_is_a_missing_dependency(monkeypatch):
-    for name in [n for n in sys.modules if n == "mediapipe" or n.startswith("mediapipe.")]:
-        monkeypatch.delitem(sys.modules, name)
-    find = builtins.__import__
-
-    def blocked(name, *rest):
-        if name.split(".")[0] == "mediapipe":
-            raise ImportError("No module named 'mediapipe'")
-        return find(name, *rest)
-
-    monkeypatch.setitem(sys.modules, "mediapipe", None)
-    monkeypatch.setattr(builtins, "__import__", blocked)
-    with pytest.raises(MissingDependencyError, match="mediapipe"):
-        track([painted()])
-
-
-def test_quiet_stderr_drops_mediapipes_lines_and_keeps_others(capfd):
-    with suppress_native_logs():
-        os.write(2, b"INFO: Created TensorFlow Lite XNNPACK delegate for CPU.\nW0000 00:00:1795.9  12 x.cc:1] hush\nkeep this\n")
-
-    def fail():
-        with suppress_native_logs():
-            os.write(2, b"and this\n")
-            raise KeyError("gone wrong")
-
-    with pytest.raises(KeyError, match="gone wrong"):
-        fail()
-    assert capfd.readouterr().err == "keep this\nand this\n"
-
-
-# --- the graphs themselves ---
+# --- with the networks ---
 
 
 @pytest.fixture(scope="module")
@@ -364,16 +318,14 @@ def golf(shared):
 
 
 @pytest.mark.parametrize(("size", "frames"), [((8, 8), 1), ((3, 200), 3), ((64, 64), 3)])
-def test_tiny_pictures_of_nothing_hold_no_person(size, frames):
-    pytest.importorskip("mediapipe")
+def test_tiny_pictures_of_nothing_hold_no_person(size, frames, models):
     noise = np.random.default_rng(0).integers(0, 255, (frames, *size, 3)).astype(np.uint8)
     with pytest.raises(NoPersonError):
-        track(list(noise))
+        track(list(noise), models=models)
 
 
-def test_the_golfer_is_one_person_and_the_same_each_time(golf):
-    pytest.importorskip("mediapipe")
-    first, second = (track(golf, count="all")[0] for _ in range(2))
+def test_the_golfer_is_one_person_and_the_same_each_time(golf, models):
+    first, second = (track(golf, models=models, count="all")[0] for _ in range(2))
     assert len(first) == 1
     assert len(first[0]) == len(golf)
     assert first[0].codes == second[0].codes
@@ -384,71 +336,3 @@ def test_the_golfer_is_one_person_and_the_same_each_time(golf):
     assert np.abs(landmarks.world_m[:, [23, 24]].mean(axis=1)).max() < 0.01
     inside = [first[0].mask(t)[tuple(landmarks.points_px[t, 12].astype(int)[::-1])] for t in range(len(golf))]
     assert all(inside)  # the near shoulder lies on the mask
-
-
-REFERENCE = """
-input_stream: "image"
-input_side_packet: "c"
-input_side_packet: "yes"
-input_side_packet: "no"
-node {
-  calculator: "PoseLandmarkCpu"
-  input_stream: "IMAGE:image"
-  input_side_packet: "MODEL_COMPLEXITY:c"
-  input_side_packet: "ENABLE_SEGMENTATION:yes"
-  input_side_packet: "USE_PREV_LANDMARKS:yes"
-  input_side_packet: "SMOOTH_LANDMARKS:no"
-  input_side_packet: "SMOOTH_SEGMENTATION:no"
-  output_stream: "LANDMARKS:landmarks"
-  output_stream: "WORLD_LANDMARKS:world"
-  output_stream: "SEGMENTATION_MASK:mask"
-}
-"""
-
-
-def test_a_region_is_read_as_mediapipes_own_graph_reads_it(golf):
-    """The ready-made C++ graph for one person on the whole picture, against ours on a crop with a region of our own making."""
-    pytest.importorskip("mediapipe")
-    from body4d.models.blazepose.mediapipe_graph import _GraphWorker, _MediaPipe
-
-    mp = _MediaPipe.load()
-    packets, getter = mp.packet_creator, mp.packet_getter
-    side = {"c": packets.create_int(1), "yes": packets.create_bool(True), "no": packets.create_bool(False)}
-    worker = _GraphWorker(mp, REFERENCE, ("landmarks", "world", "mask"), side)
-    height, width = golf[0].shape[:2]
-    steady, rois = AlignmentFilter(), []
-    with PoseGraphs() as graphs:
-        for t, picture in enumerate(golf):
-            worker._stamp = t * 33333 + 33332  # its filter on regions reads the time stamps, in microseconds
-            stamp = worker.put({"image": packets.create_image_frame(data=picture, image_format=mp.srgb)})
-            worker.wait()
-            out = worker.take(stamp)
-            rois = rois or graphs.detect(picture, [(0, 0, width, height)])[:1]
-            (ours,) = graphs.landmarks(picture, rois)
-            assert ours is not None
-            rois = [RotatedRoi.from_alignment(steady(ours.alignment_px, 0.033333))]
-            points = np.array([[p.x * width, p.y * height, p.z * width] for p in getter.get_proto(out["landmarks"]).landmark])
-            world = np.array([[p.x, p.y, p.z] for p in getter.get_proto(out["world"]).landmark])
-            mask = getter.get_image_frame(out["mask"]).numpy_view()
-            x0, y0, x1, y1 = ours.box_px
-            # A seven hundredth of the body: the regions differ by rounding, frame upon frame.
-            assert np.abs(ours.points_px - points[:, :2]).max() < 0.5
-            assert np.abs(ours.depth_px - points[:, 2]).max() < 1.0
-            assert np.abs(ours.world_m - world).max() < 0.003
-            assert np.abs(ours.mask_probability - mask[y0:y1, x0:x1]).mean() < 0.001
-            assert mask.sum() == pytest.approx(ours.mask_probability.sum(), rel=1e-3)
-    worker.close()
-
-
-@pytest.mark.slow  # a child process
-def test_mediapipe_says_nothing_on_standard_error(shared):
-    pytest.importorskip("mediapipe")
-    script = (
-        "import av, sys; from body4d.models.blazepose.mediapipe_graph import PoseGraphs\n"
-        "f = next(av.open(sys.argv[1]).decode(video=0)).to_ndarray(format='rgb24')\n"
-        "with PoseGraphs() as g:\n"
-        "    found = g.detect(f, [(0, 0, f.shape[1], f.shape[0])]); assert g.landmarks(f, found)[0] is not None\n"
-    )
-    path = shared / "videos" / "golf_swing.mp4"
-    done = subprocess.run([sys.executable, "-c", script, str(path)], capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr) == (0, "")

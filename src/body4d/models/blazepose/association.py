@@ -250,17 +250,20 @@ def occlusion_order(detection: Detection, index: int, masks: Sequence[tuple[Bool
 
 def resolve_overlaps(
     probabilities: Sequence[Float32[np.ndarray, "h w"]], boxes: Sequence[Box], orders: Sequence[float], size: tuple[int, int]
-) -> list[Bool[np.ndarray, "height width"]]:
-    """Everybody's mask in a picture of ``size`` (height, width), without overlap: a pixel that several people claim gets one owner.
+) -> list[Bool[np.ndarray, "h w"]]:
+    """Everybody's mask in their box of a picture of ``size`` (height, width), without overlap: a pixel that several people claim gets one
+    owner.
 
     The claim is the mask's probability plus ``FOREGROUND_WEIGHT`` times the person's ``occlusion_order``, so that of two sure
     claims that of the person in front wins.
     """
+    if len(probabilities) == 1:
+        return [probabilities[0] > 0.5]
     best = np.zeros(size, np.float32)
-    owner = np.full(size, -1, np.int16)
-    for i, (probability, (x0, y0, x1, y1), order) in enumerate(zip(probabilities, boxes, orders, strict=True)):
+    owner = np.zeros(size, np.int16)
+    for i, (probability, (x0, y0, x1, y1), order) in enumerate(zip(probabilities, boxes, orders, strict=True), start=1):
         claim = np.where(probability > 0.5, probability + FOREGROUND_WEIGHT * order, 0).astype(np.float32)
         wins = claim > best[y0:y1, x0:x1]
         best[y0:y1, x0:x1][wins] = claim[wins]
         owner[y0:y1, x0:x1][wins] = i
-    return [owner == i for i in range(len(probabilities))]
+    return [owner[y0:y1, x0:x1] == i for i, (x0, y0, x1, y1) in enumerate(boxes, start=1)]

@@ -9,7 +9,9 @@ from body4d.config import BlazePoseSettings, PeopleSettings
 from body4d.core.errors import InputError, NoPersonError, RunWarning, SettingsError
 from body4d.core.stages import FrameSource, ProgressFn, StageOutput
 from body4d.core.types import LandmarkTrack, MaskTrack, Prompt
-from body4d.models.blazepose.mediapipe_graph import PoseDetection, PoseGraphs
+from body4d.models.blazepose.landmarks import PoseDetection
+from body4d.models.blazepose.model_files import BlazePoseModels
+from body4d.models.blazepose.networks import PoseNetworks
 from body4d.models.blazepose.tracker import PoseTrack, PoseTracker
 from body4d.tracking.main_subject import (
     NOT_PROMPTED,
@@ -24,8 +26,9 @@ from body4d.tracking.main_subject import (
 class BlazePoseSegmenter:
     """A ``Segmenter``: people are searched for in tiles and followed by the regions of their own landmarks."""
 
-    def __init__(self, settings: BlazePoseSettings, people: PeopleSettings) -> None:
+    def __init__(self, settings: BlazePoseSettings, people: PeopleSettings, models: BlazePoseModels) -> None:
         self._settings = settings
+        self._models = models
         self._people = people
 
     @property
@@ -36,12 +39,12 @@ class BlazePoseSegmenter:
         """One MaskTrack with landmarks for each person, main person first.
 
         Raises SettingsError for a text prompt, InputError for a prompt that points at nobody, NoPersonError where nobody is found,
-        MissingDependencyError without mediapipe.
+        MissingDependencyError without LiteRT, WeightsError for a model file that cannot be read.
         """
         clip = frames.clip
         _check_prompts(prompts, len(clip))
-        with PoseGraphs(self._settings.num_workers) as graphs:
-            tracker = PoseTracker(graphs, self._settings, frozenset(prompt.frame for prompt in prompts))
+        with PoseNetworks(self._models, self._settings.num_workers) as networks:
+            tracker = PoseTracker(networks, self._settings, frozenset(prompt.frame for prompt in prompts))
             for done, (frame, rgb) in enumerate(frames.read()):
                 tracker.step(frame, float(clip.times_s[frame]), rgb)
                 progress(done + 1, len(clip))

@@ -5,6 +5,7 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import cv2
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
@@ -23,7 +24,8 @@ from body4d.models.blazepose.association import (
     resolve_overlaps,
     similarity,
 )
-from body4d.models.blazepose.mediapipe_graph import PoseDetection, PoseGraphs
+from body4d.models.blazepose.landmarks import PoseDetection
+from body4d.models.blazepose.networks import PoseNetworks
 from body4d.models.blazepose.roi import TILE_SHARES, AlignmentFilter, RotatedRoi, search_tiles, tiles_around
 from body4d.tracking.association import BODY_JOINTS, colour_histogram
 from body4d.tracking.main_subject import SubjectCandidate
@@ -117,15 +119,15 @@ class PoseTracker:
         track_limit_reached: Whether somebody was not followed because ``max_people`` were.
 
     Args:
-        graphs: Finds people and reads their landmarks.
+        networks: Finds people and reads their landmarks.
         settings: When people are searched for, and how visible they have to be.
         search_frames: Frames on which the whole picture is searched in any case.
     """
 
-    def __init__(self, graphs: PoseGraphs, settings: BlazePoseSettings, search_frames: frozenset[int] = frozenset()) -> None:
+    def __init__(self, networks: PoseNetworks, settings: BlazePoseSettings, search_frames: frozenset[int] = frozenset()) -> None:
         self.tracks: list[PoseTrack] = []
         self.track_limit_reached = False
-        self._graphs = graphs
+        self._networks = networks
         self._settings = settings
         self._search_frames = search_frames
         self._full_search_s = self._coarse_search_s = self._close_search_s = -np.inf
@@ -157,7 +159,7 @@ class PoseTracker:
             self.tracks.append(tracks[-1])
             self._detect_interval_s = self._settings.detect_every_s  # where one person comes others may follow
         for track, one, mask in zip(tracks, matched, _masks_without_overlap(matched, rgb.shape), strict=True):
-            self._update(track, one, mask, frame, now_s, step_s)
+            self._update(track, one, mask, rgb.shape, frame, now_s, step_s)
         self._last_frame_s = now_s
 
     def _detect(
@@ -176,7 +178,7 @@ class PoseTracker:
 
     def _read_landmarks(self, rgb: np.ndarray, rois: Sequence[RotatedRoi], is_unambiguous: Sequence[bool] | None) -> list[_FrameDetection]:
         """Usable detections in regions of followed people, each unambiguous or not, or (None) in regions of a search."""
-        poses = self._graphs.landmarks(rgb, rois)
+        poses = self._networks.landmarks(rgb, rois)
         flags = is_unambiguous if is_unambiguous is not None else [False] * len(poses)
         cleaned = [(_without_stray_pieces(pose), flag) for pose, flag in zip(poses, flags, strict=True) if pose is not None]
         detections = [
@@ -218,7 +220,7 @@ class PoseTracker:
         # A lone person's region may be found anew a little beside itself; near others, a little beside may be somebody else.
         shares = [SAME_ROI_SHARE if any(r.is_near(o) for o in rois if o is not r) else SAME_ROI_SHARE_ALONE for r in rois]
         new_rois: list[RotatedRoi] = []
-        for roi in sorted(self._graphs.detect(rgb, list(dict.fromkeys(tiles))), key=lambda r: -r.score):
+        for roi in sorted(self._networks.detect(rgb, list(dict.fromkeys(tiles))), key=lambda r: -r.score):
             known = zip((*rois, *new_rois), (*shares, *[SAME_ROI_SHARE] * len(new_rois)), strict=True)
             if not any(roi.is_same(other, share) for other, share in known):
                 new_rois.append(roi)
@@ -272,7 +274,9 @@ class PoseTracker:
         order = sorted(range(n), key=lambda i: (not detections[i].is_unambiguous, -rank[i], i))
         return group_duplicates(identities, intersections, order, [d.is_new for d in detections])
 
-    def _update(self, track: PoseTrack, detected: _FrameDetection, mask: np.ndarray, frame: int, now_s: float, step_s: float) -> None:
+    def _update(
+        self, track: PoseTrack, detected: _FrameDetection, mask: np.ndarray, shape: tuple[int, ...], frame: int, now_s: float, step_s: float
+    ) -> None:
         pose, detection = detected.pose, detected.detection
         if track.last_seen_s != self._last_frame_s:  # new, or back after an absence: the filter's past no longer holds
             track.roi_filter = AlignmentFilter()
@@ -286,20 +290,17 @@ class PoseTracker:
         while now_s - track.recent_centres[0][0] > VELOCITY_WINDOW_S:
             track.recent_centres.popleft()
         track.frames.append(frame)
-        track.mask_codes.append(MaskTrack.encode(mask))
+        track.mask_codes.append(MaskTrack.encode(mask, pose.box_px[:2], shape[:2]))
         track.poses.append(pose.without_mask())
 
 
 def _without_stray_pieces(pose: PoseDetection) -> PoseDetection:
     """The same without the pieces of mask that hold none of the joints: specks on a neighbour or on the background."""
-    from scipy.ndimage import label
-
-    pieces = np.zeros(pose.mask_probability.shape, np.int32)
-    count = int(label(pose.mask_probability > 0.5, output=pieces))  # pyright: ignore[reportArgumentType]
-    if count <= 1:
+    count, pieces = cv2.connectedComponents((pose.mask_probability > 0.5).view(np.uint8), connectivity=4)
+    if count <= 2:  # the background counts as a piece
         return pose
     x, y, inside = _pixels_in_box(pose.points_px, pose.box_px)
-    keep = np.bincount(pieces[y[inside], x[inside]], minlength=count + 1) > 0
+    keep = np.bincount(pieces[y[inside], x[inside]], minlength=count) > 0
     keep[0] = True  # what is no mask at all stays as it is
     return dataclasses.replace(pose, mask_probability=np.where(keep[pieces], pose.mask_probability, 0).astype(np.float32))
 
