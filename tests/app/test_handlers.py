@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -23,7 +24,7 @@ from body4d.core.errors import InputError, RunWarning
 from body4d.core.progress import EventListener
 from body4d.core.types import MaskTrack
 
-gr = pytest.importorskip("gradio", reason="the app's extra is not installed")
+pytestmark = pytest.mark.skipif(find_spec("gradio") is None, reason="the app's extra is not installed")
 
 WIDTH, HEIGHT = 40, 20
 ON_ANNA, ON_BEN, ON_NOBODY = [0.2, 0.5], [0.7, 0.5], [0.02, 0.5]
@@ -79,6 +80,8 @@ def service(tmp_path: Path, worker: StubWorker) -> Iterator[AppService]:
 
 @pytest.fixture
 def handlers(service: AppService) -> Any:
+    import gradio as gr
+
     from body4d.app.handlers import Handlers
     from body4d.app.page import build_page
 
@@ -193,6 +196,8 @@ def test_waiting_is_bounded(
 
 
 def test_a_program_gets_code_message_and_hint(handlers: Any, service: AppService, worker: StubWorker, tmp_path: Path) -> None:
+    import gradio as gr
+
     from body4d.app.api import add_api
 
     uploads = tmp_path / "uploads"

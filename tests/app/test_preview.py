@@ -17,7 +17,6 @@ from body4d.core.progress import ignore_events
 from body4d.core.stages import FrameSource, ProgressFn, StageOutput
 from body4d.core.types import Clip, MaskTrack, Prompt
 from body4d.models.sam3 import segmenter as sam3
-from make_tiny_checkpoints import write_tiny_checkpoints
 from make_videos import make_video
 
 HEIGHT, WIDTH = 40, 60
@@ -160,11 +159,11 @@ def test_the_picture_shows_who_is_chosen(tmp_path: Path) -> None:
     assert np.ptp(anna) < 40  # pale
 
 
-def test_clicks_are_answered_by_models_that_stay_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_clicks_are_answered_by_models_that_stay_loaded(tiny_checkpoints: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     loads = []
     load = sam3.load_sam3
     monkeypatch.setattr(sam3, "load_sam3", lambda *given: loads.append(given) or load(*given))
-    weights = WeightsSettings(folder=str(write_tiny_checkpoints(tmp_path / "weights")))
+    weights = WeightsSettings(folder=str(tiny_checkpoints))
     runner = TaskRunner(Settings(preset="sam", weights=weights, compute=ComputeSettings(device="cpu")))
     clip = make_video(tmp_path / "clip.mp4", frames=6)
     preview = runner.run(PreviewTask(clip, tmp_path / "people.jpg", 2), ignore_events)

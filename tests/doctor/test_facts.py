@@ -83,7 +83,6 @@ def test_a_driver_is_asked_through_its_own_program(program: str, error: str) -> 
     assert found.gpus == (("NVIDIA T4",) if not error else ())
 
 
-@pytest.mark.slow  # it starts a process, if one that is not there
 def test_no_driver_is_not_an_error() -> None:
     assert query_nvidia_driver(("there-is-no-such-program",)) is None
 

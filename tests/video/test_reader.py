@@ -108,6 +108,7 @@ def test_colours_follow_the_file_s_matrix_and_range(tmp_path, matrix, value_rang
     np.testing.assert_allclose(rgb[24, 32].astype(float), want, atol=2.5)
 
 
+@pytest.mark.slow  # FFmpeg takes seconds to prepare the conversion
 @pytest.mark.parametrize("transfer", [16, 18], ids=["PQ", "HLG"])
 def test_hdr_becomes_sensible_eight_bits(tmp_path, transfer):
     colour = {"colorspace": 9, "color_primaries": 9, "color_trc": transfer, "color_range": 1}

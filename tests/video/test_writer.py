@@ -210,6 +210,7 @@ def test_real_sound_is_carried_along(shared, tmp_path):
     np.testing.assert_allclose(written.times_s, clip.times_s, atol=1e-9)
 
 
+@pytest.mark.slow  # 144 pictures are coded
 def test_the_same_pictures_give_the_same_file(tmp_path):
     """Whatever else the machine's memory holds."""
     width_px, height_px, frames = 1600, 720, 24

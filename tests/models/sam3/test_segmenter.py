@@ -500,6 +500,7 @@ def test_products_in_bfloat16_follow_all_the_same(folder: Path) -> None:
     assert (track.person_id, len(track)) == (2, 7)
 
 
+@pytest.mark.slow  # seconds under tracemalloc
 def test_memory_is_flat_in_length(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def peak(frames: int) -> int:
         clip = Clips(frames, lambda t: {RED: 5 + t % 50}, size=(320, 240))

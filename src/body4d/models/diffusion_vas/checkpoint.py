@@ -75,7 +75,8 @@ def build_vas(
     """The networks that ``configs`` describe, with state dicts under the published names, part by part of ``PARTS``."""
     from diffusers.models.autoencoders.autoencoder_kl_temporal_decoder import AutoencoderKLTemporalDecoder
     from diffusers.schedulers.scheduling_euler_discrete import EulerDiscreteScheduler
-    from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
+    from transformers.models.clip.configuration_clip import CLIPVisionConfig
+    from transformers.models.clip.modeling_clip import CLIPVisionModelWithProjection
 
     from body4d.models.diffusion_vas.network.unet import use_fast_layers
 
@@ -112,7 +113,8 @@ def build_unet(config: Mapping[str, Any], state: Mapping[str, Tensor], source: s
 
 def load_depth_anything(folder: Path, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> nn.Module:
     """Depth-Anything-V2 in evaluation mode. Raises WeightsError as ``load_vas``."""
-    from transformers import DepthAnythingConfig, DepthAnythingForDepthEstimation
+    from transformers.models.depth_anything.configuration_depth_anything import DepthAnythingConfig
+    from transformers.models.depth_anything.modeling_depth_anything import DepthAnythingForDepthEstimation
 
     find_depth_anything(folder)
     config, state = read_config(folder / "config.json"), read_checkpoint_file(folder / "model.safetensors")

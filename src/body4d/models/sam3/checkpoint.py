@@ -17,7 +17,8 @@ from body4d.checkpoints.loading import load_error, read_config, require_keys
 from body4d.core.errors import WeightsError
 
 if TYPE_CHECKING:
-    from transformers import CLIPTokenizer, Sam3VideoModel
+    from transformers.models.clip.tokenization_clip import CLIPTokenizer
+    from transformers.models.sam3_video.modeling_sam3_video import Sam3VideoModel
 
 MODEL_TYPE = "sam3_video"
 WEIGHT_FILES = ("model.safetensors", "model.safetensors.index.json")
@@ -67,11 +68,12 @@ def load_sam3(folder: Path, device: torch.device | str = "cpu", dtype: torch.dty
     WeightsError that names tensors which are missing, unknown or of another shape, and MissingDependencyError for another version of
     transformers.
     """
-    from transformers import CLIPTokenizer, Sam3VideoModel
-
     from body4d.models.sam3.transformers_compat import require_supported_transformers
 
     require_supported_transformers()
+    from transformers.models.clip.tokenization_clip import CLIPTokenizer
+    from transformers.models.sam3_video.modeling_sam3_video import Sam3VideoModel
+
     folder = find_sam3(folder)
     with _quiet():
         try:

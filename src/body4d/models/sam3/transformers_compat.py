@@ -12,11 +12,11 @@ Members of transformers' classes that are not public are read or replaced here a
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from importlib import metadata
 from types import SimpleNamespace
 from typing import Any
 
 import torch
-import transformers
 from torch import Tensor, nn
 
 from body4d.core.errors import MissingDependencyError
@@ -38,7 +38,7 @@ _DECODER_OUTPUTS = ("iou_scores", "pred_masks", "high_res_masks", "object_pointe
 """What the tracker reads of a mask decoding."""
 
 
-def require_supported_transformers(version: str = transformers.__version__) -> None:
+def require_supported_transformers(version: str = metadata.version("transformers")) -> None:
     """Raise MissingDependencyError unless transformers is the minor version that this module is written for."""
     if version.split(".")[:2] != TRANSFORMERS_VERSION.split("."):
         raise MissingDependencyError(

@@ -90,7 +90,8 @@ class DinoBackbone(nn.Module):
 
     def __init__(self, sizes: BackboneSizes, crop_px: int) -> None:
         super().__init__()
-        from transformers import DINOv3ViTConfig, DINOv3ViTModel
+        from transformers.models.dinov3_vit.configuration_dinov3_vit import DINOv3ViTConfig
+        from transformers.models.dinov3_vit.modeling_dinov3_vit import DINOv3ViTModel
 
         config = DINOv3ViTConfig(
             patch_size=16,
