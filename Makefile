@@ -8,9 +8,9 @@ SHELL := /bin/bash
 VENV := .venv
 STAMP := $(VENV)/.body4d-installed
 BIN := $(VENV)/bin
-# The lite preset's landmark package has wheels up to Python 3.12.
-PYTHON ?= $(shell for p in python3.11 python3.12 python3 python; do \
-	$$p -c 'import sys; raise SystemExit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null && { echo $$p; break; }; done)
+# The plain one where it serves; torch 2.13 has wheels up to Python 3.14.
+PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 python; do \
+	$$p -c 'import sys; raise SystemExit(not (3, 11) <= sys.version_info[:2] <= (3, 14))' 2>/dev/null && { echo $$p; break; }; done)
 # CPU wheels of torch live on an index of their own; the one on PyPI brings gigabytes of CUDA along on Linux.
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 # Compiling every module of every package takes a minute; Python compiles the few it imports by itself.
@@ -34,15 +34,13 @@ help:
 setup: $(STAMP)
 
 $(STAMP): pyproject.toml constraints.txt
-	@test -n "$(PYTHON)" || { echo "body4d's lite preset needs Python 3.11 or 3.12 (mediapipe 0.10.21 has no wheels for others)." \
-		"Install one, or name it: make setup PYTHON=/path/to/python3.12" >&2; exit 1; }
+	@test -n "$(PYTHON)" || { echo "body4d needs Python 3.11 to 3.14." \
+		"Install one, or name it: make setup PYTHON=/path/to/python3.13" >&2; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "Installing into $(VENV) (about 1.5 GB; a few minutes the first time)"
 	@$(INSTALL) --no-deps --retries 0 --timeout 15 --index-url $(TORCH_INDEX) torch 2>/dev/null \
 		|| $(INSTALL) torch
 	$(INSTALL) -e '.[lite,app,dev,docs]'
-	@# mediapipe asks for the OpenCV build that wants libGL; the headless one is the same module without a window system.
-	$(INSTALL) --no-deps --force-reinstall opencv-contrib-python-headless
 	@touch $@
 
 VALIDATOR := tests/gltf/node_modules/.package-lock.json

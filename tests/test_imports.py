@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-HEAVY = {"torch", "cv2", "mediapipe", "numba", "av", "scipy", "pydantic", "anny"}
+HEAVY = {"torch", "cv2", "ai_edge_litert", "numba", "av", "scipy", "pydantic", "anny"}
 
 
 def python(code: str) -> str:

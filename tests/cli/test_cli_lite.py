@@ -16,7 +16,7 @@ from typer.testing import CliRunner, Result
 from body4d.cli.entry import app
 from body4d.run.record import BODIES, FILES, GLB, MASKS, OVERLAY, SCENE, SHEET, VIEWS
 
-pytestmark = pytest.mark.skipif(not all(map(find_spec, ("mediapipe", "anny"))), reason="the extra lite is not installed")
+pytestmark = pytest.mark.skipif(not all(map(find_spec, ("ai_edge_litert", "anny"))), reason="the extra lite is not installed")
 
 
 def call(*arguments: object) -> Result:

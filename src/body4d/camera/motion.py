@@ -17,8 +17,8 @@ from body4d.core.errors import MissingDependencyError, RunWarning
 from body4d.core.stages import FrameSource, ProgressFn, ignore_progress
 from body4d.core.types import MaskTrack
 
-INSTALL_HEADLESS_OPENCV = "pip install --no-deps --force-reinstall opencv-contrib-python-headless==4.11.0.86"
-"""Replaces the build of OpenCV that mediapipe brings, which needs the libraries of a window system."""
+INSTALL_HEADLESS_OPENCV = "pip install --no-deps --force-reinstall 'opencv-python-headless>=4.11,<5'"
+"""Replaces a build of OpenCV that some other package brought and that needs the libraries of a window system."""
 
 NUM_FRAMES = 9
 """Frames, spread over the clip, that are compared: each with the one before it and with the first."""
