@@ -126,7 +126,7 @@ def _check_schema(path: Path, text: bytes, any_schema: bool) -> None:
 def versions() -> dict[str, str]:
     """Versions of every package on which a result may depend, as far as installed."""
     installed = {"python": platform.python_version()}
-    for package in ("body4d", "numpy", "scipy", "torch", "anny", "mediapipe", "transformers", "diffusers", "av", "numba"):
+    for package in ("body4d", "numpy", "scipy", "torch", "anny", "ai-edge-litert", "transformers", "diffusers", "av", "numba"):
         try:
             installed[package] = version(package)
         except PackageNotFoundError:

@@ -18,11 +18,13 @@ from body4d.core.stages import ignore_progress
 from body4d.core.types import Clip, Prompt
 from body4d.models.blazepose import segmenter as blazepose
 from body4d.models.blazepose.mediapipe_graph import PoseDetection, PoseGraphs, missing_mediapipe, suppress_native_logs
+from body4d.models.blazepose.model_files import BlazePoseModels
 from body4d.models.blazepose.roi import TILE_SHARES, AlignmentFilter, RotatedRoi, search_tiles
 from body4d.models.blazepose.segmenter import BlazePoseSegmenter
 from body4d.models.blazepose.tracker import COARSE_SEARCH_EVERY_S, PoseTracker, _without_stray_pieces
 
 S = BlazePoseSettings()
+MODELS = BlazePoseModels(Path("detector"), Path("landmarks"), "full")
 WIDTH, HEIGHT = 320, 240
 RED, BLUE = (200, 30, 30), (30, 40, 190)
 
@@ -102,7 +104,7 @@ def scripted(monkeypatch):
 
 
 def track(pictures, prompts=(), report=ignore_progress, **people):
-    segmenter = BlazePoseSegmenter(S, PeopleSettings(**people))
+    segmenter = BlazePoseSegmenter(S, PeopleSettings(**people), MODELS)
     output = segmenter.track(Frames(pictures), prompts, report)
     return output.value, tuple(warning.message for warning in output.warnings)
 
@@ -179,7 +181,7 @@ def test_a_lone_person_costs_few_searches():
 
 def test_no_more_are_followed_than_allowed(scripted):
     settings = BlazePoseSettings(max_people=2)
-    segmenter = BlazePoseSegmenter(settings, PeopleSettings(count="all"))
+    segmenter = BlazePoseSegmenter(settings, PeopleSettings(count="all"), MODELS)
     output = segmenter.track(Frames([painted((60, RED), (160, BLUE), (260, (20, 180, 20)))] * 40), (), ignore_progress)
     people = output.value
     assert len(people) == 2

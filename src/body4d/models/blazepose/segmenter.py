@@ -10,6 +10,7 @@ from body4d.core.errors import InputError, NoPersonError, RunWarning, SettingsEr
 from body4d.core.stages import FrameSource, ProgressFn, StageOutput
 from body4d.core.types import LandmarkTrack, MaskTrack, Prompt
 from body4d.models.blazepose.mediapipe_graph import PoseDetection, PoseGraphs
+from body4d.models.blazepose.model_files import BlazePoseModels
 from body4d.models.blazepose.tracker import PoseTrack, PoseTracker
 from body4d.tracking.main_subject import (
     NOT_PROMPTED,
@@ -24,13 +25,16 @@ from body4d.tracking.main_subject import (
 class BlazePoseSegmenter:
     """A ``Segmenter``: people are searched for in tiles and followed by the regions of their own landmarks."""
 
-    def __init__(self, settings: BlazePoseSettings, people: PeopleSettings) -> None:
+    def __init__(self, settings: BlazePoseSettings, people: PeopleSettings, models: BlazePoseModels) -> None:
         self._settings = settings
         self._people = people
+        self._models = models
 
     @property
     def cache_inputs(self) -> Any:
-        return [self._people.cache_inputs(), self._settings.cache_inputs()]
+        # Which landmark model was taken counts, not how it was chosen: after ``auto`` took heavy, asking for heavy does nothing again.
+        settings = {name: value for name, value in self._settings.cache_inputs().items() if name != "landmarks"}
+        return [self._people.cache_inputs(), settings, self._models.landmark_model]
 
     def track(self, frames: FrameSource, prompts: Sequence[Prompt], progress: ProgressFn) -> StageOutput[tuple[MaskTrack, ...]]:
         """One MaskTrack with landmarks for each person, main person first.
