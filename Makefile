@@ -29,7 +29,7 @@ help:
 	@echo "make test-fast               those without a child process, a browser or the body model's set-up: a minute and a half"
 	@echo "make lint                    ruff, ruff format, pyright, import contracts"
 	@echo "make docs                    the documentation's site, into site/; a broken link is an error"
-	@echo "make setup                   only prepare .venv"
+	@echo "make setup                   only prepare .venv, and fetch the model files of preset lite"
 
 setup: $(STAMP)
 
@@ -43,6 +43,8 @@ $(STAMP): pyproject.toml constraints.txt
 	$(INSTALL) -e '.[lite,app,dev,docs]'
 	@# mediapipe asks for the OpenCV build that wants libGL; the headless one is the same module without a window system.
 	$(INSTALL) --no-deps --force-reinstall opencv-contrib-python-headless
+	@# The model files of preset lite, 77 MB once. Set-up does not fail without a network: the first run fetches them, or says what to do.
+	@$(BIN)/body4d weights download lite || echo "Set up without the model files of preset lite; its first run fetches them." >&2
 	@touch $@
 
 VALIDATOR := tests/gltf/node_modules/.package-lock.json
