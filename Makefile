@@ -29,7 +29,7 @@ help:
 	@echo "make test-fast               those without a child process, a browser or the body model's set-up: a minute and a half"
 	@echo "make lint                    ruff, ruff format, pyright, import contracts"
 	@echo "make docs                    the documentation's site, into site/; a broken link is an error"
-	@echo "make setup                   only prepare .venv"
+	@echo "make setup                   only prepare .venv, and fetch the model files of preset lite"
 
 setup: $(STAMP)
 
@@ -41,6 +41,8 @@ $(STAMP): pyproject.toml constraints.txt
 	@$(INSTALL) --no-deps --retries 0 --timeout 15 --index-url $(TORCH_INDEX) torch 2>/dev/null \
 		|| $(INSTALL) torch
 	$(INSTALL) -e '.[lite,app,dev,docs]'
+	@# The model files of preset lite, 77 MB once. Set-up does not fail without a network: the first run fetches them, or says what to do.
+	@$(BIN)/body4d weights download lite || echo "Set up without the model files of preset lite; its first run fetches them." >&2
 	@touch $@
 
 VALIDATOR := tests/gltf/node_modules/.package-lock.json

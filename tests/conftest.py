@@ -29,7 +29,11 @@ install_import_hook(["body4d.geometry", "body4d.motion"], "beartype.beartype")
 # The importlib import mode leaves sys.path alone, so the shared helpers (scenes.py, ...) are made importable here.
 sys.path.insert(0, str(Path(__file__).parent))
 
-from body4d.bodies.anny import AnnyBody  # noqa: E402 (after the hook, since it imports the rooms that are checked)
+# After the hook, since they import the rooms that are checked.
+from body4d.bodies.anny import AnnyBody  # noqa: E402
+from body4d.config import WeightsSettings  # noqa: E402
+from body4d.models.blazepose.model_files import BlazePoseModels, find_models  # noqa: E402
+from fake_checkpoints import why_no_lite  # noqa: E402
 
 
 @pytest.fixture(scope="session")
@@ -39,6 +43,18 @@ def shared() -> Path:
     if not folder:
         pytest.skip("BODY4D_SHARED is not set: the real clips are not on this machine")
     return Path(folder)
+
+
+# No test uses the network, and no process that one starts: a run that lacks BlazePose's model files says so instead of fetching them.
+os.environ["BODY4D_OFFLINE"] = "1"
+
+
+@pytest.fixture(scope="session")
+def lite_models() -> BlazePoseModels:
+    """BlazePose's published model files, from $BODY4D_WEIGHTS or the folder that `body4d weights download lite` fills."""
+    if why := why_no_lite():
+        pytest.skip(why)
+    return find_models("auto", WeightsSettings())[0]
 
 
 # Files that are costly to make are made once for all workers of a session.

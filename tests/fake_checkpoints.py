@@ -1,9 +1,37 @@
-"""A folder in which every file lies that is looked for before a run of preset sam begins, none of which holds a network."""
+"""A folder in which every file lies that is looked for before a run begins, none of which holds a network; and whether the real files of
+preset lite are on this machine."""
 
+from importlib.util import find_spec
 from pathlib import Path
 
 import torch
 from safetensors.torch import save_file
+
+from body4d.checkpoints.registry import BLAZEPOSE, BLAZEPOSE_HEAVY
+from body4d.config import WeightsSettings
+from body4d.core.errors import WeightsError
+from body4d.models.blazepose.model_files import find_models
+from body4d.run.presets import LITE_PACKAGES
+
+
+def why_no_lite() -> str:
+    """Why preset lite cannot run on this machine, "" where it can."""
+    if missing := [name for name in LITE_PACKAGES if find_spec(name) is None]:
+        return f"the extra lite is not installed ({' and '.join(missing)})"
+    try:
+        find_models("auto", WeightsSettings())
+    except WeightsError as error:
+        return str(error)
+    return ""
+
+
+def write_fake_blazepose(folder: Path, *, heavy: bool = True) -> Path:
+    """BlazePose's model files as their names and sizes show them: all holes, so that they take no room."""
+    (folder / "blazepose").mkdir(parents=True, exist_ok=True)
+    for file in (*BLAZEPOSE.package_sources[0].files, *(BLAZEPOSE_HEAVY.package_sources[0].files if heavy else ())):
+        with (folder / "blazepose" / file.path).open("wb") as made:
+            made.truncate(file.size_bytes)
+    return folder
 
 
 def write_fake_checkpoints(folder: Path, *, moge: bool = False) -> Path:

@@ -18,9 +18,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def running_app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningApp]:
+def running_app(lite_models: object, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningApp]:
     pytest.importorskip("gradio", reason="the app's extra is not installed")
-    pytest.importorskip("ai_edge_litert", reason="preset lite is not installed")
     process, app = start(tmp_path_factory.mktemp("app"), "--set", "app.max_megabytes=3")
     yield app
     process.terminate()

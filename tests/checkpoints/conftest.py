@@ -31,5 +31,5 @@ def hub(standin: HubStandIn) -> Hub:
 @pytest.fixture
 def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> WeightsSettings:
     monkeypatch.setattr("body4d.checkpoints.transfer.RETRY_WAIT_S", 0.0)
-    monkeypatch.setattr("body4d.checkpoints.download.MIN_FREE_DISK_GB", 0.0)
+    monkeypatch.setattr("body4d.checkpoints.folders.MIN_FREE_DISK_GB", 0.0)
     return WeightsSettings(folder=str(tmp_path / "root"), max_retries=3)

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from body4d.checkpoints.download import DownloadResult, download, target_folder
+from body4d.checkpoints.download import DownloadResult, download
 from body4d.checkpoints.files import OWN_FOLDER, read_record
+from body4d.checkpoints.folders import target_folder
 from body4d.checkpoints.hub_client import Hub
 from body4d.checkpoints.local import inspect_checkpoint, verify_checkpoints
 from body4d.checkpoints.registry import Checkpoint, PublishedFile
@@ -279,7 +280,7 @@ def test_a_page_instead_of_a_list_is_refused(standin: HubStandIn, hub: Hub, sett
 def test_too_little_room_is_told_before_anything_comes(
     standin: HubStandIn, hub: Hub, settings: WeightsSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("body4d.checkpoints.download.MIN_FREE_DISK_GB", 1e9)
+    monkeypatch.setattr("body4d.checkpoints.folders.MIN_FREE_DISK_GB", 1e9)
     with pytest.raises(OutputError, match=r"GB are to come and .* GB are free"):
         fetch(settings, hub)
     assert not standin.cdn_log

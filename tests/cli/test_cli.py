@@ -30,7 +30,7 @@ def video(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     monkeypatch.chdir(tmp_path)
     used.clear()
 
-    def load(settings: Settings) -> Pipeline:
+    def load(settings: Settings, listener: object) -> Pipeline:
         used.append(settings)
         return fake_pipeline(settings)
 
@@ -94,11 +94,12 @@ def test_flags_become_settings(video: Path, monkeypatch: pytest.MonkeyPatch) -> 
     Path("c.yaml").write_text("video: {fps: 10}\npeople: {count: 3}\n")
     monkeypatch.setenv("BODY4D_PEOPLE__COUNT", "4")
     flags = "--config c.yaml --start 0.5 --end 2 --max-side 640 --focal-mm35 30 --person-height 1.7 --no-pictures --set fit.depth_sigma_m=2"
-    ok("run", video, *flags.split())
+    ok("run", video, *flags.split(), "--landmarks", "full")
     (settings,) = used
     seen = settings.video
     assert (seen.start_s, seen.end_s, seen.fps, seen.max_side_px) == (0.5, 2, 10, 640)
     assert (settings.camera.focal_mm35, settings.camera.person_height_m, settings.camera.fov_deg) == (30, 1.7, None)
+    assert settings.blazepose.landmarks == "full"
     assert (settings.people.count, settings.pictures.enabled, settings.fit.depth_sigma_m) == (4, False, 2)
 
 
@@ -194,7 +195,7 @@ def test_ctrl_c_exits_130_and_says_how_to_go_on(number: signal.Signals, video: P
         f"import sys; sys.path.insert(0, {str(Path(__file__).parents[1])!r})\n"
         f"sys.argv = ['body4d', 'run', {str(video)!r}, '--out', 'run']\n"
         "from fakes import Calls, fake_pipeline; from body4d.run.pipeline import Pipeline; from body4d.cli.entry import main\n"
-        "Pipeline.load = staticmethod(lambda settings: fake_pipeline(settings, Calls(0.1)))\nmain()\n"
+        "Pipeline.load = staticmethod(lambda settings, listener: fake_pipeline(settings, Calls(0.1)))\nmain()\n"
     )
     process = subprocess.Popen(
         [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=take_signals

@@ -23,7 +23,7 @@ from fakes import FRAMES, fake_pipeline
 @pytest.fixture(autouse=True)
 def seats(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Real probing and decoding; fakes in all other seats; a working folder of its own."""
-    monkeypatch.setattr(Pipeline, "load", staticmethod(lambda settings=None: fake_pipeline(settings, open_clip=open_clip)))
+    monkeypatch.setattr(Pipeline, "load", staticmethod(lambda settings=None, listener=None: fake_pipeline(settings, open_clip=open_clip)))
     monkeypatch.chdir(tmp_path)
 
 
@@ -134,7 +134,9 @@ def test_bad_settings(arguments: list[str], code: int, words: str, tmp_path: Pat
 
 def test_contradicting_cameras(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        Pipeline, "load", staticmethod(lambda settings: fake_pipeline(settings, open_clip=open_clip, camera=GivenCamera(settings.camera)))
+        Pipeline,
+        "load",
+        staticmethod(lambda settings, listener: fake_pipeline(settings, open_clip=open_clip, camera=GivenCamera(settings.camera))),
     )
     result = run(film(tmp_path / "clip.mp4"), "--fov", "30", "--focal-mm35", "20")
     assert "contradict" in one_sentence(result)
@@ -183,7 +185,7 @@ def test_full_disk(small_disk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyP
         path.write_bytes(bytes(200_000))
 
     pipeline = fake_pipeline(open_clip=open_clip, write_glb=big)
-    monkeypatch.setattr(Pipeline, "load", staticmethod(lambda settings: pipeline))
+    monkeypatch.setattr(Pipeline, "load", staticmethod(lambda settings, listener: pipeline))
     result = run(film(tmp_path / "clip.mp4"), "--out", small_disk / "run")
     assert "room" in one_sentence(result)
     assert result.exit_code == 6
@@ -195,7 +197,9 @@ def test_a_fault_of_ours_is_a_sentence_and_a_traceback_only_when_asked(tmp_path:
     def fault(scene: object, path: Path) -> None:
         raise RuntimeError("the unforeseen")
 
-    monkeypatch.setattr(Pipeline, "load", staticmethod(lambda settings: fake_pipeline(settings, open_clip=open_clip, write_glb=fault)))
+    monkeypatch.setattr(
+        Pipeline, "load", staticmethod(lambda settings, listener: fake_pipeline(settings, open_clip=open_clip, write_glb=fault))
+    )
     result = run(film(tmp_path / "clip.mp4"))
     assert result.exit_code == 1
     assert "fault in body4d itself" in result.stderr

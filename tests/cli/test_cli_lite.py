@@ -4,7 +4,6 @@ import csv
 import hashlib
 import json
 from fractions import Fraction
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from typer.testing import CliRunner, Result
 from body4d.cli.entry import app
 from body4d.run.record import BODIES, FILES, GLB, MASKS, OVERLAY, SCENE, SHEET, VIEWS
 
-pytestmark = pytest.mark.skipif(not all(map(find_spec, ("ai_edge_litert", "anny"))), reason="the extra lite is not installed")
+pytestmark = pytest.mark.usefixtures("lite_models")
 
 
 def call(*arguments: object) -> Result:

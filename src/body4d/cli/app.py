@@ -12,7 +12,7 @@ from body4d.cli.errors import handle_errors
 def app(
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")] = 7860,
     host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 lets other machines in.")] = "127.0.0.1",
-    preset: Annotated[str | None, typer.Option(help="auto, lite (CPU, no download) or sam (GPU, official checkpoints).")] = None,
+    preset: Annotated[str | None, typer.Option(help="auto, lite (CPU) or sam (GPU, official checkpoints).")] = None,
     config: options.Config = None,
     assignments: options.Set = None,
     verbose: options.Verbose = False,
@@ -22,7 +22,8 @@ def app(
     BODY4D_AUTH=user:password in the environment asks visitors for a password.
     """
     from body4d.app.server import serve
+    from body4d.cli.progress_display import LogProgress, in_megabytes
 
     settings = options.settings_from(config, assignments, {"preset": preset})
     typer.echo(f"body4d is at http://{'localhost' if host in ('127.0.0.1', '0.0.0.0') else host}:{port} (Ctrl-C stops it)")
-    serve(settings, host, port)
+    serve(settings, host, port, in_megabytes(LogProgress()))

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 def demo(
     video: Annotated[Path | None, typer.Option(help="A clip of your own instead of the synthetic golf swing.", metavar="VIDEO")] = None,
     view: Annotated[str, typer.Option(help="From where the swing is filmed: face-on, down-the-line (hardest) or oblique.")] = "face-on",
+    landmarks: options.Landmarks = None,
     out: options.Out = None,
     config: options.Config = None,
     assignments: options.Set = None,
@@ -34,7 +35,7 @@ def demo(
     from body4d.evaluate.score import score_table
     from body4d.evaluate.synthetic.motions import CAMERA_VIEWS, CameraView
 
-    settings = options.settings_from(config, assignments, {})
+    settings = options.settings_from(config, assignments, {"blazepose.landmarks": landmarks})
     display = choose_display(quiet=quiet, as_json=as_json)
     if view not in CAMERA_VIEWS["swing"]:
         raise SettingsError(

@@ -21,6 +21,9 @@ Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show the log, an
 ShowUncertainty = Annotated[
     bool | None, typer.Option("--show-uncertainty/--no-uncertainty", help="Colour bodies by how sure each part is.")
 ]
+Landmarks = Annotated[
+    str | None, typer.Option(help="BlazePose's landmark model (lite): auto (heavy where it can be had), heavy or full.", metavar="MODEL")
+]
 Run = Annotated[Path, typer.Argument(help="A run folder, such as runs/clip.", metavar="RUN")]
 
 

@@ -5,6 +5,7 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 
@@ -13,7 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
-from body4d.core.progress import Event
+from body4d.core.progress import Event, EventListener
 
 LINE_EVERY_S = 10.0
 """Without a terminal a working stage says so this often: enough to see that it lives, few enough for a log."""
@@ -102,6 +103,11 @@ def choose_display(*, quiet: bool, as_json: bool) -> ProgressDisplay:
     if quiet:
         return ProgressDisplay()
     return ProgressBars() if sys.stderr.isatty() else LogProgress()
+
+
+def in_megabytes(display: ProgressDisplay) -> EventListener:
+    """A display for downloads: the unit of their figures is beside each name, but for machines."""
+    return display if isinstance(display, JsonProgress) else lambda event: display(replace(event, stage=f"{event.stage} MB"))
 
 
 def format_event(event: Event) -> str:

@@ -21,8 +21,9 @@ def run(
     video: Annotated[Path, typer.Argument(help="The clip.", metavar="VIDEO")],
     out: options.Out = None,
     config: options.Config = None,
-    preset: Annotated[str | None, typer.Option(help="auto, lite (CPU, no download) or sam (GPU, official checkpoints).")] = None,
-    weights: Annotated[Path | None, typer.Option(help="Folder with the checkpoints of preset sam.", metavar="FOLDER")] = None,
+    preset: Annotated[str | None, typer.Option(help="auto, lite (CPU) or sam (GPU, official checkpoints).")] = None,
+    weights: Annotated[Path | None, typer.Option(help="Folder with the checkpoints.", metavar="FOLDER")] = None,
+    landmarks: options.Landmarks = None,
     device: Annotated[str | None, typer.Option(help="auto, cuda, mps or cpu, for the networks of preset sam.")] = None,
     text: prompts.Text = None,
     click: prompts.Click = None,
@@ -63,6 +64,7 @@ def run(
     flags = {
         "preset": preset,
         "weights.folder": None if weights is None else str(weights),
+        "blazepose.landmarks": landmarks,
         "compute.device": device,
         "people.count": options.parse_people(people),
         "video.start_s": start,
@@ -89,10 +91,11 @@ def run_clip(
     video: Path, out: Path | None, settings: Settings, display: "ProgressDisplay", *, prompts: "Sequence[Prompt]" = (), fresh: bool
 ) -> Path:
     """Run the pipeline on a clip and return the run folder."""
+    from body4d.cli.progress_display import in_megabytes
     from body4d.run.pipeline import Pipeline
 
     with display:
-        Pipeline.load(settings).run(video, out, prompts=prompts, fresh=fresh, listener=display)
+        Pipeline.load(settings, in_megabytes(display)).run(video, out, prompts=prompts, fresh=fresh, listener=display)
     if display.folder is None:
         raise AssertionError("a run that ends well has named its folder")
     return display.folder

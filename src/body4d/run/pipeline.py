@@ -124,8 +124,11 @@ class Pipeline:
     foot_contact: FootContactFn = no_foot_contact
 
     @staticmethod
-    def load(settings: Settings | None = None) -> "Pipeline":
-        """The pipeline of ``settings.preset``. Raises MissingDependencyError, SettingsError or WeightsError."""
+    def load(settings: Settings | None = None, listener: EventListener = ignore_events) -> "Pipeline":
+        """The pipeline of ``settings.preset``. ``listener`` hears of the model files that preset lite fetches where they are not here.
+
+        Raises MissingDependencyError, SettingsError, WeightsError, or OutputError where they cannot be written.
+        """
         from body4d.camera.motion import watch_camera
         from body4d.config.loading import load_settings
         from body4d.motion.foot_contact import hold_foot_contacts
@@ -134,7 +137,7 @@ class Pipeline:
         from body4d.run.presets import load_components
 
         settings = settings or load_settings()
-        components = load_components(settings)
+        components = load_components(settings, listener)
         return Pipeline(
             settings,
             components.preset,

@@ -1,6 +1,5 @@
 """Which models a preset is made of, and why one preset was taken."""
 
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
@@ -8,20 +7,18 @@ from typing import Any
 
 from body4d.camera.motion import require_headless_opencv
 from body4d.config import OcclusionSettings, Settings
-from body4d.core.errors import MissingDependencyError, RunWarning, SettingsError
+from body4d.core.errors import MissingDependencyError, RunWarning, SettingsError, WeightsError
 from body4d.core.occlusion import OcclusionSegment
+from body4d.core.progress import Event, EventListener, ignore_events
 from body4d.core.stages import AmodalCompleter, BodyEstimator, CameraEstimator, FrameSource, ProgressFn, Segmenter, StageOutput
 from body4d.core.types import Clip, MaskTrack
 from body4d.runtime.memory import NO_DEVICE, DeviceMemory
-
-LITE_PYTHONS = ((3, 11), (3, 12))
-"""Pythons for which mediapipe 0.10.21, the last line that holds its models, has wheels and body4d is tested."""
 
 FIRST_TIME = RunWarning(
     "body_model_setup", "The body model is prepared on this machine once, which takes a minute or two more than later runs."
 )
 
-LITE_PACKAGES = ("mediapipe", "anny", "torch")
+LITE_PACKAGES = ("ai_edge_litert", "anny", "torch")
 SAM_PACKAGES = ("torch", "transformers", "safetensors")
 """Top-level modules that each preset imports."""
 
@@ -49,13 +46,16 @@ class PipelineComponents:
     completer: AmodalCompleter | None = None
 
 
-def load_components(settings: Settings) -> PipelineComponents:
-    """The models of ``settings.preset``. Raises MissingDependencyError, SettingsError, WeightsError or DeviceError."""
+def load_components(settings: Settings, listener: EventListener = ignore_events) -> PipelineComponents:
+    """The models of ``settings.preset``. What preset lite lacks of its model files is fetched; ``listener`` hears of it.
+
+    Raises MissingDependencyError, SettingsError, WeightsError, DeviceError, or OutputError where files cannot be written.
+    """
     # Only ``auto`` asks: looking for a GPU loads torch.
     preset, why = choose_preset(settings.preset, why_not_sam(settings) if settings.preset == "auto" else None)
     if preset == "sam":
         return with_checkpoint_sources(sam_components(settings, why), settings)
-    return lite_components(settings, why)
+    return lite_components(settings, why, listener)
 
 
 def with_checkpoint_sources(components: PipelineComponents, settings: Settings) -> PipelineComponents:
@@ -65,36 +65,72 @@ def with_checkpoint_sources(components: PipelineComponents, settings: Settings) 
     origins = {
         found.checkpoint.key: found.origin
         for found in inspect_checkpoints(settings.weights)
-        if found.path and found.checkpoint.stage in components.weights
+        if found.path and found.checkpoint.preset == components.preset and found.checkpoint.stage in components.weights
     }
     named = "; ".join(f"{o['checkpoint']} from {o.get('repository', 'files of your own')}, {o['licence']}" for o in origins.values())
     credit = RunWarning("checkpoint_sources", f"Checkpoints: {named}.", facts=origins)
     return replace(components, sources=origins, warnings=(*components.warnings, credit))
 
 
-def lite_components(settings: Settings, why: RunWarning | None = None) -> PipelineComponents:
-    """BlazePose, a given camera and Anny: everything inside the installed packages."""
+def lite_components(settings: Settings, why: RunWarning | None = None, listener: EventListener = ignore_events) -> PipelineComponents:
+    """BlazePose, a given camera and Anny. BlazePose's model files are fetched where they are not here."""
     if settings.occlusion.mode == "on":
         raise SettingsError(
             "Completing people who are hidden needs preset sam; preset lite bridges what it cannot see.",
             code="occlusion_needs_sam",
             hint="Use --preset sam, or --occlusion auto.",
         )
-    require_lite(sys.version_info[:2], _installed)
+    require_lite(_installed)
     require_headless_opencv()
     from body4d.bodies.anny import is_built
     from body4d.camera.intrinsics import GivenCamera
+    from body4d.checkpoints.local import inspect_checkpoints
+    from body4d.checkpoints.registry import BLAZEPOSE, BLAZEPOSE_HEAVY
     from body4d.models.anny_fit.estimator import AnnyBodyEstimator
+    from body4d.models.blazepose.model_files import find_models
     from body4d.models.blazepose.segmenter import BlazePoseSegmenter
 
+    fetch_lite_models(settings, listener)
+    models, notes = find_models(settings.blazepose.landmarks, settings.weights)
+    used = (BLAZEPOSE, BLAZEPOSE_HEAVY) if models.landmark_model == "heavy" else (BLAZEPOSE,)
     return PipelineComponents(
         preset="lite",
-        segmenter=BlazePoseSegmenter(settings.blazepose, settings.people),
+        segmenter=BlazePoseSegmenter(settings.blazepose, settings.people, models),
         camera=GivenCamera(settings.camera),
         bodies=AnnyBodyEstimator(settings.fit, settings.camera.person_height_m),
-        warnings=(why,) if why else (),
+        warnings=(*((why,) if why else ()), *notes),
         setup_warnings=() if is_built() else (FIRST_TIME,),
+        weights={"masks": models.landmarks.stem},
+        sources={one.checkpoint.key: one.origin for one in inspect_checkpoints(settings.weights, used)},
     )
+
+
+def fetch_lite_models(settings: Settings, listener: EventListener) -> None:
+    """Fetch those of BlazePose's model files that ``blazepose.landmarks`` asks for and that are not here.
+
+    Raises WeightsError where one that this setting cannot do without cannot be fetched, and OutputError; ``auto`` goes on without the heavy
+    landmark model. Where $HF_HUB_OFFLINE or
+    $BODY4D_OFFLINE is set, nothing is tried.
+    """
+    from body4d.checkpoints.archives import offline_variable
+    from body4d.checkpoints.download import download
+    from body4d.checkpoints.local import inspect_checkpoints
+    from body4d.checkpoints.registry import BLAZEPOSE, BLAZEPOSE_HEAVY
+
+    wanted = (BLAZEPOSE,) if settings.blazepose.landmarks == "full" else (BLAZEPOSE, BLAZEPOSE_HEAVY)
+    missing = [one.checkpoint for one in inspect_checkpoints(settings.weights, wanted) if not one.ready]
+    if not missing or offline_variable():
+        return
+    size, transferred = sum(model.sources[0].size_bytes or 0 for model in missing), sum(model.download_bytes for model in missing)
+    message = f"Fetching BlazePose's model files ({size / 1e6:.0f} MB, in packages of {transferred / 1e6:.0f} MB), once."
+    listener(Event("masks", "warning", warning=RunWarning("fetching_models", message)))
+    for model in missing:
+        try:
+            download((model,), settings.weights, None, listener)
+        except WeightsError as error:
+            if model is BLAZEPOSE or settings.blazepose.landmarks != "auto":
+                raise
+            listener(Event(model.key, "warning", warning=RunWarning(error.code, error.message, error.hint, error.facts)))
 
 
 def sam_components(settings: Settings, why: RunWarning | None = None) -> PipelineComponents:
@@ -259,23 +295,13 @@ def _installed(name: str) -> bool:
     return find_spec(name) is not None
 
 
-def require_lite(python: tuple[int, int], installed: Callable[[str], bool]) -> None:
+def require_lite(installed: Callable[[str], bool]) -> None:
     """Raise MissingDependencyError unless the packages of the extra ``lite`` are there. Pure, given what is installed."""
     missing = [name for name in LITE_PACKAGES if not installed(name)]
-    if not missing:
-        return
-    fits = " or ".join(f"{major}.{minor}" for major, minor in LITE_PYTHONS)
-    if "mediapipe" in missing and python > LITE_PYTHONS[-1]:
+    if missing:
         raise MissingDependencyError(
-            f"The preset lite needs mediapipe 0.10.21, which cannot be installed on Python {python[0]}.{python[1]}.",
-            code="python_too_new",
-            hint=f"Use Python {fits}: python{LITE_PYTHONS[-1][0]}.{LITE_PYTHONS[-1][1]} -m venv .venv && "
-            ".venv/bin/pip install 'body4d[lite]'",
+            f"The preset lite needs {' and '.join(missing)}, not installed here.",
+            code="missing_package",
+            hint="Install the extra: pip install 'body4d[lite]'",
             packages=missing,
         )
-    raise MissingDependencyError(
-        f"The preset lite needs {' and '.join(missing)}, not installed here.",
-        code="missing_package",
-        hint=f"Install the extra (on Python {fits}): pip install 'body4d[lite]'",
-        packages=missing,
-    )

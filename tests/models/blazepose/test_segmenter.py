@@ -20,6 +20,7 @@ from body4d.models.blazepose.segmenter import BlazePoseSegmenter
 from body4d.models.blazepose.tracker import COARSE_SEARCH_EVERY_S, PoseTracker, _without_stray_pieces
 
 S = BlazePoseSettings()
+MODELS = BlazePoseModels(Path("detector"), Path("landmarks"), "full")
 WIDTH, HEIGHT = 320, 240
 RED, BLUE = (200, 30, 30), (30, 40, 190)
 
@@ -96,9 +97,6 @@ class ScriptedNetworks:
 @pytest.fixture
 def scripted(monkeypatch):
     monkeypatch.setattr(blazepose, "PoseNetworks", ScriptedNetworks)
-
-
-MODELS = BlazePoseModels(Path("pose_detection.tflite"), Path("pose_landmark_full.tflite"), "full")
 
 
 def track(pictures, prompts=(), report=ignore_progress, models=MODELS, **people):

@@ -28,12 +28,14 @@ class BlazePoseSegmenter:
 
     def __init__(self, settings: BlazePoseSettings, people: PeopleSettings, models: BlazePoseModels) -> None:
         self._settings = settings
-        self._models = models
         self._people = people
+        self._models = models
 
     @property
     def cache_inputs(self) -> Any:
-        return [self._people.cache_inputs(), self._settings.cache_inputs()]
+        # Which landmark model was taken counts, not how it was chosen: after ``auto`` took heavy, asking for heavy does nothing again.
+        settings = {name: value for name, value in self._settings.cache_inputs().items() if name != "landmarks"}
+        return [self._people.cache_inputs(), settings, self._models.landmark_model]
 
     def track(self, frames: FrameSource, prompts: Sequence[Prompt], progress: ProgressFn) -> StageOutput[tuple[MaskTrack, ...]]:
         """One MaskTrack with landmarks for each person, main person first.
