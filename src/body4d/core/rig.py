@@ -72,7 +72,9 @@ class Rig:
     def keypoints(self, G: Float[np.ndarray, "t joints 3 3"], p: Float[np.ndarray, "t joints 3"]) -> Float[np.ndarray, "t keypoints 3"]:
         """Named keypoints of posed joints, in metres and camera axes."""
         offsets = self.keypoint_anchors_m - self.keypoint_weights[..., None] * self.rest_joints_m
-        return np.einsum("tjab,kjb->tka", G, offsets) + np.einsum("kj,tja->tka", self.keypoint_weights, p)
+        T, J = G.shape[:2]
+        rotated = G.transpose(0, 2, 1, 3).reshape(T * 3, J * 3) @ offsets.reshape(-1, J * 3).T
+        return rotated.reshape(T, 3, -1).swapaxes(1, 2) + self.keypoint_weights @ p
 
     def vertices(self, G: Float[np.ndarray, "t joints 3 3"], p: Float[np.ndarray, "t joints 3"]) -> Float[np.ndarray, "t vertices 3"]:
         """Vertices of posed joints by linear blend skinning, float32, in metres and camera axes. Pass long clips in chunks."""

@@ -1,4 +1,4 @@
-"""A Kalman filter with a Rauch-Tung-Striebel (RTS) backward pass over whole clips, many channels at once. Pure numpy.
+"""A Kalman filter with a Rauch-Tung-Striebel (RTS) backward pass over whole clips, many channels at once.
 
 The state of each channel is position, velocity and acceleration, driven by white jerk (Bar-Shalom, Li & Kirubarajan, "Estimation with
 Applications to Tracking and Navigation", 2001, section 6.2.3: discretised continuous Wiener-process acceleration). The backward pass is
@@ -17,6 +17,7 @@ import numpy as np
 from jaxtyping import Float
 from scipy.linalg import expm
 
+from body4d.core.compiled import compiled
 from body4d.motion.gaps import true_runs
 
 DIFFUSE_VARIANCE_RATIO = 1e7
@@ -71,11 +72,10 @@ def rts_smooth(
     for first in range(0, B if T else 0, size):
         part = slice(first, first + size)
         unit_s = float(np.median(np.diff(times_s))) if T > 1 else 1.0
-        # The last bits of BLAS's products of matrix and vector depend on where in memory the vector lies. Those of two matrices do not,
-        # so a channel of one axis is solved as two.
-        axes = values[:, part] if D > 1 else np.repeat(values[:, part], 2, axis=-1)
-        mean, covariance = _smooth_part(times_s / unit_s, axes, variances[:, part], jerk[:, part] * unit_s**5, gap_decay_s / unit_s)
-        out.position[:, part], out.velocity[:, part] = mean[:, :, 0, :D], mean[:, :, 1, :D] / unit_s
+        mean, covariance = _smooth_part(
+            times_s / unit_s, values[:, part], variances[:, part], jerk[:, part] * unit_s**5, gap_decay_s / unit_s
+        )
+        out.position[:, part], out.velocity[:, part] = mean[:, :, 0], mean[:, :, 1] / unit_s
         out.variance[:, part] = covariance[:, :, 0, 0]
     if T:
         _hold_ends(out, np.isfinite(variances))
@@ -129,37 +129,142 @@ def _smooth_part(
     y = np.where(measured[..., None], values, 0.0)
     r = np.where(measured, variances, 1.0)
     steps = np.diff(times)
-    F, Q = (np.repeat(m[:, None], B, axis=1) for m in _transitions(steps))
+    F, Q = _transitions(steps)
+    F_gap, Q_gap = np.zeros_like(F), np.zeros_like(Q)
+    gap = np.zeros((len(steps), B), bool)
     acceleration_variance = np.full((T, B), np.inf)  # of a pseudo-measurement of zero acceleration, where a gap begins
     if np.isfinite(gap_decay):
         jerk, gap = _constant_across_gaps(jerk, ~(measured[1:] & measured[:-1]))
         in_gap = np.flatnonzero(gap.any(1))
-        for matrices, decaying in zip((F, Q), _singer_transitions(steps[in_gap], gap_decay), strict=True):
-            matrices[in_gap] = np.where(gap[in_gap][..., None, None], decaying[:, None], matrices[in_gap])
+        F_gap[in_gap], Q_gap[in_gap] = _singer_transitions(steps[in_gap], gap_decay)
         begins = gap & ~np.concatenate([np.zeros((1, B), bool), gap[:-1]])
         # A decaying process looks the same backwards only if it begins with its stationary variance.
         acceleration_variance[:-1] = np.where(begins, jerk * gap_decay / 2, np.inf)
-    mean, covariance = np.empty((T, B, 3, D)), np.empty((T, B, 3, 3))
-    predicted_mean, predicted = np.empty((T, B, 3, D)), np.empty((T, B, 3, 3))
+    mean, covariance = np.zeros((T, B, 3, D)), np.zeros((T, B, 3, 3))
     first = np.argmax(measured, axis=0)
     # Two measurements determine no acceleration and one no velocity. These are zero then, or the prior would decide them.
     determined = measured.sum(0)[:, None] > np.arange(3)
-    predicted_mean[0] = 0.0
-    predicted[0] = np.eye(3) * (determined * (DIFFUSE_VARIANCE_RATIO * r[first, np.arange(B)])[:, None])[:, None, :]
-    predicted_mean[0, :, 0] = y[first, np.arange(B)]
-    for t in range(T):
-        if t:
-            predicted_mean[t] = F[t - 1] @ mean[t - 1]
-            predicted[t] = F[t - 1] @ covariance[t - 1] @ np.swapaxes(F[t - 1], 1, 2) + jerk[t - 1][:, None, None] * Q[t - 1]
-        mean[t], covariance[t] = _kalman_update(predicted_mean[t], predicted[t], 0, y[t], np.where(measured[t], r[t], np.inf))
-        if np.isfinite(acceleration_variance[t]).any():
-            mean[t], covariance[t] = _kalman_update(mean[t], covariance[t], 2, np.zeros_like(y[t]), acceleration_variance[t])
-    if T > 1:
-        gain = covariance[:-1] @ np.swapaxes(F, 2, 3) @ _inverse(predicted[1:])
-        for t in range(T - 2, -1, -1):
-            mean[t] += gain[t] @ (mean[t + 1] - predicted_mean[t + 1])
-            covariance[t] += gain[t] @ (covariance[t + 1] - predicted[t + 1]) @ np.swapaxes(gain[t], 1, 2)
+    covariance[0] = np.eye(3) * (determined * (DIFFUSE_VARIANCE_RATIO * r[first, np.arange(B)])[:, None])[:, None, :]
+    mean[0, :, 0] = y[first, np.arange(B)]
+    variance = np.where(measured, r, np.inf)
+    _smooth_channels(y, variance, acceleration_variance, F, Q, F_gap, Q_gap, gap, np.ascontiguousarray(jerk), mean, covariance)
     return mean, covariance
+
+
+@compiled
+def _smooth_channels(
+    y: np.ndarray,
+    variance: np.ndarray,
+    acceleration_variance: np.ndarray,
+    F: np.ndarray,
+    Q: np.ndarray,
+    F_gap: np.ndarray,
+    Q_gap: np.ndarray,
+    gap: np.ndarray,
+    jerk: np.ndarray,
+    mean: np.ndarray,
+    covariance: np.ndarray,
+) -> None:
+    """Fill ``mean`` (T, B, 3, D) and ``covariance`` (T, B, 3, 3), whose first rows hold the prior, with smoothed states.
+
+    ``y`` (T, B, D) is measured with ``variance`` (T, B), infinite where it is not, and an acceleration of zero with
+    ``acceleration_variance`` (T, B). Where ``gap`` (T - 1, B), intervals go by ``F_gap`` and ``Q_gap`` (T - 1, 3, 3), elsewhere by ``F``
+    and ``Q``; ``jerk`` (T - 1, B) scales the process noise.
+    """
+    T, B, D = y.shape
+    predicted_mean, predicted = np.empty((T, 3, D)), np.empty((T, 3, 3))
+    product, gain, change = np.empty((3, 3)), np.empty((3, 3)), np.empty((3, 3))
+    zero = np.zeros(D)
+    for b in range(B):
+        for t in range(T):
+            m, P = mean[t, b], covariance[t, b]
+            if t:
+                step, noise = (F_gap[t - 1], Q_gap[t - 1]) if gap[t - 1, b] else (F[t - 1], Q[t - 1])
+                _multiply(step, mean[t - 1, b], m)
+                _multiply(step, covariance[t - 1, b], product)
+                _multiply_transposed(product, step, P)
+                for i in range(3):
+                    for j in range(3):
+                        P[i, j] += jerk[t - 1, b] * noise[i, j]
+            predicted_mean[t] = m
+            predicted[t] = P
+            _kalman_update(m, P, 0, y[t, b], variance[t, b])
+            _kalman_update(m, P, 2, zero, acceleration_variance[t, b])
+        for t in range(T - 2, -1, -1):
+            m, P = mean[t, b], covariance[t, b]
+            step = F_gap[t] if gap[t, b] else F[t]
+            _multiply_transposed(P, step, product)
+            _invert(predicted[t + 1], change)
+            _multiply(product, change, gain)
+            for i in range(3):
+                for d in range(D):
+                    for j in range(3):
+                        m[i, d] += gain[i, j] * (mean[t + 1, b, j, d] - predicted_mean[t + 1, j, d])
+            for i in range(3):
+                for j in range(3):
+                    change[i, j] = covariance[t + 1, b, i, j] - predicted[t + 1, i, j]
+            _multiply(gain, change, product)
+            _multiply_transposed(product, gain, change)
+            for i in range(3):
+                for j in range(3):
+                    P[i, j] += change[i, j]
+
+
+@compiled
+def _multiply(a: np.ndarray, b: np.ndarray, out: np.ndarray) -> None:
+    """Fill ``out`` (3, n) with ``a`` (3, 3) times ``b`` (3, n)."""
+    for i in range(3):
+        for j in range(b.shape[1]):
+            out[i, j] = a[i, 0] * b[0, j] + a[i, 1] * b[1, j] + a[i, 2] * b[2, j]
+
+
+@compiled
+def _multiply_transposed(a: np.ndarray, b: np.ndarray, out: np.ndarray) -> None:
+    """Fill ``out`` (3, 3) with ``a`` (3, 3) times the transpose of ``b`` (3, 3)."""
+    for i in range(3):
+        for j in range(3):
+            out[i, j] = a[i, 0] * b[j, 0] + a[i, 1] * b[j, 1] + a[i, 2] * b[j, 2]
+
+
+@compiled
+def _kalman_update(mean: np.ndarray, P: np.ndarray, state: int, y: np.ndarray, r: float) -> None:
+    """Update a state (3, D) and its covariance (3, 3), in place: its component ``state`` is measured as ``y`` (D,) with variance ``r``."""
+    if not np.isfinite(r):
+        return
+    gain = P[:, state] / (P[state, state] + r)
+    for d in range(len(y)):
+        off = y[d] - mean[state, d]
+        for i in range(3):
+            mean[i, d] += gain[i] * off
+    # Joseph's form stays symmetric and positive also with the diffuse prior.
+    keep, kept = np.eye(3), np.empty((3, 3))
+    for i in range(3):
+        keep[i, state] -= gain[i]
+    _multiply(keep, P, kept)
+    _multiply_transposed(kept, keep, P)
+    for i in range(3):
+        for j in range(3):
+            P[i, j] += gain[i] * gain[j] * r
+
+
+@compiled
+def _invert(m: np.ndarray, out: np.ndarray) -> None:
+    """Fill ``out`` with the inverse of a symmetric positive matrix (3, 3), scaled to a unit diagonal first, as its units differ by
+    magnitudes; by Cholesky's decomposition."""
+    s = 1 / np.sqrt(np.diag(m))
+    a, b, c = m[0, 1] * s[0] * s[1], m[0, 2] * s[0] * s[2], m[1, 2] * s[1] * s[2]
+    # The lower factor is ((1, 0, 0), (a, e, 0), (b, f, g)); its inverse ((1, 0, 0), (k, 1 / e, 0), (n, o, 1 / g)).
+    e = np.sqrt(1 - a * a)
+    f = (c - a * b) / e
+    g = np.sqrt(1 - b * b - f * f)
+    k, o = -a / e, -f / (e * g)
+    n = -(b + f * k) / g
+    out[0, 0], out[1, 1], out[2, 2] = 1 + k * k + n * n, 1 / (e * e) + o * o, 1 / (g * g)
+    out[0, 1], out[0, 2], out[1, 2] = k / e + n * o, n / g, o / g
+    for i in range(3):
+        for j in range(i, 3):
+            out[i, j] *= s[i] * s[j]
+            out[j, i] = out[i, j]
 
 
 def _constant_across_gaps(jerk: np.ndarray, gap: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -170,21 +275,3 @@ def _constant_across_gaps(jerk: np.ndarray, gap: np.ndarray) -> tuple[np.ndarray
             run = slice(first, last + 1)
             jerk[run, b] = np.exp(np.log(np.maximum(jerk[run, b], 1e-300)).mean())
     return jerk, gap
-
-
-def _kalman_update(mean: np.ndarray, P: np.ndarray, state: int, y: np.ndarray, r: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """States (B, 3, D) and covariances (B, 3, 3) once component ``state`` of each is measured as ``y`` (B, D) with variance ``r`` (B,)."""
-    gain = P[:, :, state] / (P[:, state, state] + r)[:, None]
-    # Joseph's form stays symmetric and positive also with the diffuse prior.
-    keep = np.broadcast_to(np.eye(3), P.shape).copy()
-    keep[:, :, state] -= gain
-    noise = gain * np.where(np.isfinite(r), r, 0.0)[:, None]
-    updated = keep @ P @ np.swapaxes(keep, 1, 2) + gain[:, :, None] * noise[:, None, :]
-    return mean + gain[:, :, None] * (y - mean[:, state])[:, None, :], updated
-
-
-def _inverse(m: np.ndarray) -> np.ndarray:
-    """Inverses (..., 3, 3) of symmetric positive matrices, scaled to a unit diagonal first, as their units differ by magnitudes."""
-    scale = 1 / np.sqrt(np.einsum("...ii->...i", m))
-    both = scale[..., :, None] * scale[..., None, :]
-    return np.linalg.inv(m * both) * both

@@ -15,6 +15,7 @@ from body4d.config import PictureSettings
 from body4d.core.rig import Rig
 from body4d.core.types import BodyTrack, Camera, Scene
 from body4d.render.drawing import PAPER, draw_shadow, draw_trail, label_sprite, paste_sprite, text_sprite
+from body4d.render.kernels import enlarge
 from body4d.render.rasterizer import Mesh, ShadedMesh, draw, shade_mesh
 from body4d.render.style import (
     UNCERTAIN_COLOUR,
@@ -133,6 +134,8 @@ def resize_image(rgb: UInt8[np.ndarray, "h w 3"], width_px: int, height_px: int)
         return rgb
     # Shrinking averages whole pixels anyway, so that the cheaper filter serves; whole factors are taken out first, which is quicker still.
     shrinks = width_px * height_px < rgb.shape[0] * rgb.shape[1]
+    if width_px >= rgb.shape[1] and height_px >= rgb.shape[0]:
+        return enlarge(rgb, width_px, height_px)
     method = Image.Resampling.BILINEAR if shrinks else Image.Resampling.BICUBIC
     return np.asarray(Image.fromarray(rgb).resize((width_px, height_px), method, reducing_gap=1.0 if shrinks else None))
 

@@ -5,8 +5,10 @@ are smooth; colour is interpolated once for each pixel and surface in it, at the
 snapped to 1/256 pixel and edges evaluated in integers, so that neighbours leave no gap and results do not depend on the order of threads.
 """
 
+from functools import lru_cache
+
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Int, UInt8
 
 from body4d.core.compiled import compiled
 
@@ -60,23 +62,23 @@ def cover_samples(
     for f in range(faces.shape[0]):
         i, j, k = faces[f, 0], faces[f, 1], faces[f, 2]
         x0, y0 = np.int64(points[i, 0]), np.int64(points[i, 1])
-        y1, y2 = np.int64(points[j, 1]), np.int64(points[k, 1])
+        x1, y1 = np.int64(points[j, 0]), np.int64(points[j, 1])
+        x2, y2 = np.int64(points[k, 0]), np.int64(points[k, 1])
+        # Counter-clockwise from outside in space is counter-clockwise on the screen, which is a negative area with y down.
+        area = (x1 - x0) * (y2 - y0) - (x2 - x0) * (y1 - y0)
+        if area == 0 or (area > 0 and not two_sided):
+            continue
         first_row = max((min(y0, y1, y2) - max_offset + 255) >> 8, top)
         last_row = min((max(y0, y1, y2) - min_offset) >> 8, top + rows - 1)
         if first_row > last_row:
             continue
-        x1, x2 = np.int64(points[j, 0]), np.int64(points[k, 0])
         first_column = max((min(x0, x1, x2) - max_offset + 255) >> 8, 0)
         last_column = min((max(x0, x1, x2) - min_offset) >> 8, width - 1)
         if first_column > last_column:
             continue
-        # Counter-clockwise from outside in space is counter-clockwise on the screen, which is a negative area with y down.
-        area = (x1 - x0) * (y2 - y0) - (x2 - x0) * (y1 - y0)
         z0, z1, z2 = points[i, 2], points[j, 2], points[k, 2]
         if area < 0:
             x1, x2, y1, y2, z1, z2, area = x2, x1, y2, y1, z2, z1, -area
-        elif area == 0 or not two_sided:
-            continue
         scale = 1.0 / area
         slope_x = ((z1 - z0) * (y2 - y0) - (z2 - z0) * (y1 - y0)) * scale
         slope_y = ((z2 - z0) * (x1 - x0) - (z1 - z0) * (x2 - x0)) * scale
@@ -234,3 +236,69 @@ def clip_near(
     # Vertices behind the plane belong to no face any more, but are still projected: their depth must be positive.
     merged[0][:, 2] = np.maximum(merged[0][:, 2], near_m)
     return merged[0], np.concatenate(kept).astype(np.int32), None if colours is None else merged[1]
+
+
+_WEIGHT_BITS = 22  # Weights of pixels are whole multiples of 2^-22, as Pillow's: sums of 255 times a few of them stay within 32 bits.
+
+
+def enlarge(rgb: UInt8[np.ndarray, "h w 3"], width_px: int, height_px: int) -> UInt8[np.ndarray, "height_px width_px 3"]:
+    """A picture enlarged by bicubic interpolation (Keys 1981, a = -1/2): the bytes that Pillow gives, in a third of its time."""
+    # Lines are interpolated as wholes, many pixels at a time, so the columns are made lines first.
+    return _interpolated(_transposed(_interpolated(_transposed(rgb), width_px)), height_px)
+
+
+def _transposed(rgb: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "w h 3"]:
+    out = np.empty((rgb.shape[1], rgb.shape[0], 3), np.uint8)
+    _transpose(np.ascontiguousarray(rgb), out)
+    return out
+
+
+def _interpolated(lines: UInt8[np.ndarray, "n m 3"], count: int) -> UInt8[np.ndarray, "count m 3"]:
+    """``count`` lines interpolated from ``lines``."""
+    out = np.empty((count, *lines.shape[1:]), np.uint8)
+    rows = lines.reshape(len(lines), -1)
+    _interpolate_lines(rows, *_bicubic_weights(len(lines), count), np.empty(rows.shape[1], np.int32), out.reshape(count, -1))
+    return out
+
+
+@lru_cache(maxsize=8)
+def _bicubic_weights(size: int, enlarged: int) -> tuple[Int[np.ndarray, " enlarged"], Int[np.ndarray, "enlarged 5"]]:
+    """For each pixel of a line of ``enlarged`` pixels, the first of the five pixels it is interpolated from, and their weights."""
+    centre = (np.arange(enlarged) + 0.5) * (size / enlarged)
+    first = np.maximum((centre - 1.5).astype(np.int64), 0)
+    pixels = first[:, None] + np.arange(5)
+    x = np.abs(pixels - centre[:, None] + 0.5)
+    weights = np.where(x < 1, (1.5 * x - 2.5) * x * x + 1, np.where(x < 2, (((x - 5) * x + 8) * x - 4) * -0.5, 0.0))
+    weights[(pixels >= size) | (pixels >= (centre + 2.5).astype(np.int64)[:, None])] = 0.0
+    weights *= 1 / weights.sum(1, keepdims=True)
+    whole = np.trunc(weights * (1 << _WEIGHT_BITS) + np.copysign(0.5, weights)).astype(np.int32)
+    # Where the line ends before the fifth pixel, others are moved into its place, so that none beyond the end is read.
+    moved = np.minimum(first, max(size - 5, 0))
+    shifted = np.zeros_like(whole)
+    for pixel in range(enlarged):
+        by = int(first[pixel] - moved[pixel])
+        shifted[pixel, by:] = whole[pixel, : 5 - by]
+    return moved, shifted[:, : min(size, 5)].copy()
+
+
+@compiled
+def _transpose(rgb: np.ndarray, out: np.ndarray) -> None:
+    """Fill ``out`` (W, H, 3) with the columns of ``rgb`` (H, W, 3): numpy takes three times as long."""
+    for column in range(out.shape[0]):
+        for row in range(out.shape[1]):
+            out[column, row, 0] = rgb[row, column, 0]
+            out[column, row, 1] = rgb[row, column, 1]
+            out[column, row, 2] = rgb[row, column, 2]
+
+
+@compiled
+def _interpolate_lines(rows: np.ndarray, first: np.ndarray, weights: np.ndarray, total: np.ndarray, out: np.ndarray) -> None:
+    """Fill ``out`` (H2, N) with lines between ``rows`` (H, N). ``total`` (N,) int32 is scratch."""
+    for row in range(out.shape[0]):
+        total[:] = np.int32(1 << (_WEIGHT_BITS - 1))
+        for k in range(weights.shape[1]):
+            weight, source = weights[row, k], rows[first[row] + k]
+            for i in range(len(total)):
+                total[i] += weight * np.int32(source[i])
+        for i in range(len(total)):
+            out[row, i] = min(max(total[i] >> _WEIGHT_BITS, 0), 255)

@@ -40,11 +40,14 @@ def write_pictures(
     with (
         VideoWriter(overlay_path, *renderer.overlay_size_px, clip.times_s, audio_from, crf=crf, preset=preset) as overlay,
         VideoWriter(views_path, *renderer.layout.size_px, clip.times_s, crf=crf, preset=preset) as views,
+        ThreadPoolExecutor(1, "body4d-encode") as encoder,
         closing(_rendered_frames(renderer, sheet, scene, frames, settings)) as rendered,
     ):
         for done, (images, column) in enumerate(rendered, start=1):
-            overlay.write(images.overlay)
+            # The two videos are encoded side by side.
+            written = encoder.submit(overlay.write, images.overlay)
             views.write(images.views)
+            written.result()
             if column is not None:
                 columns.append(column)
             progress(done, len(clip))
@@ -68,7 +71,8 @@ def _rendered_frames(
         try:
             for frame, rgb in frames.read():
                 pending.append(pool.submit(render, frame, rgb, poser.at(frame)))
-                if len(pending) > settings.num_workers:
+                # Twice as many as there are threads, so that none of them waits while the caller encodes.
+                if len(pending) >= 2 * settings.num_workers:
                     yield pending.popleft().result()
             while pending:
                 yield pending.popleft().result()

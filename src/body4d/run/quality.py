@@ -1,7 +1,10 @@
 """How good a run looks by itself, without any truth: figures of each person, which ``body4d info`` prints."""
 
+import os
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 from jaxtyping import Bool
@@ -21,6 +24,9 @@ BODY_KEYPOINTS = frozenset({"nose", *(f"{side}_{part}" for part in _PAIRED for s
 
 CHUNK_FRAMES = 64
 """Frames skinned at once: 10 MB of vertices for Anny."""
+
+MAX_WORKERS = 8
+"""Chunks compared at a time, on one core each, however many cores there are."""
 
 
 @dataclass(frozen=True)
@@ -109,17 +115,19 @@ def measure_mask_iou(
     total = sum(len(track) for track in people)
     measured, done = [], 0
     by_person = {track.person_id: track for track in masks}
-    for track in people:
-        others = [mask for person_id, mask in by_person.items() if person_id != track.person_id]
-        own = by_person.get(track.person_id)
-        iou = np.full(len(track), np.nan)
-        for first in range(0, len(track), CHUNK_FRAMES):
-            rows = np.arange(first, min(first + CHUNK_FRAMES, len(track)))
+    with ThreadPoolExecutor(min(os.cpu_count() or 1, MAX_WORKERS)) as pool:
+        for track in people:
+            own = by_person.get(track.person_id)
+            iou = np.full(len(track), np.nan)
             if own is not None:
-                iou[rows] = _silhouette_ious(track, rows, rigs[track.person_id], own, others, camera)
-            report(done + int(rows[-1]) + 1, total)
-        done += len(track)
-        measured.append(replace(track, mask_iou=iou))
+                others = [mask for person_id, mask in by_person.items() if person_id != track.person_id]
+                chunks = [np.arange(first, min(first + CHUNK_FRAMES, len(track))) for first in range(0, len(track), CHUNK_FRAMES)]
+                of_chunk = partial(_silhouette_ious, track, rig=rigs[track.person_id], own=own, others=others, camera=camera)
+                for rows, found in zip(chunks, pool.map(of_chunk, chunks), strict=True):
+                    iou[rows] = found
+                    report(done + int(rows[-1]) + 1, total)
+            done += len(track)
+            measured.append(replace(track, mask_iou=iou))
     return tuple(measured)
 
 

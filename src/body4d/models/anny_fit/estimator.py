@@ -7,10 +7,11 @@ other terms too: bone lengths, joint ranges, silhouettes, hands on one grip, fee
 
 import dataclasses
 import itertools
+import math
 import os
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -52,8 +53,12 @@ NUM_POSE_ROUNDS, NUM_STEPS_PER_ROUND = 3, 5
 """Times the silhouettes are matched anew while the poses are solved, and steps between."""
 OUTLINE_SIGMA_PER_HEIGHT = 0.01
 """Clothes stand off the body by 1 to 3 cm."""
+MIN_FRAMES_TO_PART = 160
+"""From this length on a clip is solved in at least two chunks, so that two cores have work."""
 NUM_OVERLAP_FRAMES = 32
 """Frames that two chunks share on either side; the influence of one frame on another dies out within ten."""
+MAX_WORKERS = 8
+"""Chunks that are solved at a time, on one core each, however many cores there are: each takes about 0.3 GB."""
 HALF_CONFIDENCE_MISS = 0.05
 """Distance between fit and landmarks, as a share of body height, that halves the confidence."""
 
@@ -94,14 +99,16 @@ class AnnyBodyEstimator:
                 done[n] = rows
                 progress(sum(done), total)
 
-            person = _PersonFit(body, masks[n], frames.clip, camera, self._settings)
+            person = _PersonFit(body, masks[n], frames.clip, camera, self._settings, chunks)
             track = person.run(self._height_m if n == 0 else None, person_progress)
             person_progress(len(track))
             return track
 
-        # The matrices are small, so one thread for each and a person per core is twice as fast as one person on all cores.
-        with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(os.cpu_count()) as pool:
-            tasks = [pool.submit(fit, n) for n in range(len(masks))]
+        # The matrices are small, so one thread for each and a chunk per core is twice as fast as one chunk on all cores. People wait for
+        # their chunks in a pool of their own, or they could take all the threads that chunks need.
+        workers = min(os.cpu_count() or 1, MAX_WORKERS)
+        with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(workers) as chunks, ThreadPoolExecutor(workers) as people:
+            tasks = [people.submit(fit, n) for n in range(len(masks))]
             try:
                 return StageOutput(tuple(task.result() for task in tasks))
             except BaseException:
@@ -112,12 +119,13 @@ class AnnyBodyEstimator:
 
 
 class _PersonFit:
-    """The fit of one person: what all its steps share."""
+    """The fit of one person: what all its steps share. Chunks of the clip are solved side by side on the threads of ``pool``."""
 
-    def __init__(self, body: AnnyBody, track: MaskTrack, clip: Clip, camera: Camera, settings: FitSettings) -> None:
+    def __init__(self, body: AnnyBody, track: MaskTrack, clip: Clip, camera: Camera, settings: FitSettings, pool: Executor) -> None:
         if track.landmarks is None:
             raise ValueError(f"person {track.person_id} has no landmarks, which this fit needs")
         self.body, self.track, self.clip, self.camera, self.settings = body, track, clip, camera, settings
+        self.pool = pool
         self.landmarks = BodyLandmarks.from_track(track.landmarks).in_camera_axes(camera)
         self.centre_px = np.array([camera.cx_px, camera.cy_px])
         self.outline_sigma_px = OUTLINE_SIGMA_PER_HEIGHT * self.landmarks.height_px
@@ -141,11 +149,14 @@ class _PersonFit:
         progress(2 * T // 5)
         observations = dataclasses.replace(observations, floor_m=_floor_distance(problem, pose, observations))
 
+        solved: list[int] = []
+
         def solve_coupled(part: ChainPose, rows: np.ndarray) -> ChainPose:
             some = select_rows(observations, rows)
             for _ in range(NUM_POSE_ROUNDS):
                 part = problem.solve(part, some, NUM_STEPS_PER_ROUND, self._matches(problem, surface, part, rows))
-            progress((2 * T + 3 * int(rows[-1])) // 5)
+            solved.append(len(rows))
+            progress(min(T, (2 * T + 3 * sum(solved)) // 5))
             return part
 
         return self._track(shape, self._in_chunks(pose, solve_coupled), observations, height_m)
@@ -192,7 +203,7 @@ class _PersonFit:
         def solve(part: ChainPose, rows: np.ndarray) -> ChainPose:
             return problem.solve(part, select_rows(observations, rows), max_steps, coupled=False)
 
-        return self._in_chunks(pose, solve)
+        return self._in_chunks(pose, solve, overlap=0)
 
     def _fit_shape(self, shape: np.ndarray, pose: ChainPose, observations: Observations) -> np.ndarray:
         """The person's one shape, from the most visible frame of each of ``num_shape_frames`` equal parts of the clip."""
@@ -214,15 +225,25 @@ class _PersonFit:
         outlines = [self.outlines[row] for row in rows]
         return match_silhouettes(surface, problem.chain, pose, outlines, self.camera.focal_px, self.centre_px, sigma)
 
-    def _in_chunks(self, pose: ChainPose, solve: Callable[[ChainPose, np.ndarray], ChainPose]) -> ChainPose:
-        """``solve(part, rows)`` chunk by chunk. Chunks overlap, and each keeps its middle, so that a seam is far from either end."""
-        T, size, overlap = len(pose.local), self.settings.chunk_frames, NUM_OVERLAP_FRAMES
-        local, translation = pose.local.copy(), pose.translation_m.copy()
-        for first in range(0, T, size):
+    def _in_chunks(
+        self, pose: ChainPose, solve: Callable[[ChainPose, np.ndarray], ChainPose], overlap: int = NUM_OVERLAP_FRAMES
+    ) -> ChainPose:
+        """``solve(part, rows)`` for chunks side by side. Chunks overlap, and each keeps its middle, so that a seam is far from either end.
+
+        No chunk reads another's result, so that the order in which they are solved changes nothing.
+        """
+        T = len(pose.local)
+        num_chunks = max(math.ceil(T / self.settings.chunk_frames), 2 if T >= MIN_FRAMES_TO_PART else 1)
+        size = math.ceil(T / num_chunks)
+        firsts = range(0, T, size)
+
+        def solve_chunk(first: int) -> ChainPose:
             low, high, last = max(0, first - overlap), min(T, first + size + overlap), min(T, first + size)
             part = solve(ChainPose(pose.local[low:high], pose.translation_m[low:high]), np.arange(low, high))
-            local[first:last], translation[first:last] = part.local[first - low : last - low], part.translation_m[first - low : last - low]
-        return ChainPose(local, translation)
+            return ChainPose(part.local[first - low : last - low], part.translation_m[first - low : last - low])
+
+        parts = list(self.pool.map(solve_chunk, firsts))
+        return ChainPose(np.concatenate([part.local for part in parts]), np.concatenate([part.translation_m for part in parts]))
 
     def _track(self, shape: np.ndarray, pose: ChainPose, observations: Observations, height_m: float | None) -> BodyTrack:
         rig, translation = self.body.rig(shape), pose.translation_m

@@ -1,19 +1,21 @@
-"""Poses of one body over a clip from what is observed in it: Gauss-Newton on the rotation group, all frames at once. Pure numpy.
+"""Poses of one body over a clip from what is observed in it: Gauss-Newton on the rotation group, all frames at once.
 
 Every term is a residual in units of its own standard deviation, so their weights need no tuning against each other: this is
 maximum a posteriori estimation (Bogo et al., "Keep it SMPL", ECCV 2016, sec. 3, with analytic derivatives instead of autodiff).
 Frames are coupled by the term on accelerations; the normal equations are then block-banded and solved in time linear in length.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float
 
 from body4d.models.anny_fit.joint_limits import JointLimits
-from body4d.models.anny_fit.kinematic_chain import KinematicChain, PointSet
+from body4d.models.anny_fit.kinematic_chain import KinematicChain, PointSet, slopes_along
 from body4d.models.anny_fit.residuals import (
     NormalEquations,
+    SurfacePoints,
     acceleration,
     floor_contact,
     joined_hands,
@@ -48,16 +50,31 @@ class PoseProblem:
     parts: BodyParts
     shapes: tuple["ShapeVariant", ...] = ()
 
-    def with_shape_columns(
-        self, x: np.ndarray, J: np.ndarray, pose: ChainPose, surface_index: np.ndarray | None = None, t: slice = slice(None)
-    ) -> np.ndarray:
-        """``J`` with a column for each of ``shapes``: how points ``x`` move per unit of the parameter while the pose is kept."""
+    def with_shape_columns(self, x: np.ndarray, J: np.ndarray, pose: ChainPose) -> np.ndarray:
+        """``J`` with a column for each of ``shapes``: how keypoints ``x`` move per unit of the parameter while the pose is kept."""
         columns = []
         for variant in self.shapes:
-            G2, p2 = variant.chain.forward(pose.local[t], pose.translation_m[t])
-            points = variant.keypoints if surface_index is None else variant.surface.subset(surface_index)
-            columns.append(variant.chain.points(G2, p2, points) - x)
+            G2, p2 = variant.chain.forward(pose.local, pose.translation_m)
+            columns.append(variant.chain.points(G2, p2, variant.keypoints) - x)
         return np.concatenate([J, np.stack(columns, -1)], -1) if columns else J
+
+    def _surface_points(self, pose: ChainPose, G: np.ndarray, p: np.ndarray, surface: PointSet) -> SurfacePoints:
+        """How ``silhouette_distance`` asks for points of ``surface`` at ``pose``."""
+
+        def points(frames: slice, index: np.ndarray) -> tuple[np.ndarray, Callable[[np.ndarray], np.ndarray]]:
+            x, levers = self.chain.points_and_levers(G[frames], p[frames], surface, index)
+
+            def slopes(gradient: np.ndarray) -> np.ndarray:
+                columns = [slopes_along(gradient, levers)]
+                for variant in self.shapes:
+                    G2, p2 = variant.chain.forward(pose.local[frames], pose.translation_m[frames])
+                    moved = variant.chain.points_and_levers(G2, p2, variant.surface, index)[0] - x
+                    columns.append(np.sum(gradient * moved, -1, keepdims=True))
+                return np.concatenate(columns, -1) if len(columns) > 1 else columns[0]
+
+            return x, slopes
+
+        return points
 
     def normal_equations(
         self, pose: ChainPose, observations: Observations, matches: SilhouetteMatches | None, coupled: bool
@@ -74,16 +91,11 @@ class PoseProblem:
         floor_contact(system, x, J, observations, self.parts)
         separation(system, x, J, self.parts)
         if matches is not None:
-            surface = matches.surface
-
-            def surface_points(t: int, index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-                at = slice(t, t + 1)
-                x, J = self.chain.points_and_jacobian(G[at], p[at], surface.subset(index))
-                return x[0], self.with_shape_columns(x, J, pose, index, at)[0]
-
-            silhouette_distance(system, surface_points, matches, self.focal_px, self.centre_px)
+            points = self._surface_points(pose, G, p, matches.surface)
+            silhouette_distance(system, points, matches, self.focal_px, self.centre_px)
         if coupled:
             acceleration(system, self.chain, pose.local, x, J, G, observations)
+        system.assemble()
         return system
 
     def solve(

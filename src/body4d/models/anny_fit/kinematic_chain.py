@@ -1,4 +1,4 @@
-"""The few joints that a fit moves, with analytic derivatives. Pure numpy.
+"""The few joints that a fit moves, with analytic derivatives.
 
 A rig has a hundred joints, of which pictures determine about two dozen. A ``KinematicChain`` keeps those and attaches every other
 joint rigidly to its nearest driven ancestor, so that points cost little and their derivatives have a closed form (the geometric Jacobian
@@ -11,6 +11,7 @@ from functools import cached_property
 import numpy as np
 from jaxtyping import Float, Int
 
+from body4d.core.compiled import compiled
 from body4d.core.rig import Rig
 from body4d.geometry.rotations import rotvec_to_matrix
 
@@ -119,19 +120,22 @@ class KinematicChain:
 
         Rotations are rotation vectors in camera axes, applied from the left: G_j <- exp(ω) G_j for joint j and all below it.
         """
-        part = np.einsum("tdab,kdb->tkda", G, points.offsets_m, optimize=True) + points.weights[None, :, :, None] * p[:, None]
-        T, K, D = part.shape[:3]
-        moved = np.matmul(self.descendants, part) - (points.weights @ self.descendants.T)[None, :, :, None] * p[:, None]
-        jacobian = np.zeros((T, K, 3, 3 + 3 * D))
-        jacobian[..., 0:3] = np.eye(3)
-        rotation = jacobian[..., 3:].reshape(T, K, 3, D, 3)
-        x, y, z = moved[..., 0], moved[..., 1], moved[..., 2]
-        # d(ω × m)/dω = −[m]×
-        rotation[..., 0, :, 1], rotation[..., 0, :, 2] = z, -y
-        rotation[..., 1, :, 0], rotation[..., 1, :, 2] = -z, x
-        rotation[..., 2, :, 0], rotation[..., 2, :, 1] = y, -x
-        jacobian[..., 3:] = rotation.reshape(T, K, 3, 3 * D)
-        return part.sum(2), jacobian
+        index = np.tile(np.arange(len(points.weights)), (len(G), 1))
+        x, levers = self.points_and_levers(G, p, points, index)
+        jacobian = np.zeros((*x.shape, 3 + 3 * len(self.names)))
+        _fill_jacobian(levers, jacobian)
+        return x, jacobian
+
+    def points_and_levers(
+        self, G: Float[np.ndarray, "t joints 3 3"], p: Float[np.ndarray, "t joints 3"], points: PointSet, index: Int[np.ndarray, "t m"]
+    ) -> tuple[Float[np.ndarray, "t m 3"], Float[np.ndarray, "t m joints 3"]]:
+        """Positions of the points of ``index``, others in each frame, and their levers: a small rotation ``ω`` of joint ``j`` moves
+        a point by ``ω × lever_j``."""
+        T, M = index.shape
+        x, levers = np.empty((T, M, 3)), np.empty((T, M, len(self.names), 3))
+        pose = np.ascontiguousarray(G), np.ascontiguousarray(p)
+        _fill_points_and_levers(*pose, self.parents, points.weights, points.offsets_m, np.ascontiguousarray(index), x, levers)
+        return x, levers
 
     def rotated(
         self, local: Float[np.ndarray, "t joints 3 3"], G: Float[np.ndarray, "t joints 3 3"], rotvecs: Float[np.ndarray, "t joints 3"]
@@ -146,3 +150,78 @@ class KinematicChain:
         full = np.broadcast_to(np.eye(3), (len(local), len(self.driver), 3, 3)).copy()
         full[:, self.rig_joints] = local
         return full
+
+
+def slopes_along(gradient: Float[np.ndarray, "t m 3"], levers: Float[np.ndarray, "t m joints 3"]) -> Float[np.ndarray, "t m parameters"]:
+    """Derivatives, by the parameters of a pose, of functions of points with these ``gradient``s and ``levers``."""
+    out = np.empty((*levers.shape[:2], 3 + 3 * levers.shape[2]))
+    _fill_slopes(gradient, levers, out)
+    return out
+
+
+@compiled
+def _fill_points_and_levers(
+    G: np.ndarray,
+    p: np.ndarray,
+    parents: np.ndarray,
+    weights: np.ndarray,
+    offsets_m: np.ndarray,
+    index: np.ndarray,
+    x: np.ndarray,
+    levers: np.ndarray,
+) -> None:
+    """Fill ``x`` (T, M, 3) and ``levers`` (T, M, D, 3), as ``KinematicChain.points_and_levers``."""
+    T, M = index.shape
+    D = parents.shape[0]
+    share = np.empty(D)
+    for t in range(T):
+        for m in range(M):
+            k = index[t, m]
+            for d in range(D):
+                w, u, v, z = weights[k, d], offsets_m[k, d, 0], offsets_m[k, d, 1], offsets_m[k, d, 2]
+                share[d] = w
+                for a in range(3):
+                    levers[t, m, d, a] = 0.0
+                    if w != 0 or u != 0 or v != 0 or z != 0:
+                        levers[t, m, d, a] = G[t, d, a, 0] * u + G[t, d, a, 1] * v + G[t, d, a, 2] * z + w * p[t, d, a]
+            # A joint moves all that hangs below it: children are added to their parents, which come before them.
+            for d in range(D - 1, 0, -1):
+                share[parents[d]] += share[d]
+                for a in range(3):
+                    levers[t, m, parents[d], a] += levers[t, m, d, a]
+            for a in range(3):
+                x[t, m, a] = levers[t, m, 0, a]
+                for d in range(D):
+                    levers[t, m, d, a] -= share[d] * p[t, d, a]
+
+
+@compiled
+def _fill_jacobian(levers: np.ndarray, jacobian: np.ndarray) -> None:
+    """Fill ``jacobian`` (T, K, 3, 3 + 3 D), which holds zeros: d(ω × m)/dω = −[m]×."""
+    T, K, D = levers.shape[0], levers.shape[1], levers.shape[2]
+    for t in range(T):
+        for k in range(K):
+            for a in range(3):
+                jacobian[t, k, a, a] = 1.0
+            for d in range(D):
+                x, y, z = levers[t, k, d, 0], levers[t, k, d, 1], levers[t, k, d, 2]
+                first = 3 + 3 * d
+                jacobian[t, k, 0, first + 1], jacobian[t, k, 0, first + 2] = z, -y
+                jacobian[t, k, 1, first], jacobian[t, k, 1, first + 2] = -z, x
+                jacobian[t, k, 2, first], jacobian[t, k, 2, first + 1] = y, -x
+
+
+@compiled
+def _fill_slopes(gradient: np.ndarray, levers: np.ndarray, out: np.ndarray) -> None:
+    """Fill ``out`` (T, M, 3 + 3 D): the gradient, and for each joint lever × gradient, as g · (ω × m) = ω · (m × g)."""
+    T, M, D = levers.shape[0], levers.shape[1], levers.shape[2]
+    for t in range(T):
+        for m in range(M):
+            u, v, w = gradient[t, m, 0], gradient[t, m, 1], gradient[t, m, 2]
+            out[t, m, 0], out[t, m, 1], out[t, m, 2] = u, v, w
+            for d in range(D):
+                x, y, z = levers[t, m, d, 0], levers[t, m, d, 1], levers[t, m, d, 2]
+                first = 3 + 3 * d
+                out[t, m, first] = y * w - z * v
+                out[t, m, first + 1] = z * u - x * w
+                out[t, m, first + 2] = x * v - y * u

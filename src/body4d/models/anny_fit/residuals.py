@@ -41,15 +41,24 @@ ANGULAR_ACCELERATION_SIGMA_RAD = np.radians(2.0)
 MIN_DEPTH_M = 0.1
 """Points nearer to the camera plane are projected as if they were this far away."""
 
-SurfacePoints = Callable[[int, np.ndarray], tuple[np.ndarray, np.ndarray]]
-"""Gives, for a frame and indices of M surface points, their positions (M, 3) and derivatives (M, 3, P)."""
+SurfacePoints = Callable[[slice, np.ndarray], tuple[np.ndarray, Callable[[np.ndarray], np.ndarray]]]
+"""Gives, for some frames and the indices (T, M) of M surface points in each, their positions (T, M, 3), and a function that turns
+gradients (T, M, 3) by these positions into derivatives (T, M, P) by the parameters."""
+
+BLOCK_FRAMES = 64
+"""Frames whose rows are multiplied at a time: a few megabytes, which fit into a cache."""
+
+
+def frame_blocks(T: int) -> list[slice]:
+    """``T`` frames in blocks of ``BLOCK_FRAMES``."""
+    return [slice(first, min(first + BLOCK_FRAMES, T)) for first in range(0, T, BLOCK_FRAMES)]
 
 
 @dataclass
 class NormalEquations:
     """Normal equations of a clip, block-banded in time: H[t] on the diagonal, H1[t] couples t with t+1, H2[t] with t+2.
 
-    ``cost`` is the sum of ``cost_by_term``.
+    ``cost`` is the sum of ``cost_by_term``. Rows that terms ``add`` are in ``H`` and ``g`` once they are assembled.
     """
 
     H: Float[np.ndarray, "t p p"]
@@ -58,6 +67,7 @@ class NormalEquations:
     H2: Float[np.ndarray, "_ p p"]
     cost: float = 0.0
     cost_by_term: dict[str, float] = field(default_factory=dict)
+    rows: list[tuple[np.ndarray, np.ndarray]] = field(default_factory=list)
 
     @staticmethod
     def empty(T: int, P: int) -> "NormalEquations":
@@ -73,10 +83,21 @@ class NormalEquations:
             weights: (T, M) of ``robust_weights``, with which both are multiplied here.
         """
         rows = jacobian * weights[..., None] if isinstance(weights, np.ndarray) else jacobian
-        Jt = np.swapaxes(rows, -1, -2)
-        self.H += Jt @ rows
-        self.g += (Jt @ (residual * weights)[..., None])[..., 0]
+        self.rows.append((rows, residual * weights))
         self.add_cost(term, residual, weights)
+
+    def add_block(self, frames: slice, rows: np.ndarray, residual: np.ndarray) -> None:
+        """Add weighted rows (n, M, P) and residuals (n, M) of some frames to ``H`` and ``g`` at once."""
+        transposed = np.swapaxes(rows, -1, -2)
+        self.H[frames] += transposed @ rows
+        self.g[frames] += (transposed @ residual[..., None])[..., 0]
+
+    def assemble(self) -> None:
+        """Bring all rows added so far into ``H`` and ``g``: one product for all terms, as many of them have only a row or two."""
+        for frames in frame_blocks(len(self.g)) if self.rows else ():
+            rows = np.concatenate([rows[frames] for rows, _ in self.rows], axis=1)
+            self.add_block(frames, rows, np.concatenate([residual[frames] for _, residual in self.rows], axis=1))
+        self.rows.clear()
 
     def add_cost(self, term: str, residual: np.ndarray, weights: np.ndarray | float = 1.0) -> None:
         """Add the robust cost of ``residual``: r² / (1 + (r/scale)²)."""
@@ -92,23 +113,21 @@ class NormalEquations:
         np.einsum("tpp->tp", damped)[...] = diagonal * (1 + damping) + 1e-6
         if not np.any(self.H1) and not np.any(self.H2):
             return -np.linalg.solve(damped, self.g[..., None])[..., 0]
-        band = np.zeros((3 * P, T * P))
+        # Column by column, as LAPACK keeps it: another order would be copied.
+        band = np.zeros((T * P, 3 * P))
         for offset, blocks in ((0, damped), (1, self.H1), (2, self.H2)):
             _scatter_lower(band, blocks, offset, P)
-        return -solveh_banded(band, self.g.ravel(), lower=True, overwrite_ab=True, check_finite=False).reshape(T, P)
+        return -solveh_banded(band.T, self.g.ravel(), lower=True, overwrite_ab=True, check_finite=False).reshape(T, P)
 
 
 def _scatter_lower(band: np.ndarray, blocks: np.ndarray, offset: int, P: int) -> None:
-    """Write blocks (N, P, P), standing at block column t and block row t + offset, into LAPACK's lower band form."""
+    """Write blocks (N, P, P), standing at block column t and block row t + offset, into the transpose of LAPACK's lower band form."""
     n = len(blocks)
-    if n == 0:
-        return
-    view = band.reshape(3 * P, -1, P)
+    view = band.reshape(-1, P, 3 * P)
     for column in range(P):
         first = 0 if offset else column
-        rows = offset * P + np.arange(first, P) - column
         # blocks[t] couples t (columns) with t + offset (rows), so its transpose is what stands below the diagonal.
-        view[rows, :n, column] = blocks[:, column, first:].T
+        view[:n, column, offset * P + first - column : (offset + 1) * P - column] = blocks[:, column, first:]
 
 
 def robust_weights(residual: np.ndarray, scale: float) -> np.ndarray:
@@ -227,21 +246,18 @@ def silhouette_distance(
     system: NormalEquations, surface_points: SurfacePoints, matches: SilhouetteMatches, focal_px: float, centre_px: np.ndarray
 ) -> None:
     """The body's silhouette lies on the mask's outline, measured along the outline's normal only."""
-    for t in range(len(matches.point_index)):
-        use = np.isfinite(matches.sigma_px[t])
-        if not use.any():
-            continue
-        (x, J), n = surface_points(t, matches.point_index[t, use]), matches.normal[t, use]
-        z = np.maximum(x[:, 2], MIN_DEPTH_M)
-        u = focal_px * x[:, :2] / z[:, None] + centre_px
-        residual = np.sum(n * (u - matches.target_px[t, use]), -1) / matches.sigma_px[t, use]
+    for frames in frame_blocks(len(matches.point_index)):
+        sigma, n = matches.sigma_px[frames], matches.normal[frames]
+        inverse_sigma = np.where(np.isfinite(sigma), 1.0 / sigma, 0.0)
+        x, slopes = surface_points(frames, matches.point_index[frames])
+        z = np.maximum(x[..., 2], MIN_DEPTH_M)
+        u = focal_px * x[..., :2] / z[..., None] + centre_px
+        residual = np.sum(n * (u - matches.target_px[frames]), -1) * inverse_sigma
         weights = robust_weights(residual, OUTLIER_SIGMAS)
-        along = n / matches.sigma_px[t, use][:, None] * (focal_px / z * weights)[:, None]
+        along = n * (inverse_sigma * focal_px / z * weights)[..., None]
         # d(pixel)/d(point) along the normal: (n_x, n_y, -n . slope) f / z
-        gradient = np.concatenate([along, -np.sum(along * x[:, :2] / z[:, None], -1, keepdims=True)], -1)
-        Jn = np.einsum("ma,map->mp", gradient, J)
-        system.H[t] += Jn.T @ Jn
-        system.g[t] += Jn.T @ (residual * weights)
+        gradient = np.concatenate([along, -np.sum(along * x[..., :2] / z[..., None], -1, keepdims=True)], -1)
+        system.add_block(frames, slopes(gradient), residual * weights)
         system.add_cost("silhouette", residual, weights)
 
 
@@ -263,19 +279,26 @@ def acceleration(
     residual = (x[:-2] - 2 * x[1:-1] + x[2:]) * inverse_sigma
     weights = robust_weights(np.linalg.norm(residual, axis=-1), FAST_MOTION_SIGMAS)[..., None]
     n, K = residual.shape[:2]
-    scale = (inverse_sigma * weights).reshape(n, 3 * K, 1)
-    r = (residual * weights).reshape(n, 3 * K)
     P = J.shape[-1]
     rows = J.reshape(T, 3 * K, P)
-    a, b, c = rows[:-2] * scale, -2 * rows[1:-1] * scale, rows[2:] * scale
-    at, bt, ct = (np.swapaxes(m, -1, -2) for m in (a, b, c))
-    for block, first, g in ((at @ a, 0, at), (bt @ b, 1, bt), (ct @ c, 2, ct)):
-        system.H[first : first + n] += block
-        system.g[first : first + n] += (g @ r[..., None])[..., 0]
-    ab, bc, ac = at @ b, bt @ c, at @ c
-    system.H1[:-1] += ab
-    system.H1[1:] += bc
-    system.H2 += ac
+    # Second differences x[t] - 2 x[t+1] + x[t+2]: what their squares, and they themselves, give to each frame and to pairs of frames.
+    w = ((inverse_sigma * weights) ** 2).reshape(n, 3 * K)
+    wr = (residual * weights**2 * inverse_sigma).reshape(n, 3 * K)
+    zero = np.zeros((1, 3 * K))
+    own = np.concatenate([w, zero, zero]) + 4 * np.concatenate([zero, w, zero]) + np.concatenate([zero, zero, w])
+    pull = np.concatenate([wr, zero, zero]) - 2 * np.concatenate([zero, wr, zero]) + np.concatenate([zero, zero, wr])
+    to_next = -2 * (np.concatenate([w, zero]) + np.concatenate([zero, w]))
+    for frames in frame_blocks(T):
+        block = rows[frames]
+        transposed = np.swapaxes(block, -1, -2)
+        scaled = block * np.sqrt(own[frames])[..., None]
+        system.H[frames] += np.swapaxes(scaled, -1, -2) @ scaled
+        system.g[frames] += (transposed @ pull[frames][..., None])[..., 0]
+        for ahead, coupled, weight in ((1, system.H1, to_next), (2, system.H2, w)):
+            last = min(frames.stop, T - ahead)
+            some = slice(frames.start, last)
+            later = slice(frames.start + ahead, last + ahead)
+            coupled[some] += transposed[: max(last - frames.start, 0)] @ (rows[later] * weight[some][..., None])
     system.add_cost("acceleration", residual.reshape(n, 3 * K), np.repeat(weights[..., 0], 3, axis=1))
     _angular_acceleration(system, chain, local, G, both)
 
