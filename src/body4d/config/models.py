@@ -97,7 +97,10 @@ class FitSettings(Section):
     chunk_frames: int = Field(
         default=480,
         ge=32,
-        description="Frames solved together. Higher values take more memory (about 1 MB per frame) and have fewer seams between chunks.",
+        description=(
+            "Most frames solved together. A longer clip is cut into equal chunks, solved side by side, one per core. "
+            "Higher values take more memory (about 0.6 MB per frame and core) and have fewer seams between chunks."
+        ),
     )
 
 

@@ -151,11 +151,14 @@ class PictureSettings(Section):
     num_sheet_frames: int = Field(
         default=10, ge=1, le=40, description="Frames on the contact sheet. With more of them each is smaller; 8 to 12 are seen at a glance."
     )
-    num_workers: int = Field(
-        default=2,
+    num_workers: int | None = Field(
+        default=None,
         ge=1,
         le=16,
-        description="Threads that render frames in parallel. More are faster up to the number of cores; each holds a few pictures.",
+        description=(
+            "Threads that render frames in parallel; if unset, one per core and at most 8. More are faster up to the number of cores; "
+            "each holds a few pictures."
+        ),
         json_schema_extra=SPEED_ONLY,
     )
     encode_crf: float = Field(

@@ -140,15 +140,17 @@ def _smooth_part(
         begins = gap & ~np.concatenate([np.zeros((1, B), bool), gap[:-1]])
         # A decaying process looks the same backwards only if it begins with its stationary variance.
         acceleration_variance[:-1] = np.where(begins, jerk * gap_decay / 2, np.inf)
-    mean, covariance = np.zeros((T, B, 3, D)), np.zeros((T, B, 3, 3))
+    # Channel by channel, in the order in which the compiled loop goes through them.
+    mean, covariance = np.zeros((B, T, 3, D)), np.zeros((B, T, 3, 3))
     first = np.argmax(measured, axis=0)
     # Two measurements determine no acceleration and one no velocity. These are zero then, or the prior would decide them.
     determined = measured.sum(0)[:, None] > np.arange(3)
-    covariance[0] = np.eye(3) * (determined * (DIFFUSE_VARIANCE_RATIO * r[first, np.arange(B)])[:, None])[:, None, :]
-    mean[0, :, 0] = y[first, np.arange(B)]
+    covariance[:, 0] = np.eye(3) * (determined * (DIFFUSE_VARIANCE_RATIO * r[first, np.arange(B)])[:, None])[:, None, :]
+    mean[:, 0, 0] = y[first, np.arange(B)]
     variance = np.where(measured, r, np.inf)
-    _smooth_channels(y, variance, acceleration_variance, F, Q, F_gap, Q_gap, gap, np.ascontiguousarray(jerk), mean, covariance)
-    return mean, covariance
+    by_channel = (np.ascontiguousarray(series.swapaxes(0, 1)) for series in (y, variance, acceleration_variance, gap, jerk))
+    _smooth_channels(*by_channel, F, Q, F_gap, Q_gap, mean, covariance)
+    return mean.swapaxes(0, 1), covariance.swapaxes(0, 1)
 
 
 @compiled
@@ -156,58 +158,59 @@ def _smooth_channels(
     y: np.ndarray,
     variance: np.ndarray,
     acceleration_variance: np.ndarray,
+    gap: np.ndarray,
+    jerk: np.ndarray,
     F: np.ndarray,
     Q: np.ndarray,
     F_gap: np.ndarray,
     Q_gap: np.ndarray,
-    gap: np.ndarray,
-    jerk: np.ndarray,
     mean: np.ndarray,
     covariance: np.ndarray,
 ) -> None:
-    """Fill ``mean`` (T, B, 3, D) and ``covariance`` (T, B, 3, 3), whose first rows hold the prior, with smoothed states.
+    """Fill ``mean`` (B, T, 3, D) and ``covariance`` (B, T, 3, 3), whose first rows hold the prior, with smoothed states.
 
-    ``y`` (T, B, D) is measured with ``variance`` (T, B), infinite where it is not, and an acceleration of zero with
-    ``acceleration_variance`` (T, B). Where ``gap`` (T - 1, B), intervals go by ``F_gap`` and ``Q_gap`` (T - 1, 3, 3), elsewhere by ``F``
-    and ``Q``; ``jerk`` (T - 1, B) scales the process noise.
+    ``y`` (B, T, D) is measured with ``variance`` (B, T), infinite where it is not, and an acceleration of zero with
+    ``acceleration_variance`` (B, T). Where ``gap`` (B, T - 1), intervals go by ``F_gap`` and ``Q_gap`` (T - 1, 3, 3), elsewhere by ``F``
+    and ``Q``; ``jerk`` (B, T - 1) scales the process noise.
     """
-    T, B, D = y.shape
+    B, T, D = y.shape
     predicted_mean, predicted = np.empty((T, 3, D)), np.empty((T, 3, 3))
     product, gain, change = np.empty((3, 3)), np.empty((3, 3)), np.empty((3, 3))
+    off, moved = np.empty((3, D)), np.empty((3, D))
     zero = np.zeros(D)
     for b in range(B):
         for t in range(T):
-            m, P = mean[t, b], covariance[t, b]
+            m, P = mean[b, t], covariance[b, t]
             if t:
-                step, noise = (F_gap[t - 1], Q_gap[t - 1]) if gap[t - 1, b] else (F[t - 1], Q[t - 1])
-                _multiply(step, mean[t - 1, b], m)
-                _multiply(step, covariance[t - 1, b], product)
+                step, noise = (F_gap[t - 1], Q_gap[t - 1]) if gap[b, t - 1] else (F[t - 1], Q[t - 1])
+                _multiply(step, mean[b, t - 1], m)
+                _multiply(step, covariance[b, t - 1], product)
                 _multiply_transposed(product, step, P)
-                for i in range(3):
-                    for j in range(3):
-                        P[i, j] += jerk[t - 1, b] * noise[i, j]
-            predicted_mean[t] = m
-            predicted[t] = P
-            _kalman_update(m, P, 0, y[t, b], variance[t, b])
-            _kalman_update(m, P, 2, zero, acceleration_variance[t, b])
+                _add(P, noise, jerk[b, t - 1], P)
+            _add(m, m, 0.0, predicted_mean[t])
+            _add(P, P, 0.0, predicted[t])
+            _kalman_update(m, P, 0, y[b, t], variance[b, t], product, change)
+            _kalman_update(m, P, 2, zero, acceleration_variance[b, t], product, change)
         for t in range(T - 2, -1, -1):
-            m, P = mean[t, b], covariance[t, b]
-            step = F_gap[t] if gap[t, b] else F[t]
-            _multiply_transposed(P, step, product)
+            step = F_gap[t] if gap[b, t] else F[t]
+            _multiply_transposed(covariance[b, t], step, product)
             _invert(predicted[t + 1], change)
             _multiply(product, change, gain)
-            for i in range(3):
-                for d in range(D):
-                    for j in range(3):
-                        m[i, d] += gain[i, j] * (mean[t + 1, b, j, d] - predicted_mean[t + 1, j, d])
-            for i in range(3):
-                for j in range(3):
-                    change[i, j] = covariance[t + 1, b, i, j] - predicted[t + 1, i, j]
+            _add(mean[b, t + 1], predicted_mean[t + 1], -1.0, off)
+            _multiply(gain, off, moved)
+            _add(mean[b, t], moved, 1.0, mean[b, t])
+            _add(covariance[b, t + 1], predicted[t + 1], -1.0, change)
             _multiply(gain, change, product)
             _multiply_transposed(product, gain, change)
-            for i in range(3):
-                for j in range(3):
-                    P[i, j] += change[i, j]
+            _add(covariance[b, t], change, 1.0, covariance[b, t])
+
+
+@compiled
+def _add(a: np.ndarray, b: np.ndarray, factor: float, out: np.ndarray) -> None:
+    """Fill ``out`` (3, n) with ``a`` + ``factor`` * ``b``."""
+    for i in range(3):
+        for j in range(a.shape[1]):
+            out[i, j] = a[i, j] + factor * b[i, j]
 
 
 @compiled
@@ -227,44 +230,50 @@ def _multiply_transposed(a: np.ndarray, b: np.ndarray, out: np.ndarray) -> None:
 
 
 @compiled
-def _kalman_update(mean: np.ndarray, P: np.ndarray, state: int, y: np.ndarray, r: float) -> None:
-    """Update a state (3, D) and its covariance (3, 3), in place: its component ``state`` is measured as ``y`` (D,) with variance ``r``."""
+def _kalman_update(mean: np.ndarray, P: np.ndarray, state: int, y: np.ndarray, r: float, keep: np.ndarray, kept: np.ndarray) -> None:
+    """Update a state (3, D) and its covariance (3, 3), in place: its component ``state`` is measured as ``y`` (D,) with variance ``r``.
+
+    ``keep`` and ``kept`` (3, 3) are scratch.
+    """
     if not np.isfinite(r):
         return
-    gain = P[:, state] / (P[state, state] + r)
-    for d in range(len(y)):
+    total = P[state, state] + r
+    g0, g1, g2 = P[0, state] / total, P[1, state] / total, P[2, state] / total
+    for d in range(y.shape[0]):
         off = y[d] - mean[state, d]
-        for i in range(3):
-            mean[i, d] += gain[i] * off
+        mean[0, d] += g0 * off
+        mean[1, d] += g1 * off
+        mean[2, d] += g2 * off
     # Joseph's form stays symmetric and positive also with the diffuse prior.
-    keep, kept = np.eye(3), np.empty((3, 3))
-    for i in range(3):
-        keep[i, state] -= gain[i]
-    _multiply(keep, P, kept)
-    _multiply_transposed(kept, keep, P)
     for i in range(3):
         for j in range(3):
-            P[i, j] += gain[i] * gain[j] * r
+            keep[i, j] = 1.0 if i == j else 0.0
+    keep[0, state] -= g0
+    keep[1, state] -= g1
+    keep[2, state] -= g2
+    _multiply(keep, P, kept)
+    _multiply_transposed(kept, keep, P)
+    for i, a in enumerate((g0, g1, g2)):
+        P[i, 0] += a * g0 * r
+        P[i, 1] += a * g1 * r
+        P[i, 2] += a * g2 * r
 
 
 @compiled
 def _invert(m: np.ndarray, out: np.ndarray) -> None:
     """Fill ``out`` with the inverse of a symmetric positive matrix (3, 3), scaled to a unit diagonal first, as its units differ by
     magnitudes; by Cholesky's decomposition."""
-    s = 1 / np.sqrt(np.diag(m))
-    a, b, c = m[0, 1] * s[0] * s[1], m[0, 2] * s[0] * s[2], m[1, 2] * s[1] * s[2]
+    s0, s1, s2 = 1 / np.sqrt(m[0, 0]), 1 / np.sqrt(m[1, 1]), 1 / np.sqrt(m[2, 2])
+    a, b, c = m[0, 1] * s0 * s1, m[0, 2] * s0 * s2, m[1, 2] * s1 * s2
     # The lower factor is ((1, 0, 0), (a, e, 0), (b, f, g)); its inverse ((1, 0, 0), (k, 1 / e, 0), (n, o, 1 / g)).
     e = np.sqrt(1 - a * a)
     f = (c - a * b) / e
     g = np.sqrt(1 - b * b - f * f)
     k, o = -a / e, -f / (e * g)
     n = -(b + f * k) / g
-    out[0, 0], out[1, 1], out[2, 2] = 1 + k * k + n * n, 1 / (e * e) + o * o, 1 / (g * g)
-    out[0, 1], out[0, 2], out[1, 2] = k / e + n * o, n / g, o / g
-    for i in range(3):
-        for j in range(i, 3):
-            out[i, j] *= s[i] * s[j]
-            out[j, i] = out[i, j]
+    out[0, 0], out[1, 1], out[2, 2] = (1 + k * k + n * n) * s0 * s0, (1 / (e * e) + o * o) * s1 * s1, s2 * s2 / (g * g)
+    out[0, 1], out[0, 2], out[1, 2] = (k / e + n * o) * s0 * s1, n / g * s0 * s2, o / g * s1 * s2
+    out[1, 0], out[2, 0], out[2, 1] = out[0, 1], out[0, 2], out[1, 2]
 
 
 def _constant_across_gaps(jerk: np.ndarray, gap: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -62,23 +62,23 @@ def cover_samples(
     for f in range(faces.shape[0]):
         i, j, k = faces[f, 0], faces[f, 1], faces[f, 2]
         x0, y0 = np.int64(points[i, 0]), np.int64(points[i, 1])
-        x1, y1 = np.int64(points[j, 0]), np.int64(points[j, 1])
-        x2, y2 = np.int64(points[k, 0]), np.int64(points[k, 1])
-        # Counter-clockwise from outside in space is counter-clockwise on the screen, which is a negative area with y down.
-        area = (x1 - x0) * (y2 - y0) - (x2 - x0) * (y1 - y0)
-        if area == 0 or (area > 0 and not two_sided):
-            continue
+        y1, y2 = np.int64(points[j, 1]), np.int64(points[k, 1])
         first_row = max((min(y0, y1, y2) - max_offset + 255) >> 8, top)
         last_row = min((max(y0, y1, y2) - min_offset) >> 8, top + rows - 1)
         if first_row > last_row:
             continue
+        x1, x2 = np.int64(points[j, 0]), np.int64(points[k, 0])
         first_column = max((min(x0, x1, x2) - max_offset + 255) >> 8, 0)
         last_column = min((max(x0, x1, x2) - min_offset) >> 8, width - 1)
         if first_column > last_column:
             continue
+        # Counter-clockwise from outside in space is counter-clockwise on the screen, which is a negative area with y down.
+        area = (x1 - x0) * (y2 - y0) - (x2 - x0) * (y1 - y0)
         z0, z1, z2 = points[i, 2], points[j, 2], points[k, 2]
         if area < 0:
             x1, x2, y1, y2, z1, z2, area = x2, x1, y2, y1, z2, z1, -area
+        elif area == 0 or not two_sided:
+            continue
         scale = 1.0 / area
         slope_x = ((z1 - z0) * (y2 - y0) - (z2 - z0) * (y1 - y0)) * scale
         slope_y = ((z2 - z0) * (x1 - x0) - (z1 - z0) * (x2 - x0)) * scale

@@ -1,5 +1,6 @@
 """Write the pictures of a run in one pass over the clip: overlay.mp4, views.mp4 and the contact sheet."""
 
+import os
 from collections import deque
 from collections.abc import Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -15,6 +16,9 @@ from body4d.core.types import Scene
 from body4d.render.contact_sheet import ContactSheet, SheetColumn
 from body4d.render.frame_renderer import FrameImages, FrameRenderer, PosedPerson, RenderPerson, ScenePoser
 from body4d.video import VideoWriter
+
+MAX_WORKERS = 8
+"""Threads that render where no number is set, however many cores there are: the two encoders cannot follow more."""
 
 
 def write_pictures(
@@ -59,6 +63,7 @@ def _rendered_frames(
     renderer: FrameRenderer, sheet: ContactSheet, scene: Scene, frames: FrameSource, settings: PictureSettings
 ) -> Generator[tuple[FrameImages, SheetColumn | None], None, None]:
     """All frames' pictures in order, drawn ahead on ``settings.num_workers`` threads while the caller encodes."""
+    num_workers = settings.num_workers or min(os.cpu_count() or 1, MAX_WORKERS)
     sheet_frames = frozenset(sheet.frames.tolist())
 
     def render(frame: int, rgb: np.ndarray, poses: Sequence[PosedPerson]) -> tuple[FrameImages, SheetColumn | None]:
@@ -67,12 +72,12 @@ def _rendered_frames(
 
     poser = ScenePoser(scene, show_uncertainty=settings.show_uncertainty)
     pending: deque[Future[tuple[FrameImages, SheetColumn | None]]] = deque()
-    with ThreadPoolExecutor(settings.num_workers, "body4d-render") as pool:
+    with ThreadPoolExecutor(num_workers, "body4d-render") as pool:
         try:
             for frame, rgb in frames.read():
                 pending.append(pool.submit(render, frame, rgb, poser.at(frame)))
                 # Twice as many as there are threads, so that none of them waits while the caller encodes.
-                if len(pending) >= 2 * settings.num_workers:
+                if len(pending) >= 2 * num_workers:
                     yield pending.popleft().result()
             while pending:
                 yield pending.popleft().result()

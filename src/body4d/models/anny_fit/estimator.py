@@ -96,7 +96,7 @@ class AnnyBodyEstimator:
             def person_progress(rows: int) -> None:
                 if stopped.is_set():
                     raise Cancelled("The fit was stopped.")
-                done[n] = rows
+                done[n] = max(done[n], rows)  # Chunks end in any order.
                 progress(sum(done), total)
 
             person = _PersonFit(body, masks[n], frames.clip, camera, self._settings, chunks)

@@ -162,7 +162,7 @@ def relative_depth(system: NormalEquations, x: np.ndarray, J: np.ndarray, observ
 
 def joint_range(system: NormalEquations, chain: KinematicChain, local: np.ndarray, G: np.ndarray, limits: JointLimits) -> None:
     """Joints prefer the middle of their range, and hardly leave it."""
-    T, D = local.shape[:2]
+    D = local.shape[1]
     rotvec = matrix_to_rotvec(local[:, 1:])
     angle = np.einsum("dab,tdb->tda", limits.axes, rotvec)
     # d(rotvec)/d(rotation in camera axes): inverse left Jacobian of SO(3) (Sola et al. 2018, eq. 146), in the parent's axes.
@@ -172,22 +172,19 @@ def joint_range(system: NormalEquations, chain: KinematicChain, local: np.ndarra
     gain = 1.0 / safe**2 - (1 + np.cos(safe)) / (2 * safe * np.maximum(np.sin(safe), 1e-3))
     inverse_left = np.eye(3) - 0.5 * cross + np.where(theta < 1e-3, 1.0 / 12, gain) * (cross @ cross)
     up = chain.parent_rotations(G)[:, 1:]
-    slope = np.einsum("dab,tdbc->tdac", limits.axes, inverse_left @ np.swapaxes(up, -1, -2))
+    slope = limits.axes @ (inverse_left @ np.swapaxes(up, -1, -2))
     beyond = np.maximum(angle - limits.high, 0) + np.minimum(angle - limits.low, 0)
-    P = system.g.shape[1]
-    for term, residual, inverse_sigma in (
-        ("prior", (angle - limits.middle) / limits.spread, np.broadcast_to(1 / limits.spread, angle.shape)),
-        ("limits", beyond / LIMIT_SOFTNESS_RAD, (beyond != 0) / LIMIT_SOFTNESS_RAD),
-    ):
-        blocks = slope * inverse_sigma[..., None]
-        H = np.einsum("tdam,tdan->tdmn", blocks, blocks)
-        g = np.einsum("tdam,tda->tdm", blocks, residual)
-        view = system.H.reshape(T, P, P)
-        for d in range(1, D):
-            s = slice(3 + 3 * d, 6 + 3 * d)
-            view[:, s, s] += H[:, d - 1]
-            system.g[:, s] += g[:, d - 1]
-        system.add_cost(term, residual)
+    from_middle, exceeding = (angle - limits.middle) / limits.spread, beyond / LIMIT_SOFTNESS_RAD
+    weight = 1 / limits.spread**2 + (beyond != 0) / LIMIT_SOFTNESS_RAD**2
+    transposed = np.swapaxes(slope, -1, -2)
+    H = (transposed * weight[..., None, :]) @ slope
+    g = (transposed @ (from_middle / limits.spread + exceeding / LIMIT_SOFTNESS_RAD)[..., None])[..., 0]
+    for d in range(1, D):
+        s = slice(3 + 3 * d, 6 + 3 * d)
+        system.H[:, s, s] += H[:, d - 1]
+        system.g[:, s] += g[:, d - 1]
+    system.add_cost("prior", from_middle)
+    system.add_cost("limits", exceeding)
 
 
 def joined_hands(system: NormalEquations, x: np.ndarray, J: np.ndarray, observations: Observations, parts: BodyParts) -> None:
@@ -206,11 +203,11 @@ def floor_contact(system: NormalEquations, x: np.ndarray, J: np.ndarray, observa
     """Resting feet stand at one height, and the trunk above them; this gives depth when the camera looks along the stance."""
     if not np.isfinite(observations.floor_m):
         return
-    height, slope = x @ observations.down, np.einsum("tkap,a->tkp", J, observations.down)
-    for side, feet in enumerate(parts.feet):
+    for side, points in enumerate(parts.feet):
         scale = (observations.foot_contact[:, side] / FLOOR_SIGMA_M)[:, None]
-        for k in feet:
-            system.add("floor", (height[:, k, None] - observations.floor_m) * scale, slope[:, k, None] * scale[..., None])
+        for k in points:
+            height, slope = x[:, k] @ observations.down, observations.down @ J[:, k]
+            system.add("floor", (height[:, None] - observations.floor_m) * scale, slope[:, None] * scale[..., None])
     # Along the floor, away from the camera: across the ray the picture itself says where the trunk is.
     away = np.array([0.0, 0.0, 1.0]) - observations.down[2] * observations.down
     feet, trunk = [k for side in parts.feet for k in side], [*parts.hips, *parts.shoulders]
