@@ -213,11 +213,6 @@ def clip_motion(pairs: Sequence[PairMotion]) -> ClipMotion:
     )
 
 
-def watch_camera(frames: FrameSource, settings: CameraSettings, masks: Sequence[MaskTrack] = ()) -> tuple[RunWarning, ...]:
-    """What the user should know about the motion of the clip's camera."""
-    return motion_warnings(camera_motion(frames, masks), settings)
-
-
 def motion_warnings(motion: ClipMotion, settings: CameraSettings) -> tuple[RunWarning, ...]:
     """What the user should know about ``motion``, in view of the setting ``motion``."""
     if settings.motion == "moving":

@@ -59,6 +59,8 @@ def save_scene(scene: Scene, path: AnyPath) -> None:
     }
     if camera.focal_spread is not None:
         arrays["camera/focal_spread"] = camera.focal_spread
+    if camera.gravity is not None and camera.gravity_sigma_deg is not None:
+        arrays |= {"camera/gravity": camera.gravity, "camera/gravity_sigma_deg": camera.gravity_sigma_deg}
     if clip.capture_rate is not None:
         arrays["clip/capture_rate"] = [clip.capture_rate.numerator, clip.capture_rate.denominator]
     write_npz(path, "scene", arrays | _body_arrays(scene.people))
@@ -96,6 +98,8 @@ def load_scene(path: AnyPath, video: AnyPath | None = None) -> Scene:
             source=str(data["camera/source"]),
             static=bool(data["camera/static"]),
             focal_spread=float(data["camera/focal_spread"]) if "camera/focal_spread" in data else None,
+            gravity=tuple(data["camera/gravity"].tolist()) if "camera/gravity" in data else None,
+            gravity_sigma_deg=tuple(data["camera/gravity_sigma_deg"].tolist()) if "camera/gravity" in data else None,
         )
         return Scene(
             clip=clip,

@@ -125,6 +125,10 @@ class Camera:
     """False where the camera is known to move."""
     focal_spread: float | None = None
     """Standard deviation of single frames' focal lengths as a share of it, where it was estimated from frames."""
+    gravity: tuple[float, float, float] | None = None
+    """Direction of gravity in the camera's axes, as a unit vector, as far as the picture's own verticals show it; None where not asked."""
+    gravity_sigma_deg: tuple[float, float] | None = None
+    """Standard deviations of its pitch (about the camera's x axis) and roll (about its z axis)."""
 
     def __post_init__(self) -> None:
         if not (np.isfinite(self.focal_px) and self.focal_px > 0):

@@ -23,7 +23,7 @@ from body4d.runtime.memory import NO_DEVICE, DeviceMemory
 
 StageFn = Callable[[Path, ProgressFn], StageResult | None]
 Smoother = Callable[[BodyTrack, Rig, Clip, MotionSettings], BodyTrack]
-CameraMotionFn = Callable[[FrameSource, CameraSettings, Sequence[MaskTrack]], Sequence[RunWarning]]
+BackgroundFn = Callable[[FrameSource, Camera, CameraSettings, Sequence[MaskTrack]], StageOutput[Camera]]
 FloorFinder = Callable[[Sequence[BodyTrack], Camera], np.ndarray]
 FootContactFn = Callable[[Sequence[BodyTrack], Mapping[int, Rig], Clip, Camera, np.ndarray, MotionSettings], tuple[BodyTrack, ...]]
 
@@ -81,9 +81,14 @@ LEVEL: np.ndarray = np.diag([1.0, -1.0, -1.0, 1.0])
 """Camera axes to a world that has only turned its axes: y up."""
 
 
-def no_camera_motion(frames: FrameSource, settings: CameraSettings, masks: Sequence[MaskTrack]) -> Sequence[RunWarning]:
-    """Reports nothing about the camera's motion."""
-    return ()
+def no_background(frames: FrameSource, camera: Camera, settings: CameraSettings, masks: Sequence[MaskTrack]) -> StageOutput[Camera]:
+    """The camera as it is: nothing is read from the background."""
+    return StageOutput(camera)
+
+
+def _camera_from_json(fields: Mapping[str, Any]) -> Camera:
+    pairs = {name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()}
+    return Camera(**pairs)
 
 
 def no_foot_contact(
@@ -99,7 +104,7 @@ class Pipeline:
 
     Without a ``completer`` nobody is completed. ``smoother``, ``floor`` and ``foot_contact`` (holds feet that rest) are pure. ``rig_of``
     gives the body a track was fitted with, ``open_clip`` probes a video, ``draw`` and ``write_glb`` write what others look at.
-    ``camera_motion`` warns where the camera moves. ``warnings`` belong to the result, ``setup_warnings`` to this machine today alone.
+    ``background`` adds the direction of gravity to the camera, and warns where the camera moves. ``warnings`` belong to the result, ``setup_warnings`` to this machine today alone.
     ``weights`` names the checkpoint of each stage that has one, and ``sources`` its origin and licence.
     """
 
@@ -118,7 +123,7 @@ class Pipeline:
     setup_warnings: tuple[RunWarning, ...] = ()
     weights: Mapping[str, str] = field(default_factory=dict)
     memory: DeviceMemory = NO_DEVICE
-    camera_motion: CameraMotionFn = no_camera_motion
+    background: BackgroundFn = no_background
     sources: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     completer: AmodalCompleter | None = None
     foot_contact: FootContactFn = no_foot_contact
@@ -129,7 +134,7 @@ class Pipeline:
 
         Raises MissingDependencyError, SettingsError, WeightsError, or OutputError where they cannot be written.
         """
-        from body4d.camera.motion import watch_camera
+        from body4d.camera.background import read_background
         from body4d.config.loading import load_settings
         from body4d.motion.foot_contact import hold_foot_contacts
         from body4d.motion.ground_plane import floor_transform
@@ -150,7 +155,7 @@ class Pipeline:
             setup_warnings=components.setup_warnings,
             weights=components.weights,
             memory=components.memory,
-            camera_motion=watch_camera,
+            background=read_background,
             sources=components.sources,
             completer=components.completer,
             foot_contact=hold_foot_contacts,
@@ -198,7 +203,7 @@ class Pipeline:
             masks = load_masks(run.file(MASKS))
             stage("occlusion", [HIDDEN], self._occlusion(frames, masks, run))
             hidden = load_hidden(run.file(HIDDEN))
-            camera = Camera(**stage("camera", [], self._camera(frames, masks)))
+            camera = _camera_from_json(stage("camera", [], self._camera(frames, masks)))
             stage("bodies", [BODIES], self._bodies(frames, masks, camera, hidden))
             bodies = load_bodies(run.file(BODIES))
             stage("motion", [SCENE], self._motion(frames.clip, bodies, masks, camera, run))
@@ -270,8 +275,8 @@ class Pipeline:
     def _camera(self, frames: FrameSource, masks: Sequence[MaskTrack]) -> StageFn:
         def make(into: Path, progress: ProgressFn) -> StageResult:
             camera = self.camera.estimate(frames, progress)
-            motion = self.camera_motion(frames, self.settings.camera, masks)
-            return StageResult((*camera.warnings, *motion), asdict(camera.value))
+            background = self.background(frames, camera.value, self.settings.camera, masks)
+            return StageResult((*camera.warnings, *background.warnings), asdict(background.value))
 
         return make
 

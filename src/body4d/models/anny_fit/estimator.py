@@ -140,6 +140,9 @@ class _PersonFit:
         depth = pose.translation_m[:, 2]
         focal_px = self.camera.focal_px
         observations = build_observations(self.landmarks, self.track.frame_index, self.clip, depth, focal_px, self.settings)
+        if self.camera.gravity is not None and self.camera.gravity_sigma_deg is not None:
+            down, pitch_sigma_deg = np.array(self.camera.gravity), self.camera.gravity_sigma_deg[0]
+            observations = dataclasses.replace(observations, down=down, pitch_sigma_deg=pitch_sigma_deg)
 
         pose = self._solve_frames(problem, pose, observations, MAX_INITIAL_STEPS)
         progress(T // 5)

@@ -17,6 +17,7 @@ from body4d.models.anny_fit.residuals import (
     NormalEquations,
     SurfacePoints,
     acceleration,
+    balance,
     floor_contact,
     joined_hands,
     joint_range,
@@ -89,6 +90,7 @@ class PoseProblem:
         joint_range(system, self.chain, pose.local, G, self.limits)
         joined_hands(system, x, J, observations, self.parts)
         floor_contact(system, x, J, observations, self.parts)
+        balance(system, x, J, observations, self.parts)
         separation(system, x, J, self.parts)
         if matches is not None:
             points = self._surface_points(pose, G, p, matches.surface)

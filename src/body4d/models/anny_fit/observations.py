@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +16,36 @@ from body4d.core.types import Camera, Clip, LandmarkTrack
 from body4d.geometry.rotations import rotation_between
 from body4d.models.anny_fit.types import BodyParts, Observations
 
+
+def _mean_weights(shares: Mapping[tuple[B, ...], float]) -> Float[np.ndarray, " 29"]:
+    """Weights of the keypoints in a mean to which each group adds its share."""
+    weights = np.zeros(len(B))
+    for group, share in shares.items():
+        weights[list(group)] += share / len(group)
+    return weights / weights.sum()
+
+
+_SHOULDERS, _HIPS = (B.LEFT_SHOULDER, B.RIGHT_SHOULDER), (B.LEFT_HIP, B.RIGHT_HIP)
+_SEGMENT_MASSES = (
+    (0.081, 1.5, _SHOULDERS, _HIPS),  # head and neck, half a trunk above the shoulders
+    (0.497, 0.5, _SHOULDERS, _HIPS),
+    (0.056, 0.564, _SHOULDERS, (B.LEFT_ELBOW, B.RIGHT_ELBOW)),
+    (0.044, 0.57, (B.LEFT_ELBOW, B.RIGHT_ELBOW), (B.LEFT_WRIST, B.RIGHT_WRIST)),
+    (0.200, 0.567, _HIPS, (B.LEFT_KNEE, B.RIGHT_KNEE)),
+    (0.122, 0.567, (B.LEFT_KNEE, B.RIGHT_KNEE), (B.LEFT_ANKLE, B.RIGHT_ANKLE)),
+)
+"""Share of the body's mass, and of its centre's place that the upper end has (Winter, Biomechanics and Motor Control of Human Movement,
+table 4.1; feet go with the shanks, hands with the forearms, and the trunk's centre is taken in its middle)."""
+
+
+def _mass_weights() -> Float[np.ndarray, " 29"]:
+    shares: dict[tuple[B, ...], float] = {}
+    for mass, upper, above, below in _SEGMENT_MASSES:
+        shares[above] = shares.get(above, 0.0) + mass * upper
+        shares[below] = shares.get(below, 0.0) + mass * (1 - upper)
+    return _mean_weights(shares)
+
+
 BODY_PARTS = BodyParts(
     hands=((B.LEFT_INDEX, B.LEFT_PINKY), (B.RIGHT_INDEX, B.RIGHT_PINKY)),
     feet=((B.LEFT_HEEL, B.LEFT_BIG_TOE), (B.RIGHT_HEEL, B.RIGHT_BIG_TOE)),
@@ -27,6 +58,8 @@ BODY_PARTS = BodyParts(
         (B.LEFT_BIG_TOE, B.RIGHT_BIG_TOE),
         (B.LEFT_KNEE, B.RIGHT_KNEE),
     ),
+    mass_weights=_mass_weights(),
+    feet_weights=_mean_weights({(B.LEFT_HEEL, B.LEFT_BIG_TOE, B.RIGHT_HEEL, B.RIGHT_BIG_TOE): 1.0}),
 )
 KNUCKLES = (B.LEFT_THUMB, B.LEFT_INDEX, B.LEFT_PINKY, B.RIGHT_THUMB, B.RIGHT_INDEX, B.RIGHT_PINKY)
 

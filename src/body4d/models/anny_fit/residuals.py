@@ -28,8 +28,10 @@ HANDS_JOINED_ACROSS_SIGMA_M = 0.08
 """The same across the ray: two fists. It matters for hidden hands; where they are visible, the picture says better how they lie."""
 FLOOR_SIGMA_M = 0.06
 """Differences in height of resting feet: grass, a camera 8 degrees off level."""
-BALANCE_SIGMA_M = 0.10
-"""Distance of the trunk from above the resting feet, in depth: a person who stands does not fall over."""
+BALANCE_SIGMA_M, RESTING_BALANCE_SIGMA_M = 0.12, 0.08
+"""Distance of the centre of mass from above the feet, of people who move and of those whose feet both rest (a foot is 0.25 m long)."""
+MIN_STANDING_RISE_M = 0.45
+"""Height of the centre of mass above the feet from which a person stands: about 0.9 m in an adult who stands, 0.5 m in a deep squat."""
 MIN_LEGS_DISTANCE_M = 0.09
 """Ankles, heels, toes and knees of the two legs are at least this far apart."""
 TRUNK_RADIUS_M = 0.15
@@ -208,13 +210,27 @@ def floor_contact(system: NormalEquations, x: np.ndarray, J: np.ndarray, observa
         for k in points:
             height, slope = x[:, k] @ observations.down, observations.down @ J[:, k]
             system.add("floor", (height[:, None] - observations.floor_m) * scale, slope[:, None] * scale[..., None])
-    # Along the floor, away from the camera: across the ray the picture itself says where the trunk is.
-    away = np.array([0.0, 0.0, 1.0]) - observations.down[2] * observations.down
-    feet, trunk = [k for side in parts.feet for k in side], [*parts.hips, *parts.shoulders]
-    lean = (x[:, trunk].mean(1) - x[:, feet].mean(1)) @ away
-    slope = np.einsum("tap,a->tp", J[:, trunk].mean(1) - J[:, feet].mean(1), away)
-    scale = observations.foot_contact.min(1) / BALANCE_SIGMA_M
-    system.add("balance", (lean * scale)[:, None], (slope * scale[:, None])[:, None])
+
+
+def balance(system: NormalEquations, x: np.ndarray, J: np.ndarray, observations: Observations, parts: BodyParts) -> None:
+    """The centre of mass is above the feet, in depth: a person who stands or walks does not fall over.
+
+    Across the ray the picture itself says where the body is. People who lie, or stand on their hands, have no balance to keep.
+    """
+    down = observations.down
+    centre, feet = parts.mass_weights, parts.feet_weights
+    over = np.einsum("k,tka->ta", centre - feet, x)
+    is_standing = -(over @ down) > MIN_STANDING_RISE_M
+    if not is_standing.any():
+        return
+    away = np.array([0.0, 0.0, 1.0]) - down[2] * down
+    away /= np.linalg.norm(away)
+    at_rest = observations.foot_contact.min(1)
+    sigma = BALANCE_SIGMA_M * (1 - at_rest) + RESTING_BALANCE_SIGMA_M * at_rest
+    scale = is_standing / np.hypot(sigma, -(over @ down) * np.tan(np.radians(observations.pitch_sigma_deg)))
+    residual = ((over @ away) * scale)[:, None]
+    slope = np.einsum("k,tkp->tp", centre - feet, np.einsum("tkap,a->tkp", J, away))
+    system.add("balance", residual, (slope * scale[:, None])[:, None], robust_weights(residual, OUTLIER_SIGMAS))
 
 
 def separation(system: NormalEquations, x: np.ndarray, J: np.ndarray, parts: BodyParts) -> None:

@@ -8,6 +8,10 @@ from jaxtyping import Bool, Float, Int
 from body4d.models.anny_fit.kinematic_chain import PointSet
 
 
+UNKNOWN_PITCH_SIGMA_DEG = 12.0
+"""How far from level cameras are held, where nothing shows it."""
+
+
 @dataclass(frozen=True)
 class ChainPose:
     """Poses of a kinematic chain: local rotations of its joints, and positions of its root in camera axes."""
@@ -31,6 +35,7 @@ class Observations:
         foot_contact: How surely the left and the right foot rest on the floor, in [0, 1].
         floor_m: Distance of the floor from the camera along ``down``; NaN where it is unknown.
         down: Direction of gravity in camera axes.
+        pitch_sigma_deg: How far it may be off, about the camera's x axis.
     """
 
     points_px: Float[np.ndarray, "t k 2"]
@@ -43,6 +48,7 @@ class Observations:
     foot_contact: Float[np.ndarray, "t 2"]
     floor_m: float = float("nan")
     down: Float[np.ndarray, " 3"] = field(default_factory=lambda: np.array([0.0, 1.0, 0.0]))
+    pitch_sigma_deg: float = UNKNOWN_PITCH_SIGMA_DEG
 
 
 @dataclass(frozen=True)
@@ -68,7 +74,8 @@ class SilhouetteMatches:
 class BodyParts:
     """Keypoints (indices into the point set) that stand for hands, feet and trunk, left before right.
 
-    ``separate`` are pairs of keypoints that cannot be in one place.
+    ``separate`` are pairs of keypoints that cannot be in one place. ``mass_weights`` and ``feet_weights`` give the centre of mass and the
+    middle of the feet as means of the keypoints.
     """
 
     hands: tuple[tuple[int, ...], tuple[int, ...]]
@@ -77,3 +84,5 @@ class BodyParts:
     shoulders: tuple[int, int]
     arms: tuple[int, ...]
     separate: tuple[tuple[int, int], ...]
+    mass_weights: Float[np.ndarray, " k"]
+    feet_weights: Float[np.ndarray, " k"]
