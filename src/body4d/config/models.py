@@ -77,7 +77,7 @@ class FitSettings(Section):
         ),
     )
     depth_sigma_m: float = Field(
-        default=0.4,
+        default=0.1,
         gt=0,
         description=(
             "Standard deviation of BlazePose's depth. It errs by about 0.1 m alike in all frames, which weighs as much as 0.4 m in each. "

@@ -23,11 +23,16 @@ FOOTHOLD_SIGMA_M = 0.05
 PERSON_SIGMA_M = 0.12
 """How far all footholds of one person are off the floor together, because nobody's height is known."""
 
-UPRIGHT_SIGMA_DEG = 8.0
-"""How far from upright a person stands on average. A golfer bends, but has the trunk over the feet."""
+FOOTHOLD_DEPTH_SIGMA_M = 0.15
+"""How far a foothold is off in depth, which raises or lowers it along the slanted view: what the tilt of the floor is weighed with, so that
+somebody who stays in one place says little about it and somebody who walks a few metres says much."""
 
-CAMERA_LEVEL_SIGMA_DEG = 5.0
-"""How far from level a camera is. Footholds 0.8 m apart say as much about the tilt, nearer ones less."""
+UPRIGHT_SIGMA_DEG = (3.0, 6.0)
+"""How far from upright a person stands on average, across the view and along it, where depth is inferred. A golfer bends, but has the trunk
+over the feet."""
+
+LEVEL_SIGMA_DEG = (3.0, 12.0)
+"""How far from level a camera is in roll and in pitch, where nothing in the picture shows it (``Camera.gravity``)."""
 
 OUTLIER_SIGMAS = 3.0
 """A foothold further off the floor than this is not on it, but on a step, on a chair or in a jump."""
@@ -47,16 +52,16 @@ def floor_transform(people: Sequence[BodyTrack], camera: Camera) -> Float[np.nda
     The camera looks along the world's -z, as far as that is level. What is right in the picture has greater x.
 
     The floor is the plane through the lowest footholds of everybody over the clip: heels and toes, or ankles where a joint set has no
-    feet. Its tilt is the most likely one where the camera is level within ``CAMERA_LEVEL_SIGMA_DEG``, each person upright within
-    ``UPRIGHT_SIGMA_DEG`` and each foothold on the floor within ``FOOTHOLD_SIGMA_M``. So one person standing still leaves the camera
-    nearly level, and people who walk about determine the tilt. Footholds far above the floor (jumps, steps) are left out by random
-    sample consensus (Fischler & Bolles 1981), before least squares. Without anybody the world has the camera's axes, y and z reversed.
+    feet. Its tilt is the most likely one given gravity as the picture's verticals show it (else a camera level within
+    ``LEVEL_SIGMA_DEG``), people upright within ``UPRIGHT_SIGMA_DEG`` and footholds on one floor. Footholds far above the floor (jumps,
+    steps) are left out by random sample consensus (Fischler & Bolles 1981), before least squares. Without anybody the world has the
+    camera's axes, y and z reversed.
     """
     footholds_by_person = [footholds(points) for points in _foot_points(people, camera) if len(points)]
     if not footholds_by_person:
         return _LEVEL.copy()
     owner = np.repeat(np.arange(len(footholds_by_person)), [len(points) for points in footholds_by_person])
-    height, slope_x, slope_z = _fit_plane(np.concatenate(footholds_by_person), owner, upright_slopes(people))
+    height, slope_x, slope_z = _fit_plane(np.concatenate(footholds_by_person), owner, upright_slopes(people), camera)
     up = np.array([slope_x, -1.0, slope_z])
     up /= np.linalg.norm(up)
     back = -np.array([0.0, 0.0, 1.0]) + up[2] * up
@@ -123,7 +128,7 @@ def _first_pelvis(people: Sequence[BodyTrack]) -> np.ndarray:
     return (track.joints_m[0, hips].mean(0) if hips else track.translation_m[0]).astype(np.float64)
 
 
-def _fit_plane(points: np.ndarray, owner: np.ndarray, leans: np.ndarray) -> np.ndarray:
+def _fit_plane(points: np.ndarray, owner: np.ndarray, leans: np.ndarray, camera: Camera) -> np.ndarray:
     """The most likely floor y = height + slope_x x + slope_z z, as (3,), through footholds (C, 3) of persons ``owner`` (C,).
 
     Each foothold errs by itself (``FOOTHOLD_SIGMA_M``) and together with all others of its person (``PERSON_SIGMA_M``): somebody who is
@@ -132,7 +137,7 @@ def _fit_plane(points: np.ndarray, owner: np.ndarray, leans: np.ndarray) -> np.n
     sigma, shared = FOOTHOLD_SIGMA_M, PERSON_SIGMA_M
     A = np.stack([np.ones(len(points)), points[:, 0], points[:, 2]], -1)
     y = points[:, 1]
-    prior, slopes = _slope_prior(leans)
+    prior, slopes = _slope_prior(leans, camera)
     membership = (owner[:, None] == np.arange(owner.max() + 1)).astype(float)
 
     def person_offsets(residual: np.ndarray, use: np.ndarray) -> np.ndarray:
@@ -146,7 +151,7 @@ def _fit_plane(points: np.ndarray, owner: np.ndarray, leans: np.ndarray) -> np.n
         # Above the floor a foot may be as high as it likes. Below it, it cannot be, so that errors there count up to three times as far.
         off = np.clip((residual - offsets @ membership.T) / sigma, -OUTLIER_SIGMAS, 3 * OUTLIER_SIGMAS)
         offsets = np.minimum(np.abs(offsets) / shared, OUTLIER_SIGMAS)
-        return (off**2).sum(1) + (offsets**2).sum(1) + prior[1, 1] * ((planes[:, 1:] - slopes) ** 2).sum(1)
+        return (off**2).sum(1) + (offsets**2).sum(1) + ((planes[:, 1:] - slopes) ** 2 * np.diag(prior)[1:]).sum(1)
 
     planes = np.concatenate([_planes_of_slope(points, slopes), _planes_through_three(A, y, points[:, [0, 2]].mean(0))])
     best = planes[np.argmin(cost(planes))]
@@ -158,9 +163,9 @@ def _fit_plane(points: np.ndarray, owner: np.ndarray, leans: np.ndarray) -> np.n
         inlier &= np.abs(offset) <= OUTLIER_SIGMAS * shared
         if not inlier.any():
             break
-        counted = membership[inlier]
-        whitened = np.eye(inlier.sum()) - counted * (shared**2 / (sigma**2 + counted.sum(0) * shared**2)) @ counted.T
-        weighted = A[inlier].T @ whitened / sigma**2
+        counted, variance = membership[inlier], sigma**2 + FOOTHOLD_DEPTH_SIGMA_M**2
+        whitened = np.eye(inlier.sum()) - counted * (shared**2 / (variance + counted.sum(0) * shared**2)) @ counted.T
+        weighted = A[inlier].T @ whitened / variance
         new = np.linalg.solve(weighted @ A[inlier] + prior, (weighted * y[inlier]).sum(-1) + (prior * [0.0, *slopes]).sum(-1))
         if np.allclose(new, best, atol=1e-9):
             break
@@ -168,15 +173,19 @@ def _fit_plane(points: np.ndarray, owner: np.ndarray, leans: np.ndarray) -> np.n
     return best
 
 
-def _slope_prior(leans: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _slope_prior(leans: np.ndarray, camera: Camera) -> tuple[np.ndarray, np.ndarray]:
     """What is known of the floor's slopes without footholds: the precision (3, 3) and the slopes (2,).
 
-    It combines a level camera and upright people, of whose leans the median counts, so that one person who bends does not.
+    It combines gravity and upright people, of whose leans the median counts, so that one person who bends does not.
     """
-    level, upright = np.tan(np.radians([CAMERA_LEVEL_SIGMA_DEG, UPRIGHT_SIGMA_DEG]))
+    level, sigma_deg = np.zeros(2), np.array(LEVEL_SIGMA_DEG)
+    if camera.gravity is not None and camera.gravity_sigma_deg is not None:
+        right, down, away = camera.gravity
+        level, sigma_deg = np.array([-right, -away]) / down, np.array(camera.gravity_sigma_deg)[::-1]
+    known, upright = 1 / np.tan(np.radians(sigma_deg)) ** 2, len(leans) / np.tan(np.radians(UPRIGHT_SIGMA_DEG)) ** 2
     lean = np.median(leans, axis=0) if len(leans) else np.zeros(2)
-    weight = 1 / level**2 + len(leans) / upright**2
-    return np.diag([0.0, weight, weight]), lean * (len(leans) / upright**2) / weight
+    weight = known + upright
+    return np.diag([0.0, *weight]), (known * level + upright * lean) / weight
 
 
 def _planes_of_slope(points: np.ndarray, slopes: np.ndarray) -> np.ndarray:

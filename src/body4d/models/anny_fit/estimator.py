@@ -30,7 +30,7 @@ from body4d.models.anny_fit.initialization import initial_rotations, with_initia
 from body4d.models.anny_fit.joint_limits import DRIVEN_JOINTS, joint_limits
 from body4d.models.anny_fit.kinematic_chain import KinematicChain, PointSet
 from body4d.models.anny_fit.observations import BODY_PARTS, BodyLandmarks, build_observations, select_rows
-from body4d.models.anny_fit.silhouette import SurfaceSample, match_silhouettes, outline_points
+from body4d.models.anny_fit.silhouette import OUTLINE_MARGIN_PER_HEIGHT, SurfaceSample, match_silhouettes, outline_points
 from body4d.models.anny_fit.types import ChainPose, Observations, SilhouetteMatches
 
 FITTED_SHAPE = ("gender", "muscle", "weight", "proportions")
@@ -129,7 +129,12 @@ class _PersonFit:
         self.landmarks = BodyLandmarks.from_track(track.landmarks).in_camera_axes(camera)
         self.centre_px = np.array([camera.cx_px, camera.cy_px])
         self.outline_sigma_px = OUTLINE_SIGMA_PER_HEIGHT * self.landmarks.height_px
-        self.outlines = [outline_points(track.mask(row)) for row in range(len(track))]
+        self.outlines = [self._outline(row) for row in range(len(track))]
+
+    def _outline(self, row: int) -> tuple[np.ndarray, np.ndarray]:
+        """Points of the body's outline on one frame, inside that of the clothes, and their outward normals."""
+        points, normals = outline_points(self.track.mask(row))
+        return points - OUTLINE_MARGIN_PER_HEIGHT * self.landmarks.height_px * normals, normals
 
     def run(self, height_m: float | None, progress: Callable[[int], None]) -> BodyTrack:
         """The person's track. ``progress`` is called with the share of the work done, in frames, and may raise to stop it."""

@@ -65,6 +65,8 @@ KNUCKLES = (B.LEFT_THUMB, B.LEFT_INDEX, B.LEFT_PINKY, B.RIGHT_THUMB, B.RIGHT_IND
 
 SHOULDER_TO_ANKLE_PER_HEIGHT = 0.78
 """Length along the bones (Winter, Biomechanics and Motor Control of Human Movement, fig. 4.1: 0.818 − 0.039)."""
+HIP_SIGMA_FACTOR = 3.0
+"""Hips are marked by guess, nearer to or farther from the skin than the joints' centres, and alike in all frames."""
 HAND_SIGMA_FACTOR = 1.5
 """Knuckles are that much less certain than other landmarks: a few pixels wide, and often blurred."""
 MIN_VISIBILITY = 0.05
@@ -149,6 +151,7 @@ def build_observations(
     is_known = np.isfinite(landmarks.points_px).all(-1)
     sigma = settings.landmark_sigma_per_height * height / np.sqrt(np.clip(landmarks.visibility, MIN_VISIBILITY, 1))
     sigma[:, KNUCKLES] *= HAND_SIGMA_FACTOR
+    sigma[:, list(BODY_PARTS.hips)] *= HIP_SIGMA_FACTOR
     depth_sigma = settings.depth_sigma_m / np.sqrt(np.clip(landmarks.visibility, MIN_DEPTH_VISIBILITY, 1))
     times = clip.times_s[frame_index] * clip.time_scale
     p = landmarks.points_px

@@ -21,6 +21,8 @@ BORDER_MARGIN_PX = 2.0
 """At the picture's border the mask ends and not the person, so points of the outline this close to it are left out."""
 MIN_OUTLINE_POINTS = 16
 """A shorter outline is that of a speck."""
+OUTLINE_MARGIN_PER_HEIGHT = 0.006
+"""How far the outline runs outside the body, as a share of the person's height in the picture: clothes and hair, 1 cm."""
 NUM_OUTLINE_POINTS = 96
 """Points of each mask's outline that are matched; more take time and do not improve the fit."""
 NUM_SURFACE_POINTS = 1500
