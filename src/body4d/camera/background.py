@@ -13,8 +13,8 @@ from body4d.core.stages import FrameSource, StageOutput
 from body4d.core.types import Camera, Clip, MaskTrack
 
 EVERY_FRAME_READ = 4
-"""Of the frames that are read for the camera's motion, each fourth is searched for verticals: three of nine. More show the same lines again,
-fewer leave those behind people unseen."""
+"""Of the frames that are read for the camera's motion, each fourth is searched for verticals: three of nine. More show the same lines
+again, fewer leave those behind people unseen."""
 
 
 def read_background(frames: FrameSource, camera: Camera, settings: CameraSettings, masks: Sequence[MaskTrack] = ()) -> StageOutput[Camera]:
@@ -52,4 +52,4 @@ class _SegmentReading:
     def segments(self) -> tuple[np.ndarray, np.ndarray]:
         """Every segment (N, 4), and its weight (N,) as a witness: the frames of one clip show the same lines."""
         segments = np.concatenate(self._segments)
-        return segments, witness_weights(segments, self.clip) / max(len(self._segments) - 1, 1)
+        return segments, witness_weights(segments, max(self.clip.width_px, self.clip.height_px)) / max(len(self._segments) - 1, 1)

@@ -1,9 +1,9 @@
 """Which way is down, from the picture's own verticals: walls, posts, windows and doors, whose lines meet where gravity points.
 
-Line segments (von Gioi et al. 2012, "LSD: a Line Segment Detector") that stand nearly upright in the picture vote for the direction that all
-of them would share in space (Barnard 1983, "Interpreting perspective images"): the plane through the camera and a segment holds it. The vote
-is a posterior over pitch and roll on a grid, whose prior is how people hold cameras; so its spread is wide where there are few lines, and where
-they stand close together or agree on no direction.
+Line segments (von Gioi et al. 2012, "LSD: a Line Segment Detector") that stand nearly upright in the picture vote for the direction that
+all of them would share in space: the plane through the camera and a segment holds it (Barnard 1983, "Interpreting perspective images").
+The vote is a posterior over pitch and roll on a grid, whose prior is how people hold cameras; so its spread is wide where there are few
+lines, and where they stand close together or agree on no direction.
 """
 
 from dataclasses import dataclass
@@ -11,14 +11,14 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
-from body4d.core.types import Camera, Clip
+from body4d.core.types import Camera
 
 SIDE_PX = 960
 """Longer side to which frames are shrunk."""
 MIN_LENGTH_SHARE = 0.04
 """Shorter segments, as a share of the longer side, point anywhere."""
-FULL_WEIGHT_SHARE = 0.12
-"""A segment of this length counts as one witness, a shorter one as less."""
+FULL_WEIGHT, FULL_WEIGHT_SHARE = 0.5, 0.12
+"""A segment of this length, as a share of the longer side, counts as half a witness, as a post has two edges; a shorter one as less."""
 MAX_SLANT_DEG = 35.0
 """Segments that slant more in the picture are no verticals of a camera held upright."""
 ANGLE_SIGMA_DEG = 0.6
@@ -69,9 +69,9 @@ def upright_segments(rgb: UInt8[np.ndarray, "h w 3"], people: Bool[np.ndarray, "
     return segments[keep]
 
 
-def witness_weights(segments: Float[np.ndarray, "n 4"], clip: Clip) -> Float[np.ndarray, " n"]:
-    """How much of a witness each segment of one frame is: 1 from ``FULL_WEIGHT_SHARE`` of the longer side on."""
-    return np.minimum(_lengths(segments) / (FULL_WEIGHT_SHARE * max(clip.width_px, clip.height_px)), 1)
+def witness_weights(segments: Float[np.ndarray, "n 4"], side_px: int) -> Float[np.ndarray, " n"]:
+    """How much of a witness each segment of one frame, ``side_px`` on its longer side, is: ``FULL_WEIGHT`` from ``FULL_WEIGHT_SHARE`` of it on."""
+    return FULL_WEIGHT * np.minimum(_lengths(segments) / (FULL_WEIGHT_SHARE * side_px), 1)
 
 
 def gravity_from_segments(segments: Float[np.ndarray, "n 4"], weights: Float[np.ndarray, " n"], camera: Camera) -> GravityEstimate:

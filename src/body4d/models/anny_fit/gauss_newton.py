@@ -86,7 +86,7 @@ class PoseProblem:
         J = self.with_shape_columns(x, J, pose)
         system = NormalEquations.empty(len(x), J.shape[-1])
         reprojection(system, x, J, observations, self.focal_px, self.centre_px)
-        relative_depth(system, x, J, observations, self.parts)
+        relative_depth(system, x, J, observations)
         joint_range(system, self.chain, pose.local, G, self.limits)
         joined_hands(system, x, J, observations, self.parts)
         floor_contact(system, x, J, observations, self.parts)

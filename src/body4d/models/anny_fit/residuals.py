@@ -28,6 +28,8 @@ HANDS_JOINED_ACROSS_SIGMA_M = 0.08
 """The same across the ray: two fists. It matters for hidden hands; where they are visible, the picture says better how they lie."""
 FLOOR_SIGMA_M = 0.06
 """Differences in height of resting feet: grass, a camera 8 degrees off level."""
+TILT_SIGMA_DEG = 6.0
+"""How far a landmark network's depths tilt a whole body towards the camera or away from it."""
 BALANCE_SIGMA_M, RESTING_BALANCE_SIGMA_M = 0.12, 0.08
 """Distance of the centre of mass from above the feet, of people who move and of those whose feet both rest (a foot is 0.25 m long)."""
 MIN_STANDING_RISE_M = 0.45
@@ -153,13 +155,26 @@ def reprojection(
     system.add("reprojection", residual.reshape(T, 2 * K), Ju.reshape(T, 2 * K, -1), np.repeat(weights, 2, axis=1))
 
 
-def relative_depth(system: NormalEquations, x: np.ndarray, J: np.ndarray, observations: Observations, parts: BodyParts) -> None:
-    """Keypoints lie behind the middle of the hips as far as the landmark network estimates."""
+def relative_depth(system: NormalEquations, x: np.ndarray, J: np.ndarray, observations: Observations) -> None:
+    """Keypoints lie behind each other as far as the landmark network estimates: all against their weighted mean."""
     inverse_sigma = np.where(np.isfinite(observations.depth_sigma_m), 1.0 / observations.depth_sigma_m, 0.0)
-    hips = list(parts.hips)
-    residual = np.nan_to_num(x[..., 2] - x[:, hips, 2].mean(1, keepdims=True) - observations.depth_m) * inverse_sigma
-    slope = (J[..., 2, :] - J[:, hips, 2].mean(1, keepdims=True)) * inverse_sigma[..., None]
-    system.add("depth", residual, slope, robust_weights(residual, OUTLIER_SIGMAS))
+    share = inverse_sigma**2 / np.maximum((inverse_sigma**2).sum(1, keepdims=True), 1e-12)
+
+    def against_mean(depth: np.ndarray) -> np.ndarray:
+        return depth - np.einsum("tk,tk...->t...", share, depth)[:, None]
+
+    residual = (against_mean(x[..., 2]) - against_mean(np.nan_to_num(observations.depth_m))) * inverse_sigma
+    weights = robust_weights(residual, OUTLIER_SIGMAS)
+    residual, slope = residual * weights, against_mean(J[..., 2, :]) * (inverse_sigma * weights)[..., None]
+    # Besides its own error each depth has that of the whole body's tilt. Their covariance is I + t h h' in units of the former, where h is
+    # how high each keypoint lies, and its inverse square root takes out most of what a tilt explains.
+    height = against_mean(x[..., 1]) * inverse_sigma * weights
+    size = np.linalg.norm(height, axis=1, keepdims=True)
+    along = height / np.maximum(size, 1e-9)
+    taken = 1 - 1 / np.sqrt(1 + np.tan(np.radians(TILT_SIGMA_DEG)) ** 2 * size**2)
+    residual -= taken * along * np.einsum("tk,tk->t", along, residual)[:, None]
+    slope -= (taken * along)[..., None] * np.einsum("tk,tkp->tp", along, slope)[:, None]
+    system.add("depth", residual, slope)
 
 
 def joint_range(system: NormalEquations, chain: KinematicChain, local: np.ndarray, G: np.ndarray, limits: JointLimits) -> None:
