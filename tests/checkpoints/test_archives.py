@@ -208,6 +208,7 @@ def real_pip(server: PackageServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
     monkeypatch.setenv("PIP_INDEX_URL", f"{server.url}/simple/")
     monkeypatch.setattr(archives, "PYPI_INDEX", "http://127.0.0.1:9/")
+    monkeypatch.setattr(archives, "PIP_START_S", 300.0)  # as many seconds as a busy machine takes
 
 
 @pytest.mark.slow  # pip is a process

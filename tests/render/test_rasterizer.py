@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 import trimesh
+from PIL import Image
 
 from body4d.core.types import Camera
 from body4d.render import rasterizer as raster
+from body4d.render.kernels import enlarge
 from body4d.render.rasterizer import Mesh, draw, silhouette, silhouettes, visible_mesh_index
 
 CAMERA = Camera(focal_px=60.0, cx_px=32.0, cy_px=24.0, width_px=64, height_px=48)
@@ -248,3 +250,13 @@ def test_a_body_of_twenty_thousand_triangles_is_drawn_twenty_times_a_second() ->
         return time.perf_counter() - start
 
     assert min(seconds() for _ in range(5)) < 1 / 20
+
+
+@pytest.mark.parametrize(
+    ("size", "enlarged"), [((49, 35), (72, 51)), ((3, 4), (9, 17)), ((1, 1), (5, 7)), ((40, 30), (40, 61)), ((7, 6), (7, 6))]
+)
+def test_enlarged_pictures_are_pillows(size, enlarged):
+    rgb = np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)
+    rgb[::3] = 255  # Edges over which a cubic overshoots.
+    expected = Image.fromarray(rgb).resize(enlarged[::-1], Image.Resampling.BICUBIC)
+    assert np.array_equal(enlarge(rgb, enlarged[1], enlarged[0]), expected)

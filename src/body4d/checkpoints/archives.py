@@ -45,7 +45,7 @@ OFFLINE_VARIABLES = ("HF_HUB_OFFLINE", "BODY4D_OFFLINE")
 CONNECT_TIMEOUT_S = 4.0
 """A server that is silent for this long is taken to be gone: without a network a run has to say so within seconds."""
 
-PIP_START_S = 8.0
+PIP_START_S = 15.0
 """pip is given up when nothing has come by then: without a name server it would wait for half a minute."""
 
 LOCK_WAIT_S = 600.0

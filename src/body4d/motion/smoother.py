@@ -221,7 +221,7 @@ def smooth_rotations(
     With ``channels``, which say that all of them are one person, gaps are filled by what the clip shows elsewhere
     (``gaps.fill_from_repeats``).
     """
-    observed = np.isfinite(variances).any(1)
+    observed = np.asarray(np.isfinite(variances).any(1))
     variances = _without_bursts(times_s, chordal_points(local), variances)
     reference = fill_rotations(times_s, local, np.isfinite(variances))
     measured = np.where(np.isfinite(variances)[..., None, None], local, reference)

@@ -155,7 +155,8 @@ class _ProjectedMeshes:
 
     @staticmethod
     def of(meshes: Sequence[ShadedMesh], camera: Camera, near_m: float) -> "_ProjectedMeshes":
-        points, faces, colours, spans = [np.zeros((0, 3))], [np.zeros((0, 3), np.int32)], [np.zeros((0, 4), np.float32)], []
+        points, colours, spans = [np.zeros((0, 3))], [np.zeros((0, 4), np.float32)], []
+        faces: list[np.ndarray] = [np.zeros((0, 3), np.int32)]
         point_count = face_count = 0
         for mesh in meshes:
             own_points, own_faces, own_colours = _projected(mesh.vertices_m, mesh.faces, mesh.colours, camera, near_m)

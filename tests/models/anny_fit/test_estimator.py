@@ -120,6 +120,19 @@ def test_chunks_show_no_seams_and_err_no_more_than_the_whole():
     assert steps[[49, 99]].max() <= np.delete(steps, [49, 99]).max()
 
 
+def test_the_result_does_not_depend_on_the_number_of_cores(monkeypatch):
+    scene = make_scene(1, 70)
+    masks = observed(scene)
+
+    def on_cores(count: int):
+        monkeypatch.setattr("os.cpu_count", lambda: count)
+        return fit(scene, masks, chunk_frames=32)
+
+    for one, many in zip(on_cores(1), on_cores(3), strict=True):
+        assert one.rotations.tobytes() == many.rotations.tobytes()
+        assert one.translation_m.tobytes() == many.translation_m.tobytes()
+
+
 def test_a_given_height_scales_body_and_distance_and_leaves_the_picture(scene, masks, found):
     tall = fit(scene, masks, height_m=2.0)[0]
     rig, usual = body_model("anny").rig(tall.shape), body_model("anny").rig(found.shape)

@@ -155,3 +155,31 @@ def test_missing_landmarks_weigh_nothing(problem):
     system = problem.normal_equations(pose, blind, None, True)
     assert np.isfinite(system.cost)
     assert np.isfinite(system.H).all()
+
+
+def test_normal_equations_are_those_of_the_accelerations(problem, monkeypatch):
+    """The sums over frames that the term adds at once are the products of its rows, whatever frames are multiplied together."""
+    monkeypatch.setattr(residuals, "BLOCK_FRAMES", 5)
+    pose = truth(problem)
+    observations = observe(problem, pose, noise_px=2.0)
+    G, p = problem.chain.forward(pose.local, pose.translation_m)
+    x, J = problem.chain.points_and_jacobian(G, p, problem.keypoints)
+    x = x + np.random.default_rng(1).normal(size=x.shape) * 0.02
+    P = J.shape[-1]
+    found, angular = residuals.NormalEquations.empty(T, P), residuals.NormalEquations.empty(T, P)
+    residuals.acceleration(found, problem.chain, pose.local, x, J, G, observations)
+    residuals._angular_acceleration(angular, problem.chain, pose.local, G, np.ones(T - 2))
+    dense, gradient = np.zeros((T, P, T, P)), np.zeros((T, P))
+    for t in range(T - 2):
+        r = (x[t] - 2 * x[t + 1] + x[t + 2]) / observations.acceleration_sigma_m[t + 1]
+        weight = residuals.robust_weights(np.linalg.norm(r, axis=-1), residuals.FAST_MOTION_SIGMAS)[:, None]
+        factors = ((t, 1.0), (t + 1, -2.0), (t + 2, 1.0))
+        rows = {s: (f * weight / observations.acceleration_sigma_m[t + 1])[..., None] * J[s] for s, f in factors}
+        for s, row in rows.items():
+            gradient[s] += np.einsum("kap,ka->p", row, r * weight)
+            for s2, row2 in rows.items():
+                dense[s, :, s2] += np.einsum("kap,kaq->pq", row, row2)
+    for step, blocks, other in ((0, found.H, angular.H), (1, found.H1, angular.H1), (2, found.H2, angular.H2)):
+        expected = np.stack([dense[t, :, t + step] for t in range(T - step)])
+        np.testing.assert_allclose(blocks - other, expected, rtol=1e-9, atol=1e-9 * np.abs(expected).max())
+    np.testing.assert_allclose(found.g - angular.g, gradient, rtol=1e-9, atol=1e-9 * np.abs(gradient).max())

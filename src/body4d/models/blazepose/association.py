@@ -142,7 +142,7 @@ def consensus(detections: Sequence[Detection], intersections: Real[np.ndarray, "
     scores = np.zeros(len(detections))
     for i, detection in enumerate(detections):
         union = intersections[i, i] + np.diag(intersections) - intersections[i]
-        others = [k for k in np.flatnonzero(intersections[i] > 0.5 * union) if k != i]
+        others = [k for k in np.flatnonzero(intersections[i] > 0.5 * union).tolist() if k != i]
         scores[i] = float(np.mean([oks(detection, detections[k]) for k in others])) if others else 0.0
     return scores
 

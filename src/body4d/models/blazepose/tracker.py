@@ -290,7 +290,7 @@ class PoseTracker:
         while now_s - track.recent_centres[0][0] > VELOCITY_WINDOW_S:
             track.recent_centres.popleft()
         track.frames.append(frame)
-        track.mask_codes.append(MaskTrack.encode(mask, pose.box_px[:2], shape[:2]))
+        track.mask_codes.append(MaskTrack.encode(mask, pose.box_px[:2], (shape[0], shape[1])))
         track.poses.append(pose.without_mask())
 
 
@@ -300,9 +300,11 @@ def _without_stray_pieces(pose: PoseDetection) -> PoseDetection:
     if count <= 2:  # the background counts as a piece
         return pose
     x, y, inside = _pixels_in_box(pose.points_px, pose.box_px)
-    keep = np.bincount(pieces[y[inside], x[inside]], minlength=count) > 0
+    keep = np.bincount(np.asarray(pieces, np.int64)[y[inside], x[inside]], minlength=count) > 0
     keep[0] = True  # what is no mask at all stays as it is
-    return dataclasses.replace(pose, mask_probability=np.where(keep[pieces], pose.mask_probability, 0).astype(np.float32))
+    return dataclasses.replace(
+        pose, mask_probability=np.where(keep[np.asarray(pieces, np.int64)], pose.mask_probability, 0).astype(np.float32)
+    )
 
 
 def _is_usable(pose: PoseDetection, shape: tuple[int, ...], min_visibility: float) -> bool:
