@@ -40,7 +40,9 @@ def run(
     ground: Annotated[
         str | None, typer.Option(help="auto (default): feet that rest do not slide, where the camera stands still; or off.")
     ] = None,
-    person_height: Annotated[float | None, typer.Option(help="Height of the main person in metres; fixes the scale. Else the mean is assumed.")] = None,
+    person_height: Annotated[
+        float | None, typer.Option(help="Height of the main person in metres; fixes the scale. Else the mean is assumed.")
+    ] = None,
     sex: Annotated[str | None, typer.Option(help="Sex of the main person: auto (default), female or male (lite).")] = None,
     age: Annotated[float | None, typer.Option(help="Age of the main person in years; without it an adult (lite).")] = None,
     occlusion: Annotated[

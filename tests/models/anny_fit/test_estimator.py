@@ -151,10 +151,10 @@ def test_sex_and_age_are_the_main_persons():
 
 
 def test_a_sex_is_chosen_only_where_it_is_plain():
-    cost = np.array([50.0, 55, 60, 52])
-    assert plain_sex(cost, cost + [9, 11, 10, 10]) == MALE
-    assert plain_sex(cost + [9, 11, 10, 10], cost) == FEMALE
-    assert plain_sex(cost, cost + [20, -15, 5, 10]) == UNDECIDED
+    cost, worse, unlike = np.array([50.0, 55, 60, 52]), np.array([9.0, 11, 10, 10]), np.array([20.0, -15, 5, 10])
+    assert plain_sex(cost, cost + worse) == MALE
+    assert plain_sex(cost + worse, cost) == FEMALE
+    assert plain_sex(cost, cost + unlike) == UNDECIDED
     assert plain_sex(cost[:1], cost[:1] + 10) == UNDECIDED  # a single frame says nothing of its own error
 
 
