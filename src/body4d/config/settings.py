@@ -83,8 +83,8 @@ class CameraSettings(Section):
         default=None,
         gt=0.4,
         lt=2.6,
-        description="Height of the main person in metres. It fixes the scale of all sizes and distances. Without it preset lite assumes the "
-        "mean of the person's age and sex.",
+        description="Height of the main person in metres. It fixes the scale of all sizes and distances. Without it preset lite assumes "
+        "the mean of the person's age and sex.",
     )
     motion: Literal["static", "moving"] = Field(
         default="static",
