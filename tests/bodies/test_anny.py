@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from body4d.bodies.anny import _ANNY_TO_REST, DEFAULT_SHAPE, SHAPE_NAMES, anny_body, curl_fingers
+from body4d.bodies.anny import _ANNY_TO_REST, DEFAULT_SHAPE, FEMALE, MALE, SHAPE_NAMES, UNDECIDED, age_parameter, anny_body, curl_fingers
 from body4d.core.joints import Body29
 from body4d.geometry.rotations import rotvec_to_matrix
 
@@ -34,6 +34,37 @@ def test_scale_is_uniform(rig):
     larger = DEFAULT_SHAPE.copy()
     larger[SHAPE_NAMES.index("scale")] = 1.25
     assert np.allclose(anny_body().rig(larger).rest_vertices_m, 1.25 * rig.rest_vertices_m)
+
+
+def breast_depth_m(gender: float) -> float:
+    """How far the chest stands out in front of the ribs below it, in a body of 1.70 m."""
+    shape = DEFAULT_SHAPE.copy()
+    shape[SHAPE_NAMES.index("gender")] = gender
+    v = anny_body().rig(anny_body().with_height(shape, 1.7)).rest_vertices_m
+    beside = (np.abs(v[:, 0]) > 0.05) & (np.abs(v[:, 0]) < 0.14)
+    chest, ribs = (v[beside & (np.abs(v[:, 1] - v[:, 1].min() - below_crown) < 0.01), 2].min() for below_crown in (0.48, 0.52))
+    return ribs - chest
+
+
+def test_only_women_have_breasts():
+    assert breast_depth_m(FEMALE) > breast_depth_m(MALE) + 0.01
+    assert breast_depth_m(UNDECIDED) < breast_depth_m(MALE) + 0.002
+
+
+@pytest.mark.parametrize("height_m", [1.1, 1.55, 1.965, 2.55])
+def test_a_height_is_met(height_m):
+    assert anny_body().rig(anny_body().with_height(DEFAULT_SHAPE, height_m)).height_m == pytest.approx(height_m, abs=1e-6)
+
+
+def test_tall_people_are_not_scaled_short_ones():
+    short, tall = (anny_body().rig(anny_body().with_height(DEFAULT_SHAPE, h)) for h in (1.5, 1.95))
+    head = [j for j, name in enumerate(short.joint_names) if name == "head"]
+    top = [float((rig.rest_joints_m[head, 1] - rig.rest_vertices_m[:, 1].min())[0] / rig.height_m) for rig in (short, tall)]
+    assert top[1] < 0.95 * top[0]  # heads grow less than bodies
+
+
+def test_ages_in_years():
+    assert [round(age_parameter(years), 3) for years in (1, 11, 64, 120)] == [0.05, 0.415, 0.83, 1.0]
 
 
 def test_a_wrong_number_of_shape_parameters_is_refused():

@@ -162,10 +162,17 @@ def test_numpy_alone_reads_the_documented_keys(scene, tmp_path):
         assert data["clip/rate"].tolist() == [30000, 1001]
 
 
+@pytest.mark.parametrize("assumed", [True, False, None])
+def test_whether_a_height_was_assumed_is_kept(scene, tmp_path, assumed):
+    people = tuple(dataclasses.replace(person, height_assumed=assumed) for person in scene.people)
+    save_scene(dataclasses.replace(scene, people=people), tmp_path / "scene.npz")
+    assert {person.height_assumed for person in load_scene(tmp_path / "scene.npz").people} == {assumed}
+
+
 def test_docs_name_every_key(scene, tmp_path):
     text = (Path(__file__).parents[2] / "docs" / "files.md").read_text()
     clip, camera = dataclasses.replace(scene.clip, capture_rate=Fraction(240)), dataclasses.replace(scene.camera, focal_spread=0.1)
-    hidden = dataclasses.replace(scene.people[0], hidden=np.zeros(len(scene.people[0]), bool))
+    hidden = dataclasses.replace(scene.people[0], hidden=np.zeros(len(scene.people[0]), bool), height_assumed=True)
     people = (hidden, *scene.people[1:])
     save_scene(dataclasses.replace(scene, clip=clip, camera=camera, people=people), tmp_path / "scene.npz")
     save_masks(make_masks(scene), tmp_path / "masks.npz")

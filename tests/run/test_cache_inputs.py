@@ -68,6 +68,8 @@ STALE: dict[str, tuple[Any, tuple[str, ...], tuple[str, ...]]] = {
     "compute.max_memory_share": (0.5, NONE, NONE),
     "weights.num_connections": (1, NONE, NONE),
     "weights.max_retries": (1, NONE, NONE),
+    "fit.sex": ("male", FROM_BODIES, NONE),
+    "fit.age_years": (9, FROM_BODIES, NONE),
     "fit.landmark_sigma_per_height": (0.02, FROM_BODIES, NONE),
     "fit.depth_sigma_m": (0.3, FROM_BODIES, NONE),
     "fit.acceleration_m_s2": (20, FROM_BODIES, NONE),

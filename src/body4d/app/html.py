@@ -171,7 +171,8 @@ def _people(people: Sequence[Mapping[str, Any]]) -> str:
     rows = []
     for person in people:
         height = person.get("height_m")
-        tall = f"· {height:.2f} m tall" if isinstance(height, float) else ""
+        assumed = " (assumed: enter the height under Settings if you know it)" if person.get("height_assumed") else ""
+        tall = f"· {height:.2f} m tall{assumed}" if isinstance(height, float) else ""
         rows.append(f"<li><b>Person {int(person['id'])}</b> seen on {int(person['frames_visible'])} frames {tall}</li>")
     return f'<ul class="b4-people">{"".join(rows)}</ul>'
 

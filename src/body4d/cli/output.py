@@ -20,6 +20,8 @@ _PEOPLE = {
     "height_m": "height m",
 }
 
+ASSUMED_HEIGHT = "Assumed heights are means of people of that age and sex; all sizes and distances depend on them."
+
 _STAGES = {"seconds": "seconds", "steps_per_s": "frames/s", "cpu_peak_mb": "CPU MB", "gpu_peak_mb": "GPU MB"}
 
 
@@ -29,8 +31,14 @@ def print_people(people: Sequence[Mapping[str, Any]]) -> None:
     for title in _PEOPLE.values():
         table.add_column(title, justify="right")
     for person in people:
-        table.add_row(*(cell(person.get(key)) for key in _PEOPLE))
+        table.add_row(*(cell(person.get(key)) + (" assumed" if _is_assumed(key, person) else "") for key in _PEOPLE))
     Console().print(table)
+    if any(person.get("height_assumed") for person in people):
+        typer.echo(f"{ASSUMED_HEIGHT} --person-height settles the main person's.")
+
+
+def _is_assumed(key: str, person: Mapping[str, Any]) -> bool:
+    return key == "height_m" and bool(person.get("height_assumed"))
 
 
 def print_stages(stages: Mapping[str, Mapping[str, Any]]) -> None:

@@ -40,7 +40,11 @@ def run(
     ground: Annotated[
         str | None, typer.Option(help="auto (default): feet that rest do not slide, where the camera stands still; or off.")
     ] = None,
-    person_height: Annotated[float | None, typer.Option(help="Height of the main person in metres; fixes the scale.")] = None,
+    person_height: Annotated[
+        float | None, typer.Option(help="Height of the main person in metres; fixes the scale. Else the mean is assumed.")
+    ] = None,
+    sex: Annotated[str | None, typer.Option(help="Sex of the main person: auto (default), female or male (lite).")] = None,
+    age: Annotated[float | None, typer.Option(help="Age of the main person in years; without it an adult (lite).")] = None,
     occlusion: Annotated[
         str | None, typer.Option(help="Complete hidden people (sam): auto (where somebody may be hidden), on (everywhere) or off.")
     ] = None,
@@ -75,6 +79,8 @@ def run(
         "camera.focal_mm35": focal_mm35,
         "camera.motion": camera,
         "camera.person_height_m": person_height,
+        "fit.sex": sex,
+        "fit.age_years": age,
         "occlusion.mode": occlusion,
         "motion.ground": ground,
         "pictures.show_uncertainty": show_uncertainty,

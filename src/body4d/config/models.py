@@ -68,6 +68,18 @@ class BlazePoseSettings(Section):
 class FitSettings(Section):
     """Fitting Anny to landmarks and silhouettes (preset lite). A standard deviation says how far its observations are trusted."""
 
+    sex: Literal["auto", "female", "male"] = Field(
+        default="auto",
+        description="Sex of the main person. With auto, either is taken to be as likely, and one is chosen where the outlines tell it "
+        "plainly; else the body is between the two, without breasts.",
+    )
+    age_years: float | None = Field(
+        default=None,
+        ge=1,
+        le=110,
+        description="Age of the main person in years. It settles proportions and, where camera.person_height_m is not given, the height "
+        "that is assumed. Without it everybody is an adult.",
+    )
     landmark_sigma_per_height: float = Field(
         default=0.013,
         gt=0,

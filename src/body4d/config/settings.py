@@ -80,7 +80,11 @@ class CameraSettings(Section):
         "phones since 2016 have 24 to 28 mm.",
     )
     person_height_m: float | None = Field(
-        default=None, gt=0.4, lt=2.6, description="Height of the main person in metres. It fixes the scale of all sizes and distances."
+        default=None,
+        gt=0.4,
+        lt=2.6,
+        description="Height of the main person in metres. It fixes the scale of all sizes and distances. Without it preset lite assumes "
+        "the mean of the person's age and sex.",
     )
     motion: Literal["static", "moving"] = Field(
         default="static",

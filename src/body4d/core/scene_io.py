@@ -226,6 +226,8 @@ def _body_arrays(tracks: Sequence[BodyTrack]) -> dict[str, Any]:
         for name in (*_TRACK_ARRAYS, *_TRACK_OPTIONAL):
             if getattr(track, name) is not None:
                 arrays[f"{key}/{name}"] = getattr(track, name)
+        if track.height_assumed is not None:
+            arrays[f"{key}/height_assumed"] = track.height_assumed
         if track.rig is not None:
             arrays |= {f"{key}/rig/{name}": value for name, value in _rig_arrays(track.rig).items()}
     return arrays
@@ -263,6 +265,7 @@ def _bodies(data: Mapping[str, np.ndarray]) -> tuple[BodyTrack, ...]:
                 joint_set=str(data[f"{key}/joint_set"]),
                 parameters=data[f"{key}/parameters"],
                 **{name: data.get(f"{key}/{name}") for name in _TRACK_OPTIONAL},
+                height_assumed=bool(data[f"{key}/height_assumed"]) if f"{key}/height_assumed" in data else None,
                 rig=_rig(data, f"{key}/rig"),
                 **{name: data[f"{key}/{name}"] for name in _TRACK_ARRAYS},
             )

@@ -285,6 +285,9 @@ class BodyTrack:
     """The joints' error as the smoother estimates it, root mean square; None where nothing was smoothed."""
     hidden: Bool[np.ndarray, " t"] | None = None
     """True where the person was occluded and the body comes from a completed picture; None where nobody was completed."""
+    height_assumed: bool | None = None
+    """True where the body's height, and with it the scale of everything, is the mean of people; False where it was given; None where it
+    was estimated or is not known."""
     rig: "Rig | None" = None
     """Comes along where the body model is no part of body4d, so that a result can be drawn and exported anywhere."""
 

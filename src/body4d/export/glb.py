@@ -113,6 +113,8 @@ def _add_person(
         "first_frame": int(track.frame_index[0]),
         "last_frame": int(track.frame_index[-1]),
     }
+    if track.height_assumed is not None:
+        extras["height_assumed"] = track.height_assumed
     person = builder.node(name=name, mesh=len(gltf.meshes) - 1, extras=extras)
     # Nodes have the pose of the first followed frame, so that a viewer that plays nothing still shows a pose where it happened.
     quats = gltf_quats(skeleton.rotations[0])

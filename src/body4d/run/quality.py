@@ -38,7 +38,8 @@ class PersonReport:
     standing body at the person's distance (focal length times ``height_m`` over depth), so that crouching does not flatter.
     ``mask_iou`` is the mean overlap of silhouette and mask. ``jitter`` and ``jitter_raw``, in m/s³, are
     ``body4d.evaluate.metrics.jitter_m_s3`` of the final joints and of ``joints_raw_m``, which are not smoothed yet,
-    over ``body4d.evaluate.score.SCORED_JOINTS``. ``height_m`` is the standing height from crown to sole.
+    over ``body4d.evaluate.score.SCORED_JOINTS``. ``height_m`` is the standing height from crown to sole, and
+    ``height_assumed`` says whether it is the mean of people (``BodyTrack.height_assumed``).
     """
 
     id: int
@@ -49,6 +50,7 @@ class PersonReport:
     jitter: float | None
     jitter_raw: float | None
     height_m: float | None
+    height_assumed: bool | None
 
 
 def report_people(scene: Scene, heights_m: Mapping[int, float]) -> tuple[PersonReport, ...]:
@@ -83,6 +85,7 @@ def _report_person(track: BodyTrack, scene: Scene, height_m: float | None) -> Pe
         jitter=_rounded(_jitter(track, track.joints_m, scene), 3),
         jitter_raw=_rounded(_jitter(track, track.joints_raw_m, scene), 3),
         height_m=_rounded(height_m, 4),
+        height_assumed=track.height_assumed,
     )
 
 

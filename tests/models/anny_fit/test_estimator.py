@@ -5,13 +5,15 @@ import dataclasses
 import numpy as np
 import pytest
 
+from body4d.bodies.anny import FEMALE, MALE, UNDECIDED
 from body4d.bodies.registry import body_model
 from body4d.config import FitSettings
 from body4d.core.errors import Cancelled
 from body4d.core.joints import Blazepose33, Body29
 from body4d.core.stages import ignore_progress
 from body4d.core.types import LandmarkTrack, MaskTrack, Scene
-from body4d.models.anny_fit.estimator import AnnyBodyEstimator
+from body4d.models.anny_fit.estimator import AnnyBodyEstimator, plain_sex
+from body4d.models.anny_fit.mean_height import mean_height_m
 from body4d.render.rasterizer import silhouette
 from scenes import make_scene
 
@@ -133,12 +135,45 @@ def test_the_result_does_not_depend_on_the_number_of_cores(monkeypatch):
         assert one.translation_m.tobytes() == many.translation_m.tobytes()
 
 
-def test_a_given_height_scales_body_and_distance_and_leaves_the_picture(scene, masks, found):
+def test_a_given_height_is_met_and_leaves_the_picture(scene, masks, found):
     tall = fit(scene, masks, height_m=2.0)[0]
     rig, usual = body_model("anny").rig(tall.shape), body_model("anny").rig(found.shape)
     assert rig.height_m == pytest.approx(2.0, abs=1e-4)
-    assert tall.translation_m == pytest.approx(found.translation_m * 2.0 / usual.height_m, rel=1e-4)
-    assert scene.camera.project(tall.joints_m) == pytest.approx(scene.camera.project(found.joints_m), abs=0.05)
+    assert tall.height_assumed is False
+    farther = np.median(tall.translation_m[:, 2] / found.translation_m[:, 2])
+    assert farther == pytest.approx(2.0 / usual.height_m, rel=0.05)
+    apart = np.linalg.norm(scene.camera.project(tall.joints_m) - scene.camera.project(found.joints_m), axis=-1)
+    assert apart[:, : Body29.LEFT_BIG_TOE].mean() < 3
+
+
+def test_a_height_that_is_not_given_is_the_mean_and_is_called_assumed(scene, masks, found):
+    rig = body_model("anny").rig(found.shape)
+    assert found.height_assumed is True
+    assert rig.height_m == pytest.approx(mean_height_m(found.shape[0]), abs=1e-4)
+    boy = fit(scene, masks, sex="male", age_years=8.0)[0]
+    assert boy.shape[0] == MALE
+    assert body_model("anny").rig(boy.shape).height_m == pytest.approx(1.273, abs=1e-4)
+    assert boy.height_assumed is True
+
+
+def test_sex_and_age_are_the_main_persons():
+    both = make_scene(people=2, frames=4, seed=5)
+    first, second = fit(both, observed(both), height_m=1.4, sex="female", age_years=11)
+    assert (first.shape[0], first.height_assumed) == (FEMALE, False)
+    assert (second.shape[1], second.height_assumed) == (np.float32(2 / 3), True)
+
+
+def test_a_sex_is_chosen_only_where_it_is_plain():
+    cost, worse, unlike = np.array([50.0, 55, 60, 52]), np.array([9.0, 11, 10, 10]), np.array([20.0, -15, 5, 10])
+    assert plain_sex(cost, cost + worse) == MALE
+    assert plain_sex(cost + worse, cost) == FEMALE
+    assert plain_sex(cost, cost + unlike) == UNDECIDED
+    assert plain_sex(cost[:1], cost[:1] + 10) == UNDECIDED  # a single frame says nothing of its own error
+
+
+def test_mean_heights():
+    assert (mean_height_m(MALE), mean_height_m(FEMALE), mean_height_m(UNDECIDED, 40)) == pytest.approx((1.765, 1.632, 1.6985))
+    assert mean_height_m(FEMALE, 8.5) == pytest.approx((1.266 + 1.325) / 2)
 
 
 def test_people_do_not_influence_each_other():

@@ -18,7 +18,7 @@ import numpy as np
 from jaxtyping import Float
 from threadpoolctl import threadpool_limits
 
-from body4d.bodies.anny import DEFAULT_SHAPE, SHAPE_NAMES, AnnyBody, anny_body, curl_fingers
+from body4d.bodies.anny import DEFAULT_SHAPE, FEMALE, MALE, SHAPE_NAMES, UNDECIDED, AnnyBody, age_parameter, anny_body, curl_fingers
 from body4d.config import FitSettings
 from body4d.core.errors import Cancelled
 from body4d.core.occlusion import OcclusionSegment
@@ -29,16 +29,21 @@ from body4d.models.anny_fit.gauss_newton import PoseProblem, ShapeVariant
 from body4d.models.anny_fit.initialization import initial_rotations, with_initial_translation
 from body4d.models.anny_fit.joint_limits import DRIVEN_JOINTS, joint_limits
 from body4d.models.anny_fit.kinematic_chain import KinematicChain, PointSet
+from body4d.models.anny_fit.mean_height import mean_height_m
 from body4d.models.anny_fit.observations import BODY_PARTS, BodyLandmarks, build_observations, select_rows
 from body4d.models.anny_fit.silhouette import OUTLINE_MARGIN_PER_HEIGHT, SurfaceSample, match_silhouettes, outline_points
 from body4d.models.anny_fit.types import ChainPose, Observations, SilhouetteMatches
 
-FITTED_SHAPE = ("gender", "muscle", "weight", "proportions")
-"""Shape parameters that are fitted. Age is given (adults), and one camera cannot tell height from distance."""
+FITTED_SHAPE = ("muscle", "weight", "proportions")
+"""Shape parameters that are fitted. Sex is one of three, age is given (adults), and one camera cannot tell height from distance."""
 SHAPE_SIGMA = 0.15
 """Spread of Anny's shape parameters around the middle of their range."""
 NUM_INDEPENDENT_FRAMES = 2.0
 """Landmarks err alike in all frames, so all frames together count as this many."""
+SEX_SIGMAS = 2.0
+"""A sex is chosen where it explains the pictures better than the other by this many standard errors."""
+NUM_SEX_FRAMES, NUM_SEX_ROUNDS = 8, 2
+"""Frames on which the sexes are compared, and times each shape is linearised for it."""
 NUM_SHAPE_ROUNDS, NUM_STEPS_PER_SHAPE_ROUND = 4, 3
 """Times the shape is linearised anew (it converges after three), and steps between."""
 SHAPE_DIFFERENCE = 0.1
@@ -62,11 +67,16 @@ MAX_WORKERS = 8
 HALF_CONFIDENCE_MISS = 0.05
 """Distance between fit and landmarks, as a share of body height, that halves the confidence."""
 
+_GENDER, _AGE = SHAPE_NAMES.index("gender"), SHAPE_NAMES.index("age")
 _FITTED_AT = [SHAPE_NAMES.index(name) for name in FITTED_SHAPE]
 
 
 class AnnyBodyEstimator:
-    """Fits one Anny per person. ``person_height_m`` is the height of the main (first) person, or None for Anny's average adult."""
+    """Fits one Anny per person.
+
+    ``person_height_m`` is the height of the main (first) person, whose sex and age the settings may say. Other people are adults, and a
+    height that is not given is the mean of age and sex (``mean_height_m``), as one camera cannot tell height from distance.
+    """
 
     def __init__(self, settings: FitSettings, person_height_m: float | None = None) -> None:
         self._settings, self._height_m = settings, person_height_m
@@ -99,8 +109,9 @@ class AnnyBodyEstimator:
                 done[n] = max(done[n], rows)  # Chunks end in any order.
                 progress(sum(done), total)
 
+            given = _GivenShape(self._settings.sex, self._settings.age_years, self._height_m) if n == 0 else _GivenShape()
             person = _PersonFit(body, masks[n], frames.clip, camera, self._settings, chunks)
-            track = person.run(self._height_m if n == 0 else None, person_progress)
+            track = person.run(given, person_progress)
             person_progress(len(track))
             return track
 
@@ -116,6 +127,22 @@ class AnnyBodyEstimator:
                 for task in tasks:
                     task.cancel()
                 raise
+
+
+@dataclasses.dataclass(frozen=True)
+class _GivenShape:
+    """What is known of a person beforehand; None where nothing is."""
+
+    sex: str = "auto"
+    age_years: float | None = None
+    height_m: float | None = None
+
+    @property
+    def gender(self) -> float:
+        return {"male": MALE, "female": FEMALE}.get(self.sex, UNDECIDED)
+
+    def height_of(self, gender: float) -> float:
+        return self.height_m or mean_height_m(gender, self.age_years)
 
 
 class _PersonFit:
@@ -136,10 +163,10 @@ class _PersonFit:
         points, normals = outline_points(self.track.mask(row))
         return points - OUTLINE_MARGIN_PER_HEIGHT * self.landmarks.height_px * normals, normals
 
-    def run(self, height_m: float | None, progress: Callable[[int], None]) -> BodyTrack:
+    def run(self, given: _GivenShape, progress: Callable[[int], None]) -> BodyTrack:
         """The person's track. ``progress`` is called with the share of the work done, in frames, and may raise to stop it."""
         T = len(self.track)
-        shape = DEFAULT_SHAPE.astype(np.float64)
+        shape = self._average_shape(given, given.gender)
         problem, surface = self._problem(shape)
         pose = self._initial_pose(problem)
         depth = pose.translation_m[:, 2]
@@ -151,7 +178,9 @@ class _PersonFit:
 
         pose = self._solve_frames(problem, pose, observations, MAX_INITIAL_STEPS)
         progress(T // 5)
-        shape = self._fit_shape(shape, pose, observations)
+        shape = self._fit_sex_and_shape(given, pose, observations)
+        # As large in the picture as before.
+        pose = ChainPose(pose.local, pose.translation_m * given.height_of(shape[_GENDER]) / given.height_of(given.gender))
         problem, surface = self._problem(shape)
         pose = self._solve_frames(problem, pose, observations, MAX_STEPS_AFTER_SHAPE)
         progress(2 * T // 5)
@@ -167,7 +196,15 @@ class _PersonFit:
             progress(min(T, (2 * T + 3 * sum(solved)) // 5))
             return part
 
-        return self._track(shape, self._in_chunks(pose, solve_coupled), observations, height_m)
+        return self._track(shape, self._in_chunks(pose, solve_coupled), observations, given)
+
+    def _average_shape(self, given: _GivenShape, gender: float) -> np.ndarray:
+        """The average body of a sex, at the given age and height."""
+        shape = DEFAULT_SHAPE.astype(np.float64)
+        shape[_GENDER] = gender
+        if given.age_years is not None:
+            shape[_AGE] = age_parameter(given.age_years)
+        return self.body.with_height(shape, given.height_of(gender))
 
     def _problem(self, shape: np.ndarray, with_slopes: bool = False) -> tuple[PoseProblem, SurfaceSample]:
         rig = self.body.rig(shape)
@@ -213,20 +250,55 @@ class _PersonFit:
 
         return self._in_chunks(pose, solve, overlap=0)
 
-    def _fit_shape(self, shape: np.ndarray, pose: ChainPose, observations: Observations) -> np.ndarray:
-        """The person's one shape, from the most visible frame of each of ``num_shape_frames`` equal parts of the clip."""
-        rows = _best_rows(self.landmarks.visibility.sum(1), self.settings.num_shape_frames)
+    def _fit_sex_and_shape(self, given: _GivenShape, pose: ChainPose, observations: Observations) -> np.ndarray:
+        """The person's shape, of the given sex or of the one that the pictures tell."""
+        gender = given.gender if given.sex != "auto" else self._plain_sex(given, pose, observations)
+        # Of the height that the poses were found with, so that the person is where the picture has them.
+        start = self.body.with_height(self._average_shape(given, gender), given.height_of(given.gender))
+        rows = self._shape_rows(self.settings.num_shape_frames)
+        shape = self._fit_shape(start, pose, observations, rows, NUM_SHAPE_ROUNDS)[0]
+        return self.body.with_height(shape, given.height_of(gender))
+
+    def _plain_sex(self, given: _GivenShape, pose: ChainPose, observations: Observations) -> float:
+        """The sex whose shape explains some frames better, where that is plain. Both are of one height, so that size decides nothing."""
+        rows = self._shape_rows(NUM_SEX_FRAMES)
+        costs = []
+        for gender in (MALE, FEMALE):
+            shape = self.body.with_height(self._average_shape(given, gender), given.height_of(UNDECIDED))
+            shape, few = self._fit_shape(shape, pose, observations, rows, NUM_SEX_ROUNDS)
+            costs.append(self._frame_costs(shape, few, observations, rows))
+        return plain_sex(*costs)
+
+    def _shape_rows(self, count: int) -> np.ndarray:
+        """The most visible frame of each of ``count`` equal parts of the clip."""
+        return _best_rows(self.landmarks.visibility.sum(1), count)
+
+    def _fit_shape(
+        self, shape: np.ndarray, pose: ChainPose, observations: Observations, rows: np.ndarray, num_rounds: int
+    ) -> tuple[np.ndarray, ChainPose]:
+        """One shape from some frames of the clip, and the poses of these frames with it."""
         few, some = ChainPose(pose.local[rows], pose.translation_m[rows]), select_rows(observations, rows)
         shape = shape.copy()
         sigma = np.full(len(FITTED_SHAPE), SHAPE_SIGMA * np.sqrt(min(1.0, NUM_INDEPENDENT_FRAMES / len(rows))))
-        for _ in range(NUM_SHAPE_ROUNDS):
+        for _ in range(num_rounds):
             problem, surface = self._problem(shape, with_slopes=True)
             matches = self._matches(problem, surface, few, rows)
             offset = (shape[_FITTED_AT] - DEFAULT_SHAPE[_FITTED_AT]) / sigma
             few, change = problem.solve_with_shape(few, some, matches, offset, sigma, NUM_STEPS_PER_SHAPE_ROUND)
             change = np.clip(change, -MAX_SHAPE_CHANGE, MAX_SHAPE_CHANGE)
             shape[_FITTED_AT] = np.clip(shape[_FITTED_AT] + change, MIN_SHAPE, MAX_SHAPE)
-        return shape
+        return shape, few
+
+    def _frame_costs(self, shape: np.ndarray, few: ChainPose, observations: Observations, rows: np.ndarray) -> Float[np.ndarray, " n"]:
+        """How badly the body of ``shape``, posed as well as it can be, explains each of the frames ``rows``."""
+        problem, surface = self._problem(shape)
+        few = problem.solve(few, select_rows(observations, rows), NUM_STEPS_PER_ROUND, self._matches(problem, surface, few, rows), False)
+        costs = []
+        for n, row in enumerate(rows):
+            one, at = ChainPose(few.local[n : n + 1], few.translation_m[n : n + 1]), np.array([row])
+            matches = self._matches(problem, surface, one, at)
+            costs.append(problem.normal_equations(one, select_rows(observations, at), matches, coupled=False).cost)
+        return np.array(costs)
 
     def _matches(self, problem: PoseProblem, surface: SurfaceSample, pose: ChainPose, rows: np.ndarray) -> SilhouetteMatches:
         sigma = np.full(len(rows), self.outline_sigma_px)
@@ -253,13 +325,8 @@ class _PersonFit:
         parts = list(self.pool.map(solve_chunk, firsts))
         return ChainPose(np.concatenate([part.local for part in parts]), np.concatenate([part.translation_m for part in parts]))
 
-    def _track(self, shape: np.ndarray, pose: ChainPose, observations: Observations, height_m: float | None) -> BodyTrack:
+    def _track(self, shape: np.ndarray, pose: ChainPose, observations: Observations, given: _GivenShape) -> BodyTrack:
         rig, translation = self.body.rig(shape), pose.translation_m
-        if height_m is not None:
-            # One camera cannot tell a small person near by from a tall one far away: scaling both leaves the picture as it is.
-            scale = height_m / rig.height_m
-            shape = np.concatenate([shape[:-1], [shape[-1] * scale]])
-            rig, translation = self.body.rig(shape), translation * scale
         chain = KinematicChain.from_rig(rig, DRIVEN_JOINTS)
         rotations = curl_fingers(rig, matrix_to_rotvec(chain.to_rig(pose.local)), observations.hands_joined)
         joints = rig.keypoints(*rig.forward(rotations, translation))
@@ -275,6 +342,7 @@ class _PersonFit:
             visibility=self.landmarks.visibility,
             confidence=_confidence(joints, self.landmarks, self.camera),
             observed=np.ones(len(translation), bool),
+            height_assumed=given.height_m is None,
         )
 
 
@@ -285,6 +353,18 @@ def _floor_distance(problem: PoseProblem, pose: ChainPose, observations: Observa
     resting = [below[observations.foot_contact[:, side] > 0, k] for side, feet in enumerate(BODY_PARTS.feet) for k in feet]
     depths = np.concatenate(resting)
     return float(np.median(depths)) if len(depths) else float("nan")
+
+
+def plain_sex(male_cost: Float[np.ndarray, " n"], female_cost: Float[np.ndarray, " n"]) -> float:
+    """Whose body explains n frames better, where it is plain: ``MALE``, ``FEMALE``, else ``UNDECIDED``.
+
+    Either sex is as likely beforehand. Frames of one clip err alike, so they count as ``NUM_INDEPENDENT_FRAMES``.
+    """
+    better = female_cost - male_cost
+    error = better.std() / np.sqrt(min(NUM_INDEPENDENT_FRAMES, len(better)))
+    if len(better) < 2 or abs(better.mean()) <= SEX_SIGMAS * error:
+        return UNDECIDED
+    return MALE if better.mean() > 0 else FEMALE
 
 
 def _best_rows(score: np.ndarray, num_parts: int) -> np.ndarray:
