@@ -1,0 +1,375 @@
+"""Which side of a person is which, decided over the whole clip before anything is fitted. Pure numpy.
+
+BlazePose reads each frame almost by itself, and takes a person's front for the back, or the left arm for the right one, for a frame or for
+a second. Every frame therefore has several readings, and a chain over time chooses among them (Viterbi): between frames a body moves no
+faster than bodies do, each frame's readings are more or less consistent in themselves, and the network is right more often than not.
+A frame that fits neither its past nor its future in any reading may be left out, and is interpolated.
+"""
+
+import dataclasses
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from body4d.core.errors import RunWarning
+from body4d.core.joints import Body29 as B
+from body4d.models.anny_fit.observations import BodyLandmarks
+
+AS_SEEN, TURNED, DEPTH, EXCHANGED = range(4)
+"""Readings of a whole body. As seen; turned: front and back confused, which exchanges the labels and reverses all depth and so leaves the
+picture as it is; depth: the depth of shoulder and hip line reversed, labels right; exchanged: labels wrong, depth right."""
+
+TRUNK_NOISE_M, LIMB_NOISE_M = 0.03, 0.06
+"""Landmarks differ by this much from frame to frame on a person at rest."""
+DEPTH_SHARE = 0.6
+"""Motion in depth counts by this factor: the network's depth is rougher than its picture coordinates."""
+SIDES_EXCHANGED_COST = 0.5
+"""Cost of the first frame of a stretch in which the network is taken to be wrong, where a body that leaps all over costs 3."""
+WRONG_PER_S = 0.5
+"""Cost of each second of such a stretch: at this rate a leap at either end is believed rather than a stretch of 11 s."""
+INCONSISTENT_PER_S = 2.0
+"""Cost of each second in which trunk and feet or face point in opposite directions."""
+HIDDEN_NEAR_PER_S = 1.0
+"""Cost of each second in which the near side is the hidden one."""
+CROSSED_PER_S = 4.0
+"""Cost of each second in which a limb that is exchanged is longer or shorter than usual, for each share of its length."""
+SKIP_COST, SKIP_PER_S = 0.35, 6.0
+"""Cost of leaving out a run of frames, and of each second of it."""
+MAX_SKIP_S, MAX_SKIP_FRAMES = 0.2, 16
+"""A longer run is not left out: what happens in it is not known from its ends."""
+CUT_PER_HEIGHT = 0.5
+"""A person whose hips leap by this share of height from one frame to the next is seen in a new shot, to which nothing carries over."""
+TORN_WIDTH, SOUND_WIDTH = 0.5, 0.9
+"""Shoulders and hips this much of their usual width (in three dimensions) show a network that is torn between two readings, or is not."""
+USUAL_WIDTH_PERCENTILE = 75
+AMBIGUITY_COST = 0.3
+"""A second reading that costs this much more than the first is 1/e as likely."""
+INTERPOLATED_VISIBILITY = 0.2
+"""Landmarks of frames left out are this visible: interpolated, they are near."""
+UNCLEAR_AMBIGUITY, MIN_UNCLEAR_S = 0.5, 0.1
+"""Stretches at least this ambiguous and long are reported."""
+
+_LEFT = [k for k in B if k.name.startswith("LEFT_")]
+_RIGHT = [B[k.name.replace("LEFT_", "RIGHT_")] for k in _LEFT]
+_TRUNK = (B.LEFT_SHOULDER, B.RIGHT_SHOULDER, B.LEFT_HIP, B.RIGHT_HIP)
+_POINTING = (
+    ((B.LEFT_EAR, B.RIGHT_EAR), (B.NOSE, B.LEFT_EYE, B.RIGHT_EYE)),
+    ((B.LEFT_ANKLE,), (B.LEFT_HEEL, B.LEFT_BIG_TOE)),
+    ((B.RIGHT_ANKLE,), (B.RIGHT_HEEL, B.RIGHT_BIG_TOE)),
+)
+"""Parts that point where the body faces, and what they point from."""
+
+_MAX_SPEED_M_S = {"SHOULDER": 3.0, "HIP": 2.0, "ELBOW": 6.0, "WRIST": 12.0, "KNEE": 6.0, "ANKLE": 10.0}
+"""Speeds about the hips that hardly anybody exceeds: a shoulder line that turns by 1000 degrees/s, a fast stroke, a kick."""
+_LEAP_COST = {"SHOULDER": 0.5, "HIP": 0.35, "ELBOW": 0.2, "WRIST": 0.15, "KNEE": 0.2, "ANKLE": 0.1}
+"""Cost of a leap of each: steady joints say more than quick ones."""
+_LIMBS = (("SHOULDER", "ELBOW", "WRIST", ("ELBOW", "WRIST", "THUMB", "INDEX", "PINKY")), ("HIP", "KNEE", "ANKLE", ("KNEE", "ANKLE", "HEEL", "BIG_TOE", "SMALL_TOE")))
+_LIMB_LEAP_COST = 0.75
+"""Cost of a leap of one joint of a limb that is judged by itself."""
+
+
+@dataclass(frozen=True)
+class SettledSides:
+    """Landmarks whose sides are settled.
+
+    Attributes:
+        landmarks: In the chosen reading; interpolated in frames (or limbs) that were left out.
+        ambiguity: How near the other reading of the body comes, in [0, 1].
+        changed: Where anything differs from what the network saw.
+    """
+
+    landmarks: BodyLandmarks
+    ambiguity: Float[np.ndarray, " t"]
+    changed: Bool[np.ndarray, " t"]
+
+
+@dataclass(frozen=True)
+class _Readings:
+    """What a chain chooses from: S readings of K joints in each of T frames."""
+
+    joints_m: Float[np.ndarray, "t s k 3"]
+    max_speed_m_s: Float[np.ndarray, " k"]
+    noise_m: Float[np.ndarray, " k"]
+    leap_cost: Float[np.ndarray, " k"]
+    cost_per_s: Float[np.ndarray, "t s"]
+    soundness: Float[np.ndarray, " t"]
+    is_cut: Bool[np.ndarray, " t"]
+
+
+def settle_sides(landmarks: BodyLandmarks, times_s: Float[np.ndarray, " t"]) -> SettledSides:
+    """Choose each frame's reading. ``landmarks`` are in camera axes, ``times_s`` in real seconds (slow motion already undone)."""
+    T = len(times_s)
+    if T < 3:
+        return SettledSides(landmarks, np.zeros(T), np.zeros(T, bool))
+    readings = _body_readings(landmarks)
+    path, costs = _best_path(readings, times_s)
+    settled = _read(landmarks, np.maximum(path, AS_SEEN))
+    lost = path < 0
+    settled = _interpolated(settled, times_s, lost, list(B))
+    changed = path != AS_SEEN
+    for limb in _LIMBS:
+        settled, limb_changed = _settle_limbs(settled, times_s, limb, readings)
+        changed |= limb_changed
+    return SettledSides(settled, _ambiguity(settled, costs), changed)
+
+
+def exchanged(landmarks: BodyLandmarks, rows: Bool[np.ndarray, " t"], left: list[B] | None = None) -> BodyLandmarks:
+    """``landmarks`` with left and right exchanged in ``rows``, of all keypoints or of those of ``left`` and their counterparts."""
+    left = _LEFT if left is None else left
+    right = [B[k.name.replace("LEFT_", "RIGHT_")] for k in left]
+    order = np.arange(len(B))
+    order[left], order[right] = right, left
+
+    def swap(values: np.ndarray) -> np.ndarray:
+        out = values.copy()
+        out[rows] = values[rows][:, order]
+        return out
+
+    return BodyLandmarks(swap(landmarks.points_px), swap(landmarks.world_m), swap(landmarks.visibility))
+
+
+def _read(landmarks: BodyLandmarks, path: Int[np.ndarray, " t"]) -> BodyLandmarks:
+    """``landmarks`` in the reading of each frame."""
+    out = exchanged(landmarks, (path == TURNED) | (path == EXCHANGED))
+    world = out.world_m.copy()
+    turned = path == TURNED
+    # Depth stays with its label (measured: 0.14 m off, against 0.33 m for a reflection of the whole body), feet and face turn round.
+    world[turned, :, 2] = landmarks.world_m[turned, :, 2]
+    for root, parts in _POINTING:
+        middle = world[turned][:, list(root), 2].mean(1)
+        for part in parts:
+            world[turned, part, 2] = 2 * middle - world[turned, part, 2]
+    mirrored = path == DEPTH
+    for left, right in ((B.LEFT_SHOULDER, B.RIGHT_SHOULDER), (B.LEFT_HIP, B.RIGHT_HIP)):
+        world[mirrored, left, 2], world[mirrored, right, 2] = world[mirrored, right, 2], world[mirrored, left, 2]
+    return dataclasses.replace(out, world_m=world)
+
+
+def _body_readings(landmarks: BodyLandmarks) -> _Readings:
+    T = len(landmarks.visibility)
+    joints = [B[f"{side}_{name}"] for name in _MAX_SPEED_M_S for side in ("LEFT", "RIGHT")]
+    positions, costs = [], []
+    soundness = _soundness(landmarks.world_m)
+    for reading in range(4):
+        read = _read(landmarks, np.full(T, reading))
+        positions.append(read.world_m[:, joints])
+        costs.append(_inconsistency(read) + (WRONG_PER_S * soundness if reading != AS_SEEN else 0.0))
+    hips = landmarks.points_px[:, [B.LEFT_HIP, B.RIGHT_HIP]].mean(1)
+    leap = np.linalg.norm(np.diff(hips, axis=0, prepend=hips[:1]), axis=-1)
+    return _Readings(
+        joints_m=np.stack(positions, 1),
+        max_speed_m_s=np.repeat(list(_MAX_SPEED_M_S.values()), 2),
+        noise_m=np.where(np.isin(joints, _TRUNK), TRUNK_NOISE_M, LIMB_NOISE_M),
+        leap_cost=np.repeat([_LEAP_COST[name] for name in _MAX_SPEED_M_S], 2),
+        cost_per_s=np.stack(costs, 1),
+        soundness=soundness,
+        is_cut=leap > CUT_PER_HEIGHT * landmarks.height_px,
+    )
+
+
+def _soundness(world_m: np.ndarray) -> Float[np.ndarray, " t"]:
+    """0 where the network is torn between two readings, 1 where it is not, from the widths of shoulders and hips."""
+    shares = []
+    for left, right in ((B.LEFT_SHOULDER, B.RIGHT_SHOULDER), (B.LEFT_HIP, B.RIGHT_HIP)):
+        width = np.linalg.norm(world_m[:, left] - world_m[:, right], axis=-1)
+        shares.append(width / max(float(np.percentile(width, USUAL_WIDTH_PERCENTILE)), 1e-6))
+    return np.clip((np.minimum(*shares) - TORN_WIDTH) / (SOUND_WIDTH - TORN_WIDTH), 0.0, 1.0)
+
+
+def _facing(world_m: np.ndarray) -> Float[np.ndarray, "t 3"]:
+    """Where shoulders and hips face."""
+    up = world_m[:, [B.LEFT_SHOULDER, B.RIGHT_SHOULDER]].mean(1) - world_m[:, [B.LEFT_HIP, B.RIGHT_HIP]].mean(1)
+    across = _unit(world_m[:, B.LEFT_SHOULDER] - world_m[:, B.RIGHT_SHOULDER]) + _unit(world_m[:, B.LEFT_HIP] - world_m[:, B.RIGHT_HIP])
+    return _unit(np.cross(across, up))
+
+
+def _inconsistency(read: BodyLandmarks) -> Float[np.ndarray, " t"]:
+    """What a reading costs per second: its trunk faces where feet and face do not point, or its near side is the hidden one."""
+    w = read.world_m
+    facing = _facing(w)
+    feet = (w[:, B.LEFT_BIG_TOE] - w[:, B.LEFT_HEEL]) + (w[:, B.RIGHT_BIG_TOE] - w[:, B.RIGHT_HEEL])
+    face = w[:, B.NOSE] - w[:, [B.LEFT_EAR, B.RIGHT_EAR]].mean(1)
+    apart = np.mean([(1 - np.sum(facing * _unit(front), -1)) / 2 for front in (feet, face)], axis=0)
+    left, right = [B.LEFT_SHOULDER, B.LEFT_ELBOW, B.LEFT_HIP, B.LEFT_KNEE], [B.RIGHT_SHOULDER, B.RIGHT_ELBOW, B.RIGHT_HIP, B.RIGHT_KNEE]
+    nearer = np.clip((w[:, right, 2] - w[:, left, 2]) / 0.2, -1, 1)
+    hidden = np.clip(nearer * (read.visibility[:, right] - read.visibility[:, left]), 0, 1).mean(1)
+    return INCONSISTENT_PER_S * apart + HIDDEN_NEAR_PER_S * hidden
+
+
+def _unit(v: np.ndarray) -> np.ndarray:
+    return v / np.maximum(np.linalg.norm(v, axis=-1, keepdims=True), 1e-6)
+
+
+def _motion_cost(r: _Readings, times_s: np.ndarray, lag: int) -> Float[np.ndarray, "_ s s"]:
+    """What it costs to go from each reading of frame i to each of frame i + lag."""
+    step = (times_s[lag:] - times_s[:-lag])[:, None, None, None]
+    off = r.joints_m[lag:, None] - r.joints_m[:-lag, :, None]
+    distance = np.linalg.norm(off * [1.0, 1.0, DEPTH_SHARE], axis=-1)
+    ratio = (distance / (r.noise_m + r.max_speed_m_s * step)) ** 4
+    return np.nan_to_num(ratio / (1 + ratio)) @ r.leap_cost
+
+
+def _best_path(r: _Readings, times_s: np.ndarray) -> tuple[Int[np.ndarray, " t"], Float[np.ndarray, "t s"]]:
+    """The cheapest reading of each frame, -1 where it is left out, and what the cheapest path through each reading of it costs."""
+    T, S = r.cost_per_s.shape
+    steps = np.diff(times_s)
+    share_s = np.minimum(np.convolve(np.concatenate([[steps[0]], steps, [steps[-1]]]), [0.5, 0.5], "valid"), 0.1)
+    unary = r.cost_per_s * share_s[:, None]
+    enter = np.zeros((S, S))
+    enter[:, 1:] = SIDES_EXCHANGED_COST / 2
+    enter[0, 1:] = SIDES_EXCHANGED_COST
+    enter[np.arange(S), np.arange(S)] = 0
+    cuts = np.cumsum(r.is_cut)
+    sound_before = np.concatenate([[0.0], np.cumsum(0.6 + 0.4 * r.soundness)])
+    lags: list[np.ndarray] = []
+    for lag in range(1, min(MAX_SKIP_FRAMES + 1, T - 1) + 1):
+        cost = _motion_cost(r, times_s, lag)
+        cost[cuts[lag:] != cuts[:-lag]] = 0
+        cost = cost + enter
+        if lag > 1:
+            skipped_s = times_s[lag:] - times_s[:-lag]
+            mean_soundness = (sound_before[lag:-1] - sound_before[1 : T - lag + 1]) / (lag - 1)
+            skip = np.where(skipped_s <= MAX_SKIP_S, (SKIP_COST + SKIP_PER_S * skipped_s) * mean_soundness, np.inf)
+            cost = cost + skip[:, None, None]
+            if not np.isfinite(skip).any():
+                break
+        lags.append(cost)
+    start = np.where(np.arange(S) == 0, 0.0, SIDES_EXCHANGED_COST)
+    forward, origin = np.full((T, S), np.inf), np.full((T, S, 2), -1)
+    edge = [SKIP_COST + SKIP_PER_S * (times_s[i] - times_s[0]) if i else 0.0 for i in range(min(len(lags), T))]
+    for i in range(T):
+        candidates = [forward[i - lag][:, None] + cost[i - lag] for lag, cost in enumerate(lags, 1) if i >= lag]
+        if i < len(edge) and (i == 0 or times_s[i] - times_s[0] <= MAX_SKIP_S):
+            forward[i] = start + edge[i]
+        if candidates:
+            stacked = np.stack(candidates).reshape(-1, S)
+            best = np.argmin(stacked, 0)
+            value = stacked[best, np.arange(S)]
+            better = value < forward[i]
+            forward[i] = np.where(better, value, forward[i])
+            origin[i, better] = np.stack([i - 1 - best // S, best % S], -1)[better]
+        forward[i] += unary[i]
+    backward = np.full((T, S), np.inf)
+    for i in reversed(range(T)):
+        tail_s = times_s[-1] - times_s[i]
+        if T - 1 - i < len(lags) and tail_s <= MAX_SKIP_S:
+            backward[i] = SKIP_COST + SKIP_PER_S * tail_s if i < T - 1 else 0.0
+        for lag, cost in enumerate(lags, 1):
+            if i + lag < T:
+                backward[i] = np.minimum(backward[i], (cost[i] + (unary + backward)[i + lag]).min(1))
+    costs = forward + backward
+    path = np.full(T, -1)
+    # The last frame kept is the one from which the rest is best left out.
+    ends = np.stack([forward[T - 1 - k] + backward_end for k, backward_end in enumerate(_tails(times_s, len(lags)))])
+    k, s = np.unravel_index(np.argmin(ends), ends.shape)
+    i, s = T - 1 - int(k), int(s)
+    while i >= 0:
+        path[i] = s
+        i, s = (int(v) for v in origin[i, s])
+    return path, costs
+
+
+def _tails(times_s: np.ndarray, count: int) -> list[float]:
+    tails = [0.0]
+    for k in range(1, min(count, len(times_s))):
+        tail_s = times_s[-1] - times_s[-1 - k]
+        if tail_s > MAX_SKIP_S:
+            break
+        tails.append(SKIP_COST + SKIP_PER_S * tail_s)
+    return tails
+
+
+def _interpolated(landmarks: BodyLandmarks, times_s: np.ndarray, lost: np.ndarray, keypoints: list[B]) -> BodyLandmarks:
+    """``landmarks`` with some keypoints of the frames ``lost`` interpolated between the others, and hardly visible."""
+    if not lost.any() or lost.all():
+        return landmarks
+    kept = ~lost
+    points, world, visibility = landmarks.points_px.copy(), landmarks.world_m.copy(), landmarks.visibility.copy()
+    for values in (points, world):
+        for k in keypoints:
+            for a in range(values.shape[-1]):
+                values[lost, k, a] = np.interp(times_s[lost], times_s[kept], values[kept, k, a])
+    visibility[np.ix_(lost, keypoints)] *= INTERPOLATED_VISIBILITY
+    return BodyLandmarks(points, world, visibility)
+
+
+def _settle_limbs(
+    landmarks: BodyLandmarks, times_s: np.ndarray, limb: tuple[str, str, str, tuple[str, ...]], body: _Readings
+) -> tuple[BodyLandmarks, np.ndarray]:
+    """The two arms or legs: exchanged where they were, and interpolated, each by itself, where one leaps away and back."""
+    root, middle, end, names = limb
+    T = len(times_s)
+    left = [B[f"LEFT_{name}"] for name in names]
+    # left and right limb, root-relative motion is not asked for: the trunk is settled by now
+    joints = [B[f"{side}_{name}"] for name in (middle, end) for side in ("LEFT", "RIGHT")]
+    other = exchanged(landmarks, np.ones(T, bool), left)
+
+    def lengths(read: BodyLandmarks) -> np.ndarray:
+        return np.stack([np.linalg.norm(read.world_m[:, B[f"{s}_{middle}"]] - read.world_m[:, B[f"{s}_{root}"]], axis=-1) for s in ("LEFT", "RIGHT")], 1)
+
+    seen = lengths(landmarks)
+    usual = np.maximum(np.median(seen), 1e-6)
+    crossed = CROSSED_PER_S * (np.abs(lengths(other) - usual) / usual).mean(1) + WRONG_PER_S
+    crossed0 = CROSSED_PER_S * (np.abs(seen - usual) / usual).mean(1)
+    speeds = np.array([_MAX_SPEED_M_S[name] for name in (middle, end)])
+    readings = _Readings(
+        joints_m=np.stack([landmarks.world_m[:, joints], other.world_m[:, joints]], 1),
+        max_speed_m_s=np.repeat(speeds, 2),
+        noise_m=np.full(4, LIMB_NOISE_M),
+        leap_cost=np.full(4, _LIMB_LEAP_COST),
+        cost_per_s=np.stack([crossed0, crossed], 1),
+        soundness=np.ones(T),
+        is_cut=body.is_cut,
+    )
+    path, _ = _best_path(readings, times_s)
+    swapped = path == 1
+    settled = exchanged(landmarks, swapped, left)
+    changed = swapped.copy()
+    for side in ("LEFT", "RIGHT"):
+        own = [B[f"{side}_{middle}"], B[f"{side}_{end}"]]
+        alone = dataclasses.replace(
+            readings,
+            joints_m=settled.world_m[:, own][:, None],
+            max_speed_m_s=speeds,
+            noise_m=np.full(2, LIMB_NOISE_M),
+            leap_cost=np.full(2, _LIMB_LEAP_COST),
+            cost_per_s=np.zeros((T, 1)),
+        )
+        lost = _best_path(alone, times_s)[0] < 0
+        settled = _interpolated(settled, times_s, lost, [B[f"{side}_{name}"] for name in names])
+        changed |= lost
+    return settled, changed
+
+
+def _ambiguity(settled: BodyLandmarks, costs: np.ndarray) -> Float[np.ndarray, " t"]:
+    """How near another reading of each frame comes, by how much it would turn the body: one that turns it little is no other."""
+    best = np.min(costs, 1, keepdims=True)
+    likely = np.exp(-np.nan_to_num(costs - best, posinf=1e3) / AMBIGUITY_COST)
+    f = _facing(settled.world_m)
+    chosen = np.argmin(costs, 1)
+    # Facing under the other readings, seen from the chosen one: which of x and z change their sign.
+    flips = np.array([[1, 1], [1, -1], [-1, 1], [-1, -1]], float)
+    relative = flips[None, :, :] * flips[chosen][:, None, :]
+    turned = np.clip(-np.sum(relative * (f[:, None, [0, 2]] ** 2), -1) * 2, 0, 1)
+    return np.clip((likely * turned).max(1), 0, 1)
+
+
+def unclear_spans(ambiguity: Float[np.ndarray, " t"], times_s: Float[np.ndarray, " t"]) -> list[tuple[float, float]]:
+    """From when to when it is unclear which way a person faces."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], (ambiguity > UNCLEAR_AMBIGUITY).astype(int), [0]])))
+    spans = [(float(times_s[a]), float(times_s[b - 1])) for a, b in edges.reshape(-1, 2)]
+    return [(a, b) for a, b in spans if b - a >= MIN_UNCLEAR_S]
+
+
+def sides_warning(person_id: int, spans: list[tuple[float, float]]) -> RunWarning | None:
+    """The warning about ``unclear_spans`` in seconds of the clip, or None without any."""
+    if not spans:
+        return None
+    named = ", ".join(f"from {a:.2f} s to {b:.2f} s" for a, b in spans)
+    return RunWarning(
+        "sides_unclear",
+        f"It is unclear which way person {person_id} faces {named}.",
+        "A view from another side, or more light on the person, settles it.",
+        {"person": person_id, "spans_s": [list(span) for span in spans]},
+    )
