@@ -20,7 +20,7 @@ from threadpoolctl import threadpool_limits
 
 from body4d.bodies.anny import DEFAULT_SHAPE, SHAPE_NAMES, AnnyBody, anny_body, curl_fingers
 from body4d.config import FitSettings
-from body4d.core.errors import Cancelled
+from body4d.core.errors import Cancelled, RunWarning
 from body4d.core.occlusion import OcclusionSegment
 from body4d.core.stages import FrameSource, ProgressFn, StageOutput
 from body4d.core.types import BodyTrack, Camera, Clip, MaskTrack
@@ -30,6 +30,7 @@ from body4d.models.anny_fit.initialization import initial_rotations, with_initia
 from body4d.models.anny_fit.joint_limits import DRIVEN_JOINTS, joint_limits
 from body4d.models.anny_fit.kinematic_chain import KinematicChain, PointSet
 from body4d.models.anny_fit.observations import BODY_PARTS, BodyLandmarks, build_observations, select_rows
+from body4d.models.anny_fit.sides import settle_sides, sides_warning, unclear_spans
 from body4d.models.anny_fit.silhouette import SurfaceSample, match_silhouettes, outline_points
 from body4d.models.anny_fit.types import ChainPose, Observations, SilhouetteMatches
 
@@ -92,7 +93,7 @@ class AnnyBodyEstimator:
         done = [0] * len(masks)
         stopped = threading.Event()
 
-        def fit(n: int) -> BodyTrack:
+        def fit(n: int) -> tuple[BodyTrack, RunWarning | None]:
             def person_progress(rows: int) -> None:
                 if stopped.is_set():
                     raise Cancelled("The fit was stopped.")
@@ -102,7 +103,8 @@ class AnnyBodyEstimator:
             person = _PersonFit(body, masks[n], frames.clip, camera, self._settings, chunks)
             track = person.run(self._height_m if n == 0 else None, person_progress)
             person_progress(len(track))
-            return track
+            times_s = frames.clip.times_s[track.frame_index]
+            return track, sides_warning(track.person_id, unclear_spans(person.sides.ambiguity, times_s))
 
         # The matrices are small, so one thread for each and a chunk per core is twice as fast as one chunk on all cores. People wait for
         # their chunks in a pool of their own, or they could take all the threads that chunks need.
@@ -110,7 +112,8 @@ class AnnyBodyEstimator:
         with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(workers) as chunks, ThreadPoolExecutor(workers) as people:
             tasks = [people.submit(fit, n) for n in range(len(masks))]
             try:
-                return StageOutput(tuple(task.result() for task in tasks))
+                tracks, warnings = zip(*(task.result() for task in tasks), strict=True) if tasks else ((), ())
+                return StageOutput(tracks, tuple(warning for warning in warnings if warning))
             except BaseException:
                 stopped.set()
                 for task in tasks:
@@ -126,7 +129,9 @@ class _PersonFit:
             raise ValueError(f"person {track.person_id} has no landmarks, which this fit needs")
         self.body, self.track, self.clip, self.camera, self.settings = body, track, clip, camera, settings
         self.pool = pool
-        self.landmarks = BodyLandmarks.from_track(track.landmarks).in_camera_axes(camera)
+        seen = BodyLandmarks.from_track(track.landmarks).in_camera_axes(camera)
+        self.sides = settle_sides(seen, clip.times_s[track.frame_index] * clip.time_scale)
+        self.landmarks = self.sides.landmarks
         self.centre_px = np.array([camera.cx_px, camera.cy_px])
         self.outline_sigma_px = OUTLINE_SIGMA_PER_HEIGHT * self.landmarks.height_px
         self.outlines = [outline_points(track.mask(row)) for row in range(len(track))]
@@ -140,6 +145,7 @@ class _PersonFit:
         depth = pose.translation_m[:, 2]
         focal_px = self.camera.focal_px
         observations = build_observations(self.landmarks, self.track.frame_index, self.clip, depth, focal_px, self.settings)
+        observations = dataclasses.replace(observations, depth_sigma_m=observations.depth_sigma_m * self.sides.doubt[:, None])
 
         pose = self._solve_frames(problem, pose, observations, MAX_INITIAL_STEPS)
         progress(T // 5)
@@ -263,9 +269,9 @@ class _PersonFit:
             rotations=rotations,
             translation_m=translation,
             joints_m=joints,
-            keypoints_px=self.landmarks.points_px,
+            keypoints_px=np.where(self.sides.measured[..., None], self.landmarks.points_px, np.nan),
             visibility=self.landmarks.visibility,
-            confidence=_confidence(joints, self.landmarks, self.camera),
+            confidence=_confidence(joints, self.landmarks, self.camera) * (1 - self.sides.ambiguity),
             observed=np.ones(len(translation), bool),
         )
 

@@ -16,9 +16,11 @@ from body4d.core.errors import RunWarning
 from body4d.core.joints import Body29 as B
 from body4d.models.anny_fit.observations import BodyLandmarks
 
-AS_SEEN, TURNED, DEPTH, EXCHANGED = range(4)
+AS_SEEN, TURNED, DEPTH, EXCHANGED, TURNED_ABOVE = range(5)
 """Readings of a whole body. As seen; turned: front and back confused, which exchanges the labels and reverses all depth and so leaves the
 picture as it is; depth: the depth of shoulder and hip line reversed, labels right; exchanged: labels wrong, depth right."""
+
+NUM_READINGS = 5
 
 TRUNK_NOISE_M, LIMB_NOISE_M = 0.03, 0.06
 """Landmarks differ by this much from frame to frame on a person at rest."""
@@ -34,9 +36,9 @@ HIDDEN_NEAR_PER_S = 1.0
 """Cost of each second in which the near side is the hidden one."""
 CROSSED_PER_S = 4.0
 """Cost of each second in which a limb that is exchanged is longer or shorter than usual, for each share of its length."""
-SKIP_COST, SKIP_PER_S = 0.35, 6.0
+SKIP_COST, SKIP_PER_S = 0.5, 15.0
 """Cost of leaving out a run of frames, and of each second of it."""
-MAX_SKIP_S, MAX_SKIP_FRAMES = 0.2, 16
+MAX_SKIP_S, MAX_SKIP_FRAMES = 0.12, 16
 """A longer run is not left out: what happens in it is not known from its ends."""
 CUT_PER_HEIGHT = 0.5
 """A person whose hips leap by this share of height from one frame to the next is seen in a new shot, to which nothing carries over."""
@@ -45,13 +47,18 @@ TORN_WIDTH, SOUND_WIDTH = 0.5, 0.9
 USUAL_WIDTH_PERCENTILE = 75
 AMBIGUITY_COST = 0.3
 """A second reading that costs this much more than the first is 1/e as likely."""
+LOST_WINDOW_S, LOST_WINDOW_FRAMES = 0.3, 5
+"""Where most frames of such a window are left out, no reading holds: the body is as unclear as that share says."""
 INTERPOLATED_VISIBILITY = 0.2
 """Landmarks of frames left out are this visible: interpolated, they are near."""
+DOUBT = 2.0
+"""Standard deviations of landmarks that are not read as the network saw them, or may be read otherwise, grow by up to this factor and 1."""
 UNCLEAR_AMBIGUITY, MIN_UNCLEAR_S = 0.5, 0.1
 """Stretches at least this ambiguous and long are reported."""
 
 _LEFT = [k for k in B if k.name.startswith("LEFT_")]
 _RIGHT = [B[k.name.replace("LEFT_", "RIGHT_")] for k in _LEFT]
+_LEFT_LEG = [B.LEFT_KNEE, B.LEFT_ANKLE, B.LEFT_HEEL, B.LEFT_BIG_TOE, B.LEFT_SMALL_TOE]
 _TRUNK = (B.LEFT_SHOULDER, B.RIGHT_SHOULDER, B.LEFT_HIP, B.RIGHT_HIP)
 _POINTING = (
     ((B.LEFT_EAR, B.RIGHT_EAR), (B.NOSE, B.LEFT_EYE, B.RIGHT_EYE)),
@@ -64,7 +71,12 @@ _MAX_SPEED_M_S = {"SHOULDER": 3.0, "HIP": 2.0, "ELBOW": 6.0, "WRIST": 12.0, "KNE
 """Speeds about the hips that hardly anybody exceeds: a shoulder line that turns by 1000 degrees/s, a fast stroke, a kick."""
 _LEAP_COST = {"SHOULDER": 0.5, "HIP": 0.35, "ELBOW": 0.2, "WRIST": 0.15, "KNEE": 0.2, "ANKLE": 0.1}
 """Cost of a leap of each: steady joints say more than quick ones."""
+MIN_LEAP_VISIBILITY = 0.2
+"""A leap of a hidden joint counts this much."""
 _LIMBS = (("SHOULDER", "ELBOW", "WRIST", ("ELBOW", "WRIST", "THUMB", "INDEX", "PINKY")), ("HIP", "KNEE", "ANKLE", ("KNEE", "ANKLE", "HEEL", "BIG_TOE", "SMALL_TOE")))
+TURN_COST, TURN_NOISE_RAD, MAX_TURN_RAD_S = 1.0, np.radians(20.0), np.radians(900.0)
+"""Cost of the whole body turning faster than bodies do, whatever its joints' speeds: where shoulders and hips are seen too narrow, a
+reversal moves them little."""
 _LIMB_LEAP_COST = 0.75
 """Cost of a leap of one joint of a limb that is judged by itself."""
 
@@ -76,12 +88,19 @@ class SettledSides:
     Attributes:
         landmarks: In the chosen reading; interpolated in frames (or limbs) that were left out.
         ambiguity: How near the other reading of the body comes, in [0, 1].
-        changed: Where anything differs from what the network saw.
+        changed: Where the body is read otherwise than the network saw it, or was left out.
+        measured: False where a keypoint was left out and is interpolated.
     """
 
     landmarks: BodyLandmarks
     ambiguity: Float[np.ndarray, " t"]
     changed: Bool[np.ndarray, " t"]
+    measured: Bool[np.ndarray, "t 29"]
+
+    @property
+    def doubt(self) -> Float[np.ndarray, " t"]:
+        """By what factor the standard deviations of depths grow."""
+        return 1 + DOUBT * np.maximum(self.ambiguity, self.changed)
 
 
 @dataclass(frozen=True)
@@ -89,29 +108,32 @@ class _Readings:
     """What a chain chooses from: S readings of K joints in each of T frames."""
 
     joints_m: Float[np.ndarray, "t s k 3"]
+    visibility: Float[np.ndarray, "t s k"]
     max_speed_m_s: Float[np.ndarray, " k"]
     noise_m: Float[np.ndarray, " k"]
     leap_cost: Float[np.ndarray, " k"]
     cost_per_s: Float[np.ndarray, "t s"]
     soundness: Float[np.ndarray, " t"]
     is_cut: Bool[np.ndarray, " t"]
+    facing: Float[np.ndarray, "t s 3"] | None = None
 
 
 def settle_sides(landmarks: BodyLandmarks, times_s: Float[np.ndarray, " t"]) -> SettledSides:
     """Choose each frame's reading. ``landmarks`` are in camera axes, ``times_s`` in real seconds (slow motion already undone)."""
     T = len(times_s)
+    measured = np.isfinite(landmarks.points_px).all(-1)
     if T < 3:
-        return SettledSides(landmarks, np.zeros(T), np.zeros(T, bool))
+        return SettledSides(landmarks, np.zeros(T), np.zeros(T, bool), measured)
     readings = _body_readings(landmarks)
     path, costs = _best_path(readings, times_s)
-    settled = _read(landmarks, np.maximum(path, AS_SEEN))
     lost = path < 0
-    settled = _interpolated(settled, times_s, lost, list(B))
-    changed = path != AS_SEEN
+    settled = _interpolated(_read(landmarks, np.maximum(path, AS_SEEN)), times_s, lost, list(B))
+    measured[lost] = False
     for limb in _LIMBS:
-        settled, limb_changed = _settle_limbs(settled, times_s, limb, readings)
-        changed |= limb_changed
-    return SettledSides(settled, _ambiguity(settled, costs), changed)
+        settled, limb_measured = _settle_limbs(settled, times_s, limb, readings.is_cut)
+        measured &= limb_measured
+    ambiguity = np.maximum(_ambiguity(settled, costs), _share_lost(lost, times_s))
+    return SettledSides(settled, ambiguity, path != AS_SEEN, measured)
 
 
 def exchanged(landmarks: BodyLandmarks, rows: Bool[np.ndarray, " t"], left: list[B] | None = None) -> BodyLandmarks:
@@ -131,15 +153,16 @@ def exchanged(landmarks: BodyLandmarks, rows: Bool[np.ndarray, " t"], left: list
 
 def _read(landmarks: BodyLandmarks, path: Int[np.ndarray, " t"]) -> BodyLandmarks:
     """``landmarks`` in the reading of each frame."""
-    out = exchanged(landmarks, (path == TURNED) | (path == EXCHANGED))
+    is_turned = (path == TURNED) | (path == TURNED_ABOVE)
+    out = exchanged(landmarks, is_turned | (path == EXCHANGED))
+    out = exchanged(out, path == TURNED_ABOVE, _LEFT_LEG)
     world = out.world_m.copy()
-    turned = path == TURNED
     # Depth stays with its label (measured: 0.14 m off, against 0.33 m for a reflection of the whole body), feet and face turn round.
-    world[turned, :, 2] = landmarks.world_m[turned, :, 2]
+    world[is_turned, :, 2] = landmarks.world_m[is_turned, :, 2]
     for root, parts in _POINTING:
-        middle = world[turned][:, list(root), 2].mean(1)
+        middle = world[is_turned][:, list(root), 2].mean(1)
         for part in parts:
-            world[turned, part, 2] = 2 * middle - world[turned, part, 2]
+            world[is_turned, part, 2] = 2 * middle - world[is_turned, part, 2]
     mirrored = path == DEPTH
     for left, right in ((B.LEFT_SHOULDER, B.RIGHT_SHOULDER), (B.LEFT_HIP, B.RIGHT_HIP)):
         world[mirrored, left, 2], world[mirrored, right, 2] = world[mirrored, right, 2], world[mirrored, left, 2]
@@ -149,22 +172,26 @@ def _read(landmarks: BodyLandmarks, path: Int[np.ndarray, " t"]) -> BodyLandmark
 def _body_readings(landmarks: BodyLandmarks) -> _Readings:
     T = len(landmarks.visibility)
     joints = [B[f"{side}_{name}"] for name in _MAX_SPEED_M_S for side in ("LEFT", "RIGHT")]
-    positions, costs = [], []
+    positions, visibility, costs, facing = [], [], [], []
     soundness = _soundness(landmarks.world_m)
-    for reading in range(4):
+    for reading in range(NUM_READINGS):
         read = _read(landmarks, np.full(T, reading))
         positions.append(read.world_m[:, joints])
+        visibility.append(read.visibility[:, joints])
+        facing.append(_facing(read.world_m))
         costs.append(_inconsistency(read) + (WRONG_PER_S * soundness if reading != AS_SEEN else 0.0))
     hips = landmarks.points_px[:, [B.LEFT_HIP, B.RIGHT_HIP]].mean(1)
     leap = np.linalg.norm(np.diff(hips, axis=0, prepend=hips[:1]), axis=-1)
     return _Readings(
         joints_m=np.stack(positions, 1),
+        visibility=np.stack(visibility, 1),
         max_speed_m_s=np.repeat(list(_MAX_SPEED_M_S.values()), 2),
         noise_m=np.where(np.isin(joints, _TRUNK), TRUNK_NOISE_M, LIMB_NOISE_M),
         leap_cost=np.repeat([_LEAP_COST[name] for name in _MAX_SPEED_M_S], 2),
         cost_per_s=np.stack(costs, 1),
         soundness=soundness,
         is_cut=leap > CUT_PER_HEIGHT * landmarks.height_px,
+        facing=np.stack(facing, 1),
     )
 
 
@@ -191,7 +218,7 @@ def _inconsistency(read: BodyLandmarks) -> Float[np.ndarray, " t"]:
     feet = (w[:, B.LEFT_BIG_TOE] - w[:, B.LEFT_HEEL]) + (w[:, B.RIGHT_BIG_TOE] - w[:, B.RIGHT_HEEL])
     face = w[:, B.NOSE] - w[:, [B.LEFT_EAR, B.RIGHT_EAR]].mean(1)
     apart = np.mean([(1 - np.sum(facing * _unit(front), -1)) / 2 for front in (feet, face)], axis=0)
-    left, right = [B.LEFT_SHOULDER, B.LEFT_ELBOW, B.LEFT_HIP, B.LEFT_KNEE], [B.RIGHT_SHOULDER, B.RIGHT_ELBOW, B.RIGHT_HIP, B.RIGHT_KNEE]
+    left, right = [B.LEFT_SHOULDER, B.LEFT_ELBOW], [B.RIGHT_SHOULDER, B.RIGHT_ELBOW]
     nearer = np.clip((w[:, right, 2] - w[:, left, 2]) / 0.2, -1, 1)
     hidden = np.clip(nearer * (read.visibility[:, right] - read.visibility[:, left]), 0, 1).mean(1)
     return INCONSISTENT_PER_S * apart + HIDDEN_NEAR_PER_S * hidden
@@ -207,7 +234,13 @@ def _motion_cost(r: _Readings, times_s: np.ndarray, lag: int) -> Float[np.ndarra
     off = r.joints_m[lag:, None] - r.joints_m[:-lag, :, None]
     distance = np.linalg.norm(off * [1.0, 1.0, DEPTH_SHARE], axis=-1)
     ratio = (distance / (r.noise_m + r.max_speed_m_s * step)) ** 4
-    return np.nan_to_num(ratio / (1 + ratio)) @ r.leap_cost
+    seen = np.minimum(r.visibility[lag:, None], r.visibility[:-lag, :, None])
+    cost = (np.nan_to_num(ratio / (1 + ratio)) * np.maximum(seen, MIN_LEAP_VISIBILITY)) @ r.leap_cost
+    if r.facing is not None:
+        angle = np.arccos(np.clip(np.einsum("tsa,tra->tsr", r.facing[:-lag], r.facing[lag:]), -1, 1))
+        turn = (angle / (TURN_NOISE_RAD + MAX_TURN_RAD_S * step[..., 0])) ** 4
+        cost = cost + TURN_COST * turn / (1 + turn)
+    return cost
 
 
 def _best_path(r: _Readings, times_s: np.ndarray) -> tuple[Int[np.ndarray, " t"], Float[np.ndarray, "t s"]]:
@@ -295,51 +328,60 @@ def _interpolated(landmarks: BodyLandmarks, times_s: np.ndarray, lost: np.ndarra
 
 
 def _settle_limbs(
-    landmarks: BodyLandmarks, times_s: np.ndarray, limb: tuple[str, str, str, tuple[str, ...]], body: _Readings
-) -> tuple[BodyLandmarks, np.ndarray]:
-    """The two arms or legs: exchanged where they were, and interpolated, each by itself, where one leaps away and back."""
+    landmarks: BodyLandmarks, times_s: np.ndarray, limb: tuple[str, str, str, tuple[str, ...]], is_cut: np.ndarray
+) -> tuple[BodyLandmarks, Bool[np.ndarray, "t 29"]]:
+    """The two arms or legs: exchanged where they were, and interpolated, each by itself, where one leaps away and back.
+
+    Also which keypoints are still measured.
+    """
     root, middle, end, names = limb
     T = len(times_s)
-    left = [B[f"LEFT_{name}"] for name in names]
-    # left and right limb, root-relative motion is not asked for: the trunk is settled by now
+    left = [B[f"LEFT_{name}"] for name in names if f"LEFT_{name}" in B.__members__]
     joints = [B[f"{side}_{name}"] for name in (middle, end) for side in ("LEFT", "RIGHT")]
     other = exchanged(landmarks, np.ones(T, bool), left)
-
-    def lengths(read: BodyLandmarks) -> np.ndarray:
-        return np.stack([np.linalg.norm(read.world_m[:, B[f"{s}_{middle}"]] - read.world_m[:, B[f"{s}_{root}"]], axis=-1) for s in ("LEFT", "RIGHT")], 1)
-
-    seen = lengths(landmarks)
-    usual = np.maximum(np.median(seen), 1e-6)
-    crossed = CROSSED_PER_S * (np.abs(lengths(other) - usual) / usual).mean(1) + WRONG_PER_S
-    crossed0 = CROSSED_PER_S * (np.abs(seen - usual) / usual).mean(1)
-    speeds = np.array([_MAX_SPEED_M_S[name] for name in (middle, end)])
-    readings = _Readings(
+    upper = np.stack([_upper_lengths(read, root, middle) for read in (landmarks, other)], 1)
+    usual = max(float(np.median(upper[:, 0])), 1e-6)
+    max_speed = np.array([_MAX_SPEED_M_S[name] for name in (middle, end)])
+    pair = _Readings(
         joints_m=np.stack([landmarks.world_m[:, joints], other.world_m[:, joints]], 1),
-        max_speed_m_s=np.repeat(speeds, 2),
+        visibility=np.stack([landmarks.visibility[:, joints], other.visibility[:, joints]], 1),
+        max_speed_m_s=np.repeat(max_speed, 2),
         noise_m=np.full(4, LIMB_NOISE_M),
         leap_cost=np.full(4, _LIMB_LEAP_COST),
-        cost_per_s=np.stack([crossed0, crossed], 1),
+        cost_per_s=CROSSED_PER_S * np.abs(upper / usual - 1).mean(-1) + [0.0, WRONG_PER_S],
         soundness=np.ones(T),
-        is_cut=body.is_cut,
+        is_cut=is_cut,
     )
-    path, _ = _best_path(readings, times_s)
-    swapped = path == 1
-    settled = exchanged(landmarks, swapped, left)
-    changed = swapped.copy()
+    settled = exchanged(landmarks, _best_path(pair, times_s)[0] == 1, left)
+    measured = np.ones((T, len(B)), bool)
     for side in ("LEFT", "RIGHT"):
-        own = [B[f"{side}_{middle}"], B[f"{side}_{end}"]]
-        alone = dataclasses.replace(
-            readings,
-            joints_m=settled.world_m[:, own][:, None],
-            max_speed_m_s=speeds,
+        single = dataclasses.replace(
+            pair,
+            joints_m=settled.world_m[:, [B[f"{side}_{middle}"], B[f"{side}_{end}"]]][:, None],
+            visibility=np.ones((T, 1, 2)),
+            max_speed_m_s=max_speed,
             noise_m=np.full(2, LIMB_NOISE_M),
             leap_cost=np.full(2, _LIMB_LEAP_COST),
             cost_per_s=np.zeros((T, 1)),
         )
-        lost = _best_path(alone, times_s)[0] < 0
-        settled = _interpolated(settled, times_s, lost, [B[f"{side}_{name}"] for name in names])
-        changed |= lost
-    return settled, changed
+        lost = _best_path(single, times_s)[0] < 0
+        own = [B[k.name.replace("LEFT", side)] for k in left]
+        settled = _interpolated(settled, times_s, lost, own)
+        measured[np.ix_(lost, own)] = False
+    return settled, measured
+
+
+def _upper_lengths(read: BodyLandmarks, root: str, middle: str) -> Float[np.ndarray, "t 2"]:
+    sides = [read.world_m[:, B[f"{side}_{middle}"]] - read.world_m[:, B[f"{side}_{root}"]] for side in ("LEFT", "RIGHT")]
+    return np.linalg.norm(np.stack(sides, 1), axis=-1)
+
+
+def _share_lost(lost: np.ndarray, times_s: np.ndarray) -> Float[np.ndarray, " t"]:
+    """The share of frames left out around each."""
+    sums = np.concatenate([[0], np.cumsum(lost)])
+    first = np.searchsorted(times_s, times_s - LOST_WINDOW_S / 2)
+    stop = np.searchsorted(times_s, times_s + LOST_WINDOW_S / 2, side="right")
+    return (sums[stop] - sums[first]) / np.maximum(stop - first, LOST_WINDOW_FRAMES)
 
 
 def _ambiguity(settled: BodyLandmarks, costs: np.ndarray) -> Float[np.ndarray, " t"]:
@@ -349,7 +391,7 @@ def _ambiguity(settled: BodyLandmarks, costs: np.ndarray) -> Float[np.ndarray, "
     f = _facing(settled.world_m)
     chosen = np.argmin(costs, 1)
     # Facing under the other readings, seen from the chosen one: which of x and z change their sign.
-    flips = np.array([[1, 1], [1, -1], [-1, 1], [-1, -1]], float)
+    flips = np.array([[1, 1], [1, -1], [-1, 1], [-1, -1], [1, -1]], float)
     relative = flips[None, :, :] * flips[chosen][:, None, :]
     turned = np.clip(-np.sum(relative * (f[:, None, [0, 2]] ** 2), -1) * 2, 0, 1)
     return np.clip((likely * turned).max(1), 0, 1)
