@@ -17,9 +17,8 @@ from body4d.core.joints import Body29 as B
 from body4d.models.anny_fit.observations import BodyLandmarks
 
 AS_SEEN, TURNED, DEPTH, EXCHANGED, TURNED_ABOVE = range(5)
-"""Readings of a whole body. As seen; turned: front and back confused, which exchanges the labels and reverses all depth and so leaves the
-picture as it is; depth: the depth of shoulder and hip line reversed, labels right; exchanged: labels wrong, depth right."""
-
+"""Readings of a whole body. As seen; turned: front taken for back, so that labels are exchanged in the picture; depth: the depth of
+shoulders and hips reversed, labels right; exchanged: labels exchanged, depth with them; turned above: as turned, but for the legs."""
 NUM_READINGS = 5
 
 TRUNK_NOISE_M, LIMB_NOISE_M = 0.03, 0.06
@@ -38,6 +37,10 @@ CROSSED_PER_S = 4.0
 """Cost of each second in which a limb that is exchanged is longer or shorter than usual, for each share of its length."""
 SKIP_COST, SKIP_PER_S = 0.5, 15.0
 """Cost of leaving out a run of frames, and of each second of it."""
+TORN_SKIP_SHARE = 0.6
+"""Leaving out frames in which the network is torn costs this share of it."""
+MAX_FRAME_SHARE_S = 0.1
+"""No frame stands for more time than this, however long the gap beside it."""
 MAX_SKIP_S, MAX_SKIP_FRAMES = 0.12, 16
 """A longer run is not left out: what happens in it is not known from its ends."""
 CUT_PER_HEIGHT = 0.5
@@ -53,11 +56,10 @@ INTERPOLATED_VISIBILITY = 0.2
 """Landmarks of frames left out are this visible: interpolated, they are near."""
 DOUBT = 2.0
 """Standard deviations of landmarks that are not read as the network saw them, or may be read otherwise, grow by up to this factor and 1."""
-UNCLEAR_AMBIGUITY, MIN_UNCLEAR_S = 0.5, 0.1
+UNCLEAR_AMBIGUITY, MIN_UNCLEAR_S = 0.4, 0.1
 """Stretches at least this ambiguous and long are reported."""
 
 _LEFT = [k for k in B if k.name.startswith("LEFT_")]
-_RIGHT = [B[k.name.replace("LEFT_", "RIGHT_")] for k in _LEFT]
 _LEFT_LEG = [B.LEFT_KNEE, B.LEFT_ANKLE, B.LEFT_HEEL, B.LEFT_BIG_TOE, B.LEFT_SMALL_TOE]
 _TRUNK = (B.LEFT_SHOULDER, B.RIGHT_SHOULDER, B.LEFT_HIP, B.RIGHT_HIP)
 _POINTING = (
@@ -73,7 +75,10 @@ _LEAP_COST = {"SHOULDER": 0.5, "HIP": 0.35, "ELBOW": 0.2, "WRIST": 0.15, "KNEE":
 """Cost of a leap of each: steady joints say more than quick ones."""
 MIN_LEAP_VISIBILITY = 0.2
 """A leap of a hidden joint counts this much."""
-_LIMBS = (("SHOULDER", "ELBOW", "WRIST", ("ELBOW", "WRIST", "THUMB", "INDEX", "PINKY")), ("HIP", "KNEE", "ANKLE", ("KNEE", "ANKLE", "HEEL", "BIG_TOE", "SMALL_TOE")))
+_LIMBS = (
+    ("SHOULDER", "ELBOW", "WRIST", ("ELBOW", "WRIST", "THUMB", "INDEX", "PINKY")),
+    ("HIP", "KNEE", "ANKLE", ("KNEE", "ANKLE", "HEEL", "BIG_TOE", "SMALL_TOE")),
+)
 TURN_COST, TURN_NOISE_RAD, MAX_TURN_RAD_S = 1.0, np.radians(20.0), np.radians(900.0)
 """Cost of the whole body turning faster than bodies do, whatever its joints' speeds: where shoulders and hips are seen too narrow, a
 reversal moves them little."""
@@ -247,70 +252,62 @@ def _best_path(r: _Readings, times_s: np.ndarray) -> tuple[Int[np.ndarray, " t"]
     """The cheapest reading of each frame, -1 where it is left out, and what the cheapest path through each reading of it costs."""
     T, S = r.cost_per_s.shape
     steps = np.diff(times_s)
-    share_s = np.minimum(np.convolve(np.concatenate([[steps[0]], steps, [steps[-1]]]), [0.5, 0.5], "valid"), 0.1)
+    share_s = np.minimum((np.append(steps[0], steps) + np.append(steps, steps[-1])) / 2, MAX_FRAME_SHARE_S)
     unary = r.cost_per_s * share_s[:, None]
-    enter = np.zeros((S, S))
-    enter[:, 1:] = SIDES_EXCHANGED_COST / 2
-    enter[0, 1:] = SIDES_EXCHANGED_COST
-    enter[np.arange(S), np.arange(S)] = 0
-    cuts = np.cumsum(r.is_cut)
-    sound_before = np.concatenate([[0.0], np.cumsum(0.6 + 0.4 * r.soundness)])
-    lags: list[np.ndarray] = []
-    for lag in range(1, min(MAX_SKIP_FRAMES + 1, T - 1) + 1):
-        cost = _motion_cost(r, times_s, lag)
-        cost[cuts[lag:] != cuts[:-lag]] = 0
-        cost = cost + enter
-        if lag > 1:
-            skipped_s = times_s[lag:] - times_s[:-lag]
-            mean_soundness = (sound_before[lag:-1] - sound_before[1 : T - lag + 1]) / (lag - 1)
-            skip = np.where(skipped_s <= MAX_SKIP_S, (SKIP_COST + SKIP_PER_S * skipped_s) * mean_soundness, np.inf)
-            cost = cost + skip[:, None, None]
-            if not np.isfinite(skip).any():
-                break
-        lags.append(cost)
-    start = np.where(np.arange(S) == 0, 0.0, SIDES_EXCHANGED_COST)
-    forward, origin = np.full((T, S), np.inf), np.full((T, S, 2), -1)
-    edge = [SKIP_COST + SKIP_PER_S * (times_s[i] - times_s[0]) if i else 0.0 for i in range(min(len(lags), T))]
+    lags = _lag_costs(r, times_s)
+    before = _end_costs(times_s - times_s[0], len(lags))
+    after = _end_costs((times_s[-1] - times_s)[::-1], len(lags))[::-1]
+    first = np.where(np.arange(S) == AS_SEEN, 0.0, SIDES_EXCHANGED_COST)
+    forward, origin = before[:, None] + first, np.full((T, S, 2), -1)
     for i in range(T):
-        candidates = [forward[i - lag][:, None] + cost[i - lag] for lag, cost in enumerate(lags, 1) if i >= lag]
-        if i < len(edge) and (i == 0 or times_s[i] - times_s[0] <= MAX_SKIP_S):
-            forward[i] = start + edge[i]
-        if candidates:
-            stacked = np.stack(candidates).reshape(-1, S)
-            best = np.argmin(stacked, 0)
-            value = stacked[best, np.arange(S)]
-            better = value < forward[i]
-            forward[i] = np.where(better, value, forward[i])
-            origin[i, better] = np.stack([i - 1 - best // S, best % S], -1)[better]
+        for lag, cost in enumerate(lags[:i], 1):
+            candidates = forward[i - lag][:, None] + cost[i - lag]
+            best = np.argmin(candidates, 0)
+            better = candidates[best, np.arange(S)] < forward[i]
+            forward[i, better] = candidates[best, np.arange(S)][better]
+            origin[i, better, 0], origin[i, better, 1] = i - lag, best[better]
         forward[i] += unary[i]
-    backward = np.full((T, S), np.inf)
+    backward = np.repeat(after[:, None], S, 1)
     for i in reversed(range(T)):
-        tail_s = times_s[-1] - times_s[i]
-        if T - 1 - i < len(lags) and tail_s <= MAX_SKIP_S:
-            backward[i] = SKIP_COST + SKIP_PER_S * tail_s if i < T - 1 else 0.0
-        for lag, cost in enumerate(lags, 1):
-            if i + lag < T:
-                backward[i] = np.minimum(backward[i], (cost[i] + (unary + backward)[i + lag]).min(1))
-    costs = forward + backward
+        for lag, cost in enumerate(lags[: T - 1 - i], 1):
+            backward[i] = np.minimum(backward[i], (cost[i] + (unary + backward)[i + lag]).min(1))
     path = np.full(T, -1)
-    # The last frame kept is the one from which the rest is best left out.
-    ends = np.stack([forward[T - 1 - k] + backward_end for k, backward_end in enumerate(_tails(times_s, len(lags)))])
-    k, s = np.unravel_index(np.argmin(ends), ends.shape)
-    i, s = T - 1 - int(k), int(s)
+    i, s = (int(v) for v in np.unravel_index(np.argmin(forward + after[:, None]), (T, S)))
     while i >= 0:
         path[i] = s
         i, s = (int(v) for v in origin[i, s])
-    return path, costs
+    return path, forward + backward
 
 
-def _tails(times_s: np.ndarray, count: int) -> list[float]:
-    tails = [0.0]
-    for k in range(1, min(count, len(times_s))):
-        tail_s = times_s[-1] - times_s[-1 - k]
-        if tail_s > MAX_SKIP_S:
-            break
-        tails.append(SKIP_COST + SKIP_PER_S * tail_s)
-    return tails
+def _lag_costs(r: _Readings, times_s: np.ndarray) -> list[Float[np.ndarray, "_ s s"]]:
+    """For each lag, what going from frame i to frame i + lag costs, the frames between left out."""
+    T, S = r.cost_per_s.shape
+    enter = np.full((S, S), SIDES_EXCHANGED_COST / 2)
+    enter[AS_SEEN] = SIDES_EXCHANGED_COST
+    enter[:, AS_SEEN] = 0
+    np.fill_diagonal(enter, 0)
+    cuts = np.cumsum(r.is_cut)
+    weight = np.concatenate([[0.0], np.cumsum(TORN_SKIP_SHARE + (1 - TORN_SKIP_SHARE) * r.soundness)])
+    lags: list[np.ndarray] = []
+    for lag in range(1, min(MAX_SKIP_FRAMES + 1, T - 1) + 1):
+        skip = np.zeros(T - lag)
+        if lag > 1:
+            step_s = times_s[lag:] - times_s[:-lag]
+            mean_weight = (weight[lag:-1] - weight[1 : T - lag + 1]) / (lag - 1)
+            skip = np.where(step_s <= MAX_SKIP_S, (SKIP_COST + SKIP_PER_S * step_s) * mean_weight, np.inf)
+            if not np.isfinite(skip).any():
+                break
+        motion = np.where((cuts[lag:] != cuts[:-lag])[:, None, None], 0.0, _motion_cost(r, times_s, lag))
+        lags.append(motion + enter + skip[:, None, None])
+    return lags
+
+
+def _end_costs(away_s: np.ndarray, num_lags: int) -> Float[np.ndarray, " t"]:
+    """What leaving out all frames before each costs, given the times since the first."""
+    is_near = (away_s <= MAX_SKIP_S) & (np.arange(len(away_s)) < num_lags)
+    costs = np.where(is_near, SKIP_COST + SKIP_PER_S * away_s, np.inf)
+    costs[0] = 0.0
+    return costs
 
 
 def _interpolated(landmarks: BodyLandmarks, times_s: np.ndarray, lost: np.ndarray, keypoints: list[B]) -> BodyLandmarks:
