@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from body4d.core.joints import Body29 as B
 from body4d.models.anny_fit.observations import BodyLandmarks
-from body4d.models.anny_fit.sides import TURNED, _read, exchanged, settle_sides, sides_warning, unclear_spans
+from body4d.models.anny_fit.sides import TURNED, _read, exchanged, leaping_arm, settle_sides, sides_warning, unclear_spans
 
 LEFT_ARM = [B.LEFT_ELBOW, B.LEFT_WRIST, B.LEFT_THUMB, B.LEFT_INDEX, B.LEFT_PINKY]
 PX_PER_M = 300.0
@@ -137,3 +137,14 @@ def test_a_new_shot_from_behind_stays() -> None:
     points[40:] += 400
     settled = settle_sides(dataclasses.replace(seen, points_px=points), times)
     assert not settled.changed.any()
+
+
+def test_an_arm_that_leaps_in_depth_for_two_frames_is_found_and_a_fast_stroke_is_not() -> None:
+    times = np.arange(60) / 30
+    joints = person(np.zeros(60)).world_m
+    joints[20:22, [B.RIGHT_ELBOW, B.RIGHT_WRIST], 2] -= [0.6, 1.1]
+    stroke = 0.6 * np.exp(-(((times - 1.0) / 0.12) ** 2))
+    joints[:, B.LEFT_WRIST, 1] -= stroke
+    assert np.abs(np.gradient(stroke, times)).max() > 4
+    assert np.flatnonzero(leaping_arm(joints, times, "RIGHT")).tolist() == [20, 21]
+    assert not leaping_arm(joints, times, "LEFT").any()

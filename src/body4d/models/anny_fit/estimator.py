@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float
+from scipy.spatial.transform import Rotation, Slerp
 from threadpoolctl import threadpool_limits
 
 from body4d.bodies.anny import DEFAULT_SHAPE, SHAPE_NAMES, AnnyBody, anny_body, curl_fingers
@@ -30,7 +31,7 @@ from body4d.models.anny_fit.initialization import initial_rotations, with_initia
 from body4d.models.anny_fit.joint_limits import DRIVEN_JOINTS, joint_limits
 from body4d.models.anny_fit.kinematic_chain import KinematicChain, PointSet
 from body4d.models.anny_fit.observations import BODY_PARTS, BodyLandmarks, build_observations, select_rows
-from body4d.models.anny_fit.sides import settle_sides, sides_warning, unclear_spans
+from body4d.models.anny_fit.sides import leaping_arm, settle_sides, sides_warning, unclear_spans
 from body4d.models.anny_fit.silhouette import SurfaceSample, match_silhouettes, outline_points
 from body4d.models.anny_fit.types import ChainPose, Observations, SilhouetteMatches
 
@@ -62,6 +63,9 @@ MAX_WORKERS = 8
 """Chunks that are solved at a time, on one core each, however many cores there are: each takes about 0.3 GB."""
 HALF_CONFIDENCE_MISS = 0.05
 """Distance between fit and landmarks, as a share of body height, that halves the confidence."""
+
+ARM_JOINTS = ("clavicle", "shoulder", "upperarm", "lowerarm", "wrist")
+"""How the names of an arm's joints begin."""
 
 _FITTED_AT = [SHAPE_NAMES.index(name) for name in FITTED_SHAPE]
 
@@ -151,7 +155,7 @@ class _PersonFit:
         progress(T // 5)
         shape = self._fit_shape(shape, pose, observations)
         problem, surface = self._problem(shape)
-        pose = self._solve_frames(problem, pose, observations, MAX_STEPS_AFTER_SHAPE)
+        pose = self._without_leaps(problem, self._solve_frames(problem, pose, observations, MAX_STEPS_AFTER_SHAPE))
         progress(2 * T // 5)
         observations = dataclasses.replace(observations, floor_m=_floor_distance(problem, pose, observations))
 
@@ -210,6 +214,23 @@ class _PersonFit:
             return problem.solve(part, select_rows(observations, rows), max_steps, coupled=False)
 
         return self._in_chunks(pose, solve, overlap=0)
+
+    def _without_leaps(self, problem: PoseProblem, pose: ChainPose) -> ChainPose:
+        """``pose`` with arms that leap for some frames turned as between the frames around: solved by itself, a frame may end in another
+        pose of a hidden arm, from which no coupling brings it back."""
+        G, p = problem.chain.forward(pose.local, pose.translation_m)
+        joints = problem.chain.points(G, p, problem.keypoints)
+        times_s = self.clip.times_s[self.track.frame_index] * self.clip.time_scale
+        local = pose.local.copy()
+        for side in ("LEFT", "RIGHT"):
+            leaps = leaping_arm(joints, times_s, side)
+            kept = np.flatnonzero(~leaps)
+            inner = leaps & (np.arange(len(leaps)) > kept[0]) & (np.arange(len(leaps)) < kept[-1])
+            for d, name in enumerate(DRIVEN_JOINTS):
+                if inner.any() and name.startswith(ARM_JOINTS) and name.endswith(side[0]):
+                    between = Slerp(times_s[kept], Rotation.from_matrix(local[kept, d]))
+                    local[inner, d] = between(times_s[inner]).as_matrix()
+        return ChainPose(local, pose.translation_m)
 
     def _fit_shape(self, shape: np.ndarray, pose: ChainPose, observations: Observations) -> np.ndarray:
         """The person's one shape, from the most visible frame of each of ``num_shape_frames`` equal parts of the clip."""

@@ -126,7 +126,7 @@ class _Readings:
 def settle_sides(landmarks: BodyLandmarks, times_s: Float[np.ndarray, " t"]) -> SettledSides:
     """Choose each frame's reading. ``landmarks`` are in camera axes, ``times_s`` in real seconds (slow motion already undone)."""
     T = len(times_s)
-    measured = np.isfinite(landmarks.points_px).all(-1)
+    measured = np.array(np.isfinite(landmarks.points_px).all(-1))
     if T < 3:
         return SettledSides(landmarks, np.zeros(T), np.zeros(T, bool), measured)
     readings = _body_readings(landmarks)
@@ -320,7 +320,7 @@ def _interpolated(landmarks: BodyLandmarks, times_s: np.ndarray, lost: np.ndarra
         for k in keypoints:
             for a in range(values.shape[-1]):
                 values[lost, k, a] = np.interp(times_s[lost], times_s[kept], values[kept, k, a])
-    visibility[np.ix_(lost, keypoints)] *= INTERPOLATED_VISIBILITY
+    visibility[np.ix_(lost, np.array(keypoints))] *= INTERPOLATED_VISIBILITY
     return BodyLandmarks(points, world, visibility)
 
 
@@ -364,8 +364,27 @@ def _settle_limbs(
         lost = _best_path(single, times_s)[0] < 0
         own = [B[k.name.replace("LEFT", side)] for k in left]
         settled = _interpolated(settled, times_s, lost, own)
-        measured[np.ix_(lost, own)] = False
+        measured[np.ix_(lost, np.array(own))] = False
     return settled, measured
+
+
+def leaping_arm(joints_m: Float[np.ndarray, "t 29 3"], times_s: Float[np.ndarray, " t"], side: str) -> Bool[np.ndarray, " t"]:
+    """In which frames the fitted arm of ``side`` ("LEFT" or "RIGHT") leaps away and back, which is another of a hidden arm's poses."""
+    T, own = len(times_s), [B[f"{side}_ELBOW"], B[f"{side}_WRIST"]]
+    hips = joints_m[:, [B.LEFT_HIP, B.RIGHT_HIP]].mean(1, keepdims=True)
+    if T < 3:
+        return np.zeros(T, bool)
+    single = _Readings(
+        joints_m=(joints_m[:, own] - hips)[:, None],
+        visibility=np.ones((T, 1, 2)),
+        max_speed_m_s=np.array([_MAX_SPEED_M_S["ELBOW"], _MAX_SPEED_M_S["WRIST"]]),
+        noise_m=np.full(2, LIMB_NOISE_M),
+        leap_cost=np.full(2, 2 * _LIMB_LEAP_COST),
+        cost_per_s=np.zeros((T, 1)),
+        soundness=np.ones(T),
+        is_cut=np.zeros(T, bool),
+    )
+    return _best_path(single, times_s)[0] < 0
 
 
 def _upper_lengths(read: BodyLandmarks, root: str, middle: str) -> Float[np.ndarray, "t 2"]:
