@@ -225,11 +225,10 @@ class _PersonFit:
         for side in ("LEFT", "RIGHT"):
             leaps = leaping_arm(joints, times_s, side)
             kept = np.flatnonzero(~leaps)
-            inner = leaps & (np.arange(len(leaps)) > kept[0]) & (np.arange(len(leaps)) < kept[-1])
+            between_s = np.clip(times_s[leaps], times_s[kept[0]], times_s[kept[-1]])
             for d, name in enumerate(DRIVEN_JOINTS):
-                if inner.any() and name.startswith(ARM_JOINTS) and name.endswith(side[0]):
-                    between = Slerp(times_s[kept], Rotation.from_matrix(local[kept, d]))
-                    local[inner, d] = between(times_s[inner]).as_matrix()
+                if leaps.any() and len(kept) > 1 and name.startswith(ARM_JOINTS) and name.endswith(side[0]):
+                    local[leaps, d] = Slerp(times_s[kept], Rotation.from_matrix(local[kept, d]))(between_s).as_matrix()
         return ChainPose(local, pose.translation_m)
 
     def _fit_shape(self, shape: np.ndarray, pose: ChainPose, observations: Observations) -> np.ndarray:
