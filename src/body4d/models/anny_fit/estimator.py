@@ -16,11 +16,12 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float
+from scipy.spatial.transform import Rotation, Slerp
 from threadpoolctl import threadpool_limits
 
 from body4d.bodies.anny import DEFAULT_SHAPE, FEMALE, MALE, SHAPE_NAMES, UNDECIDED, AnnyBody, age_parameter, anny_body, curl_fingers
 from body4d.config import FitSettings
-from body4d.core.errors import Cancelled
+from body4d.core.errors import Cancelled, RunWarning
 from body4d.core.occlusion import OcclusionSegment
 from body4d.core.stages import FrameSource, ProgressFn, StageOutput
 from body4d.core.types import BodyTrack, Camera, Clip, MaskTrack
@@ -31,6 +32,7 @@ from body4d.models.anny_fit.joint_limits import DRIVEN_JOINTS, joint_limits
 from body4d.models.anny_fit.kinematic_chain import KinematicChain, PointSet
 from body4d.models.anny_fit.mean_height import mean_height_m
 from body4d.models.anny_fit.observations import BODY_PARTS, BodyLandmarks, build_observations, select_rows
+from body4d.models.anny_fit.sides import leaping_arm, settle_sides, sides_warning, unclear_spans
 from body4d.models.anny_fit.silhouette import OUTLINE_MARGIN_PER_HEIGHT, SurfaceSample, match_silhouettes, outline_points
 from body4d.models.anny_fit.types import ChainPose, Observations, SilhouetteMatches
 
@@ -68,6 +70,9 @@ HALF_CONFIDENCE_MISS = 0.05
 """Distance between fit and landmarks, as a share of body height, that halves the confidence."""
 
 _GENDER, _AGE = SHAPE_NAMES.index("gender"), SHAPE_NAMES.index("age")
+ARM_JOINTS = ("clavicle", "shoulder", "upperarm", "lowerarm", "wrist")
+"""How the names of an arm's joints begin."""
+
 _FITTED_AT = [SHAPE_NAMES.index(name) for name in FITTED_SHAPE]
 
 
@@ -102,7 +107,7 @@ class AnnyBodyEstimator:
         done = [0] * len(masks)
         stopped = threading.Event()
 
-        def fit(n: int) -> BodyTrack:
+        def fit(n: int) -> tuple[BodyTrack, RunWarning | None]:
             def person_progress(rows: int) -> None:
                 if stopped.is_set():
                     raise Cancelled("The fit was stopped.")
@@ -113,7 +118,8 @@ class AnnyBodyEstimator:
             person = _PersonFit(body, masks[n], frames.clip, camera, self._settings, chunks)
             track = person.run(given, person_progress)
             person_progress(len(track))
-            return track
+            times_s = frames.clip.times_s[track.frame_index]
+            return track, sides_warning(track.person_id, unclear_spans(person.sides.ambiguity, times_s))
 
         # The matrices are small, so one thread for each and a chunk per core is twice as fast as one chunk on all cores. People wait for
         # their chunks in a pool of their own, or they could take all the threads that chunks need.
@@ -121,7 +127,8 @@ class AnnyBodyEstimator:
         with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(workers) as chunks, ThreadPoolExecutor(workers) as people:
             tasks = [people.submit(fit, n) for n in range(len(masks))]
             try:
-                return StageOutput(tuple(task.result() for task in tasks))
+                tracks, warnings = zip(*(task.result() for task in tasks), strict=True) if tasks else ((), ())
+                return StageOutput(tracks, tuple(warning for warning in warnings if warning))
             except BaseException:
                 stopped.set()
                 for task in tasks:
@@ -153,7 +160,9 @@ class _PersonFit:
             raise ValueError(f"person {track.person_id} has no landmarks, which this fit needs")
         self.body, self.track, self.clip, self.camera, self.settings = body, track, clip, camera, settings
         self.pool = pool
-        self.landmarks = BodyLandmarks.from_track(track.landmarks).in_camera_axes(camera)
+        seen = BodyLandmarks.from_track(track.landmarks).in_camera_axes(camera)
+        self.sides = settle_sides(seen, clip.times_s[track.frame_index] * clip.time_scale)
+        self.landmarks = self.sides.landmarks
         self.centre_px = np.array([camera.cx_px, camera.cy_px])
         self.outline_sigma_px = OUTLINE_SIGMA_PER_HEIGHT * self.landmarks.height_px
         self.outlines = [self._outline(row) for row in range(len(track))]
@@ -175,6 +184,7 @@ class _PersonFit:
         if self.camera.gravity is not None and self.camera.gravity_sigma_deg is not None:
             down, pitch_sigma_deg = np.array(self.camera.gravity), self.camera.gravity_sigma_deg[0]
             observations = dataclasses.replace(observations, down=down, pitch_sigma_deg=pitch_sigma_deg)
+        observations = dataclasses.replace(observations, depth_sigma_m=observations.depth_sigma_m * self.sides.doubt[:, None])
 
         pose = self._solve_frames(problem, pose, observations, MAX_INITIAL_STEPS)
         progress(T // 5)
@@ -182,7 +192,7 @@ class _PersonFit:
         # As large in the picture as before.
         pose = ChainPose(pose.local, pose.translation_m * given.height_of(shape[_GENDER]) / given.height_of(given.gender))
         problem, surface = self._problem(shape)
-        pose = self._solve_frames(problem, pose, observations, MAX_STEPS_AFTER_SHAPE)
+        pose = self._without_leaps(problem, self._solve_frames(problem, pose, observations, MAX_STEPS_AFTER_SHAPE))
         progress(2 * T // 5)
         observations = dataclasses.replace(observations, floor_m=_floor_distance(problem, pose, observations))
 
@@ -249,6 +259,22 @@ class _PersonFit:
             return problem.solve(part, select_rows(observations, rows), max_steps, coupled=False)
 
         return self._in_chunks(pose, solve, overlap=0)
+
+    def _without_leaps(self, problem: PoseProblem, pose: ChainPose) -> ChainPose:
+        """``pose`` with arms that leap for some frames turned as between the frames around: solved by itself, a frame may end in another
+        pose of a hidden arm, from which no coupling brings it back."""
+        G, p = problem.chain.forward(pose.local, pose.translation_m)
+        joints = problem.chain.points(G, p, problem.keypoints)
+        times_s = self.clip.times_s[self.track.frame_index] * self.clip.time_scale
+        local = pose.local.copy()
+        for side in ("LEFT", "RIGHT"):
+            leaps = leaping_arm(joints, times_s, side)
+            kept = np.flatnonzero(~leaps)
+            between_s = np.clip(times_s[leaps], times_s[kept[0]], times_s[kept[-1]])
+            for d, name in enumerate(DRIVEN_JOINTS):
+                if leaps.any() and len(kept) > 1 and name.startswith(ARM_JOINTS) and name.endswith(side[0]):
+                    local[leaps, d] = Slerp(times_s[kept], Rotation.from_matrix(local[kept, d]))(between_s).as_matrix()
+        return ChainPose(local, pose.translation_m)
 
     def _fit_sex_and_shape(self, given: _GivenShape, pose: ChainPose, observations: Observations) -> np.ndarray:
         """The person's shape, of the given sex or of the one that the pictures tell."""
@@ -338,9 +364,9 @@ class _PersonFit:
             rotations=rotations,
             translation_m=translation,
             joints_m=joints,
-            keypoints_px=self.landmarks.points_px,
+            keypoints_px=np.where(self.sides.measured[..., None], self.landmarks.points_px, np.nan),
             visibility=self.landmarks.visibility,
-            confidence=_confidence(joints, self.landmarks, self.camera),
+            confidence=_confidence(joints, self.landmarks, self.camera) * (1 - self.sides.ambiguity),
             observed=np.ones(len(translation), bool),
             height_assumed=given.height_m is None,
         )
