@@ -3,29 +3,42 @@
     python benchmarks/real_truth.py TRUTH.npz VIDEO [TRUTH.npz VIDEO ...] --camera NAME [NAME ...] --fov F [F ...]
         [--landmarks full|heavy] [--set KEY=VALUE ...] [--run FOLDER ...] [--out FOLDER] [--person 1] [--json]
 
-TRUTH.npz is a file as ``body4d.evaluate.measured_truth`` describes it; --camera names whose view VIDEO is, --fov its horizontal field of view
-in degrees. Beside the result's figures stand those of BlazePose's own 3D landmarks on the same frames (result / landmarks). With --run the
-figures are those of finished runs, one folder for each pair, and VIDEO is not opened. Up direction: the angle between the run's vertical and
-the true one. Within 1, 2 sigma: the share of errors of at most one and two joint_sigma_m; errors that are normal and alike in all three
-directions would have 0.61 and 0.99. Runs are kept below --out (runs/truth) and go on where they were.
+TRUTH.npz is a file as ``body4d.evaluate.measured_truth`` describes it; --camera names whose view VIDEO is, --fov its horizontal field of
+view in degrees. Beside the result's figures stand those of BlazePose's own 3D landmarks on the same frames (result / landmarks). With --run
+the figures are those of finished runs, one folder for each pair, and VIDEO is not opened. Definitions: docs/evaluation.md. Runs are kept
+below --out (runs/truth) and go on where they were.
 """
 
 import argparse
 import json
+import math
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
+from body4d.config import Settings
 from body4d.config.loading import load_settings, parse_assignments
 from body4d.evaluate.measured_truth import MeasuredScore, load_measured_truth, load_run, measured_scores_table, score_measured
 from body4d.run.pipeline import Pipeline
 
 
-def settings_of(fov_deg: float, landmarks: str | None, assignments: list[str]):
-    """Settings of a run whose numbers alone are wanted."""
-    chosen = {"preset": "lite", "camera.fov_deg": fov_deg, "pictures.enabled": False, **parse_assignments(assignments)}
+def settings_of(fov_deg: float | None, landmarks: str | None, assignments: list[str]) -> Settings:
+    """Settings of a run of which only the numbers are wanted; without ``fov_deg`` the field of view is found as in any run."""
+    chosen = {"preset": "lite", "pictures.enabled": False, **parse_assignments(assignments)}
+    if fov_deg is not None:
+        chosen["camera.fov_deg"] = fov_deg
     if landmarks is not None:
         chosen["blazepose.landmarks"] = landmarks
     return load_settings(None, chosen)
+
+
+def known(value: Any) -> Any:
+    """``value`` for JSON: what could not be judged is null."""
+    if isinstance(value, dict):
+        return {name: known(inner) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [known(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def main() -> None:
@@ -53,7 +66,7 @@ def main() -> None:
             Pipeline.load(settings_of(options.fov[i], options.landmarks, options.assignments)).run(video, folder)
         scores[video.stem] = score_measured(*load_run(folder), load_measured_truth(truth, camera), options.person)
     if options.json:
-        print(json.dumps({name: asdict(score) for name, score in scores.items()}))
+        print(json.dumps(known({name: asdict(score) for name, score in scores.items()})))
     else:
         print(measured_scores_table(scores))
 

@@ -1,8 +1,8 @@
 """A run against joints that were measured by several cameras or by markers: an npz of plain arrays, one set of joints for each camera.
 
-The file holds ``joint_names`` (N), ``fps``, ``source_frames`` (T, frames of the video) and, for each camera, ``<camera>/joints_m`` (T, N, 3)
-in that camera's axes, ``<camera>/up`` (3), the direction away from the floor in the same axes, and, where the camera started at another time,
-``<camera>/source_frames``. Definitions of the figures: docs/evaluation.md.
+The file holds ``joint_names`` (N), ``fps``, ``source_frames`` (T, numbers of the video's frames) and, for each camera,
+``<camera>/joints_m`` (T, N, 3) in that camera's axes, ``<camera>/up`` (3), the direction away from the floor in the same axes, and, where
+the camera started at another time, ``<camera>/source_frames``. Definitions of the figures: docs/evaluation.md.
 """
 
 import os
@@ -70,6 +70,7 @@ class JointScore:
     fast_wrist_samples: int
     """Steps of a wrist, relative to the hips, faster than ``MAX_WRIST_SPEED_M_S``."""
     peak_wrist_speed_kept: float
+    """NaN where a true wrist is still."""
     jitter_m_s3: float
     truth_jitter_m_s3: float
 
@@ -108,6 +109,18 @@ def load_measured_truth(path: str | os.PathLike[str], camera: str) -> MeasuredTr
         source_frames=np.asarray(frames, np.int64),
         fps=float(arrays["fps"]),
         up=up / np.linalg.norm(up),
+    )
+
+
+def truth_of_scene(truth: Scene, person_id: int = 1) -> MeasuredTruth:
+    """The exact truth of a synthetic clip in the same form."""
+    person = truth.person(person_id)
+    return MeasuredTruth(
+        joint_names=person.joint_names,
+        joints_m=person.joints_m.astype(np.float64),
+        source_frames=truth.clip.source_frames[person.frame_index].astype(np.int64),
+        fps=float(truth.clip.capture_rate or truth.clip.rate),
+        up=truth.T_world_camera[1, :3] / np.linalg.norm(truth.T_world_camera[1, :3]),
     )
 
 
@@ -175,7 +188,9 @@ def score_joints(found: Joints, true: Joints, up: Float[np.ndarray, "3"], fps: f
         shoulder_turn_rmse_deg=_rms(turn["shoulder"]),
         reversed_frames=tuple(np.flatnonzero(away).tolist()),
         fast_wrist_samples=int(sum((v > MAX_WRIST_SPEED_M_S).sum() for v in speed["found"])),
-        peak_wrist_speed_kept=float(np.mean([v.max() / t.max() for v, t in zip(speed["found"], speed["true"], strict=True)])),
+        peak_wrist_speed_kept=float(
+            np.mean([v.max() / t.max() if t.max() > 0 else np.nan for v, t in zip(speed["found"], speed["true"], strict=True)])
+        ),
         jitter_m_s3=metrics.jitter_m_s3(a, times_s, index),
         truth_jitter_m_s3=metrics.jitter_m_s3(b, times_s, index),
     )
@@ -221,6 +236,26 @@ def _angle_errors_deg(found: Joints, true: Joints, angle: str) -> list[np.ndarra
     return [joint_angle_deg(found, side, angle) - joint_angle_deg(true, side, angle) for side in SIDES]
 
 
+@dataclass(frozen=True)
+class TurnAtTop:
+    """How far pelvis and shoulders are turned at the top of a golfer's backswing from where they were at first, in degrees."""
+
+    row: int
+    pelvis_deg: float
+    shoulders_deg: float
+
+
+def turn_at_top(joints: Joints, up: Float[np.ndarray, "3"], row: int | None = None) -> TurnAtTop:
+    """The turns of the lines of hips and shoulders, seen from above, at ``row``; without one, where the shoulders are turned furthest
+    before the hands are fastest."""
+    turn = {part: np.unwrap(_heading_deg(joints, part, up), period=360.0) for part in ("hip", "shoulder")}
+    turn = {part: angle - angle[0] for part, angle in turn.items()}
+    if row is None:
+        speed = np.linalg.norm(np.diff(_middle(joints, "wrist"), axis=0), axis=-1)
+        row = int(np.abs(turn["shoulder"][: int(speed.argmax()) + 1]).argmax())
+    return TurnAtTop(row, float(turn["hip"][row]), float(turn["shoulder"][row]))
+
+
 def _heading_deg(joints: Joints, joint: str, up: Float[np.ndarray, "3"]) -> Float[np.ndarray, " t"]:
     """Where the line from right to left ``joint`` points, seen from above."""
     line = joints[f"left_{joint}"] - joints[f"right_{joint}"]
@@ -239,7 +274,7 @@ def _shares_within_sigma(person: BodyTrack, rows: np.ndarray, found: Joints, tru
 
 
 def measured_scores_table(scores: Mapping[str, MeasuredScore]) -> str:
-    """Scores of one or several clips as text, ``result / landmarks`` where the run has landmarks; then the vertical's mean and worst error."""
+    """Scores of clips as text, ``result / landmarks`` where the run has landmarks; then the vertical's mean and worst error."""
     rows: dict[str, list[str]] = {}
 
     def add(label: str, cell: str) -> None:
@@ -266,6 +301,7 @@ def measured_scores_table(scores: Mapping[str, MeasuredScore]) -> str:
         add("shoulder turn, RMSE (deg)", pair([s.shoulder_turn_rmse_deg for s in both]))
         add("reversed frames", " / ".join(str(len(s.reversed_frames)) for s in both))
         add(f"wrist above {MAX_WRIST_SPEED_M_S:.0f} m/s", " / ".join(str(s.fast_wrist_samples) for s in both))
+        add("peak wrist speed kept", " / ".join(f"{s.peak_wrist_speed_kept:.2f}" for s in both))
         add("jitter (m/s³)", pair([s.jitter_m_s3 for s in both]))
         add("up direction off (deg)", f"{score.up_error_deg:.1f}")
         for joint in (*JOINTS, "all") if score.within_one_sigma else ():
