@@ -75,7 +75,7 @@ def test_feet_stand_on_the_floor_and_do_not_slide(motion, performed):
     right = keypoints[:, [B.RIGHT_HEEL, B.RIGHT_BIG_TOE]]  # the foot that stands all the time
     assert np.ptp(right, axis=0).max() < 1e-3
     left_heel_up = -keypoints[:, B.LEFT_HEEL, 1]
-    assert left_heel_up[FRAMES // 2] > left_heel_up[0] + 0.1
+    assert left_heel_up[FRAMES // 2] > left_heel_up[0] + 0.07
 
 
 def test_left_stays_left(performed):
@@ -83,7 +83,7 @@ def test_left_stays_left(performed):
     for left, right in ((B.LEFT_HIP, B.RIGHT_HIP), (B.LEFT_ANKLE, B.RIGHT_ANKLE), (B.LEFT_SHOULDER, B.RIGHT_SHOULDER)):
         assert keypoints[0, left, 0] > 0.05 > -0.05 > keypoints[0, right, 0]
     # It is the left foot that is lifted, and the person faces the camera: the nose is nearer than the ears.
-    assert keypoints[FRAMES // 2, B.LEFT_ANKLE, 1] < keypoints[FRAMES // 2, B.RIGHT_ANKLE, 1] - 0.1
+    assert keypoints[FRAMES // 2, B.LEFT_ANKLE, 1] < keypoints[FRAMES // 2, B.RIGHT_ANKLE, 1] - 0.07
     assert keypoints[0, B.NOSE, 2] < keypoints[0, [B.LEFT_EAR, B.RIGHT_EAR], 2].min() - 0.03
     assert vertices.shape[-1] == 3
 
@@ -91,7 +91,7 @@ def test_left_stays_left(performed):
 def joined_hands(motion: MotionCapture) -> MotionCapture:
     """Both hands at one place before the body, the right one 10 cm below."""
     joints = dict(motion.joints)
-    middle = (joints["left_shoulder"] + joints["right_shoulder"]) / 2 + np.array([0.0, 40.0, -38.0])
+    middle = (joints["left_shoulder"] + joints["right_shoulder"]) / 2 + np.array([0.0, 28.0, -26.0])
     for side, down in (("left", 0.0), ("right", 10.0)):
         joints[f"{side}_wrist"] = middle + np.array([0.0, down, 0.0])
         joints[f"{side}_elbow"] = (joints[f"{side}_shoulder"] + joints[f"{side}_wrist"]) / 2 + np.array([0.0, 3.0, 0.0])

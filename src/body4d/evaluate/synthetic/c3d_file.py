@@ -124,4 +124,6 @@ def _head(marker: dict[str, np.ndarray]) -> Float[np.ndarray, "t 3 3"]:
     left = marker["HeadSide"] - marker["HeadTop"]
     left = unit(left - np.sum(left * front, -1, keepdims=True) * front)
     raw = np.stack([left, np.cross(-front, left), -front], axis=-1)
+    # The marker at the side sits lower than the one on top by an unknown amount: at first the head is taken to be level.
+    raw = raw @ axis_rotation(2, np.array(np.arctan2(-raw[0, 1, 0], raw[0, 1, 1])))
     return raw @ axis_rotation(0, np.array(-np.radians(_CAP_DEG)))

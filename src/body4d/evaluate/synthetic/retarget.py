@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float
 
 from body4d.core.rig import Rig
-from body4d.evaluate.synthetic.limb_poser import LimbPoser, hand_axes, orthonormal_frame, unit
+from body4d.evaluate.synthetic.limb_poser import MAX_REACH_SHARE, LimbPoser, hand_axes, orthonormal_frame, unit
 from body4d.evaluate.synthetic.motion_capture import SIDES, MotionCapture
 from body4d.evaluate.synthetic.swing import AUTHORED_HEIGHT_M, CLUB_LENGTH_M, FIST_RAD, PALM_M, GolfClub
 from body4d.geometry.rotations import rotation_between
@@ -21,6 +21,8 @@ RELAXED_RAD = np.radians(22.0)
 
 TOGETHER_M, APART_M = 0.20, 0.30
 """Wrists that are nearer than the first hold one thing and keep their distance on every body; beyond the second they do not."""
+
+PULL_STEPS = 6
 
 MAX_LOWER_M = 0.06
 """The pelvis is lowered by at most this much for the sake of feet out of reach."""
@@ -143,6 +145,13 @@ class RetargetedMotion:
             return
         left, right = poser.position("wrist.L"), poser.position("wrist.R")
         middle = (left + right) / 2
+        for _ in range(PULL_STEPS):  # nearer, until both hands reach what they hold
+            pull = np.zeros_like(middle)
+            for letter, sign in (("L", -0.5), ("R", 0.5)):
+                to_hand = middle + sign * apart - poser.position(f"upperarm01.{letter}")
+                short = np.linalg.norm(to_hand, axis=-1) - MAX_REACH_SHARE * sum(_own_arm_m(poser, letter))
+                pull += np.maximum(short, 0.0)[:, None] * unit(to_hand)
+            middle = middle - pull
         for letter, own, sign in (("L", left, -0.5), ("R", right, 0.5)):
             target = own + share * (middle + sign * apart - own)
             to_elbow = poser.position(f"lowerarm01.{letter}") - poser.position(f"upperarm01.{letter}")
