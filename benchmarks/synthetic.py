@@ -81,7 +81,7 @@ def main() -> None:
                 make_motion_clip(motion, film, view=view_of(view), rate=options.rate, seed=options.seed, **placed)
             settings = settings_of(None, options.landmarks, options.assignments)
             folder = film / f"run-{options.landmarks or 'default'}"
-            Pipeline.load(settings).run(film / "motion.mp4", folder)
+            Pipeline.load(settings).run(film / "recorded.mp4", folder)
             scene, masks = load_run(folder)
             truth = load_scene(film / "truth.npz")
             scores[name] = score_measured(scene, masks, truth_of_scene(truth))

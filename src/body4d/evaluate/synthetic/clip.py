@@ -111,7 +111,7 @@ def make_motion_clip(
     size: tuple[int, int] | None = None,
     with_club: bool = False,
 ) -> SyntheticClip:
-    """Render a recorded motion (``motion_capture.load_motion``), performed by an Anny body, as ``motion.mp4`` with its exact truth.
+    """Render a recorded motion (``motion_capture.load_motion``), performed by an Anny body, as ``recorded.mp4`` with its exact truth.
 
     ``view`` is a name of ``motions.MOTION_VIEWS`` or (azimuth, elevation) in degrees: see ``motions.place_camera_around``. ``seconds`` from
     ``start_s`` on are filmed (default: to the end). Without ``size`` the picture is upright, or lies where the motion is wider than tall.
@@ -132,7 +132,7 @@ def make_motion_clip(
         if extent[0] > extent[1]:
             camera, T_camera_stage = place_camera_around(points, azimuth, elevation, (upright[1], upright[0]))
     note = f"recorded motion, {azimuth:g} degrees of azimuth and {elevation:g} of elevation, seed {seed}"
-    return _film(_build_setup(camera, T_camera_stage, (actor,), seed), Path(folder), "motion", Fraction(rate), seconds, seed, note)
+    return _film(_build_setup(camera, T_camera_stage, (actor,), seed), Path(folder), "recorded", Fraction(rate), seconds, seed, note)
 
 
 def _checked_size(size_px: tuple[int, int]) -> tuple[int, int]:
