@@ -26,7 +26,10 @@ def demo(
     as_json: options.Json = False,
     verbose: options.Verbose = False,
 ) -> None:
-    """Make a synthetic golf swing, recover the golfer, and print how far from the truth it came; or run on --video."""
+    """Make a synthetic golf swing, recover the golfer, and print how far from the truth it came; or run on --video.
+
+    The swing is a slow one: its wrists are a third slower than a tour player's.
+    """
     from body4d.cli.evaluate import score_as_json, score_run
     from body4d.cli.output import print_json, print_result
     from body4d.cli.progress_display import choose_display

@@ -104,7 +104,8 @@ class Pipeline:
 
     Without a ``completer`` nobody is completed. ``smoother``, ``floor`` and ``foot_contact`` (holds feet that rest) are pure. ``rig_of``
     gives the body a track was fitted with, ``open_clip`` probes a video, ``draw`` and ``write_glb`` write what others look at.
-    ``background`` adds the direction of gravity to the camera, and warns where the camera moves. ``warnings`` belong to the result, ``setup_warnings`` to this machine today alone.
+    ``background`` adds the direction of gravity to the camera, and warns where the camera moves. ``warnings`` belong to the result,
+    ``setup_warnings`` to this machine today alone.
     ``weights`` names the checkpoint of each stage that has one, and ``sources`` its origin and licence.
     """
 

@@ -4,7 +4,7 @@ Everything follows from the arguments: the same call renders the same pictures a
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -15,17 +15,21 @@ from body4d.core.errors import RunWarning
 from body4d.core.types import BodyTrack, Camera, Clip, MaskTrack, Scene
 from body4d.evaluate.synthetic.appearance import club_mesh, vertex_colours
 from body4d.evaluate.synthetic.background import SUN, render_meadow, shadow_light
+from body4d.evaluate.synthetic.motion_capture import MotionCapture
 from body4d.evaluate.synthetic.motions import (
     CAMERA_VIEWS,
     CLIP_KINDS,
     DEFAULT_SECONDS,
     DEFAULT_SIZE_PX,
+    MOTION_VIEWS,
     Actor,
     ActorMotion,
     CameraView,
     ClipKind,
     create_actors,
+    create_motion_actor,
     place_camera,
+    place_camera_around,
     transform_motion,
 )
 from body4d.render.rasterizer import Mesh, draw, visible_mesh_index
@@ -84,37 +88,79 @@ def make_clip(
     Keypoints of the truth are exact projections. Their ``visibility`` is 0 outside the picture and behind another person, 1 elsewhere
     (a body that hides its own arm does not count). Raises ValueError for other arguments, OutputError where the folder cannot be written.
     """
-    from body4d.core.scene_io import save_masks, save_scene
-    from body4d.video import VideoWriter, probe
-
     if kind not in CLIP_KINDS:
         raise ValueError(f"unknown kind {kind!r}; known: {', '.join(CLIP_KINDS)}")
     view = view or CAMERA_VIEWS[kind][0]
     if view not in CAMERA_VIEWS[kind]:
         raise ValueError(f"a {kind} cannot be filmed from {view!r}; choose from: {', '.join(CAMERA_VIEWS[kind])}")
     seconds = seconds or DEFAULT_SECONDS[kind]
-    width, height = size or DEFAULT_SIZE_PX[kind]
+    size_px = size or DEFAULT_SIZE_PX[kind]
+    setup = _build_setup(*place_camera(kind, view, _checked_size(size_px)), create_actors(kind, seconds, seed), seed)
+    return _film(setup, Path(folder), kind, Fraction(rate), seconds, seed, f"synthetic {kind}, {view}, seed {seed}")
+
+
+def make_motion_clip(
+    motion: MotionCapture,
+    folder: Path | str,
+    *,
+    view: str | tuple[float, float] = "face-on",
+    rate: int | Fraction = 30,
+    seed: int = 0,
+    start_s: float = 0.0,
+    seconds: float | None = None,
+    size: tuple[int, int] | None = None,
+    with_club: bool = False,
+) -> SyntheticClip:
+    """Render a recorded motion (``motion_capture.load_motion``), performed by an Anny body, as ``recorded.mp4`` with its exact truth.
+
+    ``view`` is a name of ``motions.MOTION_VIEWS`` or (azimuth, elevation) in degrees: see ``motions.place_camera_around``. ``seconds`` from
+    ``start_s`` on are filmed (default: to the end). Without ``size`` the picture is upright, or lies where the motion is wider than tall.
+    With ``with_club`` the person holds a golf club. Else as ``make_clip``.
+    """
+    if isinstance(view, str) and view not in MOTION_VIEWS:
+        raise ValueError(f"a motion cannot be filmed from {view!r}; choose from: {', '.join(MOTION_VIEWS)}, or give azimuth and elevation")
+    azimuth, elevation = MOTION_VIEWS[view] if isinstance(view, str) else view
+    seconds = max(motion.seconds - start_s, 0.0) if seconds is None else seconds
+    whole, _ = create_motion_actor(motion, seed, with_club=with_club)
+    actor = replace(whole, poses=lambda times_s: whole.poses(times_s + start_s))
+    moments = actor.poses(np.linspace(0.0, seconds, 60))
+    points = actor.rig.keypoints(*actor.rig.forward(moments.rotations, moments.root_m)).reshape(-1, 3)
+    upright = DEFAULT_SIZE_PX["swing"]
+    camera, T_camera_stage = place_camera_around(points, azimuth, elevation, _checked_size(size or upright))
+    if size is None:
+        extent = np.ptp(camera.project(points @ T_camera_stage[:3, :3].T + T_camera_stage[:3, 3]), axis=0)
+        if extent[0] > extent[1]:
+            camera, T_camera_stage = place_camera_around(points, azimuth, elevation, (upright[1], upright[0]))
+    note = f"recorded motion, {azimuth:g} degrees of azimuth and {elevation:g} of elevation, seed {seed}"
+    return _film(_build_setup(camera, T_camera_stage, (actor,), seed), Path(folder), "recorded", Fraction(rate), seconds, seed, note)
+
+
+def _checked_size(size_px: tuple[int, int]) -> tuple[int, int]:
+    width, height = size_px
     if width % 2 or height % 2 or min(width, height) < 16:
         raise ValueError(f"the size must be even and at least 16 pixels, found {width}x{height}")
+    return size_px
+
+
+def _film(setup: _ClipSetup, folder: Path, name: str, rate: Fraction, seconds: float, seed: int, note: str) -> SyntheticClip:
+    """Render what ``setup`` holds, and write the truth beside it; the truth is written last."""
+    from body4d.core.scene_io import save_masks, save_scene
+    from body4d.video import VideoWriter, probe
+
     count = max(round(seconds * rate), 1)
-    times_s = np.array([float(Fraction(i) / Fraction(rate)) for i in range(count)])
-    setup = _build_setup(kind, view, (width, height), seconds, seed)
-    folder = Path(folder)
-    clip = SyntheticClip(folder / f"{kind}.mp4", folder / "truth.npz", folder / "truth_masks.npz")
+    times_s = np.array([float(Fraction(i) / rate) for i in range(count)])
+    clip = SyntheticClip(folder / f"{name}.mp4", folder / "truth.npz", folder / "truth_masks.npz")
     masks: list[list[np.ndarray]] = []
-    with VideoWriter(clip.video, width, height, times_s) as writer:
+    with VideoWriter(clip.video, setup.camera.width_px, setup.camera.height_px, times_s) as writer:
         for picture, frame_masks in _render_frames(setup, times_s, min(MAX_EXPOSURE_S, 0.5 / float(rate)), seed):
             writer.write(picture)
             masks.append(frame_masks)
-    mask_tracks = _mask_tracks(setup, masks)
-    save_masks(mask_tracks, clip.truth_masks)
-    save_scene(_truth_scene(setup, probe(clip.video), times_s, masks, f"synthetic {kind}, {view}, seed {seed}"), clip.truth)
+    save_masks(_mask_tracks(setup, masks), clip.truth_masks)
+    save_scene(_truth_scene(setup, probe(clip.video), times_s, masks, note), clip.truth)
     return clip
 
 
-def _build_setup(kind: ClipKind, view: CameraView, size_px: tuple[int, int], seconds: float, seed: int) -> _ClipSetup:
-    camera, T_camera_stage = place_camera(kind, view, size_px)
-    actors = create_actors(kind, seconds, seed)
+def _build_setup(camera: Camera, T_camera_stage: np.ndarray, actors: tuple[Actor, ...], seed: int) -> _ClipSetup:
     colours = tuple(vertex_colours(a.rig, a.outfit).astype(np.float32) / 255 for a in actors)
     x, y, z = (float(c) for c in np.negative(T_camera_stage[:3, :3] @ SUN))
     a, b, c = (float(v) for v in -T_camera_stage[:3, 1])

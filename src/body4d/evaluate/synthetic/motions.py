@@ -15,6 +15,8 @@ from body4d.core.rig import Rig
 from body4d.core.types import Camera
 from body4d.evaluate.synthetic.appearance import OUTFITS, Outfit
 from body4d.evaluate.synthetic.limb_poser import axis_rotation
+from body4d.evaluate.synthetic.motion_capture import MotionCapture
+from body4d.evaluate.synthetic.retarget import RetargetedMotion
 from body4d.evaluate.synthetic.swing import ADDRESS_SHARE, GolfClub, GolfSwing, swing_duration_s
 from body4d.evaluate.synthetic.walk import STRIDE_M, STRIDE_S, WalkCycle
 from body4d.geometry.rotations import matrix_to_rotvec, rotvec_to_matrix
@@ -41,6 +43,18 @@ _SHAPES: tuple[tuple[float, ...], ...] = (
     (0.92, 2 / 3, 0.45, 0.50, 0.42, 0.55, 1.0),
 )
 _SHAPE_SPREAD = np.array([0.05, 0.0, 0.10, 0.10, 0.05, 0.05, 0.0])
+
+MOTION_VIEWS: dict[str, tuple[float, float]] = {
+    "face-on": (0.0, 5.0),
+    "down-the-line": (90.0, 5.0),
+    "oblique": (40.0, 5.0),
+    "behind": (180.0, 5.0),
+    "other-side": (270.0, 5.0),
+}
+"""Named views of a recorded motion: azimuth and elevation of the camera in degrees, see ``place_camera_around``."""
+
+_PICTURE_SHARE = 0.8
+"""A recorded motion takes at most this share of the picture's width and height."""
 
 _CROSSING_DEPTHS_M = (-0.45, 0.55)  # where the two walk, in front of and behind the middle of the stage
 
@@ -76,6 +90,17 @@ def create_actors(kind: ClipKind, seconds: float, seed: int) -> tuple[Actor, ...
         rig = body_model("anny").rig(shape)
         people.append(Actor(i + 1, shape, rig, OUTFITS[clothes[i]], _action(kind, i, rig, seconds)))
     return tuple(people)
+
+
+def create_motion_actor(motion: MotionCapture, seed: int, *, with_club: bool = False) -> tuple[Actor, RetargetedMotion]:
+    """One person who performs a recorded ``motion``; shape and clothes depend on ``seed``."""
+    rng = np.random.default_rng([seed, 2])
+    clothes = rng.permutation(len(OUTFITS))
+    base = np.array(_SHAPES[0])
+    shape = (base + _SHAPE_SPREAD * rng.uniform(-1, 1, len(base))).astype(np.float32)
+    rig = body_model("anny").rig(shape)
+    performed = RetargetedMotion(rig, motion, with_club=with_club)
+    return Actor(1, shape, rig, OUTFITS[clothes[0]], lambda times_s: ActorMotion(*performed.poses(times_s))), performed
 
 
 def _action(kind: ClipKind, person: int, rig: Rig, seconds: float) -> Callable[[np.ndarray], ActorMotion]:
@@ -130,6 +155,29 @@ def place_camera(kind: ClipKind, view: CameraView, size_px: tuple[int, int]) -> 
     rotation = pitch @ yaw
     back = yaw.T @ np.array([0.0, 0.0, -1.0])
     eye = np.array([look_at[0], -eye_height, look_at[2]]) + distance * back
+    transform = np.eye(4)
+    transform[:3, :3] = rotation
+    transform[:3, 3] = np.negative(rotation @ eye)
+    return Camera(focal, width / 2, height / 2, width, height, source="default"), transform
+
+
+def place_camera_around(
+    points_m: Float[np.ndarray, "n 3"], azimuth_deg: float, elevation_deg: float, size_px: tuple[int, int]
+) -> tuple[Camera, Float[np.ndarray, "4 4"]]:
+    """A camera that sees all ``points_m`` (stage axes), and its ``T_camera_stage``.
+
+    It looks at the middle of the points. ``azimuth_deg`` is its bearing from there (0: in front, 90: at the −x side, the right hand's),
+    ``elevation_deg`` is positive where it looks down. Raises ValueError where it would be below the floor.
+    """
+    width, height = size_px
+    focal = _FOCAL_MM35 / _DIAGONAL_MM35 * float(np.hypot(width, height))
+    middle = (points_m.min(0) + points_m.max(0)) / 2
+    rotation = axis_rotation(0, np.array(np.radians(elevation_deg))) @ axis_rotation(1, np.array(-np.radians(azimuth_deg)))
+    seen = (points_m - middle) @ rotation.T
+    need = np.abs(seen[:, :2]) * focal / (np.array(size_px) * _PICTURE_SHARE / 2) - seen[:, 2:]
+    eye = middle + float(need.max()) * (rotation.T @ np.array([0.0, 0.0, -1.0]))
+    if eye[1] > -0.05:
+        raise ValueError(f"a camera at {elevation_deg:.0f} degrees of elevation would be below the floor")
     transform = np.eye(4)
     transform[:3, :3] = rotation
     transform[:3, 3] = np.negative(rotation @ eye)

@@ -7,7 +7,6 @@ from jaxtyping import Bool, Float, Int
 
 from body4d.models.anny_fit.kinematic_chain import PointSet
 
-
 UNKNOWN_PITCH_SIGMA_DEG = 12.0
 """How far from level cameras are held, where nothing shows it."""
 
