@@ -119,7 +119,7 @@ def test_one_person_standing_still_leaves_the_camera_level():
 
 
 def test_gravity_that_the_picture_shows_straightens_the_floor_of_one_who_leans():
-    """The body is fitted 8 degrees too far back along the view, as an error in depth does; posts behind it show a camera that looks down."""
+    """The body is fitted 8 degrees too far back along the view, by an error in depth; posts show a camera that looks down."""
     T_camera_world = camera_pose(15)
     track = person(T_camera_world, np.tile([0.0, -4.0], (100, 1)), noise_m=0.005)
     feet = track.joints_m[:, FEET].mean(1, keepdims=True)

@@ -70,7 +70,7 @@ def upright_segments(rgb: UInt8[np.ndarray, "h w 3"], people: Bool[np.ndarray, "
 
 
 def witness_weights(segments: Float[np.ndarray, "n 4"], side_px: int) -> Float[np.ndarray, " n"]:
-    """How much of a witness each segment is, of a frame ``side_px`` on its longer side: ``FULL_WEIGHT`` from ``FULL_WEIGHT_SHARE`` of it on."""
+    """How much of a witness each segment is, of a frame ``side_px`` on its longer side: at most ``FULL_WEIGHT``."""
     return FULL_WEIGHT * np.minimum(_lengths(segments) / (FULL_WEIGHT_SHARE * side_px), 1)
 
 

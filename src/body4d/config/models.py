@@ -70,8 +70,8 @@ class FitSettings(Section):
 
     sex: Literal["auto", "female", "male"] = Field(
         default="auto",
-        description="Sex of the main person. With auto, either is taken to be as likely, and one is chosen where the outlines tell it "
-        "plainly; else the body is between the two, without breasts.",
+        description="Sex of the main person. With auto the body is between the two, without breasts: outlines of clothed people do not "
+        "tell the sex.",
     )
     age_years: float | None = Field(
         default=None,
@@ -92,7 +92,7 @@ class FitSettings(Section):
         default=0.1,
         gt=0,
         description=(
-            "Standard deviation of BlazePose's depth. It errs by about 0.1 m alike in all frames, which weighs as much as 0.4 m in each. "
+            "Standard deviation of BlazePose's depth, besides a tilt of the whole body that its depths share. "
             "Higher values rely more on bone lengths, silhouettes and contact."
         ),
     )

@@ -12,7 +12,7 @@ from body4d.core.errors import Cancelled
 from body4d.core.joints import Blazepose33, Body29
 from body4d.core.stages import ignore_progress
 from body4d.core.types import LandmarkTrack, MaskTrack, Scene
-from body4d.models.anny_fit.estimator import AnnyBodyEstimator, plain_sex
+from body4d.models.anny_fit.estimator import AnnyBodyEstimator
 from body4d.models.anny_fit.mean_height import mean_height_m
 from body4d.render.rasterizer import silhouette
 from scenes import make_scene
@@ -161,14 +161,6 @@ def test_sex_and_age_are_the_main_persons():
     first, second = fit(both, observed(both), height_m=1.4, sex="female", age_years=11)
     assert (first.shape[0], first.height_assumed) == (FEMALE, False)
     assert (second.shape[1], second.height_assumed) == (np.float32(2 / 3), True)
-
-
-def test_a_sex_is_chosen_only_where_it_is_plain():
-    cost, worse, unlike = np.array([50.0, 55, 60, 52]), np.array([9.0, 11, 10, 10]), np.array([20.0, -15, 5, 10])
-    assert plain_sex(cost, cost + worse) == MALE
-    assert plain_sex(cost + worse, cost) == FEMALE
-    assert plain_sex(cost, cost + unlike) == UNDECIDED
-    assert plain_sex(cost[:1], cost[:1] + 10) == UNDECIDED  # a single frame says nothing of its own error
 
 
 def test_mean_heights():

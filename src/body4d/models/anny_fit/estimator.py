@@ -42,10 +42,6 @@ SHAPE_SIGMA = 0.15
 """Spread of Anny's shape parameters around the middle of their range."""
 NUM_INDEPENDENT_FRAMES = 2.0
 """Landmarks err alike in all frames, so all frames together count as this many."""
-SEX_SIGMAS = 2.0
-"""A sex is chosen where it explains the pictures better than the other by this many standard errors."""
-NUM_SEX_FRAMES, NUM_SEX_ROUNDS = 8, 2
-"""Frames on which the sexes are compared, and times each shape is linearised for it."""
 NUM_SHAPE_ROUNDS, NUM_STEPS_PER_SHAPE_ROUND = 4, 3
 """Times the shape is linearised anew (it converges after three), and steps between."""
 SHAPE_DIFFERENCE = 0.1
@@ -148,8 +144,10 @@ class _GivenShape:
     def gender(self) -> float:
         return {"male": MALE, "female": FEMALE}.get(self.sex, UNDECIDED)
 
-    def height_of(self, gender: float) -> float:
-        return self.height_m or mean_height_m(gender, self.age_years)
+    @property
+    def height(self) -> float:
+        """In metres: as given, else the mean of age and sex."""
+        return self.height_m or mean_height_m(self.gender, self.age_years)
 
 
 class _PersonFit:
@@ -175,7 +173,7 @@ class _PersonFit:
     def run(self, given: _GivenShape, progress: Callable[[int], None]) -> BodyTrack:
         """The person's track. ``progress`` is called with the share of the work done, in frames, and may raise to stop it."""
         T = len(self.track)
-        shape = self._average_shape(given, given.gender)
+        shape = self._average_shape(given)
         problem, surface = self._problem(shape)
         pose = self._initial_pose(problem)
         depth = pose.translation_m[:, 2]
@@ -188,9 +186,7 @@ class _PersonFit:
 
         pose = self._solve_frames(problem, pose, observations, MAX_INITIAL_STEPS)
         progress(T // 5)
-        shape = self._fit_sex_and_shape(given, pose, observations)
-        # As large in the picture as before.
-        pose = ChainPose(pose.local, pose.translation_m * given.height_of(shape[_GENDER]) / given.height_of(given.gender))
+        shape = self._fit_shape(shape, pose, observations, given.height)
         problem, surface = self._problem(shape)
         pose = self._without_leaps(problem, self._solve_frames(problem, pose, observations, MAX_STEPS_AFTER_SHAPE))
         progress(2 * T // 5)
@@ -208,13 +204,13 @@ class _PersonFit:
 
         return self._track(shape, self._in_chunks(pose, solve_coupled), observations, given)
 
-    def _average_shape(self, given: _GivenShape, gender: float) -> np.ndarray:
-        """The average body of a sex, at the given age and height."""
+    def _average_shape(self, given: _GivenShape) -> np.ndarray:
+        """The average body of the given sex, age and height."""
         shape = DEFAULT_SHAPE.astype(np.float64)
-        shape[_GENDER] = gender
+        shape[_GENDER] = given.gender
         if given.age_years is not None:
             shape[_AGE] = age_parameter(given.age_years)
-        return self.body.with_height(shape, given.height_of(gender))
+        return self.body.with_height(shape, given.height)
 
     def _problem(self, shape: np.ndarray, with_slopes: bool = False) -> tuple[PoseProblem, SurfaceSample]:
         rig = self.body.rig(shape)
@@ -276,55 +272,20 @@ class _PersonFit:
                     local[leaps, d] = Slerp(times_s[kept], Rotation.from_matrix(local[kept, d]))(between_s).as_matrix()
         return ChainPose(local, pose.translation_m)
 
-    def _fit_sex_and_shape(self, given: _GivenShape, pose: ChainPose, observations: Observations) -> np.ndarray:
-        """The person's shape, of the given sex or of the one that the pictures tell."""
-        gender = given.gender if given.sex != "auto" else self._plain_sex(given, pose, observations)
-        # Of the height that the poses were found with, so that the person is where the picture has them.
-        start = self.body.with_height(self._average_shape(given, gender), given.height_of(given.gender))
-        rows = self._shape_rows(self.settings.num_shape_frames)
-        shape = self._fit_shape(start, pose, observations, rows, NUM_SHAPE_ROUNDS)[0]
-        return self.body.with_height(shape, given.height_of(gender))
-
-    def _plain_sex(self, given: _GivenShape, pose: ChainPose, observations: Observations) -> float:
-        """The sex whose shape explains some frames better, where that is plain. Both are of one height, so that size decides nothing."""
-        rows = self._shape_rows(NUM_SEX_FRAMES)
-        costs = []
-        for gender in (MALE, FEMALE):
-            shape = self.body.with_height(self._average_shape(given, gender), given.height_of(UNDECIDED))
-            shape, few = self._fit_shape(shape, pose, observations, rows, NUM_SEX_ROUNDS)
-            costs.append(self._frame_costs(shape, few, observations, rows))
-        return plain_sex(*costs)
-
-    def _shape_rows(self, count: int) -> np.ndarray:
-        """The most visible frame of each of ``count`` equal parts of the clip."""
-        return _best_rows(self.landmarks.visibility.sum(1), count)
-
-    def _fit_shape(
-        self, shape: np.ndarray, pose: ChainPose, observations: Observations, rows: np.ndarray, num_rounds: int
-    ) -> tuple[np.ndarray, ChainPose]:
-        """One shape from some frames of the clip, and the poses of these frames with it."""
+    def _fit_shape(self, shape: np.ndarray, pose: ChainPose, observations: Observations, height_m: float) -> np.ndarray:
+        """The person's one shape, from the most visible frame of each of ``num_shape_frames`` equal parts of the clip."""
+        rows = _best_rows(self.landmarks.visibility.sum(1), self.settings.num_shape_frames)
         few, some = ChainPose(pose.local[rows], pose.translation_m[rows]), select_rows(observations, rows)
         shape = shape.copy()
         sigma = np.full(len(FITTED_SHAPE), SHAPE_SIGMA * np.sqrt(min(1.0, NUM_INDEPENDENT_FRAMES / len(rows))))
-        for _ in range(num_rounds):
+        for _ in range(NUM_SHAPE_ROUNDS):
             problem, surface = self._problem(shape, with_slopes=True)
             matches = self._matches(problem, surface, few, rows)
             offset = (shape[_FITTED_AT] - DEFAULT_SHAPE[_FITTED_AT]) / sigma
             few, change = problem.solve_with_shape(few, some, matches, offset, sigma, NUM_STEPS_PER_SHAPE_ROUND)
             change = np.clip(change, -MAX_SHAPE_CHANGE, MAX_SHAPE_CHANGE)
             shape[_FITTED_AT] = np.clip(shape[_FITTED_AT] + change, MIN_SHAPE, MAX_SHAPE)
-        return shape, few
-
-    def _frame_costs(self, shape: np.ndarray, few: ChainPose, observations: Observations, rows: np.ndarray) -> Float[np.ndarray, " n"]:
-        """How badly the body of ``shape``, posed as well as it can be, explains each of the frames ``rows``."""
-        problem, surface = self._problem(shape)
-        few = problem.solve(few, select_rows(observations, rows), NUM_STEPS_PER_ROUND, self._matches(problem, surface, few, rows), False)
-        costs = []
-        for n, row in enumerate(rows):
-            one, at = ChainPose(few.local[n : n + 1], few.translation_m[n : n + 1]), np.array([row])
-            matches = self._matches(problem, surface, one, at)
-            costs.append(problem.normal_equations(one, select_rows(observations, at), matches, coupled=False).cost)
-        return np.array(costs)
+        return self.body.with_height(shape, height_m)
 
     def _matches(self, problem: PoseProblem, surface: SurfaceSample, pose: ChainPose, rows: np.ndarray) -> SilhouetteMatches:
         sigma = np.full(len(rows), self.outline_sigma_px)
@@ -379,18 +340,6 @@ def _floor_distance(problem: PoseProblem, pose: ChainPose, observations: Observa
     resting = [below[observations.foot_contact[:, side] > 0, k] for side, feet in enumerate(BODY_PARTS.feet) for k in feet]
     depths = np.concatenate(resting)
     return float(np.median(depths)) if len(depths) else float("nan")
-
-
-def plain_sex(male_cost: Float[np.ndarray, " n"], female_cost: Float[np.ndarray, " n"]) -> float:
-    """Whose body explains n frames better, where it is plain: ``MALE``, ``FEMALE``, else ``UNDECIDED``.
-
-    Either sex is as likely beforehand. Frames of one clip err alike, so they count as ``NUM_INDEPENDENT_FRAMES``.
-    """
-    better = female_cost - male_cost
-    error = better.std() / np.sqrt(min(NUM_INDEPENDENT_FRAMES, len(better)))
-    if len(better) < 2 or abs(better.mean()) <= SEX_SIGMAS * error:
-        return UNDECIDED
-    return MALE if better.mean() > 0 else FEMALE
 
 
 def _best_rows(score: np.ndarray, num_parts: int) -> np.ndarray:
