@@ -5,6 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float
 
+from body4d.core.joints import joint_names
+from body4d.core.rig import Rig
 from body4d.core.types import BodyTrack, Camera
 
 FOOT_JOINTS = tuple(f"{side}_{part}" for side in ("left", "right") for part in ("big_toe", "small_toe", "heel"))
@@ -73,6 +75,16 @@ def floor_transform(people: Sequence[BodyTrack], camera: Camera) -> Float[np.nda
     transform = np.eye(4)
     transform[:3, :3], transform[:3, 3] = R, -(R * origin).sum(-1)
     return transform
+
+
+def sole_m(rig: Rig) -> float:
+    """How far a body's soles lie below the joints of its feet when it stands, in metres. The floor is found from the joints."""
+    names = joint_names(rig.joint_set)
+    feet = [names.index(name) for name in FOOT_JOINTS if name in names]
+    if not feet:
+        return 0.0
+    standing = rig.keypoint_anchors_m[feet].sum(1)  # y points down
+    return float(rig.rest_vertices_m[:, 1].max() - np.median(standing[:, 1]))
 
 
 def footholds(points_m: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "c 3"]:

@@ -316,12 +316,17 @@ class Pipeline:
         self, people: Sequence[BodyTrack], rigs: Mapping[int, Rig], clip: Clip, camera: Camera
     ) -> tuple[tuple[BodyTrack, ...], np.ndarray]:
         """``people`` with resting feet held, and the floor they stand on. A moving camera has no floor that stays where it is."""
+        from body4d.motion.ground_plane import sole_m
+
         motion = self.settings.motion
         if not camera.static:
             return tuple(people), LEVEL
         people = self.foot_contact(people, rigs, clip, camera, self.floor(people, camera), motion)
         # Feet that no longer wander tell the floor once more, and the world's origin goes with the first person.
-        return people, self.floor(people, camera)
+        floor = self.floor(people, camera).copy()
+        # Joints of the foot lie within it; soles stand on y = 0.
+        floor[1, 3] += float(np.median([sole_m(rig) for rig in rigs.values()])) if rigs else 0.0
+        return people, floor
 
     @property
     def _picture_files(self) -> tuple[str, ...]:
