@@ -6,7 +6,7 @@ import pytest
 from body4d.core.joints import Body29
 from body4d.core.types import BodyTrack, Camera
 from body4d.geometry.rotations import rotvec_to_matrix
-from body4d.motion.ground_plane import floor_transform
+from body4d.motion.ground_plane import floor_transform, sole_m
 
 CAMERA = Camera(focal_px=600, cx_px=640, cy_px=360, width_px=1280, height_px=720)
 FEET = [j for j in Body29 if j.name.endswith(("TOE", "HEEL"))]
@@ -183,3 +183,10 @@ def test_without_people_the_world_has_the_cameras_axes():
 def test_the_same_people_give_the_same_floor():
     people = [person(camera_pose(7), stroll(), noise_m=0.02)]
     np.testing.assert_array_equal(floor_transform(people, CAMERA), floor_transform(people, CAMERA))
+
+
+@pytest.mark.slow  # Anny is set up
+def test_soles_lie_a_little_below_the_joints_of_the_feet():
+    from body4d.bodies.anny import DEFAULT_SHAPE, anny_body
+
+    assert 0.01 < sole_m(anny_body().rig(DEFAULT_SHAPE)) < 0.04

@@ -4,7 +4,7 @@ import pytest
 from body4d.bodies.anny import DEFAULT_SHAPE, anny_body
 from body4d.core.joints import Body29
 from body4d.geometry.rotations import matrix_to_rotvec, rotvec_to_matrix
-from body4d.motion.uncertainty import descendant_matrix, joint_sigma_m
+from body4d.motion.uncertainty import descendant_matrix, joint_sigma_m, systematic_sigma_m
 
 
 @pytest.mark.slow  # Anny is set up
@@ -53,3 +53,14 @@ def test_a_turn_of_the_pose_leaves_it_as_it_is():
     turned[:, 0] = matrix_to_rotvec(rotvec_to_matrix(np.array([[0.3, 1.0, -0.4]])) @ rotvec_to_matrix(pose[:, 0]))
     sigma_m = [joint_sigma_m(rig, rotations, np.array([[0.0, 0, 4]]), variance, np.ones(1)) for rotations in (pose, turned)]
     np.testing.assert_allclose(sigma_m[1], sigma_m[0])
+
+
+def test_what_is_alike_in_all_frames_grows_along_the_limbs_with_what_is_hidden_and_with_an_assumed_height():
+    names = ("left_hip", "right_hip", "left_wrist", "left_ankle")
+    joints = np.array([[[0.1, 0, 4], [-0.1, 0, 4], [0.1, 0.2, 4], [0.1, 0.9, 4]]])
+    seen, hidden = np.ones((1, 4)), np.array([[1, 1, 0.0, 1]])
+    known = systematic_sigma_m(names, joints, seen, 1.75, False)[0]
+    assert known[0] < 0.03 < known[2] < 0.13
+    assert systematic_sigma_m(names, joints, hidden, 1.75, False)[0, 2] == pytest.approx(2 * known[2])
+    assumed = systematic_sigma_m(names, joints, seen, 1.75, True)[0]
+    assert assumed[3] == pytest.approx(np.hypot(known[3], 0.055 * np.hypot(0.1, 0.9)))

@@ -20,6 +20,7 @@ from body4d.core.occlusion import OcclusionSegment
 from body4d.core.progress import Event
 from body4d.core.scene_io import load_hidden, load_scene
 from body4d.core.types import Camera
+from body4d.motion.ground_plane import sole_m
 from body4d.run.record import BODIES, FILES, GLB, HIDDEN, MASKS, OVERLAY, RUN, SCENE, SHEET, VIEWS, read_run, summary
 from fakes import FRAMES, Calls, FakeBodies, FakeCamera, FakeSegmenter, fake_pipeline
 
@@ -79,8 +80,9 @@ def test_info_says_what_the_issue_asks_for(video: Path, tmp_path: Path) -> None:
 
 
 def test_feet_are_settled_between_two_looks_for_the_floor(video: Path, tmp_path: Path) -> None:
-    """The floor of the scene is that of the settled people, and the mask overlap is judged on them."""
+    """The floor of the scene is that of the settled people's soles, and the mask overlap is judged on them."""
     asked: list[float] = []
+    soles: list[float] = []
 
     def floor(people, camera):
         asked.append(float(people[0].translation_m[0, 1]))
@@ -90,6 +92,7 @@ def test_feet_are_settled_between_two_looks_for_the_floor(video: Path, tmp_path:
 
     def feet(people, rigs, clip, camera, T_world_camera, settings):
         assert set(rigs) == {people[0].person_id}
+        soles.append(sole_m(rigs[people[0].person_id]))
         np.testing.assert_array_equal(T_world_camera[1, 3], 0)
         low = np.array([0, 1.0, 0])
         return tuple(dataclasses.replace(track, translation_m=track.translation_m + low, joints_m=track.joints_m + low) for track in people)
@@ -97,7 +100,7 @@ def test_feet_are_settled_between_two_looks_for_the_floor(video: Path, tmp_path:
     plain = fake_pipeline().run(video, tmp_path / "plain").people[0]
     scene = fake_pipeline(floor=floor, foot_contact=feet).run(video, tmp_path / "run")
     assert asked == [0.0, 1.0]
-    assert scene.T_world_camera[1, 3] == 1
+    assert scene.T_world_camera[1, 3] == 1 + soles[0]
     np.testing.assert_allclose(scene.people[0].joints_m, plain.joints_m + np.array([0, 1, 0]))
     np.testing.assert_array_equal(scene.people[0].joints_raw_m, plain.joints_raw_m)
     assert scene.people[0].mask_iou.max() < plain.mask_iou.min()

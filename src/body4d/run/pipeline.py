@@ -15,7 +15,7 @@ from body4d.core.errors import Cancelled, NoPersonError, RunWarning
 from body4d.core.occlusion import OcclusionSegment, occlusion_warnings
 from body4d.core.progress import EventListener, ignore_events
 from body4d.core.rig import Rig
-from body4d.core.stages import AmodalCompleter, BodyEstimator, CameraEstimator, FrameSource, ProgressFn, Segmenter
+from body4d.core.stages import AmodalCompleter, BodyEstimator, CameraEstimator, FrameSource, ProgressFn, Segmenter, StageOutput
 from body4d.core.types import BodyTrack, Camera, Clip, MaskTrack, Prompt, Scene
 from body4d.run.record import BODIES, GLB, HIDDEN, MASKS, OVERLAY, SCENE, SHEET, VIEWS, versions
 from body4d.run.run_folder import RunFolder, StageResult
@@ -295,6 +295,7 @@ class Pipeline:
         def make(into: Path, progress: ProgressFn) -> StageResult:
             from body4d.core.scene_io import save_scene
             from body4d.run.quality import measure_mask_iou, report_people
+            from body4d.run.suspects import suspect_warnings
 
             rigs = {track.person_id: self.rig_of(track) for track in bodies}
             people = tuple(self._smoothed(track, rigs[track.person_id], clip) for track in bodies)
@@ -304,7 +305,7 @@ class Pipeline:
             scene = Scene(clip, camera, people, floor, self.preset, run.warnings)
             save_scene(scene, into / SCENE)
             heights = {person_id: rig.height_m for person_id, rig in rigs.items()}
-            return StageResult(result=[asdict(person) for person in report_people(scene, heights)])
+            return StageResult(suspect_warnings(people, clip), [asdict(person) for person in report_people(scene, heights)])
 
         return make
 

@@ -135,6 +135,54 @@ def test_resting_feet_stand_on_one_floor(problem, monkeypatch):
     assert stride[1] < 0.75 * stride[0]
 
 
+def leaning(problem, degrees):
+    """A standing body that leans away from a level camera, and what is seen of it; depths carry the same error as the pose."""
+    turns = np.zeros((T, len(DRIVEN_JOINTS), 3))
+    turns[:, 0, 0] = np.radians(degrees)
+    return ChainPose(rotvec_to_matrix(turns), np.broadcast_to([0.0, 0.1, 4.0], (T, 3)).copy())
+
+
+def lean_deg(problem, pose, down=(0.0, 1.0, 0.0)):
+    """Angle between gravity and the line from the middle of the feet to the centre of mass, along the view."""
+    over = np.einsum("k,tka->ta", BODY_PARTS.mass_weights - BODY_PARTS.feet_weights, points_of(problem, pose)).mean(0)
+    up, away = -np.asarray(down), np.array([0.0, 0.0, 1.0]) - down[2] * np.asarray(down)
+    return float(np.degrees(np.arctan2(over @ away, over @ up)))
+
+
+@pytest.mark.parametrize("pitch_deg", [0.0, -15.0])
+def test_a_body_whose_depths_are_tilted_keeps_its_balance_under_known_gravity(problem, pitch_deg):
+    down = np.array([0.0, np.cos(np.radians(pitch_deg)), -np.sin(np.radians(pitch_deg))])
+    wrong = leaning(problem, 9 - pitch_deg)
+    observations = dataclasses.replace(observe(problem, wrong), sigma_px=np.full((T, len(B)), 8.0), down=down)
+    unknown, known = (
+        problem.solve(wrong, dataclasses.replace(observations, pitch_sigma_deg=sigma, foot_contact=np.ones((T, 2))), 15)
+        for sigma in (60.0, 2.0)
+    )
+    assert abs(lean_deg(problem, known, down)) < 0.8 * abs(lean_deg(problem, unknown, down))
+
+
+def test_people_who_lie_have_no_balance_to_keep(problem):
+    lying = leaning(problem, 80)
+    observations = observe(problem, lying)
+    found = problem.solve(lying, dataclasses.replace(observations, pitch_sigma_deg=2.0), 10)
+    assert np.abs(points_of(problem, found) - points_of(problem, lying)).max() < 0.05
+
+
+def test_the_depths_common_tilt_counts_as_one_error(problem, monkeypatch):
+    """Depths that tilt a whole body by 6 degrees cost little; the same lengths of error, at random, cost much."""
+    pose = leaning(problem, 0)
+    observations, x = observe(problem, pose), points_of(problem, pose)
+    tilt = np.tan(np.radians(6)) * (x[..., 1] - x[..., 1].mean(1, keepdims=True))
+    shuffled = np.random.default_rng(0).permuted(tilt, axis=1)
+    costs = []
+    for error in (tilt, shuffled):
+        system = residuals.NormalEquations.empty(T, 3 + 3 * len(DRIVEN_JOINTS))
+        J = problem.chain.points_and_jacobian(*problem.chain.forward(pose.local, pose.translation_m), problem.keypoints)[1]
+        residuals.relative_depth(system, x, J, dataclasses.replace(observations, depth_m=observations.depth_m + error))
+        costs.append(system.cost_by_term["depth"])
+    assert costs[0] < 0.25 * costs[1]
+
+
 def test_knees_do_not_bend_backwards(problem):
     pose = truth(problem)
     observations = observe(problem, pose)
