@@ -28,6 +28,7 @@ class Room:
         for x in range(40, WIDTH * 3, 150):
             self._wall[30:330, x : x + 25] = 230
         self._step = step_px
+        self.warnings = ()
         self.clip = Clip(Path("room.mp4"), WIDTH, HEIGHT, Fraction(30), np.arange(count) / 30, np.arange(count))
 
     def read(self, first=0, last=None, step=1):

@@ -9,6 +9,7 @@ from body4d.camera.lens import sample_frames
 from body4d.camera.motion import NUM_FRAMES, camera_motion, motion_warnings, people_mask, require_headless_opencv
 from body4d.camera.verticals import gravity_from_segments, upright_segments, witness_weights
 from body4d.config import CameraSettings
+from body4d.core.errors import RunWarning
 from body4d.core.stages import FrameSource, StageOutput
 from body4d.core.types import Camera, Clip, MaskTrack
 
@@ -42,6 +43,10 @@ class _SegmentReading:
     @property
     def clip(self) -> Clip:
         return self._frames.clip
+
+    @property
+    def warnings(self) -> tuple[RunWarning, ...]:
+        return self._frames.warnings
 
     def read(self, first: int = 0, last: int | None = None, step: int = 1) -> Iterator[tuple[int, np.ndarray]]:
         for frame, rgb in self._frames.read(first, last, step):

@@ -89,7 +89,7 @@ class FitSettings(Section):
         ),
     )
     depth_sigma_m: float = Field(
-        default=0.1,
+        default=0.2,
         gt=0,
         description=(
             "Standard deviation of BlazePose's depth, besides a tilt of the whole body that its depths share. "

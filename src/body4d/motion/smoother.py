@@ -26,7 +26,7 @@ from body4d.motion.bandwidth import choose_cutoff_hz, median_variance, noise_sig
 from body4d.motion.gaps import BodyChannels, bridged_confidence, bridged_segments, fill_from_repeats, mirrored_joints
 from body4d.motion.outliers import burst_outliers, chordal_points, single_frame_outliers
 from body4d.motion.rts_smoother import jerk_density, rts_smooth
-from body4d.motion.uncertainty import MIN_ROTATION_SIGMA_DEG, descendant_matrix, joint_sigma_m, systematic_sigma_m
+from body4d.motion.uncertainty import MIN_ROTATION_SIGMA_DEG, descendant_matrix, joint_sigma_m
 
 MIN_DRIVEN_RAD = 1e-4
 """A joint that turns less than this over the clip is not driven by the pose, and keeps its rotation exactly."""
@@ -77,9 +77,6 @@ def smooth(track: BodyTrack, rig: Rig, clip: Clip, settings: MotionSettings) -> 
     rotations, translation, rotation_variance, translation_variance = (np.concatenate(p) for p in zip(*parts, strict=True))
     out = _build_track(track, rig, np.concatenate(segments), times_s, rotations, translation)
     sigma = joint_sigma_m(rig, rotations, translation, rotation_variance, translation_variance)
-    if track.body == "anny":  # What the networks of preset sam miss alike in all frames is not known.
-        assumed = bool(track.height_assumed)
-        sigma = np.hypot(sigma, systematic_sigma_m(out.joint_names, out.joints_m, out.visibility, rig.height_m, assumed))
     return dataclasses.replace(out, joint_sigma_m=sigma.astype(track.joints_m.dtype))
 
 

@@ -6,11 +6,13 @@ variance s² about all three axes move the keypoint by 2 s² |r|² mean square. 
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from jaxtyping import Float
 
 from body4d.core.rig import Rig
+from body4d.core.types import BodyTrack
 
 MIN_ROTATION_SIGMA_DEG = 0.1
 """No measured joint rotation is more precise than this."""
@@ -63,6 +65,17 @@ two real people from three views (docs/verified.md). Depth is most of it."""
 
 HEIGHT_SIGMA_SHARE = 0.055
 """Standard deviation of the heights of adults of unknown sex, as a share of their mean: 9 cm of 1.70 m."""
+
+
+def with_systematic_error(track: BodyTrack, height_m: float) -> BodyTrack:
+    """The track with ``joint_sigma_m`` that holds what is alike in all frames as well, where it is known: in preset lite.
+
+    What the networks of preset sam miss alike in all frames is not known; there it stays a lower bound.
+    """
+    if track.body != "anny" or track.joint_sigma_m is None:
+        return track
+    systematic = systematic_sigma_m(track.joint_names, track.joints_m, track.visibility, height_m, bool(track.height_assumed))
+    return replace(track, joint_sigma_m=np.hypot(track.joint_sigma_m, systematic).astype(track.joint_sigma_m.dtype))
 
 
 def systematic_sigma_m(

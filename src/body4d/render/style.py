@@ -24,10 +24,10 @@ MIN_CONFIDENCE = 0.2
 FADE_S = 0.12
 """Time over which a body fades, so that single frames of low confidence do not flicker."""
 
-CERTAIN_SIGMA_M = 0.005
+CERTAIN_SIGMA_M = 0.02
 """A joint with this standard deviation or less has the person's own colour: smoothing leaves millimetres of noise."""
 
-UNCERTAIN_SIGMA_M = 0.1
+UNCERTAIN_SIGMA_M = 0.25
 """A joint with this standard deviation or more is magenta: a hand's width away, it is elsewhere."""
 
 _NUM_NEAREST_JOINTS = 3

@@ -87,7 +87,7 @@ def no_background(frames: FrameSource, camera: Camera, settings: CameraSettings,
 
 
 def _camera_from_json(fields: Mapping[str, Any]) -> Camera:
-    pairs = {name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()}
+    pairs: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()}
     return Camera(**pairs)
 
 
@@ -294,12 +294,15 @@ class Pipeline:
     def _motion(self, clip: Clip, bodies: Sequence[BodyTrack], masks: Sequence[MaskTrack], camera: Camera, run: RunFolder) -> StageFn:
         def make(into: Path, progress: ProgressFn) -> StageResult:
             from body4d.core.scene_io import save_scene
+            from body4d.motion.uncertainty import with_systematic_error
             from body4d.run.quality import measure_mask_iou, report_people
             from body4d.run.suspects import suspect_warnings
 
             rigs = {track.person_id: self.rig_of(track) for track in bodies}
             people = tuple(self._smoothed(track, rigs[track.person_id], clip) for track in bodies)
             people, floor = self._grounded(people, rigs, clip, camera)
+            # After the feet, whose contacts are judged by how still they are and not by where they may be.
+            people = tuple(with_systematic_error(track, rigs[track.person_id].height_m) for track in people)
             # After the feet, so that the overlap is that of the body which is kept.
             people = measure_mask_iou(people, rigs, masks, camera, progress)
             scene = Scene(clip, camera, people, floor, self.preset, run.warnings)
