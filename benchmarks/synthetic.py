@@ -3,7 +3,7 @@
     python benchmarks/synthetic.py --motion FILE [FILE ...] [--view V ...] [--seed N] [--rate 30] [--start S] [--seconds S]
         [--club auto|on|off] [--landmarks full|heavy] [--set KEY=VALUE ...] [--out FOLDER] [--json]
 
-FILE is BVH, C3D (golf markers) or DeepMimic's text (body4d.evaluate.synthetic.motion_capture). Each view is face-on (default),
+FILE is BVH, C3D (golf markers) or DeepMimic's text (body4d.evaluate.synthetic.motion_file). Each view is face-on (default),
 down-the-line, oblique, behind, other-side, or AZIMUTH,ELEVATION in degrees. A club is held, unless --club says otherwise, where the hands
 are joined for most of the time. The figures are those of benchmarks/real_truth.py, twelve joints; then, with a club, the turn of pelvis and
 shoulders at the top of the backswing, true and recovered. Films and runs are kept below --out (runs/synthetic); a film is made once.
@@ -23,7 +23,7 @@ from body4d.core.types import Scene
 from body4d.evaluate import metrics
 from body4d.evaluate.measured_truth import MeasuredScore, load_run, measured_scores_table, score_measured, truth_of_scene, turn_at_top
 from body4d.evaluate.synthetic.clip import make_motion_clip
-from body4d.evaluate.synthetic.motion_capture import load_motion
+from body4d.evaluate.synthetic.motion_file import load_motion
 from body4d.evaluate.synthetic.motions import MOTION_VIEWS
 from body4d.run.pipeline import Pipeline
 

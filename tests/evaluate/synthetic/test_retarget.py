@@ -10,7 +10,8 @@ from body4d.evaluate import metrics
 from body4d.evaluate.measured_truth import truth_of_scene
 from body4d.evaluate.synthetic.clip import make_motion_clip
 from body4d.evaluate.synthetic.limb_poser import unit
-from body4d.evaluate.synthetic.motion_capture import MotionCapture, load_motion
+from body4d.evaluate.synthetic.motion_capture import MotionCapture
+from body4d.evaluate.synthetic.motion_file import load_motion
 from body4d.evaluate.synthetic.motions import MOTION_VIEWS, create_motion_actor, place_camera_around
 from body4d.evaluate.synthetic.retarget import RetargetedMotion
 from body4d.render.rasterizer import silhouette

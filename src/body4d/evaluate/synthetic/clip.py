@@ -111,7 +111,7 @@ def make_motion_clip(
     size: tuple[int, int] | None = None,
     with_club: bool = False,
 ) -> SyntheticClip:
-    """Render a recorded motion (``motion_capture.load_motion``), performed by an Anny body, as ``recorded.mp4`` with its exact truth.
+    """Render a recorded motion (``motion_file.load_motion``), performed by an Anny body, as ``recorded.mp4`` with its exact truth.
 
     ``view`` is a name of ``motions.MOTION_VIEWS`` or (azimuth, elevation) in degrees: see ``motions.place_camera_around``. ``seconds`` from
     ``start_s`` on are filmed (default: to the end). Without ``size`` the picture is upright, or lies where the motion is wider than tall.

@@ -1,20 +1,16 @@
 """Recorded motion in one form for every file format: where twelve joints are, and how the segments that joints do not tell are turned.
 
-``load_motion`` reads BVH, C3D (golf marker set, see ``c3d_file``) and DeepMimic's text. Lengths are in the file's own unit, as a motion is
-scaled to the body that performs it.
+Lengths are in the file's own unit, as a motion is scaled to the body that performs it. ``motion_file.load_motion`` reads files.
 """
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
-from body4d.core.errors import InputError
 from body4d.evaluate.synthetic.limb_poser import axis_rotation
 
 SIDES = ("left", "right")
@@ -79,28 +75,6 @@ class MotionCapture:
 
         values = {**self.joints, **self.segments, **({} if self.club_head is None else {"club_head": self.club_head})}
         return {name: CubicSpline(self.times_s - self.times_s[0], v, axis=0) for name, v in values.items()}
-
-
-def load_motion(path: str | os.PathLike[str]) -> MotionCapture:
-    """Read a motion from ``.bvh``, ``.c3d`` or DeepMimic's ``.txt``. Raises InputError where the file is missing or cannot be read."""
-    from body4d.evaluate.synthetic.bvh_file import read_bvh_motion
-    from body4d.evaluate.synthetic.c3d_file import read_c3d_motion
-    from body4d.evaluate.synthetic.deepmimic_file import read_deepmimic_motion
-
-    path = Path(path)
-    readers = {".bvh": read_bvh_motion, ".c3d": read_c3d_motion, ".txt": read_deepmimic_motion}
-    reader = readers.get(path.suffix.lower())
-    if reader is None:
-        raise InputError(
-            f"{path.name} is no motion that can be read here.", code="motion_format", hint=f"Formats: {', '.join(readers)} (DeepMimic)."
-        )
-    if not path.is_file():
-        raise InputError(f"There is no file {path}.", code="motion_missing", hint="Check the path.")
-    try:
-        motion = reader(path)
-    except (ValueError, LookupError, UnicodeDecodeError, OSError) as error:
-        raise InputError(f"{path.name} cannot be read: {error}.", code="motion_damaged", hint="Is it whole?") from error
-    return on_stage(without_rest_pose(motion))
 
 
 def without_rest_pose(motion: MotionCapture) -> MotionCapture:

@@ -5,7 +5,7 @@ import pytest
 
 from body4d.core.errors import InputError
 from body4d.evaluate.synthetic.bvh_file import read_bvh
-from body4d.evaluate.synthetic.motion_capture import load_motion
+from body4d.evaluate.synthetic.motion_file import load_motion
 from body4d.geometry.rotations import rotvec_to_matrix
 from mocap_files import SKELETON, arms_down_and_a_step, golfer_markers_m, write_bvh, write_deepmimic
 
