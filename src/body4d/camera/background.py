@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 
 from body4d.camera.lens import sample_frames
-from body4d.camera.motion import NUM_FRAMES, camera_motion, motion_warnings, people_mask, require_headless_opencv
+from body4d.camera.motion import NUM_FRAMES, camera_motion, motion_warnings, people_mask
 from body4d.camera.verticals import gravity_from_segments, upright_segments, witness_weights
 from body4d.config import CameraSettings
 from body4d.core.errors import RunWarning
@@ -23,7 +23,6 @@ def read_background(frames: FrameSource, camera: Camera, settings: CameraSetting
 
     Raises MissingDependencyError without OpenCV.
     """
-    require_headless_opencv()
     reading = _SegmentReading(frames, masks)
     motion = camera_motion(reading, masks)
     if camera.static and motion.kind != "moving":

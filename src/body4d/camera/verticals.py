@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
-from body4d.core.types import Camera
+from body4d.core.types import LEVEL_SIGMA_DEG, Camera
 
 SIDE_PX = 960
 """Longer side to which frames are shrunk."""
@@ -27,9 +27,9 @@ END_SIGMA_PX = 0.7
 """Error of a segment's ends in the shrunken picture, which turns a short one by more."""
 INLIER_SHARE = 0.4
 """Share of nearly upright segments that are verticals; the rest may lie anywhere in the range that MAX_SLANT_DEG allows."""
-PITCH_PRIOR_DEG = (-5.0, 12.0)
+PITCH_PRIOR_DEG = (-5.0, LEVEL_SIGMA_DEG[0])
 """Mean and standard deviation of a camera's pitch, negative where it looks down: a phone at breast height films a whole person."""
-ROLL_PRIOR_DEG = (0.0, 3.0)
+ROLL_PRIOR_DEG = (0.0, LEVEL_SIGMA_DEG[1])
 MAX_PITCH_DEG, MAX_ROLL_DEG, STEP_DEG = 50.0, 15.0, 0.5
 MIN_SIGMA_DEG = (2.5, 1.0)
 """Pitch and roll are not known better however many lines agree: edges that lead away from the camera pass for verticals, and the principal

@@ -110,6 +110,10 @@ class Prompt:
             _check("box_px", self.box_px, (4,))
 
 
+LEVEL_SIGMA_DEG = (12.0, 3.0)
+"""How far from level cameras are held, in pitch and in roll, where nothing in the picture shows it (``Camera.gravity``)."""
+
+
 @dataclass(frozen=True)
 class Camera:
     """One pinhole camera for a whole clip: square pixels, no distortion. Pixels from the top-left corner of the picture."""

@@ -7,7 +7,7 @@ from jaxtyping import Float
 
 from body4d.core.joints import joint_names
 from body4d.core.rig import Rig
-from body4d.core.types import BodyTrack, Camera
+from body4d.core.types import LEVEL_SIGMA_DEG, BodyTrack, Camera
 
 FOOT_JOINTS = tuple(f"{side}_{part}" for side in ("left", "right") for part in ("big_toe", "small_toe", "heel"))
 ANKLES = ("left_ankle", "right_ankle")
@@ -32,9 +32,6 @@ somebody who stays in one place says little about it and somebody who walks a fe
 UPRIGHT_SIGMA_DEG = (3.0, 6.0)
 """How far from upright a person stands on average, across the view and along it, where depth is inferred. A golfer bends, but has the trunk
 over the feet."""
-
-LEVEL_SIGMA_DEG = (3.0, 12.0)
-"""How far from level a camera is in roll and in pitch, where nothing in the picture shows it (``Camera.gravity``)."""
 
 OUTLIER_SIGMAS = 3.0
 """A foothold further off the floor than this is not on it, but on a step, on a chair or in a jump."""
@@ -190,11 +187,11 @@ def _slope_prior(leans: np.ndarray, camera: Camera) -> tuple[np.ndarray, np.ndar
 
     It combines gravity and upright people, of whose leans the median counts, so that one person who bends does not.
     """
-    level, sigma_deg = np.zeros(2), np.array(LEVEL_SIGMA_DEG)
+    level, sigma_deg = np.zeros(2), LEVEL_SIGMA_DEG
     if camera.gravity is not None and camera.gravity_sigma_deg is not None:
         right, down, away = camera.gravity
-        level, sigma_deg = np.array([-right, -away]) / down, np.array(camera.gravity_sigma_deg)[::-1]
-    known, upright = 1 / np.tan(np.radians(sigma_deg)) ** 2, len(leans) / np.tan(np.radians(UPRIGHT_SIGMA_DEG)) ** 2
+        level, sigma_deg = np.array([-right, -away]) / down, camera.gravity_sigma_deg
+    known, upright = 1 / np.tan(np.radians(sigma_deg[::-1])) ** 2, len(leans) / np.tan(np.radians(UPRIGHT_SIGMA_DEG)) ** 2
     lean = np.median(leans, axis=0) if len(leans) else np.zeros(2)
     weight = known + upright
     return np.diag([0.0, *weight]), (known * level + upright * lean) / weight

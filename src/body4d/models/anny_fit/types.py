@@ -5,10 +5,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from body4d.core.types import LEVEL_SIGMA_DEG
 from body4d.models.anny_fit.kinematic_chain import PointSet
-
-UNKNOWN_PITCH_SIGMA_DEG = 12.0
-"""How far from level cameras are held, where nothing shows it."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +45,7 @@ class Observations:
     foot_contact: Float[np.ndarray, "t 2"]
     floor_m: float = float("nan")
     down: Float[np.ndarray, " 3"] = field(default_factory=lambda: np.array([0.0, 1.0, 0.0]))
-    pitch_sigma_deg: float = UNKNOWN_PITCH_SIGMA_DEG
+    pitch_sigma_deg: float = LEVEL_SIGMA_DEG[0]
 
 
 @dataclass(frozen=True)
