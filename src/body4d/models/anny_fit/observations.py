@@ -72,6 +72,10 @@ HAND_SIGMA_FACTOR = 1.5
 MIN_VISIBILITY = 0.05
 """Visibility that a hidden landmark counts as having: the network's guess is near in the plane of the picture."""
 MIN_DEPTH_VISIBILITY = 2 * MIN_VISIBILITY
+MIN_ANGULAR_ACCELERATION_SIGMA_DEG = 2.0
+"""Second difference per frame of a joint's rotation that the scatter of landmarks makes, at any frame rate."""
+ANGULAR_ACCELERATION_DEG_S2 = 4500.0
+"""Angular acceleration of a joint in a stroke: a golfer's arms gain 1000 °/s in a quarter of a second."""
 DEPTH_ACCELERATION_SHARE = 0.5
 """In depth the picture says nothing, so motion is kept calmer by this factor."""
 
@@ -165,6 +169,7 @@ def build_observations(
         depth_m=landmarks.world_m[..., 2] - landmarks.world_m[:, list(BODY_PARTS.hips), 2].mean(1, keepdims=True),
         depth_sigma_m=np.where(is_known, depth_sigma, np.inf),
         acceleration_sigma_m=_acceleration_sigma(p, times, depth_m / focal_px, settings.acceleration_m_s2),
+        angular_acceleration_sigma_rad=_angular_acceleration_sigma(times),
         is_consecutive=np.diff(frame_index) == 1,
         hands_joined=hands_joined(p[:, B.LEFT_WRIST], p[:, B.RIGHT_WRIST], times, height).astype(float),
         foot_contact=np.stack(foot_contact, -1).astype(float),
@@ -193,6 +198,12 @@ def _acceleration_sigma(points_px: np.ndarray, times_s: np.ndarray, m_per_px: np
         observed = maximum_filter1d(gaussian_filter1d(second, 1.0, axis=0), 3, axis=0) * m_per_px[:, None]
         sigma = np.hypot(sigma, observed)
     return np.stack([sigma, sigma, DEPTH_ACCELERATION_SHARE * sigma], -1)
+
+
+def _angular_acceleration_sigma(times_s: np.ndarray) -> float:
+    """How far a joint's rotation may leave a uniform turn from frame to frame, in radians."""
+    dt = float(np.median(np.diff(times_s))) if len(times_s) > 1 else 0.0
+    return float(np.radians(np.hypot(MIN_ANGULAR_ACCELERATION_SIGMA_DEG, ANGULAR_ACCELERATION_DEG_S2 * dt**2)))
 
 
 def foot_at_rest(points_px: Float[np.ndarray, "t 2"], times_s: Float[np.ndarray, " t"], height_px: float) -> Bool[np.ndarray, " t"]:

@@ -40,8 +40,6 @@ TRUNK_RADIUS_M = 0.15
 """Elbows and wrists stay this far from the trunk's axis."""
 SEPARATION_SIGMA_M = 0.02
 """Standard deviation by which body parts come closer than that."""
-ANGULAR_ACCELERATION_SIGMA_RAD = np.radians(2.0)
-"""Second difference per frame of a joint's rotation that is ordinary."""
 MIN_DEPTH_M = 0.1
 """Points nearer to the camera plane are projected as if they were this far away."""
 
@@ -328,13 +326,15 @@ def acceleration(
             later = slice(frames.start + ahead, last + ahead)
             coupled[some] += transposed[: max(last - frames.start, 0)] @ (rows[later] * weight[some][..., None])
     system.add_cost("acceleration", residual.reshape(n, 3 * K), np.repeat(weights[..., 0], 3, axis=1))
-    _angular_acceleration(system, chain, local, G, both)
+    _angular_acceleration(system, chain, local, G, both, observations.angular_acceleration_sigma_rad)
 
 
-def _angular_acceleration(system: NormalEquations, chain: KinematicChain, local: np.ndarray, G: np.ndarray, both: np.ndarray) -> None:
+def _angular_acceleration(
+    system: NormalEquations, chain: KinematicChain, local: np.ndarray, G: np.ndarray, both: np.ndarray, sigma_rad: float
+) -> None:
     """Rotations of joints about their own bones move no keypoint, so their own second differences are kept small."""
     n, D = len(both), G.shape[1]
-    inverse_sigma = both / ANGULAR_ACCELERATION_SIGMA_RAD
+    inverse_sigma = both / sigma_rad
     in_parent = matrix_to_rotvec(local[1:] @ np.swapaxes(local[:-1], -1, -2))
     # In camera axes, where a joint's own unknown rotation enters with slope one as long as its parent turns little between frames.
     step = np.einsum("tdab,tdb->tda", chain.parent_rotations(G)[:-1], in_parent)
