@@ -51,6 +51,7 @@ def observe(problem: PoseProblem, pose: ChainPose, noise_px: float = 0.0) -> Obs
         depth_m=x[..., 2] - x[:, list(BODY_PARTS.hips), 2].mean(1, keepdims=True),
         depth_sigma_m=np.full((T, len(B)), 0.1),
         acceleration_sigma_m=np.full((T, len(B), 3), 0.02),
+        angular_acceleration_sigma_rad=np.full(T, np.radians(2.0)),
         is_consecutive=np.ones(T - 1, bool),
         hands_joined=np.zeros(T),
         foot_contact=np.zeros((T, 2)),
@@ -216,7 +217,7 @@ def test_normal_equations_are_those_of_the_accelerations(problem, monkeypatch):
     P = J.shape[-1]
     found, angular = residuals.NormalEquations.empty(T, P), residuals.NormalEquations.empty(T, P)
     residuals.acceleration(found, problem.chain, pose.local, x, J, G, observations)
-    residuals._angular_acceleration(angular, problem.chain, pose.local, G, np.ones(T - 2))
+    residuals._angular_acceleration(angular, problem.chain, pose.local, G, np.ones(T - 2), observations.angular_acceleration_sigma_rad)
     dense, gradient = np.zeros((T, P, T, P)), np.zeros((T, P))
     for t in range(T - 2):
         r = (x[t] - 2 * x[t + 1] + x[t + 2]) / observations.acceleration_sigma_m[t + 1]

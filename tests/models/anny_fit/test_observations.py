@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from body4d.models.anny_fit.observations import foot_at_rest, hands_joined
+from body4d.models.anny_fit.observations import acceleration_sigma, foot_at_rest, hands_joined
 
 HEIGHT, RATE = 300.0, 30.0
 TIMES = np.arange(90) / RATE
@@ -60,3 +60,16 @@ def test_tracks_too_short_say_nothing(frames):
     points = np.zeros((frames, 2))
     assert foot_at_rest(points, TIMES[:frames], HEIGHT).shape == (frames,)
     assert not hands_joined(points, points, TIMES[:frames], HEIGHT).any()
+
+
+def test_a_stroke_is_allowed_its_acceleration_and_scatter_is_not():
+    """A hand swings by on an arc at 8 m/s for a moment; a foot only scatters."""
+    times = np.arange(60) / 30
+    angle = np.pi / (1 + np.exp(-25 * (times - 1.0)))
+    scatter = np.random.default_rng(0).normal(0, 2.0, (60, 2))
+    hand, foot = 200 * np.stack([np.cos(angle), np.sin(angle)], -1) + scatter, scatter[::-1]
+    sigma = acceleration_sigma(np.stack([hand, foot], 1), times, np.full(60, 0.004), 18.0)
+    true = np.linalg.norm(np.diff(hand - scatter, 2, axis=0), axis=-1).max() * 0.004
+    assert sigma[25:35, 0, 0].max() > 0.8 * true
+    assert sigma[:, 1, 0].max() < 0.25 * true
+    assert sigma[:15, 0, 0].max() < 0.25 * true

@@ -72,10 +72,12 @@ HAND_SIGMA_FACTOR = 1.5
 MIN_VISIBILITY = 0.05
 """Visibility that a hidden landmark counts as having: the network's guess is near in the plane of the picture."""
 MIN_DEPTH_VISIBILITY = 2 * MIN_VISIBILITY
-MIN_ANGULAR_ACCELERATION_SIGMA_DEG = 2.0
-"""Second difference per frame of a joint's rotation that the scatter of landmarks makes, at any frame rate."""
-ANGULAR_ACCELERATION_DEG_S2 = 4500.0
-"""Angular acceleration of a joint in a stroke: a golfer's arms gain 1000 °/s in a quarter of a second."""
+ANGULAR_ACCELERATION_SIGMA_DEG = 2.0
+"""Second difference per frame of a joint's rotation that is ordinary at any frame rate: the scatter of landmarks makes it."""
+TURNING_LEVER_M = 1.0
+"""A hand that leaves uniform motion is turned about the trunk, at this distance with the arms outstretched."""
+STROKE_GAIN = 3.0
+"""What the smoothing of landmarks takes from the second differences of a stroke that lasts four frames."""
 DEPTH_ACCELERATION_SHARE = 0.5
 """In depth the picture says nothing, so motion is kept calmer by this factor."""
 
@@ -163,13 +165,16 @@ def build_observations(
         foot_at_rest(p[:, heel], times, height) & foot_at_rest(p[:, toe], times, height)
         for heel, toe in ((B.LEFT_HEEL, B.LEFT_BIG_TOE), (B.RIGHT_HEEL, B.RIGHT_BIG_TOE))
     ]
+    acceleration_sigma_m = acceleration_sigma(p, times, depth_m / focal_px, settings.acceleration_m_s2)
     return Observations(
         points_px=p,
         sigma_px=np.where(is_known, sigma, np.inf),
         depth_m=landmarks.world_m[..., 2] - landmarks.world_m[:, list(BODY_PARTS.hips), 2].mean(1, keepdims=True),
         depth_sigma_m=np.where(is_known, depth_sigma, np.inf),
-        acceleration_sigma_m=_acceleration_sigma(p, times, depth_m / focal_px, settings.acceleration_m_s2),
-        angular_acceleration_sigma_rad=_angular_acceleration_sigma(times),
+        acceleration_sigma_m=acceleration_sigma_m,
+        angular_acceleration_sigma_rad=np.hypot(
+            np.radians(ANGULAR_ACCELERATION_SIGMA_DEG), acceleration_sigma_m.max((1, 2)) / TURNING_LEVER_M
+        ),
         is_consecutive=np.diff(frame_index) == 1,
         hands_joined=hands_joined(p[:, B.LEFT_WRIST], p[:, B.RIGHT_WRIST], times, height).astype(float),
         foot_contact=np.stack(foot_contact, -1).astype(float),
@@ -178,13 +183,22 @@ def build_observations(
 
 def select_rows(observations: Observations, rows: Int[np.ndarray, " n"]) -> Observations:
     """The observations of some frames, given by rising ``rows``."""
-    fields = ("points_px", "sigma_px", "depth_m", "depth_sigma_m", "acceleration_sigma_m", "hands_joined", "foot_contact")
+    fields = (
+        "points_px",
+        "sigma_px",
+        "depth_m",
+        "depth_sigma_m",
+        "acceleration_sigma_m",
+        "angular_acceleration_sigma_rad",
+        "hands_joined",
+        "foot_contact",
+    )
     breaks = np.concatenate([[0], np.cumsum(~observations.is_consecutive)])
     is_consecutive = (np.diff(rows) == 1) & (np.diff(breaks[rows]) == 0)
     return dataclasses.replace(observations, is_consecutive=is_consecutive, **{f: getattr(observations, f)[rows] for f in fields})
 
 
-def _acceleration_sigma(points_px: np.ndarray, times_s: np.ndarray, m_per_px: np.ndarray, acceleration_m_s2: float) -> np.ndarray:
+def acceleration_sigma(points_px: np.ndarray, times_s: np.ndarray, m_per_px: np.ndarray, acceleration_m_s2: float) -> np.ndarray:
     """How far each keypoint may leave uniform motion from frame to frame (T, K, 3), metres: what is ordinary for people and, where the
     picture itself shows more, that much."""
     T, K = points_px.shape[:2]
@@ -195,15 +209,12 @@ def _acceleration_sigma(points_px: np.ndarray, times_s: np.ndarray, m_per_px: np
         smooth = gaussian_filter1d(np.nan_to_num(points_px), 1.0, axis=0)
         second = np.zeros((T, K))
         second[1:-1] = np.linalg.norm(np.diff(smooth, 2, axis=0), axis=-1)
-        observed = maximum_filter1d(gaussian_filter1d(second, 1.0, axis=0), 3, axis=0) * m_per_px[:, None]
+        observed = maximum_filter1d(gaussian_filter1d(second, 1.0, axis=0), 3, axis=0)
+        # Beyond what is usual for the keypoint, its scatter among it, is a stroke, which smoothing has flattened.
+        stroke = STROKE_GAIN * (observed - np.median(observed, axis=0))
+        observed = np.maximum(observed, stroke) * m_per_px[:, None]
         sigma = np.hypot(sigma, observed)
     return np.stack([sigma, sigma, DEPTH_ACCELERATION_SHARE * sigma], -1)
-
-
-def _angular_acceleration_sigma(times_s: np.ndarray) -> float:
-    """How far a joint's rotation may leave a uniform turn from frame to frame, in radians."""
-    dt = float(np.median(np.diff(times_s))) if len(times_s) > 1 else 0.0
-    return float(np.radians(np.hypot(MIN_ANGULAR_ACCELERATION_SIGMA_DEG, ANGULAR_ACCELERATION_DEG_S2 * dt**2)))
 
 
 def foot_at_rest(points_px: Float[np.ndarray, "t 2"], times_s: Float[np.ndarray, " t"], height_px: float) -> Bool[np.ndarray, " t"]:

@@ -330,11 +330,11 @@ def acceleration(
 
 
 def _angular_acceleration(
-    system: NormalEquations, chain: KinematicChain, local: np.ndarray, G: np.ndarray, both: np.ndarray, sigma_rad: float
+    system: NormalEquations, chain: KinematicChain, local: np.ndarray, G: np.ndarray, both: np.ndarray, sigma_rad: np.ndarray
 ) -> None:
     """Rotations of joints about their own bones move no keypoint, so their own second differences are kept small."""
     n, D = len(both), G.shape[1]
-    inverse_sigma = both / sigma_rad
+    inverse_sigma = both / sigma_rad[1:-1]
     in_parent = matrix_to_rotvec(local[1:] @ np.swapaxes(local[:-1], -1, -2))
     # In camera axes, where a joint's own unknown rotation enters with slope one as long as its parent turns little between frames.
     step = np.einsum("tdab,tdb->tda", chain.parent_rotations(G)[:-1], in_parent)

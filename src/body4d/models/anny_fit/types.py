@@ -27,10 +27,10 @@ class Observations:
         depth_m: Depth of each landmark behind the middle of the hips.
         depth_sigma_m: Standard deviations of the depths.
         acceleration_sigma_m: How far a keypoint may deviate from uniform motion between frames, along each axis.
+        angular_acceleration_sigma_rad: How far a joint's rotation may deviate from a uniform turn between frames.
         is_consecutive: Whether rows i and i + 1 are neighbouring frames.
         hands_joined: How surely the two hands hold one thing, in [0, 1].
         foot_contact: How surely the left and the right foot rest on the floor, in [0, 1].
-        angular_acceleration_sigma_rad: How far a joint's rotation may deviate from a uniform turn between frames.
         floor_m: Distance of the floor from the camera along ``down``; NaN where it is unknown.
         down: Direction of gravity in camera axes.
         pitch_sigma_deg: How far it may be off, about the camera's x axis.
@@ -41,10 +41,10 @@ class Observations:
     depth_m: Float[np.ndarray, "t k"]
     depth_sigma_m: Float[np.ndarray, "t k"]
     acceleration_sigma_m: Float[np.ndarray, "t k 3"]
+    angular_acceleration_sigma_rad: Float[np.ndarray, " t"]
     is_consecutive: Bool[np.ndarray, " t-1"]
     hands_joined: Float[np.ndarray, " t"]
     foot_contact: Float[np.ndarray, "t 2"]
-    angular_acceleration_sigma_rad: float = float(np.radians(2.0))
     floor_m: float = float("nan")
     down: Float[np.ndarray, " 3"] = field(default_factory=lambda: np.array([0.0, 1.0, 0.0]))
     pitch_sigma_deg: float = LEVEL_SIGMA_DEG[0]
