@@ -114,10 +114,11 @@ def test_limits_of_size_are_those_shown_before() -> None:
 
 
 def test_options_become_settings() -> None:
-    settings = settings_for(Settings(), RunOptions("all", start_s=1.0, end_s=3.0, fov_deg=0, moving=True), ())
+    settings = settings_for(Settings(), RunOptions("all", start_s=1.0, end_s=3.0, fov_deg=0, moving=True, sex="male", age_years=12), ())
     assert (settings.people.count, settings.video.start_s, settings.video.end_s) == (4, 1.0, 3.0)
     assert settings.camera.fov_deg is None
     assert settings.camera.motion == "moving"
+    assert (settings.fit.sex, settings.fit.age_years) == ("male", 12)
 
 
 @pytest.mark.parametrize(
@@ -126,6 +127,8 @@ def test_options_become_settings() -> None:
         (RunOptions(start_s=3, end_s=2), (), r"From second \(3\) must be before To second \(2\)"),
         (RunOptions(fov_deg=500), (), "Field of view cannot be 500"),
         (RunOptions(person_height_m=-1), (), "Height cannot be -1"),
+        (RunOptions(age_years=300), (), "Age cannot be 300"),
+        (RunOptions(sex="<b>"), (), "Body cannot be"),
         (RunOptions("<b>"), (), "Whom to follow"),
         (RunOptions(), tuple(ClickPrompt(0, number, point_px=(1, 1)) for number in range(1, 7)), "6 people are chosen, and 4 is the most"),
     ],

@@ -52,12 +52,14 @@ def add_api(service: AppService, uploads: Path) -> None:
         fov_deg: float | None = None,
         person_height_m: float | None = None,
         moving: bool = False,
+        sex: str = "auto",
+        age_years: float | None = None,
     ) -> AsyncIterator[dict]:
         """Run a clip. Yields {"state", "stages", ...} now and then, at last {"state": "done", "run", "files", "people", "warnings"}, or
         {"state": "refused", "error": {"code", "message", "hint", "facts"}} followed by an error that says the same."""
         try:
             upload = _uploaded(video, uploads)
-            options = RunOptions(people, start_s, end_s, fps, fov_deg, person_height_m, moving)
+            options = RunOptions(people, start_s, end_s, fps, fov_deg, person_height_m, moving, sex, age_years)
             clicks = prompts_from_json(prompts or [])
             async for answer in _run(service, upload, options, clicks, text):
                 yield answer

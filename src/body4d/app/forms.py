@@ -15,6 +15,9 @@ from body4d.core.types import Clip
 PEOPLE_CHOICES: Mapping[str, str] = {"Main person": "main", "Everybody": "all"}
 """Labels of the page for who is followed where nobody is chosen."""
 
+SEX_CHOICES: Mapping[str, str] = {"Not said": "auto", "Female": "female", "Male": "male"}
+"""Labels of the page for the body of the main person."""
+
 UHD_MEGAPIXELS = 8.3
 """A frame of 4K; a limit from here on and below ``MAX_UHD_MEGAPIXELS`` is called so."""
 MAX_UHD_MEGAPIXELS = 12.0
@@ -111,6 +114,8 @@ class RunOptions:
     fov_deg: float | None = None
     person_height_m: float | None = None
     moving: bool = False
+    sex: str = "auto"
+    age_years: float | None = None
 
 
 _FIELDS: tuple[tuple[str, str, str], ...] = (
@@ -119,6 +124,8 @@ _FIELDS: tuple[tuple[str, str, str], ...] = (
     ("video", "fps", "Frames a second"),
     ("camera", "fov_deg", "Field of view"),
     ("camera", "person_height_m", "Height"),
+    ("fit", "sex", "Body"),
+    ("fit", "age_years", "Age"),
 )
 """Section and name of a setting, called the same among the options, and its label on the page."""
 

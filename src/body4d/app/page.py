@@ -6,7 +6,7 @@ from typing import Any
 import gradio as gr
 
 from body4d.app import html
-from body4d.app.forms import PEOPLE_CHOICES, limits_sentence
+from body4d.app.forms import PEOPLE_CHOICES, SEX_CHOICES, limits_sentence
 from body4d.app.preview import Preview
 from body4d.app.service import AppService
 
@@ -159,4 +159,7 @@ def _option_inputs() -> tuple[Any, ...]:
             fov = gr.Number(None, label="Field of view, degrees", minimum=0, placeholder="found, or a phone's", min_width=130)
             height = gr.Number(None, label="Height of the person, metres", minimum=0, placeholder="estimated", min_width=130)
             moving = gr.Checkbox(False, label="The camera moves", min_width=130)
-    return people, start, end, fps, fov, height, moving
+        with gr.Row():
+            sex = gr.Radio(list(SEX_CHOICES.items()), value="auto", label="Body of the person", min_width=200)
+            age = gr.Number(None, label="Age of the person, years", minimum=0, placeholder="an adult", min_width=130)
+    return people, start, end, fps, fov, height, moving, sex, age
