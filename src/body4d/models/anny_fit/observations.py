@@ -14,7 +14,7 @@ from body4d.core.joints import Blazepose33, joint_names
 from body4d.core.joints import Body29 as B
 from body4d.core.types import Camera, Clip, LandmarkTrack
 from body4d.geometry.rotations import rotation_between
-from body4d.models.anny_fit.types import BodyParts, Observations
+from body4d.models.anny_fit.types import BodyParts, Observations, Palms
 
 
 def _mean_weights(shares: Mapping[tuple[B, ...], float]) -> Float[np.ndarray, " 29"]:
@@ -176,7 +176,9 @@ def select_rows(observations: Observations, rows: Int[np.ndarray, " n"]) -> Obse
     fields = ("points_px", "sigma_px", "depth_m", "depth_sigma_m", "acceleration_sigma_m", "hands_joined", "foot_contact")
     breaks = np.concatenate([[0], np.cumsum(~observations.is_consecutive)])
     is_consecutive = (np.diff(rows) == 1) & (np.diff(breaks[rows]) == 0)
-    return dataclasses.replace(observations, is_consecutive=is_consecutive, **{f: getattr(observations, f)[rows] for f in fields})
+    palms = observations.palms and Palms(observations.palms.directions[rows], observations.palms.weight[rows])
+    parts = {f: getattr(observations, f)[rows] for f in fields}
+    return dataclasses.replace(observations, is_consecutive=is_consecutive, palms=palms, **parts)
 
 
 def _acceleration_sigma(points_px: np.ndarray, times_s: np.ndarray, m_per_px: np.ndarray, acceleration_m_s2: float) -> np.ndarray:
