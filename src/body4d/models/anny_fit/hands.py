@@ -15,6 +15,8 @@ from body4d.models.anny_fit.types import Palms
 
 LANDMARK_SIGMA_PER_PALM = 0.1
 """Standard deviation of a hand landmark in the picture, as a share of the palm's length (Zhang et al. 2020, "MediaPipe Hands", table 2)."""
+LANDMARK_SIGMA_PX = 1.5
+"""The same of hands so small that the picture's own pixels and blur decide."""
 _KNUCKLES = (
     (H.THUMB_MCP, B.LEFT_THUMB, B.RIGHT_THUMB),
     (H.INDEX_MCP, B.LEFT_INDEX, B.RIGHT_INDEX),
@@ -57,7 +59,7 @@ class SeenHands:
         """Where the knuckles of Body29 are in the picture, and their standard deviations; infinite where they are not seen."""
         T = len(self.weight)
         points, sigma = np.full((T, len(B), 2), np.nan), np.full((T, len(B)), np.inf)
-        palm_px = np.linalg.norm(self.points_px[:, :, H.MIDDLE_MCP] - self.points_px[:, :, H.WRIST], axis=-1)
+        palm_px = _palm_px(self.points_px, self.world_m)
         is_seen = self.weight > 0
         for landmark, *keypoints in _KNUCKLES:
             for side, keypoint in enumerate(keypoints):
@@ -71,7 +73,7 @@ def seen_hands(track: HandTrack, raw: BodyLandmarks, settled: BodyLandmarks, cam
     """The hands of a person whose body's ``raw`` landmarks were ``settled``: each goes with its wrist.
 
     A hand whose wrist was left out is left out. The shape of a hand that is rather one of the other side is read wrong (its back taken for
-    its palm), so it weighs nothing, and one that may be of either side weighs little.
+    its palm), so it weighs nothing, and one that may be of either side weighs little, as does one of few pixels.
     """
     rows = np.arange(len(track.score))
     order = np.full((len(rows), 2), -1)
@@ -83,6 +85,8 @@ def seen_hands(track: HandTrack, raw: BodyLandmarks, settled: BodyLandmarks, cam
     right = np.nan_to_num(track.right_probability[at], nan=0.5)
     belongs = np.stack([1 - right[:, 0], right[:, 1]], axis=1)
     weight = score * np.clip(2 * belongs - 1, 0, 1)
+    share = LANDMARK_SIGMA_PX / (LANDMARK_SIGMA_PER_PALM * np.maximum(_palm_px(track.points_px[at], track.world_m[at]), 1e-6))
+    weight = weight / (1 + np.where(weight > 0, share, 0) ** 2)
     points = np.where(weight[..., None, None] > 0, track.points_px[at], np.nan).astype(np.float64)
     # As in ``BodyLandmarks.in_camera_axes``: each hand is seen in a crop, as if the camera looked straight at it.
     middle = np.nan_to_num(points[..., H.MIDDLE_MCP, :])
@@ -90,3 +94,10 @@ def seen_hands(track: HandTrack, raw: BodyLandmarks, settled: BodyLandmarks, cam
     turn = rotation_between(np.broadcast_to([0.0, 0.0, 1.0], ray.shape), ray)
     world = np.where(weight[..., None, None] > 0, track.world_m[at], np.nan).astype(np.float64)
     return SeenHands(points, np.einsum("tsab,tskb->tska", turn, world), weight)
+
+
+def _palm_px(points_px: Float[np.ndarray, "*t 21 2"], world_m: Float[np.ndarray, "*t 21 3"]) -> Float[np.ndarray, "*t"]:
+    """Length of the palm at the picture's scale, however it is foreshortened."""
+    spread_px, spread_m = (np.sqrt(np.square(p - p.mean(-2, keepdims=True)).sum((-2, -1))) for p in (points_px, world_m[..., :2]))
+    palm_m = np.linalg.norm(world_m[..., H.MIDDLE_MCP, :] - world_m[..., H.WRIST, :], axis=-1)
+    return palm_m * spread_px / np.maximum(spread_m, 1e-6)
