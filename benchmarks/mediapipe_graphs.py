@@ -1,4 +1,4 @@
-"""MediaPipe's own graphs of BlazePose and of hands on pictures and regions given in a file, run by parity_blazepose.py in MediaPipe's Python.
+"""MediaPipe's own graphs of bodies and hands on pictures and regions given in a file; run by parity_blazepose.py in MediaPipe's Python.
 
     MEDIAPIPE_PYTHON benchmarks/mediapipe_graphs.py QUESTIONS.npz ANSWERS.npz COMPLEXITY
 

@@ -131,7 +131,7 @@ def _ask_mediapipe(python: Path, questions: dict[str, np.ndarray], complexity: i
 
 @dataclass
 class Asked:
-    """Tiles of a picture, what is detected in each, the regions to read (as detected, and as their own landmarks give them) and of hands."""
+    """Tiles of a picture, what is detected in each, the regions to read (as detected, and as its own landmarks give them), and hands."""
 
     tiles: np.ndarray
     detected: list[list[RotatedRoi]]

@@ -173,7 +173,8 @@ class _PersonFit:
         seen = BodyLandmarks.from_track(track.landmarks).in_camera_axes(camera)
         self.sides = settle_sides(seen, clip.times_s[track.frame_index] * clip.time_scale)
         self.landmarks = self.sides.landmarks
-        self.hands = seen_hands(track.landmarks.hands, seen, self.landmarks, camera) if track.landmarks.hands else None
+        times_s, hands = clip.times_s[track.frame_index], track.landmarks.hands
+        self.hands = seen_hands(hands, seen, self.landmarks, times_s, camera) if hands else None
         self.centre_px = np.array([camera.cx_px, camera.cy_px])
         self.outline_sigma_px = OUTLINE_SIGMA_PER_HEIGHT * self.landmarks.height_px
         self.outlines = [self._outline(row) for row in range(len(track))]

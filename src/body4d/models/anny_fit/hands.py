@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from body4d.bodies.anny import FINGER_CHAINS, finger_flexion
 from body4d.core.joints import Body29 as B
@@ -15,6 +15,8 @@ from body4d.models.anny_fit.types import Palms
 
 LANDMARK_SIGMA_PER_PALM = 0.1
 """Standard deviation of a hand landmark in the picture, as a share of the palm's length (Zhang et al. 2020, "MediaPipe Hands", table 2)."""
+CONFIRMED_WITHIN_S = 0.1
+"""A hand is trusted in the share of the frames within this time before and after in which it is seen too: one that flashes up is none."""
 LANDMARK_SIGMA_PX = 1.5
 """The same of hands so small that the picture's own pixels and blur decide."""
 _KNUCKLES = (
@@ -69,11 +71,11 @@ class SeenHands:
         return points, sigma
 
 
-def seen_hands(track: HandTrack, raw: BodyLandmarks, settled: BodyLandmarks, camera: Camera) -> SeenHands:
-    """The hands of a person whose body's ``raw`` landmarks were ``settled``: each goes with its wrist.
+def seen_hands(track: HandTrack, raw: BodyLandmarks, settled: BodyLandmarks, times_s: Float[np.ndarray, " t"], camera: Camera) -> SeenHands:
+    """The hands of a person whose body's ``raw`` landmarks were ``settled``: each goes with its wrist. ``times_s`` are the clip's own.
 
     A hand whose wrist was left out is left out. The shape of a hand that is rather one of the other side is read wrong (its back taken for
-    its palm), so it weighs nothing, and one that may be of either side weighs little, as does one of few pixels.
+    its palm), so it weighs nothing. One that may be of either side weighs little, as does one of few pixels or seen for a moment alone.
     """
     rows = np.arange(len(track.score))
     order = np.full((len(rows), 2), -1)
@@ -84,7 +86,7 @@ def seen_hands(track: HandTrack, raw: BodyLandmarks, settled: BodyLandmarks, cam
     score = np.where(order >= 0, track.score[at], 0).astype(np.float64)
     right = np.nan_to_num(track.right_probability[at], nan=0.5)
     belongs = np.stack([1 - right[:, 0], right[:, 1]], axis=1)
-    weight = score * np.clip(2 * belongs - 1, 0, 1)
+    weight = score * np.clip(2 * belongs - 1, 0, 1) * _share_around(score > 0, times_s)
     share = LANDMARK_SIGMA_PX / (LANDMARK_SIGMA_PER_PALM * np.maximum(_palm_px(track.points_px[at], track.world_m[at]), 1e-6))
     weight = weight / (1 + np.where(weight > 0, share, 0) ** 2)
     points = np.where(weight[..., None, None] > 0, track.points_px[at], np.nan).astype(np.float64)
@@ -101,3 +103,11 @@ def _palm_px(points_px: Float[np.ndarray, "*t 21 2"], world_m: Float[np.ndarray,
     spread_px, spread_m = (np.sqrt(np.square(p - p.mean(-2, keepdims=True)).sum((-2, -1))) for p in (points_px, world_m[..., :2]))
     palm_m = np.linalg.norm(world_m[..., H.MIDDLE_MCP, :] - world_m[..., H.WRIST, :], axis=-1)
     return palm_m * spread_px / np.maximum(spread_m, 1e-6)
+
+
+def _share_around(is_seen: Bool[np.ndarray, "t 2"], times_s: Float[np.ndarray, " t"]) -> Float[np.ndarray, "t 2"]:
+    """The share of frames within ``CONFIRMED_WITHIN_S`` in which each hand is seen."""
+    sums = np.concatenate([np.zeros((1, 2)), np.cumsum(is_seen, axis=0)])
+    first = np.searchsorted(times_s, times_s - CONFIRMED_WITHIN_S)
+    stop = np.searchsorted(times_s, times_s + CONFIRMED_WITHIN_S, side="right")
+    return (sums[stop] - sums[first]) / (stop - first)[:, None]
