@@ -1,4 +1,4 @@
-"""MediaPipe's own BlazePose graphs on pictures and regions given in a file; run by parity_blazepose.py in MediaPipe's own Python.
+"""MediaPipe's own graphs of bodies and hands on pictures and regions given in a file; run by parity_blazepose.py in MediaPipe's Python.
 
     MEDIAPIPE_PYTHON benchmarks/mediapipe_graphs.py QUESTIONS.npz ANSWERS.npz COMPLEXITY
 
@@ -40,6 +40,20 @@ node {
 }
 node { calculator: "FromImageCalculator" input_stream: "IMAGE:mask_image" output_stream: "IMAGE_CPU:mask" }
 """
+HANDS = """
+input_stream: "image"
+input_stream: "roi"
+input_side_packet: "complexity"
+node {
+  calculator: "HandLandmarkCpu"
+  input_stream: "IMAGE:image"
+  input_stream: "ROI:roi"
+  input_side_packet: "MODEL_COMPLEXITY:complexity"
+  output_stream: "LANDMARKS:landmarks"
+  output_stream: "WORLD_LANDMARKS:world"
+  output_stream: "HANDEDNESS:handedness"
+}
+"""
 
 
 class Graph:
@@ -76,11 +90,30 @@ def detect(graph: Graph, rgb: np.ndarray, tile: np.ndarray) -> list[list[float]]
     return [[*np.ravel(pair), d.score[0]] for pair, d in zip(points, found, strict=True)]
 
 
-def read_region(graph: Graph, rgb: np.ndarray, region: np.ndarray) -> dict[str, np.ndarray]:
-    """What the landmark graph says of a region (x, y, side in pixels, angle) of the whole picture; nothing where nobody is there."""
+def ask_region(graph: Graph, rgb: np.ndarray, region: np.ndarray) -> dict[str, Any]:
+    """The answer for a region (x, y, side in pixels, angle) of the whole picture."""
     (x, y, side, angle), (height, width) = region, rgb.shape[:2]
     rect = rect_pb2.NormalizedRect(x_center=x / width, y_center=y / height, width=side / width, height=side / height, rotation=angle)
-    answer = graph(image=picture(rgb), roi=packet_creator.create_proto(rect))
+    return graph(image=picture(rgb), roi=packet_creator.create_proto(rect))
+
+
+def read_hand(graph: Graph, rgb: np.ndarray, region: np.ndarray) -> dict[str, np.ndarray]:
+    """What the graph of hand landmarks says of a region; nothing where there is no hand."""
+    answer, (height, width) = ask_region(graph, rgb, region), rgb.shape[:2]
+    if "landmarks" not in answer:
+        return {}
+    best = packet_getter.get_proto(answer["handedness"]).classification[0]
+    return {
+        "hand_points_px": np.array([(p.x * width, p.y * height) for p in packet_getter.get_proto(answer["landmarks"]).landmark]),
+        "hand_world_m": np.array([(p.x, p.y, p.z) for p in packet_getter.get_proto(answer["world"]).landmark]),
+        # Labels are those of a mirrored picture, as of a camera that looks at its user.
+        "hand_right_probability": np.array(best.score if best.label == "Left" else 1 - best.score),
+    }
+
+
+def read_region(graph: Graph, rgb: np.ndarray, region: np.ndarray) -> dict[str, np.ndarray]:
+    """What the landmark graph says of a region; nothing where nobody is there."""
+    answer, (height, width) = ask_region(graph, rgb, region), rgb.shape[:2]
     if "landmarks" not in answer:
         return {}
     landmarks = packet_getter.get_proto(answer["landmarks"]).landmark
@@ -102,6 +135,7 @@ def main(questions: str, answers: str, complexity: int) -> None:
     detection = Graph(DETECTION, ("detections",), {})
     side = {"complexity": packet_creator.create_int(complexity), "segment": packet_creator.create_bool(True)}
     landmarks = Graph(LANDMARKS, ("landmarks", "alignment", "world", "mask"), side)
+    hands = Graph(HANDS, ("landmarks", "world", "handedness"), {"complexity": packet_creator.create_int(1)})
     given: dict[str, np.ndarray] = {}
     for n in range(int(asked["num_pictures"])):
         rgb = asked[f"rgb_{n}"]
@@ -109,6 +143,8 @@ def main(questions: str, answers: str, complexity: int) -> None:
             given[f"detections_{n}_{k}"] = np.array(detect(detection, rgb, tile)).reshape(-1, 5)
         for k, region in enumerate(asked[f"regions_{n}"]):
             given.update({f"{name}_{n}_{k}": value for name, value in read_region(landmarks, rgb, region).items()})
+        for k, region in enumerate(asked[f"hand_regions_{n}"]):
+            given.update({f"{name}_{n}_{k}": value for name, value in read_hand(hands, rgb, region).items()})
     np.savez_compressed(answers, **given)
 
 

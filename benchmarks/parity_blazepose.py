@@ -1,11 +1,12 @@
-"""How close models/blazepose comes to MediaPipe's own graphs: detections, landmarks, world landmarks and masks on real clips.
+"""How close models/blazepose comes to MediaPipe's own graphs: detections, landmarks, world landmarks, masks and hands on real clips.
 
     python benchmarks/parity.py blazepose --mediapipe PYTHON [CLIP ...] [--landmarks full|heavy] [--every 12] [--write GOLDEN.npz PICTURE]
 
 PYTHON is an interpreter of an environment of its own: python3.11 -m venv ENV && ENV/bin/pip install mediapipe==0.10.21. For ``heavy``
 copy pose_landmark_heavy.tflite into its mediapipe/modules/pose_landmark/, where the graph looks for it. CLIP is by default
 $BODY4D_SHARED/videos/golf_swing.mp4 and street_dance.mp4. Every n-th frame is searched in all tiles, and each region that is found is read
-twice: as the detector gives it, and once more in the region of its own landmarks, as a person is who is followed.
+twice: as the detector gives it, and once more in the region of its own landmarks, as a person is who is followed. Hands are read in the
+regions of the latter's landmarks, where these are large enough.
 
 Limits: regions 0.5 px; landmarks 0.5 px in the mean of each region, 2 px for the worst that is visible; masks IoU 0.99. A landmark is
 moved by its heat map or not, by a threshold on the map's largest value: where that lies within ``HEAT_MARGIN`` of the threshold, the two
@@ -26,6 +27,7 @@ import numpy as np
 
 from body4d.config import WeightsSettings
 from body4d.models.blazepose import landmarks
+from body4d.models.blazepose.hands import MIN_PRESENCE, MIN_ROI_SIDE_PX, HandDetection, regions, roi_from_hand
 from body4d.models.blazepose.landmarks import PoseDetection
 from body4d.models.blazepose.model_files import BlazePoseModels, find_models
 from body4d.models.blazepose.networks import PoseNetworks
@@ -38,7 +40,10 @@ MIN_MASK_IOU = 0.99
 MIN_MASK_PX = 200
 """Smaller masks are those of people at a region's edge; a pixel more or less is a hundredth of them."""
 HEAT_MARGIN = 0.01
+PRESENCE_MARGIN = 0.02
+"""A hand whose presence is this near to the threshold may be there in one reading and not in the other."""
 COMPLEXITY = {"full": 1, "heavy": 2}
+HAND_ARRAYS = ("hand_points_px", "hand_world_m", "hand_right_probability")
 
 
 @dataclass
@@ -57,6 +62,11 @@ class Differences:
     world_mm: list[float] = field(default_factory=list)
     visibility: list[float] = field(default_factory=list)
     mask_iou: list[float] = field(default_factory=list)
+    num_hand_regions: int = 0
+    hand_presence_differs: int = 0
+    hand_px: list[float] = field(default_factory=list)
+    hand_world_mm: list[float] = field(default_factory=list)
+    right_probability: list[float] = field(default_factory=list)
 
     def lines(self) -> list[str]:
         """One line for each thing compared, with ok or FAIL where a limit holds."""
@@ -79,6 +89,19 @@ class Differences:
             ),
             (f"masks: IoU mean {np.mean(self.mask_iou):.5f}, least {min(self.mask_iou):.4f}", min(self.mask_iou) >= MIN_MASK_IOU),
         ]
+        if self.num_hand_regions:
+            checks += [
+                (
+                    f"hand regions: {self.num_hand_regions}, {len(self.hand_px)} with a hand in both, "
+                    f"{self.hand_presence_differs} in one of the two only",
+                    self.hand_presence_differs == 0,
+                ),
+                (
+                    f"hand landmarks: worst {max(self.hand_px, default=0):.3f} px, world {max(self.hand_world_mm, default=0):.3f} mm, "
+                    f"probability of a right hand {max(self.right_probability, default=0):.4f}",
+                    max(self.hand_px, default=0) <= MAX_MEAN_PX,
+                ),
+            ]
         said = [f"{'ok  ' if fine else 'FAIL'} {text}" for text, fine in checks]
         said.append(f"note world landmarks: mean {np.mean(self.world_mm):.3f} mm, worst {max(self.world_mm):.2f} mm")
         said.append(f"note visibility: worst {max(self.visibility):.4f}")
@@ -106,14 +129,33 @@ def _ask_mediapipe(python: Path, questions: dict[str, np.ndarray], complexity: i
     return dict(np.load(answered))
 
 
-def _questions(rgb: np.ndarray, networks: PoseNetworks) -> tuple[np.ndarray, list[list[RotatedRoi]], list[RotatedRoi]]:
-    """Tiles of a picture, what is detected in each, and the regions to read: as detected, and as their own landmarks give them."""
+@dataclass
+class Asked:
+    """Tiles of a picture, what is detected in each, the regions to read (as detected, and as its own landmarks give them), and hands."""
+
+    tiles: np.ndarray
+    detected: list[list[RotatedRoi]]
+    rois: list[RotatedRoi]
+    hand_rois: list[RotatedRoi]
+
+    def arrays(self, n: int) -> dict[str, np.ndarray]:
+        """As mediapipe_graphs.py reads them of picture ``n``."""
+        named = {"regions": self.rois, "hand_regions": self.hand_rois}
+        rows = {name: np.array([(r.x_px, r.y_px, r.side_px, r.angle) for r in rois]).reshape(-1, 4) for name, rois in named.items()}
+        return {f"tiles_{n}": self.tiles} | {f"{name}_{n}": value for name, value in rows.items()}
+
+
+def _questions(rgb: np.ndarray, networks: PoseNetworks) -> Asked:
     height, width = rgb.shape[:2]
     tiles = search_tiles(width, height)
     detected = [networks.detect(rgb, [tile]) for tile in tiles]
     rois = [roi for found in detected for roi in found]
     again = [RotatedRoi.from_alignment(pose.alignment_px) for pose in networks.landmarks(rgb, rois) if pose is not None]
-    return np.array(tiles), detected, [*rois, *again]
+    bodies = [pose for pose in networks.landmarks(rgb, again) if pose is not None]
+    hand_rois = [one.roi for pose in bodies for one in regions(pose.points_px, pose.visibility, None, (None, None))]
+    rough = networks.hands(rgb, hand_rois)
+    own = [roi for hand in rough if hand and (roi := roi_from_hand(hand.points_px)).side_px >= MIN_ROI_SIDE_PX]
+    return Asked(np.array(tiles), detected, [*rois, *again], [*hand_rois, *own] if networks.reads_hands else [])
 
 
 def _beside_threshold(networks: PoseNetworks, rgb: np.ndarray, roi: RotatedRoi) -> list[np.ndarray]:
@@ -148,22 +190,33 @@ def _compare_region(ours: PoseDetection | None, beside: list[np.ndarray], theirs
         differences.mask_iou.append(float((a & b).sum() / union))
 
 
+def _compare_hand(ours: HandDetection | None, theirs: dict[str, np.ndarray], differences: Differences) -> None:
+    differences.num_hand_regions += 1
+    if (ours is None or ours.score <= MIN_PRESENCE) != (not theirs):
+        differences.hand_presence_differs += ours is None or abs(ours.score - MIN_PRESENCE) > PRESENCE_MARGIN
+    elif ours is not None and theirs:
+        differences.hand_px.append(float(np.linalg.norm(ours.points_px - theirs["hand_points_px"], axis=1).max()))
+        differences.hand_world_mm.append(float(np.abs(ours.world_m - theirs["hand_world_m"]).max() * 1e3))
+        differences.right_probability.append(float(abs(ours.right_probability - theirs["hand_right_probability"])))
+
+
 def _compare_clip(path: Path, models: BlazePoseModels, python: Path, every: int) -> Differences:
     differences = Differences()
     with PoseNetworks(models) as networks, tempfile.TemporaryDirectory() as folder:
         pictures = _frames(path, every)
         asked = [_questions(rgb, networks) for rgb in pictures]
         questions = {"num_pictures": np.array(len(pictures))}
-        for n, (rgb, (tiles, _, rois)) in enumerate(zip(pictures, asked, strict=True)):
-            regions = np.array([(r.x_px, r.y_px, r.side_px, r.angle) for r in rois]).reshape(-1, 4)
-            questions |= {f"rgb_{n}": rgb, f"tiles_{n}": tiles, f"regions_{n}": regions}
+        for n, (rgb, one) in enumerate(zip(pictures, asked, strict=True)):
+            questions |= {f"rgb_{n}": rgb} | one.arrays(n)
         theirs = _ask_mediapipe(python, questions, COMPLEXITY[models.landmark_model], Path(folder))
-        for n, (rgb, (tiles, detected, rois)) in enumerate(zip(pictures, asked, strict=True)):
-            for k in range(len(tiles)):
-                _compare_detections(detected[k], theirs[f"detections_{n}_{k}"], differences)
-            for k, ours in enumerate(networks.landmarks(rgb, rois)):
+        for n, (rgb, one) in enumerate(zip(pictures, asked, strict=True)):
+            for k in range(len(one.tiles)):
+                _compare_detections(one.detected[k], theirs[f"detections_{n}_{k}"], differences)
+            for k, hand in enumerate(networks.hands(rgb, one.hand_rois)):
+                _compare_hand(hand, {a: theirs[f"{a}_{n}_{k}"] for a in HAND_ARRAYS if f"{a}_{n}_{k}" in theirs}, differences)
+            for k, ours in enumerate(networks.landmarks(rgb, one.rois)):
                 names = ("points_px", "visibility", "world_m", "mask")
-                beside = _beside_threshold(networks, rgb, rois[k])
+                beside = _beside_threshold(networks, rgb, one.rois[k])
                 _compare_region(ours, beside, {a: theirs[f"{a}_{n}_{k}"] for a in names if f"{a}_{n}_{k}" in theirs}, differences)
     return differences
 
@@ -183,13 +236,14 @@ def _compare_detections(ours: list[RotatedRoi], theirs: np.ndarray, differences:
 def _write_golden(target: Path, picture: Path, models: BlazePoseModels, python: Path) -> None:
     (rgb,) = _frames(picture, 1)[:1]
     with PoseNetworks(models) as networks, tempfile.TemporaryDirectory() as folder:
-        tiles, _, rois = _questions(rgb, networks)
-        regions = np.array([(r.x_px, r.y_px, r.side_px, r.angle) for r in rois[-2:]])
-        questions = {"num_pictures": np.array(1), "rgb_0": rgb, "tiles_0": tiles, "regions_0": regions}
+        asked = _questions(rgb, networks)
+        asked = Asked(asked.tiles, asked.detected, asked.rois[-2:], [])
+        tiles, rows = asked.tiles, asked.arrays(0)["regions_0"]
+        questions = {"num_pictures": np.array(1), "rgb_0": rgb} | asked.arrays(0)
         theirs = _ask_mediapipe(python, questions, COMPLEXITY[models.landmark_model], Path(folder))
     kept = {name: np.packbits(value > 0.5) if name.startswith("mask") else value.astype(np.float32) for name, value in theirs.items()}
-    np.savez_compressed(target, tiles=tiles, regions=regions, **kept)
-    print(f"{target}: {target.stat().st_size} bytes, {len(tiles)} tiles, {len(regions)} regions")
+    np.savez_compressed(target, tiles=tiles, regions=rows, **kept)
+    print(f"{target}: {target.stat().st_size} bytes, {len(tiles)} tiles, {len(rows)} regions")
 
 
 def main(arguments: list[str]) -> int:

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
-from body4d.checkpoints.registry import BLAZEPOSE, BLAZEPOSE_HEAVY
+from body4d.checkpoints.registry import BLAZEPOSE, BLAZEPOSE_HEAVY, HAND_LANDMARKS
 from body4d.config import WeightsSettings
 from body4d.core.errors import WeightsError
 from body4d.models.blazepose.model_files import find_models
@@ -25,10 +25,11 @@ def why_no_lite() -> str:
     return ""
 
 
-def write_fake_blazepose(folder: Path, *, heavy: bool = True) -> Path:
+def write_fake_blazepose(folder: Path, *, heavy: bool = True, hands: bool = True) -> Path:
     """BlazePose's model files as their names and sizes show them: all holes, so that they take no room."""
     (folder / "blazepose").mkdir(parents=True, exist_ok=True)
-    for file in (*BLAZEPOSE.package_sources[0].files, *(BLAZEPOSE_HEAVY.package_sources[0].files if heavy else ())):
+    models = (BLAZEPOSE, *((BLAZEPOSE_HEAVY,) if heavy else ()), *((HAND_LANDMARKS,) if hands else ()))
+    for file in (file for model in models for file in model.package_sources[0].files):
         with (folder / "blazepose" / file.path).open("wb") as made:
             made.truncate(file.size_bytes)
     return folder

@@ -11,7 +11,7 @@ from body4d.bodies.anny import DEFAULT_SHAPE
 from body4d.bodies.registry import body_model
 from body4d.core.errors import RunWarning
 from body4d.core.rig import Rig
-from body4d.core.types import BodyTrack, Camera, Clip, LandmarkTrack, MaskTrack, Scene
+from body4d.core.types import BodyTrack, Camera, Clip, HandTrack, LandmarkTrack, MaskTrack, Scene
 from fakes import stick_rig
 
 # How far joints swing, in radians; all others stay as they rest, as they do in a fit.
@@ -130,7 +130,15 @@ def make_floor(tilt_rad: float = 0.15, camera_height_m: float = 1.4) -> np.ndarr
     return transform
 
 
-def make_masks(scene: Scene, *, landmarks: bool = True, seed: int = 0) -> tuple[MaskTrack, ...]:
+def make_hands(t: int, rng: np.random.Generator) -> HandTrack:
+    """Made-up hand landmarks; the left hand is not seen on the first frame."""
+    points, world = (rng.normal(size=(t, 2, 21, n)).astype(np.float32) for n in (2, 3))
+    score, right = np.full((t, 2), 0.9, np.float32), np.full((t, 2), 0.5, np.float32)
+    points[0, 0], world[0, 0], score[0, 0], right[0, 0] = np.nan, np.nan, 0, np.nan
+    return HandTrack(points, world, score, right)
+
+
+def make_masks(scene: Scene, *, landmarks: bool = True, hands: bool = False, seed: int = 0) -> tuple[MaskTrack, ...]:
     """Masks of ``scene``'s people: a box around their joints, with made-up BlazePose landmarks on request."""
     rng = np.random.default_rng(seed)
     tracks = []
@@ -147,6 +155,7 @@ def make_masks(scene: Scene, *, landmarks: bool = True, seed: int = 0) -> tuple[
             depth_px=rng.normal(0, 30, (t, 33)).astype(np.float32),
             world_m=rng.normal(0, 0.5, (t, 33, 3)).astype(np.float32),
             visibility=rng.uniform(0, 1, (t, 33)).astype(np.float32),
+            hands=make_hands(t, rng) if hands else None,
         )
         tracks.append(
             MaskTrack(

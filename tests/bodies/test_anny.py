@@ -4,7 +4,19 @@ import numpy as np
 import pytest
 import torch
 
-from body4d.bodies.anny import _ANNY_TO_REST, DEFAULT_SHAPE, FEMALE, MALE, SHAPE_NAMES, UNDECIDED, age_parameter, anny_body, curl_fingers
+from body4d.bodies.anny import (
+    _ANNY_TO_REST,
+    DEFAULT_SHAPE,
+    FEMALE,
+    MALE,
+    SHAPE_NAMES,
+    UNDECIDED,
+    SeenFingers,
+    age_parameter,
+    anny_body,
+    curl_fingers,
+    finger_flexion,
+)
 from body4d.core.joints import Body29
 from body4d.geometry.rotations import rotvec_to_matrix
 
@@ -122,6 +134,31 @@ def test_a_gripping_hand_closes_towards_the_thumb(rig, side):
         after = np.linalg.norm(closed[at[tip]] - closed[at[thumb]])
         assert after < before - 0.005, tip
         assert np.linalg.norm(closed[at[tip]] - closed[at[f"wrist.{side}"]]) < np.linalg.norm(opened[at[tip]] - opened[at[f"wrist.{side}"]])
+
+
+@pytest.mark.parametrize("side", ["L", "R"])
+def test_fingers_bend_as_far_as_they_are_seen_to(rig, side):
+    """Fingers of the rig itself, bent by a known angle, are read as bent by it; surely seen they bend by most of it, unseen not at all."""
+    at = {name: j for j, name in enumerate(rig.joint_names)}
+
+    def chains(rotations):
+        heads = rig.forward(rotations, np.zeros((1, 3)))[1][0]
+        fingers = [[heads[at[f"wrist.{side}"]], *(heads[at[f"finger{f}-{s}.{side}"]] for s in (1, 2, 3))] for f in range(1, 6)]
+        return np.concatenate([np.array(fingers), np.zeros((5, 1, 3))], axis=1)
+
+    still = np.zeros((1, len(rig.parents), 3))
+    rest = finger_flexion(chains(still), is_right=side == "R")[:, :2]
+    for grip, index_deg in ((0.0, (14, 22)), (1.0, (62, 72))):
+        bent = finger_flexion(chains(curl_fingers(rig, still, np.full(1, grip))), is_right=side == "R")[:, :2]
+        assert np.degrees(bent - rest)[1] == pytest.approx(index_deg, abs=2)
+    flexion = np.zeros((1, 2, 5, 3))
+    flexion[..., :2] = rest
+    flexion += np.radians(60)
+    seen, unseen = (curl_fingers(rig, still, np.zeros(1), SeenFingers(flexion, np.full((1, 2), weight))) for weight in (1.0, 0.0))
+    joint = at[f"finger2-1.{side}"]
+    # Of 60 degrees with a standard deviation of 15, and of the 14 of a relaxed hand with one of 20.
+    assert np.degrees(np.linalg.norm(seen[0, joint])) == pytest.approx((60 / 15**2 + 14 / 20**2) / (1 / 15**2 + 1 / 20**2), abs=0.1)
+    assert np.allclose(unseen, curl_fingers(rig, still, np.zeros(1)), atol=1e-12)
 
 
 def test_nothing_but_fingers_moves(rig):

@@ -59,6 +59,7 @@ def test_the_followed_systems_folders_are_recognised(settings: WeightsSettings, 
         "depth-anything": "unsupported",
         "blazepose": "absent",
         "blazepose-heavy": "absent",
+        "hand-landmarks": "absent",
     }
     assert "sam3.pt is the original form, which is not read." in found["sam3"].message
     assert found["sam3"].hint == "`body4d weights download sam3` fetches the form that is read."

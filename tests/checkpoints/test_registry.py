@@ -7,7 +7,7 @@ from body4d.config import WeightsSettings
 
 
 def test_the_catalogue_is_consistent() -> None:
-    assert len({model.key for model in CHECKPOINTS}) == len(CHECKPOINTS) == 8
+    assert len({model.key for model in CHECKPOINTS}) == len(CHECKPOINTS) == 9
     fields = WeightsSettings.model_fields
     for model in CHECKPOINTS:
         assert model.setting in fields

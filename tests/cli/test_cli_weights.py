@@ -143,7 +143,7 @@ def test_status_names_each_gate_and_its_page(body4d: Run, standin: HubStandIn, t
 def test_status_shows_every_checkpoint_with_its_licence(body4d: Run, tmp_path: Path) -> None:
     shown = body4d(None, "status", "--offline").stdout
     for word in ("sam3", "sam3d-body", "moge", "vas-amodal", "vas-content", "depth-anything", "SAM License", "MIT", "CC BY-NC 4.0",
-                 "blazepose-heavy", "lite:", "Apache-2.0",
+                 "blazepose-heavy", "hand-landmarks", "lite:", "Apache-2.0",
                  "none stated", "Comfy-Org/sam-3d-body", str(tmp_path / "root")):  # fmt: skip
         assert word in shown
 

@@ -103,9 +103,9 @@ def test_video_says_where_the_clip_lies_now(scene, tmp_path):
     assert b"someone" not in (tmp_path / "scene.npz").read_bytes()
 
 
-@pytest.mark.parametrize("landmarks", [True, False])
-def test_masks_come_back_the_same(scene, landmarks, tmp_path):
-    masks = make_masks(scene, landmarks=landmarks)
+@pytest.mark.parametrize(("landmarks", "hands"), [(True, True), (True, False), (False, False)])
+def test_masks_come_back_the_same(scene, landmarks, hands, tmp_path):
+    masks = make_masks(scene, landmarks=landmarks, hands=hands)
     save_masks(masks, tmp_path / "masks.npz")
     back = load_masks(tmp_path / "masks.npz")
     assert same(back, masks)

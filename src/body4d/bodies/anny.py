@@ -8,6 +8,7 @@ import gzip
 import itertools
 import logging
 import os
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,15 @@ _KNUCKLES = {"THUMB": "finger1-2", "INDEX": "finger2-1", "PINKY": "finger5-1"}
 RELAXED_FINGER_DEG = (14.0, 22.0, 14.0)
 GRIP_FINGER_DEG = (62.0, 72.0, 38.0)
 """Flexion of a finger's three joints at rest (Norkin & White) and around a handle about 3 cm thick."""
+
+RELAXED_FINGER_SIGMA_DEG, GRIP_FINGER_SIGMA_DEG, SEEN_FINGER_SIGMA_DEG = 20.0, 12.0, 15.0
+"""How far a finger's joint may be from these, and from what hand landmarks say: a phalanx is two to four times as long as they err."""
+MAX_SEEN_FINGER_DEG = (90.0, 110.0, 80.0)
+"""Ends of the three joints' ranges (Norkin & White)."""
+MAX_FINGER_EXTENSION_DEG = 20.0
+
+FINGER_CHAINS = np.array([[0, *range(4 * finger + 1, 4 * finger + 5)] for finger in range(5)])
+"""Landmarks of ``body4d.core.joints.Hand21`` along each finger: the wrist, its three joints and its tip."""
 
 THUMB_FLEXION_SHARE = 0.35
 """A thumb bends by this share of a finger's flexion."""
@@ -214,29 +224,64 @@ def _shares(value: float, anchors: tuple[float, ...]) -> np.ndarray:
     return np.array([np.interp(value, anchors, row) for row in np.eye(len(anchors))])
 
 
-def curl_fingers(rig: Rig, rotations: Float[np.ndarray, "t joints 3"], grip: Float[np.ndarray, " t"]) -> Float[np.ndarray, "t joints 3"]:
-    """Local ``rotations`` with the fingers bent, which no landmark shows: relaxed where ``grip`` is 0, closed where it is 1."""
+@dataclass(frozen=True)
+class SeenFingers:
+    """Flexion of the fingers of both hands, left before right, as ``finger_flexion`` gives it, and how far each hand is to be trusted."""
+
+    flexion: Float[np.ndarray, "t 2 5 3"]
+    weight: Float[np.ndarray, "t 2"]
+
+
+def curl_fingers(
+    rig: Rig, rotations: Float[np.ndarray, "t joints 3"], grip: Float[np.ndarray, " t"], seen: SeenFingers | None = None
+) -> Float[np.ndarray, "t joints 3"]:
+    """Local ``rotations`` with the fingers bent: as ``seen``, and where no hand is, relaxed where ``grip`` is 0, closed where it is 1."""
     out = rotations.copy()
-    closed = gaussian_filter1d(grip.astype(np.float64), GRIP_EASE_FRAMES, mode="nearest")[:, None]
+
+    def eased(values: np.ndarray) -> np.ndarray:
+        return gaussian_filter1d(values.astype(np.float64), GRIP_EASE_FRAMES, axis=0, mode="nearest")
+
+    closed = eased(grip)[:, None, None]
     index_of = {name: j for j, name in enumerate(rig.joint_names)}
-    for side in "LR":
-        heads = rig.rest_joints_m
-        wrist, index, pinky = (heads[index_of[f"{bone}.{side}"]] for bone in ("wrist", "finger2-1", "finger5-1"))
-        normal = np.cross(index - wrist, pinky - wrist)
-        # From index to little finger about the wrist turns one way on the left hand and the other way on the right.
-        palm = (normal if side == "R" else -normal) / np.linalg.norm(normal)
-        for finger in range(1, 6):
-            share = THUMB_FLEXION_SHARE if finger == 1 else 1.0
-            for segment in range(3):
-                j = index_of[f"finger{finger}-{segment + 1}.{side}"]
-                end = heads[index_of[f"finger{finger}-{min(segment + 2, 3)}.{side}"]]
-                start = heads[index_of[f"finger{finger}-{min(segment + 1, 2)}.{side}"]]
-                axis = np.cross(end - start, palm)
-                axis /= np.linalg.norm(axis)
-                relaxed_deg, grip_deg = RELAXED_FINGER_DEG[segment], GRIP_FINGER_DEG[segment]
-                angle = np.radians(relaxed_deg + closed * (grip_deg - relaxed_deg)) * share
-                out[:, j] = angle * axis
+    heads = rig.rest_joints_m
+    usual = np.radians(np.array(RELAXED_FINGER_DEG) + closed * (np.array(GRIP_FINGER_DEG) - RELAXED_FINGER_DEG))
+    usual_sigma = np.radians(RELAXED_FINGER_SIGMA_DEG + closed * (GRIP_FINGER_SIGMA_DEG - RELAXED_FINGER_SIGMA_DEG))
+    shares = np.array([THUMB_FLEXION_SHARE, 1, 1, 1, 1])[:, None]
+    for hand, side in enumerate("LR"):
+        joints = np.array([[index_of[f"finger{finger}-{segment}.{side}"] for segment in (1, 2, 3)] for finger in range(1, 6)])
+        chains = np.concatenate([np.broadcast_to(heads[index_of[f"wrist.{side}"]], (5, 1, 3)), heads[joints]], axis=1)
+        chains = np.concatenate([chains, 2 * chains[:, 3:] - chains[:, 2:3]], axis=1)  # the last bone continues the one before it
+        flexion = usual * shares
+        if seen is not None:
+            weight = eased(seen.weight[:, hand])[:, None, None]
+            bent = eased(seen.weight[:, hand, None, None] * seen.flexion[:, hand]) / np.maximum(weight, 1e-9)
+            bent = bent - finger_flexion(chains, is_right=side == "R")
+            bent = np.clip(bent, -np.radians(MAX_FINGER_EXTENSION_DEG), np.radians(MAX_SEEN_FINGER_DEG))
+            trust = weight / np.radians(SEEN_FINGER_SIGMA_DEG) ** 2
+            flexion = (flexion / usual_sigma**2 + bent * trust) / (1 / usual_sigma**2 + trust)
+        palm = _palm_normal(chains[1, 1] - chains[1, 0], chains[4, 1] - chains[4, 0], is_right=side == "R")
+        for finger, segment in itertools.product(range(5), range(3)):
+            start = min(segment + 1, 2)
+            axis = np.cross(chains[finger, start + 1] - chains[finger, start], palm)
+            out[:, joints[finger, segment]] = flexion[:, finger, segment, None] * axis / np.linalg.norm(axis)
     return out
+
+
+def finger_flexion(chains: Float[np.ndarray, "*t 5 5 3"], is_right: bool) -> Float[np.ndarray, "*t 5 3"]:
+    """Flexion of each finger's three joints in radians, from the five points of ``FINGER_CHAINS`` along it; 0 in one line."""
+    bones = np.diff(chains, axis=-2)
+    palm = _palm_normal(bones[..., 1, 0, :], bones[..., 4, 0, :], is_right)
+    axis = np.cross(bones[..., 0, :], palm[..., None, :])
+    axis = axis / np.maximum(np.linalg.norm(axis, axis=-1, keepdims=True), 1e-12)
+    before, after = bones[..., :-1, :], bones[..., 1:, :]
+    return np.arctan2(np.sum(np.cross(before, after) * axis[..., None, :], -1), np.sum(before * after, -1))
+
+
+def _palm_normal(to_index: np.ndarray, to_pinky: np.ndarray, is_right: bool) -> np.ndarray:
+    """Unit normal out of the palm, from the directions of two knuckles from the wrist."""
+    normal = np.cross(to_index, to_pinky)
+    # From index to little finger about the wrist turns one way on the left hand and the other way on the right.
+    return (normal if is_right else -normal) / np.maximum(np.linalg.norm(normal, axis=-1, keepdims=True), 1e-12)
 
 
 def _compact_weights(indices: np.ndarray, weights: np.ndarray, max_influences: int = 4) -> tuple[np.ndarray, np.ndarray]:

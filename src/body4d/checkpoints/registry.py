@@ -324,6 +324,7 @@ _ASSETS = "https://storage.googleapis.com/mediapipe-assets"
 _DETECTOR = PublishedFile("pose_detection.tflite", 2_959_046, "9ba9dd3d42efaaba86b4ff0122b06f29c4122e756b329d89dca1e297fd8f866c")
 _FULL = PublishedFile("pose_landmark_full.tflite", 6_440_512, "e9a5c5cb17f736fafd4c2ec1da3b3d331d6edbe8a0d32395855aeb2cdfd64b9f")
 _HEAVY = PublishedFile("pose_landmark_heavy.tflite", 27_709_200, "59e42d71bcd44cbdbabc419f0ff76686595fd265419566bd4009ef703ea8e1fe")
+_HANDS = PublishedFile("hand_landmark_full.tflite", 5_478_917, "11c272b891e1a99ab034208e23937a8008388cf11ed2a9d776ed3d01d0ba00e3")
 
 
 def _addresses(files: tuple[PublishedFile, ...], paths: tuple[str, ...]) -> PackageSource:
@@ -386,5 +387,28 @@ BLAZEPOSE_HEAVY = Checkpoint(
     preset="lite",
 )
 
-CHECKPOINTS = (SAM3, SAM3D_BODY, MOGE, VAS_AMODAL, VAS_CONTENT, DEPTH_ANYTHING, BLAZEPOSE, BLAZEPOSE_HEAVY)
+HAND_LANDMARKS = Checkpoint(
+    key="hand-landmarks",
+    name="MediaPipe hand landmarks",
+    stage="masks",
+    need="recommended",
+    sources=(
+        PackageSource(
+            "pypi",
+            "mediapipe",
+            "0.10.21",
+            APACHE,
+            page="https://pypi.org/project/mediapipe/0.10.21",
+            files=(_HANDS,),
+            members=("mediapipe/modules/hand_landmark/hand_landmark_full.tflite",),
+            package_bytes=35_627_340,
+            folder_name="blazepose",
+        ),
+        _addresses((_HANDS,), ("tasks/testdata/vision/hand_landmark_full.tflite?generation=1782184776133771",)),
+    ),
+    layouts=((_HANDS.path,),),
+    preset="lite",
+)
+
+CHECKPOINTS = (SAM3, SAM3D_BODY, MOGE, VAS_AMODAL, VAS_CONTENT, DEPTH_ANYTHING, BLAZEPOSE, BLAZEPOSE_HEAVY, HAND_LANDMARKS)
 """Every checkpoint that a preset may use: those of sam, then those of lite, the required ones first."""

@@ -27,7 +27,8 @@ _STATE_WORDS = {"ready": "ready", "damaged": "not whole", "unsupported": "other 
 Models = Annotated[
     list[str] | None,
     typer.Argument(
-        help="Which: sam3, sam3d-body, moge, vas-amodal, vas-content, depth-anything; blazepose, blazepose-heavy (both: lite); or all.",
+        help="Which: sam3, sam3d-body, moge, vas-amodal, vas-content, depth-anything; blazepose, blazepose-heavy, hand-landmarks (these "
+        "three: lite); or all.",
         metavar="MODEL",
     ),
 ]

@@ -97,6 +97,36 @@ class Blazepose33(IntEnum):
     RIGHT_BIG_TOE = 32
 
 
+class Hand21(IntEnum):
+    """The 21 landmarks of MediaPipe's hand model (Zhang et al. 2020), in its order: the wrist, then four of each finger from its root on.
+
+    A thumb has a carpometacarpal (CMC), a metacarpophalangeal (MCP) and one interphalangeal joint (IP); a finger its knuckle (MCP), a
+    proximal (PIP) and a distal one (DIP).
+    """
+
+    WRIST = 0
+    THUMB_CMC = 1
+    THUMB_MCP = 2
+    THUMB_IP = 3
+    THUMB_TIP = 4
+    INDEX_MCP = 5
+    INDEX_PIP = 6
+    INDEX_DIP = 7
+    INDEX_TIP = 8
+    MIDDLE_MCP = 9
+    MIDDLE_PIP = 10
+    MIDDLE_DIP = 11
+    MIDDLE_TIP = 12
+    RING_MCP = 13
+    RING_PIP = 14
+    RING_DIP = 15
+    RING_TIP = 16
+    PINKY_MCP = 17
+    PINKY_PIP = 18
+    PINKY_DIP = 19
+    PINKY_TIP = 20
+
+
 class Mhr70(IntEnum):
     """The 70 keypoints of SAM-3D-Body (Yang et al. 2025), in its order; not COCO's: hips come before wrists, wrists after the hands.
 
@@ -176,7 +206,7 @@ class Mhr70(IntEnum):
     NECK = 69
 
 
-JOINT_SETS: dict[str, type[IntEnum]] = {"coco17": Coco17, "body29": Body29, "blazepose33": Blazepose33, "mhr70": Mhr70}
+JOINT_SETS: dict[str, type[IntEnum]] = {"coco17": Coco17, "body29": Body29, "blazepose33": Blazepose33, "hand21": Hand21, "mhr70": Mhr70}
 
 
 def joint_names(joint_set: str) -> tuple[str, ...]:

@@ -17,7 +17,7 @@ from body4d.core.errors import InputError, RunWarning
 from body4d.core.files import atomic_file
 from body4d.core.occlusion import OcclusionSegment
 from body4d.core.rig import Rig
-from body4d.core.types import BodyTrack, Camera, Clip, LandmarkTrack, MaskTrack, Scene
+from body4d.core.types import BodyTrack, Camera, Clip, HandTrack, LandmarkTrack, MaskTrack, Scene
 
 AnyPath = str | os.PathLike[str]
 
@@ -34,6 +34,7 @@ _RIG_FLOATS = ("rest_joints_m", "rest_vertices_m", "skin_weights", "keypoint_wei
 _RIG_WHOLE = ("parents", "faces", "skin_indices")
 _HIDDEN_ARRAYS = ("frame_index", "hidden", "visible_share", "box_px", "pictures")
 _LANDMARK_ARRAYS = ("points_px", "depth_px", "world_m", "visibility")
+_HAND_ARRAYS = ("points_px", "world_m", "score", "right_probability")
 
 
 def save_scene(scene: Scene, path: AnyPath) -> None:
@@ -135,6 +136,8 @@ def save_masks(tracks: Sequence[MaskTrack], path: AnyPath) -> None:
             arrays[f"{key}/landmarks/joint_set"] = track.landmarks.joint_set
             for name in _LANDMARK_ARRAYS:
                 arrays[f"{key}/landmarks/{name}"] = getattr(track.landmarks, name)
+            for name in _HAND_ARRAYS if track.landmarks.hands is not None else ():
+                arrays[f"{key}/hands/{name}"] = getattr(track.landmarks.hands, name)
     write_npz(path, "masks", arrays)
 
 
@@ -148,7 +151,9 @@ def load_masks(path: AnyPath) -> tuple[MaskTrack, ...]:
             landmarks = None
             if f"{key}/landmarks/joint_set" in data:
                 arrays = {name: data[f"{key}/landmarks/{name}"] for name in _LANDMARK_ARRAYS}
-                landmarks = LandmarkTrack(**arrays, joint_set=str(data[f"{key}/landmarks/joint_set"]))
+                # Masks of versions before hands were read, and of runs without their model, have none.
+                hands = HandTrack(**{n: data[f"{key}/hands/{n}"] for n in _HAND_ARRAYS}) if f"{key}/hands/score" in data else None
+                landmarks = LandmarkTrack(**arrays, joint_set=str(data[f"{key}/landmarks/joint_set"]), hands=hands)
             tracks.append(
                 MaskTrack(
                     person_id=person_id,

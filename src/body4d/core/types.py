@@ -168,6 +168,29 @@ class Camera:
 
 
 @dataclass(frozen=True)
+class HandTrack:
+    """What a hand landmark network saw of the two hands of one person, left before right as the body's landmarks name them.
+
+    Landmarks are in the order of ``body4d.core.joints.Hand21``. Where a hand was not seen they are NaN, and ``score`` is 0.
+    """
+
+    points_px: Float[np.ndarray, "t 2 21 2"]
+    world_m: Float[np.ndarray, "t 2 21 3"]
+    """The network's own metric estimate, about the middle of the hand, in axes like the camera's."""
+    score: Float[np.ndarray, "t 2"]
+    """Probability that a hand is there, in [0, 1]."""
+    right_probability: Float[np.ndarray, "t 2"]
+    """Probability that what is there is a right hand, by its shape, in [0, 1]."""
+
+    def __post_init__(self) -> None:
+        t, k = len(self.score), len(JOINT_SETS["hand21"])
+        _check("points_px", self.points_px, (t, 2, k, 2), "f")
+        _check("world_m", self.world_m, (t, 2, k, 3), "f")
+        _check("score", self.score, (t, 2), "f")
+        _check("right_probability", self.right_probability, (t, 2), "f")
+
+
+@dataclass(frozen=True)
 class LandmarkTrack:
     """What a landmark network saw of one person."""
 
@@ -180,8 +203,12 @@ class LandmarkTrack:
     """In [0, 1]."""
     joint_set: str = "blazepose33"
     """A key of ``body4d.core.joints.JOINT_SETS``."""
+    hands: HandTrack | None = None
+    """None where hands were not read."""
 
     def __post_init__(self) -> None:
+        if self.hands is not None and len(self.hands.score) != len(self.points_px):
+            raise ValueError("hands must have one row for each row of the landmarks")
         k = len(JOINT_SETS[self.joint_set])
         t = len(self.points_px)
         _check("points_px", self.points_px, (t, k, 2), "f")

@@ -8,6 +8,7 @@ from body4d.camera.motion import INSTALL_HEADLESS_OPENCV
 from body4d.checkpoints.folders import MIN_FREE_DISK_GB
 from body4d.checkpoints.gated_access import SourceAccess
 from body4d.checkpoints.local import LocalCheckpoint
+from body4d.checkpoints.registry import BLAZEPOSE, BLAZEPOSE_HEAVY, HAND_LANDMARKS
 from body4d.doctor.facts import (
     CODECS,
     REQUIRED_MODULES,
@@ -225,12 +226,19 @@ def check_checkpoints(checkpoints: CheckpointFacts) -> list[CheckResult]:
     ]
 
 
+_LITE_USES = {
+    BLAZEPOSE.key: "preset lite needs it",
+    BLAZEPOSE_HEAVY.key: "its landmarks are much better than those of the full model",
+    HAND_LANDMARKS.key: "without it hands are not read",
+}
+
+
 def _lite_checkpoint(found: LocalCheckpoint, offline: str) -> CheckResult:
     name, model = f"checkpoint {found.checkpoint.name}", found.checkpoint
     if found.ready:
         return CheckResult(name, f"{found.path}, {found.size_bytes / 1e6:.0f} MB")
     state = "not present" if found.state == "absent" else found.message.rstrip(".")
-    use = "preset lite needs it" if model.need == "required" else "its landmarks are much better than those of the full model"
+    use = _LITE_USES[model.key]
     if offline:
         message, hint = f"{state} ({use}), and {offline} is set", f"unset it and give `{model.download_command}`"
         return CheckResult(name, message, hint, _LITE if model.need == "required" else _NONE)

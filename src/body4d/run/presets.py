@@ -85,14 +85,14 @@ def lite_components(settings: Settings, why: RunWarning | None = None, listener:
     from body4d.bodies.anny import is_built
     from body4d.camera.intrinsics import GivenCamera
     from body4d.checkpoints.local import inspect_checkpoints
-    from body4d.checkpoints.registry import BLAZEPOSE, BLAZEPOSE_HEAVY
+    from body4d.checkpoints.registry import BLAZEPOSE, BLAZEPOSE_HEAVY, HAND_LANDMARKS
     from body4d.models.anny_fit.estimator import AnnyBodyEstimator
     from body4d.models.blazepose.model_files import find_models
     from body4d.models.blazepose.segmenter import BlazePoseSegmenter
 
     fetch_lite_models(settings, listener)
     models, notes = find_models(settings.blazepose.landmarks, settings.weights)
-    used = (BLAZEPOSE, BLAZEPOSE_HEAVY) if models.landmark_model == "heavy" else (BLAZEPOSE,)
+    used = (BLAZEPOSE, *((BLAZEPOSE_HEAVY,) if models.landmark_model == "heavy" else ()), *((HAND_LANDMARKS,) if models.hands else ()))
     return PipelineComponents(
         preset="lite",
         segmenter=BlazePoseSegmenter(settings.blazepose, settings.people, models),
@@ -109,15 +109,15 @@ def fetch_lite_models(settings: Settings, listener: EventListener) -> None:
     """Fetch those of BlazePose's model files that ``blazepose.landmarks`` asks for and that are not here.
 
     Raises WeightsError where one that this setting cannot do without cannot be fetched, and OutputError; ``auto`` goes on without the heavy
-    landmark model. Where $HF_HUB_OFFLINE or
-    $BODY4D_OFFLINE is set, nothing is tried.
+    landmark model, and every run without that of hands. Where $HF_HUB_OFFLINE or $BODY4D_OFFLINE is set, nothing is tried.
     """
     from body4d.checkpoints.archives import offline_variable
     from body4d.checkpoints.download import download
     from body4d.checkpoints.local import inspect_checkpoints
-    from body4d.checkpoints.registry import BLAZEPOSE, BLAZEPOSE_HEAVY
+    from body4d.checkpoints.registry import BLAZEPOSE, BLAZEPOSE_HEAVY, HAND_LANDMARKS
 
-    wanted = (BLAZEPOSE,) if settings.blazepose.landmarks == "full" else (BLAZEPOSE, BLAZEPOSE_HEAVY)
+    heavy = () if settings.blazepose.landmarks == "full" else (BLAZEPOSE_HEAVY,)
+    wanted = (BLAZEPOSE, *heavy, HAND_LANDMARKS)
     missing = [one.checkpoint for one in inspect_checkpoints(settings.weights, wanted) if not one.ready]
     if not missing or offline_variable():
         return
@@ -128,7 +128,7 @@ def fetch_lite_models(settings: Settings, listener: EventListener) -> None:
         try:
             download((model,), settings.weights, None, listener)
         except WeightsError as error:
-            if model is BLAZEPOSE or settings.blazepose.landmarks != "auto":
+            if model is BLAZEPOSE or (model is BLAZEPOSE_HEAVY and settings.blazepose.landmarks != "auto"):
                 raise
             listener(Event(model.key, "warning", warning=RunWarning(error.code, error.message, error.hint, error.facts)))
 

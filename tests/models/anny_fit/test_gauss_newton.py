@@ -14,7 +14,7 @@ from body4d.models.anny_fit.initialization import initial_rotations, with_initia
 from body4d.models.anny_fit.joint_limits import DRIVEN_JOINTS, joint_limits
 from body4d.models.anny_fit.kinematic_chain import KinematicChain
 from body4d.models.anny_fit.observations import BODY_PARTS
-from body4d.models.anny_fit.types import ChainPose, Observations
+from body4d.models.anny_fit.types import ChainPose, Observations, Palms
 
 T, FOCAL, CENTRE = 12, 900.0, np.array([320.0, 240.0])
 pytestmark = pytest.mark.slow  # Anny is set up
@@ -96,6 +96,35 @@ def test_one_wild_landmark_does_not_move_the_body(problem):
     wild[5, B.LEFT_WRIST] += 200.0
     found = problem.solve(initial_pose(problem, pose, observations), dataclasses.replace(observations, points_px=wild), 25)
     assert np.linalg.norm(points_of(problem, found)[5, B.LEFT_WRIST] - points_of(problem, pose)[5, B.LEFT_WRIST]) < 0.08
+
+
+def test_a_seen_palm_turns_forearm_and_wrist(problem):
+    """The picture shows the knuckles of a hand that hangs, but hardly which way its palm faces."""
+    pose = truth(problem)
+    turn = np.zeros((len(DRIVEN_JOINTS), 3))
+    forearm, wrist = (DRIVEN_JOINTS.index(f"{name}.L") for name in ("lowerarm02", "wrist"))
+    turn[forearm], turn[wrist] = 1.0 * problem.limits.axes[forearm - 1, 2], 0.5 * problem.limits.axes[wrist - 1, 0]
+    pose = ChainPose(pose.local @ rotvec_to_matrix(turn), pose.translation_m)
+    x = points_of(problem, pose)
+    index, pinky, middle = x[:, B.LEFT_INDEX], x[:, B.LEFT_PINKY], (x[:, B.LEFT_INDEX] + x[:, B.LEFT_PINKY]) / 2
+    directions = np.zeros((T, 2, 2, 3))
+    directions[:, 0] = np.stack([middle - x[:, B.LEFT_WRIST], index - pinky], 1)
+    directions /= np.maximum(np.linalg.norm(directions, axis=-1, keepdims=True), 1e-9)
+    observations = observe(problem, pose)
+    sigma = observations.sigma_px.copy()
+    sigma[:, [B.LEFT_THUMB, B.LEFT_INDEX, B.LEFT_PINKY]] = 60.0
+    blurred = dataclasses.replace(observations, sigma_px=sigma)
+    error_deg = []
+    for weight in (0.0, 1.0):
+        weights = np.zeros((T, 2))
+        weights[:, 0] = weight
+        found = problem.solve(initial_pose(problem, pose, observations), dataclasses.replace(blurred, palms=Palms(directions, weights)), 25)
+        y = points_of(problem, found)
+        across = y[:, B.LEFT_INDEX] - y[:, B.LEFT_PINKY]
+        cosine = np.sum(across * directions[:, 0, 1], -1) / np.linalg.norm(across, axis=-1)
+        error_deg.append(np.degrees(np.arccos(np.clip(cosine, -1, 1))).mean())
+    assert error_deg[0] > 30
+    assert error_deg[1] < 8
 
 
 def test_joined_hands_meet_in_depth(problem):

@@ -53,6 +53,11 @@ def test_a_short_blur_does_not_part_them_but_is_not_joined_itself():
     assert joined[:38].all()
     assert joined[48:].all()
     assert not joined[42:44].any()
+    hidden = np.zeros(90, bool)
+    hidden[38:50] = True
+    assert hands_joined(left, right, TIMES, HEIGHT, hidden).all(), "a hidden hand stays on the grip that it held before and after"
+    right[40:60] += 80  # for longer than a short loss
+    assert not hands_joined(left, right, TIMES, HEIGHT, hidden)[42:48].any()
 
 
 @pytest.mark.parametrize("frames", [0, 1, 2])

@@ -5,8 +5,8 @@ import dataclasses
 import numpy as np
 import pytest
 
-from body4d.models.blazepose.landmarks import HEAT_MAP_PX, INPUT_PX, LandmarkTensors, decode, input_tensor, refine_by_heat_maps
-from body4d.models.blazepose.roi import RotatedRoi
+from body4d.models.blazepose.landmarks import HEAT_MAP_PX, INPUT_PX, LandmarkTensors, decode, refine_by_heat_maps
+from body4d.models.blazepose.roi import RotatedRoi, upright_square
 
 COLD = np.full((HEAT_MAP_PX, HEAT_MAP_PX, 39), -20, np.float32)
 CENTRED = np.tile([INPUT_PX / 2, INPUT_PX / 2, 0, 3, 3], (39, 1)).astype(np.float32)
@@ -75,11 +75,11 @@ def test_the_heat_of_a_landmark_at_the_border_is_that_inside():
 def test_a_region_is_cut_out_upright_and_repeats_the_pictures_border():
     rgb = np.zeros((100, 100, 3), np.uint8)
     rgb[:, 60:] = 255
-    upright = input_tensor(rgb, RotatedRoi(50, 50, 80, 0))[0, :, :, 0]
+    upright = upright_square(rgb, RotatedRoi(50, 50, 80, 0), INPUT_PX)[0, :, :, 0]
     assert upright[:, :150].max() == 0
     assert upright[:, 170:].min() == 1
-    turned = input_tensor(rgb, RotatedRoi(50, 50, 80, np.pi / 2))[0, :, :, 0]
+    turned = upright_square(rgb, RotatedRoi(50, 50, 80, np.pi / 2), INPUT_PX)[0, :, :, 0]
     assert turned[:90].min() == 1  # what was on the right is above where the head points to the right
     assert turned[110:].max() == 0
-    beyond = input_tensor(rgb, RotatedRoi(95, 50, 80, 0))[0, :, :, 0]
+    beyond = upright_square(rgb, RotatedRoi(95, 50, 80, 0), INPUT_PX)[0, :, :, 0]
     assert beyond[:, 160:].min() == 1

@@ -31,7 +31,8 @@ def test_what_is_taken(choice: str, heavy_here: bool, taken: str, warned: bool, 
         (tmp_path / "blazepose" / "pose_landmark_heavy.tflite").unlink()
     models, warnings = find_models(choice, weights)  # type: ignore[arg-type]
     folder = tmp_path / "blazepose"
-    assert models == BlazePoseModels(folder / "pose_detection.tflite", folder / f"pose_landmark_{taken}.tflite", taken)  # type: ignore[arg-type]
+    hands = folder / "hand_landmark_full.tflite"
+    assert models == BlazePoseModels(folder / "pose_detection.tflite", folder / f"pose_landmark_{taken}.tflite", taken, hands)  # type: ignore[arg-type]
     assert [warning.code for warning in warnings] == ["full_landmarks"] * warned
     for warning in warnings:
         assert "from 291 to 84 mm" in warning.message
@@ -53,6 +54,13 @@ def test_what_is_lacking_is_an_error_with_the_command(
     with pytest.raises(WeightsError, match=f"{said}.*body4d weights download lite") as raised:
         find_models(choice, weights)  # type: ignore[arg-type]
     assert raised.value.exit_code == 7
+
+
+def test_without_the_model_of_hands_a_run_goes_on_and_says_so_once(weights: WeightsSettings, tmp_path: Path) -> None:
+    (tmp_path / "blazepose" / "hand_landmark_full.tflite").unlink()
+    models, warnings = find_models("heavy", weights)
+    assert models.hands is None
+    assert [(warning.code, warning.hint) for warning in warnings] == [("no_hand_landmarks", "`body4d weights download lite` fetches it.")]
 
 
 def test_a_file_that_is_cut_short_is_not_taken(weights: WeightsSettings, tmp_path: Path) -> None:
@@ -77,19 +85,21 @@ def test_files_in_the_two_default_folders_are_taken_together(tmp_path: Path, mon
 
 
 def test_masks_depend_on_the_landmark_model_and_not_on_how_it_was_chosen() -> None:
-    def key(choice: str, taken: str) -> object:
-        models = BlazePoseModels(Path("d"), Path("l"), taken)  # type: ignore[arg-type]
+    def key(choice: str, taken: str, hands: Path | None = None) -> object:
+        models = BlazePoseModels(Path("d"), Path("l"), taken, hands)  # type: ignore[arg-type]
         return BlazePoseSegmenter(BlazePoseSettings(landmarks=choice), PeopleSettings(), models).cache_inputs  # type: ignore[arg-type]
 
     assert key("auto", "heavy") == key("heavy", "heavy") != key("auto", "full") == key("full", "full")
+    assert key("auto", "heavy") != key("auto", "heavy", Path("h"))
 
 
 def test_the_published_files_where_they_are_here(lite_models: BlazePoseModels) -> None:
     """Their sums are the catalogue's."""
     import hashlib
 
-    from body4d.checkpoints.registry import BLAZEPOSE, BLAZEPOSE_HEAVY
+    from body4d.checkpoints.registry import BLAZEPOSE, BLAZEPOSE_HEAVY, HAND_LANDMARKS
 
-    known = {file.path: file.sha256 for model in (BLAZEPOSE, BLAZEPOSE_HEAVY) for file in model.package_sources[0].files}
-    for path in (lite_models.detector, lite_models.landmarks):
+    models = (BLAZEPOSE, BLAZEPOSE_HEAVY, HAND_LANDMARKS)
+    known = {file.path: file.sha256 for model in models for file in model.package_sources[0].files}
+    for path in (lite_models.detector, lite_models.landmarks, *([lite_models.hands] if lite_models.hands else [])):
         assert hashlib.sha256(path.read_bytes()).hexdigest() == known[path.name]

@@ -10,9 +10,12 @@ import pytest
 
 from body4d.config import BlazePoseSettings, PeopleSettings
 from body4d.core.errors import Cancelled, InputError, MissingDependencyError, NoPersonError, SettingsError
+from body4d.core.joints import Blazepose33 as J
+from body4d.core.joints import Hand21 as H
 from body4d.core.stages import ignore_progress
 from body4d.core.types import Clip, Prompt
 from body4d.models.blazepose import segmenter as blazepose
+from body4d.models.blazepose.hands import HandDetection
 from body4d.models.blazepose.landmarks import PoseDetection
 from body4d.models.blazepose.model_files import BlazePoseModels
 from body4d.models.blazepose.roi import TILE_SHARES, AlignmentFilter, RotatedRoi, search_tiles
@@ -53,6 +56,8 @@ def painted(*people):
 
 class ScriptedNetworks:
     """Sees a figure of ``painted`` wherever a region's centre lies on one, and finds all of them in a whole-picture tile."""
+
+    reads_hands = False
 
     def __init__(self, models=None, num_workers=1):
         self.searched = 0
@@ -122,6 +127,52 @@ def test_one_person_is_followed_on_every_frame(scripted, frames):
     assert (person.width_px, person.height_px) == (WIDTH, HEIGHT)
     assert person.areas_px() == pytest.approx(np.full(frames, 24 * 105))
     assert notes == ()
+
+
+def test_hands_are_kept_where_they_are_seen_and_nan_where_not(monkeypatch):
+    """The network sees a left hand in a rough region only when it reads again, from frame 2 on; the right wrist has no room for a hand."""
+    asked: list[tuple[int, float]] = []
+
+    class WithHands(ScriptedNetworks):
+        reads_hands = True
+
+        def landmarks(self, rgb, rois):
+            poses = super().landmarks(rgb, rois)
+            for pose in poses:
+                if pose is not None:
+                    pose.points_px[[J.LEFT_INDEX, J.LEFT_PINKY]] = pose.points_px[J.LEFT_WRIST] + (0, 30)
+                    pose.points_px[[J.RIGHT_INDEX, J.RIGHT_PINKY]] = pose.points_px[J.RIGHT_WRIST] + (0, 5)
+            return poses
+
+        def hands(self, rgb, rois):
+            asked.extend((roi.side_px, roi.angle) for roi in rois)
+            rough = [abs(roi.side_px - 2.7 * 60) < 1e-6 for roi in rois]
+            seen = rgb[0, 0, 0] == 0
+            score = [0.3 if r else 0.9 if seen else 0.2 for r in rough]
+            return [HandDetection(self.points(roi), np.ones((21, 3)), s, 0.25) for roi, s in zip(rois, score, strict=True)]
+
+        @staticmethod
+        def points(roi):
+            points = np.tile([roi.x_px, roi.y_px + 24.0], (21, 1))
+            points[H.WRIST] -= (0, 54)
+            points[[H.PINKY_PIP, H.THUMB_IP]] += (40, 0), (-40, 0)
+            return points
+
+    monkeypatch.setattr(blazepose, "PoseNetworks", WithHands)
+    pictures = [painted((100, RED)) for _ in range(8)]
+    for picture in pictures[2:]:
+        picture[0, 0] = 0
+    with_hands = dataclasses.replace(MODELS, hands=Path("hands"))
+    (person,), _ = track(pictures, models=with_hands)
+    hands = person.landmarks.hands
+    # Not seen in the first frames, so looked for again after 0.15 s: on frame 5.
+    assert (hands.score[:, 0] > 0).tolist() == [False] * 5 + [True] * 3
+    assert np.isnan(hands.points_px[:5, 0]).all()
+    assert np.isfinite(hands.points_px[5:, 0]).all()
+    assert hands.right_probability[5:, 0] == pytest.approx(0.25)
+    assert (hands.score[:, 1] == 0).all()
+    assert len(asked) == 6, "twice on frames 0 and 5, once each in the hand's own region on frames 6 and 7"
+    assert track(pictures)[0][0].landmarks.hands is None
 
 
 def test_two_people_crossing_keep_their_identities(scripted):

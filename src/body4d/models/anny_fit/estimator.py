@@ -19,7 +19,18 @@ from jaxtyping import Float
 from scipy.spatial.transform import Rotation, Slerp
 from threadpoolctl import threadpool_limits
 
-from body4d.bodies.anny import DEFAULT_SHAPE, FEMALE, MALE, SHAPE_NAMES, UNDECIDED, AnnyBody, age_parameter, anny_body, curl_fingers
+from body4d.bodies.anny import (
+    DEFAULT_SHAPE,
+    FEMALE,
+    MALE,
+    SHAPE_NAMES,
+    UNDECIDED,
+    AnnyBody,
+    SeenFingers,
+    age_parameter,
+    anny_body,
+    curl_fingers,
+)
 from body4d.config import FitSettings
 from body4d.core.errors import Cancelled, RunWarning
 from body4d.core.occlusion import OcclusionSegment
@@ -27,6 +38,7 @@ from body4d.core.stages import FrameSource, ProgressFn, StageOutput
 from body4d.core.types import BodyTrack, Camera, Clip, MaskTrack
 from body4d.geometry.rotations import matrix_to_rotvec
 from body4d.models.anny_fit.gauss_newton import PoseProblem, ShapeVariant
+from body4d.models.anny_fit.hands import seen_hands
 from body4d.models.anny_fit.initialization import initial_rotations, with_initial_translation
 from body4d.models.anny_fit.joint_limits import DRIVEN_JOINTS, joint_limits
 from body4d.models.anny_fit.kinematic_chain import KinematicChain, PointSet
@@ -161,6 +173,8 @@ class _PersonFit:
         seen = BodyLandmarks.from_track(track.landmarks).in_camera_axes(camera)
         self.sides = settle_sides(seen, clip.times_s[track.frame_index] * clip.time_scale)
         self.landmarks = self.sides.landmarks
+        times_s, hands = clip.times_s[track.frame_index], track.landmarks.hands
+        self.hands = seen_hands(hands, seen, self.landmarks, times_s, camera) if hands else None
         self.centre_px = np.array([camera.cx_px, camera.cy_px])
         self.outline_sigma_px = OUTLINE_SIGMA_PER_HEIGHT * self.landmarks.height_px
         self.outlines = [self._outline(row) for row in range(len(track))]
@@ -184,6 +198,8 @@ class _PersonFit:
             observations = dataclasses.replace(observations, down=down, pitch_sigma_deg=pitch_sigma_deg)
         observations = dataclasses.replace(observations, depth_sigma_m=observations.depth_sigma_m * self.sides.doubt[:, None])
 
+        observations = self._with_hands(observations)
+
         pose = self._solve_frames(problem, pose, observations, MAX_INITIAL_STEPS)
         progress(T // 5)
         shape = self._fit_shape(shape, pose, observations, given.height)
@@ -203,6 +219,19 @@ class _PersonFit:
             return part
 
         return self._track(shape, self._in_chunks(pose, solve_coupled), observations, given)
+
+    def _with_hands(self, observations: Observations) -> Observations:
+        """``observations`` with the palms of the hands that are seen, and their knuckles in place of BlazePose's."""
+        if self.hands is None:
+            return observations
+        points, sigma = self.hands.knuckles()
+        is_seen = np.isfinite(sigma)
+        return dataclasses.replace(
+            observations,
+            points_px=np.where(is_seen[..., None], points, observations.points_px),
+            sigma_px=np.where(is_seen, np.minimum(sigma, observations.sigma_px), observations.sigma_px),
+            palms=self.hands.palms,
+        )
 
     def _average_shape(self, given: _GivenShape) -> np.ndarray:
         """The average body of the given sex, age and height."""
@@ -315,7 +344,8 @@ class _PersonFit:
     def _track(self, shape: np.ndarray, pose: ChainPose, observations: Observations, given: _GivenShape) -> BodyTrack:
         rig, translation = self.body.rig(shape), pose.translation_m
         chain = KinematicChain.from_rig(rig, DRIVEN_JOINTS)
-        rotations = curl_fingers(rig, matrix_to_rotvec(chain.to_rig(pose.local)), observations.hands_joined)
+        fingers = SeenFingers(self.hands.flexion, self.hands.weight) if self.hands else None
+        rotations = curl_fingers(rig, matrix_to_rotvec(chain.to_rig(pose.local)), observations.hands_joined, fingers)
         joints = rig.keypoints(*rig.forward(rotations, translation))
         return BodyTrack(
             person_id=self.track.person_id,

@@ -21,6 +21,7 @@ from body4d.models.anny_fit.residuals import (
     floor_contact,
     joined_hands,
     joint_range,
+    palm_directions,
     relative_depth,
     reprojection,
     separation,
@@ -89,6 +90,7 @@ class PoseProblem:
         relative_depth(system, x, J, observations)
         joint_range(system, self.chain, pose.local, G, self.limits)
         joined_hands(system, x, J, observations, self.parts)
+        palm_directions(system, x, J, observations, self.parts)
         floor_contact(system, x, J, observations, self.parts)
         balance(system, x, J, observations, self.parts)
         separation(system, x, J, self.parts)

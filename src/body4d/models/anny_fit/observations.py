@@ -14,7 +14,7 @@ from body4d.core.joints import Blazepose33, joint_names
 from body4d.core.joints import Body29 as B
 from body4d.core.types import Camera, Clip, LandmarkTrack
 from body4d.geometry.rotations import rotation_between
-from body4d.models.anny_fit.types import BodyParts, Observations
+from body4d.models.anny_fit.types import BodyParts, Observations, Palms
 
 
 def _mean_weights(shares: Mapping[tuple[B, ...], float]) -> Float[np.ndarray, " 29"]:
@@ -91,6 +91,8 @@ MAX_JOINED_GAP_PER_HEIGHT = 0.13
 """Hands on one grip are closer than this share of body height in the picture: 0.2 m on an adult."""
 MAX_JOINED_PAUSE_S = 0.3
 """Blur parts the landmarks of joined hands for a few frames."""
+HIDDEN_WRIST_VISIBILITY = 0.3
+"""Of two hands on one grip one may be hidden; a wrist less visible than this is one, and its place is a guess."""
 MIN_JOINED_S = 0.5
 """Hands that only pass each other are close for less."""
 MIN_JOINED_TRAVEL_PER_HEIGHT = 0.25
@@ -166,6 +168,8 @@ def build_observations(
         for heel, toe in ((B.LEFT_HEEL, B.LEFT_BIG_TOE), (B.RIGHT_HEEL, B.RIGHT_BIG_TOE))
     ]
     acceleration_sigma_m = acceleration_sigma(p, times, depth_m / focal_px, settings.acceleration_m_s2)
+    is_hidden = landmarks.visibility[:, [B.LEFT_WRIST, B.RIGHT_WRIST]].min(1) < HIDDEN_WRIST_VISIBILITY
+    joined = hands_joined(p[:, B.LEFT_WRIST], p[:, B.RIGHT_WRIST], times, height, is_hidden)
     return Observations(
         points_px=p,
         sigma_px=np.where(is_known, sigma, np.inf),
@@ -176,7 +180,7 @@ def build_observations(
             np.radians(ANGULAR_ACCELERATION_SIGMA_DEG), acceleration_sigma_m.max((1, 2)) / TURNING_LEVER_M
         ),
         is_consecutive=np.diff(frame_index) == 1,
-        hands_joined=hands_joined(p[:, B.LEFT_WRIST], p[:, B.RIGHT_WRIST], times, height).astype(float),
+        hands_joined=joined.astype(float),
         foot_contact=np.stack(foot_contact, -1).astype(float),
     )
 
@@ -195,7 +199,9 @@ def select_rows(observations: Observations, rows: Int[np.ndarray, " n"]) -> Obse
     )
     breaks = np.concatenate([[0], np.cumsum(~observations.is_consecutive)])
     is_consecutive = (np.diff(rows) == 1) & (np.diff(breaks[rows]) == 0)
-    return dataclasses.replace(observations, is_consecutive=is_consecutive, **{f: getattr(observations, f)[rows] for f in fields})
+    palms = observations.palms and Palms(observations.palms.directions[rows], observations.palms.weight[rows])
+    parts = {f: getattr(observations, f)[rows] for f in fields}
+    return dataclasses.replace(observations, is_consecutive=is_consecutive, palms=palms, **parts)
 
 
 def acceleration_sigma(points_px: np.ndarray, times_s: np.ndarray, m_per_px: np.ndarray, acceleration_m_s2: float) -> np.ndarray:
@@ -228,11 +234,16 @@ def foot_at_rest(points_px: Float[np.ndarray, "t 2"], times_s: Float[np.ndarray,
 
 
 def hands_joined(
-    left_px: Float[np.ndarray, "t 2"], right_px: Float[np.ndarray, "t 2"], times_s: Float[np.ndarray, " t"], height_px: float
+    left_px: Float[np.ndarray, "t 2"],
+    right_px: Float[np.ndarray, "t 2"],
+    times_s: Float[np.ndarray, " t"],
+    height_px: float,
+    is_hidden: Bool[np.ndarray, " t"] | None = None,
 ) -> Bool[np.ndarray, " t"]:
     """On which frames two hands hold one thing: where they stay close for ``MIN_JOINED_S`` and travel together meanwhile.
 
-    Hands that pass each other do not, and folded hands at rest do not travel.
+    Hands that pass each other do not, and folded hands at rest do not travel. Where one of them ``is_hidden`` for no longer than
+    ``MAX_JOINED_PAUSE_S``, and both are close before and after, they hold it throughout.
     """
     T = len(left_px)
     if T < 3:
@@ -245,7 +256,7 @@ def hands_joined(
         is_long = times_s[stop - 1] - times_s[first] >= MIN_JOINED_S
         travel = np.linalg.norm(np.ptp(middle[first:stop], axis=0))
         if is_long and travel >= MIN_JOINED_TRAVEL_PER_HEIGHT * height_px:
-            joined[first:stop] = is_close[first:stop]
+            joined[first:stop] = is_close[first:stop] if is_hidden is None else is_close[first:stop] | is_hidden[first:stop]
     return joined
 
 

@@ -26,6 +26,8 @@ HANDS_JOINED_DEPTH_SIGMA_M = 0.03
 """Difference in depth between hands on one grip: a fist's width."""
 HANDS_JOINED_ACROSS_SIGMA_M = 0.08
 """The same across the ray: two fists. It matters for hidden hands; where they are visible, the picture says better how they lie."""
+PALM_SIGMA_RAD, PALM_DEPTH_SIGMA_RAD = 0.14, 0.28
+"""How far off the direction from one hand landmark to another is in the picture, as both err by a tenth of the palm, and in depth."""
 FLOOR_SIGMA_M = 0.06
 """Differences in height of resting feet: grass, a camera 8 degrees off level."""
 TILT_SIGMA_DEG = 6.0
@@ -212,6 +214,27 @@ def joined_hands(system: NormalEquations, x: np.ndarray, J: np.ndarray, observat
     across = HANDS_JOINED_ACROSS_SIGMA_M
     scale = observations.hands_joined[:, None] / np.array([across, across, HANDS_JOINED_DEPTH_SIGMA_M])
     system.add("hands", gap * scale, slope * scale[..., None])
+
+
+def palm_directions(system: NormalEquations, x: np.ndarray, J: np.ndarray, observations: Observations, parts: BodyParts) -> None:
+    """Palms face as the hand landmarks say: forearm and wrist turn with them."""
+    palms = observations.palms
+    if palms is None:
+        return
+    inverse_sigma = 1 / np.array([PALM_SIGMA_RAD, PALM_SIGMA_RAD, PALM_DEPTH_SIGMA_RAD])
+    for side, (index, pinky) in enumerate(parts.hands):
+        wrist, weight = parts.arms[2 + side], np.sqrt(palms.weight[:, side])
+        if not weight.any():
+            continue
+        vectors = np.stack([(x[:, index] + x[:, pinky]) / 2 - x[:, wrist], x[:, index] - x[:, pinky]], 1)
+        slopes = np.stack([(J[:, index] + J[:, pinky]) / 2 - J[:, wrist], J[:, index] - J[:, pinky]], 1)
+        # Bones are rigid, so the vectors' lengths are constants of the body, and only their directions are compared.
+        length = np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-6)
+        scale = weight[:, None, None] * inverse_sigma
+        residual = (vectors / length - palms.directions[:, side]) * scale
+        robust = np.repeat(robust_weights(np.linalg.norm(residual, axis=-1), OUTLIER_SIGMAS), 3, axis=1)
+        rows = slopes / length[..., None] * scale[..., None]
+        system.add("palms", residual.reshape(len(x), 6), rows.reshape(len(x), 6, -1), robust)
 
 
 def floor_contact(system: NormalEquations, x: np.ndarray, J: np.ndarray, observations: Observations, parts: BodyParts) -> None:

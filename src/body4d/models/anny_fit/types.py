@@ -18,6 +18,20 @@ class ChainPose:
 
 
 @dataclass(frozen=True)
+class Palms:
+    """Which way the palms of both hands face, left before right.
+
+    Attributes:
+        directions: Unit vectors in camera axes: from the wrist to between the knuckles of index and little finger, and from the latter
+            to the former; 0 where a hand is not seen.
+        weight: How far each hand is to be trusted, in [0, 1]; 0 where it is not seen.
+    """
+
+    directions: Float[np.ndarray, "t 2 2 3"]
+    weight: Float[np.ndarray, "t 2"]
+
+
+@dataclass(frozen=True)
 class Observations:
     """What is known of one person from the pictures, frame by frame, for the k keypoints of a ``PointSet``.
 
@@ -34,6 +48,7 @@ class Observations:
         floor_m: Distance of the floor from the camera along ``down``; NaN where it is unknown.
         down: Direction of gravity in camera axes.
         pitch_sigma_deg: How far it may be off, about the camera's x axis.
+        palms: Which way the palms face; None where no hands were read.
     """
 
     points_px: Float[np.ndarray, "t k 2"]
@@ -48,6 +63,7 @@ class Observations:
     floor_m: float = float("nan")
     down: Float[np.ndarray, " 3"] = field(default_factory=lambda: np.array([0.0, 1.0, 0.0]))
     pitch_sigma_deg: float = LEVEL_SIGMA_DEG[0]
+    palms: Palms | None = None
 
 
 @dataclass(frozen=True)

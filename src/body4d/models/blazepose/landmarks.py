@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from jaxtyping import Float, Float32, UInt8
+from jaxtyping import Float, Float32
 from scipy.special import expit
 
 from body4d.models.blazepose.association import Box
@@ -72,16 +72,6 @@ class LandmarkTensors:
     mask: Float32[np.ndarray, "256 256"]
     heat_maps: Float32[np.ndarray, "64 64 39"]
     world_m: Float32[np.ndarray, "39 3"]
-
-
-def input_tensor(rgb: UInt8[np.ndarray, "h w 3"], roi: RotatedRoi) -> Float32[np.ndarray, "1 256 256 3"]:
-    """The region turned upright, in [0, 1]. The picture's border is repeated where the region reaches beyond it."""
-    scale = INPUT_PX / roi.side_px
-    cos, sin = scale * np.cos(roi.angle), scale * np.sin(roi.angle)
-    half = INPUT_PX / 2
-    matrix = np.array([[cos, sin, half - cos * roi.x_px - sin * roi.y_px], [-sin, cos, half + sin * roi.x_px - cos * roi.y_px], [0, 0, 1]])
-    square = cv2.warpPerspective(rgb, matrix, (INPUT_PX, INPUT_PX), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    return (square.astype(np.float32) * np.float32(1 / 255))[None]
 
 
 def decode(tensors: LandmarkTensors, roi: RotatedRoi, box: Box) -> PoseDetection | None:

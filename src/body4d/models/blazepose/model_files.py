@@ -1,11 +1,11 @@
-"""BlazePose's model files on this machine: which landmark model is taken, and what the other would give."""
+"""BlazePose's model files on this machine: which landmark model is taken, what the other would give, and whether hands can be read."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 from body4d.checkpoints.local import find_file, inspect_checkpoint
-from body4d.checkpoints.registry import BLAZEPOSE, BLAZEPOSE_HEAVY
+from body4d.checkpoints.registry import BLAZEPOSE, BLAZEPOSE_HEAVY, HAND_LANDMARKS
 from body4d.config import WeightsSettings
 from body4d.core.errors import RunWarning, WeightsError
 
@@ -16,23 +16,35 @@ FULL_LANDMARKS = RunWarning(
     f"`{BLAZEPOSE_HEAVY.download_command}` fetches it.",
     {"taken": "full", "mpjpe_mm": {"full": 291, "heavy": 84}},
 )
+NO_HAND_LANDMARKS = RunWarning(
+    "no_hand_landmarks",
+    "Hands were not read, as the hand landmark model is not here: fingers are relaxed, or closed where both hands hold one thing.",
+    f"`{HAND_LANDMARKS.download_command}` fetches it.",
+)
 
 
 @dataclass(frozen=True)
 class BlazePoseModels:
-    """The model files that a run uses."""
+    """The model files that a run uses. Without ``hands`` no hand is read."""
 
     detector: Path
     landmarks: Path
     landmark_model: Literal["full", "heavy"]
+    hands: Path | None = None
 
 
 def find_models(choice: Literal["auto", "heavy", "full"], weights: WeightsSettings) -> tuple[BlazePoseModels, tuple[RunWarning, ...]]:
-    """The model files for ``choice`` and a warning where ``auto`` had to take the full landmark model.
+    """The model files for ``choice``, with a warning where ``auto`` had to take the full landmark model, and one where hands are not read.
 
     Only this machine's disk is asked, and files of another size than the published ones do not count. Raises WeightsError where one that is
     needed is not here.
     """
+    models, warnings = _find_body_models(choice, weights)
+    hands = find_file(HAND_LANDMARKS, HAND_LANDMARKS.package_sources[0].files[0], weights)
+    return replace(models, hands=hands), warnings if hands else (*warnings, NO_HAND_LANDMARKS)
+
+
+def _find_body_models(choice: Literal["auto", "heavy", "full"], weights: WeightsSettings) -> tuple[BlazePoseModels, tuple[RunWarning, ...]]:
     detector, full = (find_file(BLAZEPOSE, file, weights) for file in BLAZEPOSE.package_sources[0].files)
     heavy = find_file(BLAZEPOSE_HEAVY, BLAZEPOSE_HEAVY.package_sources[0].files[0], weights)
     if detector and heavy and choice != "full":

@@ -1,4 +1,5 @@
-"""BlazePose's two networks, run by LiteRT: people in the tiles of a picture, and the landmarks and mask of the person in a region."""
+"""BlazePose's two networks and that of hands, run by LiteRT: people in the tiles of a picture, landmarks and mask of the person in a
+region, and the landmarks of the hand in a region."""
 
 import contextlib
 import os
@@ -15,11 +16,12 @@ import numpy as np
 from jaxtyping import Float32, UInt8
 
 from body4d.core.errors import MissingDependencyError, WeightsError
-from body4d.models.blazepose import detector, landmarks
+from body4d.models.blazepose import detector, hands, landmarks
 from body4d.models.blazepose.association import Box
+from body4d.models.blazepose.hands import HandDetection
 from body4d.models.blazepose.landmarks import LandmarkTensors, PoseDetection
 from body4d.models.blazepose.model_files import BlazePoseModels
-from body4d.models.blazepose.roi import RotatedRoi
+from body4d.models.blazepose.roi import RotatedRoi, upright_square
 
 _NATIVE_LOG_LINE = re.compile(rb"^(INFO: |WARNING: All log messages before absl|[IWEF]\d{4} \d\d:\d\d:|[IWEF]\d{4} \d{4}:)")
 
@@ -28,7 +30,7 @@ _LOG_LOCK = threading.Lock()
 
 
 class PoseNetworks:
-    """Both networks on ``num_workers`` cores. Answers do not depend on how many. A context manager.
+    """The networks on ``num_workers`` cores. Answers do not depend on how many. A context manager.
 
     Several tiles or regions are dealt out to as many interpreters of one thread each; a single region, as of a person alone, is computed
     by one interpreter with all threads, which is slower for the same work in all but quicker for the one.
@@ -37,6 +39,7 @@ class PoseNetworks:
     def __init__(self, models: BlazePoseModels, num_workers: int = 2) -> None:
         self._detector = _Network(models.detector, ((1, 2254, 12), (1, 2254, 1)), num_workers)
         self._landmarks = _Network(models.landmarks, ((1, 195), (1, 1), (1, 256, 256, 1), (1, 64, 64, 39), (1, 117)), num_workers)
+        self._hands = _Network(models.hands, ((1, 63), (1, 1), (1, 1), (1, 63)), num_workers) if models.hands else None
         self._pool = ThreadPoolExecutor(num_workers, "blazepose")
 
     def __enter__(self) -> "PoseNetworks":
@@ -64,9 +67,30 @@ class PoseNetworks:
             box = x0, y0, x1, y1 = roi.bounds_px(width, height)
             if x1 <= x0 or y1 <= y0 or not roi.side_px >= 1:
                 return None
-            points, presence, mask, heat_maps, world = self._landmarks.run(landmarks.input_tensor(rgb, roi), is_alone=len(rois) == 1)
+            points, presence, mask, heat_maps, world = self._landmarks.run(
+                upright_square(rgb, roi, landmarks.INPUT_PX), is_alone=len(rois) == 1
+            )
             tensors = LandmarkTensors(points.reshape(-1, 5), float(presence[0, 0]), mask[0, :, :, 0], heat_maps[0], world.reshape(-1, 3))
             return landmarks.decode(tensors, roi, box)
+
+        return list(self._pool.map(in_region, rois))
+
+    @property
+    def reads_hands(self) -> bool:
+        """Whether the model file of hands is here."""
+        return self._hands is not None
+
+    def hands(self, rgb: UInt8[np.ndarray, "h w 3"], rois: Sequence[RotatedRoi]) -> list[HandDetection | None]:
+        """The hand in each region; None where there is none, and everywhere without the model of hands."""
+        network = self._hands
+        if network is None:
+            return [None] * len(rois)
+
+        def in_region(roi: RotatedRoi) -> HandDetection | None:
+            if not roi.side_px >= 1:
+                return None
+            points, presence, right, world = network.run(upright_square(rgb, roi, hands.INPUT_PX), is_alone=len(rois) == 1)
+            return hands.decode(points.reshape(-1, 3), float(presence[0, 0]), float(right[0, 0]), world.reshape(-1, 3), roi)
 
         return list(self._pool.map(in_region, rois))
 

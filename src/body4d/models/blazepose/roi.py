@@ -8,8 +8,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import cv2
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Float32, UInt8
 
 from body4d.models.blazepose.association import Box
 
@@ -63,6 +64,15 @@ class RotatedRoi:
     def is_near(self, other: "RotatedRoi") -> bool:
         """Whether the two people stand near each other (``NEAR_SHARE``)."""
         return bool(np.hypot(self.x_px - other.x_px, self.y_px - other.y_px) < NEAR_SHARE * max(self.side_px, other.side_px))
+
+
+def upright_square(rgb: UInt8[np.ndarray, "h w 3"], roi: RotatedRoi, side_px: int) -> Float32[np.ndarray, "1 side side 3"]:
+    """The region turned upright, ``side_px`` wide, in [0, 1]. The picture's border is repeated where the region reaches beyond it."""
+    scale, half = side_px / roi.side_px, side_px / 2
+    cos, sin = scale * np.cos(roi.angle), scale * np.sin(roi.angle)
+    matrix = np.array([[cos, sin, half - cos * roi.x_px - sin * roi.y_px], [-sin, cos, half + sin * roi.x_px - cos * roi.y_px], [0, 0, 1]])
+    square = cv2.warpPerspective(rgb, matrix, (side_px, side_px), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    return (square.astype(np.float32) * np.float32(1 / 255))[None]
 
 
 class AlignmentFilter:

@@ -7,8 +7,10 @@ import numpy as np
 
 from body4d.config import BlazePoseSettings, PeopleSettings
 from body4d.core.errors import InputError, NoPersonError, RunWarning, SettingsError
+from body4d.core.joints import Hand21
 from body4d.core.stages import FrameSource, ProgressFn, StageOutput
-from body4d.core.types import LandmarkTrack, MaskTrack, Prompt
+from body4d.core.types import HandTrack, LandmarkTrack, MaskTrack, Prompt
+from body4d.models.blazepose.hands import Hands
 from body4d.models.blazepose.landmarks import PoseDetection
 from body4d.models.blazepose.model_files import BlazePoseModels
 from body4d.models.blazepose.networks import PoseNetworks
@@ -35,7 +37,7 @@ class BlazePoseSegmenter:
     def cache_inputs(self) -> Any:
         # Which landmark model was taken counts, not how it was chosen: after ``auto`` took heavy, asking for heavy does nothing again.
         settings = {name: value for name, value in self._settings.cache_inputs().items() if name != "landmarks"}
-        return [self._people.cache_inputs(), settings, self._models.landmark_model]
+        return [self._people.cache_inputs(), settings, self._models.landmark_model, bool(self._models.hands)]
 
     def track(self, frames: FrameSource, prompts: Sequence[Prompt], progress: ProgressFn) -> StageOutput[tuple[MaskTrack, ...]]:
         """One MaskTrack with landmarks for each person, main person first.
@@ -61,7 +63,8 @@ class BlazePoseSegmenter:
                 raise _no_person(len(clip), choice)
             people = {i + 1: [tracker.tracks[c]] for i, c in enumerate(choice.chosen)}
             left_out = list(choice.left_out)
-        masks = tuple(_mask_track(tracks, person_id, size) for person_id, tracks in people.items())
+        with_hands = self._models.hands is not None
+        masks = tuple(_mask_track(tracks, person_id, size, with_hands) for person_id, tracks in people.items())
         warnings = track_warnings([(mask.person_id, mask.frame_index) for mask in masks], left_out, clip.times_s)
         if tracker.track_limit_reached and not prompts:
             limit = self._settings.max_people
@@ -113,12 +116,12 @@ def _prompted_track(tracks: list[PoseTrack], prompt: Prompt, size: tuple[int, in
     )
 
 
-def _mask_track(tracks: Sequence[PoseTrack], person_id: int, size: tuple[int, int]) -> MaskTrack:
+def _mask_track(tracks: Sequence[PoseTrack], person_id: int, size: tuple[int, int], with_hands: bool) -> MaskTrack:
     """The tracks of one person, joined; where two of them share a frame, the first counts."""
-    rows: dict[int, tuple[bytes, PoseDetection]] = {}
+    rows: dict[int, tuple[bytes, PoseDetection, Hands]] = {}
     for track in tracks:
-        for frame, code, pose in zip(track.frames, track.mask_codes, track.poses, strict=True):
-            rows.setdefault(frame, (code, pose))
+        for frame, code, pose, hands in zip(track.frames, track.mask_codes, track.poses, track.hands, strict=True):
+            rows.setdefault(frame, (code, pose, hands))
     frames = sorted(rows)
     poses = [rows[frame][1] for frame in frames]
     landmarks = LandmarkTrack(
@@ -126,8 +129,22 @@ def _mask_track(tracks: Sequence[PoseTrack], person_id: int, size: tuple[int, in
         depth_px=np.array([pose.depth_px for pose in poses]),
         world_m=np.array([pose.world_m for pose in poses]),
         visibility=np.array([pose.visibility for pose in poses]),
+        hands=_hand_track([rows[frame][2] for frame in frames]) if with_hands else None,
     )
     return MaskTrack(person_id, np.array(frames, np.int64), tuple(rows[frame][0] for frame in frames), size[1], size[0], landmarks)
+
+
+def _hand_track(hands: Sequence[Hands]) -> HandTrack:
+    """Both hands on each frame, as float32: they are half of what is kept of a person."""
+    t = len(hands)
+    points, world = np.full((t, 2, len(Hand21), 2), np.nan, np.float32), np.full((t, 2, len(Hand21), 3), np.nan, np.float32)
+    score, right = np.zeros((t, 2), np.float32), np.full((t, 2), np.nan, np.float32)
+    for row, pair in enumerate(hands):
+        for side, hand in enumerate(pair):
+            if hand is not None:
+                points[row, side], world[row, side] = hand.points_px, hand.world_m
+                score[row, side], right[row, side] = hand.score, hand.right_probability
+    return HandTrack(points, world, score, right)
 
 
 def _check_prompts(prompts: Sequence[Prompt], num_frames: int) -> None:

@@ -24,6 +24,16 @@ from body4d.models.blazepose.association import (
     resolve_overlaps,
     similarity,
 )
+from body4d.models.blazepose.hands import (
+    MIN_CANDIDATE_PRESENCE,
+    HandDetection,
+    HandRegion,
+    Hands,
+    HandSearch,
+    regions,
+    roi_from_hand,
+    without_doubles,
+)
 from body4d.models.blazepose.landmarks import PoseDetection
 from body4d.models.blazepose.networks import PoseNetworks
 from body4d.models.blazepose.roi import TILE_SHARES, AlignmentFilter, RotatedRoi, search_tiles, tiles_around
@@ -59,7 +69,7 @@ FIRST_STEP_S = 1 / 30
 
 @dataclass
 class PoseTrack:
-    """One followed person. ``frames``, ``mask_codes`` and ``poses`` grow by one on every frame on which the person is seen.
+    """One followed person. ``frames``, ``mask_codes``, ``poses`` and ``hands`` grow by one on every frame on which the person is seen.
 
     ``detection`` is the latest, with the colours averaged over time.
     """
@@ -74,6 +84,8 @@ class PoseTrack:
     frames: list[int] = field(default_factory=list)
     mask_codes: list[bytes] = field(default_factory=list)
     poses: list[PoseDetection] = field(default_factory=list)
+    hands: list[Hands] = field(default_factory=list)
+    hand_searches: tuple[HandSearch, HandSearch] = field(default_factory=lambda: (HandSearch(), HandSearch()))
 
     def velocity_px_per_s(self) -> Float[np.ndarray, " 2"]:
         """Slope of the torso's place over the last ``VELOCITY_WINDOW_S``."""
@@ -158,7 +170,10 @@ class PoseTracker:
             matched.append(one)
             self.tracks.append(tracks[-1])
             self._detect_interval_s = self._settings.detect_every_s  # where one person comes others may follow
-        for track, one, mask in zip(tracks, matched, _masks_without_overlap(matched, rgb.shape), strict=True):
+        hands = self._read_hands(rgb, now_s, tracks, [one.pose for one in matched])
+        masks = _masks_without_overlap(matched, rgb.shape)
+        for track, one, own_hands, mask in zip(tracks, matched, hands, masks, strict=True):
+            track.hands.append(own_hands)
             self._update(track, one, mask, rgb.shape, frame, now_s, step_s)
         self._last_frame_s = now_s
 
@@ -255,6 +270,32 @@ class PoseTracker:
             if track.last_seen_s != self._last_frame_s or any(roi.is_near(other) for k, other in enumerate(rois) if k != i)
             for tile in tiles_around(roi, width, height)
         ]
+
+    def _read_hands(self, rgb: np.ndarray, now_s: float, tracks: Sequence[PoseTrack], poses: Sequence[PoseDetection]) -> list[Hands]:
+        """Both hands of everybody on this frame, where they are large enough and seen.
+
+        A hand that is not followed is read twice, the second time in the region of its own landmarks, as that of the body is rough.
+        """
+        if not self._networks.reads_hands:
+            return [(None, None)] * len(tracks)
+        asked: list[tuple[PoseTrack, HandRegion]] = []
+        for track, pose in zip(tracks, poses, strict=True):
+            seen_last = bool(track.poses) and track.last_seen_s == self._last_frame_s
+            last_px, last_hands = (track.poses[-1].points_px, track.hands[-1]) if seen_last else (None, (None, None))
+            due = regions(pose.points_px, pose.visibility, last_px, last_hands)
+            asked += [(track, region) for region in due if track.hand_searches[region.side].is_due(now_s)]
+        read = self._networks.hands(rgb, [region.roi for _, region in asked])
+        rough = {
+            k: roi_from_hand(h.points_px) for k, h in enumerate(read) if h and not asked[k][1].follows and h.score > MIN_CANDIDATE_PRESENCE
+        }
+        for k, hand in zip(rough, self._networks.hands(rgb, list(rough.values())), strict=True):
+            read[k] = hand
+        found: dict[int, list[HandDetection | None]] = {track.index: [None, None] for track in tracks}
+        for (track, region), hand in zip(asked, read, strict=True):
+            is_seen, search = region.is_seen(hand), track.hand_searches[region.side]
+            found[track.index][region.side] = hand if is_seen else None
+            search.read_s, search.seen_s = now_s, now_s if is_seen else search.seen_s
+        return [without_doubles((found[track.index][0], found[track.index][1])) for track in tracks]
 
     def _group(self, detections: list[_FrameDetection], alive: list[PoseTrack], predictions: list[TrackPrediction]) -> list[list[int]]:
         """Detections by person; those come first that continue the track of somebody long followed, then the more visible ones."""
