@@ -27,8 +27,8 @@ REVERSAL_DEG = 12.0
 MIN_BACK_DEG, MIN_THROUGH_DEG = 25.0, 20.0
 """How far the hands go to each side of the vertical at least. A walker's joined hands do not leave it."""
 
-MIN_SPEED_UP = 1.3
-"""The downswing is at least this many times as fast as the backswing: 95 of 100 tour swings have 2.5 and more (GolfDB)."""
+MIN_SPEED_UP = 1.0
+"""The hands come down at least as fast as they went up: 95 of 100 tour swings have 2.5 and more (GolfDB), beginners less."""
 
 MIN_TOP_ELEVATION_DEG = -15.0
 """In a full swing the arms come about level or above: mid-backswing is the moment when the lead arm is level."""
