@@ -154,9 +154,9 @@ def print_swing(analysis: "GolfAnalysis") -> None:
     typer.echo(_headline(analysis, swing))
     events = Table(box=None, pad_edge=False)
     for title in ("moment", "frame", "second", "how sure", ""):
-        events.add_column(title, justify="left" if title in ("moment", "") else "right")
+        events.add_column(title, justify="left" if title in ("moment", "") else "right", no_wrap=title != "")
     for event in swing.events:
-        note = "from the body; the club was not seen" if event.proxy else ""
+        note = "from the body" if event.proxy else ""
         events.add_row(EVENT_LABELS[event.name], f"{event.frame_exact:.1f}", f"{event.time_s:.2f}", f"{event.confidence:.0%}", note)
     for name in swing.cut_off:
         events.add_row(EVENT_LABELS[name], "–", "–", "–", "outside the clip")
@@ -165,12 +165,12 @@ def print_swing(analysis: "GolfAnalysis") -> None:
     typer.echo()
     measures = Table(box=None, pad_edge=False)
     for title in ("measure", "at", "value", ""):
-        measures.add_column(title, justify="right" if title == "value" else "left")
+        measures.add_column(title, justify="right" if title == "value" else "left", no_wrap=title != "")
     for name, at in _SHOWN:
         measure = swing.measure(name, at)
         if measure is not None:
             measures.add_row(measure.label, EVENT_LABELS[at].lower() if at else "", _value(measure), _remark(measure))
-    console.print(measures, soft_wrap=True)
+    console.print(measures)
     for warning in analysis.warnings:
         typer.echo(f"note: {warning.text}")
 
