@@ -15,7 +15,7 @@ from scipy.ndimage import gaussian_filter1d
 from body4d.golf.angles import elevation_deg
 from body4d.golf.body_motion import BodyMotion
 from body4d.golf.candidates import Candidate, hand_angle_deg
-from body4d.golf.types import EVENTS, ClubShaft, Event, Hand
+from body4d.golf.types import EVENTS, ClubShaft, Hand, SwingEvent
 
 # Place of each event between address (0) and impact (1): 5th, 25th, 50th, 75th and 95th percentile of 758 real-time swings of GolfDB
 # (McNally et al. 2019, golfDB.mat), counted for shared/GOLF_METRICS.md.
@@ -92,7 +92,7 @@ MAX_ADDRESSES, MAX_IMPACTS, NUM_OUTSIDE = 40, 16, 12
 class FoundEvents:
     """The events of one swing; rows are those of the ``BodyMotion``."""
 
-    events: tuple[Event, ...]
+    events: tuple[SwingEvent, ...]
     """Those inside the clip."""
     cut_off: tuple[str, ...]
     rows: Mapping[str, float]
@@ -397,7 +397,7 @@ def _described(cues: _Cues, path: _Path) -> FoundEvents:
         proxy, method = _method(cues, name, inside[name])
         near = motion.trust[max(round(at) - 1, 0) : round(at) + 2]
         events.append(
-            Event(
+            SwingEvent(
                 name=name,
                 frame=int(motion.frames[round(at)]),
                 frame_exact=float(np.interp(at, np.arange(len(motion)), motion.frames)),
