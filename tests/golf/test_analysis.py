@@ -56,9 +56,9 @@ def test_events_are_where_the_swing_was_made_to_have_them(rate: int, view: str) 
     assert {event.name for event in swing.events if event.proxy} == {"toe_up", "top", "impact", "mid_follow_through"}
 
 
-def test_the_lead_arm_is_level_where_a_thousand_frames_a_second_show_it() -> None:
+def test_the_lead_arm_is_level_where_finer_frames_show_it() -> None:
     swing = main(analyze(make_scene(swing_poses(start_s=START_S), 2.6, rate=30)))
-    fine = np.arange(0, 1.2, 0.001)
+    fine = np.arange(0.4, 1.0, 0.002)
     rig = golfer()[0]
     motion = swing_poses(start_s=0.0)(fine)
     points = rig.keypoints(*rig.forward(motion.rotations, motion.root_m))
@@ -152,20 +152,20 @@ def test_an_oblique_view_is_said() -> None:
 
 
 def test_slow_motion_is_noticed_and_its_rate_can_be_given() -> None:
-    scene = make_scene(swing_poses(start_s=3.0, speed=0.125), 17.5)
+    scene = make_scene(swing_poses(start_s=1.0, speed=0.25), 8.0)
     slowed = analyze(scene)
     assert [w.code for w in slowed.warnings] == ["swing_seems_slowed"]
     speed = main(slowed).measure("peak_hand_speed_m_s", None)
     assert speed is not None
     assert speed.class_ == "C"
     assert "slowed" in speed.reason
-    told = analyze(scene, GolfOptions(capture_fps=240.0))
+    told = analyze(scene, GolfOptions(capture_fps=120.0))
     assert not told.warnings
-    assert (told.capture_fps, told.time_scale, told.time_source) == (240.0, 0.125, "user")
-    real = main(analyze(make_scene(swing_poses(start_s=0.4), 2.6, rate=240)))
+    assert (told.capture_fps, told.time_scale, told.time_source) == (120.0, 0.25, "user")
+    real = main(analyze(make_scene(swing_poses(), 2.6, rate=120)))
     assert value(main(told), "peak_hand_speed_m_s", None) == pytest.approx(value(real, "peak_hand_speed_m_s", None), rel=0.02)
     assert value(main(told), "downswing_s", None) == pytest.approx(value(real, "downswing_s", None), abs=0.01)
-    in_file = replace(scene, clip=replace(scene.clip, capture_rate=8 * scene.clip.rate))
+    in_file = replace(scene, clip=replace(scene.clip, capture_rate=4 * scene.clip.rate))
     assert analyze(in_file).time_source == "file"
 
 

@@ -21,7 +21,7 @@ from body4d.golf.types import ClubShaft, Curve, GolfAnalysis, GolfOptions, Hand,
 MAX_REAL_SWING_S = 2.0
 """Address to impact takes less than 1.7 s in 95 of 100 real-time swings (GolfDB): beyond this the clip is slowed down."""
 
-MIN_CONFIDENCE = 0.05
+MIN_CONFIDENCE = 0.1
 """A movement whose events fit a swing's worse than this is none."""
 
 COST_SCALE = 2.0

@@ -33,6 +33,9 @@ MIN_SPEED_UP = 1.0
 MIN_TOP_ELEVATION_DEG = -15.0
 """In a full swing the arms come about level or above: mid-backswing is the moment when the lead arm is level."""
 
+MIN_WAY_PER_HEIGHT = 0.25
+"""Hands go this far down from the top at least, as a share of the golfer's height: 0.4 m. Held hands only tremble."""
+
 MAX_ADDRESS_ELEVATION_DEG = -45.0
 """Arms hang at least so far below level at address."""
 
@@ -111,7 +114,9 @@ def _around(motion: BodyMotion, peak: int, speed: np.ndarray, joined: Bool[np.nd
     if not _is_faster_than_backswing(along, top, min(through, len(along) - 1)):
         return None
     arms = elevation_deg(motion.joints["mid_shoulder"], motion.joints["mid_wrist"])
-    is_full = bool(arms[max(top - 2, 0) : top + 3].max() >= MIN_TOP_ELEVATION_DEG)
+    way = np.linalg.norm(motion.joints["mid_wrist"][min(through, len(along) - 1)] - motion.joints["mid_wrist"][top])
+    is_high = bool(arms[max(top - 2, 0) : top + 3].max() >= MIN_TOP_ELEVATION_DEG)
+    is_full = is_high and bool(way >= MIN_WAY_PER_HEIGHT * motion.height_m)
     return Candidate(top, through, end, sign > 0, float(speed[peak]), is_full)
 
 

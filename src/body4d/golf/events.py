@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float
-from scipy.ndimage import gaussian_filter1d
+from scipy.ndimage import gaussian_filter1d, uniform_filter1d
 
 from body4d.golf.angles import elevation_deg
 from body4d.golf.body_motion import BodyMotion
@@ -45,7 +45,7 @@ STILL_SHARE = 0.05
 
 MAX_STILL_SHARE = 0.2
 STILL_OVER_NOISE = 1.5
-"""In slow motion the noise of the hands is more than 5 % of their peak: still is then what is this much above the calmest stretch."""
+"""In slow motion the hands' noise may be more than 5 % of their peak: still is then what is this much above that of the calmest stretch."""
 
 STILL_PER_DOWNSWING = 0.4
 """The 0.1 s for which the hands are still, as a share of a usual downswing of 0.25 s: clips may be slowed down."""
@@ -162,7 +162,8 @@ class _Cues:
         sigma = SMOOTH_PER_DOWNSWING * down
         joints = {name: _smooth(motion.joints[name], sigma)[self.rows] for name in _JOINTS}
         self.hands = joints["mid_wrist"]
-        self.speed = np.linalg.norm(np.gradient(self.hands, self.seconds, axis=0), axis=-1)
+        self.velocity = np.gradient(self.hands, self.seconds, axis=0)
+        self.speed = np.linalg.norm(self.velocity, axis=-1)
         self.peak_speed = float(self.speed[self.top : max(self.through, self.top) + 2].max())
         self.elevation = elevation_deg(joints[f"{lead}_shoulder"], joints[f"{lead}_wrist"])
         axis = np.mean(joints[f"{lead}_ankle"] - joints[f"{trail}_ankle"], axis=0) * [1.0, 0.0, 1.0]
@@ -179,11 +180,14 @@ class _Cues:
     def _still_stretches(self) -> None:
         """What still means before and after this swing, and the edges of stillness."""
         self.still_rows = max(round(STILL_PER_DOWNSWING * self.down), 2)
-        calm = _running_median(self.speed, self.still_rows)
-        share = calm / max(self.peak_speed, 1e-9)
-        before, after = share[: max(self.top, 1)], share[min(self.through, self.count - 1) :]
-        self.still_before = float(np.clip(STILL_OVER_NOISE * before.min(), STILL_SHARE, MAX_STILL_SHARE)) * self.peak_speed
-        self.still_after = float(np.clip(STILL_OVER_NOISE * after.min(), STILL_SHARE, MAX_STILL_SHARE)) * self.peak_speed
+        mean = uniform_filter1d(self.velocity, self.still_rows, axis=0, mode="nearest")
+        square = np.maximum(uniform_filter1d(self.speed**2, self.still_rows, mode="nearest"), 0.0)  # running sums round below 0
+        # Trembling has no direction, a slow takeaway has one. A golfer who sways in the finish is at rest all the same.
+        noise = np.sqrt(np.maximum(square - np.sum(mean**2, -1), 0.0))
+        before, after = noise[: max(self.top, 1)], np.sqrt(square)[min(self.through, self.count - 1) :]
+        low, high = STILL_SHARE * self.peak_speed, MAX_STILL_SHARE * self.peak_speed
+        self.still_before = float(np.clip(STILL_OVER_NOISE * before.min(), low, high))
+        self.still_after = float(np.clip(STILL_OVER_NOISE * after.min(), low, high))
 
     def _strike(self, sounds_clip_s: Sequence[float]) -> float | None:
         """Row of the strike that belongs to this swing, between rows too."""
@@ -221,7 +225,9 @@ class _Cues:
         distance = np.interp(rows - self.ahead, rows, self.distance(address_row))
         swing = distance[self.top : min(self.candidate.end - self.first + 1, self.count)]
         sigma = RETURN_SIGMA_PER_HEIGHT * self.motion.height_m
-        cost = 0.5 * ((distance - swing.min()) / sigma) ** 2
+        # Where the clip ends before the hands are back, their nearest place is not near.
+        nearest = swing.min() if self.through < self.count else 0.0
+        cost = 0.5 * ((distance - nearest) / sigma) ** 2
         cost[: self.top + 1] = np.inf
         cost[self.candidate.end - self.first + 1 :] = np.inf
         return cost
@@ -499,12 +505,6 @@ def _shaft_sine(club: ClubShaft, frames: np.ndarray) -> np.ndarray:
 
 def _smooth(values: np.ndarray, sigma_rows: float) -> np.ndarray:
     return gaussian_filter1d(values, sigma_rows, axis=0, mode="nearest") if sigma_rows > 0.3 else values
-
-
-def _running_median(values: np.ndarray, width: int) -> np.ndarray:
-    from scipy.ndimage import median_filter
-
-    return median_filter(values, size=min(width, len(values)), mode="nearest")
 
 
 def _mean_before(values: np.ndarray, width: int, *, own: bool = True) -> np.ndarray:
