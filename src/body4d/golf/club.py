@@ -8,20 +8,22 @@ instead, where a segmenter has been asked for it.
 Angles are those of the picture: 0 points to its right, 90° (pi / 2) down, as pixel coordinates run.
 """
 
+import itertools
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal, NamedTuple
 
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Bool, Float, UInt8
 from PIL import Image
 from scipy.ndimage import gaussian_filter, map_coordinates
 
 from body4d.core.compiled import compiled
-from body4d.core.stages import FrameSource
-from body4d.core.types import BodyTrack, Camera
+from body4d.core.stages import FrameSource, ProgressFn, Segmenter, ignore_progress
+from body4d.core.types import BodyTrack, Camera, Clip, MaskTrack, Prompt
 from body4d.golf.types import ClubShaft
+from body4d.video.reader import VideoReader
 
 WORKING_PX_PER_M = 170.0
 """Pictures are shrunk to this scale, at which a shaft is one to three pixels wide. Larger people show no more."""
@@ -76,7 +78,28 @@ MAX_BACKGROUND_SUPPORT = 0.5
 away from its own is a part of the background."""
 
 ANGLE_SLACK = math.radians(4)
+LINE_COST = 0.06
+MIN_CHAIN = 0.25
+"""Each frame's line costs this much of its score, in metres of support; what is left over the frames of one chain must come to this."""
+
+TURN_COST, LENGTH_COST = 0.1, 0.2
+"""Metres of score for a radian of turn and for a metre of change in length from frame to frame."""
+
+MAX_GAP_FRAMES = 4
+"""A chain bridges this many frames without a line; it fills none of them."""
+
+NEIGHBOUR_FRAMES = 2
+ALONE = 0.6
+"""A line without another one this near in time has only this share of its confidence."""
+
 CANDIDATES = 6
+
+CLUB_TEXT = "golf club"
+MIN_MASK_PX = 30
+MIN_ELONGATION = 4.0
+MASK_SLICES = 24
+MAX_MASK_GAP_M = 0.35
+"""A mask counts as the club where it is this many times as long as wide (standard deviations), and begins this near to the hands."""
 
 
 @dataclass(frozen=True)
@@ -309,7 +332,7 @@ def choose_lines(lines: Sequence[Sequence[ShaftLine]], times_s: Float[np.ndarray
     value, before = np.zeros(len(nodes)), [-1] * len(nodes)
     for i, (t, k) in enumerate(nodes):
         here = lines[t][k]
-        value[i] = here.score - NODE_COST
+        value[i] = here.score - LINE_COST
         for j in range(i - 1, -1, -1):
             t0, k0 = nodes[j]
             if t0 == t:
@@ -317,8 +340,8 @@ def choose_lines(lines: Sequence[Sequence[ShaftLine]], times_s: Float[np.ndarray
             if t - t0 > MAX_GAP_FRAMES:
                 break
             cost = _step_cost(lines[t0][k0], here, float(times_s[t] - times_s[t0]))
-            if value[j] - cost > 0 and value[j] - cost + here.score - NODE_COST > value[i]:
-                value[i], before[i] = value[j] - cost + here.score - NODE_COST, j
+            if value[j] - cost > 0 and value[j] - cost + here.score - LINE_COST > value[i]:
+                value[i], before[i] = value[j] - cost + here.score - LINE_COST, j
     chosen: list[int | None] = [None] * len(lines)
     free = np.ones(len(nodes), bool)
     # The best chain first, then what is left beside it: a swing is one chain before the blur and another after it.
@@ -332,7 +355,7 @@ def choose_lines(lines: Sequence[Sequence[ShaftLine]], times_s: Float[np.ndarray
             chain.append(i)
             free[i] = False
             i = before[i]
-        if sum(lines[nodes[i][0]][nodes[i][1]].score - NODE_COST for i in chain) < MIN_CHAIN:
+        if sum(lines[nodes[i][0]][nodes[i][1]].score - LINE_COST for i in chain) < MIN_CHAIN:
             continue
         for i in chain:
             t, k = nodes[i]
@@ -340,18 +363,12 @@ def choose_lines(lines: Sequence[Sequence[ShaftLine]], times_s: Float[np.ndarray
                 chosen[t] = k
 
 
-NODE_COST = 0.06
-MIN_CHAIN = 0.25
-"""Metres of supported line that a shaft needs over the frames of one chain."""
-MAX_GAP_FRAMES = 4
-
-
 def _step_cost(a: ShaftLine, b: ShaftLine, elapsed_s: float) -> float:
     turn = abs(float(_wrapped(np.array(b.angle - a.angle))))
     limit = MAX_TURN_RATE * elapsed_s
     if turn > limit + ANGLE_SLACK:
         return math.inf
-    return 0.1 * max(0.0, turn - ANGLE_SLACK) + 0.2 * abs(b.length_m - a.length_m)
+    return TURN_COST * max(0.0, turn - ANGLE_SLACK) + LENGTH_COST * abs(b.length_m - a.length_m)
 
 
 def hands_in_picture(track: BodyTrack, row: int, camera: Camera) -> tuple[np.ndarray, float, list[np.ndarray]]:
@@ -411,17 +428,132 @@ def _stays(
 def track_shaft(
     frames: FrameSource, track: BodyTrack, camera: Camera, first: int = 0, last: int | None = None, time_scale: float | None = None
 ) -> ClubShaft:
-    """The shaft on the frames from ``first`` to below ``last`` where it is sharp; others are left out."""
+    """The shaft on the frames from ``first`` to below ``last`` where it is sharp; others are left out.
+
+    ``time_scale``: seconds of real movement for a second of the clip; None: as the file says.
+    """
     clip = frames.clip
     last = len(clip) if last is None else min(last, len(clip))
     lines = lines_of_clip(frames, track, camera, first, last)
-    times_s = clip.times_s[first:last] * (clip.time_scale if time_scale is None else time_scale)
-    chosen = choose_lines(lines, times_s)
-    rows = [(first + t, lines[t][k]) for t, k in enumerate(chosen) if k is not None]
+    chosen = choose_lines(lines, clip.times_s[first:last] * (clip.time_scale if time_scale is None else time_scale))
+    return _shaft({first + t: lines[t][k] for t, k in enumerate(chosen) if k is not None}, "line")
+
+
+def _shaft(lines: Mapping[int, ShaftLine], source: Literal["mask", "line"]) -> ClubShaft:
+    frames = np.array(sorted(lines), np.int64)
+    near = np.array([np.min(np.abs(frames - frame)[frames != frame], initial=99) <= NEIGHBOUR_FRAMES for frame in frames], bool)
+    support = np.array([lines[frame].support for frame in frames.tolist()], np.float64)
     return ClubShaft(
-        frames=np.array([frame for frame, _ in rows], np.int64),
-        grip_px=np.array([line.grip_px for _, line in rows], np.float64).reshape(-1, 2),
-        head_px=np.array([line.head_px for _, line in rows], np.float64).reshape(-1, 2),
-        confidence=np.array([line.support for _, line in rows], np.float64),
-        source="line",
+        frames=frames,
+        grip_px=np.array([lines[frame].grip_px for frame in frames.tolist()], np.float64).reshape(-1, 2),
+        head_px=np.array([lines[frame].head_px for frame in frames.tolist()], np.float64).reshape(-1, 2),
+        confidence=np.where(near, support, ALONE * support),
+        source=source,
     )
+
+
+def shaft_angles(club: ClubShaft) -> Float[np.ndarray, " t"]:
+    """The shaft's angle in the picture on each of ``club.frames``, in (-pi, pi]: 0 to the right, pi / 2 down."""
+    x, y = (club.head_px - club.grip_px).T
+    return np.arctan2(y, x)
+
+
+@dataclass(frozen=True)
+class LevelCrossing:
+    """The shaft is level in the picture."""
+
+    frame_exact: float
+    """Between frames, by the angles of the two frames around it."""
+    rising: bool
+    """The head goes from below the hands to above them."""
+    to_the_right: bool
+    """The head is on the picture's right of the hands."""
+    confidence: float
+
+
+def shaft_level_crossings(club: ClubShaft, max_gap_frames: int = 2, level: float = 0.0) -> tuple[LevelCrossing, ...]:
+    """Every moment at which the shaft passes the horizontal between two frames on which it was seen, at most ``max_gap_frames`` apart.
+
+    ``level`` is the horizontal's angle in the picture of a camera that is not held level. Filmed face-on, the rising crossing of the
+    backswing is toe-up, and the rising one after impact the mid-follow-through. Filmed down the line, a level shaft points along the view,
+    too short to be seen: what crosses there is no event.
+    """
+    angles = shaft_angles(club) - level
+    found = []
+    for k in range(len(angles) - 1):
+        gap = int(club.frames[k + 1] - club.frames[k])
+        turn = float(_wrapped(angles[k + 1] - angles[k]))
+        if gap > max_gap_frames or abs(turn) > math.pi / 2:
+            continue
+        below = math.sin(angles[k])  # Positive where the head is below the hands, as pixel rows grow downwards.
+        if below == 0 or below * math.sin(angles[k] + turn) > 0:
+            continue
+        horizontal = math.pi * round((angles[k] + turn / 2) / math.pi)
+        share = (horizontal - angles[k]) / turn if turn else 0.0
+        if 0 <= share <= 1:
+            frame, right = float(club.frames[k] + share * gap), math.cos(horizontal) > 0
+            found.append(LevelCrossing(frame, below > 0, right, float(min(club.confidence[k : k + 2]))))
+    return tuple(found)
+
+
+def club_masks(
+    segmenter: Segmenter, clip: Clip, first: int = 0, last: int | None = None, progress: ProgressFn = ignore_progress
+) -> MaskTrack | None:
+    """Masks of the golf club on frames ``first`` to below ``last`` of ``clip``, by a segmenter that is asked for it in words; None where
+    it finds none.
+
+    A call of its own beside the one that finds people, as the people of a run must not change by it. Of several clubs in the picture it is
+    the one seen longest and most surely.
+    """
+    last = len(clip) if last is None else min(last, len(clip))
+    if first >= last:
+        return None
+    times_s, source = clip.times_s[first:last], clip.source_frames[first:last]
+    part = VideoReader(replace(clip, times_s=times_s - times_s[0], source_frames=source))
+    tracks = segmenter.track(part, [Prompt(person_id=1, text=CLUB_TEXT)], progress).value
+    asked = next((track for track in tracks if track.person_id == 1 and len(track)), None)
+    return None if asked is None else replace(asked, frame_index=asked.frame_index + first)
+
+
+def club_from_masks(masks: MaskTrack, track: BodyTrack, camera: Camera) -> ClubShaft:
+    """Shaft and head from masks of the club: the shaft is the masks' long axis, and the grip its end at ``track``'s hands."""
+    found: dict[int, ShaftLine] = {}
+    for row, frame in enumerate(masks.frame_index.tolist()):
+        body_row = track.row(frame)
+        if body_row is None:
+            continue
+        hands_px, px_per_m, _ = hands_in_picture(track, body_row, camera)
+        if (line := line_of_mask(masks.mask(row), hands_px, px_per_m)) is not None:
+            found[frame] = line
+    return _shaft(found, "mask")
+
+
+def line_of_mask(mask: Bool[np.ndarray, "h w"], hands_px: Float[np.ndarray, " 2"], px_per_m: float) -> ShaftLine | None:
+    """The club's line in one mask; None where the mask is not long and thin, or does not begin at the hands."""
+    y, x = np.nonzero(mask)
+    if len(x) < MIN_MASK_PX or not np.isfinite(hands_px).all():
+        return None
+    points = np.stack([x, y], -1) + 0.5
+    middle = points.mean(0)
+    spread, axes = np.linalg.eigh(np.cov((points - middle).T))
+    if spread[1] < MIN_ELONGATION**2 * max(spread[0], 1 / 12):
+        return None
+    along = axes[:, 1] if (hands_px - middle) @ axes[:, 1] <= 0 else -axes[:, 1]
+    across = np.array([-along[1], along[0]])
+    # The head is a lump at one end that pulls the axis aside: the line runs through the middle of the slices that are as thin as a shaft.
+    r, d = (points - middle) @ along, (points - middle) @ across
+    edges = np.linspace(r.min(), r.max() + 1e-9, MASK_SLICES + 1)
+    slices = [d[(r >= low) & (r < high)] for low, high in itertools.pairwise(edges)]
+    at = np.array([(low + high) / 2 for (low, high), part in zip(itertools.pairwise(edges), slices, strict=True) if len(part)])
+    centres = np.array([np.median(part) for part in slices if len(part)])
+    widths = np.array([np.ptp(part) + 1 for part in slices if len(part)])
+    thin = widths <= 1.6 * np.median(widths)
+    if thin.sum() < 3:
+        return None
+    slope, shift = np.polyfit(at[thin], centres[thin], 1)
+    ends = [middle + q * along + (shift + slope * q) * across for q in (r.min(), r.max())]
+    length_m = float(np.linalg.norm(ends[1] - ends[0])) / px_per_m
+    if np.linalg.norm(ends[0] - hands_px) > MAX_MASK_GAP_M * px_per_m or length_m > 1.5 * MAX_LENGTH_M:
+        return None
+    filled = len(centres) / MASK_SLICES
+    return ShaftLine(ends[0], ends[1], filled, length_m, length_m * filled)
