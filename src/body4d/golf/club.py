@@ -17,7 +17,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
 from PIL import Image
-from scipy.ndimage import gaussian_filter, map_coordinates
+from scipy.ndimage import gaussian_filter, map_coordinates, maximum_filter, maximum_filter1d
 
 from body4d.core.compiled import compiled
 from body4d.core.stages import FrameSource, ProgressFn, Segmenter, ignore_progress
@@ -66,6 +66,15 @@ SMOOTHING_PX = 0.7
 
 MAX_BEHIND_M, MAX_BEHIND_SHARE = 0.04, 0.35
 """A line that goes on behind the hands for more than this, in metres of support and as a share of what is before them, is no club."""
+
+LONGER_SHARE = 1.2
+"""A line is left out where one within ``PEAK_WIDTH`` of its direction goes on too far and stands out by this factor more."""
+
+BESIDE = (7, 7)
+"""Steps of angle and pixels of offset over which a line is looked for behind the hands."""
+
+PEAK_WIDTH = math.radians(6)
+"""Of lines closer in direction than this, the best is taken."""
 
 OFFSET_COST = 0.3
 """Metres of score for each metre that the line passes the middle of the hands."""
@@ -215,9 +224,12 @@ def find_lines(
     length_m = 2.0 * end / unit
     allowed = (length_m >= MIN_LENGTH_M) & (length_m <= MAX_LENGTH_M) & (support >= MIN_SUPPORT)
     allowed &= ~_along_forearms(angles, hands_px, elbows_px)[:, None]
+    # A line that is a little off it leaves such a line early, so that all near its direction are left out.
+    endless = maximum_filter1d(np.where(length_m > MAX_LENGTH_M, best, 0.0).max(1), 2 * round(PEAK_WIDTH / ANGLE_STEP) + 1, mode="wrap")
+    allowed &= endless[:, None] < LONGER_SHARE * best
     # A line that goes on behind the hands runs past them: of the grip, a hand's width sticks out at most.
-    opposite = np.roll(best[:, ::-1], len(angles) // 2, axis=0) * 2.0 / unit
-    allowed &= opposite < np.maximum(MAX_BEHIND_M, MAX_BEHIND_SHARE * best * 2.0 / unit)
+    opposite = maximum_filter(np.roll(best[:, ::-1], len(angles) // 2, axis=0), BESIDE, mode="wrap")
+    allowed &= opposite < np.maximum(MAX_BEHIND_M * unit / 2, MAX_BEHIND_SHARE * best)
     score = np.where(allowed, best * 2.0 / unit - OFFSET_COST * np.abs(offsets) / unit, 0.0)
     frame = _LineFrame(grey, centre, corner, scale, full, start)
     return [_line(frame, angles[a], offsets[o], int(end[a, o]), score[a, o], support[a, o], unit) for a, o in _peaks(score)]
@@ -274,7 +286,7 @@ def _peaks(score: np.ndarray) -> list[tuple[int, int]]:
     """The best lines, each of another direction."""
     best_offset = score.argmax(1)
     by_angle = score[np.arange(len(score)), best_offset].copy()
-    width = round(math.radians(6) / ANGLE_STEP)
+    width = round(PEAK_WIDTH / ANGLE_STEP)
     found = []
     while len(found) < CANDIDATES and by_angle.max() > 0:
         a = int(by_angle.argmax())
