@@ -16,9 +16,12 @@ from body4d.golf import club as club_module
 from body4d.golf.club import (
     ShaftLine,
     choose_lines,
+    club_at_rest,
     club_from_masks,
     club_masks,
+    club_returns,
     find_lines,
+    head_seen,
     line_of_mask,
     shaft_angles,
     shaft_level_crossings,
@@ -149,6 +152,41 @@ def test_nothing_is_level_across_a_gap_or_a_blur():
     assert shaft_level_crossings(shaft([])) == ()
 
 
+def swing_of_shaft(step: float) -> ClubShaft:
+    """At rest at 95 degrees until frame 20, a waggle at 8, back to 300 degrees and through the ball between 40 and 41."""
+    degrees = [95.0] * 21 + list(95 + np.linspace(0, 200, 15)[1:]) + [295 - step * k for k in range(1, 12)]
+    degrees[8] = 100
+    return shaft(degrees)
+
+
+def test_the_club_rests_at_address_and_comes_back_to_the_ball():
+    club = swing_of_shaft(35.0)
+    rest = club_at_rest(club, head_seen(club, 640, 480), 30, 30.0)
+    assert rest is not None
+    assert rest.frame == 20
+    assert np.degrees(rest.angle) == pytest.approx(95, abs=0.5)
+    assert club_returns(club, rest, 35, 45) == pytest.approx(34 + 200 / 35, abs=0.05)
+    assert club_returns(club, rest, 43, 45) is None
+    assert club_returns(club, rest, 60, 70) is None
+    late = replace(club, head_px=club.head_px + np.array([3, 0]))
+    assert club_at_rest(late, np.zeros(len(late.frames), bool), 30, 30.0) is None
+
+
+def test_a_club_that_always_moves_is_not_at_rest():
+    club = shaft(list(np.linspace(40, 200, 30)))
+    assert club_at_rest(club, head_seen(club, 640, 480), 29, 30.0) is None
+
+
+def test_along_the_swing_plane_the_heads_place_tells():
+    lengths = np.array([150.0] * 15 + [120, 60, 40, 60, 100, 148, 120, 80])
+    club = shaft([50.0] * len(lengths))
+    club = replace(club, head_px=HANDS + lengths[:, None] * direction(50))
+    rest = club_at_rest(club, np.ones(len(lengths), bool), 17, 30.0)
+    assert rest is not None
+    assert rest.frame == 14
+    assert club_returns(club, rest, 17, 22) == 20
+
+
 CAMERA = Camera(500.0, 320.0, 240.0, 640, 480)
 FRAMES = 12
 
@@ -261,6 +299,7 @@ def test_the_segmenter_is_asked_for_the_club_on_the_frames_of_the_swing(tmp_path
     masks = club_masks(segmenter, clip, 4, 6)
     assert masks is not None
     assert [(prompt.text, prompt.frame, prompt.person_id) for prompt in segmenter.asked] == [("golf club", 0, 1)]
+    assert segmenter.clip is not None
     assert segmenter.clip.source_frames.tolist() == [4, 5]
     assert masks.frame_index.tolist() == [4, 5]
     club = club_from_masks(masks, body_with_hands_at(np.tile(HANDS, (12, 1))), CAMERA)

@@ -13,7 +13,10 @@ from pathlib import Path
 import pytest
 
 from body4d.core.scene_io import load_scene
+from body4d.golf.club import track_shaft
+from body4d.golf.sound import strike_onsets
 from body4d.golf.types import EVENTS
+from body4d.video.reader import VideoReader
 
 LABELS = {
     "address": 47,
@@ -63,15 +66,19 @@ def golf_run(shared: Path) -> Path:
 @pytest.fixture(scope="module")
 def swing(golf_run: Path, shared: Path):
     analysis = pytest.importorskip("body4d.golf.analysis", reason="the analysis is not built yet")
-    found = analysis.analyze(load_scene(golf_run / "scene.npz", shared / "videos" / "golf_swing.mp4"))
+    scene = load_scene(golf_run / "scene.npz", shared / "videos" / "golf_swing.mp4")
+    club = track_shaft(VideoReader(scene.clip), scene.people[0], scene.camera)
+    found = analysis.analyze(scene, audio_onset_s=strike_onsets(scene.clip).times_s, club=club)
     return found.swings[found.main]
 
 
+@pytest.mark.slow  # Anny is set up
 @pytest.mark.parametrize("name", [name for name in EVENTS if name != "finish"])
 def test_the_events_are_where_they_are_seen(swing, name):
     assert abs(swing.event(name).frame - LABELS[name]) <= TOLERANCE
 
 
+@pytest.mark.slow  # Anny is set up
 def test_the_finish_is_in_the_held_pose(swing):
     first, last = POSE_HELD
     assert first - TOLERANCE <= swing.event("finish").frame <= last + TOLERANCE

@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from body4d.golf.trace import draw_club_trace, head_path, head_seen, is_worth_drawing, write_club_trace
+from body4d.golf.club import head_seen
+from body4d.golf.trace import draw_club_trace, head_path, is_worth_drawing, write_club_trace
 from body4d.golf.types import ClubShaft
 from body4d.video.probe import probe
 from body4d.video.reader import VideoReader
@@ -25,12 +26,12 @@ def club(degrees: np.ndarray, frames: np.ndarray | None = None, length_px: float
 def drawn(shaft: ClubShaft, frame: int, times_s: np.ndarray | None = None) -> np.ndarray:
     picture = np.full((SIZE[1], SIZE[0], 3), 90, np.uint8)
     draw_club_trace(picture, shaft, frame, times_s)
-    return picture != 90
+    return np.not_equal(picture, 90)
 
 
 def test_the_path_up_to_a_frame_and_its_shaft_are_drawn():
     shaft = club(np.linspace(0, 180, 10))
-    changed = drawn(shaft, 4).any(-1)
+    changed = np.asarray(drawn(shaft, 4).any(-1))
     y, x = np.nonzero(changed)
     radius = np.hypot(x + 0.5 - 160, y + 0.5 - 120)
     angle = np.degrees(np.arctan2(y + 0.5 - 120, x + 0.5 - 160))

@@ -103,6 +103,25 @@ ALONE = 0.6
 
 CANDIDATES = 6
 
+EDGE_SHARE = 0.005
+"""A line that ends this near to the picture's edge, as a share of its longer side, goes on outside: its end is no head."""
+
+MAX_LENGTH_CHANGE = 0.3
+"""The end of a line counts as the head where its length is within this share of the median of the frames around it."""
+AROUND_FRAMES = 3
+
+REST_S = 0.3
+REST_SHARE = 0.03
+"""At address the head keeps for this many seconds of the clip within this share of the shaft's length (some 3 cm) of one place; it has left
+it when it is further away."""
+
+BACK_SHARE = 0.15
+"""The head is back at the ball where it is within this share of the shaft's length of its place at address."""
+
+MIN_SWEEP = math.radians(20)
+MAX_SWEEP = math.radians(120)
+"""Two frames between which the shaft turns by this much past its angle at address tell when it had that angle."""
+
 CLUB_TEXT = "golf club"
 MIN_MASK_PX = 30
 MIN_ELONGATION = 4.0
@@ -506,6 +525,70 @@ def shaft_level_crossings(club: ClubShaft, max_gap_frames: int = 2, level: float
             frame, right = float(club.frames[k] + share * gap), math.cos(horizontal) > 0
             found.append(LevelCrossing(frame, below > 0, right, float(min(club.confidence[k : k + 2]))))
     return tuple(found)
+
+
+def head_seen(club: ClubShaft, width_px: int, height_px: int) -> Bool[np.ndarray, " t"]:
+    """On which of ``club.frames`` the far end of the shaft is the head, not the picture's edge nor a line that breaks off."""
+    margin = EDGE_SHARE * max(width_px, height_px)
+    inside = ((club.head_px > margin) & (club.head_px < np.array([width_px, height_px]) - margin)).all(1)
+    length = np.linalg.norm(club.head_px - club.grip_px, axis=1)
+    usual = np.array([np.median(length[np.abs(club.frames - frame) <= AROUND_FRAMES]) for frame in club.frames])
+    return inside & (np.abs(length - usual) <= MAX_LENGTH_CHANGE * usual)
+
+
+@dataclass(frozen=True)
+class ClubAtRest:
+    """Where the club is held at address."""
+
+    frame: int
+    """The last frame on which it was seen there before it goes back."""
+    head_px: Float[np.ndarray, " 2"]
+    angle: float
+
+
+def club_at_rest(club: ClubShaft, seen: Bool[np.ndarray, " t"], before: int, fps: float) -> ClubAtRest | None:
+    """The club at address, from the frames up to ``before`` (any frame of the backswing); None where it was not seen at rest.
+
+    ``seen``: on which frames the head was seen (``head_seen``). The head shows a slow takeaway, in which the hands hardly move, earlier
+    than the body does.
+    """
+    rows = np.flatnonzero(seen & (club.frames <= before))
+    count = max(5, round(REST_S * fps))
+    if len(rows) < count:
+        return None
+    heads, frames = club.head_px[rows], club.frames[rows]
+    reach_px = REST_SHARE * float(np.median(np.linalg.norm(heads - club.grip_px[rows], axis=1)))
+    best: tuple[float, np.ndarray] | None = None
+    for start in range(len(rows) - count, -1, -1):
+        if frames[start + count - 1] - frames[start] > 1.5 * count:
+            continue
+        place = np.median(heads[start : start + count], axis=0)
+        off = float(np.linalg.norm(heads[start : start + count] - place, axis=1).max())
+        if off <= reach_px and (best is None or off < best[0]):
+            best = (off, place)
+    if best is None:
+        return None
+    there = rows[np.linalg.norm(heads - best[1], axis=1) <= reach_px]
+    x, y = np.median((club.head_px - club.grip_px)[there], axis=0)
+    return ClubAtRest(int(club.frames[there[-1]]), best[1], math.atan2(y, x))
+
+
+def club_returns(club: ClubShaft, rest: ClubAtRest, first: int, last: int) -> float | None:
+    """When, between frames ``first`` and ``last`` (of downswing and follow-through), the club is back where it was at address: the moment
+    it meets the ball, between frames; None where the club was not seen around it."""
+    rows = np.flatnonzero((club.frames >= first) & (club.frames <= last))
+    off = _wrapped(shaft_angles(club) - rest.angle)
+    for a, b in itertools.pairwise(rows.tolist()):
+        sweep = abs(off[a]) + abs(off[b])
+        if club.frames[b] - club.frames[a] == 1 and off[a] * off[b] < 0 and MIN_SWEEP <= sweep <= MAX_SWEEP:
+            return float(club.frames[a] + abs(off[a]) / sweep)
+    if not len(rows):
+        return None
+    # Filmed along the swing's plane the angle hardly changes: the head's place tells.
+    away = np.linalg.norm(club.head_px[rows] - rest.head_px, axis=1)
+    length = np.linalg.norm(club.head_px[rows] - club.grip_px[rows], axis=1)
+    nearest = int(away.argmin())
+    return float(club.frames[rows[nearest]]) if away[nearest] <= BACK_SHARE * length[nearest] else None
 
 
 def club_masks(

@@ -5,9 +5,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Float, UInt8
 
 from body4d.core.stages import FrameSource, ProgressFn, ignore_progress
+from body4d.golf.club import head_seen
 from body4d.golf.types import ClubShaft
 from body4d.render.drawing import draw_trail
 from body4d.render.style import Rgb
@@ -29,26 +30,10 @@ second with one frame between on which the head was not seen, the path is interr
 
 ARC_STEP = np.radians(5)
 
-EDGE_SHARE = 0.01
-"""A line that ends this near to the picture's edge, as a share of its longer side, goes on outside: its end is no head."""
-
-MAX_LENGTH_CHANGE = 0.3
-"""The end of a line counts as the head where its length is within this share of the median of the frames around it."""
-AROUND_FRAMES = 3
-
 MIN_FRAMES = 12
 """A video of the path is written where the head was seen on at least this many frames..."""
 MIN_SWEEP = np.pi
 """...and the shaft turned by this much over them: a club seen at address alone has no path."""
-
-
-def head_seen(club: ClubShaft, width_px: int, height_px: int) -> Bool[np.ndarray, " t"]:
-    """On which of ``club.frames`` the far end of the shaft is the head, not the picture's edge nor a line that breaks off."""
-    margin = EDGE_SHARE * max(width_px, height_px)
-    inside = ((club.head_px > margin) & (club.head_px < np.array([width_px, height_px]) - margin)).all(1)
-    length = np.linalg.norm(club.head_px - club.grip_px, axis=1)
-    usual = np.array([np.median(length[np.abs(club.frames - frame) <= AROUND_FRAMES]) for frame in club.frames])
-    return inside & (np.abs(length - usual) <= MAX_LENGTH_CHANGE * usual)
 
 
 def is_worth_drawing(club: ClubShaft, width_px: int, height_px: int) -> bool:
