@@ -16,7 +16,7 @@ from body4d.golf.measures import Judging, event_measures, research_measures, swi
 from body4d.golf.quantities import BY_NAME, OVER_SWING, REVERSAL
 from body4d.golf.sequence import kinematic_sequence, lead_arm_rate_deg_s, swing_tempo
 from body4d.golf.swing_frame import decide_hand, swing_frame
-from body4d.golf.types import ClubShaft, Curve, Event, GolfAnalysis, GolfOptions, Hand, Measure, Swing, Tempo
+from body4d.golf.types import ClubShaft, Curve, GolfAnalysis, GolfOptions, Hand, Measure, Swing, SwingEvent, Tempo
 
 MAX_REAL_SWING_S = 2.0
 """Address to impact takes less than 1.7 s in 95 of 100 real-time swings (GolfDB): beyond this the clip is slowed down."""
@@ -277,14 +277,14 @@ def _shown_rows(motion: BodyMotion, swing: _Found, rows: dict[str, float]) -> np
     return np.arange(max(first, 0), min(last, len(motion) - 1) + 1)
 
 
-def _pelvis_reversal(motion: BodyMotion, turn_deg: np.ndarray, rows: dict[str, float], found: FoundEvents) -> Event | None:
+def _pelvis_reversal(motion: BodyMotion, turn_deg: np.ndarray, rows: dict[str, float], found: FoundEvents) -> SwingEvent | None:
     """When the pelvis is turned back farthest, between toe-up and mid-downswing."""
     if "mid_downswing" not in rows:
         return None
     first, last = int(rows.get("toe_up", 0)), round(rows["mid_downswing"])
     at = lowest(turn_deg, first + int(np.argmin(turn_deg[first : last + 1])))
     near = next(event for event in found.events if event.name == "top")
-    return Event(
+    return SwingEvent(
         name=REVERSAL,
         frame=int(motion.frames[round(at)]),
         frame_exact=float(np.interp(at, np.arange(len(motion)), motion.frames)),

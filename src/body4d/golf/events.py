@@ -15,7 +15,7 @@ from scipy.ndimage import gaussian_filter1d
 from body4d.golf.angles import elevation_deg
 from body4d.golf.body_motion import BodyMotion
 from body4d.golf.candidates import Candidate, hand_angle_deg
-from body4d.golf.types import EVENTS, ClubShaft, Event, Hand
+from body4d.golf.types import EVENTS, ClubShaft, Hand, SwingEvent
 
 # Place of each event between address (0) and impact (1): 5th, 25th, 50th, 75th and 95th percentile of 758 real-time swings of GolfDB
 # (McNally et al. 2019, golfDB.mat), counted for shared/GOLF_METRICS.md.
@@ -82,6 +82,9 @@ REACH_PER_DOWNSWING = 0.12
 WINDOW_BEFORE, WINDOW_AFTER = 10.0, 7.0
 """Downswings before the top and after impact in which the events are sought: twice what 95 of 100 swings take."""
 
+NEGLIGIBLE_COST = 4.0
+"""Paths this much dearer than the cheapest one weigh under 2 % of it."""
+
 MAX_ADDRESSES, MAX_IMPACTS, NUM_OUTSIDE = 40, 16, 12
 
 
@@ -89,7 +92,7 @@ MAX_ADDRESSES, MAX_IMPACTS, NUM_OUTSIDE = 40, 16, 12
 class FoundEvents:
     """The events of one swing; rows are those of the ``BodyMotion``."""
 
-    events: tuple[Event, ...]
+    events: tuple[SwingEvent, ...]
     """Those inside the clip."""
     cut_off: tuple[str, ...]
     rows: Mapping[str, float]
@@ -274,15 +277,21 @@ def _best_path(cues: _Cues) -> _Path:
     wide = np.concatenate([before_rows, all_rows])
     outside = np.full(len(before_rows), OUTSIDE_COST), np.full(len(after_rows), OUTSIDE_COST)
     unary = {name: np.concatenate([outside[0], cost, outside[1]]) for name, cost in {**between, "finish": finish}.items()}
-    totals: list[tuple[float, int, int, dict[str, int]]] = []
+    pairs: list[tuple[float, int, int]] = []
     for a, a_cost in zip(addresses, address_costs, strict=True):
         impact = np.concatenate([cues.impact(int(a)), np.full(len(after_rows), OUTSIDE_COST)])
-        for k in np.argsort(impact, kind="stable")[:MAX_IMPACTS]:
-            i = int(all_rows[k])
-            if not np.isfinite(impact[k]) or i - a < 4:
-                continue
-            inner, path = _inner(wide, unary, int(a), i)
-            totals.append((float(a_cost + impact[k] + inner), int(a), i, path))
+        near = np.argsort(impact, kind="stable")[:MAX_IMPACTS]
+        pairs += [(float(a_cost + impact[k]), int(a), int(all_rows[k])) for k in near if np.isfinite(impact[k])]
+    totals: list[tuple[float, int, int, dict[str, int]]] = []
+    cheapest = np.inf
+    for ends, a, i in sorted(pairs):
+        if ends > cheapest + NEGLIGIBLE_COST:
+            break  # the events between only add to it
+        if i - a < len(BEFORE_IMPACT) + 1:
+            continue
+        inner, path = _inner(wide, unary, a, i)
+        totals.append((ends + inner, a, i, path))
+        cheapest = min(cheapest, ends + inner)
     if not totals:
         raise ValueError("a candidate swing has no path")
     cost, a, i, path = min(totals, key=lambda item: item[0])
@@ -388,7 +397,7 @@ def _described(cues: _Cues, path: _Path) -> FoundEvents:
         proxy, method = _method(cues, name, inside[name])
         near = motion.trust[max(round(at) - 1, 0) : round(at) + 2]
         events.append(
-            Event(
+            SwingEvent(
                 name=name,
                 frame=int(motion.frames[round(at)]),
                 frame_exact=float(np.interp(at, np.arange(len(motion)), motion.frames)),

@@ -59,9 +59,9 @@ def kinematic_sequence(
         peaks.append(SequencePeak(segment, height, bar, frame_exact, at_s - impact_s))
     peaks.sort(key=lambda peak: peak.time_to_impact_s)
     lag_bar = judging.bar("sequence_lag_s", None)
-    least = max(MIN_LAG_FRAMES / judging.fps, lag_bar if np.isfinite(lag_bar) else 0.0)
+    min_gap_s = max(MIN_LAG_FRAMES / judging.fps, lag_bar if np.isfinite(lag_bar) else 0.0)
     gaps = [b.time_to_impact_s - a.time_to_impact_s for a, b in pairwise(peaks)]
-    resolved = judging.fps >= MIN_RATE_FPS and judging.time_known and min(gaps) > least
+    resolved = judging.fps >= MIN_RATE_FPS and judging.time_known and min(gaps) > min_gap_s
     return Sequence(tuple(peaks), lag_bar, resolved, _note(judging, resolved))
 
 

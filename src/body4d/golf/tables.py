@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from body4d.core.files import atomic_file
-from body4d.golf.types import Curve, Event, GolfAnalysis, Measure, Swing
+from body4d.golf.types import Curve, GolfAnalysis, Measure, Swing, SwingEvent
 
 JSON_NAME, CSV_NAME = "golf.json", "golf.csv"
 SCHEMA = 1
@@ -91,7 +91,7 @@ def _swing(swing: Swing) -> dict[str, Any]:
     }
 
 
-def _event(event: Event) -> dict[str, Any]:
+def _event(event: SwingEvent) -> dict[str, Any]:
     return {
         "frame": event.frame,
         "frame_exact": event.frame_exact,

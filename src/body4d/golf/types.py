@@ -82,7 +82,7 @@ class SwingFrame:
 
 
 @dataclass(frozen=True)
-class Event:
+class SwingEvent:
     """One moment of the swing."""
 
     name: str
@@ -98,6 +98,10 @@ class Event:
     """True where the event is taken from the body because the club was not seen."""
     method: str
     """In plain words, such as "club shaft level" or "hands at their address place"."""
+
+
+Event = SwingEvent
+"""The name that the report's pages use."""
 
 
 @dataclass(frozen=True)
@@ -204,8 +208,8 @@ class Swing:
     times_s: Float[np.ndarray, " t"]
     """Real seconds of these frames from address (negative before it)."""
     frame: SwingFrame
-    events: tuple[Event, ...]
-    pelvis_reversal: Event | None
+    events: tuple[SwingEvent, ...]
+    pelvis_reversal: SwingEvent | None
     """When the pelvis stops turning back, usually before the top."""
     measures: tuple[Measure, ...]
     curves: tuple[Curve, ...]
@@ -222,7 +226,7 @@ class Swing:
     research: tuple[Measure, ...] = ()
     """Joint coordinate system angles (Cardan) for researchers; written to the JSON only."""
 
-    def event(self, name: str) -> Event | None:
+    def event(self, name: str) -> SwingEvent | None:
         return next((e for e in self.events if e.name == name), None)
 
     def measure(self, name: str, event: str | None) -> Measure | None:
