@@ -467,20 +467,21 @@ def track_shaft(
     last = len(clip) if last is None else min(last, len(clip))
     lines = lines_of_clip(frames, track, camera, first, last)
     chosen = choose_lines(lines, clip.times_s[first:last] * (clip.time_scale if time_scale is None else time_scale))
-    return _shaft({first + t: lines[t][k] for t, k in enumerate(chosen) if k is not None}, "line")
+    return _shaft({first + t: lines[t][k] for t, k in enumerate(chosen) if k is not None}, "line", clip.width_px, clip.height_px)
 
 
-def _shaft(lines: Mapping[int, ShaftLine], source: Literal["mask", "line"]) -> ClubShaft:
+def _shaft(lines: Mapping[int, ShaftLine], source: Literal["mask", "line"], width_px: int, height_px: int) -> ClubShaft:
     frames = np.array(sorted(lines), np.int64)
     near = np.array([np.min(np.abs(frames - frame)[frames != frame], initial=99) <= NEIGHBOUR_FRAMES for frame in frames], bool)
     support = np.array([lines[frame].support for frame in frames.tolist()], np.float64)
-    return ClubShaft(
+    club = ClubShaft(
         frames=frames,
         grip_px=np.array([lines[frame].grip_px for frame in frames.tolist()], np.float64).reshape(-1, 2),
         head_px=np.array([lines[frame].head_px for frame in frames.tolist()], np.float64).reshape(-1, 2),
         confidence=np.where(near, support, ALONE * support),
         source=source,
     )
+    return replace(club, head_seen=head_seen(club, width_px, height_px))
 
 
 def shaft_angles(club: ClubShaft) -> Float[np.ndarray, " t"]:
@@ -546,12 +547,13 @@ class ClubAtRest:
     angle: float
 
 
-def club_at_rest(club: ClubShaft, seen: Bool[np.ndarray, " t"], before: int, fps: float) -> ClubAtRest | None:
+def club_at_rest(club: ClubShaft, before: int, fps: float) -> ClubAtRest | None:
     """The club at address, from the frames up to ``before`` (any frame of the backswing); None where it was not seen at rest.
 
-    ``seen``: on which frames the head was seen (``head_seen``). The head shows a slow takeaway, in which the hands hardly move, earlier
+    The head shows a slow takeaway, in which the hands hardly move, earlier
     than the body does.
     """
+    seen = np.ones(len(club.frames), bool) if club.head_seen is None else club.head_seen
     rows = np.flatnonzero(seen & (club.frames <= before))
     count = max(5, round(REST_S * fps))
     if len(rows) < count:
@@ -620,7 +622,7 @@ def club_from_masks(masks: MaskTrack, track: BodyTrack, camera: Camera) -> ClubS
         hands_px, px_per_m, _ = hands_in_picture(track, body_row, camera)
         if (line := line_of_mask(masks.mask(row), hands_px, px_per_m)) is not None:
             found[frame] = line
-    return _shaft(found, "mask")
+    return _shaft(found, "mask", masks.width_px, masks.height_px)
 
 
 def line_of_mask(mask: Bool[np.ndarray, "h w"], hands_px: Float[np.ndarray, " 2"], px_per_m: float) -> ShaftLine | None:
