@@ -145,6 +145,12 @@ def test_view_hand_and_target_can_be_set(face_on: Scene) -> None:
     assert frame.stance_deg - usual.stance_deg == pytest.approx(-10.0, abs=0.01)  # aimed further left, the same feet are closed
 
 
+def test_an_oblique_view_is_said() -> None:
+    assert [w.code for w in analyze(make_scene(swing_poses(), 2.6, view="oblique")).warnings] == ["view_oblique"]
+    between = analyze(make_scene(swing_poses(), 2.6, turn_deg=31.0))
+    assert "view_or_hand_unsure" in [w.code for w in between.warnings]
+
+
 def test_slow_motion_is_noticed_and_its_rate_can_be_given() -> None:
     scene = make_scene(swing_poses(start_s=3.0, speed=0.125), 17.5)
     slowed = analyze(scene)

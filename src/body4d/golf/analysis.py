@@ -16,7 +16,7 @@ from body4d.golf.measures import Judging, event_measures, research_measures, swi
 from body4d.golf.quantities import BY_NAME, OVER_SWING, REVERSAL
 from body4d.golf.sequence import kinematic_sequence, lead_arm_rate_deg_s, swing_tempo
 from body4d.golf.swing_frame import decide_hand, swing_frame
-from body4d.golf.types import ClubShaft, Curve, GolfAnalysis, GolfOptions, Hand, Measure, Swing, SwingEvent, Tempo
+from body4d.golf.types import ClubShaft, Curve, GolfAnalysis, GolfOptions, Hand, Measure, Swing, SwingEvent, SwingFrame, Tempo
 
 MAX_REAL_SWING_S = 2.0
 """Address to impact takes less than 1.7 s in 95 of 100 real-time swings (GolfDB): beyond this the clip is slowed down."""
@@ -26,6 +26,9 @@ MIN_CONFIDENCE = 0.05
 
 COST_SCALE = 2.0
 """Mean cost of the events at which the confidence has fallen to 1/e. The authored and the recorded swings have 0.2 to 0.8."""
+
+MIN_SURE = 0.8
+"""A view or a hand less probable than this is said to be unsure."""
 
 SOUND_M_S = 343.0
 PRACTICE_SPEED_SHARE = 0.85
@@ -87,7 +90,10 @@ def analyze(
     motion, candidates, warnings = _swinger(scene, options, scale)
     found = _find_swings(scene, motion, candidates, options, club, audio_onset_s or ())
     if not found:
-        raise _no_swing("The movement that looks most like a swing does not have a swing's order and timing.", scene)
+        why = "The movement that looks most like a swing does not have a swing's order and timing."
+        if options.hand is not None:
+            why = f"{why} It was looked at as that of a {options.hand}-handed golfer."
+        raise _no_swing(why, scene)
     slowed = source == "clip rate" and max(_address_to_impact_s(motion, f.found) for f in found) > MAX_REAL_SWING_S
     if slowed:
         warnings = (*warnings, _slowed_warning(max(_address_to_impact_s(motion, f.found) for f in found)))
@@ -96,6 +102,7 @@ def analyze(
         [f.found.sound_used for f in found],
         [f.candidate.peak_speed_m_s for f in found],
     )
+    main = _main(swings, found)
     return GolfAnalysis(
         person_id=motion.person_id,
         preset=scene.preset,
@@ -104,9 +111,9 @@ def analyze(
         time_scale=scale,
         time_source=source,
         swings=swings,
-        main=_main(swings, found),
+        main=main,
         club=club,
-        warnings=warnings,
+        warnings=(*warnings, *_frame_warnings(swings[main].frame)),
     )
 
 
@@ -224,6 +231,29 @@ def _slowed_warning(seconds: float) -> RunWarning:
         "--capture-fps says at how many frames a second it was filmed.",
         {"address_to_impact_s": round(seconds, 3)},
     )
+
+
+def _frame_warnings(frame: SwingFrame) -> tuple[RunWarning, ...]:
+    """What the user should know about the side from which the swing is filmed, and of the golfer's hand."""
+    out = []
+    if frame.view == "oblique" and not frame.view_given:
+        out.append(
+            RunWarning(
+                "view_oblique",
+                f"The camera stands at {frame.view_deg:.0f}° to the line of the feet, between face-on and down the line: shifts towards "
+                "the target and towards the ball are partly movement in depth.",
+                "Film from in front of the golfer or from behind the hands.",
+                {"view_deg": round(frame.view_deg, 1)},
+            )
+        )
+    for what, sure, flag in (
+        (f"filmed {frame.view}", frame.view_confidence, "--view"),
+        (f"{frame.hand}-handed", frame.hand_confidence, "--hand"),
+    ):
+        if sure < MIN_SURE:
+            message = f"The swing is taken to be {what}, which is not sure ({sure:.0%})."
+            out.append(RunWarning("view_or_hand_unsure", message, f"{flag} settles it.", {"confidence": round(sure, 3)}))
+    return tuple(out)
 
 
 def _measured(scene: Scene, motion: BodyMotion, swing: _Found, options: GolfOptions, table: BarTable, *, time_known: bool) -> Swing:
