@@ -15,6 +15,7 @@ from scipy.ndimage import gaussian_filter1d, uniform_filter1d
 from body4d.golf.angles import elevation_deg
 from body4d.golf.body_motion import BodyMotion
 from body4d.golf.candidates import Candidate, hand_angle_deg
+from body4d.golf.club import club_at_rest, club_returns
 from body4d.golf.types import EVENTS, ClubShaft, Hand, SwingEvent
 
 # Place of each event between address (0) and impact (1): 5th, 25th, 50th, 75th and 95th percentile of 758 real-time swings of GolfDB
@@ -73,6 +74,11 @@ and docs/golf.md)."""
 SOUND_SIGMA_FRAMES = 0.7
 MAX_SOUND_OFF_PER_DOWNSWING = 0.4
 """A sound farther than this from where the hands are back is not this swing's strike."""
+
+MAX_SOUND_OFF_CLUB_FRAMES = 2.0
+"""Where the club is seen to come back to the ball, a sound farther from that is another one, or not in time with the pictures."""
+
+CLUB_SIGMA_FRAMES = 1.0
 
 SHAFT_SIGMA = 0.2
 """Sine of the shaft's angle to the horizontal in the picture."""
@@ -174,7 +180,10 @@ class _Cues:
         self.past_trail = (self.hands - joints[f"{trail}_hip"]) @ self.along
         self.past_lead = (self.hands - joints[f"{lead}_hip"]) @ self.along
         self.shaft = _shaft_sine(club, motion.frames[self.rows]) if club is not None else np.full(self.count, np.nan)
+        self.rest, self.returned = self._club_at_the_ball(club)
         self.sound = self._strike(sounds_clip_s)
+        if self.sound is not None and self.returned is not None and abs(self.sound - self.returned) > MAX_SOUND_OFF_CLUB_FRAMES:
+            self.sound = None
         self._still_stretches()
 
     def _still_stretches(self) -> None:
@@ -199,8 +208,32 @@ class _Cues:
             return None
         return float(rows[np.nanargmin(off)])
 
+    def _club_at_the_ball(self, club: ClubShaft | None) -> tuple[float | None, float | None]:
+        """Rows of the last frame at which the club was seen at rest before this swing, and of its return to that place; None: not seen."""
+        if club is None:
+            return None, None
+        frames = self.motion.frames[self.rows]
+        fps = 1.0 / float(np.median(np.diff(self.motion.clip_s)))
+        rest = club_at_rest(club, int(frames[self.top]), fps)
+        if rest is None or rest.frame < frames[0]:
+            return None, None
+        back = club_returns(club, rest, int(frames[self.top]) + 1, int(frames[-1]))
+        row = None if back is None else back - float(frames[0])
+        if row is None or abs(row - self.through) > max(MAX_SOUND_OFF_PER_DOWNSWING * self.down, 2.0):
+            row = None
+        return float(rest.frame - frames[0]), row
+
+    @property
+    def strike(self) -> float | None:
+        """Row of the strike where sound or club tell it."""
+        return self.sound if self.sound is not None else self.returned
+
     def address(self) -> np.ndarray:
         """Cost of each row as the last still one before the hands are halfway up."""
+        if self.rest is not None:
+            cost = 0.5 * ((np.arange(self.count) - self.rest) / CLUB_SIGMA_FRAMES) ** 2
+            cost[self.top :] = np.inf
+            return cost
         moving = (self.speed > self.still_before).astype(float)
         up = np.flatnonzero(self.angle[: self.top + 1] > 0.5 * self.angle[self.top])
         halfway = int(up[-1]) if len(up) else 0
@@ -219,8 +252,8 @@ class _Cues:
 
     def impact(self, address_row: int) -> np.ndarray:
         """Cost of each row as the one where the hands are back where they were at ``address_row``."""
-        if self.sound is not None:
-            return 0.5 * ((np.arange(self.count) - self.sound) / SOUND_SIGMA_FRAMES) ** 2
+        if self.strike is not None:
+            return 0.5 * ((np.arange(self.count) - self.strike) / SOUND_SIGMA_FRAMES) ** 2
         rows = np.arange(self.count)
         distance = np.interp(rows - self.ahead, rows, self.distance(address_row))
         swing = distance[self.top : min(self.candidate.end - self.first + 1, self.count)]
@@ -434,6 +467,8 @@ def _refined(cues: _Cues, name: str, row: int, address_row: int) -> float:
     """``row`` to a part of a frame: where a curve crosses its level on a line, or where its lowest point is on a parabola."""
     reach = max(round(REACH_PER_DOWNSWING * cues.down), 1)
     if name == "address":
+        if cues.rest is not None:
+            return float(row)
         return crossing(cues.speed - cues.still_before, row, reach)
     if name == "finish":
         return crossing(cues.speed - cues.still_after, row, reach)
@@ -442,8 +477,8 @@ def _refined(cues: _Cues, name: str, row: int, address_row: int) -> float:
     if name == "top":
         return lowest(cues.speed, row, reach)
     if name == "impact":
-        if cues.sound is not None:
-            return cues.sound
+        if cues.strike is not None:
+            return cues.strike
         return cues.ahead + lowest(cues.distance(address_row) ** 2, round(row - cues.ahead), reach)
     return crossing(cues.shaft, row, reach) if np.isfinite(cues.shaft[row]) else float(row)
 
@@ -457,6 +492,10 @@ def _method(cues: _Cues, name: str, row: int) -> tuple[bool, str]:
         return True, f"the hands pass the {side} thigh at about the usual share of the time from address to impact; the club was not seen"
     if name == "impact" and cues.sound is not None:
         return False, "the sound of the strike"
+    if name == "impact" and cues.returned is not None:
+        return False, "the club is back where it was at address"
+    if name == "address" and cues.rest is not None:
+        return False, "the club is seen at the ball for the last time before the backswing"
     return {
         "address": (False, "the hands are still for the last time before the backswing"),
         "mid_backswing": (False, "the lead arm is level for the first time"),

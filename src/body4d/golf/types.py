@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from body4d.core.errors import RunWarning
 
@@ -197,6 +197,8 @@ class ClubShaft:
     """The far end of what was seen of the shaft."""
     confidence: Float[np.ndarray, " t"]
     source: Literal["mask", "line"]
+    head_seen: Bool[np.ndarray, " t"] | None = None
+    """False where the far end is the picture's edge or a line that breaks off; None: not judged."""
 
 
 @dataclass(frozen=True)
