@@ -1,0 +1,391 @@
+"""The report's drawings, each on one pair of axes, for the page and for paper alike."""
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+
+from body4d.golf.comparison import Comparison, CurvePair
+from body4d.golf.report import palette
+from body4d.golf.report.words import from_impact_s, number, real_time_s
+from body4d.golf.tempo_band import GOLFDB_TEMPO
+from body4d.golf.types import EVENT_LABELS, Curve, GolfAnalysis, Swing, Tempo
+
+NAMED_EVENTS = ("address", "top", "impact", "finish")
+"""Events whose lines carry their name; the others are thin lines, since eight names would run into each other."""
+
+BEFORE_S, AFTER_IMPACT_S = 0.15, 0.15
+"""How much is shown before address, and how long the kinematic sequence is searched after impact."""
+
+_SMALL, _LINE_WIDTH = 8.0, 1.8
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """One drawing: ``draw`` fills a pair of axes. ``alt`` says in words what it shows."""
+
+    key: str
+    title: str
+    alt: str
+    draw: Callable[[Axes], None]
+    note: str = ""
+    size_in: tuple[float, float] = (4.2, 2.5)
+
+
+@dataclass(frozen=True)
+class _Chart:
+    """Curves that share a pair of axes: their names, each with its colour."""
+
+    key: str
+    title: str
+    y_label: str
+    curves: tuple[tuple[str, palette.Colour], ...]
+
+
+_CHARTS = (
+    _Chart(
+        "turns",
+        "Turn of pelvis, thorax and shoulder line",
+        "°, + is open to the target",
+        (("pelvis_turn_deg", palette.PELVIS), ("thorax_turn_deg", palette.THORAX), ("shoulder_line_turn_deg", palette.SHOULDERS)),
+    ),
+    _Chart("x_factor", "X-factor: thorax against pelvis", "°", (("x_factor_deg", palette.THORAX),)),
+    _Chart("lead_arm", "Lead arm above the horizontal", "°", (("lead_arm_elevation_deg", palette.ARM),)),
+    _Chart("shift", "Sway and lift of the hips", "cm", (("sway_cm", palette.PELVIS), ("lift_cm", palette.THORAX))),
+    _Chart("hand_speed", "Speed of the hands", "m/s", (("hand_speed_m_s", palette.ARM),)),
+)
+SEQUENCE_CURVES = (
+    ("pelvis_turn_rate_deg_s", "pelvis", palette.PELVIS),
+    ("thorax_turn_rate_deg_s", "thorax", palette.THORAX),
+    ("lead_arm_rate_deg_s", "lead arm", palette.ARM),
+)
+
+
+def drawings(analysis: GolfAnalysis, swing: Swing) -> list[Drawing]:
+    """All drawings that this swing has the data for, in the order of the page."""
+    found = [drawing for chart in _CHARTS if (drawing := _chart(chart, swing)) is not None]
+    found += [drawing for drawing in (_shift_box(swing), *_hand_paths(swing), _sequence(analysis, swing)) if drawing is not None]
+    return found
+
+
+def _known(swing: Swing, name: str) -> Curve | None:
+    """The curve called ``name`` where it has any value."""
+    curve = next((curve for curve in swing.curves if curve.name == name), None)
+    return curve if curve is not None and np.isfinite(curve.values).any() else None
+
+
+def event_times_s(swing: Swing) -> dict[str, float]:
+    """Real seconds of the events from impact, or from address where impact is not in the clip."""
+    from_impact = swing.event("impact") is not None
+    return {event.name: from_impact_s(swing, event) if from_impact else real_time_s(swing, event) for event in swing.events}
+
+
+def _times_s(swing: Swing) -> np.ndarray:
+    """Real seconds of the swing's frames, from impact where it is in the clip."""
+    impact = swing.event("impact")
+    return swing.times_s - (0.0 if impact is None else real_time_s(swing, impact))
+
+
+def _chart(chart: _Chart, swing: Swing) -> Drawing | None:
+    curves = [(curve, colour) for name, colour in chart.curves if (curve := _known(swing, name)) is not None]
+    if not curves:
+        return None
+
+    def draw(ax: Axes) -> None:
+        times, places = _times_s(swing), event_times_s(swing)
+        for curve, colour in curves:
+            _curve(ax, times, curve.values, curve.bar, colour if curve.class_ != "C" else palette.UNSURE, curve.label, dashed=curve.class_ == "C")
+        if chart.key == "x_factor" and swing.pelvis_reversal is not None:
+            at = real_time_s(swing, swing.pelvis_reversal) - (swing.times_s[0] - times[0])
+            value = float(np.interp(at, times, curves[0][0].values))
+            ax.plot([at], [value], "o", ms=5, color=palette.PELVIS.day, zorder=5)
+            ax.annotate(
+                "pelvis reverses", (at, value), (-6, 6), textcoords="offset points", ha="right", fontsize=_SMALL, color=palette.PELVIS.day
+            )
+        _time_axis(ax, places, times, chart.y_label, from_impact="impact" in places)
+        if len(curves) > 1:
+            _legend(ax, len(curves))
+
+    said = "; ".join(f"{curve.label}: {_at_events(swing, curve)}" for curve, _ in curves)
+    return Drawing(chart.key, chart.title, f"{chart.title} over the swing. {said}.", draw)
+
+
+def _at_events(swing: Swing, curve: Curve) -> str:
+    """A curve's values at the named events, in words."""
+    out = []
+    for name in NAMED_EVENTS:
+        event = swing.event(name)
+        if event is not None:
+            value = float(np.interp(event.frame_exact, swing.frames, curve.values))
+            if math.isfinite(value):
+                out.append(f"{EVENT_LABELS[name].lower()} {number(value, 1 if curve.unit in ('m/s', 'cm') else 0)} {curve.unit}")
+    return ", ".join(out) or "not known"
+
+
+def _curve(
+    ax: Axes, times: np.ndarray, values: np.ndarray, bar: float, colour: palette.Colour, label: str, *, dashed: bool = False
+) -> None:
+    """A line, with the band of its error where that is known."""
+    if math.isfinite(bar):
+        ax.fill_between(times, values - bar, values + bar, color=colour.day, alpha=0.18, linewidth=0)
+    ax.plot(times, values, color=colour.day, linewidth=_LINE_WIDTH, label=label, linestyle="--" if dashed else "-", solid_capstyle="round")
+
+
+def _time_axis(ax: Axes, places: dict[str, float], times: np.ndarray, y_label: str, *, from_impact: bool) -> None:
+    """Frame, event lines with the main names above, and what the axes are."""
+    plain_axes(ax)
+    first = max(float(times[0]), places["address"] - BEFORE_S) if "address" in places else float(times[0])
+    last = min(float(times[-1]), places["finish"] + BEFORE_S) if "finish" in places else float(times[-1])
+    ax.set_xlim(first, max(last, first + 1e-3))
+    ax.set_xlabel("seconds from impact" if from_impact else "seconds from address")
+    ax.set_ylabel(y_label)
+    event_lines(ax, places)
+
+
+def event_lines(ax: Axes, places: dict[str, float]) -> None:
+    """A line at each event, with the name of the main ones above."""
+    low, high = ax.get_xlim()
+    for name, at in places.items():
+        if not low <= at <= high:
+            continue
+        main = name in NAMED_EVENTS
+        ax.axvline(at, color=palette.PALE.day if main else palette.LINE.day, linewidth=0.9 if main else 0.7, zorder=0.5)
+        if main:
+            share = (at - low) / (high - low)
+            side = "right" if name == "top" or share > 0.93 else "left" if name == "impact" or share < 0.07 else "center"
+            nudge = {"right": 3, "left": -3, "center": 0}[side] if 0.07 <= share <= 0.93 else 0
+            ax.annotate(
+                EVENT_LABELS[name],
+                (at, 1.0),
+                (nudge, 3),
+                xycoords=("data", "axes fraction"),
+                textcoords="offset points",
+                ha=side,
+                fontsize=_SMALL,
+                color=palette.PALE.day,
+            )
+
+
+def plain_axes(ax: Axes) -> None:
+    """Axes without a box: a pale grid and small figures."""
+    for side in ("top", "right", "left"):
+        ax.spines[side].set_visible(False)
+    ax.spines["bottom"].set_color(palette.LINE.day)
+    ax.grid(axis="y", color=palette.LINE.day, linewidth=0.6)
+    ax.set_axisbelow(True)
+    ax.tick_params(length=0, labelsize=_SMALL, labelcolor=palette.PALE.day)
+    ax.xaxis.label.set(fontsize=_SMALL, color=palette.PALE.day)
+    ax.yaxis.label.set(fontsize=_SMALL, color=palette.PALE.day)
+
+
+def _legend(ax: Axes, columns: int) -> None:
+    ax.legend(
+        loc="upper center",
+        bbox_to_anchor=(0.5, -0.2),
+        ncols=columns,
+        frameon=False,
+        fontsize=_SMALL,
+        labelcolor=palette.INK.day,
+        handlelength=1.4,
+        columnspacing=1.2,
+    )
+
+
+def _path_axes(ax: Axes, x_label: str, y_label: str) -> None:
+    plain_axes(ax)
+    ax.grid(axis="both", color=palette.LINE.day, linewidth=0.6)
+    ax.set_aspect("equal", adjustable="datalim")
+    ax.set_xlabel(x_label)
+    ax.set_ylabel(y_label)
+
+
+def _event_dots(ax: Axes, swing: Swing, x: np.ndarray, y: np.ndarray, colour: palette.Colour) -> None:
+    """The main events as named dots on a path."""
+    for name in NAMED_EVENTS:
+        event = swing.event(name)
+        if event is None:
+            continue
+        at = [float(np.interp(event.frame_exact, swing.frames, values)) for values in (x, y)]
+        if not all(map(math.isfinite, at)):
+            continue
+        ax.plot(*at, "o", ms=5, color=colour.day, markeredgecolor=palette.PAPER.day, markeredgewidth=0.8, zorder=5)
+        # Address and impact lie close together: their names go to different sides.
+        dx, dy, ha = {"address": (-6, -9, "right"), "top": (0, 6, "center"), "impact": (6, 4, "left"), "finish": (6, 6, "left")}[name]
+        ax.annotate(EVENT_LABELS[name], tuple(at), (dx, dy), textcoords="offset points", ha=ha, fontsize=_SMALL, color=palette.INK.day)
+
+
+def _during(swing: Swing) -> np.ndarray:
+    """Which frames of the swing lie between its first and its last event."""
+    if not swing.events:
+        return np.ones(len(swing.frames), bool)
+    return (swing.frames >= swing.events[0].frame) & (swing.frames <= swing.events[-1].frame)
+
+
+def _shift_box(swing: Swing) -> Drawing | None:
+    sway, lift = _known(swing, "sway_cm"), _known(swing, "lift_cm")
+    if sway is None or lift is None:
+        return None
+    during = _during(swing)
+
+    def draw(ax: Axes) -> None:
+        x, y = np.where(during, sway.values, np.nan), np.where(during, lift.values, np.nan)
+        unsure = "C" in (sway.class_, lift.class_)
+        colour = palette.UNSURE if unsure else palette.PELVIS
+        ax.plot(x, y, color=colour.day, linewidth=_LINE_WIDTH, linestyle="--" if unsure else "-")
+        low, high = np.nanmin([x, y], axis=1), np.nanmax([x, y], axis=1)
+        ax.fill([low[0], high[0], high[0], low[0]], [low[1], low[1], high[1], high[1]], color=colour.day, alpha=0.1, linewidth=0)
+        _event_dots(ax, swing, x, y, colour)
+        _path_axes(ax, "sway in cm, + towards the target", "lift in cm")
+
+    alt = f"Path of the middle of the hips seen face-on, the target on the right. Sway: {_at_events(swing, sway)}. Lift: {_at_events(swing, lift)}."
+    return Drawing("shift_box", "Box of sway and lift", alt, draw, "The middle of the hips, seen face-on with the target on the right.")
+
+
+def _hand_paths(swing: Swing) -> Iterable[Drawing]:
+    path = swing.hand_path_m
+    if not len(path) or not np.isfinite(path).any():
+        return
+    during = _during(swing)[:, None]
+    shown = np.where(during, path, np.nan) * 100
+    # Down the line the target is away from the viewer: a right-hander's ball is on the right, a left-hander's on the left.
+    side = 1 if swing.frame.hand == "right" else -1
+    views = (
+        ("hands_face_on", "Path of the hands, face-on", shown[:, 0], "cm, + towards the target"),
+        ("hands_down_the_line", "Path of the hands, down the line", side * shown[:, 2], "cm, the ball is on the " + swing.frame.hand),
+    )
+    impact = swing.event("impact")
+    for key, title, x, label in views:
+        if not np.isfinite(x).any():
+            continue
+
+        def draw(ax: Axes, x: np.ndarray = x, label: str = label) -> None:
+            top = swing.event("top")
+            split = swing.frames <= (top.frame if top is not None else swing.frames[-1])
+            down = ~split | (swing.frames == (top.frame if top is not None else -1))
+            ax.plot(np.where(split, x, np.nan), np.where(split, shown[:, 1], np.nan), color=palette.PELVIS.day, linewidth=_LINE_WIDTH, label="back")
+            ax.plot(np.where(down, x, np.nan), np.where(down, shown[:, 1], np.nan), color=palette.THORAX.day, linewidth=_LINE_WIDTH, label="down and through")
+            _event_dots(ax, swing, x, shown[:, 1], palette.INK)
+            _path_axes(ax, label, "cm above the floor")
+            _legend(ax, 2)
+
+        heights = [
+            f"{EVENT_LABELS[name].lower()} {number(float(np.interp(event.frame_exact, swing.frames, path[:, 1])) * 100, 0)} cm"
+            for name in NAMED_EVENTS
+            if (event := swing.event(name)) is not None
+        ]
+        note = "" if impact is not None else "Impact is not in the clip."
+        yield Drawing(key, title, f"{title}. Height above the floor: {', '.join(heights)}.", draw, note, (4.2, 3.1))
+
+
+def _sequence(analysis: GolfAnalysis, swing: Swing) -> Drawing | None:
+    sequence = swing.sequence
+    impact, top = swing.event("impact"), swing.event("top")
+    curves = [(curve, segment, colour) for name, segment, colour in SEQUENCE_CURVES if (curve := _known(swing, name)) is not None]
+    if sequence is None or impact is None or top is None or not (curves or sequence.peaks):
+        return None
+    colours = {segment: colour for _, segment, colour in SEQUENCE_CURVES}
+
+    def draw(ax: Axes) -> None:
+        times, places = _times_s(swing), event_times_s(swing)
+        first, last = places["top"] - 0.05, AFTER_IMPACT_S
+        inside = (times >= first - analysis_step(swing)) & (times <= last + analysis_step(swing))
+        for curve, segment, colour in curves:
+            _curve(ax, times[inside], curve.values[inside], curve.bar, colour, segment)
+        for peak in sequence.peaks:
+            colour = colours[peak.segment].day
+            ax.errorbar(
+                [peak.time_to_impact_s], [peak.peak_deg_s], yerr=_finite(peak.bar_deg_s), xerr=_finite(sequence.lag_bar_s),
+                fmt="o", ms=5, color=colour, elinewidth=1, label=None if curves else peak.segment,
+            )  # fmt: skip
+        plain_axes(ax)
+        ax.set_xlim(first, last)
+        ax.set_xlabel("seconds from impact")
+        ax.set_ylabel("°/s, + towards the target")
+        event_lines(ax, places)
+        _legend(ax, 3)
+
+    said = "; ".join(
+        f"{peak.segment} {number(peak.peak_deg_s, 0)} ± {number(peak.bar_deg_s, 0)} degrees per second, "
+        f"{number(abs(peak.time_to_impact_s) * 1000, 0)} ms {'before' if peak.time_to_impact_s < 0 else 'after'} impact"
+        for peak in sequence.peaks
+    )
+    return Drawing("sequence", "Kinematic sequence", f"Rates of turn in the downswing. Greatest: {said}.", draw)
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def analysis_step(swing: Swing) -> float:
+    """Real seconds between two frames."""
+    return float(np.median(np.diff(swing.times_s))) if len(swing.times_s) > 1 else 0.0
+
+
+def draw_tempo(ax: Axes, tempo: Tempo) -> None:
+    """The ratio with its error, over the band of tour players."""
+    low, lower, median, upper, high = GOLFDB_TEMPO.ratio
+    ax.barh(0, high - low, left=low, height=0.5, color=palette.BAND.day, linewidth=0)
+    ax.barh(0, upper - lower, left=lower, height=0.5, color=palette.QUARTILES.day, linewidth=0)
+    ax.plot([median, median], [-0.25, 0.25], color=palette.INK.day, linewidth=1.2)
+    for at in (low, lower, median, upper, high):
+        ax.annotate(f"{at:.2f}", (at, -0.25), (0, -10), textcoords="offset points", ha="center", fontsize=_SMALL, color=palette.PALE.day)
+    if math.isfinite(tempo.ratio):
+        ax.errorbar([tempo.ratio], [0.52], xerr=_finite(tempo.ratio_bar), fmt="v", ms=7, color=palette.THORAX.day, elinewidth=1.4, capsize=3)
+        text = number(tempo.ratio, 2)
+        ax.annotate(text, (tempo.ratio, 0.52), (0, 6), textcoords="offset points", ha="center", fontsize=10, color=palette.INK.day, weight="bold")
+    ends = [2.0, 6.0, *([tempo.ratio - 0.3, tempo.ratio + 0.3] if math.isfinite(tempo.ratio) else [])]
+    ax.set_xlim(min(ends), max(ends))
+    ax.set_ylim(-0.75, 1.05)
+    ax.axis("off")
+
+
+def tempo_words(tempo: Tempo) -> str:
+    """The tempo and what it is held against."""
+    low, lower, median, upper, high = GOLFDB_TEMPO.ratio
+    bar = f" ± {number(tempo.ratio_bar, 2)}" if math.isfinite(tempo.ratio_bar) else ""
+    return (
+        f"{number(tempo.ratio, 2)}{bar} : 1, from a backswing of {number(tempo.backswing_s, 2)} s and a downswing of "
+        f"{number(tempo.downswing_s, 2)} s. One frame lasts {number(tempo.frame_time_s * 1000, 0)} ms of real time, which limits all three. "
+        f"The band shows tour players in real time ({GOLFDB_TEMPO.swings} swings of {GOLFDB_TEMPO.players} players, counted from GolfDB's labels): "
+        f"nine in ten lie between {low:.2f} and {high:.2f}, half between {lower:.2f} and {upper:.2f}, the middle is {median:.2f}. "
+        "It is no target."
+    )
+
+
+def comparison_drawings(comparison: Comparison) -> list[Drawing]:
+    """One drawing for each quantity of both swings."""
+    out = []
+    for pair in comparison.curves:
+        if np.isfinite(pair.mine).any() and np.isfinite(pair.other).any():
+            out.append(Drawing(pair.name, pair.label, _pair_words(comparison, pair), _pair_drawer(comparison, pair)))
+    return out
+
+
+def _pair_drawer(comparison: Comparison, pair: CurvePair) -> Callable[[Axes], None]:
+    def draw(ax: Axes) -> None:
+        unsure = pair.class_ == "C"
+        sides: Sequence[tuple[Any, float, palette.Colour, str]] = (
+            (pair.mine, pair.bar_mine, palette.PELVIS, "first"),
+            (pair.other, pair.bar_other, palette.THORAX, "second"),
+        )
+        for values, bar, colour, label in sides:
+            _curve(ax, comparison.times_s, values, bar, colour, label, dashed=unsure)
+        places = comparison.event_times_s
+        _time_axis(ax, places, comparison.times_s, pair.unit, from_impact="impact" in places)
+        ax.set_xlabel(ax.get_xlabel() + ", common time")
+        _legend(ax, 2)
+
+    return draw
+
+
+def _pair_words(comparison: Comparison, pair: CurvePair) -> str:
+    out = []
+    for name in NAMED_EVENTS:
+        if name in comparison.event_times_s:
+            a, b = (float(np.interp(comparison.event_times_s[name], comparison.times_s, values)) for values in (pair.mine, pair.other))
+            if math.isfinite(a) and math.isfinite(b):
+                out.append(f"{EVENT_LABELS[name].lower()} {number(a, 0)} and {number(b, 0)} {pair.unit}")
+    return f"{pair.label} of both swings. {', '.join(out) or 'Not known at the events'}."

@@ -1,0 +1,303 @@
+"""The report as one page: readable on a phone, by night and on paper, with nothing fetched and no script."""
+
+import base64
+import io
+from collections.abc import Iterable, Sequence
+from html import escape
+from importlib.resources import files
+
+import numpy as np
+from PIL import Image
+
+from body4d.core.version import __version__
+from body4d.golf.comparison import NO_DIFFERENCE, Comparison, Difference
+from body4d.golf.report import palette, words
+from body4d.golf.report.figures import Drawing, comparison_drawings, draw_tempo, drawings, tempo_words
+from body4d.golf.report.strip import EventPicture
+from body4d.golf.report.vector import svg
+from body4d.golf.types import EVENT_LABELS, EVENTS, GolfAnalysis, Measure, Swing
+
+JPEG_QUALITY = 80
+"""Sixteen pictures take some 250 kB, and the edges of the body stay clean."""
+
+_POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+
+
+def report_page(analysis: GolfAnalysis, pictures: Sequence[EventPicture], *, compared_with: str = "") -> str:
+    """golf.html: everything about the main swing of ``analysis``."""
+    swing = analysis.swings[analysis.main]
+    parts = [
+        _header(f"Golf swing · {analysis.clip_name}", words.title_words(analysis, swing)),
+        _paragraphs(words.swings_words(analysis), words.cut_off_words(swing)),
+        _warnings(analysis.warnings),
+        _section("Events", _strip(swing, pictures), _strip_note(swing)),
+        _tempo(swing),
+        _section("Measures", f'<p class="note">{escape(words.CLASS_NOTE)}</p>', _tables(swing.measures), _methods(swing.measures)),
+        _charts("Curves", drawings(analysis, swing), {"sequence": words.sequence_words(analysis, swing)}),
+        _section("What one camera cannot tell", f"<p>{escape(words.LIMITS)}</p>"),
+        _compared(compared_with),
+        _footer(analysis),
+    ]
+    return _page(f"Golf swing: {analysis.clip_name}", parts)
+
+
+def comparison_page(
+    mine: GolfAnalysis,
+    other: GolfAnalysis,
+    comparison: Comparison,
+    pictures: tuple[Sequence[EventPicture], Sequence[EventPicture]],
+) -> str:
+    """golf_comparison.html: the main swings of two analyses."""
+    sides = [("First", mine, pictures[0]), ("Second", other, pictures[1])]
+    strips = []
+    for label, analysis, own in sides:
+        swing = analysis.swings[analysis.main]
+        strips.append(f"<h3>{label}: {escape(analysis.clip_name)}</h3>{_titles(words.title_words(analysis, swing))}{_strip(swing, own)}")
+    told = comparison.told
+    parts = [
+        _header("Two golf swings", (f"first: {mine.clip_name}", f"second: {other.clip_name}")),
+        _warnings(comparison.warnings),
+        _section("Differences that one camera can tell", _told(told, len(comparison.differences))),
+        _section("Events", *strips),
+        _charts("Curves of both", comparison_drawings(comparison), {}),
+        _section("All measures", _difference_tables(comparison.differences)),
+        _section("What one camera cannot tell", f"<p>{escape(words.LIMITS)}</p>"),
+        _footer(mine),
+    ]
+    return _page(f"Golf swings: {mine.clip_name} and {other.clip_name}", parts)
+
+
+def style_sheet() -> str:
+    """Layout and colours of the page."""
+    day, night = ("".join(f"--{c.name}:{getattr(c, mode)};" for c in palette.ALL) for mode in ("day", "night"))
+    font = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
+    root = f":root{{color-scheme:light dark;--font:{font};{day}}}\n@media screen and (prefers-color-scheme:dark){{:root{{{night}}}}}\n"
+    return root + (files(__package__) / "page.css").read_text(encoding="utf-8")
+
+
+def _page(title: str, parts: Iterable[str]) -> str:
+    return (
+        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">\n'
+        f"<title>{escape(title)}</title>\n<style>\n{style_sheet()}</style>\n</head>\n<body>\n"
+        + "\n".join(part for part in parts if part)
+        + "\n</body>\n</html>\n"
+    )
+
+
+def _header(title: str, parts: Sequence[str]) -> str:
+    return f"<header>\n<h1>{escape(title)}</h1>\n{_titles(parts)}</header>"
+
+
+def _titles(parts: Sequence[str]) -> str:
+    return '<ul class="title">' + "".join(f"<li>{escape(part)}</li>" for part in parts) + "</ul>\n"
+
+
+def _paragraphs(*texts: str) -> str:
+    return "\n".join(f"<p>{escape(text)}</p>" for text in texts if text)
+
+
+def _section(title: str, *contents: str, extra: str = "") -> str:
+    return f"<section{extra}>\n<h2>{escape(title)}</h2>\n" + "\n".join(content for content in contents if content) + "\n</section>"
+
+
+def _warnings(warnings: Iterable[object]) -> str:
+    messages = [escape(str(getattr(warning, "message", warning))) for warning in warnings]
+    if not messages:
+        return ""
+    return '<ul class="warnings" aria-label="Warnings">' + "".join(f"<li>{message}</li>" for message in messages) + "</ul>"
+
+
+def _strip(swing: Swing, pictures: Sequence[EventPicture]) -> str:
+    by_name = {picture.event.name: picture for picture in pictures}
+    items = []
+    for name in EVENTS:
+        event = swing.event(name)
+        if event is None:
+            items.append(f'<li><div class="gone">not in the clip</div><p class="small"><b>{EVENT_LABELS[name]}</b></p></li>')
+            continue
+        picture, label = by_name.get(name), EVENT_LABELS[name]
+        time = words.event_time_words(swing, event)
+        images = ""
+        if picture is not None and picture.overlay is not None:
+            images += _img(picture.overlay, f"{label}: the video's picture with the body over it")
+        if picture is not None and picture.body is not None:
+            images += _img(picture.body, f"{label}: the body seen {words.view_words(swing)}")
+        sure = words.confidence_words(event.confidence)
+        notes = [f"frame {event.frame}"] + ([sure] if sure != "sure" else []) + ([words.PROXY_NOTE] if event.proxy else [])
+        items.append(
+            f"<li><figure>{images}<figcaption><b>{label}</b>{escape(time if name != 'impact' else '0.00 s')}<br>"
+            f"{escape('; '.join(notes))}</figcaption></figure></li>"
+        )
+    return '<ol class="strip" tabindex="0" aria-label="Events of the swing in their order">' + "".join(items) + "</ol>"
+
+
+def _strip_note(swing: Swing) -> str:
+    return f'<p class="note">Above: the video with the body over it. Below: the body alone, seen {words.view_words(swing)}.</p>'
+
+
+def _img(rgb: np.ndarray, alt: str) -> str:
+    file = io.BytesIO()
+    Image.fromarray(rgb).save(file, format="JPEG", quality=JPEG_QUALITY, optimize=True)
+    data = base64.b64encode(file.getvalue()).decode()
+    return f'<img src="data:image/jpeg;base64,{data}" width="{rgb.shape[1]}" height="{rgb.shape[0]}" alt="{escape(alt)}">'
+
+
+def _tempo(swing: Swing) -> str:
+    if swing.tempo is None:
+        return _section("Tempo", "<p>Tempo needs address, top and impact in the clip.</p>")
+    tempo, text = swing.tempo, tempo_words(swing.tempo)
+    drawing = Drawing("tempo", "Tempo", text, lambda ax: draw_tempo(ax, tempo), size_in=(4.6, 1.15))
+    return _section("Tempo", f'<div class="tempo">{svg(drawing)}</div>', f'<p class="small">{escape(text)}</p>')
+
+
+def grouped(measures: Iterable[Measure | Difference]) -> dict[str, dict[str, list]]:
+    """Measures by heading, then by name, in the order in which they come."""
+    out: dict[str, dict[str, list]] = {}
+    for measure in measures:
+        out.setdefault(measure.group or "Other", {}).setdefault(measure.name, []).append(measure)
+    return out
+
+
+def events_of(rows: dict[str, list]) -> list[str]:
+    """The events at which a group's measures are taken, in order."""
+    found = {measure.event for row in rows.values() for measure in row}
+    return [name for name in EVENTS if name in found]
+
+
+def reasons_of(rows: dict[str, list]) -> list[str]:
+    """Why a group's grey values are grey, each reason once with what it holds for."""
+    by_reason: dict[str, list[str]] = {}
+    for row in rows.values():
+        grey = [measure for measure in row if measure.class_ == "C"]
+        for measure in grey:
+            at = "" if len(grey) == len(row) or measure.event is None else f" at {EVENT_LABELS[measure.event].lower()}"
+            labels = by_reason.setdefault(measure.reason or "One camera does not tell it.", [])
+            if (label := measure.label + at) not in labels:
+                labels.append(label)
+    return [f"Grey: {', '.join(labels)}. {reason}" for reason, labels in by_reason.items()]
+
+
+def _tables(measures: Sequence[Measure]) -> str:
+    if not measures:
+        return "<p>Nothing could be measured.</p>"
+    tables = []
+    for group, rows in grouped(measures).items():
+        events = events_of(rows)
+        heads = "".join(f'<th scope="col">{EVENT_LABELS[name]}</th>' for name in events) or '<th scope="col">Value</th>'
+        body = "".join(_row(row, events) for row in rows.values())
+        notes = reasons_of(rows)
+        if any(measure.proxy for row in rows.values() for measure in row):
+            notes.append(f"† {words.PROXY_NOTE}.")
+        tables.append(
+            f'<div class="group"><div class="scroll"><table><caption>{escape(group)}</caption><thead><tr><th scope="col">Measure</th>{heads}</tr></thead>'
+            f"<tbody>{body}</tbody></table></div>" + "".join(f'<p class="note">{escape(note)}</p>' for note in notes) + "</div>"
+        )
+    return f'<div class="tables">{"".join(tables)}</div>'
+
+
+def _row(row: list[Measure], events: Sequence[str]) -> str:
+    first = row[0]
+    head = f'<th scope="row">{escape(first.label)}{f" <span class=pale>{escape(first.unit)}</span>" if first.unit else ""}</th>'
+    over = next((measure for measure in row if measure.event is None), None)
+    if over is not None:
+        return f"<tr>{head}{_cell(over, max(len(events), 1))}</tr>"
+    at = {measure.event: measure for measure in row}
+    return f"<tr>{head}{''.join(_cell(at[name]) if name in at else '<td></td>' for name in events)}</tr>"
+
+
+def _cell(measure: Measure, span: int = 1) -> str:
+    value, _, bar = words.value_and_bar(measure, unit=False).partition(" ± ")
+    text = escape(value) + (f' <span class="bar">± {escape(bar)}</span>' if bar else "") + (" †" if measure.proxy else "")
+    grey = f' class="c" title="{escape(measure.reason)}"' if measure.class_ == "C" else ""
+    return f"<td{grey}{f' colspan={span}' if span > 1 else ''}>{text}</td>"
+
+
+def _methods(measures: Sequence[Measure]) -> str:
+    methods = {measure.label: measure.method for measure in measures if measure.method}
+    if not methods:
+        return ""
+    items = "".join(f"<dt>{escape(label)}</dt><dd>{escape(method)}</dd>" for label, method in methods.items())
+    return f'<details><summary>How each is measured</summary><dl class="small">{items}</dl></details>'
+
+
+def _charts(title: str, charts: Sequence[Drawing], notes: dict[str, str]) -> str:
+    figures = []
+    for chart in charts:
+        note = notes.get(chart.key, chart.note)
+        caption = f'<figcaption class="small">{escape(note)}</figcaption>' if note else ""
+        figures.append(f"<figure><h3>{escape(chart.title)}</h3>{svg(chart)}{caption}</figure>")
+    if "sequence" in notes and not any(chart.key == "sequence" for chart in charts):
+        figures.append(f"<figure><h3>Kinematic sequence</h3><figcaption>{escape(notes['sequence'])}</figcaption></figure>")
+    note = '<p class="note">Thin lines mark the events. The pale band is the error to expect; dashed grey curves are not to be relied on.</p>'
+    return _section(title, note, f'<div class="charts">{"".join(figures)}</div>', extra=' class="second"')
+
+
+def _told(told: Sequence[Difference], total: int) -> str:
+    note = (
+        f'<p class="note">{len(told)} of {total} measures differ by more than the error of the difference (the root of the sum of both squared bars). '
+        "Errors of this size come up by chance in about three of ten measures where the swings are alike; differences beyond twice it are printed bold "
+        "and come up by chance in about one of twenty.</p>"
+    )
+    if not told:
+        return f"<p>{NO_DIFFERENCE.capitalize()}.</p>{note}"
+    items = "".join(f"<li{_bold(d)}>{escape(difference_words(d))}</li>" for d in told)
+    return f"<ul>{items}</ul>{note}"
+
+
+def _bold(difference: Difference) -> str:
+    return ' class="told"' if difference.told and abs(difference.difference) > 2 * difference.bar else ""
+
+
+def difference_words(difference: Difference) -> str:
+    """Such as "Pelvis turn at top: 9 ± 6 ° less in the first swing (−44 against −35)"."""
+    decimals, unit = words.decimals_of(difference.unit), words.unit_text(difference.unit)
+    at = f" at {EVENT_LABELS[difference.event].lower()}" if difference.event else ""
+    signed = words.is_signed(difference.name)
+    values = [words.number(value, decimals, signed=signed) for value in (difference.mine, difference.other)]
+    return (
+        f"{difference.label}{at}: {values[0]}{unit} in the first, {values[1]}{unit} in the second; "
+        f"difference {words.number(difference.difference, decimals, signed=True)} ± {words.number(difference.bar, decimals)}{unit}"
+    )
+
+
+def _difference_tables(differences: Sequence[Difference]) -> str:
+    tables = []
+    for group, rows in grouped(differences).items():
+        lines = []
+        for difference in (d for row in rows.values() for d in row):
+            decimals, signed = words.decimals_of(difference.unit), words.is_signed(difference.name)
+            a, b = (words.number(value, decimals, signed=signed) for value in (difference.mine, difference.other))
+            told = f"{words.number(difference.difference, decimals, signed=True)} ± {words.number(difference.bar, decimals)}"
+            at = f", {EVENT_LABELS[difference.event].lower()}" if difference.event else ""
+            unit = f' <span class="pale">{escape(difference.unit)}</span>' if difference.unit else ""
+            result = f"<td{_bold(difference)}>{told}</td>" if difference.told else f'<td class="c">{escape(_short(difference.reason))}</td>'
+            lines.append(f'<tr><th scope="row">{escape(difference.label + at)}{unit}</th><td>{a}</td><td>{b}</td>{result}</tr>')
+        tables.append(
+            f'<div class="group"><div class="scroll"><table><caption>{escape(group)}</caption><thead><tr><th scope="col">Measure</th>'
+            f'<th scope="col">First</th><th scope="col">Second</th><th scope="col">Difference</th></tr></thead><tbody>{"".join(lines)}</tbody></table></div></div>'
+        )
+    legend = f'<p class="note">“none told”: {NO_DIFFERENCE}. “not relied on”: one of the two is too unsure to compare.</p>'
+    return f'<div class="tables">{"".join(tables)}</div>{legend}'
+
+
+def _short(reason: str) -> str:
+    return {NO_DIFFERENCE: "none told", "not known in both swings": "not known", "its error is not known": "error not known"}.get(reason, "not relied on")
+
+
+def _compared(name: str) -> str:
+    if not name:
+        return ""
+    return _section("Comparison", f'<p>Compared with {escape(name)} on the page <a href="golf_comparison.html">golf_comparison.html</a> beside this one.</p>')
+
+
+def _footer(analysis: GolfAnalysis) -> str:
+    sources = "".join(f'<li><a href="{url}">{escape(text)}</a></li>' for text, url in words.SOURCES)
+    return (
+        "<footer>\n"
+        '<p>All numbers stand in <a href="golf.csv">golf.csv</a> and <a href="golf.json">golf.json</a> beside this page. Turns are zero when '
+        "facing the ball, and positive when open to the target; sway is positive towards it. "
+        f"Computed by body4d {escape(__version__)} with the preset {escape(analysis.preset)}. A position in the swing does not tell how the ball flies.</p>\n"
+        f"<p>Sources:</p><ul>{sources}</ul>\n</footer>"
+    )

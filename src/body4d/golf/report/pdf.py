@@ -1,0 +1,226 @@
+"""The report on two sheets of A4, from the same drawings as the page."""
+
+import io
+import textwrap
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_pdf import PdfPages
+from matplotlib.figure import Figure
+
+from body4d.core.version import __version__
+from body4d.golf.report import palette, words
+from body4d.golf.report.figures import draw_tempo, drawings, tempo_words
+from body4d.golf.report.page import events_of, grouped, reasons_of
+from body4d.golf.report.strip import EventPicture
+from body4d.golf.report.vector import drawing_style
+from body4d.golf.types import EVENT_LABELS, EVENTS, GolfAnalysis, Measure, Swing
+
+WIDTH_IN, HEIGHT_IN, MARGIN_IN = 8.27, 11.69, 0.45
+
+_TEXT, _NOTE, _HEAD = 7.0, 6.2, 10.5  # Sizes of letters in points.
+_LEADING = 1.38 / 72  # Inches of a line for each point of its letters.
+_CHARS_PER_IN_PT = 138.0
+"""Letters of DejaVu Sans on an inch at one point, on average; lines are broken by it."""
+
+
+class _Sheet:
+    """One sheet, filled from the top; lengths in inches from its top-left corner."""
+
+    def __init__(self) -> None:
+        self.figure = Figure(figsize=(WIDTH_IN, HEIGHT_IN))
+        FigureCanvasAgg(self.figure)
+        self.y = MARGIN_IN
+
+    def text(self, x: float, y: float, text: str, size: float = _TEXT, colour: palette.Colour = palette.INK, **options: object) -> None:
+        """``text`` with the top of its line at (x, y)."""
+        self.figure.text(x / WIDTH_IN, 1 - y / HEIGHT_IN, text, fontsize=size, color=colour.day, va="top", **options)
+
+    def axes(self, x: float, y: float, width: float, height: float):
+        return self.figure.add_axes((x / WIDTH_IN, 1 - (y + height) / HEIGHT_IN, width / WIDTH_IN, height / HEIGHT_IN))
+
+    def heading(self, text: str) -> None:
+        self.text(MARGIN_IN, self.y, text, _HEAD, weight="bold")
+        self.y += _HEAD * _LEADING + 0.04
+
+    def paragraph(self, text: str, size: float = _NOTE, colour: palette.Colour = palette.PALE, x: float = MARGIN_IN, width: float = 0.0) -> None:
+        """``text`` broken to ``width`` (the sheet's by default)."""
+        lines = broken(text, size, width or WIDTH_IN - MARGIN_IN - x)
+        self.text(x, self.y, "\n".join(lines), size, colour, linespacing=1.25)
+        self.y += len(lines) * size * _LEADING + 0.03
+
+
+def broken(text: str, size: float, width_in: float) -> list[str]:
+    """``text`` in lines that fit ``width_in``."""
+    return textwrap.wrap(text, max(10, int(width_in * _CHARS_PER_IN_PT / size))) or [""]
+
+
+def report_pdf(analysis: GolfAnalysis, pictures: Sequence[EventPicture]) -> bytes:
+    """golf.pdf: two sheets about the main swing of ``analysis``. The same bytes for the same input."""
+    swing = analysis.swings[analysis.main]
+    file = io.BytesIO()
+    with drawing_style(), PdfPages(file, metadata={"Title": f"Golf swing: {analysis.clip_name}", "Creator": f"body4d {__version__}", "CreationDate": None}) as pages:
+        pages.savefig(_first(analysis, swing, pictures))
+        pages.savefig(_second(analysis, swing))
+    return file.getvalue()
+
+
+def _first(analysis: GolfAnalysis, swing: Swing, pictures: Sequence[EventPicture]) -> Figure:
+    sheet = _Sheet()
+    sheet.text(MARGIN_IN, sheet.y, f"Golf swing · {analysis.clip_name}", 15, weight="bold")
+    sheet.y += 0.31
+    sheet.paragraph("; ".join(words.title_words(analysis, swing)) + ".", 8)
+    for text in (words.swings_words(analysis), words.cut_off_words(swing)):
+        if text:
+            sheet.paragraph(text)
+    for warning in analysis.warnings[:_MAX_WARNINGS]:
+        sheet.paragraph("• " + warning.message, _NOTE, palette.THORAX)
+    if len(analysis.warnings) > _MAX_WARNINGS:
+        sheet.paragraph(f"• {len(analysis.warnings) - _MAX_WARNINGS} more warnings stand on the page.", _NOTE, palette.THORAX)
+    sheet.y += 0.06
+    _strip(sheet, swing, pictures)
+    _tempo(sheet, swing)
+    sheet.heading("Measures")
+    sheet.paragraph(words.CLASS_NOTE)
+    _tables(sheet, swing.measures)
+    return sheet.figure
+
+
+_MAX_WARNINGS = 4
+"""Warnings on paper; the page holds all."""
+
+
+def _strip(sheet: _Sheet, swing: Swing, pictures: Sequence[EventPicture]) -> None:
+    by_name = {picture.event.name: picture for picture in pictures}
+    gap = 0.05
+    width = (WIDTH_IN - 2 * MARGIN_IN - 7 * gap) / 8
+    shapes = [image.shape for picture in pictures for image in (picture.overlay, picture.body) if image is not None]
+    height = width * shapes[0][0] / shapes[0][1] if shapes else width
+    rows = 2 if any(picture.overlay is not None for picture in pictures) else 1
+    for n, name in enumerate(EVENTS):
+        x, event, picture = MARGIN_IN + n * (width + gap), swing.event(name), by_name.get(name)
+        images = [] if picture is None else [image for image in (picture.overlay, picture.body) if image is not None]
+        for row, image in enumerate(images):
+            ax = sheet.axes(x, sheet.y + row * (height + gap), width, height)
+            ax.imshow(image, aspect="auto", interpolation="none")
+            ax.axis("off")
+        y = sheet.y + rows * (height + gap)
+        sheet.text(x, y, EVENT_LABELS[name], 6.8, weight="bold")
+        lines = ["not in the clip"]
+        if event is not None:
+            sure = words.confidence_words(event.confidence)
+            lines = [words.event_time_words(swing, event) if name != "impact" else "0.00 s"]
+            lines += ([sure] if sure != "sure" else []) + (["from the body,", "club not seen"] if event.proxy else [])
+        sheet.text(x, y + 0.13, "\n".join(lines), 5.8, palette.PALE, linespacing=1.2)
+    sheet.y += rows * (height + gap) + 0.58
+
+
+def _tempo(sheet: _Sheet, swing: Swing) -> None:
+    sheet.heading("Tempo")
+    if swing.tempo is None:
+        sheet.paragraph("Tempo needs address, top and impact in the clip.")
+        return
+    top = sheet.y
+    draw_tempo(sheet.axes(MARGIN_IN, top, 3.4, 0.85), swing.tempo)
+    sheet.paragraph(tempo_words(swing.tempo), _TEXT, palette.INK, MARGIN_IN + 3.6)
+    sheet.y = max(sheet.y, top + 0.9) + 0.06
+
+
+def _tables(sheet: _Sheet, measures: Sequence[Measure]) -> None:
+    """The groups in two columns of about the same length; letters shrink where they would not fit."""
+    groups = list(grouped(measures).items())
+    gap = 0.3
+    width = (WIDTH_IN - 2 * MARGIN_IN - gap) / 2
+    room = HEIGHT_IN - MARGIN_IN - sheet.y
+    scale = 1.0
+    while True:
+        heights = [_table_height(rows, width, scale) for _, rows in groups]
+        split = _best_split(heights)
+        if max(sum(heights[:split]), sum(heights[split:])) <= room or scale < 0.65:
+            break
+        scale -= 0.05
+    top = sheet.y
+    for column, part in enumerate((groups[:split], groups[split:])):
+        y = top
+        for group, rows in part:
+            y = _table(sheet, MARGIN_IN + column * (width + gap), y, width, group, rows, scale)
+
+
+def _best_split(heights: Sequence[float]) -> int:
+    """How many groups stand in the first column so that the longer column is shortest."""
+    return min(range(len(heights) + 1), key=lambda n: (max(sum(heights[:n]), sum(heights[n:])), -n))
+
+
+def _table_height(rows: dict[str, list], width: float, scale: float) -> float:
+    notes = sum(len(broken(note, _NOTE * scale, width)) for note in _notes(rows))
+    return ((len(rows) + 2) * _TEXT * 1.15 + notes * _NOTE) * scale * _LEADING + 0.1 * scale
+
+
+def _notes(rows: dict[str, list]) -> list[str]:
+    proxy = any(measure.proxy for row in rows.values() for measure in row)
+    return reasons_of(rows) + ([f"† {words.PROXY_NOTE}."] if proxy else [])
+
+
+def _table(sheet: _Sheet, x: float, y: float, width: float, group: str, rows: dict[str, list], scale: float) -> float:
+    """One group's table; returns where it ends."""
+    events, step = events_of(rows), _TEXT * 1.15 * scale * _LEADING
+    sheet.text(x, y, group, (_TEXT + 1) * scale, weight="bold")
+    y += step
+    column = min(0.72, (width - 1.0) / max(len(events), 1))
+    right = {name: x + width - (len(events) - 1 - n) * column for n, name in enumerate(events)}
+    for name in events:
+        sheet.text(right[name], y, EVENT_LABELS[name], (_TEXT - 0.6) * scale, palette.PALE, ha="right")
+    y += step if events else 0
+    for row in rows.values():
+        unit = f" ({row[0].unit})" if row[0].unit else ""
+        sheet.text(x, y, row[0].label + unit, _TEXT * scale)
+        for measure in row:
+            text = words.value_and_bar(measure, unit=False) + (" †" if measure.proxy else "")
+            grey = measure.class_ == "C"
+            sheet.text(
+                right.get(measure.event, x + width), y, text, _TEXT * scale, palette.PALE if grey else palette.INK,
+                ha="right", style="italic" if grey else "normal",
+            )  # fmt: skip
+        y += step
+    for note in _notes(rows):
+        lines = broken(note, _NOTE * scale, width)
+        sheet.text(x, y, "\n".join(lines), _NOTE * scale, palette.PALE, linespacing=1.25)
+        y += len(lines) * _NOTE * scale * _LEADING
+    return y + 0.1 * scale
+
+
+def _second(analysis: GolfAnalysis, swing: Swing) -> Figure:
+    sheet = _Sheet()
+    sheet.heading("Curves")
+    sheet.paragraph("Thin lines mark the events. The pale band is the error to expect; dashed grey curves are not to be relied on.")
+    charts = drawings(analysis, swing)
+    columns, rows = 2, max(1, -(-len(charts) // 2))
+    top, bottom = sheet.y, HEIGHT_IN - MARGIN_IN - 1.35
+    width, height = (WIDTH_IN - 2 * MARGIN_IN) / columns, min((bottom - top) / rows, 2.6)
+    for n, chart in enumerate(charts):
+        x, y = MARGIN_IN + n % columns * width, top + n // columns * height
+        sheet.text(x, y + 0.02, chart.title, 8, weight="bold")
+        chart.draw(sheet.axes(x + 0.42, y + 0.36, width - 0.62, height - 0.95))
+    sheet.y = top + rows * height + 0.05
+    sheet.paragraph("Kinematic sequence: " + words.sequence_words(analysis, swing), _TEXT, palette.INK)
+    sheet.paragraph(words.LIMITS, _TEXT, palette.INK)
+    sheet.paragraph(
+        f"All numbers stand in golf.csv and golf.json. Turns are zero when facing the ball, and positive when open to the target; sway is "
+        f"positive towards it. Computed by body4d {__version__} with the preset {analysis.preset}. A position in the swing does not tell how "
+        f"the ball flies. Sources: {'; '.join(f'{text} ({url})' for text, url in words.SOURCES)}."
+    )
+    return sheet.figure
+
+
+def sheets_as_images(analysis: GolfAnalysis, pictures: Sequence[EventPicture], dpi: int = 80) -> list[np.ndarray]:
+    """The two sheets as pictures, to look at."""
+    swing = analysis.swings[analysis.main]
+    out = []
+    with drawing_style():
+        for figure in (_first(analysis, swing, pictures), _second(analysis, swing)):
+            figure.set_dpi(dpi)
+            canvas = FigureCanvasAgg(figure)
+            canvas.draw()
+            out.append(np.asarray(canvas.buffer_rgba())[..., :3].copy())
+    return out

@@ -1,0 +1,62 @@
+"""Drawings as SVG that belongs to a page: its colours are the style sheet's variables, its letters the page's, and its bytes repeat."""
+
+import io
+import re
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from html import escape
+
+import matplotlib
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure
+
+from body4d.golf.report import palette
+from body4d.golf.report.figures import Drawing
+
+_LOCK = threading.Lock()
+_STYLE = {
+    "font.family": "DejaVu Sans",  # comes with matplotlib, so that every machine lays text out alike
+    "font.size": 9.0,
+    "svg.fonttype": "none",
+    "svg.hashsalt": "body4d",
+    "pdf.fonttype": 42,
+    "axes.unicode_minus": True,
+}
+_VARIABLES = {colour.day: f"var(--{colour.name})" for colour in palette.ALL}
+
+
+@contextmanager
+def drawing_style() -> Iterator[None]:
+    """matplotlib's defaults with the report's few changes, whatever the program around has set; one thread at a time, as its settings
+    are the process's."""
+    with _LOCK, matplotlib.rc_context(matplotlib.rcParamsDefault | _STYLE):
+        yield
+
+
+def svg(drawing: Drawing) -> str:
+    """``drawing`` as an ``<svg>`` element for a page."""
+    with drawing_style():
+        figure = Figure(figsize=drawing.size_in, layout="constrained")
+        FigureCanvasSVG(figure)
+        drawing.draw(figure.add_subplot())
+        file = io.StringIO()
+        figure.savefig(file, format="svg", transparent=True, metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+    return page_svg(file.getvalue(), drawing.key, drawing.alt)
+
+
+def page_svg(text: str, key: str, alt: str) -> str:
+    """matplotlib's SVG without what only a file of its own needs; names within it begin with ``key``, as a page holds many."""
+    text = text[text.index("<svg") :]
+    text = re.sub(r"<metadata>.*?</metadata>\s*", "", text, flags=re.DOTALL)
+    text = re.sub(r"<!--.*?-->\s*", "", text, flags=re.DOTALL)
+    box = re.search(r'viewBox="[^"]*"', text)
+    text = re.sub(r"<svg[^>]*>", f'<svg {box.group() if box else ""} role="img" aria-label="{escape(alt)}" xmlns:xlink="http://www.w3.org/1999/xlink">', text, count=1)
+    text = re.sub(r' id="(?!m|p)[^"]*"', "", text)  # Names of groups, which nothing refers to; markers and clips are called m… and p….
+    names = {name: f"{key}-{n}" for n, name in enumerate(dict.fromkeys(re.findall(r' id="([^"]*)"', text)))}
+    text = re.sub(r'(id="|url\(#|href="#)([^")]*)', lambda m: m[1] + names.get(m[2], m[2]), text)
+    text = re.sub(r"<style.*?</style>\s*", "", text, flags=re.DOTALL)  # It would hold for the whole page; page.css has it for drawings.
+    text = text.replace("font-family: 'DejaVu Sans'; ", "").replace("rotate(-0 ", "rotate(0 ")
+    return re.sub(r"#[0-9a-f]{6}", lambda m: _VARIABLES.get(m[0], m[0]), text).replace(" xlink:href=", " href=").replace(
+        ' xmlns:xlink="http://www.w3.org/1999/xlink"', ""
+    ).strip()
