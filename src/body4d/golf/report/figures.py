@@ -7,20 +7,29 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
+from matplotlib.transforms import ScaledTranslation
 
 from body4d.golf.comparison import Comparison, CurvePair
 from body4d.golf.report import palette
 from body4d.golf.report.words import from_impact_s, number, real_time_s
 from body4d.golf.tempo_band import GOLFDB_TEMPO
-from body4d.golf.types import EVENT_LABELS, Curve, GolfAnalysis, Swing, Tempo
+from body4d.golf.types import EVENT_LABELS, Curve, Swing, Tempo
 
 NAMED_EVENTS = ("address", "top", "impact", "finish")
 """Events whose lines carry their name; the others are thin lines, since eight names would run into each other."""
 
-BEFORE_S, AFTER_IMPACT_S = 0.15, 0.15
-"""How much is shown before address, and how long the kinematic sequence is searched after impact."""
+BEFORE_S = 0.15
+"""How much is shown before address and after the finish."""
+
+WIDE_IN, SQUARE_IN = (4.2, 2.5), (4.2, 3.1)
+"""Sizes on the page: over time, and where both axes are lengths. Letters of 8 points are then 11 pixels high on a phone."""
+
+AFTER_IMPACT_SHARE = 0.6
+"""The sequence is shown this share of the downswing past impact: 0.15 s of the usual 0.25, in slow motion accordingly more."""
 
 _SMALL, _LINE_WIDTH = 8.0, 1.8
+_LEGEND_PT = 24.0  # Below the axes: the figures of the ticks and the name of the axis lie between.
 
 
 @dataclass(frozen=True)
@@ -31,8 +40,10 @@ class Drawing:
     title: str
     alt: str
     draw: Callable[[Axes], None]
+    unit: str = ""
+    """What its values are in, said beside the title."""
     note: str = ""
-    size_in: tuple[float, float] = (4.2, 2.5)
+    size_in: tuple[float, float] = WIDE_IN
 
 
 @dataclass(frozen=True)
@@ -41,7 +52,7 @@ class _Chart:
 
     key: str
     title: str
-    y_label: str
+    unit: str
     curves: tuple[tuple[str, palette.Colour], ...]
 
 
@@ -49,12 +60,12 @@ _CHARTS = (
     _Chart(
         "turns",
         "Turn of pelvis, thorax and shoulder line",
-        "°, + is open to the target",
+        "°, + towards the target",
         (("pelvis_turn_deg", palette.PELVIS), ("thorax_turn_deg", palette.THORAX), ("shoulder_line_turn_deg", palette.SHOULDERS)),
     ),
     _Chart("x_factor", "X-factor: thorax against pelvis", "°", (("x_factor_deg", palette.THORAX),)),
     _Chart("lead_arm", "Lead arm above the horizontal", "°", (("lead_arm_elevation_deg", palette.ARM),)),
-    _Chart("shift", "Sway and lift of the hips", "cm", (("sway_cm", palette.PELVIS), ("lift_cm", palette.THORAX))),
+    _Chart("shift", "Sway and lift of the hips", "cm", (("pelvis_sway_cm", palette.PELVIS), ("pelvis_lift_cm", palette.THORAX))),
     _Chart("hand_speed", "Speed of the hands", "m/s", (("hand_speed_m_s", palette.ARM),)),
 )
 SEQUENCE_CURVES = (
@@ -64,10 +75,10 @@ SEQUENCE_CURVES = (
 )
 
 
-def drawings(analysis: GolfAnalysis, swing: Swing) -> list[Drawing]:
+def drawings(swing: Swing) -> list[Drawing]:
     """All drawings that this swing has the data for, in the order of the page."""
     found = [drawing for chart in _CHARTS if (drawing := _chart(chart, swing)) is not None]
-    found += [drawing for drawing in (_shift_box(swing), *_hand_paths(swing), _sequence(analysis, swing)) if drawing is not None]
+    found += [drawing for drawing in (_sequence(swing), _shift_box(swing), *_hand_paths(swing)) if drawing is not None]
     return found
 
 
@@ -105,12 +116,12 @@ def _chart(chart: _Chart, swing: Swing) -> Drawing | None:
             ax.annotate(
                 "pelvis reverses", (at, value), (-6, 6), textcoords="offset points", ha="right", fontsize=_SMALL, color=palette.PELVIS.day
             )
-        _time_axis(ax, places, times, chart.y_label, from_impact="impact" in places)
+        _time_axis(ax, places, times)
         if len(curves) > 1:
             _legend(ax, len(curves))
 
     said = "; ".join(f"{curve.label}: {_at_events(swing, curve)}" for curve, _ in curves)
-    return Drawing(chart.key, chart.title, f"{chart.title} over the swing. {said}.", draw)
+    return Drawing(chart.key, chart.title, f"{chart.title} over the swing. {said}.", draw, chart.unit)
 
 
 def _at_events(swing: Swing, curve: Curve) -> str:
@@ -134,14 +145,14 @@ def _curve(
     ax.plot(times, values, color=colour.day, linewidth=_LINE_WIDTH, label=label, linestyle="--" if dashed else "-", solid_capstyle="round")
 
 
-def _time_axis(ax: Axes, places: dict[str, float], times: np.ndarray, y_label: str, *, from_impact: bool) -> None:
-    """Frame, event lines with the main names above, and what the axes are."""
+def _time_axis(ax: Axes, places: dict[str, float], times: np.ndarray, more: str = "") -> None:
+    """Seconds from address to finish, with event lines and the main names above."""
     plain_axes(ax)
     first = max(float(times[0]), places["address"] - BEFORE_S) if "address" in places else float(times[0])
     last = min(float(times[-1]), places["finish"] + BEFORE_S) if "finish" in places else float(times[-1])
     ax.set_xlim(first, max(last, first + 1e-3))
-    ax.set_xlabel("seconds from impact" if from_impact else "seconds from address")
-    ax.set_ylabel(y_label)
+    ax.set_xlabel(f"seconds from {'impact' if 'impact' in places else 'address'}{more}")
+    ax.xaxis.set_major_locator(MaxNLocator(6))
     event_lines(ax, places)
 
 
@@ -184,7 +195,8 @@ def plain_axes(ax: Axes) -> None:
 def _legend(ax: Axes, columns: int) -> None:
     ax.legend(
         loc="upper center",
-        bbox_to_anchor=(0.5, -0.2),
+        bbox_to_anchor=(0.5, 0),
+        bbox_transform=ax.transAxes + ScaledTranslation(0, -_LEGEND_PT / 72, ax.get_figure(root=True).dpi_scale_trans),
         ncols=columns,
         frameon=False,
         fontsize=_SMALL,
@@ -194,12 +206,12 @@ def _legend(ax: Axes, columns: int) -> None:
     )
 
 
-def _path_axes(ax: Axes, x_label: str, y_label: str) -> None:
+def _path_axes(ax: Axes, x_label: str) -> None:
     plain_axes(ax)
     ax.grid(axis="both", color=palette.LINE.day, linewidth=0.6)
     ax.set_aspect("equal", adjustable="datalim")
     ax.set_xlabel(x_label)
-    ax.set_ylabel(y_label)
+    ax.xaxis.set_major_locator(MaxNLocator(6))
 
 
 def _event_dots(ax: Axes, swing: Swing, x: np.ndarray, y: np.ndarray, colour: palette.Colour) -> None:
@@ -224,8 +236,11 @@ def _during(swing: Swing) -> np.ndarray:
     return (swing.frames >= swing.events[0].frame) & (swing.frames <= swing.events[-1].frame)
 
 
+_BOX_NOTE = "Path of the middle of the hips, seen face-on with the target on the right."
+
+
 def _shift_box(swing: Swing) -> Drawing | None:
-    sway, lift = _known(swing, "sway_cm"), _known(swing, "lift_cm")
+    sway, lift = _known(swing, "pelvis_sway_cm"), _known(swing, "pelvis_lift_cm")
     if sway is None or lift is None:
         return None
     during = _during(swing)
@@ -237,24 +252,26 @@ def _shift_box(swing: Swing) -> Drawing | None:
         ax.plot(x, y, color=colour.day, linewidth=_LINE_WIDTH, linestyle="--" if unsure else "-")
         low, high = np.nanmin([x, y], axis=1), np.nanmax([x, y], axis=1)
         ax.fill([low[0], high[0], high[0], low[0]], [low[1], low[1], high[1], high[1]], color=colour.day, alpha=0.1, linewidth=0)
-        _event_dots(ax, swing, x, y, colour)
-        _path_axes(ax, "sway in cm, + towards the target", "lift in cm")
+        _event_dots(ax, swing, sway.values, lift.values, colour)
+        _path_axes(ax, "sway, + towards the target")
 
     alt = f"Path of the middle of the hips seen face-on, the target on the right. Sway: {_at_events(swing, sway)}. Lift: {_at_events(swing, lift)}."
-    return Drawing("shift_box", "Box of sway and lift", alt, draw, "The middle of the hips, seen face-on with the target on the right.")
+    return Drawing("shift_box", "Box of sway and lift", alt, draw, "cm, lift upwards", _BOX_NOTE, size_in=SQUARE_IN)
 
 
 def _hand_paths(swing: Swing) -> Iterable[Drawing]:
     path = swing.hand_path_m
     if not len(path) or not np.isfinite(path).any():
         return
-    during = _during(swing)[:, None]
-    shown = np.where(during, path, np.nan) * 100
+    during, up = _during(swing), path[:, 1] * 100
+    top = swing.event("top")
+    turn = int(swing.frames[-1]) if top is None else top.frame
+    back, down = during & (swing.frames <= turn), during & (swing.frames >= turn)
     # Down the line the target is away from the viewer: a right-hander's ball is on the right, a left-hander's on the left.
     side = 1 if swing.frame.hand == "right" else -1
     views = (
-        ("hands_face_on", "Path of the hands, face-on", shown[:, 0], "cm, + towards the target"),
-        ("hands_down_the_line", "Path of the hands, down the line", side * shown[:, 2], "cm, the ball is on the " + swing.frame.hand),
+        ("hands_face_on", "Path of the hands, face-on", path[:, 0] * 100, "+ towards the target"),
+        ("hands_down_the_line", "Path of the hands, down the line", side * path[:, 2] * 100, f"the ball is on the {swing.frame.hand}"),
     )
     impact = swing.event("impact")
     for key, title, x, label in views:
@@ -262,25 +279,23 @@ def _hand_paths(swing: Swing) -> Iterable[Drawing]:
             continue
 
         def draw(ax: Axes, x: np.ndarray = x, label: str = label) -> None:
-            top = swing.event("top")
-            split = swing.frames <= (top.frame if top is not None else swing.frames[-1])
-            down = ~split | (swing.frames == (top.frame if top is not None else -1))
-            ax.plot(np.where(split, x, np.nan), np.where(split, shown[:, 1], np.nan), color=palette.PELVIS.day, linewidth=_LINE_WIDTH, label="back")
-            ax.plot(np.where(down, x, np.nan), np.where(down, shown[:, 1], np.nan), color=palette.THORAX.day, linewidth=_LINE_WIDTH, label="down and through")
-            _event_dots(ax, swing, x, shown[:, 1], palette.INK)
-            _path_axes(ax, label, "cm above the floor")
+            for part, colour, name in ((back, palette.PELVIS, "back"), (down, palette.THORAX, "down and through")):
+                values = (np.where(part, x, np.nan), np.where(part, up, np.nan))
+                ax.plot(*values, color=colour.day, linewidth=_LINE_WIDTH, label=name)
+            _event_dots(ax, swing, x, up, palette.INK)
+            _path_axes(ax, label)
             _legend(ax, 2)
 
         heights = [
-            f"{EVENT_LABELS[name].lower()} {number(float(np.interp(event.frame_exact, swing.frames, path[:, 1])) * 100, 0)} cm"
+            f"{EVENT_LABELS[name].lower()} {number(float(np.interp(event.frame_exact, swing.frames, up)), 0)} cm"
             for name in NAMED_EVENTS
             if (event := swing.event(name)) is not None
         ]
         note = "" if impact is not None else "Impact is not in the clip."
-        yield Drawing(key, title, f"{title}. Height above the floor: {', '.join(heights)}.", draw, note, (4.2, 3.1))
+        yield Drawing(key, title, f"{title}. Height above the floor: {', '.join(heights)}.", draw, "cm above the floor", note, size_in=SQUARE_IN)
 
 
-def _sequence(analysis: GolfAnalysis, swing: Swing) -> Drawing | None:
+def _sequence(swing: Swing) -> Drawing | None:
     sequence = swing.sequence
     impact, top = swing.event("impact"), swing.event("top")
     curves = [(curve, segment, colour) for name, segment, colour in SEQUENCE_CURVES if (curve := _known(swing, name)) is not None]
@@ -290,8 +305,9 @@ def _sequence(analysis: GolfAnalysis, swing: Swing) -> Drawing | None:
 
     def draw(ax: Axes) -> None:
         times, places = _times_s(swing), event_times_s(swing)
-        first, last = places["top"] - 0.05, AFTER_IMPACT_S
-        inside = (times >= first - analysis_step(swing)) & (times <= last + analysis_step(swing))
+        downswing = places["impact"] - places["top"]
+        first, last = places["top"] - 0.2 * downswing, places["impact"] + AFTER_IMPACT_SHARE * downswing
+        inside = (times >= first - step_s(swing)) & (times <= last + step_s(swing))
         for curve, segment, colour in curves:
             _curve(ax, times[inside], curve.values[inside], curve.bar, colour, segment)
         for peak in sequence.peaks:
@@ -303,7 +319,6 @@ def _sequence(analysis: GolfAnalysis, swing: Swing) -> Drawing | None:
         plain_axes(ax)
         ax.set_xlim(first, last)
         ax.set_xlabel("seconds from impact")
-        ax.set_ylabel("°/s, + towards the target")
         event_lines(ax, places)
         _legend(ax, 3)
 
@@ -312,14 +327,14 @@ def _sequence(analysis: GolfAnalysis, swing: Swing) -> Drawing | None:
         f"{number(abs(peak.time_to_impact_s) * 1000, 0)} ms {'before' if peak.time_to_impact_s < 0 else 'after'} impact"
         for peak in sequence.peaks
     )
-    return Drawing("sequence", "Kinematic sequence", f"Rates of turn in the downswing. Greatest: {said}.", draw)
+    return Drawing("sequence", "Kinematic sequence", f"Rates of turn in the downswing. Greatest: {said}.", draw, "°/s, + towards the target")
 
 
 def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def analysis_step(swing: Swing) -> float:
+def step_s(swing: Swing) -> float:
     """Real seconds between two frames."""
     return float(np.median(np.diff(swing.times_s))) if len(swing.times_s) > 1 else 0.0
 
@@ -357,11 +372,13 @@ def tempo_words(tempo: Tempo) -> str:
 
 def comparison_drawings(comparison: Comparison) -> list[Drawing]:
     """One drawing for each quantity of both swings."""
-    out = []
-    for pair in comparison.curves:
-        if np.isfinite(pair.mine).any() and np.isfinite(pair.other).any():
-            out.append(Drawing(pair.name, pair.label, _pair_words(comparison, pair), _pair_drawer(comparison, pair)))
-    return out
+    pairs = {pair.name: pair for pair in comparison.curves if np.isfinite(pair.mine).any() and np.isfinite(pair.other).any()}
+    wanted = [name for chart in _CHARTS for name, _ in chart.curves] + [name for name, _, _ in SEQUENCE_CURVES]
+    return [
+        Drawing(name, pair.label, _pair_words(comparison, pair), _pair_drawer(comparison, pair), pair.unit)
+        for name in wanted
+        if (pair := pairs.get(name)) is not None
+    ]
 
 
 def _pair_drawer(comparison: Comparison, pair: CurvePair) -> Callable[[Axes], None]:
@@ -373,9 +390,7 @@ def _pair_drawer(comparison: Comparison, pair: CurvePair) -> Callable[[Axes], No
         )
         for values, bar, colour, label in sides:
             _curve(ax, comparison.times_s, values, bar, colour, label, dashed=unsure)
-        places = comparison.event_times_s
-        _time_axis(ax, places, comparison.times_s, pair.unit, from_impact="impact" in places)
-        ax.set_xlabel(ax.get_xlabel() + ", common time")
+        _time_axis(ax, comparison.event_times_s, comparison.times_s, ", common time")
         _legend(ax, 2)
 
     return draw

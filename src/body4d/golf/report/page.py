@@ -3,6 +3,7 @@
 import base64
 import io
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from html import escape
 from importlib.resources import files
 
@@ -33,7 +34,7 @@ def report_page(analysis: GolfAnalysis, pictures: Sequence[EventPicture], *, com
         _section("Events", _strip(swing, pictures), _strip_note(swing)),
         _tempo(swing),
         _section("Measures", f'<p class="note">{escape(words.CLASS_NOTE)}</p>', _tables(swing.measures), _methods(swing.measures)),
-        _charts("Curves", drawings(analysis, swing), {"sequence": words.sequence_words(analysis, swing)}),
+        _charts("Curves", drawings(swing), {"sequence": words.sequence_words(analysis, swing)}),
         _section("What one camera cannot tell", f"<p>{escape(words.LIMITS)}</p>"),
         _compared(compared_with),
         _footer(analysis),
@@ -152,59 +153,100 @@ def _tempo(swing: Swing) -> str:
     return _section("Tempo", f'<div class="tempo">{svg(drawing)}</div>', f'<p class="small">{escape(text)}</p>')
 
 
-def grouped(measures: Iterable[Measure | Difference]) -> dict[str, dict[str, list]]:
-    """Measures by heading, then by name, in the order in which they come."""
-    out: dict[str, dict[str, list]] = {}
+@dataclass(frozen=True)
+class Table:
+    """A group of measures as rows, each with its values by event; what is no value at one of the eight events stands below them."""
+
+    group: str
+    events: tuple[str, ...]
+    at_events: tuple[tuple[Measure, ...], ...]
+    over_swing: tuple[Measure, ...]
+    notes: tuple[str, ...]
+
+
+def tables(measures: Iterable[Measure]) -> list[Table]:
+    """Measures as tables, by their headings and in the order in which they come."""
+    groups: dict[str, list[Measure]] = {}
     for measure in measures:
-        out.setdefault(measure.group or "Other", {}).setdefault(measure.name, []).append(measure)
+        groups.setdefault(measure.group or "Other", []).append(measure)
+    out = []
+    for group, found in groups.items():
+        rows: dict[str, list[Measure]] = {}
+        for measure in found:
+            if measure.event in EVENTS:
+                rows.setdefault(measure.name, []).append(measure)
+        events = tuple(name for name in EVENTS if any(measure.event == name for measure in found))
+        over = tuple(measure for measure in found if measure.event not in EVENTS)
+        notes = _reasons(found) + ([f"† {words.PROXY_NOTE}."] if any(measure.proxy for measure in found) else [])
+        out.append(Table(group, events, tuple(tuple(row) for row in rows.values()), over, tuple(notes)))
     return out
 
 
-def events_of(rows: dict[str, list]) -> list[str]:
-    """The events at which a group's measures are taken, in order."""
-    found = {measure.event for row in rows.values() for measure in row}
-    return [name for name in EVENTS if name in found]
+def over_swing_label(measure: Measure) -> str:
+    """The label of what is taken at no event of the table."""
+    return measure.label if measure.event is None else f"{measure.label} at {event_label(measure.event).lower()}"
 
 
-def reasons_of(rows: dict[str, list]) -> list[str]:
-    """Why a group's grey values are grey, each reason once with what it holds for."""
-    by_reason: dict[str, list[str]] = {}
-    for row in rows.values():
-        grey = [measure for measure in row if measure.class_ == "C"]
-        for measure in grey:
-            at = "" if len(grey) == len(row) or measure.event is None else f" at {EVENT_LABELS[measure.event].lower()}"
-            labels = by_reason.setdefault(measure.reason or "One camera does not tell it.", [])
-            if (label := measure.label + at) not in labels:
-                labels.append(label)
-    return [f"Grey: {', '.join(labels)}. {reason}" for reason, labels in by_reason.items()]
+def event_label(name: str) -> str:
+    """An event's name for people."""
+    return EVENT_LABELS.get(name, name.replace("_", " ").capitalize())
+
+
+def _reasons(measures: Sequence[Measure]) -> list[str]:
+    """Why grey values are grey: each reason once, with what it holds for."""
+    by_reason: dict[str, list[Measure]] = {}
+    for measure in measures:
+        if measure.class_ == "C":
+            by_reason.setdefault(measure.reason or "One camera does not tell it.", []).append(measure)
+    return [f"Grey: {', '.join(_named(found, measures))}. {reason}" for reason, found in by_reason.items()]
+
+
+def _named(found: Sequence[Measure], all_measures: Sequence[Measure]) -> list[str]:
+    """``found`` in few words: whole events first, then whole rows, then single values."""
+    out, left = [], list(found)
+    for event in dict.fromkeys(measure.event for measure in found):
+        column = [measure for measure in all_measures if measure.event == event]
+        if event is not None and len(column) > 1 and all(measure in found for measure in column):
+            out.append(f"all at {event_label(event).lower()}")
+            left = [measure for measure in left if measure.event != event]
+    for name in dict.fromkeys(measure.name for measure in left):
+        row = [measure for measure in left if measure.name == name]
+        if len(row) == sum(measure.name == name for measure in all_measures):
+            out.append(row[0].label)
+        else:
+            out += [over_swing_label(measure) for measure in row]
+    return out
 
 
 def _tables(measures: Sequence[Measure]) -> str:
     if not measures:
         return "<p>Nothing could be measured.</p>"
-    tables = []
-    for group, rows in grouped(measures).items():
-        events = events_of(rows)
-        heads = "".join(f'<th scope="col">{EVENT_LABELS[name]}</th>' for name in events) or '<th scope="col">Value</th>'
-        body = "".join(_row(row, events) for row in rows.values())
-        notes = reasons_of(rows)
-        if any(measure.proxy for row in rows.values() for measure in row):
-            notes.append(f"† {words.PROXY_NOTE}.")
-        tables.append(
-            f'<div class="group"><div class="scroll"><table><caption>{escape(group)}</caption><thead><tr><th scope="col">Measure</th>{heads}</tr></thead>'
-            f"<tbody>{body}</tbody></table></div>" + "".join(f'<p class="note">{escape(note)}</p>' for note in notes) + "</div>"
-        )
-    return f'<div class="tables">{"".join(tables)}</div>'
+    return f'<div class="tables">{"".join(_table(table) for table in tables(measures))}</div>'
 
 
-def _row(row: list[Measure], events: Sequence[str]) -> str:
-    first = row[0]
-    head = f'<th scope="row">{escape(first.label)}{f" <span class=pale>{escape(first.unit)}</span>" if first.unit else ""}</th>'
-    over = next((measure for measure in row if measure.event is None), None)
-    if over is not None:
-        return f"<tr>{head}{_cell(over, max(len(events), 1))}</tr>"
+def _table(table: Table) -> str:
+    span = max(len(table.events), 1)
+    parts = [f'<div class="group"><div class="scroll"><table><caption>{escape(table.group)}</caption>']
+    if table.at_events:
+        heads = "".join(f'<th scope="col">{EVENT_LABELS[name]}</th>' for name in table.events)
+        rows = "".join(_row(row, table.events) for row in table.at_events)
+        parts.append(f'<thead><tr><th scope="col">At the event</th>{heads}</tr></thead><tbody>{rows}</tbody>')
+    if table.over_swing:
+        rows = "".join(f"<tr>{_row_head(m, over_swing_label(m))}{_cell(m, span)}</tr>" for m in table.over_swing)
+        parts.append(f'<tbody><tr class="sub"><th scope="colgroup" colspan="{span + 1}">Over the swing</th></tr>{rows}</tbody>')
+    parts.append("</table></div>")
+    parts += [f'<p class="note">{escape(note)}</p>' for note in table.notes]
+    return "".join(parts) + "</div>"
+
+
+def _row_head(measure: Measure, label: str) -> str:
+    unit = f' <span class="unit">{escape(measure.unit)}</span>' if measure.unit else ""
+    return f'<th scope="row">{escape(label)}{unit}</th>'
+
+
+def _row(row: Sequence[Measure], events: Sequence[str]) -> str:
     at = {measure.event: measure for measure in row}
-    return f"<tr>{head}{''.join(_cell(at[name]) if name in at else '<td></td>' for name in events)}</tr>"
+    return f"<tr>{_row_head(row[0], row[0].label)}{''.join(_cell(at[name]) if name in at else '<td></td>' for name in events)}</tr>"
 
 
 def _cell(measure: Measure, span: int = 1) -> str:
@@ -227,7 +269,8 @@ def _charts(title: str, charts: Sequence[Drawing], notes: dict[str, str]) -> str
     for chart in charts:
         note = notes.get(chart.key, chart.note)
         caption = f'<figcaption class="small">{escape(note)}</figcaption>' if note else ""
-        figures.append(f"<figure><h3>{escape(chart.title)}</h3>{svg(chart)}{caption}</figure>")
+        unit = f' <span class="unit">{escape(chart.unit)}</span>' if chart.unit else ""
+        figures.append(f"<figure><h3>{escape(chart.title)}{unit}</h3>{svg(chart)}{caption}</figure>")
     if "sequence" in notes and not any(chart.key == "sequence" for chart in charts):
         figures.append(f"<figure><h3>Kinematic sequence</h3><figcaption>{escape(notes['sequence'])}</figcaption></figure>")
     note = '<p class="note">Thin lines mark the events. The pale band is the error to expect; dashed grey curves are not to be relied on.</p>'
@@ -253,7 +296,7 @@ def _bold(difference: Difference) -> str:
 def difference_words(difference: Difference) -> str:
     """Such as "Pelvis turn at top: 9 ± 6 ° less in the first swing (−44 against −35)"."""
     decimals, unit = words.decimals_of(difference.unit), words.unit_text(difference.unit)
-    at = f" at {EVENT_LABELS[difference.event].lower()}" if difference.event else ""
+    at = f" at {event_label(difference.event).lower()}" if difference.event else ""
     signed = words.is_signed(difference.name)
     values = [words.number(value, decimals, signed=signed) for value in (difference.mine, difference.other)]
     return (
@@ -263,23 +306,26 @@ def difference_words(difference: Difference) -> str:
 
 
 def _difference_tables(differences: Sequence[Difference]) -> str:
-    tables = []
-    for group, rows in grouped(differences).items():
-        lines = []
-        for difference in (d for row in rows.values() for d in row):
-            decimals, signed = words.decimals_of(difference.unit), words.is_signed(difference.name)
-            a, b = (words.number(value, decimals, signed=signed) for value in (difference.mine, difference.other))
-            told = f"{words.number(difference.difference, decimals, signed=True)} ± {words.number(difference.bar, decimals)}"
-            at = f", {EVENT_LABELS[difference.event].lower()}" if difference.event else ""
-            unit = f' <span class="pale">{escape(difference.unit)}</span>' if difference.unit else ""
-            result = f"<td{_bold(difference)}>{told}</td>" if difference.told else f'<td class="c">{escape(_short(difference.reason))}</td>'
-            lines.append(f'<tr><th scope="row">{escape(difference.label + at)}{unit}</th><td>{a}</td><td>{b}</td>{result}</tr>')
-        tables.append(
-            f'<div class="group"><div class="scroll"><table><caption>{escape(group)}</caption><thead><tr><th scope="col">Measure</th>'
-            f'<th scope="col">First</th><th scope="col">Second</th><th scope="col">Difference</th></tr></thead><tbody>{"".join(lines)}</tbody></table></div></div>'
-        )
-    legend = f'<p class="note">“none told”: {NO_DIFFERENCE}. “not relied on”: one of the two is too unsure to compare.</p>'
-    return f'<div class="tables">{"".join(tables)}</div>{legend}'
+    groups: dict[str, list[str]] = {}
+    for difference in differences:
+        groups.setdefault(difference.group or "Other", []).append(_difference_row(difference))
+    head = '<thead><tr><th scope="col">Measure</th><th scope="col">First</th><th scope="col">Second</th><th scope="col">Difference</th></tr></thead>'
+    out = "".join(
+        f'<div class="group long"><div class="scroll"><table><caption>{escape(group)}</caption>{head}<tbody>{"".join(rows)}</tbody></table></div></div>'
+        for group, rows in groups.items()
+    )
+    legend = f"“none told”: {NO_DIFFERENCE}. “not relied on”: one of the two values is too unsure to compare."
+    return f'<p class="note">{legend}</p><div class="tables">{out}</div>'
+
+
+def _difference_row(difference: Difference) -> str:
+    decimals, signed = words.decimals_of(difference.unit), words.is_signed(difference.name)
+    mine, other = (words.number(value, decimals, signed=signed) for value in (difference.mine, difference.other))
+    told = f"{words.number(difference.difference, decimals, signed=True)} ± {words.number(difference.bar, decimals)}"
+    at = f", {event_label(difference.event).lower()}" if difference.event else ""
+    unit = f' <span class="unit">{escape(difference.unit)}</span>' if difference.unit else ""
+    result = f"<td{_bold(difference)}>{told}</td>" if difference.told else f'<td class="c">{escape(_short(difference.reason))}</td>'
+    return f'<tr><th scope="row">{escape(difference.label + at)}{unit}</th><td>{mine}</td><td>{other}</td>{result}</tr>'
 
 
 def _short(reason: str) -> str:

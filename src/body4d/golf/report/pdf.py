@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 
 from body4d.core.version import __version__
 from body4d.golf.report import palette, words
-from body4d.golf.report.figures import draw_tempo, drawings, tempo_words
-from body4d.golf.report.page import events_of, grouped, reasons_of
+from body4d.golf.report.figures import SQUARE_IN, Drawing, draw_tempo, drawings, tempo_words
+from body4d.golf.report.page import Table, over_swing_label, tables
 from body4d.golf.report.strip import EventPicture
 from body4d.golf.report.vector import drawing_style
 from body4d.golf.types import EVENT_LABELS, EVENTS, GolfAnalysis, Measure, Swing
@@ -106,7 +106,7 @@ def _strip(sheet: _Sheet, swing: Swing, pictures: Sequence[EventPicture]) -> Non
             ax.imshow(image, aspect="auto", interpolation="none")
             ax.axis("off")
         y = sheet.y + rows * (height + gap)
-        sheet.text(x, y, EVENT_LABELS[name], 6.8, weight="bold")
+        sheet.text(x, y, EVENT_LABELS[name], 6.2, weight="bold")
         lines = ["not in the clip"]
         if event is not None:
             sure = words.confidence_words(event.confidence)
@@ -129,80 +129,82 @@ def _tempo(sheet: _Sheet, swing: Swing) -> None:
 
 def _tables(sheet: _Sheet, measures: Sequence[Measure]) -> None:
     """The groups in two columns of about the same length; letters shrink where they would not fit."""
-    groups = list(grouped(measures).items())
+    groups = tables(measures)
     gap = 0.3
     width = (WIDTH_IN - 2 * MARGIN_IN - gap) / 2
     room = HEIGHT_IN - MARGIN_IN - sheet.y
-    scale = 1.0
-    while True:
-        heights = [_table_height(rows, width, scale) for _, rows in groups]
-        split = _best_split(heights)
-        if max(sum(heights[:split]), sum(heights[split:])) <= room or scale < 0.65:
+    for scale in _SCALES:
+        heights = [_table(None, 0.0, 0.0, width, table, scale) for table in groups]
+        split = min(range(len(heights) + 1), key=lambda n: (max(sum(heights[:n]), sum(heights[n:])), -n))
+        if max(sum(heights[:split]), sum(heights[split:])) <= room:
             break
-        scale -= 0.05
     top = sheet.y
     for column, part in enumerate((groups[:split], groups[split:])):
         y = top
-        for group, rows in part:
-            y = _table(sheet, MARGIN_IN + column * (width + gap), y, width, group, rows, scale)
+        for table in part:
+            y = _table(sheet, MARGIN_IN + column * (width + gap), y, width, table, scale)
 
 
-def _best_split(heights: Sequence[float]) -> int:
-    """How many groups stand in the first column so that the longer column is shortest."""
-    return min(range(len(heights) + 1), key=lambda n: (max(sum(heights[:n]), sum(heights[n:])), -n))
+_SCALES = (1.25, 1.15, 1.05, 1.0, 0.95, 0.9, 0.85, 0.8, 0.75, 0.7, 0.65, 0.6)
+"""How much larger or smaller the letters of the tables may be."""
 
 
-def _table_height(rows: dict[str, list], width: float, scale: float) -> float:
-    notes = sum(len(broken(note, _NOTE * scale, width)) for note in _notes(rows))
-    return ((len(rows) + 2) * _TEXT * 1.15 + notes * _NOTE) * scale * _LEADING + 0.1 * scale
+def _table(sheet: _Sheet | None, x: float, y: float, width: float, table: Table, scale: float) -> float:
+    """One group's table on ``sheet`` (None: it is only measured); returns where it ends."""
+    size = _TEXT * scale
+    step = size * 1.12 * _LEADING
 
+    def write(at: float, text: str, size: float = size, colour: palette.Colour = palette.INK, **options: object) -> None:
+        if sheet is not None:
+            sheet.text(at, y, text, size, colour, **options)
 
-def _notes(rows: dict[str, list]) -> list[str]:
-    proxy = any(measure.proxy for row in rows.values() for measure in row)
-    return reasons_of(rows) + ([f"† {words.PROXY_NOTE}."] if proxy else [])
-
-
-def _table(sheet: _Sheet, x: float, y: float, width: float, group: str, rows: dict[str, list], scale: float) -> float:
-    """One group's table; returns where it ends."""
-    events, step = events_of(rows), _TEXT * 1.15 * scale * _LEADING
-    sheet.text(x, y, group, (_TEXT + 1) * scale, weight="bold")
-    y += step
-    column = min(0.72, (width - 1.0) / max(len(events), 1))
-    right = {name: x + width - (len(events) - 1 - n) * column for n, name in enumerate(events)}
-    for name in events:
-        sheet.text(right[name], y, EVENT_LABELS[name], (_TEXT - 0.6) * scale, palette.PALE, ha="right")
-    y += step if events else 0
-    for row in rows.values():
-        unit = f" ({row[0].unit})" if row[0].unit else ""
-        sheet.text(x, y, row[0].label + unit, _TEXT * scale)
-        for measure in row:
-            text = words.value_and_bar(measure, unit=False) + (" †" if measure.proxy else "")
+    def line(label: str, cells: Sequence[tuple[float, Measure]], room: float) -> float:
+        lines = broken(label, size, room)
+        write(x, "\n".join(lines), linespacing=1.15)
+        for right, measure in cells:
             grey = measure.class_ == "C"
-            sheet.text(
-                right.get(measure.event, x + width), y, text, _TEXT * scale, palette.PALE if grey else palette.INK,
-                ha="right", style="italic" if grey else "normal",
-            )  # fmt: skip
+            write(right, _cell(measure), size, palette.PALE if grey else palette.INK, ha="right", style="italic" if grey else "normal")
+        return y + len(lines) * step
+
+    write(x, table.group, size * 1.12, weight="bold")
+    y += step * 1.1
+    if table.at_events:
+        texts = [_cell(measure) for row in table.at_events for measure in row] + [EVENT_LABELS[name] for name in table.events]
+        column = max(map(len, texts)) * size / _CHARS_PER_IN_PT + 0.1
+        right = {name: x + width - (len(table.events) - 1 - n) * column for n, name in enumerate(table.events)}
+        for name, at in right.items():
+            write(at, EVENT_LABELS[name], size * 0.92, palette.PALE, ha="right")
         y += step
-    for note in _notes(rows):
+        for row in table.at_events:
+            y = line(_with_unit(row[0], row[0].label), [(right[m.event], m) for m in row if m.event], width - len(right) * column)
+    if table.over_swing and table.at_events:
+        write(x, "Over the swing", size * 0.92, palette.PALE)
+        y += step
+    for measure in table.over_swing:
+        y = line(_with_unit(measure, over_swing_label(measure)), [(x + width, measure)], width - 0.9 * scale)
+    for note in table.notes:
         lines = broken(note, _NOTE * scale, width)
-        sheet.text(x, y, "\n".join(lines), _NOTE * scale, palette.PALE, linespacing=1.25)
+        write(x, "\n".join(lines), _NOTE * scale, palette.PALE, linespacing=1.2)
         y += len(lines) * _NOTE * scale * _LEADING
     return y + 0.1 * scale
+
+
+def _cell(measure: Measure) -> str:
+    return words.value_and_bar(measure, unit=False) + (" †" if measure.proxy else "")
+
+
+def _with_unit(measure: Measure, label: str) -> str:
+    return f"{label} ({measure.unit})" if measure.unit else label
 
 
 def _second(analysis: GolfAnalysis, swing: Swing) -> Figure:
     sheet = _Sheet()
     sheet.heading("Curves")
     sheet.paragraph("Thin lines mark the events. The pale band is the error to expect; dashed grey curves are not to be relied on.")
-    charts = drawings(analysis, swing)
-    columns, rows = 2, max(1, -(-len(charts) // 2))
-    top, bottom = sheet.y, HEIGHT_IN - MARGIN_IN - 1.35
-    width, height = (WIDTH_IN - 2 * MARGIN_IN) / columns, min((bottom - top) / rows, 2.6)
-    for n, chart in enumerate(charts):
-        x, y = MARGIN_IN + n % columns * width, top + n // columns * height
-        sheet.text(x, y + 0.02, chart.title, 8, weight="bold")
-        chart.draw(sheet.axes(x + 0.42, y + 0.36, width - 0.62, height - 0.95))
-    sheet.y = top + rows * height + 0.05
+    charts = drawings(swing)
+    wide, square = ([chart for chart in charts if (chart.size_in == SQUARE_IN) == is_square] for is_square in (False, True))
+    _grid(sheet, wide, 2, 2.2)
+    _grid(sheet, square, 3, 2.5)
     sheet.paragraph("Kinematic sequence: " + words.sequence_words(analysis, swing), _TEXT, palette.INK)
     sheet.paragraph(words.LIMITS, _TEXT, palette.INK)
     sheet.paragraph(
@@ -211,6 +213,17 @@ def _second(analysis: GolfAnalysis, swing: Swing) -> Figure:
         f"the ball flies. Sources: {'; '.join(f'{text} ({url})' for text, url in words.SOURCES)}."
     )
     return sheet.figure
+
+
+def _grid(sheet: _Sheet, charts: Sequence[Drawing], columns: int, height: float) -> None:
+    """``charts`` in rows of ``columns``, each ``height`` inches high."""
+    width = (WIDTH_IN - 2 * MARGIN_IN) / columns
+    for n, chart in enumerate(charts):
+        x, y = MARGIN_IN + n % columns * width, sheet.y + n // columns * height
+        sheet.text(x, y + 0.02, chart.title, 8, weight="bold")
+        sheet.text(x, y + 0.15, chart.unit, _NOTE, palette.PALE)
+        chart.draw(sheet.axes(x + 0.36, y + 0.46, width - 0.54, height - 1.02))
+    sheet.y += -(-len(charts) // columns) * height
 
 
 def sheets_as_images(analysis: GolfAnalysis, pictures: Sequence[EventPicture], dpi: int = 80) -> list[np.ndarray]:
