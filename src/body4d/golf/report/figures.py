@@ -28,6 +28,9 @@ WIDE_IN, SQUARE_IN = (4.2, 2.5), (4.2, 3.1)
 AFTER_IMPACT_SHARE = 0.6
 """The sequence is shown this share of the downswing past impact: 0.15 s of the usual 0.25, in slow motion accordingly more."""
 
+UNIT_NAMES = {"°": "degrees", "°/s": "degrees per second"}
+"""Units that are too small a mark to stand alone beside a title."""
+
 _SMALL, _LINE_WIDTH = 8.0, 1.8
 _LEGEND_PT = 24.0  # Below the axes: the figures of the ticks and the name of the axis lie between.
 
@@ -60,11 +63,11 @@ _CHARTS = (
     _Chart(
         "turns",
         "Turn of pelvis, thorax and shoulder line",
-        "°, + towards the target",
+        "degrees, + towards the target",
         (("pelvis_turn_deg", palette.PELVIS), ("thorax_turn_deg", palette.THORAX), ("shoulder_line_turn_deg", palette.SHOULDERS)),
     ),
-    _Chart("x_factor", "X-factor: thorax against pelvis", "°", (("x_factor_deg", palette.THORAX),)),
-    _Chart("lead_arm", "Lead arm above the horizontal", "°", (("lead_arm_elevation_deg", palette.ARM),)),
+    _Chart("x_factor", "X-factor: thorax against pelvis", "degrees", (("x_factor_deg", palette.THORAX),)),
+    _Chart("lead_arm", "Lead arm above the horizontal", "degrees", (("lead_arm_elevation_deg", palette.ARM),)),
     _Chart("shift", "Sway and lift of the hips", "cm", (("pelvis_sway_cm", palette.PELVIS), ("pelvis_lift_cm", palette.THORAX))),
     _Chart("hand_speed", "Speed of the hands", "m/s", (("hand_speed_m_s", palette.ARM),)),
 )
@@ -209,6 +212,7 @@ def _legend(ax: Axes, columns: int) -> None:
 def _path_axes(ax: Axes, x_label: str) -> None:
     plain_axes(ax)
     ax.grid(axis="both", color=palette.LINE.day, linewidth=0.6)
+    ax.margins(0.18, 0.12)  # Room for the names of the dots.
     ax.set_aspect("equal", adjustable="datalim")
     ax.set_xlabel(x_label)
     ax.xaxis.set_major_locator(MaxNLocator(6))
@@ -216,17 +220,24 @@ def _path_axes(ax: Axes, x_label: str) -> None:
 
 def _event_dots(ax: Axes, swing: Swing, x: np.ndarray, y: np.ndarray, colour: palette.Colour) -> None:
     """The main events as named dots on a path."""
+    dots = {}
     for name in NAMED_EVENTS:
         event = swing.event(name)
-        if event is None:
-            continue
-        at = [float(np.interp(event.frame_exact, swing.frames, values)) for values in (x, y)]
-        if not all(map(math.isfinite, at)):
-            continue
+        if event is not None:
+            at = np.array([np.interp(event.frame_exact, swing.frames, values) for values in (x, y)])
+            if np.isfinite(at).all():
+                dots[name] = at
+    for name, at in dots.items():
         ax.plot(*at, "o", ms=5, color=colour.day, markeredgecolor=palette.PAPER.day, markeredgewidth=0.8, zorder=5)
-        # Address and impact lie close together: their names go to different sides.
-        dx, dy, ha = {"address": (-6, -9, "right"), "top": (0, 6, "center"), "impact": (6, 4, "left"), "finish": (6, 6, "left")}[name]
-        ax.annotate(EVENT_LABELS[name], tuple(at), (dx, dy), textcoords="offset points", ha=ha, fontsize=_SMALL, color=palette.INK.day)
+        # Names stand on the side away from the other dots, so that those of dots close together do not meet.
+        others = np.array([place for other, place in dots.items() if other != name]) if len(dots) > 1 else np.zeros((1, 2))
+        near = others[np.argmin(np.linalg.norm(others - at, axis=1))]
+        right, above = at[0] >= near[0], at[1] >= near[1]
+        (dx, ha), va = ((6, "left") if right else (-6, "right")), "bottom" if above else "top"
+        ax.annotate(
+            EVENT_LABELS[name], (float(at[0]), float(at[1])), (dx, 3 if above else -3), textcoords="offset points",
+            ha=ha, va=va, fontsize=_SMALL, color=palette.INK.day,
+        )  # fmt: skip
 
 
 def _during(swing: Swing) -> np.ndarray:
@@ -327,7 +338,7 @@ def _sequence(swing: Swing) -> Drawing | None:
         f"{number(abs(peak.time_to_impact_s) * 1000, 0)} ms {'before' if peak.time_to_impact_s < 0 else 'after'} impact"
         for peak in sequence.peaks
     )
-    return Drawing("sequence", "Kinematic sequence", f"Rates of turn in the downswing. Greatest: {said}.", draw, "°/s, + towards the target")
+    return Drawing("sequence", "Kinematic sequence", f"Rates of turn in the downswing. Greatest: {said}.", draw, "degrees per second, + towards the target")
 
 
 def _finite(value: float) -> float | None:
@@ -375,7 +386,7 @@ def comparison_drawings(comparison: Comparison) -> list[Drawing]:
     pairs = {pair.name: pair for pair in comparison.curves if np.isfinite(pair.mine).any() and np.isfinite(pair.other).any()}
     wanted = [name for chart in _CHARTS for name, _ in chart.curves] + [name for name, _, _ in SEQUENCE_CURVES]
     return [
-        Drawing(name, pair.label, _pair_words(comparison, pair), _pair_drawer(comparison, pair), pair.unit)
+        Drawing(name, pair.label, _pair_words(comparison, pair), _pair_drawer(comparison, pair), UNIT_NAMES.get(pair.unit, pair.unit))
         for name in wanted
         if (pair := pairs.get(name)) is not None
     ]

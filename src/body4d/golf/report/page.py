@@ -30,13 +30,14 @@ def report_page(analysis: GolfAnalysis, pictures: Sequence[EventPicture], *, com
     parts = [
         _header(f"Golf swing · {analysis.clip_name}", words.title_words(analysis, swing)),
         _paragraphs(words.swings_words(analysis), words.cut_off_words(swing)),
-        _warnings(analysis.warnings),
+        _warnings_link(len(analysis.warnings)),
         _section("Events", _strip(swing, pictures), _strip_note(swing)),
         _tempo(swing),
         _section("Measures", f'<p class="note">{escape(words.CLASS_NOTE)}</p>', _tables(swing.measures), _methods(swing.measures)),
         _charts("Curves", drawings(swing), {"sequence": words.sequence_words(analysis, swing)}),
         _section("What one camera cannot tell", f"<p>{escape(words.LIMITS)}</p>"),
         _compared(compared_with),
+        _section("Warnings", _warnings(analysis.warnings), extra=' id="warnings"') if analysis.warnings else "",
         _footer(analysis),
     ]
     return _page(f"Golf swing: {analysis.clip_name}", parts)
@@ -110,6 +111,12 @@ def _warnings(warnings: Iterable[object]) -> str:
     return '<ul class="warnings" aria-label="Warnings">' + "".join(f"<li>{message}</li>" for message in messages) + "</ul>"
 
 
+def _warnings_link(count: int) -> str:
+    if not count:
+        return ""
+    return f'<p><a href="#warnings">{count} {"warning" if count == 1 else "warnings"}</a> at the end of this page.</p>'
+
+
 def _strip(swing: Swing, pictures: Sequence[EventPicture]) -> str:
     by_name = {picture.event.name: picture for picture in pictures}
     items = []
@@ -150,7 +157,7 @@ def _tempo(swing: Swing) -> str:
         return _section("Tempo", "<p>Tempo needs address, top and impact in the clip.</p>")
     tempo, text = swing.tempo, tempo_words(swing.tempo)
     drawing = Drawing("tempo", "Tempo", text, lambda ax: draw_tempo(ax, tempo), size_in=(4.6, 1.15))
-    return _section("Tempo", f'<div class="tempo">{svg(drawing)}</div>', f'<p class="small">{escape(text)}</p>')
+    return _section("Tempo", f'<div class="tempo"><div>{svg(drawing)}</div><p class="small">{escape(text)}</p></div>')
 
 
 @dataclass(frozen=True)
@@ -240,7 +247,7 @@ def _table(table: Table) -> str:
 
 
 def _row_head(measure: Measure, label: str) -> str:
-    unit = f' <span class="unit">{escape(measure.unit)}</span>' if measure.unit else ""
+    unit = f' <span class="unit">{escape(unit)}</span>' if (unit := words.label_unit(measure.unit)) else ""
     return f'<th scope="row">{escape(label)}{unit}</th>'
 
 
@@ -250,7 +257,7 @@ def _row(row: Sequence[Measure], events: Sequence[str]) -> str:
 
 
 def _cell(measure: Measure, span: int = 1) -> str:
-    value, _, bar = words.value_and_bar(measure, unit=False).partition(" ± ")
+    value, _, bar = words.value_and_bar(measure).partition(" ± ")
     text = escape(value) + (f' <span class="bar">± {escape(bar)}</span>' if bar else "") + (" †" if measure.proxy else "")
     grey = f' class="c" title="{escape(measure.reason)}"' if measure.class_ == "C" else ""
     return f"<td{grey}{f' colspan={span}' if span > 1 else ''}>{text}</td>"
@@ -320,10 +327,11 @@ def _difference_tables(differences: Sequence[Difference]) -> str:
 
 def _difference_row(difference: Difference) -> str:
     decimals, signed = words.decimals_of(difference.unit), words.is_signed(difference.name)
-    mine, other = (words.number(value, decimals, signed=signed) for value in (difference.mine, difference.other))
-    told = f"{words.number(difference.difference, decimals, signed=True)} ± {words.number(difference.bar, decimals)}"
+    degrees = "°" if difference.unit == "°" else ""
+    mine, other = (words.number(value, decimals, signed=signed) + degrees for value in (difference.mine, difference.other))
+    told = f"{words.number(difference.difference, decimals, signed=True)} ± {words.number(difference.bar, decimals)}{degrees}"
     at = f", {event_label(difference.event).lower()}" if difference.event else ""
-    unit = f' <span class="unit">{escape(difference.unit)}</span>' if difference.unit else ""
+    unit = f' <span class="unit">{escape(unit)}</span>' if (unit := words.label_unit(difference.unit)) else ""
     result = f"<td{_bold(difference)}>{told}</td>" if difference.told else f'<td class="c">{escape(_short(difference.reason))}</td>'
     return f'<tr><th scope="row">{escape(difference.label + at)}{unit}</th><td>{mine}</td><td>{other}</td>{result}</tr>'
 

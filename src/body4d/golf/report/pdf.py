@@ -21,8 +21,12 @@ WIDTH_IN, HEIGHT_IN, MARGIN_IN = 8.27, 11.69, 0.45
 
 _TEXT, _NOTE, _HEAD = 7.0, 6.2, 10.5  # Sizes of letters in points.
 _LEADING = 1.38 / 72  # Inches of a line for each point of its letters.
-_CHARS_PER_IN_PT = 138.0
+_CHARS_PER_IN_PT = 124.0
 """Letters of DejaVu Sans on an inch at one point, on average; lines are broken by it."""
+
+
+_DIGIT_EM = 0.636
+"""Width of its figures as a share of their size."""
 
 
 class _Sheet:
@@ -74,10 +78,6 @@ def _first(analysis: GolfAnalysis, swing: Swing, pictures: Sequence[EventPicture
     for text in (words.swings_words(analysis), words.cut_off_words(swing)):
         if text:
             sheet.paragraph(text)
-    for warning in analysis.warnings[:_MAX_WARNINGS]:
-        sheet.paragraph("• " + warning.message, _NOTE, palette.THORAX)
-    if len(analysis.warnings) > _MAX_WARNINGS:
-        sheet.paragraph(f"• {len(analysis.warnings) - _MAX_WARNINGS} more warnings stand on the page.", _NOTE, palette.THORAX)
     sheet.y += 0.06
     _strip(sheet, swing, pictures)
     _tempo(sheet, swing)
@@ -85,10 +85,6 @@ def _first(analysis: GolfAnalysis, swing: Swing, pictures: Sequence[EventPicture
     sheet.paragraph(words.CLASS_NOTE)
     _tables(sheet, swing.measures)
     return sheet.figure
-
-
-_MAX_WARNINGS = 4
-"""Warnings on paper; the page holds all."""
 
 
 def _strip(sheet: _Sheet, swing: Swing, pictures: Sequence[EventPicture]) -> None:
@@ -106,14 +102,14 @@ def _strip(sheet: _Sheet, swing: Swing, pictures: Sequence[EventPicture]) -> Non
             ax.imshow(image, aspect="auto", interpolation="none")
             ax.axis("off")
         y = sheet.y + rows * (height + gap)
-        sheet.text(x, y, EVENT_LABELS[name], 6.2, weight="bold")
+        sheet.text(x, y, EVENT_LABELS[name].replace("follow-", "follow-\n"), 6.2, weight="bold", linespacing=1.1)
         lines = ["not in the clip"]
         if event is not None:
             sure = words.confidence_words(event.confidence)
             lines = [words.event_time_words(swing, event) if name != "impact" else "0.00 s"]
             lines += ([sure] if sure != "sure" else []) + (["from the body,", "club not seen"] if event.proxy else [])
-        sheet.text(x, y + 0.13, "\n".join(lines), 5.8, palette.PALE, linespacing=1.2)
-    sheet.y += rows * (height + gap) + 0.58
+        sheet.text(x, y + (0.24 if name == "mid_follow_through" else 0.13), "\n".join(lines), 5.8, palette.PALE, linespacing=1.2)
+    sheet.y += rows * (height + gap) + 0.62
 
 
 def _tempo(sheet: _Sheet, swing: Swing) -> None:
@@ -145,7 +141,7 @@ def _tables(sheet: _Sheet, measures: Sequence[Measure]) -> None:
             y = _table(sheet, MARGIN_IN + column * (width + gap), y, width, table, scale)
 
 
-_SCALES = (1.25, 1.15, 1.05, 1.0, 0.95, 0.9, 0.85, 0.8, 0.75, 0.7, 0.65, 0.6)
+_SCALES = (1.1, 1.05, 1.0, 0.95, 0.9, 0.85, 0.8, 0.75, 0.7, 0.65, 0.6)
 """How much larger or smaller the letters of the tables may be."""
 
 
@@ -156,11 +152,11 @@ def _table(sheet: _Sheet | None, x: float, y: float, width: float, table: Table,
 
     def write(at: float, text: str, size: float = size, colour: palette.Colour = palette.INK, **options: object) -> None:
         if sheet is not None:
-            sheet.text(at, y, text, size, colour, **options)
+            sheet.text(at, y, text, size, colour, linespacing=1.15, **options)
 
     def line(label: str, cells: Sequence[tuple[float, Measure]], room: float) -> float:
         lines = broken(label, size, room)
-        write(x, "\n".join(lines), linespacing=1.15)
+        write(x, "\n".join(lines))
         for right, measure in cells:
             grey = measure.class_ == "C"
             write(right, _cell(measure), size, palette.PALE if grey else palette.INK, ha="right", style="italic" if grey else "normal")
@@ -170,7 +166,7 @@ def _table(sheet: _Sheet | None, x: float, y: float, width: float, table: Table,
     y += step * 1.1
     if table.at_events:
         texts = [_cell(measure) for row in table.at_events for measure in row] + [EVENT_LABELS[name] for name in table.events]
-        column = max(map(len, texts)) * size / _CHARS_PER_IN_PT + 0.1
+        column = max(map(len, texts)) * size * _DIGIT_EM / 72 + 0.12
         right = {name: x + width - (len(table.events) - 1 - n) * column for n, name in enumerate(table.events)}
         for name, at in right.items():
             write(at, EVENT_LABELS[name], size * 0.92, palette.PALE, ha="right")
@@ -184,17 +180,22 @@ def _table(sheet: _Sheet | None, x: float, y: float, width: float, table: Table,
         y = line(_with_unit(measure, over_swing_label(measure)), [(x + width, measure)], width - 0.9 * scale)
     for note in table.notes:
         lines = broken(note, _NOTE * scale, width)
-        write(x, "\n".join(lines), _NOTE * scale, palette.PALE, linespacing=1.2)
+        write(x, "\n".join(lines), _NOTE * scale, palette.PALE)
         y += len(lines) * _NOTE * scale * _LEADING
     return y + 0.1 * scale
 
 
 def _cell(measure: Measure) -> str:
-    return words.value_and_bar(measure, unit=False) + (" †" if measure.proxy else "")
+    return words.value_and_bar(measure) + (" †" if measure.proxy else "")
 
 
 def _with_unit(measure: Measure, label: str) -> str:
-    return f"{label} ({measure.unit})" if measure.unit else label
+    unit = words.label_unit(measure.unit)
+    return f"{label} ({unit})" if unit else label
+
+
+_MAX_WARNINGS = 4
+"""Warnings on paper; the page holds all."""
 
 
 def _second(analysis: GolfAnalysis, swing: Swing) -> Figure:
@@ -207,6 +208,10 @@ def _second(analysis: GolfAnalysis, swing: Swing) -> Figure:
     _grid(sheet, square, 3, 2.5)
     sheet.paragraph("Kinematic sequence: " + words.sequence_words(analysis, swing), _TEXT, palette.INK)
     sheet.paragraph(words.LIMITS, _TEXT, palette.INK)
+    for warning in analysis.warnings[:_MAX_WARNINGS]:
+        sheet.paragraph("• " + warning.message, _NOTE, palette.THORAX)
+    if len(analysis.warnings) > _MAX_WARNINGS:
+        sheet.paragraph(f"• {len(analysis.warnings) - _MAX_WARNINGS} more warnings stand on the page.", _NOTE, palette.THORAX)
     sheet.paragraph(
         f"All numbers stand in golf.csv and golf.json. Turns are zero when facing the ball, and positive when open to the target; sway is "
         f"positive towards it. Computed by body4d {__version__} with the preset {analysis.preset}. A position in the swing does not tell how "

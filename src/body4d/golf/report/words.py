@@ -56,8 +56,8 @@ def is_signed(name: str) -> bool:
     return any(word in name for word in ("turn", "sway", "lift", "thrust", "bend", "tilt", "gap", "elevation")) and "rate" not in name
 
 
-def value_and_bar(measure: Measure, *, unit: bool = True) -> str:
-    """Such as "−38 ± 6 °"; "–" where the value is not known, no bar where that is not."""
+def value_and_bar(measure: Measure) -> str:
+    """Such as "−38 ± 6°"; "–" where the value is not known, no bar where that is not. Units other than degrees stand beside the label."""
     decimals = decimals_of(measure.unit)
     text = number(measure.value, decimals, signed=is_signed(measure.name))
     if text == "–":
@@ -65,7 +65,12 @@ def value_and_bar(measure: Measure, *, unit: bool = True) -> str:
     if math.isfinite(measure.bar):
         # A bar that rounds to nothing would claim too much.
         text += f" ± {number(max(measure.bar, 10.0**-decimals), decimals)}"
-    return text + (unit_text(measure.unit) if unit else "")
+    return text + ("°" if measure.unit == "°" else "")
+
+
+def label_unit(unit: str) -> str:
+    """The unit to stand beside a label: all but degrees, which stand at each value."""
+    return "" if unit == "°" else unit
 
 
 def unit_text(unit: str) -> str:
