@@ -31,6 +31,10 @@ Class = Literal["A", "B", "C"]
 """A: shown; B: shown with its error bar; C: grey, with the reason."""
 
 
+ESTIMATE_LIMITS = {"°": 5.0, "cm": 3.0}
+"""Widest bars, by unit, with which a value may be called measured."""
+
+
 @dataclass(frozen=True)
 class GolfOptions:
     """What the user says of the swing; None: decided from the scene."""
@@ -120,6 +124,12 @@ class Measure:
     """Why it is grey, where it is."""
     group: str = ""
     """Heading under which tables show it: "Turn", "Tilt and bend", "Shift", "Arms and legs", "Speed and tempo"."""
+
+    @property
+    def is_estimate(self) -> bool:
+        """True where it must not be called measured: its bar is unknown, or beyond 5° of a turn or 3 cm of a shift."""
+        limit = ESTIMATE_LIMITS.get(self.unit)
+        return limit is not None and not self.bar <= limit
 
 
 @dataclass(frozen=True)

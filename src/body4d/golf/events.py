@@ -1,0 +1,460 @@
+"""The eight events of a swing by one dynamic programme: their order, GolfDB's shares of time as prior, and cues of body, club and sound.
+
+The cost of a frame as an event is half a squared number of standard deviations: a negative log likelihood. For each pair of address and
+impact the shares are known, and the events between and after them are the cheapest ones in order. Frames before and after the clip
+stand for events that it cuts off.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+from scipy.ndimage import gaussian_filter1d
+
+from body4d.golf.angles import elevation_deg
+from body4d.golf.body_motion import BodyMotion
+from body4d.golf.candidates import Candidate, hand_angle_deg
+from body4d.golf.types import EVENTS, ClubShaft, Event, Hand
+
+# Place of each event between address (0) and impact (1): 5th, 25th, 50th, 75th and 95th percentile of 758 real-time swings of GolfDB
+# (McNally et al. 2019, golfDB.mat), counted for shared/GOLF_METRICS.md.
+SHARES: dict[str, tuple[float, float, float, float, float]] = {
+    "toe_up": (0.32, 0.36, 0.40, 0.44, 0.52),
+    "mid_backswing": (0.45, 0.50, 0.54, 0.59, 0.66),
+    "top": (0.72, 0.75, 0.77, 0.81, 0.84),
+    "mid_downswing": (0.86, 0.89, 0.90, 0.92, 0.94),
+    "mid_follow_through": (1.04, 1.05, 1.06, 1.07, 1.10),
+    "finish": (1.38, 1.49, 1.57, 1.69, 1.90),
+}
+_NORMAL = (-1.645, -0.674, 0.0, 0.674, 1.645)
+"""The same percentiles of the normal distribution."""
+
+BEFORE_IMPACT, AFTER_IMPACT = EVENTS[1:5], EVENTS[6:]
+
+STILL_SHARE = 0.05
+"""Hands below this share of their peak speed are still (GOLF_METRICS)."""
+
+MAX_STILL_SHARE = 0.2
+STILL_OVER_NOISE = 1.5
+"""In slow motion the noise of the hands is more than 5 % of their peak: still is then what is this much above the calmest stretch."""
+
+STILL_PER_DOWNSWING = 0.4
+"""The 0.1 s for which the hands are still, as a share of a usual downswing of 0.25 s: clips may be slowed down."""
+
+EDGE_COST = 6.0
+"""Of a stretch that is not still where it ought to be, or still where it ought not."""
+
+OUTSIDE_COST = 5.0
+"""Of an event outside the clip: a little more than three standard deviations, so that what is in the clip is preferred."""
+
+LEVEL_SIGMA_DEG = 6.0
+TOP_SIGMA_DEG, TOP_SIGMA_SPEED_SHARE = 8.0, 0.15
+PASSING_SIGMA_PER_HEIGHT = 0.1
+RETURN_SIGMA_PER_HEIGHT = 0.04
+"""Hands at impact are some centimetres ahead of their address place; only the difference from the nearest moment counts."""
+
+SOUND_SIGMA_FRAMES = 0.7
+MAX_SOUND_OFF_PER_DOWNSWING = 0.4
+"""A sound farther than this from where the hands are back is not this swing's strike."""
+
+SHAFT_SIGMA = 0.2
+"""Sine of the shaft's angle to the horizontal in the picture."""
+
+MIN_SHAFT_CONFIDENCE = 0.5
+SMOOTH_PER_DOWNSWING = 0.04
+"""Hands are smoothed by this share of the downswing (10 ms in real time), which takes no edge off a swing and noise off slow motion."""
+
+WINDOW_BEFORE, WINDOW_AFTER = 10.0, 7.0
+"""Downswings before the top and after impact in which the events are sought: twice what 95 of 100 swings take."""
+
+MAX_ADDRESSES, MAX_IMPACTS, NUM_OUTSIDE = 40, 16, 12
+
+
+@dataclass(frozen=True)
+class FoundEvents:
+    """The events of one swing; rows are those of the ``BodyMotion``."""
+
+    events: tuple[Event, ...]
+    """Those inside the clip."""
+    cut_off: tuple[str, ...]
+    rows: Mapping[str, float]
+    """Row of each event inside the clip, between rows too."""
+    address_rows: np.ndarray
+    """The still stretch before the takeaway, over which address is averaged."""
+    cost: float
+    """Mean cost of the eight events."""
+    sound_used: bool
+
+
+def find_events(
+    motion: BodyMotion,
+    candidate: Candidate,
+    limits: tuple[int, int],
+    hand: Hand,
+    *,
+    club: ClubShaft | None = None,
+    sounds_clip_s: Sequence[float] = (),
+) -> FoundEvents:
+    """The eight events of the swing around ``candidate``, between the rows ``limits``; ``sounds_clip_s`` are strikes, at the club."""
+    cues = _Cues(motion, candidate, limits, hand, club, sounds_clip_s)
+    best = _best_path(cues)
+    return _described(cues, best)
+
+
+def share_cost(name: str, share: Float[np.ndarray, "*n"]) -> Float[np.ndarray, "*n"]:
+    """Half the squared number of standard deviations of a share of the time from address to impact, by GolfDB's percentiles."""
+    points = np.array(SHARES[name])
+    z = np.interp(share, points, _NORMAL)
+    for end, inner in ((0, 1), (-1, -2)):
+        slope = (_NORMAL[end] - _NORMAL[inner]) / (points[end] - points[inner])
+        beyond = share < points[0] if end == 0 else share > points[-1]
+        z = np.where(beyond, _NORMAL[end] + slope * (share - points[end]), z)
+    return 0.5 * z**2
+
+
+class _Cues:
+    """Costs of the rows of one swing's window, with rows outside the clip at both ends."""
+
+    def __init__(
+        self,
+        motion: BodyMotion,
+        candidate: Candidate,
+        limits: tuple[int, int],
+        hand: Hand,
+        club: ClubShaft | None,
+        sounds_clip_s: Sequence[float],
+    ) -> None:
+        down = max(candidate.downswing_rows, 2)
+        first = max(limits[0], candidate.top - round(WINDOW_BEFORE * down), 0)
+        last = min(limits[1], candidate.through + round(WINDOW_AFTER * down), len(motion) - 1)
+        self.motion, self.candidate, self.first, self.count = motion, candidate, first, last - first + 1
+        self.down, self.hand = down, hand
+        self.rows = slice(first, last + 1)
+        self.seconds = motion.real_s[self.rows]
+        self.step = float(np.median(np.diff(self.seconds)))
+        self.top = candidate.top - first
+        self.through = candidate.through - first
+        lead, trail = ("left", "right") if hand == "right" else ("right", "left")
+        sigma = SMOOTH_PER_DOWNSWING * down
+        joints = {name: _smooth(motion.joints[name], sigma)[self.rows] for name in _JOINTS}
+        self.hands = joints["mid_wrist"]
+        self.speed = np.linalg.norm(np.gradient(self.hands, self.seconds, axis=0), axis=-1)
+        self.peak_speed = float(self.speed[self.top : max(self.through, self.top) + 2].max())
+        self.elevation = elevation_deg(joints[f"{lead}_shoulder"], joints[f"{lead}_wrist"])
+        axis = np.mean(joints[f"{lead}_ankle"] - joints[f"{trail}_ankle"], axis=0) * [1.0, 0.0, 1.0]
+        self.along = axis / max(float(np.linalg.norm(axis)), 1e-9)
+        left = self.along if lead == "left" else -self.along
+        angle = _smooth(hand_angle_deg(motion, left), sigma)[self.rows] * (1.0 if lead == "left" else -1.0)
+        self.angle = angle - 360.0 * np.round(angle[min(self.through, self.count - 1)] / 360.0)
+        self.past_trail = (self.hands - joints[f"{trail}_hip"]) @ self.along
+        self.past_lead = (self.hands - joints[f"{lead}_hip"]) @ self.along
+        self.shaft = _shaft_sine(club, motion.frames[self.rows]) if club is not None else np.full(self.count, np.nan)
+        self.sound = self._strike(sounds_clip_s)
+        self._still_stretches()
+
+    def _still_stretches(self) -> None:
+        """What still means before and after this swing, and the edges of stillness."""
+        self.still_rows = max(round(STILL_PER_DOWNSWING * self.down), 2)
+        calm = _running_median(self.speed, self.still_rows)
+        share = calm / max(self.peak_speed, 1e-9)
+        before, after = share[: max(self.top, 1)], share[min(self.through, self.count - 1) :]
+        self.still_before = float(np.clip(STILL_OVER_NOISE * before.min(), STILL_SHARE, MAX_STILL_SHARE)) * self.peak_speed
+        self.still_after = float(np.clip(STILL_OVER_NOISE * after.min(), STILL_SHARE, MAX_STILL_SHARE)) * self.peak_speed
+
+    def _strike(self, sounds_clip_s: Sequence[float]) -> float | None:
+        """Row of the strike that belongs to this swing, between rows too."""
+        if not len(sounds_clip_s) or self.through >= self.count:
+            return None
+        rows = np.interp(sounds_clip_s, self.motion.clip_s, np.arange(len(self.motion)), left=np.nan, right=np.nan) - self.first
+        off = np.abs(rows - self.through)
+        if np.isnan(off).all() or np.nanmin(off) > max(MAX_SOUND_OFF_PER_DOWNSWING * self.down, 2.0):
+            return None
+        return float(rows[np.nanargmin(off)])
+
+    def address(self) -> np.ndarray:
+        """Cost of each row as the last still one."""
+        moving = (self.speed > self.still_before).astype(float)
+        return EDGE_COST * (_mean_before(moving, self.still_rows) + 1.0 - _mean_after(moving, self.still_rows))
+
+    def finish(self) -> np.ndarray:
+        """Cost of each row as the first one at rest."""
+        moving = (self.speed > self.still_after).astype(float)
+        cost = EDGE_COST * (1.0 - _mean_before(moving, self.still_rows, own=False) + _mean_after(moving, self.still_rows, own=True))
+        cost[-1] = min(cost[-1], 0.5 * EDGE_COST)  # the clip's end stands for the finish
+        return cost
+
+    def impact(self, address_row: int) -> np.ndarray:
+        """Cost of each row as the one where the hands are back where they were at ``address_row``."""
+        if self.sound is not None:
+            return 0.5 * ((np.arange(self.count) - self.sound) / SOUND_SIGMA_FRAMES) ** 2
+        distance = self.distance(address_row)
+        swing = distance[self.top : min(self.candidate.end - self.first + 1, self.count)]
+        sigma = RETURN_SIGMA_PER_HEIGHT * self.motion.height_m
+        cost = 0.5 * ((distance - swing.min()) / sigma) ** 2
+        cost[: self.top + 1] = np.inf
+        cost[self.candidate.end - self.first + 1 :] = np.inf
+        return cost
+
+    def distance(self, address_row: int) -> np.ndarray:
+        """Of the hands from their address place."""
+        rows = self.still_run(address_row)
+        return np.linalg.norm(self.hands - self.hands[rows].mean(0), axis=-1)
+
+    def still_run(self, address_row: int) -> np.ndarray:
+        """The still rows up to ``address_row``; at least one, at most as many as 0.3 s are of a real swing."""
+        row = int(np.clip(address_row, 0, self.count - 1))
+        start = row
+        while start > 0 and row - start < 3 * self.still_rows and self.speed[start - 1] <= self.still_before:
+            start -= 1
+        return np.arange(start, row + 1)
+
+    def between(self) -> dict[str, np.ndarray]:
+        """Costs of the rows as the events other than address, impact and finish."""
+        height = self.motion.height_m
+        rising = np.gradient(self.elevation) > 0
+        level = 0.5 * (self.elevation / LEVEL_SIGMA_DEG) ** 2
+        top_angle = self.angle[max(self.top - self.down // 2, 0) : self.top + self.down // 2 + 1].min()
+        passing = PASSING_SIGMA_PER_HEIGHT * height
+        costs = {
+            "toe_up": 0.5 * (self.past_trail / passing) ** 2,
+            "mid_backswing": level + np.where(rising, 0.0, EDGE_COST),
+            "top": 0.5 * ((self.angle - top_angle) / TOP_SIGMA_DEG) ** 2
+            + 0.5 * (self.speed / (TOP_SIGMA_SPEED_SHARE * self.peak_speed)) ** 2,
+            "mid_downswing": level + np.where(rising, EDGE_COST, 0.0),
+            "mid_follow_through": 0.5 * (self.past_lead / passing) ** 2,
+        }
+        if np.isfinite(self.shaft).any():
+            lifting = np.gradient(self.shaft) < 0
+            seen = 0.5 * (self.shaft / SHAFT_SIGMA) ** 2 + np.where(lifting, 0.0, EDGE_COST)
+            for name in ("toe_up", "mid_follow_through"):
+                costs[name] = np.where(np.isfinite(self.shaft), seen, costs[name])
+        return costs
+
+
+_JOINTS = tuple(f"{side}_{joint}" for side in ("left", "right") for joint in ("shoulder", "wrist", "ankle", "hip")) + ("mid_wrist",)
+
+
+@dataclass(frozen=True)
+class _Path:
+    """The cheapest path: window rows (below 0 and from the window's length on: outside the clip), and how sure each row is."""
+
+    rows: dict[str, int]
+    confidence: dict[str, float]
+    cost: float
+
+
+def _best_path(cues: _Cues) -> _Path:
+    n = cues.count
+    addresses, address_costs = _address_hypotheses(cues)
+    between, finish = cues.between(), cues.finish()
+    after_rows = np.arange(n, n + round(WINDOW_AFTER * cues.down), max(cues.down // 4, 1))
+    all_rows = np.concatenate([np.arange(n), after_rows])
+    before_rows = np.arange(-round(WINDOW_BEFORE * cues.down), 0, max(cues.down // 4, 1))
+    wide = np.concatenate([before_rows, all_rows])
+    outside = np.full(len(before_rows), OUTSIDE_COST), np.full(len(after_rows), OUTSIDE_COST)
+    unary = {name: np.concatenate([outside[0], cost, outside[1]]) for name, cost in {**between, "finish": finish}.items()}
+    totals: list[tuple[float, int, int, dict[str, int]]] = []
+    for a, a_cost in zip(addresses, address_costs, strict=True):
+        impact = np.concatenate([cues.impact(int(a)), np.full(len(after_rows), OUTSIDE_COST)])
+        for k in np.argsort(impact, kind="stable")[:MAX_IMPACTS]:
+            i = int(all_rows[k])
+            if not np.isfinite(impact[k]) or i - a < 4:
+                continue
+            inner, path = _inner(wide, unary, int(a), i)
+            totals.append((float(a_cost + impact[k] + inner), int(a), i, path))
+    if not totals:
+        raise ValueError("a candidate swing has no path")
+    cost, a, i, path = min(totals, key=lambda item: item[0])
+    tolerance = max(1.0, (i - a) / 30.0)  # GolfDB's own
+    weights = np.exp(cost - np.array([t[0] for t in totals]))
+    confidence = _confidence(wide, unary, a, i, path, tolerance)
+    for name, at, column in (("address", a, 1), ("impact", i, 2)):
+        near = np.array([abs(t[column] - at) <= tolerance for t in totals])
+        confidence[name] = float(weights[near].sum() / weights.sum())
+    return _Path({"address": a, "impact": i, **path}, confidence, cost / len(EVENTS))
+
+
+def _address_hypotheses(cues: _Cues) -> tuple[np.ndarray, np.ndarray]:
+    """Rows that may be the address, with their costs; some before the clip where it may begin too late."""
+    cost = cues.address()[: max(cues.top - 1, 1)]
+    rows = np.argsort(cost, kind="stable")[:MAX_ADDRESSES]
+    # Of rows alike the latest is the last still one.
+    outside = -np.linspace(1, 4 * cues.down, NUM_OUTSIDE).round().astype(int)
+    if cues.first > 0:
+        return rows, cost[rows]
+    return np.concatenate([rows, outside]), np.concatenate([cost[rows], np.full(len(outside), OUTSIDE_COST)])
+
+
+def _inner(wide: np.ndarray, unary: Mapping[str, np.ndarray], a: int, i: int) -> tuple[float, dict[str, int]]:
+    """The cheapest rows of the events between address ``a`` and impact ``i``, and after it, in order; and their cost."""
+    total, path = 0.0, {}
+    for names, keep in ((BEFORE_IMPACT, (wide > a) & (wide < i)), (AFTER_IMPACT, wide > i)):
+        at = np.flatnonzero(keep)
+        if len(at) < len(names):
+            return np.inf, {}
+        share = (wide[at] - a) / (i - a)
+        best, backs = np.zeros(len(at)), []
+        for k, name in enumerate(names):
+            if k:
+                lowest = np.minimum.accumulate(best)
+                source = np.maximum.accumulate(np.where(best <= lowest, np.arange(len(at)), 0))
+                best, back = np.append(np.inf, lowest[:-1]), np.append(0, source[:-1])
+                backs.append(back)
+            best = best + unary[name][at] + share_cost(name, share)
+        row = int(np.argmin(best))
+        total += float(best[row])
+        for k in range(len(names) - 1, -1, -1):
+            path[names[k]] = int(wide[at[row]])
+            if k:
+                row = int(backs[k - 1][row])
+    return total, path
+
+
+def _confidence(
+    wide: np.ndarray, unary: Mapping[str, np.ndarray], a: int, i: int, path: Mapping[str, int], tolerance: float
+) -> dict[str, float]:
+    """Probability that each event between is within ``tolerance`` rows of where it was put: sums over all paths in order."""
+    out: dict[str, float] = {}
+    for names, keep in ((BEFORE_IMPACT, (wide > a) & (wide < i)), (AFTER_IMPACT, wide > i)):
+        at = np.flatnonzero(keep)
+        share = (wide[at] - a) / (i - a)
+        costs = [unary[name][at] + share_cost(name, share) for name in names]
+        ahead = [-costs[0]]
+        for cost in costs[1:]:
+            ahead.append(np.append(-np.inf, np.logaddexp.accumulate(ahead[-1])[:-1]) - cost)
+        behind = [np.zeros(len(at))]
+        for cost in costs[:0:-1]:
+            behind.append(np.append(np.logaddexp.accumulate((behind[-1] - cost)[::-1])[::-1][1:], -np.inf))
+        for name, forward, backward in zip(names, ahead, behind[::-1], strict=True):
+            log = forward + backward
+            weight = np.exp(log - log.max())
+            out[name] = float(weight[np.abs(wide[at] - path[name]) <= tolerance].sum() / weight.sum())
+    return out
+
+
+def _described(cues: _Cues, path: _Path) -> FoundEvents:
+    motion, n = cues.motion, cues.count
+    inside = {name: row for name, row in path.rows.items() if 0 <= row < n}
+    exact = {name: float(np.clip(_refined(cues, name, row, path.rows["address"]), 0, n - 1)) for name, row in inside.items()}
+    events = []
+    for name in EVENTS:
+        if name not in inside:
+            continue
+        at = cues.first + exact[name]
+        proxy, method = _method(cues, name, inside[name])
+        near = motion.trust[max(round(at) - 1, 0) : round(at) + 2]
+        events.append(
+            Event(
+                name=name,
+                frame=int(motion.frames[round(at)]),
+                frame_exact=float(np.interp(at, np.arange(len(motion)), motion.frames)),
+                time_s=float(np.interp(at, np.arange(len(motion)), motion.clip_s)),
+                confidence=float(np.clip(path.confidence[name] * np.mean(near), 0.0, 1.0)),
+                proxy=proxy,
+                method=method,
+            )
+        )
+    return FoundEvents(
+        events=tuple(events),
+        cut_off=tuple(name for name in EVENTS if name not in inside),
+        rows={name: cues.first + row for name, row in exact.items()},
+        address_rows=cues.first + cues.still_run(path.rows["address"]),
+        cost=path.cost,
+        sound_used=cues.sound is not None and "impact" in inside,
+    )
+
+
+def _refined(cues: _Cues, name: str, row: int, address_row: int) -> float:
+    """``row`` to a part of a frame: where a curve crosses its level on a line, or where its lowest point is on a parabola."""
+    if name == "address":
+        return crossing(cues.speed - cues.still_before, row)
+    if name == "finish":
+        return crossing(cues.speed - cues.still_after, row)
+    if name in ("mid_backswing", "mid_downswing"):
+        return crossing(cues.elevation, row)
+    if name == "top":
+        return lowest(cues.speed, row)
+    if name == "impact":
+        return cues.sound if cues.sound is not None else lowest(cues.distance(address_row) ** 2, row)
+    return crossing(cues.shaft, row) if np.isfinite(cues.shaft[row]) else float(row)
+
+
+def _method(cues: _Cues, name: str, row: int) -> tuple[bool, str]:
+    """Whether the body stands for the club, and in plain words how the event was found."""
+    if name in ("toe_up", "mid_follow_through"):
+        if np.isfinite(cues.shaft[row]):
+            return False, "the club's shaft is level in the picture"
+        side = "trail" if name == "toe_up" else "lead"
+        return True, f"the hands pass the {side} thigh at about the usual share of the time from address to impact; the club was not seen"
+    if name == "impact" and cues.sound is not None:
+        return False, "the sound of the strike"
+    return {
+        "address": (False, "the hands are still for the last time before the backswing"),
+        "mid_backswing": (False, "the lead arm is level for the first time"),
+        "top": (True, "the hands are slowest between backswing and downswing"),
+        "mid_downswing": (False, "the lead arm is level again"),
+        "impact": (True, "the hands are back nearest to their place at address"),
+        "finish": (False, "the hands come to rest"),
+    }[name]
+
+
+def crossing(values: Float[np.ndarray, " t"], row: int) -> float:
+    """Where ``values`` cross 0 nearest to ``row``, within two rows, on a line between two rows; else ``row``."""
+    found = []
+    for k in range(max(row - 2, 0), min(row + 2, len(values) - 1)):
+        a, b = float(values[k]), float(values[k + 1])
+        if a == 0.0:
+            found.append(float(k))
+        elif a * b < 0:
+            found.append(k + a / (a - b))
+    return min(found, key=lambda at: abs(at - row)) if found else float(row)
+
+
+def lowest(values: Float[np.ndarray, " t"], row: int) -> float:
+    """Where the lowest point of ``values`` near ``row`` is, on a parabola through three rows; at most one row away."""
+    if not 0 < row < len(values) - 1:
+        return float(row)
+    row = row - 1 + int(np.argmin(values[row - 1 : row + 2]))
+    if not 0 < row < len(values) - 1:
+        return float(row)
+    a, b, c = (float(values[row + k]) for k in (-1, 0, 1))
+    bend = a - 2 * b + c
+    return row + float(np.clip(0.5 * (a - c) / bend, -1.0, 1.0)) if bend > 0 else float(row)
+
+
+def _shaft_sine(club: ClubShaft, frames: np.ndarray) -> np.ndarray:
+    """Sine of the shaft's angle below the horizontal of the picture on ``frames``; NaN where it was not surely seen."""
+    down = club.head_px - club.grip_px
+    sine = down[:, 1] / np.maximum(np.linalg.norm(down, axis=-1), 1e-9)
+    out = np.full(len(frames), np.nan)
+    row = {int(f): k for k, f in enumerate(club.frames)}
+    for k, frame in enumerate(frames.tolist()):
+        seen = row.get(frame)
+        if seen is not None and club.confidence[seen] >= MIN_SHAFT_CONFIDENCE:
+            out[k] = sine[seen]
+    return out
+
+
+def _smooth(values: np.ndarray, sigma_rows: float) -> np.ndarray:
+    return gaussian_filter1d(values, sigma_rows, axis=0, mode="nearest") if sigma_rows > 0.3 else values
+
+
+def _running_median(values: np.ndarray, width: int) -> np.ndarray:
+    from scipy.ndimage import median_filter
+
+    return median_filter(values, size=min(width, len(values)), mode="nearest")
+
+
+def _mean_before(values: np.ndarray, width: int, *, own: bool = True) -> np.ndarray:
+    """Mean of the ``width`` values up to each one (``own``: itself included); of as many as there are at the beginning."""
+    return _mean_after(values[::-1], width, own=own)[::-1]
+
+
+def _mean_after(values: np.ndarray, width: int, *, own: bool = False) -> np.ndarray:
+    total = np.concatenate([[0.0], np.cumsum(values)])
+    n = len(values)
+    start = np.arange(n) + (0 if own else 1)
+    end = np.minimum(start + width, n)
+    start = np.minimum(start, n)
+    return np.where(end > start, (total[end] - total[start]) / np.maximum(end - start, 1), values)
