@@ -33,7 +33,15 @@ def make_swing(*, fps: float = 60.0, first_frame: int = 12, resolved: bool = Tru
     frames = np.arange(first_frame, last + 1)
     times = (frames - exact[0]) / fps
     events = tuple(
-        Event(name, round(float(at)), float(at), float(at / fps), 0.9, name in ("toe_up", "mid_follow_through"), "hands at their address place")
+        Event(
+            name,
+            round(float(at)),
+            float(at),
+            float(at / fps),
+            0.9,
+            name in ("toe_up", "mid_follow_through"),
+            "hands at their address place",
+        )
         for name, at in zip(EVENTS, exact, strict=True)
     )
 
@@ -71,11 +79,27 @@ def make_swing(*, fps: float = 60.0, first_frame: int = 12, resolved: bool = Tru
             value = float(np.interp(at, np.arange(len(frames)), curve.values))
             reason = "One camera face-on sees hardly any depth." if curve.class_ == "C" else ""
             method = f"How far the {curve.label.lower()} is from its value at address."
-            measures.append(Measure(curve.name, curve.label, event, value, curve.bar, curve.unit, curve.class_, method, False, reason, curve.group))
+            measures.append(
+                Measure(curve.name, curve.label, event, value, curve.bar, curve.unit, curve.class_, method, False, reason, curve.group)
+            )
     measures += [
         Measure("head_sway_cm", "Head sway", "top", float("nan"), float("nan"), "cm", "A", "Middle of nose and ears.", False, "", "Shift"),
-        Measure("peak_hand_speed_m_s", "Greatest hand speed", None, 7.4, 0.6, "m/s", "B", "Middle of the wrists.", True, "", "Speed and tempo"),
-        Measure("x_factor_stretch_deg", "X-factor stretch", None, 4.0, 9.0, "°", "C", "Growth after pelvis reversal.", False, "Filmed too slowly.", "Turn"),
+        Measure(
+            "peak_hand_speed_m_s", "Greatest hand speed", None, 7.4, 0.6, "m/s", "B", "Middle of the wrists.", True, "", "Speed and tempo"
+        ),
+        Measure(
+            "x_factor_stretch_deg",
+            "X-factor stretch",
+            None,
+            4.0,
+            9.0,
+            "°",
+            "C",
+            "Growth after pelvis reversal.",
+            False,
+            "Filmed too slowly.",
+            "Turn",
+        ),
     ]
     impact = exact[EVENTS.index("impact")]
     peaks = tuple(
@@ -83,14 +107,26 @@ def make_swing(*, fps: float = 60.0, first_frame: int = 12, resolved: bool = Tru
         for segment, peak, lag in (("pelvis", 430.0, -0.09), ("thorax", 610.0, -0.05), ("lead arm", 900.0, -0.03))
     )
     frame = SwingFrame(
-        np.array([1.0, 0, 0]), np.array([0, 0, 1.0]), np.array([0, 1.0, 0]), np.zeros(3), "picture", 3.0, "face-on", 84.0, 0.95, "right", 0.8
+        np.array([1.0, 0, 0]),
+        np.array([0, 0, 1.0]),
+        np.array([0, 1.0, 0]),
+        np.zeros(3),
+        "picture",
+        3.0,
+        "face-on",
+        84.0,
+        0.95,
+        "right",
+        0.8,
     )
     swing = Swing(
         frames=frames,
         times_s=times,
         frame=frame,
         events=events,
-        pelvis_reversal=Event("pelvis_reversal", round(exact[3] - 0.03 * fps), float(exact[3] - 0.03 * fps), 0.0, 0.7, False, "turn reverses"),
+        pelvis_reversal=Event(
+            "pelvis_reversal", round(exact[3] - 0.03 * fps), float(exact[3] - 0.03 * fps), 0.0, 0.7, False, "turn reverses"
+        ),
         measures=tuple(measures),
         curves=curves,
         tempo=Tempo(3.35, 0.4, 0.77, 0.23, 1 / fps),

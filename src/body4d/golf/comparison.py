@@ -56,10 +56,12 @@ class CurvePair:
 class Comparison:
     """What ``compare`` finds."""
 
-    times_s: Float[np.ndarray, " n"]
-    """The common time: seconds from impact (from address where either clip lacks impact), each event at the mean of both swings' times."""
-    event_times_s: dict[str, float]
+    places: Float[np.ndarray, " n"]
+    """The common time in percent of ``span``, so that slow motion compares too; each event is at the mean of both swings' places."""
+    event_places: dict[str, float]
     """Where the events that both clips show are on it."""
+    span: tuple[str, str]
+    """The events at 0 and 100: address and impact, or the first and the last that both clips show."""
     curves: tuple[CurvePair, ...]
     differences: tuple[Difference, ...]
     warnings: tuple[RunWarning, ...] = ()
@@ -81,31 +83,37 @@ def compare(mine: Swing, other: Swing, *, presets: tuple[str, str] = ("", "")) -
     if len(shared) < 2:
         message = f"The two swings cannot be compared: they have {len(shared)} of the eight events in common, and two are needed."
         raise InputError(message, code="golf_not_comparable", hint="Use clips that show the whole swing.", shared=shared)
-    zero = "impact" if "impact" in shared else shared[0]
-    own, others = (_event_times(swing, shared) - _event_times(swing, [zero]) for swing in (mine, other))
-    common = (own + others) / 2
-    times = np.linspace(common[0], common[-1], CURVE_POINTS)
+    span = ("address", "impact") if {"address", "impact"} <= set(shared) else (shared[0], shared[-1])
+    own, others = _event_times(mine, shared), _event_times(other, shared)
+    common = (_percent(own, shared, span) + _percent(others, shared, span)) / 2
+    places = np.linspace(common[0], common[-1], CURVE_POINTS)
     curves = []
     for curve in mine.curves:
         match = next((c for c in other.curves if c.name == curve.name), None)
         if match is not None:
             a, b = (
-                np.interp(np.interp(times, common, at) + _event_times(swing, [zero])[0], swing.times_s, c.values, left=math.nan, right=math.nan)
-                for swing, at, c in ((mine, own, curve), (other, others, match))
+                np.interp(np.interp(places, common, times), swing.times_s, c.values)
+                for swing, times, c in ((mine, own, curve), (other, others, match))
             )
             class_: Class = max(curve.class_, match.class_)
             curves.append(CurvePair(curve.name, curve.label, curve.unit, a, b, curve.bar, match.bar, class_, curve.group))
     differences = tuple(
         _difference(measure, match) for measure in mine.measures if (match := other.measure(measure.name, measure.event)) is not None
     )
-    places = dict(zip(shared, common.tolist(), strict=True))
-    return Comparison(times, places, tuple(curves), differences, _warnings(mine, other, presets, shared))
+    events = dict(zip(shared, common.tolist(), strict=True))
+    return Comparison(places, events, span, tuple(curves), differences, _warnings(mine, other, presets, shared))
 
 
 def _event_times(swing: Swing, names: list[str]) -> Float[np.ndarray, " n"]:
     """Real seconds from address of events that the clip shows."""
     exact = [event.frame_exact for name in names if (event := swing.event(name)) is not None]
     return np.interp(exact, swing.frames, swing.times_s)
+
+
+def _percent(times_s: Float[np.ndarray, " n"], names: list[str], span: tuple[str, str]) -> Float[np.ndarray, " n"]:
+    """Times as percent of the time between the two events of ``span``."""
+    start, end = (times_s[names.index(name)] for name in span)
+    return 100.0 * (times_s - start) / max(end - start, 1e-9)
 
 
 def _difference(mine: Measure, other: Measure) -> Difference:

@@ -19,8 +19,8 @@ from body4d.golf.types import EVENT_LABELS, Curve, Swing, Tempo
 NAMED_EVENTS = ("address", "top", "impact", "finish")
 """Events whose lines carry their name; the others are thin lines, since eight names would run into each other."""
 
-BEFORE_S = 0.15
-"""How much is shown before address and after the finish."""
+MARGIN_SHARE = 0.06
+"""How much is shown before address and after the finish, as a share of the time between."""
 
 WIDE_IN, SQUARE_IN = (4.2, 2.5), (4.2, 3.1)
 """Sizes on the page: over time, and where both axes are lengths. Letters of 8 points are then 11 pixels high on a phone."""
@@ -111,7 +111,15 @@ def _chart(chart: _Chart, swing: Swing) -> Drawing | None:
     def draw(ax: Axes) -> None:
         times, places = _times_s(swing), event_times_s(swing)
         for curve, colour in curves:
-            _curve(ax, times, curve.values, curve.bar, colour if curve.class_ != "C" else palette.UNSURE, curve.label, dashed=curve.class_ == "C")
+            _curve(
+                ax,
+                times,
+                curve.values,
+                curve.bar,
+                colour if curve.class_ != "C" else palette.UNSURE,
+                curve.label,
+                dashed=curve.class_ == "C",
+            )
         if chart.key == "x_factor" and swing.pelvis_reversal is not None:
             at = real_time_s(swing, swing.pelvis_reversal) - (swing.times_s[0] - times[0])
             value = float(np.interp(at, times, curves[0][0].values))
@@ -119,7 +127,7 @@ def _chart(chart: _Chart, swing: Swing) -> Drawing | None:
             ax.annotate(
                 "pelvis reverses", (at, value), (-6, 6), textcoords="offset points", ha="right", fontsize=_SMALL, color=palette.PELVIS.day
             )
-        _time_axis(ax, places, times)
+        _time_axis(ax, places, times, f"seconds from {'impact' if 'impact' in places else 'address'}")
         if len(curves) > 1:
             _legend(ax, len(curves))
 
@@ -148,13 +156,14 @@ def _curve(
     ax.plot(times, values, color=colour.day, linewidth=_LINE_WIDTH, label=label, linestyle="--" if dashed else "-", solid_capstyle="round")
 
 
-def _time_axis(ax: Axes, places: dict[str, float], times: np.ndarray, more: str = "") -> None:
-    """Seconds from address to finish, with event lines and the main names above."""
+def _time_axis(ax: Axes, places: dict[str, float], times: np.ndarray, label: str) -> None:
+    """Time from address to finish, with event lines and the main names above."""
     plain_axes(ax)
-    first = max(float(times[0]), places["address"] - BEFORE_S) if "address" in places else float(times[0])
-    last = min(float(times[-1]), places["finish"] + BEFORE_S) if "finish" in places else float(times[-1])
+    margin = MARGIN_SHARE * (max(places.values()) - min(places.values())) if places else 0.0
+    first = max(float(times[0]), places["address"] - margin) if "address" in places else float(times[0])
+    last = min(float(times[-1]), places["finish"] + margin) if "finish" in places else float(times[-1])
     ax.set_xlim(first, max(last, first + 1e-3))
-    ax.set_xlabel(f"seconds from {'impact' if 'impact' in places else 'address'}{more}")
+    ax.set_xlabel(label)
     ax.xaxis.set_major_locator(MaxNLocator(6))
     event_lines(ax, places)
 
@@ -303,7 +312,9 @@ def _hand_paths(swing: Swing) -> Iterable[Drawing]:
             if (event := swing.event(name)) is not None
         ]
         note = "" if impact is not None else "Impact is not in the clip."
-        yield Drawing(key, title, f"{title}. Height above the floor: {', '.join(heights)}.", draw, "cm above the floor", note, size_in=SQUARE_IN)
+        yield Drawing(
+            key, title, f"{title}. Height above the floor: {', '.join(heights)}.", draw, "cm above the floor", note, size_in=SQUARE_IN
+        )
 
 
 def _sequence(swing: Swing) -> Drawing | None:
@@ -317,10 +328,11 @@ def _sequence(swing: Swing) -> Drawing | None:
     def draw(ax: Axes) -> None:
         times, places = _times_s(swing), event_times_s(swing)
         downswing = places["impact"] - places["top"]
-        first, last = places["top"] - 0.2 * downswing, places["impact"] + AFTER_IMPACT_SHARE * downswing
+        latest = max((peak.time_to_impact_s for peak in sequence.peaks), default=0.0)
+        first, last = places["top"] - 0.2 * downswing, max(AFTER_IMPACT_SHARE, 1.1 * latest / downswing) * downswing
         inside = (times >= first - step_s(swing)) & (times <= last + step_s(swing))
         for curve, segment, colour in curves:
-            _curve(ax, times[inside], curve.values[inside], curve.bar, colour, segment)
+            _curve(ax, times[inside], curve.values[inside], curve.bar, colour, segment, dashed=curve.class_ == "C")
         for peak in sequence.peaks:
             colour = colours[peak.segment].day
             ax.errorbar(
@@ -338,7 +350,13 @@ def _sequence(swing: Swing) -> Drawing | None:
         f"{number(abs(peak.time_to_impact_s) * 1000, 0)} ms {'before' if peak.time_to_impact_s < 0 else 'after'} impact"
         for peak in sequence.peaks
     )
-    return Drawing("sequence", "Kinematic sequence", f"Rates of turn in the downswing. Greatest: {said}.", draw, "degrees per second, + towards the target")
+    return Drawing(
+        "sequence",
+        "Kinematic sequence",
+        f"Rates of turn in the downswing. Greatest: {said}.",
+        draw,
+        "degrees per second, + towards the target",
+    )
 
 
 def _finite(value: float) -> float | None:
@@ -359,22 +377,32 @@ def draw_tempo(ax: Axes, tempo: Tempo) -> None:
     for at in (low, lower, median, upper, high):
         ax.annotate(f"{at:.2f}", (at, -0.25), (0, -10), textcoords="offset points", ha="center", fontsize=_SMALL, color=palette.PALE.day)
     if math.isfinite(tempo.ratio):
-        ax.errorbar([tempo.ratio], [0.52], xerr=_finite(tempo.ratio_bar), fmt="v", ms=7, color=palette.THORAX.day, elinewidth=1.4, capsize=3)
+        ax.errorbar(
+            [tempo.ratio], [0.52], xerr=_finite(tempo.ratio_bar), fmt="v", ms=7, color=palette.THORAX.day, elinewidth=1.4, capsize=3
+        )
         text = number(tempo.ratio, 2)
-        ax.annotate(text, (tempo.ratio, 0.52), (0, 6), textcoords="offset points", ha="center", fontsize=10, color=palette.INK.day, weight="bold")
+        ax.annotate(
+            text, (tempo.ratio, 0.52), (0, 6), textcoords="offset points", ha="center", fontsize=10, color=palette.INK.day, weight="bold"
+        )
     ends = [2.0, 6.0, *([tempo.ratio - 0.3, tempo.ratio + 0.3] if math.isfinite(tempo.ratio) else [])]
     ax.set_xlim(min(ends), max(ends))
     ax.set_ylim(-0.75, 1.05)
     ax.axis("off")
 
 
-def tempo_words(tempo: Tempo) -> str:
+def tempo_words(tempo: Tempo, *, time_known: bool) -> str:
     """The tempo and what it is held against."""
     low, lower, median, upper, high = GOLFDB_TEMPO.ratio
     bar = f" ± {number(tempo.ratio_bar, 2)}" if math.isfinite(tempo.ratio_bar) else ""
+    if time_known:
+        times = (
+            f"from a backswing of {number(tempo.backswing_s, 2)} s and a downswing of {number(tempo.downswing_s, 2)} s. "
+            f"One frame lasts {number(tempo.frame_time_s * 1000, 0)} ms, which limits all three."
+        )
+    else:
+        times = "a ratio that slow motion does not change where it is even. How long the parts last is not known."
     return (
-        f"{number(tempo.ratio, 2)}{bar} : 1, from a backswing of {number(tempo.backswing_s, 2)} s and a downswing of "
-        f"{number(tempo.downswing_s, 2)} s. One frame lasts {number(tempo.frame_time_s * 1000, 0)} ms of real time, which limits all three. "
+        f"{number(tempo.ratio, 2)}{bar} : 1, {times} "
         f"The band shows tour players in real time ({GOLFDB_TEMPO.swings} swings of {GOLFDB_TEMPO.players} players, counted from GolfDB's labels): "
         f"nine in ten lie between {low:.2f} and {high:.2f}, half between {lower:.2f} and {upper:.2f}, the middle is {median:.2f}. "
         "It is no target."
@@ -400,8 +428,8 @@ def _pair_drawer(comparison: Comparison, pair: CurvePair) -> Callable[[Axes], No
             (pair.other, pair.bar_other, palette.THORAX, "second"),
         )
         for values, bar, colour, label in sides:
-            _curve(ax, comparison.times_s, values, bar, colour, label, dashed=unsure)
-        _time_axis(ax, comparison.event_times_s, comparison.times_s, ", common time")
+            _curve(ax, comparison.places, values, bar, colour, label, dashed=unsure)
+        _time_axis(ax, comparison.event_places, comparison.places, f"% of the time from {comparison.span[0]} to {comparison.span[1]}")
         _legend(ax, 2)
 
     return draw
@@ -410,8 +438,8 @@ def _pair_drawer(comparison: Comparison, pair: CurvePair) -> Callable[[Axes], No
 def _pair_words(comparison: Comparison, pair: CurvePair) -> str:
     out = []
     for name in NAMED_EVENTS:
-        if name in comparison.event_times_s:
-            a, b = (float(np.interp(comparison.event_times_s[name], comparison.times_s, values)) for values in (pair.mine, pair.other))
+        if name in comparison.event_places:
+            a, b = (float(np.interp(comparison.event_places[name], comparison.places, values)) for values in (pair.mine, pair.other))
             if math.isfinite(a) and math.isfinite(b):
                 out.append(f"{EVENT_LABELS[name].lower()} {number(a, 0)} and {number(b, 0)} {pair.unit}")
     return f"{pair.label} of both swings. {', '.join(out) or 'Not known at the events'}."

@@ -2,6 +2,7 @@
 
 import base64
 import io
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -21,20 +22,27 @@ from body4d.golf.types import EVENT_LABELS, EVENTS, GolfAnalysis, Measure, Swing
 JPEG_QUALITY = 80
 """Sixteen pictures take some 250 kB, and the edges of the body stay clean."""
 
+_COMMON_TIME = "Both swings are stretched in time so that their events meet; 0 is address, 100 impact."
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 
 
 def report_page(analysis: GolfAnalysis, pictures: Sequence[EventPicture], *, compared_with: str = "") -> str:
     """golf.html: everything about the main swing of ``analysis``."""
     swing = analysis.swings[analysis.main]
+    slowed = "" if words.is_time_known(analysis) else words.SLOWED
     parts = [
         _header(f"Golf swing · {analysis.clip_name}", words.title_words(analysis, swing)),
         _paragraphs(words.swings_words(analysis), words.cut_off_words(swing)),
         _warnings_link(len(analysis.warnings)),
-        _section("Events", _strip(swing, pictures), _strip_note(swing)),
-        _tempo(swing),
-        _section("Measures", f'<p class="note">{escape(words.CLASS_NOTE)}</p>', _tables(swing.measures), _methods(swing.measures)),
-        _charts("Curves", drawings(swing), {"sequence": words.sequence_words(analysis, swing)}),
+        _section("Events", _strip(swing, pictures), _strip_note(swing, slowed)),
+        _tempo(analysis, swing),
+        _section(
+            "Measures",
+            f'<p class="note">{escape(words.class_words(swing.measures))}</p>',
+            _tables(swing.measures),
+            _methods(swing.measures),
+        ),
+        _charts("Curves", drawings(swing), {"sequence": words.sequence_words(analysis, swing)}, slowed),
         _section("What one camera cannot tell", f"<p>{escape(words.LIMITS)}</p>"),
         _compared(compared_with),
         _section("Warnings", _warnings(analysis.warnings), extra=' id="warnings"') if analysis.warnings else "",
@@ -61,7 +69,7 @@ def comparison_page(
         _warnings(comparison.warnings),
         _section("Differences that one camera can tell", _told(told, len(comparison.differences))),
         _section("Events", *strips),
-        _charts("Curves of both", comparison_drawings(comparison), {}),
+        _charts("Curves of both", comparison_drawings(comparison), {}, _COMMON_TIME),
         _section("All measures", _difference_tables(comparison.differences)),
         _section("What one camera cannot tell", f"<p>{escape(words.LIMITS)}</p>"),
         _footer(mine),
@@ -141,8 +149,10 @@ def _strip(swing: Swing, pictures: Sequence[EventPicture]) -> str:
     return '<ol class="strip" tabindex="0" aria-label="Events of the swing in their order">' + "".join(items) + "</ol>"
 
 
-def _strip_note(swing: Swing) -> str:
-    return f'<p class="note">Above: the video with the body over it. Below: the body alone, seen {words.view_words(swing)}.</p>'
+def _strip_note(swing: Swing, more: str) -> str:
+    return (
+        f'<p class="note">Above: the video with the body over it. Below: the body alone, seen {words.view_words(swing)}. {escape(more)}</p>'
+    )
 
 
 def _img(rgb: np.ndarray, alt: str) -> str:
@@ -152,10 +162,10 @@ def _img(rgb: np.ndarray, alt: str) -> str:
     return f'<img src="data:image/jpeg;base64,{data}" width="{rgb.shape[1]}" height="{rgb.shape[0]}" alt="{escape(alt)}">'
 
 
-def _tempo(swing: Swing) -> str:
+def _tempo(analysis: GolfAnalysis, swing: Swing) -> str:
     if swing.tempo is None:
         return _section("Tempo", "<p>Tempo needs address, top and impact in the clip.</p>")
-    tempo, text = swing.tempo, tempo_words(swing.tempo)
+    tempo, text = swing.tempo, tempo_words(swing.tempo, time_known=words.is_time_known(analysis))
     drawing = Drawing("tempo", "Tempo", text, lambda ax: draw_tempo(ax, tempo), size_in=(4.6, 1.15))
     return _section("Tempo", f'<div class="tempo"><div>{svg(drawing)}</div><p class="small">{escape(text)}</p></div>')
 
@@ -166,9 +176,20 @@ class Table:
 
     group: str
     events: tuple[str, ...]
+    proxies: tuple[str, ...]
+    """Those of ``events`` that are taken from the body for every row: the column's head says so once."""
     at_events: tuple[tuple[Measure, ...], ...]
     over_swing: tuple[Measure, ...]
     notes: tuple[str, ...]
+
+    def head(self, event: str) -> str:
+        """What stands above a column."""
+        return EVENT_LABELS[event] + (" †" if event in self.proxies else "")
+
+    def cell(self, measure: Measure) -> str:
+        """A value with its bar, and with a mark where it is taken from the body and the column's head does not say so."""
+        mark = measure.proxy and measure.event not in self.proxies and math.isfinite(measure.value)
+        return words.value_and_bar(measure) + (" †" if mark else "")
 
 
 def tables(measures: Iterable[Measure]) -> list[Table]:
@@ -184,8 +205,8 @@ def tables(measures: Iterable[Measure]) -> list[Table]:
                 rows.setdefault(measure.name, []).append(measure)
         events = tuple(name for name in EVENTS if any(measure.event == name for measure in found))
         over = tuple(measure for measure in found if measure.event not in EVENTS)
-        notes = _reasons(found) + ([f"† {words.PROXY_NOTE}."] if any(measure.proxy for measure in found) else [])
-        out.append(Table(group, events, tuple(tuple(row) for row in rows.values()), over, tuple(notes)))
+        proxies = tuple(name for name in events if all(measure.proxy for measure in found if measure.event == name))
+        out.append(Table(group, events, proxies, tuple(tuple(row) for row in rows.values()), over, tuple(_reasons(found))))
     return out
 
 
@@ -235,11 +256,11 @@ def _table(table: Table) -> str:
     span = max(len(table.events), 1)
     parts = [f'<div class="group"><div class="scroll"><table><caption>{escape(table.group)}</caption>']
     if table.at_events:
-        heads = "".join(f'<th scope="col">{EVENT_LABELS[name]}</th>' for name in table.events)
-        rows = "".join(_row(row, table.events) for row in table.at_events)
+        heads = "".join(f'<th scope="col">{table.head(name)}</th>' for name in table.events)
+        rows = "".join(_row(table, row) for row in table.at_events)
         parts.append(f'<thead><tr><th scope="col">At the event</th>{heads}</tr></thead><tbody>{rows}</tbody>')
     if table.over_swing:
-        rows = "".join(f"<tr>{_row_head(m, over_swing_label(m))}{_cell(m, span)}</tr>" for m in table.over_swing)
+        rows = "".join(f"<tr>{_row_head(m, over_swing_label(m))}{_cell(table, m, span)}</tr>" for m in table.over_swing)
         parts.append(f'<tbody><tr class="sub"><th scope="colgroup" colspan="{span + 1}">Over the swing</th></tr>{rows}</tbody>')
     parts.append("</table></div>")
     parts += [f'<p class="note">{escape(note)}</p>' for note in table.notes]
@@ -251,16 +272,18 @@ def _row_head(measure: Measure, label: str) -> str:
     return f'<th scope="row">{escape(label)}{unit}</th>'
 
 
-def _row(row: Sequence[Measure], events: Sequence[str]) -> str:
+def _row(table: Table, row: Sequence[Measure]) -> str:
     at = {measure.event: measure for measure in row}
-    return f"<tr>{_row_head(row[0], row[0].label)}{''.join(_cell(at[name]) if name in at else '<td></td>' for name in events)}</tr>"
+    cells = "".join(_cell(table, at[name]) if name in at else "<td></td>" for name in table.events)
+    return f"<tr>{_row_head(row[0], row[0].label)}{cells}</tr>"
 
 
-def _cell(measure: Measure, span: int = 1) -> str:
-    value, _, bar = words.value_and_bar(measure).partition(" ± ")
-    text = escape(value) + (f' <span class="bar">± {escape(bar)}</span>' if bar else "") + (" †" if measure.proxy else "")
+def _cell(table: Table, measure: Measure, span: int = 1) -> str:
+    value, _, bar = table.cell(measure).partition(" ± ")
+    text = escape(value) + (f' <span class="bar">± {escape(bar)}</span>' if bar else "")
     grey = f' class="c" title="{escape(measure.reason)}"' if measure.class_ == "C" else ""
-    return f"<td{grey}{f' colspan={span}' if span > 1 else ''}>{text}</td>"
+    wide = f' colspan="{span}"' if span > 1 else ""
+    return f"<td{grey}{wide}>{text}</td>"
 
 
 def _methods(measures: Sequence[Measure]) -> str:
@@ -271,7 +294,7 @@ def _methods(measures: Sequence[Measure]) -> str:
     return f'<details><summary>How each is measured</summary><dl class="small">{items}</dl></details>'
 
 
-def _charts(title: str, charts: Sequence[Drawing], notes: dict[str, str]) -> str:
+def _charts(title: str, charts: Sequence[Drawing], notes: dict[str, str], more: str = "") -> str:
     figures = []
     for chart in charts:
         note = notes.get(chart.key, chart.note)
@@ -280,8 +303,8 @@ def _charts(title: str, charts: Sequence[Drawing], notes: dict[str, str]) -> str
         figures.append(f"<figure><h3>{escape(chart.title)}{unit}</h3>{svg(chart)}{caption}</figure>")
     if "sequence" in notes and not any(chart.key == "sequence" for chart in charts):
         figures.append(f"<figure><h3>Kinematic sequence</h3><figcaption>{escape(notes['sequence'])}</figcaption></figure>")
-    note = '<p class="note">Thin lines mark the events. The pale band is the error to expect; dashed grey curves are not to be relied on.</p>'
-    return _section(title, note, f'<div class="charts">{"".join(figures)}</div>', extra=' class="second"')
+    note = f"{words.CHART_NOTE} {more}".strip()
+    return _section(title, f'<p class="note">{escape(note)}</p>', f'<div class="charts">{"".join(figures)}</div>', extra=' class="second"')
 
 
 def _told(told: Sequence[Difference], total: int) -> str:
@@ -337,13 +360,18 @@ def _difference_row(difference: Difference) -> str:
 
 
 def _short(reason: str) -> str:
-    return {NO_DIFFERENCE: "none told", "not known in both swings": "not known", "its error is not known": "error not known"}.get(reason, "not relied on")
+    return {NO_DIFFERENCE: "none told", "not known in both swings": "not known", "its error is not known": "error not known"}.get(
+        reason, "not relied on"
+    )
 
 
 def _compared(name: str) -> str:
     if not name:
         return ""
-    return _section("Comparison", f'<p>Compared with {escape(name)} on the page <a href="golf_comparison.html">golf_comparison.html</a> beside this one.</p>')
+    return _section(
+        "Comparison",
+        f'<p>Compared with {escape(name)} on the page <a href="golf_comparison.html">golf_comparison.html</a> beside this one.</p>',
+    )
 
 
 def _footer(analysis: GolfAnalysis) -> str:

@@ -48,7 +48,9 @@ class _Sheet:
         self.text(MARGIN_IN, self.y, text, _HEAD, weight="bold")
         self.y += _HEAD * _LEADING + 0.04
 
-    def paragraph(self, text: str, size: float = _NOTE, colour: palette.Colour = palette.PALE, x: float = MARGIN_IN, width: float = 0.0) -> None:
+    def paragraph(
+        self, text: str, size: float = _NOTE, colour: palette.Colour = palette.PALE, x: float = MARGIN_IN, width: float = 0.0
+    ) -> None:
         """``text`` broken to ``width`` (the sheet's by default)."""
         lines = broken(text, size, width or WIDTH_IN - MARGIN_IN - x)
         self.text(x, self.y, "\n".join(lines), size, colour, linespacing=1.25)
@@ -64,7 +66,12 @@ def report_pdf(analysis: GolfAnalysis, pictures: Sequence[EventPicture]) -> byte
     """golf.pdf: two sheets about the main swing of ``analysis``. The same bytes for the same input."""
     swing = analysis.swings[analysis.main]
     file = io.BytesIO()
-    with drawing_style(), PdfPages(file, metadata={"Title": f"Golf swing: {analysis.clip_name}", "Creator": f"body4d {__version__}", "CreationDate": None}) as pages:
+    with (
+        drawing_style(),
+        PdfPages(
+            file, metadata={"Title": f"Golf swing: {analysis.clip_name}", "Creator": f"body4d {__version__}", "CreationDate": None}
+        ) as pages,
+    ):
         pages.savefig(_first(analysis, swing, pictures))
         pages.savefig(_second(analysis, swing))
     return file.getvalue()
@@ -80,9 +87,9 @@ def _first(analysis: GolfAnalysis, swing: Swing, pictures: Sequence[EventPicture
             sheet.paragraph(text)
     sheet.y += 0.06
     _strip(sheet, swing, pictures)
-    _tempo(sheet, swing)
+    _tempo(sheet, analysis, swing)
     sheet.heading("Measures")
-    sheet.paragraph(words.CLASS_NOTE)
+    sheet.paragraph(words.class_words(swing.measures))
     _tables(sheet, swing.measures)
     return sheet.figure
 
@@ -112,14 +119,14 @@ def _strip(sheet: _Sheet, swing: Swing, pictures: Sequence[EventPicture]) -> Non
     sheet.y += rows * (height + gap) + 0.62
 
 
-def _tempo(sheet: _Sheet, swing: Swing) -> None:
+def _tempo(sheet: _Sheet, analysis: GolfAnalysis, swing: Swing) -> None:
     sheet.heading("Tempo")
     if swing.tempo is None:
         sheet.paragraph("Tempo needs address, top and impact in the clip.")
         return
     top = sheet.y
     draw_tempo(sheet.axes(MARGIN_IN, top, 3.4, 0.85), swing.tempo)
-    sheet.paragraph(tempo_words(swing.tempo), _TEXT, palette.INK, MARGIN_IN + 3.6)
+    sheet.paragraph(tempo_words(swing.tempo, time_known=words.is_time_known(analysis)), _TEXT, palette.INK, MARGIN_IN + 3.6)
     sheet.y = max(sheet.y, top + 0.9) + 0.06
 
 
@@ -159,17 +166,17 @@ def _table(sheet: _Sheet | None, x: float, y: float, width: float, table: Table,
         write(x, "\n".join(lines))
         for right, measure in cells:
             grey = measure.class_ == "C"
-            write(right, _cell(measure), size, palette.PALE if grey else palette.INK, ha="right", style="italic" if grey else "normal")
+            write(right, table.cell(measure), size, palette.PALE if grey else palette.INK, ha="right", style="italic" if grey else "normal")
         return y + len(lines) * step
 
     write(x, table.group, size * 1.12, weight="bold")
     y += step * 1.1
     if table.at_events:
-        texts = [_cell(measure) for row in table.at_events for measure in row] + [EVENT_LABELS[name] for name in table.events]
+        texts = [table.cell(measure) for row in table.at_events for measure in row] + [table.head(name) for name in table.events]
         column = max(map(len, texts)) * size * _DIGIT_EM / 72 + 0.12
         right = {name: x + width - (len(table.events) - 1 - n) * column for n, name in enumerate(table.events)}
         for name, at in right.items():
-            write(at, EVENT_LABELS[name], size * 0.92, palette.PALE, ha="right")
+            write(at, table.head(name), size * 0.92, palette.PALE, ha="right")
         y += step
         for row in table.at_events:
             y = line(_with_unit(row[0], row[0].label), [(right[m.event], m) for m in row if m.event], width - len(right) * column)
@@ -185,10 +192,6 @@ def _table(sheet: _Sheet | None, x: float, y: float, width: float, table: Table,
     return y + 0.1 * scale
 
 
-def _cell(measure: Measure) -> str:
-    return words.value_and_bar(measure) + (" †" if measure.proxy else "")
-
-
 def _with_unit(measure: Measure, label: str) -> str:
     unit = words.label_unit(measure.unit)
     return f"{label} ({unit})" if unit else label
@@ -201,7 +204,7 @@ _MAX_WARNINGS = 4
 def _second(analysis: GolfAnalysis, swing: Swing) -> Figure:
     sheet = _Sheet()
     sheet.heading("Curves")
-    sheet.paragraph("Thin lines mark the events. The pale band is the error to expect; dashed grey curves are not to be relied on.")
+    sheet.paragraph(f"{words.CHART_NOTE} {'' if words.is_time_known(analysis) else words.SLOWED}")
     charts = drawings(swing)
     wide, square = ([chart for chart in charts if (chart.size_in == SQUARE_IN) == is_square] for is_square in (False, True))
     _grid(sheet, wide, 2, 2.2)
@@ -227,7 +230,8 @@ def _grid(sheet: _Sheet, charts: Sequence[Drawing], columns: int, height: float)
         x, y = MARGIN_IN + n % columns * width, sheet.y + n // columns * height
         sheet.text(x, y + 0.02, chart.title, 8, weight="bold")
         sheet.text(x, y + 0.15, chart.unit, _NOTE, palette.PALE)
-        chart.draw(sheet.axes(x + 0.36, y + 0.46, width - 0.54, height - 1.02))
+        head = 0.34 if chart.size_in == SQUARE_IN else 0.46  # Over time, the events' names stand above the axes.
+        chart.draw(sheet.axes(x + 0.36, y + head, width - 0.54, height - 0.56 - head))
     sheet.y += -(-len(charts) // columns) * height
 
 

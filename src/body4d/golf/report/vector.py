@@ -51,12 +51,20 @@ def page_svg(text: str, key: str, alt: str) -> str:
     text = re.sub(r"<metadata>.*?</metadata>\s*", "", text, flags=re.DOTALL)
     text = re.sub(r"<!--.*?-->\s*", "", text, flags=re.DOTALL)
     box = re.search(r'viewBox="[^"]*"', text)
-    text = re.sub(r"<svg[^>]*>", f'<svg {box.group() if box else ""} role="img" aria-label="{escape(alt)}" xmlns:xlink="http://www.w3.org/1999/xlink">', text, count=1)
+    text = re.sub(
+        r"<svg[^>]*>",
+        f'<svg {box.group() if box else ""} role="img" aria-label="{escape(alt)}" xmlns:xlink="http://www.w3.org/1999/xlink">',
+        text,
+        count=1,
+    )
     text = re.sub(r' id="(?!m|p)[^"]*"', "", text)  # Names of groups, which nothing refers to; markers and clips are called m… and p….
     names = {name: f"{key}-{n}" for n, name in enumerate(dict.fromkeys(re.findall(r' id="([^"]*)"', text)))}
     text = re.sub(r'(id="|url\(#|href="#)([^")]*)', lambda m: m[1] + names.get(m[2], m[2]), text)
     text = re.sub(r"<style.*?</style>\s*", "", text, flags=re.DOTALL)  # It would hold for the whole page; page.css has it for drawings.
     text = text.replace("font-family: 'DejaVu Sans'; ", "").replace("rotate(-0 ", "rotate(0 ")
-    return re.sub(r"#[0-9a-f]{6}", lambda m: _VARIABLES.get(m[0], m[0]), text).replace(" xlink:href=", " href=").replace(
-        ' xmlns:xlink="http://www.w3.org/1999/xlink"', ""
-    ).strip()
+    return (
+        re.sub(r"#[0-9a-f]{6}", lambda m: _VARIABLES.get(m[0], m[0]), text)
+        .replace(" xlink:href=", " href=")
+        .replace(' xmlns:xlink="http://www.w3.org/1999/xlink"', "")
+        .strip()
+    )

@@ -1,8 +1,11 @@
 """How numbers, events and confidences of a golf analysis are said to a golfer."""
 
 import math
+from collections.abc import Sequence
 
-from body4d.golf.types import EVENTS, Event, GolfAnalysis, Measure, Swing
+import numpy as np
+
+from body4d.golf.types import EVENT_LABELS, EVENTS, Event, GolfAnalysis, Measure, Swing
 
 PROXY_NOTE = "from the body, club not seen"
 
@@ -16,6 +19,10 @@ CLASS_NOTE = (
     "± is the error to expect: the true value lies within it in about two of three cases. Grey values are not to be relied on; "
     "the reason stands below the table."
 )
+
+CHART_NOTE = "Lines mark the events, the pale band is the error to expect, and dashed curves are not to be relied on."
+
+SLOWED = "The clip seems to be slowed down by an unknown factor: its times are the clip's own, not real ones."
 
 SOURCES = (
     ("Events and tempo band: GolfDB, McNally et al. 2019", "https://arxiv.org/abs/1903.06528"),
@@ -80,8 +87,6 @@ def unit_text(unit: str) -> str:
 
 def real_time_s(swing: Swing, event: Event) -> float:
     """Real seconds of an event from address."""
-    import numpy as np
-
     steps = np.arange(len(swing.frames))
     return float(np.interp(np.interp(event.frame_exact, swing.frames, steps), steps, swing.times_s))
 
@@ -102,9 +107,26 @@ def event_time_words(swing: Swing, event: Event) -> str:
     return f"{abs(seconds):.2f} s {'before' if seconds < 0 else 'after'} impact"
 
 
+def is_time_known(analysis: GolfAnalysis) -> bool:
+    """False where the clip seems to be slowed down and nothing says by how much."""
+    return all(warning.code != "swing_seems_slowed" for warning in analysis.warnings)
+
+
+def class_words(measures: Sequence[Measure]) -> str:
+    """How the tables are read, as far as these measures need it."""
+    out = [CLASS_NOTE]
+    if any(math.isfinite(measure.value) and not math.isfinite(measure.bar) for measure in measures):
+        out.append("Where ± is missing, the error is not known.")
+    if any(measure.proxy for measure in measures):
+        out.append(f"† {PROXY_NOTE}.")
+    return " ".join(out)
+
+
 def rate_words(analysis: GolfAnalysis) -> str:
     """How many pictures were taken in a real second, and how that is known."""
     how = {"file": "as the file says", "user": "as you said", "clip rate": "the clip's own rate, taken for real time"}[analysis.time_source]
+    if not is_time_known(analysis):
+        return f"played at {analysis.capture_fps:.4g} frames per second, which seems to be slow motion"
     return f"filmed at {analysis.capture_fps:.4g} frames per second ({how})"
 
 
@@ -135,8 +157,6 @@ def swings_words(analysis: GolfAnalysis) -> str:
 
 def cut_off_words(swing: Swing) -> str:
     """Which events lie outside the clip; "" where none does."""
-    from body4d.golf.types import EVENT_LABELS
-
     names = [EVENT_LABELS[name].lower() for name in EVENTS if name in swing.cut_off]
     return f"Not in the clip: {', '.join(names)}." if names else ""
 
@@ -150,8 +170,10 @@ def sequence_words(analysis: GolfAnalysis, swing: Swing) -> str:
     """What can be said of the order of the peaks."""
     if swing.sequence is None:
         return "The kinematic sequence needs top and impact in the clip."
-    if not swing.sequence.resolved:
-        told = f"The order cannot be told at {analysis.capture_fps:.4g} frames per second."
-    else:
+    note = swing.sequence.note
+    if swing.sequence.resolved:
         told = f"Order of the greatest rates: {', then '.join(peak.segment for peak in swing.sequence.peaks)}."
-    return f"{told} {swing.sequence.note}".strip() + " The club is not part of it."
+    else:
+        told = "" if "cannot be told" in note else f"The order cannot be told at {analysis.capture_fps:.4g} frames per second."
+    club = "" if "club" in note else "The club is not part of it."
+    return " ".join(part for part in (told, note, club) if part)
