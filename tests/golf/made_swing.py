@@ -1,4 +1,4 @@
-"""Made-up golf analyses with plausible curves, for tests of what is written and drawn from an analysis. Nothing here is computed by ``golf``."""
+"""Made-up golf analyses with plausible curves, for tests of what is written and drawn from one. ``golf`` computes nothing of it."""
 
 import dataclasses
 from typing import Any

@@ -12,7 +12,7 @@ from body4d.golf.types import EVENT_LABELS, EVENTS, Class, Measure, Swing
 CURVE_POINTS = 201
 """Points at which two curves are compared: every 5 to 10 ms of a swing."""
 
-NO_DIFFERENCE = "no difference that one camera can tell"
+NO_DIFFERENCE, NOT_KNOWN, NO_BAR = "no difference that one camera can tell", "not known in both swings", "its error is not known"
 
 
 @dataclass(frozen=True)
@@ -121,12 +121,12 @@ def _difference(mine: Measure, other: Measure) -> Difference:
     difference, bar = mine.value - other.value, math.hypot(mine.bar, other.bar)
     class_: Class = max(mine.class_, other.class_)
     if not math.isfinite(difference):
-        reason = "not known in both swings"
+        reason = NOT_KNOWN
     elif class_ == "C":
         reason = mine.reason if mine.class_ == "C" else other.reason
         reason = reason or "one camera does not tell it"
     elif not math.isfinite(bar):
-        reason = "its error is not known"
+        reason = NO_BAR
     else:
         reason = "" if abs(difference) > bar else NO_DIFFERENCE
     return Difference(

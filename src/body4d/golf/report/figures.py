@@ -205,10 +205,13 @@ def plain_axes(ax: Axes) -> None:
 
 
 def _legend(ax: Axes, columns: int) -> None:
+    """The names of the lines, below the axes."""
+    figure = ax.get_figure(root=True)
+    assert figure is not None
     ax.legend(
         loc="upper center",
         bbox_to_anchor=(0.5, 0),
-        bbox_transform=ax.transAxes + ScaledTranslation(0, -_LEGEND_PT / 72, ax.get_figure(root=True).dpi_scale_trans),
+        bbox_transform=ax.transAxes + ScaledTranslation(0, -_LEGEND_PT / 72, figure.dpi_scale_trans),
         ncols=columns,
         frameon=False,
         fontsize=_SMALL,
@@ -275,7 +278,7 @@ def _shift_box(swing: Swing) -> Drawing | None:
         _event_dots(ax, swing, sway.values, lift.values, colour)
         _path_axes(ax, "sway, + towards the target")
 
-    alt = f"Path of the middle of the hips seen face-on, the target on the right. Sway: {_at_events(swing, sway)}. Lift: {_at_events(swing, lift)}."
+    alt = f"{_BOX_NOTE} Sway: {_at_events(swing, sway)}. Lift: {_at_events(swing, lift)}."
     return Drawing("shift_box", "Box of sway and lift", alt, draw, "cm, lift upwards", _BOX_NOTE, size_in=SQUARE_IN)
 
 
@@ -403,7 +406,8 @@ def tempo_words(tempo: Tempo, *, time_known: bool) -> str:
         times = "a ratio that slow motion does not change where it is even. How long the parts last is not known."
     return (
         f"{number(tempo.ratio, 2)}{bar} : 1, {times} "
-        f"The band shows tour players in real time ({GOLFDB_TEMPO.swings} swings of {GOLFDB_TEMPO.players} players, counted from GolfDB's labels): "
+        f"The band shows tour players in real time ({GOLFDB_TEMPO.swings} swings of {GOLFDB_TEMPO.players} players, "
+        "counted from GolfDB's labels): "
         f"nine in ten lie between {low:.2f} and {high:.2f}, half between {lower:.2f} and {upper:.2f}, the middle is {median:.2f}. "
         "It is no target."
     )

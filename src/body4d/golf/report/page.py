@@ -11,8 +11,7 @@ from importlib.resources import files
 import numpy as np
 from PIL import Image
 
-from body4d.core.version import __version__
-from body4d.golf.comparison import NO_DIFFERENCE, Comparison, Difference
+from body4d.golf.comparison import NO_BAR, NO_DIFFERENCE, NOT_KNOWN, Comparison, Difference
 from body4d.golf.report import palette, words
 from body4d.golf.report.figures import Drawing, comparison_drawings, draw_tempo, drawings, tempo_words
 from body4d.golf.report.strip import EventPicture
@@ -82,7 +81,7 @@ def style_sheet() -> str:
     day, night = ("".join(f"--{c.name}:{getattr(c, mode)};" for c in palette.ALL) for mode in ("day", "night"))
     font = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
     root = f":root{{color-scheme:light dark;--font:{font};{day}}}\n@media screen and (prefers-color-scheme:dark){{:root{{{night}}}}}\n"
-    return root + (files(__package__) / "page.css").read_text(encoding="utf-8")
+    return root + (files("body4d.golf.report") / "page.css").read_text(encoding="utf-8")
 
 
 def _page(title: str, parts: Iterable[str]) -> str:
@@ -106,6 +105,10 @@ def _titles(parts: Sequence[str]) -> str:
 
 def _paragraphs(*texts: str) -> str:
     return "\n".join(f"<p>{escape(text)}</p>" for text in texts if text)
+
+
+def _note(text: str) -> str:
+    return f'<p class="note">{escape(text)}</p>'
 
 
 def _section(title: str, *contents: str, extra: str = "") -> str:
@@ -260,16 +263,17 @@ def _table(table: Table) -> str:
         rows = "".join(_row(table, row) for row in table.at_events)
         parts.append(f'<thead><tr><th scope="col">At the event</th>{heads}</tr></thead><tbody>{rows}</tbody>')
     if table.over_swing:
-        rows = "".join(f"<tr>{_row_head(m, over_swing_label(m))}{_cell(table, m, span)}</tr>" for m in table.over_swing)
+        rows = "".join(f"<tr>{_row_head(m, over_swing_label(m), span)}{_cell(table, m)}</tr>" for m in table.over_swing)
         parts.append(f'<tbody><tr class="sub"><th scope="colgroup" colspan="{span + 1}">Over the swing</th></tr>{rows}</tbody>')
     parts.append("</table></div>")
     parts += [f'<p class="note">{escape(note)}</p>' for note in table.notes]
     return "".join(parts) + "</div>"
 
 
-def _row_head(measure: Measure, label: str) -> str:
+def _row_head(measure: Measure, label: str, span: int = 1) -> str:
     unit = f' <span class="unit">{escape(unit)}</span>' if (unit := words.label_unit(measure.unit)) else ""
-    return f'<th scope="row">{escape(label)}{unit}</th>'
+    wide = f' colspan="{span}"' if span > 1 else ""
+    return f'<th scope="row"{wide}>{escape(label)}{unit}</th>'
 
 
 def _row(table: Table, row: Sequence[Measure]) -> str:
@@ -278,12 +282,11 @@ def _row(table: Table, row: Sequence[Measure]) -> str:
     return f"<tr>{_row_head(row[0], row[0].label)}{cells}</tr>"
 
 
-def _cell(table: Table, measure: Measure, span: int = 1) -> str:
+def _cell(table: Table, measure: Measure) -> str:
     value, _, bar = table.cell(measure).partition(" ± ")
     text = escape(value) + (f' <span class="bar">± {escape(bar)}</span>' if bar else "")
     grey = f' class="c" title="{escape(measure.reason)}"' if measure.class_ == "C" else ""
-    wide = f' colspan="{span}"' if span > 1 else ""
-    return f"<td{grey}{wide}>{text}</td>"
+    return f"<td{grey}>{text}</td>"
 
 
 def _methods(measures: Sequence[Measure]) -> str:
@@ -304,14 +307,13 @@ def _charts(title: str, charts: Sequence[Drawing], notes: dict[str, str], more: 
     if "sequence" in notes and not any(chart.key == "sequence" for chart in charts):
         figures.append(f"<figure><h3>Kinematic sequence</h3><figcaption>{escape(notes['sequence'])}</figcaption></figure>")
     note = f"{words.CHART_NOTE} {more}".strip()
-    return _section(title, f'<p class="note">{escape(note)}</p>', f'<div class="charts">{"".join(figures)}</div>', extra=' class="second"')
+    return _section(title, _note(note), f'<div class="charts">{"".join(figures)}</div>', extra=' class="second"')
 
 
 def _told(told: Sequence[Difference], total: int) -> str:
-    note = (
-        f'<p class="note">{len(told)} of {total} measures differ by more than the error of the difference (the root of the sum of both squared bars). '
-        "Errors of this size come up by chance in about three of ten measures where the swings are alike; differences beyond twice it are printed bold "
-        "and come up by chance in about one of twenty.</p>"
+    note = _note(
+        f"{len(told)} of {total} measures differ by more than the error of the difference (the root of the sum of both squared bars). "
+        "Where the swings are alike, that comes up by chance in about three of ten measures; twice as much, printed bold, in one of twenty."
     )
     if not told:
         return f"<p>{NO_DIFFERENCE.capitalize()}.</p>{note}"
@@ -339,13 +341,14 @@ def _difference_tables(differences: Sequence[Difference]) -> str:
     groups: dict[str, list[str]] = {}
     for difference in differences:
         groups.setdefault(difference.group or "Other", []).append(_difference_row(difference))
-    head = '<thead><tr><th scope="col">Measure</th><th scope="col">First</th><th scope="col">Second</th><th scope="col">Difference</th></tr></thead>'
+    head = "".join(f'<th scope="col">{name}</th>' for name in ("Measure", "First", "Second", "Difference"))
     out = "".join(
-        f'<div class="group long"><div class="scroll"><table><caption>{escape(group)}</caption>{head}<tbody>{"".join(rows)}</tbody></table></div></div>'
+        f'<div class="group long"><div class="scroll"><table><caption>{escape(group)}</caption><thead><tr>{head}</tr></thead>'
+        f"<tbody>{''.join(rows)}</tbody></table></div></div>"
         for group, rows in groups.items()
     )
     legend = f"“none told”: {NO_DIFFERENCE}. “not relied on”: one of the two values is too unsure to compare."
-    return f'<p class="note">{legend}</p><div class="tables">{out}</div>'
+    return _note(legend) + f'<div class="tables">{out}</div>'
 
 
 def _difference_row(difference: Difference) -> str:
@@ -360,26 +363,19 @@ def _difference_row(difference: Difference) -> str:
 
 
 def _short(reason: str) -> str:
-    return {NO_DIFFERENCE: "none told", "not known in both swings": "not known", "its error is not known": "error not known"}.get(
-        reason, "not relied on"
-    )
+    """Why a difference is not told, in the width of a cell."""
+    return {NO_DIFFERENCE: "none told", NOT_KNOWN: "not known", NO_BAR: "error not known"}.get(reason, "not relied on")
 
 
 def _compared(name: str) -> str:
     if not name:
         return ""
-    return _section(
-        "Comparison",
-        f'<p>Compared with {escape(name)} on the page <a href="golf_comparison.html">golf_comparison.html</a> beside this one.</p>',
-    )
+    link = '<a href="golf_comparison.html">golf_comparison.html</a>'
+    return _section("Comparison", f"<p>Compared with {escape(name)} on the page {link} beside this one.</p>")
 
 
 def _footer(analysis: GolfAnalysis) -> str:
     sources = "".join(f'<li><a href="{url}">{escape(text)}</a></li>' for text, url in words.SOURCES)
-    return (
-        "<footer>\n"
-        '<p>All numbers stand in <a href="golf.csv">golf.csv</a> and <a href="golf.json">golf.json</a> beside this page. Turns are zero when '
-        "facing the ball, and positive when open to the target; sway is positive towards it. "
-        f"Computed by body4d {escape(__version__)} with the preset {escape(analysis.preset)}. A position in the swing does not tell how the ball flies.</p>\n"
-        f"<p>Sources:</p><ul>{sources}</ul>\n</footer>"
-    )
+    beside = '<a href="golf.csv">golf.csv</a> and <a href="golf.json">golf.json</a> beside this page'
+    text = f"<p>All numbers stand in {beside}. {escape(words.small_print(analysis))}</p>"
+    return f"<footer>\n{text}\n<p>Sources:</p><ul>{sources}</ul>\n</footer>"

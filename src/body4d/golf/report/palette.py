@@ -1,4 +1,7 @@
-"""Colours of the report, by day and by night. Figures are drawn in the day's colours; the page swaps each for a variable of the style sheet."""
+"""Colours of the report, by day and by night.
+
+Figures are drawn in the day's colours; the page swaps each for a variable of its style sheet.
+"""
 
 from dataclasses import dataclass
 

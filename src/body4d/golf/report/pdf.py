@@ -3,6 +3,7 @@
 import io
 import textwrap
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -37,7 +38,7 @@ class _Sheet:
         FigureCanvasAgg(self.figure)
         self.y = MARGIN_IN
 
-    def text(self, x: float, y: float, text: str, size: float = _TEXT, colour: palette.Colour = palette.INK, **options: object) -> None:
+    def text(self, x: float, y: float, text: str, size: float = _TEXT, colour: palette.Colour = palette.INK, **options: Any) -> None:
         """``text`` with the top of its line at (x, y)."""
         self.figure.text(x / WIDTH_IN, 1 - y / HEIGHT_IN, text, fontsize=size, color=colour.day, va="top", **options)
 
@@ -136,11 +137,8 @@ def _tables(sheet: _Sheet, measures: Sequence[Measure]) -> None:
     gap = 0.3
     width = (WIDTH_IN - 2 * MARGIN_IN - gap) / 2
     room = HEIGHT_IN - MARGIN_IN - sheet.y
-    for scale in _SCALES:
-        heights = [_table(None, 0.0, 0.0, width, table, scale) for table in groups]
-        split = min(range(len(heights) + 1), key=lambda n: (max(sum(heights[:n]), sum(heights[n:])), -n))
-        if max(sum(heights[:split]), sum(heights[split:])) <= room:
-            break
+    scale = next((scale for scale in _SCALES if max(_split(groups, width, scale)[1]) <= room), _SCALES[-1])
+    split, _ = _split(groups, width, scale)
     top = sheet.y
     for column, part in enumerate((groups[:split], groups[split:])):
         y = top
@@ -152,12 +150,20 @@ _SCALES = (1.1, 1.05, 1.0, 0.95, 0.9, 0.85, 0.8, 0.75, 0.7, 0.65, 0.6)
 """How much larger or smaller the letters of the tables may be."""
 
 
+def _split(groups: Sequence[Table], width: float, scale: float) -> tuple[int, tuple[float, float]]:
+    """How many groups stand in the first column so that the longer one is shortest, and how long both are."""
+    heights = [_table(None, 0.0, 0.0, width, table, scale) for table in groups]
+    columns = [(sum(heights[:n]), sum(heights[n:])) for n in range(len(heights) + 1)]
+    best = min(range(len(columns)), key=lambda n: (max(columns[n]), -n))
+    return best, columns[best]
+
+
 def _table(sheet: _Sheet | None, x: float, y: float, width: float, table: Table, scale: float) -> float:
     """One group's table on ``sheet`` (None: it is only measured); returns where it ends."""
     size = _TEXT * scale
     step = size * 1.12 * _LEADING
 
-    def write(at: float, text: str, size: float = size, colour: palette.Colour = palette.INK, **options: object) -> None:
+    def write(at: float, text: str, size: float = size, colour: palette.Colour = palette.INK, **options: Any) -> None:
         if sheet is not None:
             sheet.text(at, y, text, size, colour, linespacing=1.15, **options)
 
@@ -215,11 +221,8 @@ def _second(analysis: GolfAnalysis, swing: Swing) -> Figure:
         sheet.paragraph("• " + warning.message, _NOTE, palette.THORAX)
     if len(analysis.warnings) > _MAX_WARNINGS:
         sheet.paragraph(f"• {len(analysis.warnings) - _MAX_WARNINGS} more warnings stand on the page.", _NOTE, palette.THORAX)
-    sheet.paragraph(
-        f"All numbers stand in golf.csv and golf.json. Turns are zero when facing the ball, and positive when open to the target; sway is "
-        f"positive towards it. Computed by body4d {__version__} with the preset {analysis.preset}. A position in the swing does not tell how "
-        f"the ball flies. Sources: {'; '.join(f'{text} ({url})' for text, url in words.SOURCES)}."
-    )
+    sources = "; ".join(f"{text} ({url})" for text, url in words.SOURCES)
+    sheet.paragraph(f"All numbers stand in golf.csv and golf.json. {words.small_print(analysis)} Sources: {sources}.")
     return sheet.figure
 
 

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from html import escape
+from typing import Any
 
 import matplotlib
 from matplotlib.backends.backend_svg import FigureCanvasSVG
@@ -15,7 +16,7 @@ from body4d.golf.report import palette
 from body4d.golf.report.figures import Drawing
 
 _LOCK = threading.Lock()
-_STYLE = {
+_STYLE: dict[str, Any] = {
     "font.family": "DejaVu Sans",  # comes with matplotlib, so that every machine lays text out alike
     "font.size": 9.0,
     "svg.fonttype": "none",
@@ -28,9 +29,12 @@ _VARIABLES = {colour.day: f"var(--{colour.name})" for colour in palette.ALL}
 
 @contextmanager
 def drawing_style() -> Iterator[None]:
-    """matplotlib's defaults with the report's few changes, whatever the program around has set; one thread at a time, as its settings
-    are the process's."""
-    with _LOCK, matplotlib.rc_context(matplotlib.rcParamsDefault | _STYLE):
+    """matplotlib's defaults with the report's few changes, whatever the program around has set.
+
+    Its settings are those of the whole process, so that one thread draws at a time and finds them back as they were.
+    """
+    settings: Any = {name: value for name, value in matplotlib.rcParamsDefault.items() if name != "backend"} | _STYLE
+    with _LOCK, matplotlib.rc_context(settings):
         yield
 
 
@@ -48,23 +52,13 @@ def svg(drawing: Drawing) -> str:
 def page_svg(text: str, key: str, alt: str) -> str:
     """matplotlib's SVG without what only a file of its own needs; names within it begin with ``key``, as a page holds many."""
     text = text[text.index("<svg") :]
-    text = re.sub(r"<metadata>.*?</metadata>\s*", "", text, flags=re.DOTALL)
-    text = re.sub(r"<!--.*?-->\s*", "", text, flags=re.DOTALL)
+    for needless in (r"<metadata>.*?</metadata>\s*", r"<!--.*?-->\s*", r"<style.*?</style>\s*"):  # page.css styles all drawings
+        text = re.sub(needless, "", text, flags=re.DOTALL)
     box = re.search(r'viewBox="[^"]*"', text)
-    text = re.sub(
-        r"<svg[^>]*>",
-        f'<svg {box.group() if box else ""} role="img" aria-label="{escape(alt)}" xmlns:xlink="http://www.w3.org/1999/xlink">',
-        text,
-        count=1,
-    )
+    head = f'<svg {box.group() if box else ""} role="img" aria-label="{escape(alt)}">'
+    text = re.sub(r"<svg[^>]*>", lambda _: head, text, count=1).replace(" xlink:href=", " href=")
     text = re.sub(r' id="(?!m|p)[^"]*"', "", text)  # Names of groups, which nothing refers to; markers and clips are called m… and p….
     names = {name: f"{key}-{n}" for n, name in enumerate(dict.fromkeys(re.findall(r' id="([^"]*)"', text)))}
-    text = re.sub(r'(id="|url\(#|href="#)([^")]*)', lambda m: m[1] + names.get(m[2], m[2]), text)
-    text = re.sub(r"<style.*?</style>\s*", "", text, flags=re.DOTALL)  # It would hold for the whole page; page.css has it for drawings.
+    text = re.sub(r'(id="|url\(#|href="#)([^")]*)', lambda found: found[1] + names.get(found[2], found[2]), text)
     text = text.replace("font-family: 'DejaVu Sans'; ", "").replace("rotate(-0 ", "rotate(0 ")
-    return (
-        re.sub(r"#[0-9a-f]{6}", lambda m: _VARIABLES.get(m[0], m[0]), text)
-        .replace(" xlink:href=", " href=")
-        .replace(' xmlns:xlink="http://www.w3.org/1999/xlink"', "")
-        .strip()
-    )
+    return re.sub(r"#[0-9a-f]{6}", lambda found: _VARIABLES.get(found[0], found[0]), text).strip()

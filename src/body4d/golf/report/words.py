@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from body4d.core.version import __version__
 from body4d.golf.types import EVENT_LABELS, EVENTS, Event, GolfAnalysis, Measure, Swing
 
 PROXY_NOTE = "from the body, club not seen"
@@ -128,6 +129,14 @@ def rate_words(analysis: GolfAnalysis) -> str:
     if not is_time_known(analysis):
         return f"played at {analysis.capture_fps:.4g} frames per second, which seems to be slow motion"
     return f"filmed at {analysis.capture_fps:.4g} frames per second ({how})"
+
+
+def small_print(analysis: GolfAnalysis) -> str:
+    """Signs, and how the numbers were made."""
+    return (
+        "Turns are zero when facing the ball, and positive when open to the target; sway is positive towards it. "
+        f"Computed by body4d {__version__} with the preset {analysis.preset}. A position in the swing does not tell how the ball flies."
+    )
 
 
 def title_words(analysis: GolfAnalysis, swing: Swing) -> tuple[str, ...]:
