@@ -25,6 +25,9 @@ MARGIN_SHARE = 0.06
 WIDE_IN, SQUARE_IN = (4.2, 2.5), (4.2, 3.1)
 """Sizes on the page: over time, and where both axes are lengths. Letters of 8 points are then 11 pixels high on a phone."""
 
+MARGINS_IN, SQUARE_MARGINS_IN = (0.38, 0.2, 0.12, 0.56), (0.38, 0.06, 0.12, 0.56)
+"""What is left free around the axes, at left, top, right and bottom: figures, names of events, name of the axis and legend."""
+
 AFTER_IMPACT_SHARE = 0.6
 """The sequence is shown this share of the downswing past impact: 0.15 s of the usual 0.25, in slow motion accordingly more."""
 
@@ -47,6 +50,7 @@ class Drawing:
     """What its values are in, said beside the title."""
     note: str = ""
     size_in: tuple[float, float] = WIDE_IN
+    margins_in: tuple[float, float, float, float] = MARGINS_IN
 
 
 @dataclass(frozen=True)
@@ -279,7 +283,9 @@ def _shift_box(swing: Swing) -> Drawing | None:
         _path_axes(ax, "sway, + towards the target")
 
     alt = f"{_BOX_NOTE} Sway: {_at_events(swing, sway)}. Lift: {_at_events(swing, lift)}."
-    return Drawing("shift_box", "Box of sway and lift", alt, draw, "cm, lift upwards", _BOX_NOTE, size_in=SQUARE_IN)
+    return Drawing(
+        "shift_box", "Box of sway and lift", alt, draw, "cm, lift upwards", _BOX_NOTE, size_in=SQUARE_IN, margins_in=SQUARE_MARGINS_IN
+    )
 
 
 def _hand_paths(swing: Swing) -> Iterable[Drawing]:

@@ -169,7 +169,7 @@ def _tempo(analysis: GolfAnalysis, swing: Swing) -> str:
     if swing.tempo is None:
         return _section("Tempo", "<p>Tempo needs address, top and impact in the clip.</p>")
     tempo, text = swing.tempo, tempo_words(swing.tempo, time_known=words.is_time_known(analysis))
-    drawing = Drawing("tempo", "Tempo", text, lambda ax: draw_tempo(ax, tempo), size_in=(4.6, 1.15))
+    drawing = Drawing("tempo", "Tempo", text, lambda ax: draw_tempo(ax, tempo), size_in=(4.6, 1.15), margins_in=(0.1, 0.0, 0.1, 0.0))
     return _section("Tempo", f'<div class="tempo"><div>{svg(drawing)}</div><p class="small">{escape(text)}</p></div>')
 
 

@@ -15,7 +15,7 @@ from body4d.golf.report import palette, words
 from body4d.golf.report.figures import SQUARE_IN, Drawing, draw_tempo, drawings, tempo_words
 from body4d.golf.report.page import Table, over_swing_label, tables
 from body4d.golf.report.strip import EventPicture
-from body4d.golf.report.vector import drawing_style
+from body4d.golf.report.vector import axes_place, drawing_style
 from body4d.golf.types import EVENT_LABELS, EVENTS, GolfAnalysis, Measure, Swing
 
 WIDTH_IN, HEIGHT_IN, MARGIN_IN = 8.27, 11.69, 0.45
@@ -226,6 +226,9 @@ def _second(analysis: GolfAnalysis, swing: Swing) -> Figure:
     return sheet.figure
 
 
+_TITLE_IN = 0.27  # Height of a drawing's title and of its unit below.
+
+
 def _grid(sheet: _Sheet, charts: Sequence[Drawing], columns: int, height: float) -> None:
     """``charts`` in rows of ``columns``, each ``height`` inches high."""
     width = (WIDTH_IN - 2 * MARGIN_IN) / columns
@@ -233,8 +236,9 @@ def _grid(sheet: _Sheet, charts: Sequence[Drawing], columns: int, height: float)
         x, y = MARGIN_IN + n % columns * width, sheet.y + n // columns * height
         sheet.text(x, y + 0.02, chart.title, 8, weight="bold")
         sheet.text(x, y + 0.15, chart.unit, _NOTE, palette.PALE)
-        head = 0.34 if chart.size_in == SQUARE_IN else 0.46  # Over time, the events' names stand above the axes.
-        chart.draw(sheet.axes(x + 0.36, y + head, width - 0.54, height - 0.56 - head))
+        # The axes' own margins lie below the two lines of the title.
+        place = axes_place((x, y + _TITLE_IN, width - 0.08, height - _TITLE_IN), (WIDTH_IN, HEIGHT_IN), chart.margins_in)
+        chart.draw(sheet.figure.add_axes(place))
     sheet.y += -(-len(charts) // columns) * height
 
 
