@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 
@@ -11,20 +12,11 @@ from body4d.golf.bars import BarTable, bar_table
 from body4d.golf.body_motion import BodyMotion, body_motion
 from body4d.golf.candidates import Candidate, find_candidates
 from body4d.golf.events import FoundEvents, find_events, lowest
-from body4d.golf.measures import (
-    BY_NAME,
-    OVER_SWING,
-    REVERSAL,
-    Judging,
-    event_measures,
-    research_measures,
-    swing_curves,
-    value_at,
-    x_factor_stretch_deg,
-)
+from body4d.golf.measures import Judging, event_measures, research_measures, swing_curves, value_at, x_factor_stretch_deg
+from body4d.golf.quantities import BY_NAME, OVER_SWING, REVERSAL
 from body4d.golf.sequence import kinematic_sequence, lead_arm_rate_deg_s, swing_tempo
 from body4d.golf.swing_frame import decide_hand, swing_frame
-from body4d.golf.types import ClubShaft, Curve, Event, GolfAnalysis, GolfOptions, Hand, Measure, Swing, SwingFrame, Tempo
+from body4d.golf.types import ClubShaft, Curve, Event, GolfAnalysis, GolfOptions, Hand, Measure, Swing, Tempo
 
 MAX_REAL_SWING_S = 2.0
 """Address to impact takes less than 1.7 s in 95 of 100 real-time swings (GolfDB): beyond this the clip is slowed down."""
@@ -118,7 +110,7 @@ def analyze(
     )
 
 
-def _time_scale(scene: Scene, options: GolfOptions) -> tuple[float, str]:
+def _time_scale(scene: Scene, options: GolfOptions) -> tuple[float, Literal["file", "user", "clip rate"]]:
     """Real seconds for a second of the clip, and who says so."""
     if options.capture_fps is not None:
         if not (np.isfinite(options.capture_fps) and options.capture_fps > 0):
@@ -138,7 +130,10 @@ def _swinger(scene: Scene, options: GolfOptions, scale: float) -> tuple[BodyMoti
         if not tracks:
             known = ", ".join(str(track.person_id) for track in scene.people) or "nobody"
             raise SettingsError(
-                f"There is no person {options.person_id} in this run.", code="no_such_person", hint=f"It has: {known}.", person_id=options.person_id
+                f"There is no person {options.person_id} in this run.",
+                code="no_such_person",
+                hint=f"It has: {known}.",
+                person_id=options.person_id,
             )
     full: list[tuple[BodyMotion, tuple[Candidate, ...]]] = []
     short = False
@@ -353,9 +348,8 @@ def _with_practice(swings: tuple[Swing, ...], struck: Sequence[bool], speeds: Se
 
 def _main(swings: tuple[Swing, ...], found: tuple[_Found, ...]) -> int:
     """The swing to show first: not a practice swing, whole rather than cut off, then the fastest."""
+
     def order(k: int) -> tuple[bool, bool, float]:
         return not swings[k].practice, not swings[k].cut_off, found[k].candidate.peak_speed_m_s
 
     return max(range(len(swings)), key=order)
-
-

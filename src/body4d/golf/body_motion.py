@@ -50,7 +50,10 @@ class BodyMotion:
 
 
 def body_motion(scene: Scene, track: BodyTrack, time_scale: float, rig: Rig | None = None) -> BodyMotion:
-    """``track`` in the world of ``scene``. ``rig`` is the track's, where the caller has it. Raises InputError for a rig without known bones."""
+    """``track`` in the world of ``scene``; ``rig`` is its own, where the caller has it.
+
+    Raises InputError for a rig without the bones known here.
+    """
     rig = rig or rig_of(track)
     frames = np.arange(track.frame_index[0], track.frame_index[-1] + 1)
     to_world = scene.T_world_camera[:3, :3].astype(np.float64)
@@ -89,7 +92,7 @@ def _common_ancestor(rig: Rig, names: Mapping[str, tuple[str, ...]]) -> int:
             missing=[*names["left"], *names["right"]],
         )
     above: list[set[int]] = []
-    for j in found:
+    for j in (found[0], found[1]):
         line: list[int] = []
         while j >= 0:
             j = int(rig.parents[j])

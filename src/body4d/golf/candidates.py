@@ -24,11 +24,11 @@ MIN_JOINED_SHARE = 0.6
 REVERSAL_DEG = 12.0
 """The hands have turned back where their angle about the shoulders runs back by this much."""
 
-MIN_BACK_DEG, MIN_THROUGH_DEG = 25.0, 20.0
-"""How far the hands go to each side of the vertical at least. A walker's joined hands do not leave it."""
+MIN_BACK_DEG, MIN_THROUGH_DEG = 10.0, 10.0
+"""How far the hands go to each side of the vertical at least, in a putt; a full swing is told by ``MIN_TOP_ELEVATION_DEG``."""
 
-MIN_SPEED_UP = 1.3
-"""The downswing is at least this many times as fast as the backswing: 95 of 100 tour swings have 2.5 and more (GolfDB)."""
+MIN_SPEED_UP = 1.0
+"""The hands come down at least as fast as they went up: 95 of 100 tour swings have 2.5 and more (GolfDB), beginners less."""
 
 MIN_TOP_ELEVATION_DEG = -15.0
 """In a full swing the arms come about level or above: mid-backswing is the moment when the lead arm is level."""

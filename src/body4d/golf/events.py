@@ -30,6 +30,14 @@ SHARES: dict[str, tuple[float, float, float, float, float]] = {
 _NORMAL = (-1.645, -0.674, 0.0, 0.674, 1.645)
 """The same percentiles of the normal distribution."""
 
+# Where the club is unseen, toe-up is placed between address and mid-backswing, and mid-follow-through by the length of the downswing:
+# medians of the same table, by which slow backswings and downswings keep their proportions; spreads as far as independent shares tell.
+TOE_UP_OF_BACKSWING = (0.40 / 0.54, 0.10)
+FOLLOW_THROUGH_OF_DOWNSWING = (0.06 / 0.23, 0.08)
+
+TAIL_FREEDOM = 4.0
+"""Degrees of freedom of the prior: tour players are alike, others swing otherwise, and clips are slowed down in parts."""
+
 BEFORE_IMPACT, AFTER_IMPACT = EVENTS[1:5], EVENTS[6:]
 
 STILL_SHARE = 0.05
@@ -42,14 +50,17 @@ STILL_OVER_NOISE = 1.5
 STILL_PER_DOWNSWING = 0.4
 """The 0.1 s for which the hands are still, as a share of a usual downswing of 0.25 s: clips may be slowed down."""
 
-EDGE_COST = 6.0
+EDGE_COST = 8.0
 """Of a stretch that is not still where it ought to be, or still where it ought not."""
+
+MAX_STILL_AFTER = 4.0
+"""Stillness between address and backswing counts up to so many of these stretches."""
 
 OUTSIDE_COST = 5.0
 """Of an event outside the clip: a little more than three standard deviations, so that what is in the clip is preferred."""
 
 LEVEL_SIGMA_DEG = 6.0
-TOP_SIGMA_DEG, TOP_SIGMA_SPEED_SHARE = 8.0, 0.15
+TOP_SIGMA_DEG, TOP_SIGMA_SPEED_SHARE = 6.0, 0.06
 PASSING_SIGMA_PER_HEIGHT = 0.1
 RETURN_SIGMA_PER_HEIGHT = 0.04
 """Hands at impact are some centimetres ahead of their address place; only the difference from the nearest moment counts."""
@@ -65,8 +76,14 @@ MIN_SHAFT_CONFIDENCE = 0.5
 SMOOTH_PER_DOWNSWING = 0.04
 """Hands are smoothed by this share of the downswing (10 ms in real time), which takes no edge off a swing and noise off slow motion."""
 
+REACH_PER_DOWNSWING = 0.12
+"""A cue's own level or lowest point is sought this near to where the prior and the order of events put it."""
+
 WINDOW_BEFORE, WINDOW_AFTER = 10.0, 7.0
 """Downswings before the top and after impact in which the events are sought: twice what 95 of 100 swings take."""
+
+NEGLIGIBLE_COST = 4.0
+"""Paths this much dearer than the cheapest one weigh under 2 % of it."""
 
 MAX_ADDRESSES, MAX_IMPACTS, NUM_OUTSIDE = 40, 16, 12
 
@@ -103,14 +120,14 @@ def find_events(
 
 
 def share_cost(name: str, share: Float[np.ndarray, "*n"]) -> Float[np.ndarray, "*n"]:
-    """Half the squared number of standard deviations of a share of the time from address to impact, by GolfDB's percentiles."""
+    """Negative log likelihood of a share of the time from address to impact, by GolfDB's percentiles, with the tails of Student's t."""
     points = np.array(SHARES[name])
     z = np.interp(share, points, _NORMAL)
     for end, inner in ((0, 1), (-1, -2)):
         slope = (_NORMAL[end] - _NORMAL[inner]) / (points[end] - points[inner])
         beyond = share < points[0] if end == 0 else share > points[-1]
         z = np.where(beyond, _NORMAL[end] + slope * (share - points[end]), z)
-    return 0.5 * z**2
+    return 0.5 * (TAIL_FREEDOM + 1) * np.log1p(z**2 / TAIL_FREEDOM)
 
 
 class _Cues:
@@ -173,9 +190,15 @@ class _Cues:
         return float(rows[np.nanargmin(off)])
 
     def address(self) -> np.ndarray:
-        """Cost of each row as the last still one."""
+        """Cost of each row as the last still one before the hands are halfway up."""
         moving = (self.speed > self.still_before).astype(float)
-        return EDGE_COST * (_mean_before(moving, self.still_rows) + 1.0 - _mean_after(moving, self.still_rows))
+        up = np.flatnonzero(self.angle[: self.top + 1] > 0.5 * self.angle[self.top])
+        halfway = int(up[-1]) if len(up) else 0
+        still = np.where(np.arange(self.count) <= halfway, 1.0 - moving, 0.0)
+        still_after = np.append(np.cumsum(still[::-1])[::-1][1:], 0.0) / self.still_rows
+        cost = EDGE_COST * (_mean_before(moving, self.still_rows) + np.minimum(still_after, MAX_STILL_AFTER))
+        cost[halfway + 1 :] = np.inf
+        return cost
 
     def finish(self) -> np.ndarray:
         """Cost of each row as the first one at rest."""
@@ -232,7 +255,7 @@ class _Cues:
         return costs
 
 
-_JOINTS = tuple(f"{side}_{joint}" for side in ("left", "right") for joint in ("shoulder", "wrist", "ankle", "hip")) + ("mid_wrist",)
+_JOINTS = ("mid_wrist", *(f"{side}_{joint}" for side in ("left", "right") for joint in ("shoulder", "wrist", "ankle", "hip")))
 
 
 @dataclass(frozen=True)
@@ -254,35 +277,61 @@ def _best_path(cues: _Cues) -> _Path:
     wide = np.concatenate([before_rows, all_rows])
     outside = np.full(len(before_rows), OUTSIDE_COST), np.full(len(after_rows), OUTSIDE_COST)
     unary = {name: np.concatenate([outside[0], cost, outside[1]]) for name, cost in {**between, "finish": finish}.items()}
-    totals: list[tuple[float, int, int, dict[str, int]]] = []
+    pairs: list[tuple[float, int, int]] = []
     for a, a_cost in zip(addresses, address_costs, strict=True):
         impact = np.concatenate([cues.impact(int(a)), np.full(len(after_rows), OUTSIDE_COST)])
-        for k in np.argsort(impact, kind="stable")[:MAX_IMPACTS]:
-            i = int(all_rows[k])
-            if not np.isfinite(impact[k]) or i - a < 4:
-                continue
-            inner, path = _inner(wide, unary, int(a), i)
-            totals.append((float(a_cost + impact[k] + inner), int(a), i, path))
+        near = np.argsort(impact, kind="stable")[:MAX_IMPACTS]
+        pairs += [(float(a_cost + impact[k]), int(a), int(all_rows[k])) for k in near if np.isfinite(impact[k])]
+    totals: list[tuple[float, int, int, dict[str, int]]] = []
+    cheapest = np.inf
+    for ends, a, i in sorted(pairs):
+        if ends > cheapest + NEGLIGIBLE_COST:
+            break  # the events between only add to it
+        if i - a < len(BEFORE_IMPACT) + 1:
+            continue
+        inner, path = _inner(wide, unary, a, i)
+        totals.append((ends + inner, a, i, path))
+        cheapest = min(cheapest, ends + inner)
     if not totals:
         raise ValueError("a candidate swing has no path")
     cost, a, i, path = min(totals, key=lambda item: item[0])
     tolerance = max(1.0, (i - a) / 30.0)  # GolfDB's own
     weights = np.exp(cost - np.array([t[0] for t in totals]))
     confidence = _confidence(wide, unary, a, i, path, tolerance)
-    for name, at, column in (("address", a, 1), ("impact", i, 2)):
-        near = np.array([abs(t[column] - at) <= tolerance for t in totals])
-        confidence[name] = float(weights[near].sum() / weights.sum())
-    return _Path({"address": a, "impact": i, **path}, confidence, cost / len(EVENTS))
+    for name, off in (("address", [t[1] - a for t in totals]), ("impact", [t[2] - i for t in totals])):
+        confidence[name] = float(weights[np.abs(off) <= tolerance].sum() / weights.sum())
+    rows = {"address": a, "impact": i, **path}
+    _place_stand_ins(wide, unary, rows, confidence, tolerance, cues)
+    return _Path(rows, confidence, cost / len(EVENTS))
+
+
+def _place_stand_ins(
+    wide: np.ndarray, unary: Mapping[str, np.ndarray], rows: dict[str, int], confidence: dict[str, float], tolerance: float, cues: _Cues
+) -> None:
+    """Put toe-up and mid-follow-through, where the club was not seen, in proportion to the backswing and the downswing."""
+    a, mid, top, i = (rows[name] for name in ("address", "mid_backswing", "top", "impact"))
+    for name, start, length, after, before, (middle, spread) in (
+        ("toe_up", a, mid - a, a, mid, TOE_UP_OF_BACKSWING),
+        ("mid_follow_through", i, i - top, i, rows["finish"], FOLLOW_THROUGH_OF_DOWNSWING),
+    ):
+        at = np.flatnonzero((wide > after) & (wide < before))
+        row = rows[name]
+        if len(at) == 0 or (0 <= row < cues.count and np.isfinite(cues.shaft[row])):
+            continue
+        cost = unary[name][at] + 0.5 * (((wide[at] - start) / length - middle) / spread) ** 2
+        rows[name] = int(wide[at[np.argmin(cost)]])
+        weight = np.exp(cost.min() - cost)
+        confidence[name] = float(weight[np.abs(wide[at] - rows[name]) <= tolerance].sum() / weight.sum())
 
 
 def _address_hypotheses(cues: _Cues) -> tuple[np.ndarray, np.ndarray]:
     """Rows that may be the address, with their costs; some before the clip where it may begin too late."""
     cost = cues.address()[: max(cues.top - 1, 1)]
     rows = np.argsort(cost, kind="stable")[:MAX_ADDRESSES]
-    # Of rows alike the latest is the last still one.
+    rows = rows[np.isfinite(cost[rows])]
     outside = -np.linspace(1, 4 * cues.down, NUM_OUTSIDE).round().astype(int)
-    if cues.first > 0:
-        return rows, cost[rows]
+    if cues.first > 0 or (len(rows) and cost[rows[0]] < 0.5 * EDGE_COST):
+        return rows, cost[rows]  # a clip that shows the golfer still does not cut the address off
     return np.concatenate([rows, outside]), np.concatenate([cost[rows], np.full(len(outside), OUTSIDE_COST)])
 
 
@@ -337,6 +386,9 @@ def _described(cues: _Cues, path: _Path) -> FoundEvents:
     motion, n = cues.motion, cues.count
     inside = {name: row for name, row in path.rows.items() if 0 <= row < n}
     exact = {name: float(np.clip(_refined(cues, name, row, path.rows["address"]), 0, n - 1)) for name, row in inside.items()}
+    for name, limit, keep in (("toe_up", "mid_backswing", min), ("mid_follow_through", "impact", max)):
+        if name in exact and limit in exact:  # stand-ins to the frame give way to what is known to a part of it
+            exact[name] = keep(exact[name], exact[limit])
     events = []
     for name in EVENTS:
         if name not in inside:
@@ -367,17 +419,18 @@ def _described(cues: _Cues, path: _Path) -> FoundEvents:
 
 def _refined(cues: _Cues, name: str, row: int, address_row: int) -> float:
     """``row`` to a part of a frame: where a curve crosses its level on a line, or where its lowest point is on a parabola."""
+    reach = max(round(REACH_PER_DOWNSWING * cues.down), 1)
     if name == "address":
-        return crossing(cues.speed - cues.still_before, row)
+        return crossing(cues.speed - cues.still_before, row, reach)
     if name == "finish":
-        return crossing(cues.speed - cues.still_after, row)
+        return crossing(cues.speed - cues.still_after, row, reach)
     if name in ("mid_backswing", "mid_downswing"):
-        return crossing(cues.elevation, row)
+        return crossing(cues.elevation, row, reach)
     if name == "top":
-        return lowest(cues.speed, row)
+        return lowest(cues.speed, row, reach)
     if name == "impact":
-        return cues.sound if cues.sound is not None else lowest(cues.distance(address_row) ** 2, row)
-    return crossing(cues.shaft, row) if np.isfinite(cues.shaft[row]) else float(row)
+        return cues.sound if cues.sound is not None else lowest(cues.distance(address_row) ** 2, row, reach)
+    return crossing(cues.shaft, row, reach) if np.isfinite(cues.shaft[row]) else float(row)
 
 
 def _method(cues: _Cues, name: str, row: int) -> tuple[bool, str]:
@@ -399,10 +452,10 @@ def _method(cues: _Cues, name: str, row: int) -> tuple[bool, str]:
     }[name]
 
 
-def crossing(values: Float[np.ndarray, " t"], row: int) -> float:
-    """Where ``values`` cross 0 nearest to ``row``, within two rows, on a line between two rows; else ``row``."""
+def crossing(values: Float[np.ndarray, " t"], row: int, reach: int = 1) -> float:
+    """Where ``values`` cross 0 nearest to ``row``, at most ``reach`` rows away and a part, on a line between two rows; else ``row``."""
     found = []
-    for k in range(max(row - 2, 0), min(row + 2, len(values) - 1)):
+    for k in range(max(row - reach - 1, 0), min(row + reach + 1, len(values) - 1)):
         a, b = float(values[k]), float(values[k + 1])
         if a == 0.0:
             found.append(float(k))
@@ -411,11 +464,10 @@ def crossing(values: Float[np.ndarray, " t"], row: int) -> float:
     return min(found, key=lambda at: abs(at - row)) if found else float(row)
 
 
-def lowest(values: Float[np.ndarray, " t"], row: int) -> float:
-    """Where the lowest point of ``values`` near ``row`` is, on a parabola through three rows; at most one row away."""
-    if not 0 < row < len(values) - 1:
-        return float(row)
-    row = row - 1 + int(np.argmin(values[row - 1 : row + 2]))
+def lowest(values: Float[np.ndarray, " t"], row: int, reach: int = 1) -> float:
+    """Where the lowest point of ``values`` within ``reach`` rows of ``row`` is, on a parabola through three rows."""
+    first = max(row - reach, 0)
+    row = first + int(np.argmin(values[first : row + reach + 1]))
     if not 0 < row < len(values) - 1:
         return float(row)
     a, b, c = (float(values[row + k]) for k in (-1, 0, 1))

@@ -1,4 +1,4 @@
-"""The measures of a swing: what each is, where it is taken, and how far one camera can tell it. Sources: docs/golf.md."""
+"""The measures of a swing: their values, and by bar, view and rate how each is shown."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,91 +19,8 @@ from body4d.golf.angles import (
 )
 from body4d.golf.bars import BarTable
 from body4d.golf.body_motion import BodyMotion
+from body4d.golf.quantities import ATI, BY_NAME, MIN_RATE_FPS, QUANTITIES, REVERSAL, SHIFT, Quantity
 from body4d.golf.types import ESTIMATE_LIMITS, Class, Curve, Measure, SwingFrame, View
-
-MIN_RATE_FPS = 120.0
-"""Rates of turn and their order are shown from this many real frames per second on: a downswing has 7 frames at 30."""
-
-TURN, TILT, SHIFT, LIMBS, SPEED = "Turn", "Tilt and bend", "Shift", "Arms and legs", "Speed and tempo"
-REVERSAL = "pelvis_reversal"
-
-
-@dataclass(frozen=True)
-class Quantity:
-    """What is followed over a swing, and at which events it is read."""
-
-    name: str
-    label: str
-    unit: str
-    group: str
-    face_on: Class
-    down_the_line: Class
-    method: str
-    events: tuple[str, ...] = ()
-    depth_view: View | None = None
-    """The view from which it is a distance from the camera."""
-    is_rate: bool = False
-
-    def class_from(self, view: View) -> Class:
-        """The class by the view; from an oblique side the worse of both."""
-        if view == "face-on":
-            return self.face_on
-        if view == "down-the-line":
-            return self.down_the_line
-        return max(self.face_on, self.down_the_line)
-
-
-_ATI, _ATIF, _TI, _TIF = (
-    ("address", "top", "impact"),
-    ("address", "top", "impact", "finish"),
-    ("top", "impact"),
-    ("top", "impact", "finish"),
-)
-_TILT_TWIST = "by tilt and twist (Sports Biomechanics 24(8), 2025)"
-_FROM_ADDRESS = "against its place at address"
-
-QUANTITIES: tuple[Quantity, ...] = (
-    Quantity("pelvis_turn_deg", "Pelvis turn", "°", TURN, "B", "B", f"Turn of the pelvis bone about the vertical {_TILT_TWIST}; 0: facing the ball, positive: towards the target.", _ATIF),  # fmt: skip
-    Quantity("thorax_turn_deg", "Thorax turn", "°", TURN, "B", "B", f"Turn of the upper spine's bone, which carries the collar bones, about the vertical {_TILT_TWIST}; 0: facing the ball, positive: towards the target.", _ATIF),  # fmt: skip
-    Quantity("shoulder_line_turn_deg", "Turn of the shoulder line", "°", TURN, "B", "B", "Turn of the line between the shoulder joints in the floor; it moves with the shoulder blades and is not the thorax.", _ATIF),  # fmt: skip
-    Quantity("x_factor_deg", "X-factor", "°", TURN, "B", "B", "How much farther back the thorax is turned than the pelvis (joint-angle form: Brown et al. 2013).", ("top", REVERSAL, "impact")),  # fmt: skip
-    Quantity("trunk_twist_deg", "Twist of the trunk", "°", TURN, "B", "B", "Twist of the thorax bone relative to the pelvis bone about the pelvis' own axis, counted as the X-factor.", ("top", REVERSAL)),  # fmt: skip
-    Quantity("shoulder_tilt_deg", "Shoulder tilt", "°", TILT, "A", "B", "Angle of the line between the shoulder joints to the floor; positive: the lead shoulder is lower (S-factor, Meister et al. 2011).", _ATI),  # fmt: skip
-    Quantity("pelvis_tilt_deg", "Hip tilt", "°", TILT, "A", "B", "Angle of the line between the hip joints to the floor; positive: the lead hip is lower (O-factor, Meister et al. 2011).", _ATI),  # fmt: skip
-    Quantity("thorax_forward_bend_deg", "Forward bend of the thorax", "°", TILT, "B", "A", "Lean of the upper spine's bone towards where the chest faces.", _ATI),  # fmt: skip
-    Quantity("thorax_side_bend_deg", "Side bend of the thorax", "°", TILT, "A", "B", "Lean of the upper spine's bone towards the body's own lead side.", _ATI),  # fmt: skip
-    Quantity("pelvis_forward_bend_deg", "Forward bend of the pelvis", "°", TILT, "B", "A", "Lean of the pelvis bone towards where it faces.", _ATI),  # fmt: skip
-    Quantity("pelvis_side_bend_deg", "Side bend of the pelvis", "°", TILT, "A", "B", "Lean of the pelvis bone towards the body's own lead side.", _ATI),  # fmt: skip
-    Quantity("pelvis_sway_cm", "Pelvis sway", "cm", SHIFT, "A", "C", f"Middle of the hip joints towards the target, {_FROM_ADDRESS}.", _TIF, "down-the-line"),  # fmt: skip
-    Quantity("pelvis_thrust_cm", "Pelvis thrust", "cm", SHIFT, "C", "A", f"Middle of the hip joints towards the ball, {_FROM_ADDRESS}.", _TI, "face-on"),  # fmt: skip
-    Quantity("pelvis_lift_cm", "Pelvis lift", "cm", SHIFT, "A", "A", f"Middle of the hip joints upwards, {_FROM_ADDRESS}.", _TI),
-    Quantity("chest_sway_cm", "Chest sway", "cm", SHIFT, "A", "C", f"Middle of the shoulder joints towards the target, {_FROM_ADDRESS}.", _TI, "down-the-line"),  # fmt: skip
-    Quantity("sway_gap_cm", "Pelvis ahead of the chest", "cm", SHIFT, "A", "C", "Sway of the pelvis minus sway of the chest.", _TI, "down-the-line"),  # fmt: skip
-    Quantity("head_sway_cm", "Head towards the target", "cm", SHIFT, "A", "B", f"Mean of nose and ears towards the target, {_FROM_ADDRESS}.", _TI),  # fmt: skip
-    Quantity("head_thrust_cm", "Head towards the ball", "cm", SHIFT, "B", "A", f"Mean of nose and ears towards the ball, {_FROM_ADDRESS}.", _TI),  # fmt: skip
-    Quantity("head_lift_cm", "Head upwards", "cm", SHIFT, "A", "A", f"Mean of nose and ears upwards, {_FROM_ADDRESS}.", _TI),
-    Quantity("pelvis_between_ankles", "Pelvis between the ankles", "", SHIFT, "B", "C", "Where the middle of the hips is between the ankles, along the target line: 0 trail, 1 lead. A stand-in for weight shift; no pressure is measured.", _ATI, "down-the-line"),  # fmt: skip
-    Quantity("lead_arm_elevation_deg", "Lead arm above level", "°", LIMBS, "A", "A", "Angle of the line from lead shoulder to lead wrist above the horizontal.", _ATI),  # fmt: skip
-    Quantity("lead_elbow_deg", "Lead elbow", "°", LIMBS, "B", "B", "Angle of shoulder, elbow and wrist; 180°: straight.", _ATI),
-    Quantity("trail_elbow_deg", "Trail elbow", "°", LIMBS, "B", "B", "Angle of shoulder, elbow and wrist; 180°: straight.", _ATI),
-    Quantity("lead_knee_deg", "Lead knee", "°", LIMBS, "B", "B", "Angle of hip, knee and ankle; 180°: straight.", _ATI),
-    Quantity("trail_knee_deg", "Trail knee", "°", LIMBS, "B", "B", "Angle of hip, knee and ankle; 180°: straight.", _ATI),
-    Quantity("hand_speed_m_s", "Hand speed", "m/s", SPEED, "B", "B", "Speed of the middle of the wrists.", ("impact",)),
-    Quantity("pelvis_turn_rate_deg_s", "Pelvis turn rate", "°/s", SPEED, "B", "B", "Change of the pelvis turn per second; positive: towards the target.", ("impact",), is_rate=True),  # fmt: skip
-    Quantity("thorax_turn_rate_deg_s", "Thorax turn rate", "°/s", SPEED, "B", "B", "Change of the thorax turn per second; positive: towards the target.", ("impact",), is_rate=True),  # fmt: skip
-)
-
-BY_NAME: Mapping[str, Quantity] = {quantity.name: quantity for quantity in QUANTITIES}
-
-OVER_SWING: tuple[Quantity, ...] = (
-    Quantity("x_factor_stretch_deg", "X-factor stretch", "°", TURN, "C", "C", "The greatest X-factor between pelvis reversal and mid-downswing minus that at pelvis reversal, not at the club's top (Cheetham et al. 2001)."),  # fmt: skip
-    Quantity("thorax_forward_bend_change_deg", "Change of the thorax' forward bend", "°", TILT, "B", "A", "Forward bend of the thorax at impact minus that at address; negative: it straightened up."),  # fmt: skip
-    Quantity("pelvis_forward_bend_change_deg", "Change of the pelvis' forward bend", "°", TILT, "B", "A", "Forward bend of the pelvis at impact minus that at address; negative: early extension."),  # fmt: skip
-    Quantity("peak_hand_speed_m_s", "Highest hand speed", "m/s", SPEED, "B", "B", "Highest speed of the middle of the wrists between top and impact."),  # fmt: skip
-    Quantity("tempo_ratio", "Tempo", "", SPEED, "A", "A", "Time from address to top, divided by the time from top to impact."),
-    Quantity("backswing_s", "Backswing", "s", SPEED, "A", "A", "Real time from address to top."),
-    Quantity("downswing_s", "Downswing", "s", SPEED, "A", "A", "Real time from top to impact."),
-)
 
 DEPTH_REASON = "From this side it is movement towards the camera or away from it, which one camera cannot tell."
 SMALL_REASON = "It is a difference of a few degrees, smaller than what one camera can tell."
@@ -251,15 +168,17 @@ def x_factor_stretch_deg(curves: Mapping[str, np.ndarray], rows: Mapping[str, fl
     return max(float(between.max()) if len(between) else first, first) - first
 
 
-def research_measures(motion: BodyMotion, rows: Mapping[str, float], frame: SwingFrame, judging: Judging, address_rows: np.ndarray) -> list[Measure]:
+def research_measures(
+    motion: BodyMotion, rows: Mapping[str, float], frame: SwingFrame, judging: Judging, address_rows: np.ndarray
+) -> list[Measure]:
     """Cardan angles of thorax against pelvis at the main events."""
     angles = cardan_deg(motion.pelvis, motion.thorax, left_handed=frame.hand == "left")
-    method = "Thorax relative to pelvis by Cardan angles in the order side bend, flexion, axial turn (the order recommended by Joyce et al. 2010)."
+    method = "Thorax relative to pelvis by Cardan angles in the order side bend, flexion, axial turn (order: Joyce et al. 2010)."
     names = (("cardan_side_bend_deg", "Side bend"), ("cardan_flexion_deg", "Flexion"), ("cardan_axial_deg", "Axial turn"))
     out = []
     for k, (name, label) in enumerate(names):
         quantity = Quantity(name, f"{label} of thorax against pelvis", "°", "Research", "B", "B", method)
-        for event in _ATI:
+        for event in ATI:
             value = value_at(angles[:, k], rows[event], address_rows if event == "address" else None) if event in rows else float("nan")
             out.append(judging.measure(quantity, event, value, missing=f"The moment “{event}” is outside the clip."))
     return out

@@ -2,12 +2,14 @@
 
 from collections.abc import Mapping
 from itertools import pairwise
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Float
 
 from body4d.golf.body_motion import BodyMotion
-from body4d.golf.measures import MIN_RATE_FPS, Judging
+from body4d.golf.measures import Judging
+from body4d.golf.quantities import MIN_RATE_FPS
 from body4d.golf.types import Sequence, SequencePeak, SwingFrame, Tempo
 
 BEFORE_TOP_S, AFTER_IMPACT_S = 0.05, 0.15
@@ -41,12 +43,13 @@ def kinematic_sequence(
     real = np.arange(len(motion))
     top_s, impact_s = (float(np.interp(rows[name], real, motion.real_s)) for name in ("top", "impact"))
     scale = 1.0 if judging.time_known else (impact_s - top_s) / USUAL_DOWNSWING_S
-    first, last = (
-        int(np.searchsorted(motion.real_s, at))
-        for at in (top_s - BEFORE_TOP_S * scale, impact_s + AFTER_IMPACT_S * scale)
-    )
+    first, last = (int(np.searchsorted(motion.real_s, at)) for at in (top_s - BEFORE_TOP_S * scale, impact_s + AFTER_IMPACT_S * scale))
     last = min(last, len(motion) - 1)
-    rates = {"pelvis": curves["pelvis_turn_rate_deg_s"], "thorax": curves["thorax_turn_rate_deg_s"], "lead arm": arm_rate}
+    rates: dict[Literal["pelvis", "thorax", "lead arm"], np.ndarray] = {
+        "pelvis": curves["pelvis_turn_rate_deg_s"],
+        "thorax": curves["thorax_turn_rate_deg_s"],
+        "lead arm": arm_rate,
+    }
     peaks = []
     for segment, values in rates.items():
         row, height = highest(values, first, last)

@@ -25,9 +25,7 @@ MAX_PATH_VOTE, MAX_GRIP_VOTE = 6.0, 2.0
 """Limits of both votes in log odds: how wrists lie in the grip is seen to a few centimetres only."""
 
 
-def decide_hand(
-    motion: BodyMotion, address_rows: Sequence[int] | np.ndarray, top_row: int, options: GolfOptions
-) -> tuple[Hand, float]:
+def decide_hand(motion: BodyMotion, address_rows: Sequence[int] | np.ndarray, top_row: int, options: GolfOptions) -> tuple[Hand, float]:
     """On which side the golfer plays, and the probability of it, by two votes.
 
     The hands go to the trail side from address to the top; the lower hand on the grip is the trail hand.
