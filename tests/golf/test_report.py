@@ -195,8 +195,10 @@ def test_times_of_a_slowed_down_clip_are_not_called_real(run, page):
 
 
 def test_warnings_are_listed_without_their_flags(page):
-    assert "1 warning at the end of this page" in page.text()
+    """Those of the analysis and those of the run, whose assumptions are errors of every length."""
+    assert "2 warnings at the end of this page" in page.text()
     assert "The clip looks slowed down" in page.text("ul")
+    assert "The height was assumed" in page.text("ul")
     assert "--" not in page.text()
 
 
@@ -263,8 +265,9 @@ def test_the_same_bytes_twice_whatever_others_set(written, run):
     with matplotlib.rc_context({"lines.linewidth": 9, "axes.facecolor": "red", "svg.hashsalt": None}):
         before = dict(matplotlib.rcParams)
         pictures = run.pictures()
-        assert report_page(run.analysis, pictures, compared_with="other <b>.mp4").encode() == written[0].read_bytes()
-        assert report_pdf(run.analysis, pictures) == written[1].read_bytes()
+        analysis = run.with_all_warnings()
+        assert report_page(analysis, pictures, compared_with="other <b>.mp4").encode() == written[0].read_bytes()
+        assert report_pdf(analysis, pictures) == written[1].read_bytes()
         assert dict(matplotlib.rcParams) == before
 
 
@@ -323,6 +326,7 @@ def test_the_comparison_page_holds_both(written, run):
     assert len(page.all("img")) == 16 + 8
     assert "Pelvis turn at top: −40° in the first, −56° in the second; difference +16 ± 8°" in page.text()
     assert "Lead arm at top" not in page.text("li")
+    assert "Second: The height was assumed" in page.text("li")
     assert page.text("table").count("none told") > 5
 
 

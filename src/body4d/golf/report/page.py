@@ -21,6 +21,9 @@ from body4d.golf.types import EVENT_LABELS, EVENTS, GolfAnalysis, Measure, Swing
 JPEG_QUALITY = 80
 """Sixteen pictures take some 250 kB, and the edges of the body stay clean."""
 
+MAX_LISTED = 12
+"""Differences that are listed above the table, the surest first."""
+
 _COMMON_TIME = "Both swings are stretched in time so that their events meet; 0 is address, 100 impact."
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 
@@ -63,6 +66,7 @@ def comparison_page(
         swing = analysis.swings[analysis.main]
         strips.append(f"<h3>{label}: {escape(analysis.clip_name)}</h3>{_titles(words.title_words(analysis, swing))}{_strip(swing, own)}")
     told = comparison.told
+    warnings = [f"{label}: {warning.message}" for label, analysis, _ in sides for warning in analysis.warnings]
     parts = [
         _header("Two golf swings", (f"first: {mine.clip_name}", f"second: {other.clip_name}")),
         _warnings(comparison.warnings),
@@ -71,6 +75,7 @@ def comparison_page(
         _charts("Curves of both", comparison_drawings(comparison), {}, _COMMON_TIME),
         _section("All measures", _difference_tables(comparison.differences)),
         _section("What one camera cannot tell", f"<p>{escape(words.LIMITS)}</p>"),
+        _section("Warnings", _warnings(warnings)) if warnings else "",
         _footer(mine),
     ]
     return _page(f"Golf swings: {mine.clip_name} and {other.clip_name}", parts)
@@ -317,7 +322,9 @@ def _told(told: Sequence[Difference], total: int) -> str:
     )
     if not told:
         return f"<p>{NO_DIFFERENCE.capitalize()}.</p>{note}"
-    items = "".join(f"<li{_bold(d)}>{escape(difference_words(d))}</li>" for d in told)
+    items = "".join(f"<li{_bold(d)}>{escape(difference_words(d))}</li>" for d in told[:MAX_LISTED])
+    if len(told) > MAX_LISTED:
+        items += f"<li>{len(told) - MAX_LISTED} more stand in the table below</li>"
     return f"<ul>{items}</ul>{note}"
 
 

@@ -26,8 +26,8 @@ _CHARS_PER_IN_PT = 124.0
 """Letters of DejaVu Sans on an inch at one point, on average; lines are broken by it."""
 
 
-_DIGIT_EM = 0.636
-"""Width of its figures as a share of their size."""
+_DIGIT_EM = 0.58
+"""Width of the letters of numbers with their bars, spaces included, as a share of their size."""
 
 
 class _Sheet:

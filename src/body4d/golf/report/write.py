@@ -1,6 +1,6 @@
 """Writing the report's files."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from body4d.core.files import atomic_file
@@ -24,6 +24,12 @@ class GolfRun:
     frames: FrameSource | None = None
     """The clip's pictures; None where the clip is no longer there, and the strip shows the body alone."""
 
+    def with_all_warnings(self) -> GolfAnalysis:
+        """The analysis with the run's own warnings too: an assumed field of view or height is an error of every length."""
+        known = {warning.code for warning in self.analysis.warnings}
+        more = tuple(warning for warning in self.scene.warnings if warning.code not in known)
+        return replace(self.analysis, warnings=self.analysis.warnings + more)
+
     def pictures(self) -> tuple[EventPicture, ...]:
         """The event strip of the main swing."""
         swing = self.analysis.swings[self.analysis.main]
@@ -39,6 +45,7 @@ def write_report(
     anything is written, and OutputError.
     """
     run = GolfRun(analysis, scene, frames)
+    analysis = run.with_all_warnings()
     pictures = run.pictures()
     pages: list[tuple[str, bytes]] = []
     if comparison is not None:
@@ -55,7 +62,7 @@ def write_comparison(mine: GolfRun, other: GolfRun, out_dir: Path) -> list[Path]
 
 
 def _comparison(mine: GolfRun, other: GolfRun, pictures: tuple[EventPicture, ...]) -> bytes:
-    a, b = mine.analysis, other.analysis
+    a, b = mine.with_all_warnings(), other.with_all_warnings()
     comparison = compare(a.swings[a.main], b.swings[b.main], presets=(a.preset, b.preset))
     return comparison_page(a, b, comparison, (pictures, other.pictures())).encode()
 
