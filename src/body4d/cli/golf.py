@@ -52,6 +52,10 @@ def golf(
     ] = None,
     capture_fps: Annotated[float | None, typer.Option(help="Frames a second at which a slowed-down clip was filmed.", metavar="N")] = None,
     person: Annotated[int | None, typer.Option(help="Which person of the run. Default: the one who swings.", metavar="N")] = None,
+    compare: Annotated[
+        Path | None, typer.Option(help="Another finished run: the two swings are compared, aligned by their moments.", metavar="RUN")
+    ] = None,
+    video: Annotated[Path | None, typer.Option(help="Of a run: where the clip is, if it was moved.", metavar="VIDEO")] = None,
     config: options.Config = None,
     preset: Annotated[str | None, typer.Option(help="Of a clip: auto, lite (CPU) or sam (GPU, official checkpoints).")] = None,
     person_height: Annotated[float | None, typer.Option(help="Of a clip: the golfer's height in metres; fixes the scale.")] = None,
@@ -61,18 +65,17 @@ def golf(
     as_json: options.Json = False,
     verbose: options.Verbose = False,
 ) -> None:
-    """Find the swing and its moments, and measure it: golf.json and golf.csv in the run folder, a short table here."""
+    """Find the swing and its moments, and measure it: a report to read and print, golf.json and golf.csv in the run folder."""
     from body4d.cli.output import print_json
-    from body4d.core.scene_io import load_scene
-    from body4d.golf.analysis import analyze
-    from body4d.golf.tables import write_tables
-    from body4d.run.record import finished_scene
+    from body4d.cli.progress_display import choose_display
+    from body4d.run.golf import golf_of_run
 
     chosen = parse_golf_options(view, hand, target, capture_fps, person)
     run_flags = {"preset": preset, "camera.person_height_m": person_height}
     run, folder = _run_folder(source, out, config, assignments, run_flags, fresh=fresh, quiet=quiet, as_json=as_json)
-    analysis = analyze(load_scene(finished_scene(run)), chosen)
-    files = write_tables(analysis, folder)
+    with choose_display(quiet=quiet, as_json=as_json) as display:
+        found = golf_of_run(run, folder, chosen, compare=compare, video=video, listener=display)
+    analysis, files = found.analysis, found.files
     if as_json:
         from body4d.golf.tables import as_json as analysis_json
 
