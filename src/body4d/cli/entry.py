@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from body4d.cli import app as app_command
-from body4d.cli import config, demo, doctor, evaluate, export, info, render, run, space, weights
+from body4d.cli import config, demo, doctor, evaluate, export, golf, info, render, run, space, weights
 
 app = typer.Typer(
     name="body4d",
@@ -19,6 +19,7 @@ app.command("render")(render.render)
 app.command("export")(export.export)
 app.command("info")(info.info)
 app.command("eval")(evaluate.evaluate)
+app.command("golf")(golf.golf)
 app.command("demo")(demo.demo)
 app.command("app")(app_command.app)
 app.command("doctor")(doctor.doctor)

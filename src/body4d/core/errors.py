@@ -99,6 +99,13 @@ class SpaceError(Body4DError):
     default_code = "space"
 
 
+class NoSwingError(InputError):
+    """The golf analysis was asked of a clip or run in which nobody makes a full golf swing."""
+
+    exit_code = 11
+    default_code = "no_swing_found"
+
+
 class Cancelled(Body4DError):
     """The user stopped the run. What was finished is kept, and the same command goes on from there."""
 

@@ -69,10 +69,15 @@ def floor_directions(T_world_camera: Float[np.ndarray, "4 4"]) -> tuple[Float[np
 
 def side_camera(scene: Scene, width_px: int, height_px: int) -> VirtualCamera:
     """From the right of the clip's camera: what was far away is on the right, the clip's camera is on the left."""
-    right, ahead = floor_directions(scene.T_world_camera)
+    right, _ = floor_directions(scene.T_world_camera)
+    return standing_camera(scene, -right, width_px, height_px)
+
+
+def standing_camera(scene: Scene, ahead: Float[np.ndarray, " 3"], width_px: int, height_px: int) -> VirtualCamera:
+    """A camera beside the scene that looks along ``ahead``, a unit vector in the floor, and down a little."""
     tilt = np.radians(_TILT_DEG)
-    forward = -right * np.cos(tilt) - np.array([0, 1, 0]) * np.sin(tilt)
-    return _fit_camera(scene, ahead, forward, _SIDE_FOV_DEG, width_px, height_px)
+    forward = ahead * np.cos(tilt) - np.array([0, 1, 0]) * np.sin(tilt)
+    return _fit_camera(scene, np.cross(ahead, [0, 1, 0]), forward, _SIDE_FOV_DEG, width_px, height_px)
 
 
 def top_camera(scene: Scene, width_px: int, height_px: int) -> VirtualCamera:

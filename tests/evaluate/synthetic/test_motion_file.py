@@ -5,6 +5,7 @@ import pytest
 
 from body4d.core.errors import InputError
 from body4d.evaluate.synthetic.bvh_file import read_bvh
+from body4d.evaluate.synthetic.motion_capture import mirrored
 from body4d.evaluate.synthetic.motion_file import load_motion
 from body4d.geometry.rotations import rotvec_to_matrix
 from mocap_files import SKELETON, arms_down_and_a_step, golfer_markers_m, write_bvh, write_deepmimic
@@ -45,6 +46,19 @@ def test_the_zero_pose_stands_upright_faces_the_camera_and_has_its_left_hand_at_
     np.testing.assert_allclose(motion.segments["left_hand"][0, :, 1], DOWN, atol=1e-6)  # the palm of a T pose
     assert motion.leg_length == pytest.approx(82)
     assert motion.seconds == pytest.approx((FRAMES - 1) / 60)
+
+
+def test_a_mirror_exchanges_left_and_right(tmp_path):
+    motion = load_motion(write_bvh(tmp_path / "a.bvh", random_angles(0), FRAMES))
+    mirror = mirrored(motion)
+    flip = np.array([-1.0, 1.0, 1.0])
+    np.testing.assert_allclose(mirror.joints["left_wrist"], motion.joints["right_wrist"] * flip)
+    for name, rotation in mirror.segments.items():
+        np.testing.assert_allclose(np.linalg.det(rotation), 1.0, atol=1e-6, err_msg=name)
+        np.testing.assert_allclose(mirrored(mirror).segments[name], motion.segments[name], atol=1e-12)
+    np.testing.assert_allclose(mirror.segments["left_hand"][..., 0], motion.segments["right_hand"][..., 0] * flip)
+    # The pelvis of a mirror image: its left is where the other's right was.
+    np.testing.assert_allclose(mirror.segments["pelvis"][..., 0], -motion.segments["pelvis"][..., 0] * flip)
 
 
 def test_either_axis_may_be_up_and_gives_the_same_motion(tmp_path):

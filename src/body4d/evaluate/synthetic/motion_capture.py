@@ -113,6 +113,28 @@ def on_stage(motion: MotionCapture) -> MotionCapture:
     )
 
 
+def mirrored(motion: MotionCapture) -> MotionCapture:
+    """``motion`` as a mirror shows it: left is right, a right-handed golfer plays left-handed."""
+    flip = np.array([-1.0, 1.0, 1.0])
+    other = {"left": "right", "right": "left"}
+
+    def swapped(name: str) -> str:
+        side, _, rest = name.partition("_")
+        return f"{other[side]}_{rest}" if side in other else name
+
+    def turned(name: str, rotation: np.ndarray) -> np.ndarray:
+        if name.endswith("_hand"):  # columns are directions and their cross product, which a mirror reverses
+            return rotation * flip[:, None] * [1.0, 1.0, -1.0]
+        return rotation * flip[:, None] * flip
+
+    return MotionCapture(
+        motion.times_s,
+        {swapped(name): points * flip for name, points in motion.joints.items()},
+        {swapped(name): turned(name, v) for name, v in motion.segments.items()},
+        None if motion.club_head is None else motion.club_head * flip,
+    )
+
+
 def _orthonormal(matrices: Float[np.ndarray, "t 3 3"]) -> Float[np.ndarray, "t 3 3"]:
     """The nearest rotations."""
     u, _, vt = np.linalg.svd(matrices)
