@@ -29,12 +29,19 @@ class BarTable:
     provenance: Mapping[str, Any]
 
     def bar(self, name: str, event: str | None, *, preset: str, view: View, fps: float) -> float:
-        """The bar of a measure; NaN where too few cases were measured. A scene of exact truth has bars of 0."""
+        """The bar of a measure; NaN where too few cases were measured. A scene of exact truth has bars of 0.
+
+        Where too few were filmed at such a rate, the bar is that of the next lower one, where more is missed between frames.
+        """
         if preset == "truth":
             return 0.0
-        band = self.bars.get(preset, {}).get(view, {}).get(rate_band(fps), {})
-        found = band.get(key(name, event))
-        return float(found["bar"]) if found is not None and found["cases"] >= MIN_CASES else float("nan")
+        by_band = self.bars.get(preset, {}).get(view, {})
+        bands = [band for band, _ in RATE_BANDS]
+        for band in bands[bands.index(rate_band(fps)) :]:
+            found = by_band.get(band, {}).get(key(name, event))
+            if found is not None and found["cases"] >= MIN_CASES:
+                return float(found["bar"])
+        return float("nan")
 
 
 def key(name: str, event: str | None) -> str:
