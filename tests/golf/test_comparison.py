@@ -9,7 +9,7 @@ import pytest
 from body4d.core.errors import InputError
 from body4d.golf.comparison import NO_BAR, NO_DIFFERENCE, NOT_KNOWN, compare
 from body4d.golf.types import EVENTS, Measure
-from golf.made_swing import cut_off, make_swing
+from made_swing import cut_off, make_swing
 
 
 def with_measure(value: float, bar: float = 3.0, class_: str = "B"):

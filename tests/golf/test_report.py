@@ -17,7 +17,7 @@ from body4d.golf.report.pdf import report_pdf
 from body4d.golf.report.strip import MAX_ASPECT, event_pictures
 from body4d.golf.types import EVENT_LABELS, GolfAnalysis, Tempo
 from fakes import stick_rig
-from golf.made_swing import cut_off, make_analysis, make_swing
+from made_swing import cut_off, make_analysis, make_swing
 from scenes import make_scene
 
 VOID = {"meta", "img", "br", "link", "input", "hr"}

@@ -7,7 +7,7 @@ import pytest
 
 from body4d.golf.report import GolfRun, write_report
 from fakes import stick_rig
-from golf.made_swing import make_analysis
+from made_swing import make_analysis
 from player.browser import FLAGS, NAMES, chromium
 from scenes import make_scene
 
