@@ -12,7 +12,7 @@ from body4d.export import FORMATS
 
 def main(path: str, out: str) -> None:
     scene = body4d.load_scene(Path(path))
-    for fmt in FORMATS:
+    for fmt in [name for name, row in FORMATS.items() if not row.missing]:
         files = body4d.export_scene(scene, fmt, Path(out) / fmt)
         print(f"{fmt}: {len(files)} file(s), first {files[0]}, {sum(file.stat().st_size for file in files) / 1e6:.2f} MB")
 

@@ -171,6 +171,14 @@ def test_export_refuses_a_format_it_has_not(video: Path) -> None:
     result = call("export", "runs/clip", "--to", "fbx")
     assert result.exit_code == 2
     assert "glb, bvh" in result.stderr
+    result = call("export", "runs/clip", "--to", "csv,trc", "--rig", "lafan")
+    assert result.exit_code == 2
+    assert "None of csv, trc has a choice of rig" in result.stderr
+    result = call("opensim", "runs/clip", "--python", "no/such/python")
+    assert result.exit_code == 5
+    assert "pip install opensim" in result.stderr
+    files = json.loads(ok("export", "runs/clip", "--to", "csv,.CSV", "--json").stdout.splitlines()[-1])["files"]
+    assert [Path(file).name for file in files] == ["joints.csv"]
 
 
 def test_config_show_and_init(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,12 +3,13 @@
 import dataclasses
 import errno
 import os
+from pathlib import Path
 
 import pytest
 
 from body4d.core import files as atomic
-from body4d.core.errors import NoPersonError, OutputError, SettingsError
-from body4d.export import FORMATS, export_scene
+from body4d.core.errors import MissingDependencyError, NoPersonError, OutputError, SettingsError
+from body4d.export import FORMATS, export_scene, formats
 from scenes import make_scene
 
 pytestmark = pytest.mark.slow  # Anny is set up
@@ -24,6 +25,8 @@ def scene():
     [
         ("glb", "body.glb"),
         ("bvh", "person_1.bvh"),
+        ("trc", "person_1.trc"),
+        ("c3d", "person_1.c3d"),
         ("ply", "frame_000000_person_1.ply"),
         ("npz", "body.npz"),
         ("csv", "joints.csv"),
@@ -52,7 +55,7 @@ def test_same_scene_gives_the_same_bytes(scene, fmt, tmp_path):
 def test_unknown_formats_name_the_nearest(scene, typo, meant, tmp_path):
     with pytest.raises(SettingsError, match=f"Did you mean '{meant}") as caught:
         export_scene(scene, typo, tmp_path)
-    assert "glb, bvh, ply, npz, csv" in str(caught.value)
+    assert "glb, bvh, trc, c3d, ply, npz, csv" in str(caught.value)
     assert os.listdir(tmp_path) == []
 
 
@@ -90,3 +93,16 @@ def test_a_file_in_the_way_is_one_sentence(scene, fmt, tmp_path):
     with pytest.raises(OutputError, match="taken"):
         export_scene(scene, fmt, tmp_path / "taken")
     assert (tmp_path / "taken").read_text() == ""
+
+
+def test_a_missing_package_is_said_with_its_command(scene, tmp_path, monkeypatch):
+    monkeypatch.setattr(formats.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(MissingDependencyError) as caught:
+        export_scene(scene, "c3d", tmp_path)
+    assert "pip install 'body4d[biomech]'" in str(caught.value)
+    assert os.listdir(tmp_path) == []
+
+
+def test_the_docs_hold_the_table():
+    docs = Path(__file__).parents[2] / "docs" / "formats.md"
+    assert formats.formats_table() in docs.read_text()  # python scripts/formats_page.py prints it

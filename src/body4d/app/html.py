@@ -9,6 +9,7 @@ from body4d.app.names import PublicProblem
 from body4d.app.queue import QueuePosition
 from body4d.app.sessions import SessionInfo, UserSession
 from body4d.core.progress import Event
+from body4d.export.formats import FORMATS
 from body4d.run.record import GLB, OVERLAY, SHEET, VIEWS
 
 STEPS: tuple[tuple[str, str], ...] = (
@@ -28,8 +29,7 @@ DOWNLOADS: Mapping[str, tuple[str, str]] = {
     OVERLAY: ("MP4", "Video with the body"),
     VIEWS: ("MP4", "Side and top views"),
     GLB: ("GLB", "3D body for Blender, Unity, the web"),
-    "body.npz": ("NPZ", "Numbers for Python"),
-    "joints.csv": ("CSV", "Joints as a table"),
+    **{row.file: (row.name.upper(), row.download) for row in FORMATS.values() if row.download and not row.per_person},
     SHEET: ("PNG", "Frames at a glance"),
     "everything.zip": ("ZIP", "Everything in one file"),
 }
@@ -180,7 +180,7 @@ def _people(people: Sequence[Mapping[str, Any]]) -> str:
 def _downloads(session: UserSession) -> str:
     rows = []
     for name in session.files():
-        kind, title = DOWNLOADS.get(name, ("BVH", f"Skeleton of {name.removesuffix('.bvh').replace('_', ' ')}"))
+        kind, title = DOWNLOADS.get(name) or _person_file(name)
         size = (session.run / name).stat().st_size
         strong = " b4-all" if name.endswith(".zip") else ""
         rows.append(
@@ -188,6 +188,11 @@ def _downloads(session: UserSession) -> str:
             f"<b>{kind}</b><span>{title}</span><small>{_size(size)}</small></a>"
         )
     return f'<h3>Download</h3><div class="b4-downloads">{"".join(rows)}</div>'
+
+
+def _person_file(name: str) -> tuple[str, str]:
+    stem, _, ending = name.rpartition(".")
+    return ending.upper(), f"{FORMATS[ending].download} {stem.replace('_', ' ')}"
 
 
 def _link(session: UserSession) -> str:

@@ -26,6 +26,8 @@ _CONTENT_TYPES = {
     ".mp4": "video/mp4",
     ".glb": "model/gltf-binary",
     ".bvh": "text/plain; charset=us-ascii",
+    ".trc": "text/plain; charset=utf-8",
+    ".c3d": "application/octet-stream",
     ".csv": "text/csv; charset=utf-8",
     ".npz": "application/octet-stream",
     ".zip": "application/zip",

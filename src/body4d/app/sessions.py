@@ -18,19 +18,21 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from body4d.app.names import shown_name, stored_name
 from body4d.app.preview import Preview
 from body4d.app.prompts import ClickPrompt
-from body4d.app.tasks import ARCHIVE, BODY_NPZ, JOINTS_CSV, PEOPLE_PICTURE
+from body4d.app.tasks import ARCHIVE, PEOPLE_PICTURE
 from body4d.config import AppSettings
 from body4d.core.errors import OutputError
 from body4d.core.files import atomic_file
+from body4d.export.formats import FORMATS
 from body4d.run.record import GLB, OVERLAY, SHEET, VIEWS
 
 log = logging.getLogger(__name__)
 
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{32}")
 _SESSION, _RUN = "session.json", "run"
-_BVH = re.compile(r"person_\d{1,3}\.bvh")
-SERVED = frozenset({OVERLAY, VIEWS, SHEET, GLB, JOINTS_CSV, BODY_NPZ, ARCHIVE})
-"""Files of a run folder that are served, besides a BVH for each person; everything else is not."""
+_EXPORTED = [row for row in FORMATS.values() if row.download]
+PERSON_FILE = re.compile(rf"person_(\d{{1,3}})\.({'|'.join(row.name for row in _EXPORTED if row.per_person)})")
+SERVED = frozenset({OVERLAY, VIEWS, SHEET, GLB, ARCHIVE, *(row.file for row in _EXPORTED if not row.per_person)})
+"""Files of a run folder that are served, besides those of each person; everything else is not."""
 
 KEEP_UPLOADS_S = 3600.0
 """An upload becomes a session within seconds; what is older than this was left behind."""
@@ -86,14 +88,17 @@ class UserSession:
 
     def files(self) -> list[str]:
         """Names of what can be downloaded, in the order of the page."""
-        bvh = sorted(path.name for path in self.run.glob("person_*.bvh") if _BVH.fullmatch(path.name))
-        return [name for name in (OVERLAY, VIEWS, GLB, *bvh, BODY_NPZ, JOINTS_CSV, SHEET, ARCHIVE) if (self.run / name).is_file()]
+        order = list(FORMATS)
+        people = [match for path in self.run.glob("person_*") if (match := PERSON_FILE.fullmatch(path.name))]
+        people = [match[0] for match in sorted(people, key=lambda match: (order.index(match[2]), int(match[1])))]
+        whole = [row.file for row in _EXPORTED if not row.per_person]
+        return [name for name in (OVERLAY, VIEWS, GLB, *people, *whole, SHEET, ARCHIVE) if (self.run / name).is_file()]
 
     def served_file(self, name: str) -> Path | None:
         """The file of this session that may be served under ``name``, or None."""
         if name == PEOPLE_PICTURE:
             path = self.picture
-        elif name in SERVED or _BVH.fullmatch(name):
+        elif name in SERVED or PERSON_FILE.fullmatch(name):
             path = self.run / name
         else:
             return None

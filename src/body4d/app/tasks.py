@@ -16,7 +16,6 @@ from body4d.run.record import GLB, OVERLAY, SHEET, VIEWS
 
 PEOPLE_PICTURE = "people.jpg"
 ARCHIVE = "everything.zip"
-JOINTS_CSV, BODY_NPZ = "joints.csv", "body.npz"
 
 MAX_PICTURES_KEPT = 4
 """Decoded frames that are kept for the next click; one of 4K takes 25 MB."""
@@ -120,7 +119,7 @@ def _read_frame(video: Path, frame: int, settings: Settings) -> SingleFrameSourc
 
 def run_clip(task: RunTask, listener: EventListener) -> None:
     """The whole run, then the files that only the app's page offers."""
-    from body4d.export import export_scene
+    from body4d.export import export_scene, page_formats
     from body4d.run.pipeline import Pipeline
     from body4d.video import probe
 
@@ -130,7 +129,7 @@ def run_clip(task: RunTask, listener: EventListener) -> None:
     scene = Pipeline.load(settings, listener).run(task.video, task.out, prompts=prompts, listener=listener)
     meter = Meter("downloads", listener)
     meter.send("started")
-    written = [path for fmt in ("bvh", "csv", "npz") for path in export_scene(scene, fmt, task.out)]
+    written = [path for fmt in page_formats() for path in export_scene(scene, fmt, task.out)]
     write_archive(task.out, [OVERLAY, VIEWS, SHEET, GLB, *(path.name for path in written)])
     meter(1, 1)
     meter.send("done")

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from body4d.cli import app as app_command
-from body4d.cli import config, demo, doctor, evaluate, export, golf, info, render, run, space, weights
+from body4d.cli import config, demo, doctor, evaluate, export, golf, info, opensim, render, run, space, weights
 
 app = typer.Typer(
     name="body4d",
@@ -17,6 +17,7 @@ app = typer.Typer(
 app.command("run")(run.run)
 app.command("render")(render.render)
 app.command("export")(export.export)
+app.command("opensim")(opensim.opensim)
 app.command("info")(info.info)
 app.command("eval")(evaluate.evaluate)
 app.command("golf")(golf.golf)

@@ -1,4 +1,4 @@
-"""``body4d export``: a run's bodies in the format of another program."""
+"""``body4d export``: a run's bodies in the formats of other programs."""
 
 from pathlib import Path
 from typing import Annotated
@@ -7,25 +7,43 @@ import typer
 
 from body4d.cli import options
 from body4d.cli.errors import handle_errors
+from body4d.export.formats import FORMATS
 
 
 @handle_errors
 def export(
     run: options.Run,
-    to: Annotated[str, typer.Option("--to", help="glb, bvh, ply, npz, csv or html.", metavar="FORMAT")],
+    to: Annotated[list[str], typer.Option("--to", help=f"{', '.join(FORMATS)}; several with commas.", metavar="FORMATS")],
     out: Annotated[Path | None, typer.Option("--out", "-o", help="File or folder. Default: in the run folder.", metavar="PATH")] = None,
+    person: Annotated[int | None, typer.Option(help="Only this person. Default: everybody.", metavar="ID")] = None,
+    rig: Annotated[
+        str, typer.Option(help="Names and bones of a skeleton: native, mixamo, unreal, vrm or lafan.", metavar="RIG")
+    ] = "native",
+    rest: Annotated[str, typer.Option(help="Rest pose of a skeleton: a or t. Default: what the rig has.", metavar="POSE")] = "",
+    units: Annotated[str, typer.Option(help="Units of a BVH: cm or m.", metavar="UNIT")] = "cm",
+    together: Annotated[bool, typer.Option("--together", help="One BVH for everybody. Default: one for each person.")] = False,
+    fps: Annotated[
+        str | None, typer.Option(help="Frames per second of BVH, TRC and C3D, such as 30 or 30000/1001.", metavar="RATE")
+    ] = None,
+    markers: Annotated[str, typer.Option(help="Markers of TRC and C3D: halpe26 or opencap.", metavar="SET")] = "halpe26",
+    up: Annotated[str, typer.Option(help="Upward axis of a C3D: y or z.", metavar="AXIS")] = "y",
     quiet: options.Quiet = False,
     as_json: options.Json = False,
     verbose: options.Verbose = False,
 ) -> None:
-    """Write the bodies of a finished run as GLB (rigged, animated), BVH (a file per person), PLY, NPZ, CSV or a page to look at (HTML)."""
+    """Write the bodies of a finished run for other programs. Which format is for whom: docs/formats.md."""
     from body4d.cli.output import print_json
     from body4d.core.scene_io import load_scene
-    from body4d.export import export_scene
+    from body4d.export import ExportOptions, check_export, export_scene
     from body4d.run.record import finished_scene
 
+    names = [name.strip() for text in to for name in text.split(",")]
+    chosen = ExportOptions(person, rig, rest, units, options.parse_rate(fps), markers, together, up)
+    rows = check_export(names, out or run, chosen)
     scene = load_scene(finished_scene(run))
-    paths = export_scene(scene, to, out or (run / "ply" if to == "ply" else run))
+    paths = []
+    for row in dict.fromkeys(rows):
+        paths += export_scene(scene, row.name, out or (run / row.name if row.per_frame else run), chosen.for_format(row.options))
     if as_json:
         print_json({"event": "result", "run": str(run), "files": [str(path) for path in paths]})
     elif not quiet:

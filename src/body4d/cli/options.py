@@ -1,5 +1,6 @@
 """Options that several commands share, and how flags become settings."""
 
+from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -42,3 +43,15 @@ def parse_people(text: str | None) -> int | str | None:
     raise SettingsError(
         f"{text!r} is not a number of people.", code="bad_value", hint="--people takes a number from 1 on, 'all' or 'main'."
     )
+
+
+def parse_rate(text: str | None) -> Fraction | None:
+    """``--fps``: a number, or a fraction such as ``30000/1001``."""
+    if text is None:
+        return None
+    try:
+        return Fraction(text)
+    except (ValueError, ZeroDivisionError) as error:
+        raise SettingsError(
+            f"{text!r} is not a number of frames per second.", code="bad_value", hint="Such as 30, 29.97 or 30000/1001."
+        ) from error

@@ -1,12 +1,12 @@
 """BVH: one skeleton per person with the measured bone lengths. Conventions: docs/files.md.
 
 Angles are R = Rz Rx Ry. The middle angle, X, is the one that must stay off ±90°: for a y-up body that is pitch, so that turning on the
-spot (Y) and a full swing of an arm to the side (Z) are free.
+spot (Y) and a full swing of an arm to the side (Z) are free. LAFAN1's files have R = Rz Ry Rx.
 """
 
 import io
 import re
-from fractions import Fraction
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -15,74 +15,140 @@ from jaxtyping import Bool, Float
 from body4d.bodies.registry import rig_of
 from body4d.core.files import atomic_file
 from body4d.core.rig import Rig
-from body4d.core.types import BodyTrack, Clip, Scene
-from body4d.export.skeleton import REST_TO_Y_UP, Skeleton, build_skeleton, resample_skeleton
+from body4d.core.types import BodyTrack, Scene
+from body4d.export.frame_grid import frame_grid
+from body4d.export.options import ExportOptions
+from body4d.export.retarget import RetargetPlan, plan_retarget
+from body4d.export.skeleton import REST_TO_Y_UP, Skeleton, build_skeleton, moving_joints, skeletons_at
 
-_SMALL_JOINTS = re.compile(r"eye|toe|finger|metacarpal", re.IGNORECASE)
+_SMALL_JOINTS = re.compile(r"eye|toe|finger|metacarpal|thumb|index|middle|ring|pinky|_null$|jaw|teeth|tongue", re.IGNORECASE)
 """Joints left out where none of their kind and side moves: they would be 60 of 104 bones that do not move."""
+
+_FACE = ("jaw", "teeth", "tongue", "_null")
+_FINGERS = ("finger", "metacarpal", "thumb", "index", "middle", "ring", "pinky")
 
 _SINGULAR_COS_X = 1e-6  # cos(x) below which Z and Y turn about the same axis
 
-_EVEN_SHARE = 0.02
-"""Frame steps that differ by less than this share count as one rate: containers round time stamps, commonly to milliseconds."""
+_PER_METRE = {"m": 1.0, "cm": 100.0}
+_DECIMALS = {"m": 8, "cm": 6}
+"""A ten-thousandth of a millimetre, so that a chain of ten bones is exact to a thousandth."""
 
 
-def write_bvh(scene: Scene, out: Path, *, one_file: bool) -> list[Path]:
-    """Write a file per person: ``person_<id>.bvh`` in the folder ``out``, or with ``one_file`` at ``out`` itself.
+def write_bvh(scene: Scene, track: BodyTrack, path: Path, options: ExportOptions) -> None:
+    """Write one person. Frame k is clip frame k, or where the clip's steps are uneven the moment k · frame time. Raises OutputError."""
+    at_s, step_s = frame_grid(scene.clip, options.fps)
+    person = _Person(scene, track, at_s, options)
+    lines = ["HIERARCHY", *person.hierarchy(places=bool(person.plan.sliding.any()))]
+    _write(path, lines, at_s, step_s, person.tables(places=bool(person.plan.sliding.any())), options)
 
-    Where ``one_file`` meets several people, ``_person_<id>`` goes before the ending. Raises OutputError.
+
+def write_bvh_together(scene: Scene, path: Path, options: ExportOptions) -> None:
+    """Write everybody into one file: below a root at the world's origin that does not move, each with ``person_<id>_`` before their bones.
+
+    Every bone has six channels, since readers differ on bones below the root of which some have places. Raises OutputError.
     """
-    paths = []
-    for track in scene.people:
-        path = out / f"person_{track.person_id}.bvh"
-        if one_file:
-            path = out if len(scene.people) == 1 else out.with_stem(f"{out.stem}_person_{track.person_id}")
-        rig = rig_of(track)
-        text = bvh_text(rig, build_skeleton(rig, track, scene.T_world_camera), track, scene.clip)
-        with atomic_file(path) as file:
-            file.write(text.encode("ascii", "replace"))
-        paths.append(path)
-    return paths
+    at_s, step_s = frame_grid(scene.clip, options.fps)
+    people = [_Person(scene, track, at_s, options, f"person_{track.person_id}_") for track in scene.people]
+    turning = people[0].turning
+    lines = ["HIERARCHY", "ROOT everybody", "{", "  OFFSET 0 0 0", f"  CHANNELS 6 Xposition Yposition Zposition {turning}"]
+    for person in people:
+        lines += person.hierarchy(places=True, depth=1)
+    tables = (
+        np.concatenate([np.zeros((len(parts[0]), 6)), *parts], axis=1)
+        for parts in zip(*(person.tables(places=True) for person in people), strict=True)
+    )
+    _write(path, [*lines, "}"], at_s, step_s, tables, options)
 
 
-def bvh_text(rig: Rig, skeleton: Skeleton, track: BodyTrack, clip: Clip) -> str:
-    """The file's text. Frame k is clip frame k, or where the clip's steps are uneven the moment k · frame time."""
-    at_s, step_s = frame_grid(clip)
-    rotations, root_m = resample_skeleton(skeleton, clip.times_s[track.frame_index], at_s)
-    kept = kept_joints(skeleton)
-    lines, order = _hierarchy(rig, skeleton, kept)
-    angles_deg = np.degrees(matrix_to_zxy(rotations[:, order]))
-    table = np.concatenate([root_m, angles_deg.reshape(len(at_s), -1)], axis=1) + 0.0  # no "-0.000000"
-    numbers = io.StringIO()
-    np.savetxt(numbers, table, fmt="%.6f")
-    motion = ["MOTION", f"Frames: {len(at_s)}", f"Frame Time: {step_s:.10f}"]
-    return "\n".join([*lines, *motion, numbers.getvalue()])
+def _write(
+    path: Path, hierarchy: list[str], at_s: Float[np.ndarray, " n"], step_s: float, tables: Iterable[np.ndarray], options: ExportOptions
+) -> None:
+    with atomic_file(path) as file:
+        motion = ["MOTION", f"Frames: {len(at_s)}", f"Frame Time: {step_s:.10f}"]
+        file.write("\n".join([*hierarchy, *motion, ""]).encode("ascii", "replace"))
+        for table in tables:
+            numbers = io.StringIO()
+            np.savetxt(numbers, table, fmt=f"%.{_DECIMALS[options.units]}f")
+            file.write(numbers.getvalue().encode())
 
 
-def frame_grid(clip: Clip) -> tuple[Float[np.ndarray, " n"], float]:
-    """Times of a BVH's frames in seconds, and its frame time: the clip's own where its steps are even, else evenly spread.
+class _Person:
+    """One person's bones and numbers, for a file of their own or one with others."""
 
-    The frame time is exact where the clip's steps are those of its rate (1001/30000 s for 29.97 frames/s).
-    """
-    n = len(clip)
-    if n == 1:
-        return clip.times_s, float(1 / clip.rate)
-    mean = float(clip.times_s[-1] - clip.times_s[0]) / (n - 1)
-    even = np.max(np.abs(clip.times_s - clip.times_s[0] - mean * np.arange(n))) <= max(_EVEN_SHARE * mean, 1e-3)
-    if not even:
-        return clip.times_s[0] + mean * np.arange(n), mean
-    # The mean of rounded stamps is off the true step by one rounding at most; a clip of every n-th frame gives a multiple.
-    multiple = max(round(mean * clip.rate), 1)
-    exact = float(Fraction(multiple) / clip.rate)
-    return clip.times_s, exact if abs(exact - mean) * (n - 1) <= max(_EVEN_SHARE * mean, 2e-3) else mean
+    def __init__(self, scene: Scene, track: BodyTrack, at_s: Float[np.ndarray, " n"], options: ExportOptions, prefix: str = "") -> None:
+        self._scene, self._track, self._at_s, self._options, self._prefix = scene, track, at_s, options, prefix
+        self._rig = rig_of(track)
+        self.plan = bvh_plan(self._rig, track, scene, at_s, options)
+        self.turning = "Zrotation Yrotation Xrotation" if options.rig == "lafan" else "Zrotation Xrotation Yrotation"
+        self._order: list[int] = []
+        """The bones in the order in which the channels come, once the hierarchy is written."""
+
+    def hierarchy(self, *, places: bool, depth: int = 0) -> list[str]:
+        """Lines of the skeleton. With ``places`` every bone has six channels, else only the root."""
+        plan, lines = self.plan, []
+        offsets = np.where(plan.parents[:, None] >= 0, plan.rest_m - plan.rest_m[np.maximum(plan.parents, 0)], 0.0)
+
+        def offset(values: np.ndarray) -> str:
+            decimals = _DECIMALS[self._options.units]
+            return "OFFSET " + " ".join(f"{v:.{decimals}f}" for v in values * _PER_METRE[self._options.units] + 0.0)
+
+        def write(k: int, depth: int) -> None:
+            pad, children = "  " * depth, np.flatnonzero(plan.parents == k)
+            self._order.append(k)
+            title = f"{pad}{'JOINT' if depth else 'ROOT'} {self._prefix}{_bvh_name(plan.names[k])}"
+            count = f"CHANNELS 6 Xposition Yposition Zposition {self.turning}" if places or k == 0 else f"CHANNELS 3 {self.turning}"
+            lines.extend([title, f"{pad}{{", f"{pad}  {offset(offsets[k])}", f"{pad}  {count}"])
+            for child in children:
+                write(int(child), depth + 1)
+            if not len(children):
+                tip = plan.turns[k].T @ end_site_offset(self._rig, int(plan.source[k]))
+                lines.extend([f"{pad}  End Site", f"{pad}  {{", f"{pad}    {offset(tip)}", f"{pad}  }}"])
+            lines.append(f"{pad}}}")
+
+        write(0, depth)
+        return lines
+
+    def tables(self, *, places: bool) -> Iterator[Float[np.ndarray, "n channels"]]:
+        """The numbers, stretch by stretch; angles in degrees go on from one to the next without jumps."""
+        order, scale = self._order, _PER_METRE[self._options.units]
+        to_angles = matrix_to_zyx if self._options.rig == "lafan" else matrix_to_zxy
+        before = np.zeros((len(order), 3))
+        for stretch in skeletons_at(self._rig, self._track, self._scene, self._at_s):
+            skeleton = self.plan.apply(stretch)
+            angles = to_angles(skeleton.rotations[:, order], before)
+            before, degrees = angles[-1], np.degrees(angles)
+            if places:
+                local_m = np.broadcast_to(skeleton.offsets_m[order], degrees.shape).copy()
+                local_m[:, 0] = skeleton.root_m
+                for at, k in enumerate(order):
+                    if k in skeleton.places_m:
+                        local_m[:, at] = skeleton.places_m[k]
+                table = np.concatenate([local_m * scale, degrees], axis=2).reshape(len(degrees), -1)
+            else:
+                table = np.concatenate([skeleton.root_m * scale, degrees.reshape(len(degrees), -1)], axis=1)
+            table[np.abs(table) < 0.5 * 10.0 ** -_DECIMALS[self._options.units]] = 0.0  # no "-0.000000"
+            yield table
 
 
-def kept_joints(skeleton: Skeleton) -> Bool[np.ndarray, " joints"]:
+def bvh_plan(rig: Rig, track: BodyTrack, scene: Scene, at_s: Float[np.ndarray, " n"], options: ExportOptions) -> RetargetPlan:
+    """Which bones one person's file has, and which of them are not rigid."""
+    first = build_skeleton(rig, track, scene.T_world_camera, slice(0, 1))
+    moves = moving_joints(track)
+    plan = plan_retarget(first, options.rig, options.rest, kept_joints(first, moves), moves)
+    if options.rig == "native":
+        return plan
+    sliding = np.zeros(len(plan.names), bool)
+    for stretch in skeletons_at(rig, track, scene, at_s):
+        sliding |= plan.slides(stretch)
+    return plan.with_sliding(sliding)
+
+
+def kept_joints(skeleton: Skeleton, moves: Bool[np.ndarray, " joints"] | None = None) -> Bool[np.ndarray, " joints"]:
     """Which joints are written: all but eyes, toes and fingers of a side where none of that kind moves.
 
     So the skeleton is the same for every clip of one preset, and retargeting maps made for one fit the next.
     """
-    moves = skeleton.moving_joints()
+    moves = skeleton.moving_joints() if moves is None else moves
     groups = [_small_joint_group(name) for name in skeleton.names]
     moving = {groups[j] for j in np.flatnonzero(moves)}
     kept = np.array([group is None or group in moving for group in groups])
@@ -92,46 +158,23 @@ def kept_joints(skeleton: Skeleton) -> Bool[np.ndarray, " joints"]:
 
 
 def _small_joint_group(name: str) -> str | None:
-    """ "eye", "toe" or "hand" with the side, for a joint that may be left out."""
+    """ "eye", "toe", "hand" or "face" with the side, for a joint that may be left out."""
     match = _SMALL_JOINTS.search(name)
     if not match:
         return None
     part = match.group().lower()
-    return ("hand" if part in ("finger", "metacarpal") else part) + name.rpartition(".")[2]
+    part = "hand" if part in _FINGERS else "face" if part in _FACE else part
+    return part + (name.rpartition(".")[2] if "." in name else name[:2])
 
 
-def _hierarchy(rig: Rig, skeleton: Skeleton, kept: np.ndarray) -> tuple[list[str], list[int]]:
-    """HIERARCHY lines, and the joints in the order in which the channels come."""
-    offsets, lines, order = skeleton.offsets_m, ["HIERARCHY"], []
-    children = {j: [c for c in np.flatnonzero(skeleton.parents == j) if kept[c]] for j in range(len(kept))}
-
-    def offset(values: np.ndarray) -> str:
-        return "OFFSET " + " ".join(f"{v:.6f}" for v in values + 0.0)
-
-    def write(j: int, depth: int) -> None:
-        pad, channels = "  " * depth, "Zrotation Xrotation Yrotation"
-        order.append(j)
-        title = f"{pad}JOINT {_bvh_name(skeleton.names[j])}" if depth else f"ROOT {_bvh_name(skeleton.names[j])}"
-        count = f"CHANNELS 3 {channels}" if depth else f"CHANNELS 6 Xposition Yposition Zposition {channels}"
-        lines.extend([title, f"{pad}{{", f"{pad}  {offset(offsets[j])}", f"{pad}  {count}"])
-        for child in children[j]:
-            write(int(child), depth + 1)
-        if not children[j]:
-            lines.extend([f"{pad}  End Site", f"{pad}  {{", f"{pad}    {offset(_end_site_offset(rig, skeleton, j))}", f"{pad}  }}"])
-        lines.append(f"{pad}}}")
-
-    write(0, 0)
-    return lines, order
-
-
-def _end_site_offset(rig: Rig, skeleton: Skeleton, joint: int) -> np.ndarray:
+def end_site_offset(rig: Rig, joint: int) -> Float[np.ndarray, " 3"]:
     """Where the last bone of a chain ends, relative to its joint: the farthest vertex that the joint or one below it moves most."""
-    below = np.zeros(len(skeleton.names), bool)
+    below = np.zeros(len(rig.parents), bool)
     below[joint] = True
     for j in range(joint + 1, len(below)):
-        below[j] = below[skeleton.parents[j]]
+        below[j] = below[rig.parents[j]]
     strongest = np.take_along_axis(rig.skin_indices, np.argmax(rig.skin_weights, axis=1)[:, None], 1)[:, 0]
-    reach = rig.rest_vertices_m[below[strongest]] @ REST_TO_Y_UP - skeleton.rest_m[joint]
+    reach = (rig.rest_vertices_m[below[strongest]] - rig.rest_joints_m[joint]) @ REST_TO_Y_UP
     return reach[np.argmax(np.linalg.norm(reach, axis=1))] if len(reach) else np.zeros(3)
 
 
@@ -140,8 +183,21 @@ def _bvh_name(name: str) -> str:
     return re.sub(r"\s+", "_", name)
 
 
-def matrix_to_zxy(matrices: Float[np.ndarray, "t joints 3 3"]) -> Float[np.ndarray, "t joints 3"]:
-    """Angles in radians, in the order z, x, y, of rotations, each frame the nearest to the one before it.
+_SWAP_XY = np.array([[0.0, 1, 0], [1, 0, 0], [0, 0, 1]])
+
+
+def matrix_to_zyx(
+    matrices: Float[np.ndarray, "t joints 3 3"], before: Float[np.ndarray, "joints 3"] | None = None
+) -> Float[np.ndarray, "t joints 3"]:
+    """Angles in radians, in the order z, y, x, of R = Rz Ry Rx; as ``matrix_to_zxy`` otherwise."""
+    # A mirror that swaps x and y turns Rz(a) Ry(b) Rx(c) into Rz(-a) Rx(-b) Ry(-c).
+    return -matrix_to_zxy(_SWAP_XY @ matrices @ _SWAP_XY, None if before is None else -before)
+
+
+def matrix_to_zxy(
+    matrices: Float[np.ndarray, "t joints 3 3"], before: Float[np.ndarray, "joints 3"] | None = None
+) -> Float[np.ndarray, "t joints 3"]:
+    """Angles in radians, in the order z, x, y, of R = Rz Rx Ry, each frame the nearest to the one before it, the first to ``before``.
 
     A rotation has two sets of angles, (z, x, y) and (z + π, π − x, y + π), each up to full turns; where cos x = 0 only z ± y is
     determined, and z stays what it was.
@@ -154,14 +210,15 @@ def matrix_to_zxy(matrices: Float[np.ndarray, "t joints 3 3"]) -> Float[np.ndarr
     singular = cos_x < _SINGULAR_COS_X
     twist = np.arctan2(m[..., 1, 0], m[..., 0, 0])  # z + y where x = 90°, z − y where x = −90°
     out = np.empty((*m.shape[:-2], 3))
-    before = np.zeros((*m.shape[1:-2], 3))
+    begins = before is None or not np.any(before)
+    before = np.zeros((*m.shape[1:-2], 3)) if before is None else before
     for t in range(len(m)):
         z_t = np.where(singular[t], before[..., 0], z[t])
         y_t = np.where(singular[t], np.sign(x[t]) * (twist[t] - z_t), y[t])
         one = np.stack([z_t, x[t], y_t], -1)
         other = np.stack([z_t + np.pi, np.pi - x[t], y_t + np.pi], -1)
         one, other = (angles + 2 * np.pi * np.round((before - angles) / (2 * np.pi)) for angles in (one, other))
-        if t == 0:
+        if t == 0 and begins:
             other = one  # the first frame keeps |x| <= 90°
         nearer = np.abs(other - before).sum(-1) < np.abs(one - before).sum(-1)
         out[t] = before = np.where(nearer[..., None], other, one)

@@ -8,9 +8,10 @@ import numpy as np
 
 from body4d.core.files import atomic_file
 from body4d.core.types import BodyTrack, Scene
+from body4d.export.options import ExportOptions
 
 
-def write_csv(scene: Scene, path: Path) -> list[Path]:
+def write_csv(scene: Scene, path: Path, options: ExportOptions) -> None:
     """Write ``frame,time_s,person`` and ``<joint>_x_m,<joint>_y_m,<joint>_z_m`` for every joint, rows by frame, then person.
 
     Where it is known of anybody, ``<joint>_sigma_m`` follows for every joint: how far it may be off.
@@ -33,7 +34,6 @@ def write_csv(scene: Scene, path: Path) -> list[Path]:
                     values = np.concatenate([values, _sigma(track, row, names)])
                 cells = ["" if np.isnan(value) else f"{value:.6f}" for value in values]
                 writer.writerow([frame, f"{time_s:.6f}", track.person_id, *cells])
-    return [path]
 
 
 def _sigma(track: BodyTrack, row: int, names: list[str]) -> np.ndarray:

@@ -11,6 +11,7 @@ from body4d.core.files import atomic_file
 from body4d.core.rig import Rig, vertex_normals
 from body4d.core.types import BodyTrack, Clip, Scene
 from body4d.export.gltf_builder import GltfBuilder
+from body4d.export.options import ExportOptions
 from body4d.export.skeleton import REST_TO_Y_UP, Skeleton, build_skeleton
 from body4d.geometry.rotations import matrix_to_quat
 from body4d.render.shading import srgb_to_linear
@@ -21,12 +22,11 @@ _NEAR_M = 0.01
 _NUM_INFLUENCES = 4  # glTF's one set of joints
 
 
-def write_glb(scene: Scene, path: Path) -> list[Path]:
+def write_glb(scene: Scene, path: Path, options: ExportOptions) -> None:
     """Write ``scene`` to ``path``. Raises OutputError."""
     content = glb_bytes(scene)
     with atomic_file(path) as file:
         file.write(content)
-    return [path]
 
 
 def glb_bytes(scene: Scene) -> bytes:

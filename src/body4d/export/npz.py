@@ -8,11 +8,12 @@ from body4d.bodies.registry import rig_of
 from body4d.core.errors import InputError
 from body4d.core.scene_io import write_npz
 from body4d.core.types import Scene
+from body4d.export.options import ExportOptions
 
 _ROWS = ("joints_m", "keypoints_px", "visibility", "confidence", "observed", "rotations", "translation_m")
 
 
-def write_body_npz(scene: Scene, path: Path) -> list[Path]:
+def write_body_npz(scene: Scene, path: Path, options: ExportOptions) -> None:
     """Write flat arrays, camera axes, metres: R rows (frame, then person) and P rigs. Keys: docs/files.md. Raises OutputError."""
     models = {(track.body, track.joint_set) for track in scene.people}
     if len(models) > 1:
@@ -51,7 +52,6 @@ def write_body_npz(scene: Scene, path: Path) -> list[Path]:
         "times_s": clip.times_s,
     }
     write_npz(path, "export", arrays)
-    return [path]
 
 
 def _sigma(scene: Scene, rows: np.ndarray) -> dict[str, np.ndarray]:

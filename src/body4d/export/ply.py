@@ -7,12 +7,13 @@ import numpy as np
 from body4d.bodies.registry import rig_of
 from body4d.core.files import atomic_file
 from body4d.core.types import Scene
+from body4d.export.options import ExportOptions
 
 _FRAMES_PER_CHUNK = 32
 """Frames skinned at once: 32 bodies of 14,000 vertices are 5 MB, so that memory does not grow with the clip."""
 
 
-def write_ply(scene: Scene, folder: Path) -> list[Path]:
+def write_ply(scene: Scene, folder: Path, options: ExportOptions) -> list[Path]:
     """Write ``frame_<6 digits>_person_<id>.ply`` for every followed frame, in the floor-aligned world, metres. Raises OutputError."""
     R, t = scene.T_world_camera[:3, :3], scene.T_world_camera[:3, 3]
     paths = []

@@ -1,12 +1,14 @@
 """A person's rig and movement in the axes of asset files: the floor-aligned world, y up. Shared by GLB and BVH."""
 
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from body4d.core.rig import Rig
-from body4d.core.types import BodyTrack
+from body4d.core.types import BodyTrack, Scene
+from body4d.export.frame_grid import rows_between
 from body4d.geometry.rotations import matrix_to_rotvec, rotvec_to_matrix
 
 REST_TO_Y_UP = np.diag([1.0, -1.0, -1.0])
@@ -14,6 +16,9 @@ REST_TO_Y_UP = np.diag([1.0, -1.0, -1.0])
 
 MAX_STILL_CHANGE = 1e-6
 """A joint whose rotation matrix never differs by more than this from its first frame does not move: float32 is no more precise."""
+
+CHUNK_FRAMES = 512
+"""Frames posed at once: 512 of 104 joints are 4 MB of rotations, so that memory does not grow with the clip."""
 
 
 @dataclass(frozen=True)
@@ -29,12 +34,27 @@ class Skeleton:
     rest_m: Float[np.ndarray, "joints 3"]
     rotations: Float[np.ndarray, "t joints 3 3"]
     root_m: Float[np.ndarray, "t 3"]
+    places_m: Mapping[int, Float[np.ndarray, "t 3"]] = field(default_factory=dict)
+    """Joints whose place relative to their parent changes, by index: that place in the parent's axes."""
 
     @property
     def offsets_m(self) -> Float[np.ndarray, "joints 3"]:
         """Rest positions relative to the parent: the measured bones; zero at the root."""
         up = np.maximum(self.parents, 0)
         return np.where(self.parents[:, None] >= 0, self.rest_m - self.rest_m[up], 0.0)
+
+    def forward(self) -> tuple[Float[np.ndarray, "t joints 3 3"], Float[np.ndarray, "t joints 3"]]:
+        """Rotations and places of all joints in the world."""
+        G, p = np.empty_like(self.rotations), np.empty(self.rotations.shape[:3])
+        offsets = self.offsets_m
+        for j, parent in enumerate(self.parents):
+            if parent < 0:
+                G[:, j], p[:, j] = self.rotations[:, j], self.root_m
+                continue
+            G[:, j] = G[:, parent] @ self.rotations[:, j]
+            place = self.places_m[j] if j in self.places_m else offsets[j][None]
+            p[:, j] = p[:, parent] + np.einsum("tab,tb->ta", G[:, parent], np.broadcast_to(place, (len(G), 3)))
+        return G, p
 
     def moving_joints(self) -> Bool[np.ndarray, " joints"]:
         """Which joints turn at all."""
@@ -43,18 +63,18 @@ class Skeleton:
         return np.abs(self.rotations - self.rotations[:1]).max(axis=(0, 2, 3)) > MAX_STILL_CHANGE
 
 
-def build_skeleton(rig: Rig, track: BodyTrack, T_world_camera: Float[np.ndarray, "4 4"]) -> Skeleton:
-    """``track``'s movement as a y-up skeleton in the world of ``T_world_camera``."""
+def build_skeleton(rig: Rig, track: BodyTrack, T_world_camera: Float[np.ndarray, "4 4"], rows: slice = slice(None)) -> Skeleton:
+    """``track``'s movement, or that of some of its ``rows``, as a y-up skeleton in the world of ``T_world_camera``."""
     # With v' = C v for rest points: world = Rw (G (v - rest) + p) + tw = (Rw G C) (v' - rest') + (Rw p + tw), and C cancels below the root.
     C = REST_TO_Y_UP
-    local = C @ rotvec_to_matrix(track.rotations.astype(np.float64)) @ C
+    local = C @ rotvec_to_matrix(track.rotations[rows].astype(np.float64)) @ C
     local[:, 0] = T_world_camera[:3, :3] @ C @ local[:, 0]
     return Skeleton(
         names=rig.joint_names,
         parents=rig.parents,
         rest_m=rig.rest_joints_m @ C,
         rotations=local,
-        root_m=track.translation_m @ T_world_camera[:3, :3].T + T_world_camera[:3, 3],
+        root_m=track.translation_m[rows] @ T_world_camera[:3, :3].T + T_world_camera[:3, 3],
     )
 
 
@@ -65,13 +85,31 @@ def resample_skeleton(
 
     Rotations go along the shortest arc on SO(3), the root along a line; before the first and after the last frame both are held.
     """
-    at = np.clip(at_s, times_s[0], times_s[-1])
-    left = np.clip(np.searchsorted(times_s, at, side="right") - 1, 0, max(len(times_s) - 2, 0))
-    right = np.minimum(left + 1, len(times_s) - 1)
-    span = np.where(right > left, times_s[right] - times_s[left], 1.0)
-    share = (at - times_s[left]) / span
+    left, right, share = rows_between(times_s, at_s)
     a, b = skeleton.rotations[left], skeleton.rotations[right]
     turned = a @ rotvec_to_matrix(share[:, None, None] * matrix_to_rotvec(np.swapaxes(a, -1, -2) @ b))
     # Frames that are hit exactly keep their bits: no rounding through the logarithm.
     rotations = np.where((share == 0)[:, None, None, None], a, turned)
     return rotations, skeleton.root_m[left] + share[:, None] * (skeleton.root_m[right] - skeleton.root_m[left])
+
+
+def moving_joints(track: BodyTrack) -> Bool[np.ndarray, " joints"]:
+    """Which joints turn at all, as ``Skeleton.moving_joints`` says it of a whole movement, in memory that does not grow with the clip."""
+    moves = np.zeros(track.rotations.shape[1], bool)
+    for first in range(0, len(track), CHUNK_FRAMES):
+        moves |= np.abs(track.rotations[first : first + CHUNK_FRAMES] - track.rotations[:1]).max(axis=(0, 2)) > MAX_STILL_CHANGE
+    return moves
+
+
+def skeletons_at(rig: Rig, track: BodyTrack, scene: Scene, at_s: Float[np.ndarray, " n"]) -> Iterator[Skeleton]:
+    """The movement at the rising times ``at_s``, stretch by stretch of ``CHUNK_FRAMES``; see ``resample_skeleton``."""
+    times_s = scene.clip.times_s[track.frame_index]
+    for first in range(0, len(at_s), CHUNK_FRAMES):
+        wanted = at_s[first : first + CHUNK_FRAMES]
+        at = np.clip(wanted[[0, -1]], times_s[0], times_s[-1])
+        low = max(int(np.searchsorted(times_s, at[0], side="right")) - 1, 0)
+        high = min(int(np.searchsorted(times_s, at[1], side="right")) + 1, len(times_s))
+        rows = slice(low, high)
+        stretch = build_skeleton(rig, track, scene.T_world_camera, rows)
+        rotations, root_m = resample_skeleton(stretch, times_s[rows], wanted)
+        yield replace(stretch, rotations=rotations, root_m=root_m)

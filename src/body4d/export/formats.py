@@ -1,0 +1,119 @@
+"""The table of export formats, which the command line, the app's downloads and docs/formats.md read.
+
+A new format is a module beside this one with a ``write_<name>`` and a row here.
+"""
+
+import importlib
+import importlib.util
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from typing import Any
+
+from body4d.core.errors import MissingDependencyError, SettingsError
+
+
+@dataclass(frozen=True)
+class ExportFormat:
+    """One row of the table."""
+
+    name: str
+    file: str
+    """Name of the file in a folder. With ``{id}`` there is one for each person; with ``{frame}`` too, one for each frame."""
+    what: str
+    audience: str
+    writer: str
+    """Module and function: ``(scene, path, options)``, ``(scene, track, path, options)`` for a file per person, or ``(scene, folder,
+    options)``, which returns its paths, for a file per frame."""
+    options: tuple[str, ...] = ()
+    """Fields of ``ExportOptions`` that it reads, besides ``person``, which all do."""
+    extra: str = ""
+    """The extra of body4d that installs what it needs."""
+    packages: tuple[str, ...] = field(default=())
+    together: str = ""
+    """Module and function that write everybody into one file, ``(scene, path, options)``, where a file per person is the rule."""
+    download: str = ""
+    """What the app's page calls it; "" keeps it from that page."""
+
+    @property
+    def per_person(self) -> bool:
+        return "{id}" in self.file and not self.per_frame
+
+    @property
+    def per_frame(self) -> bool:
+        return "{frame}" in self.file
+
+    @property
+    def missing(self) -> list[str]:
+        """Packages that it needs and that are not installed."""
+        return [name for name in self.packages if importlib.util.find_spec(name) is None]
+
+    def require(self) -> None:
+        """Raise MissingDependencyError, with the command that installs it, where a package is missing."""
+        if self.missing:
+            raise MissingDependencyError(
+                f"Writing {self.name} needs the package {', '.join(self.missing)}, which is not installed.",
+                code="missing_package",
+                hint=f"Install it with: pip install 'body4d[{self.extra}]'",
+                packages=self.missing,
+            )
+
+    def load(self, writer: str = "") -> Callable[..., Any]:
+        """The function that writes it, or another ``writer`` of the row."""
+        module, _, function = (writer or self.writer).partition(":")
+        return getattr(importlib.import_module(f"body4d.export.{module}"), function)
+
+
+_SKELETON = ("rig", "rest", "units", "fps")
+
+_TABLE = (
+    ExportFormat(
+        "glb", "body.glb", "Everybody, rigged, skinned and animated, with the camera", "Blender, Unity, Godot, three.js", "glb:write_glb"
+    ),
+    ExportFormat(
+        "bvh", "person_{id}.bvh", "Skeleton and its motion", "Blender, MotionBuilder, Maya, Unity; robots (--rig lafan)", "bvh:write_bvh",
+        options=(*_SKELETON, "together"), together="bvh:write_bvh_together", download="Skeleton of",
+    ),
+    ExportFormat(
+        "trc", "person_{id}.trc", "Markers, millimetres, facing +X", "OpenSim, Pose2Sim, OpenCap's models", "trc:write_trc",
+        options=("markers", "fps"), download="OpenSim markers of",
+    ),
+    ExportFormat(
+        "c3d", "person_{id}.c3d", "Markers with their residuals", "Visual3D, Vicon, Mokka, OpenSim", "c3d:write_c3d",
+        options=("markers", "fps", "up"), extra="biomech", packages=("ezc3d",), download="Marker file of",
+    ),
+    ExportFormat("ply", "frame_{frame}_person_{id}.ply", "Meshes, frame by frame", "Blender, MeshLab, Open3D", "ply:write_ply"),
+    ExportFormat(
+        "npz", "body.npz", "Arrays and rigs", "Python with numpy, without body4d", "npz:write_body_npz", download="Numbers for Python"
+    ),
+    ExportFormat("csv", "joints.csv", "Joints as a table", "pandas, R, Excel", "csv:write_csv", download="Joints as a table"),
+    ExportFormat("html", "body.html", "One page with the moving bodies", "any browser, no network", "html:write_html"),
+)  # fmt: skip
+
+FORMATS: dict[str, ExportFormat] = {row.name: row for row in _TABLE}
+
+
+def find_format(name: str) -> ExportFormat:
+    """The row of ``name``, which may have a dot and capitals. Raises SettingsError."""
+    key = name.strip().lower().removeprefix(".")
+    if key not in FORMATS:
+        nearest = get_close_matches(key, FORMATS, n=1, cutoff=0.0)[0]
+        raise SettingsError(
+            f"There is no export format {key!r}.",
+            code="unknown_format",
+            hint=f"Did you mean {nearest!r}? Known are {', '.join(FORMATS)}.",
+            format=key,
+            nearest=nearest,
+        )
+    return FORMATS[key]
+
+
+def formats_table() -> str:
+    """The table in Markdown, for docs/formats.md (``python scripts/formats_page.py``)."""
+    rows = ["| format | file | what | for whom | options | needs |", "|---|---|---|---|---|---|"]
+    for row in FORMATS.values():
+        file = row.file.replace("{id}", "<id>").replace("{frame}", "<n>")
+        options = ", ".join(f"`--{name}`" for name in row.options)
+        needs = f"`pip install 'body4d[{row.extra}]'`" if row.extra else ""
+        rows.append(f"| `{row.name}` | `{file}` | {row.what} | {row.audience} | {options} | {needs} |")
+    return "\n".join(rows)

@@ -1,0 +1,57 @@
+"""What a user can choose about exported files. Each format reads its own of these (``formats.ExportFormat.options``)."""
+
+from dataclasses import dataclass, fields, replace
+from fractions import Fraction
+
+from body4d.core.errors import SettingsError
+from body4d.export.rigs import RIG_NAMES
+
+CHOICES: dict[str, tuple[str, ...]] = {
+    "rig": RIG_NAMES,
+    "rest": ("a", "t"),
+    "units": ("cm", "m"),
+    "markers": ("halpe26", "opencap"),
+    "up": ("y", "z"),
+}
+"""The values of each option that is a choice, in its lists' order."""
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """Choices that hold for all files of one export; the defaults are what most programs take."""
+
+    person: int | None = None
+    """Only this person; None: everybody."""
+    rig: str = "native"
+    """Whose names and bones a skeleton has."""
+    rest: str = ""
+    """Rest pose of a skeleton: "a" (the body model's), "t", or "" for what the rig has."""
+    units: str = "cm"
+    """Of a BVH. Every other format has a unit of its own."""
+    fps: Fraction | None = None
+    """Frames/s of the file; None: those of the clip, or the fastest that holds for a stretch of it (``frame_grid``)."""
+    markers: str = "halpe26"
+    """Names and places of markers: Pose2Sim's Halpe26, or OpenCap's anatomical markers."""
+    together: bool = False
+    """Everybody in one file, where a format has a file for each person otherwise."""
+    up: str = "y"
+    """The upward axis of a C3D."""
+
+    def __post_init__(self) -> None:
+        for name, known in CHOICES.items():
+            value = getattr(self, name)
+            if value not in known and not (name == "rest" and value == ""):
+                raise SettingsError(
+                    f"{value!r} is no value of {name}.", code="bad_value", hint=f"Known are {', '.join(known)}.", name=name, value=value
+                )
+        if self.fps is not None and not 1 <= self.fps <= 1000:
+            raise SettingsError(f"{float(self.fps):g} frames per second cannot be written.", code="bad_value", hint="Choose 1 to 1000.")
+
+    def for_format(self, names: tuple[str, ...]) -> "ExportOptions":
+        """The same for a format that reads the options ``names``, with all others as they are where nothing is chosen."""
+        unread = {field.name: field.default for field in fields(self) if field.name not in ("person", *names)}
+        return replace(self, **unread)
+
+    def changed(self) -> list[str]:
+        """Names of the options that differ from their defaults."""
+        return [field.name for field in fields(self) if getattr(self, field.name) != field.default]
