@@ -204,10 +204,26 @@ QUANTITIES: tuple[Quantity, ...] = (
         "down-the-line",
     ),
     Quantity(
-        "head_sway_cm", "Head towards the target", "cm", SHIFT, "A", "B", f"Mean of nose and ears towards the target, {_FROM_ADDRESS}.", _TI
+        "head_sway_cm",
+        "Head towards the target",
+        "cm",
+        SHIFT,
+        "A",
+        "C",
+        f"Mean of nose and ears towards the target, {_FROM_ADDRESS}.",
+        _TI,
+        "down-the-line",
     ),
     Quantity(
-        "head_thrust_cm", "Head towards the ball", "cm", SHIFT, "B", "A", f"Mean of nose and ears towards the ball, {_FROM_ADDRESS}.", _TI
+        "head_thrust_cm",
+        "Head towards the ball",
+        "cm",
+        SHIFT,
+        "C",
+        "A",
+        f"Mean of nose and ears towards the ball, {_FROM_ADDRESS}.",
+        _TI,
+        "face-on",
     ),
     Quantity("head_lift_cm", "Head upwards", "cm", SHIFT, "A", "A", f"Mean of nose and ears upwards, {_FROM_ADDRESS}.", _TI),
     Quantity(

@@ -47,6 +47,7 @@ def golf_of_run(
     """
     out = out or run
     meter = Meter("golf", listener)
+    meter.send("started")
     mine = _golf_run(run, options, video)
     other = None if compare is None else _golf_run(compare, GolfOptions(), None)
     make_folder(out)
@@ -56,7 +57,7 @@ def golf_of_run(
         club, frames = mine.analysis.club, mine.frames
         if club is not None and frames is not None:
             first, last = int(club.frames[0]), int(club.frames[-1]) + 1
-            if write_club_trace(frames, club, out / TRACE, first, last, meter):
+            if write_club_trace(frames, club, out / TRACE, first, last, Meter("club", listener)):
                 files.append(out / TRACE)
     meter.send("done")
     return GolfFiles(mine.analysis, tuple(files))
