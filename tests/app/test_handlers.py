@@ -134,7 +134,7 @@ def test_a_choice_outlives_the_page(handlers: Any, service: AppService, tmp_path
         request = SimpleNamespace(query_params={"run": session.token})
         reopened = await last(handlers.on_load(request))
         assert reopened[handlers._page.run]["value"] == "Make this person 3D"
-        queued = service.start_run(service.session(session.token), RunOptions())
+        _, queued = await service.start_run(service.session(session.token), RunOptions())
         assert isinstance(queued.task, RunTask)
         assert queued.task.prompts == (ClickPrompt(0, 1, point_px=(28.0, 10.0)),)
         await last(handlers.on_clear(state, 0))
