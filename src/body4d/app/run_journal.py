@@ -57,8 +57,9 @@ def write_entry(folder: Path, entry: RunEntry) -> None:
 
 
 def new_entry(options: RunOptions, prompts: tuple[ClickPrompt, ...], text: str) -> RunEntry:
-    """A run that is asked for now."""
-    return RunEntry(options=options, prompts=prompts, text=text, asked_s=time.time())
+    """A run that is asked for now. Raises ValidationError where it could not be read back: now, and not when the next server starts."""
+    entry = RunEntry(options=options, prompts=prompts, text=text, asked_s=time.time())
+    return RunEntry.model_validate_json(entry.model_dump_json())
 
 
 def after_change(entry: RunEntry, state: str, error: Body4DError | None) -> RunEntry:
