@@ -1,6 +1,6 @@
 """Make the picture of the card that chats show for a link to the app, from a finished run of the example.
 
-    python scripts/app_card.py RUN_FOLDER src/body4d/app/static/card.jpg
+python scripts/app_card.py RUN_FOLDER src/body4d/app/static/card.jpg
 """
 
 import sys

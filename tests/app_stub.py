@@ -1,4 +1,6 @@
-"""The whole app with a stand-in for the process that computes: what HTTP answers, without models. ``python app_stub.py FOLDER PORT`` serves it.
+"""The whole app with a stand-in for the process that computes: what HTTP answers, without models.
+
+``python app_stub.py FOLDER PORT`` serves it.
 
 A run ends when a file ``finish`` lies beside the app's folder. ``crash`` there ends the server as a kill would.
 """

@@ -14,16 +14,16 @@ from typing import Any
 
 import pytest
 
-pytest.importorskip("gradio", reason="the app's extra is not installed")
-httpx = pytest.importorskip("httpx", reason="the app's extra is not installed")
-uvicorn = pytest.importorskip("uvicorn", reason="the app's extra is not installed")
-
 from app_served import free_port
 from app_stub import FRAMES, RESULT, PageByHand, put_stub_in_place, stub_settings
 from body4d.app.file_references import NO_ADDRESS
 from body4d.app.forms import RunOptions
 from body4d.app.server import build
 from body4d.app.service import AppService
+
+pytest.importorskip("gradio", reason="the app's extra is not installed")
+httpx = pytest.importorskip("httpx", reason="the app's extra is not installed")
+uvicorn = pytest.importorskip("uvicorn", reason="the app's extra is not installed")
 
 WAIT_S = 20.0
 
@@ -344,4 +344,8 @@ def test_nobody_waits_for_the_disk_of_another(tmp_path: Path, monkeypatch: pytes
     assert len(disk.looks) > 30
     # Gradio itself looks up the name of an upload that was just found in a thread; it opens, hashes and lists nothing.
     held_up = {look[1:] for look in disk.looks if look[0] == loop_thread}
-    assert {look for look in held_up if not (look[0].endswith("stat") and look[1].split("/")[1:2] in ([], ["uploads"]) and "/gradio/" in look[2])} == set()
+    assert {
+        look
+        for look in held_up
+        if not (look[0].endswith("stat") and look[1].split("/")[1:2] in ([], ["uploads"]) and "/gradio/" in look[2])
+    } == set()

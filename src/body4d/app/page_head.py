@@ -19,9 +19,9 @@ _FRAMES = "frame-ancestors 'self' https://huggingface.co https://*.hf.space"
 """Who may show the app inside a page: a Space is shown inside HuggingFace's."""
 
 PAGE_POLICY = (
-    "default-src 'self'; script-src 'self' 'nonce-@nonce' 'unsafe-eval' blob:; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; "
-    "media-src 'self' data: blob:; font-src 'self' data:; connect-src 'self' data: blob:; worker-src 'self' blob:; frame-src 'self'; "
-    f"object-src 'none'; base-uri 'self'; form-action 'self'; {_FRAMES}"
+    "default-src 'self'; script-src 'self' 'nonce-@nonce' 'unsafe-eval' blob:; style-src 'self' 'unsafe-inline'; "
+    "img-src 'self' data: blob:; media-src 'self' data: blob:; font-src 'self' data:; connect-src 'self' data: blob:; "
+    f"worker-src 'self' blob:; frame-src 'self'; object-src 'none'; base-uri 'self'; form-action 'self'; {_FRAMES}"
 )
 """Gradio's page: its styles stand in attributes, its components compile scripts of ours at run time, and only scripts that the server wrote
 run, known by a number that nobody can guess."""

@@ -67,7 +67,9 @@ def build(
         app.add_middleware(PasswordGuard, user=login[0], password=login[1], page=page)
     app.add_middleware(StreamsMiddleware, stopping=service.stopping)
     app.add_middleware(HeadersMiddleware, title_of_run=lambda token: title_of_run(service, token))
-    app.add_middleware(GZipMiddleware, minimum_size=1000, compresslevel=6, exclude_content_types=(*DEFAULT_EXCLUDED_CONTENT_TYPES, *COMPACT))
+    app.add_middleware(
+        GZipMiddleware, minimum_size=1000, compresslevel=6, exclude_content_types=(*DEFAULT_EXCLUDED_CONTENT_TYPES, *COMPACT)
+    )
     return app, service
 
 

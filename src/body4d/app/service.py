@@ -119,7 +119,7 @@ class AppService:
         return await asyncio.to_thread(self.session, token)
 
     async def change_prompts(self, token: str, change: Callable[[Prompts], Prompts]) -> UserSession:
-        """Change who is chosen, in the order in which this is called: one thread writes all. Raises InputError where there is no session."""
+        """Change who is chosen, in the order in which this is called: one thread writes all. Raises InputError for no session."""
         return await asyncio.get_running_loop().run_in_executor(
             self._writer, lambda: self.sessions.change_prompts(self.session(token), change)
         )

@@ -49,8 +49,8 @@ Prompts = tuple[ClickPrompt, ...]
 class SessionInfo(BaseModel):
     """``session.json``: what is known of a visitor's clip before it is run, and whom they chose.
 
-    The page calls the clip ``name``, the disk ``stored``. ``frames`` is 0 until the clip was examined. ``upload`` is where it arrived, below
-    the folder of uploads, "" for the example; ``created_s`` is in seconds of the system's clock.
+    The page calls the clip ``name``, the disk ``stored``. ``frames`` is 0 until the clip was examined. ``upload`` is where it arrived,
+    below the folder of uploads, "" for the example; ``created_s`` is in seconds of the system's clock.
     """
 
     model_config = ConfigDict(extra="ignore", frozen=True)

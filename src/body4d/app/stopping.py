@@ -18,8 +18,10 @@ MAX_CANCEL_S = 0.5
 
 
 def on_stop_signal(stop: Callable[[], None]) -> None:
-    """Have ``stop`` called in a thread at SIGTERM or SIGINT, before the server does what it does then. Does nothing outside the main thread,
-    where Python takes no signals."""
+    """Have ``stop`` called in a thread at SIGTERM or SIGINT, before the server does what it does then.
+
+    Does nothing outside the main thread, as Python takes no signals there.
+    """
     if threading.current_thread() is not threading.main_thread():
         return
     for number in (signal.SIGTERM, signal.SIGINT):

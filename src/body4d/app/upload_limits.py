@@ -87,7 +87,7 @@ class UploadBudget:
             return Refusal(429, "too_many_uploads_at_once", sentence, 10.0)
         taken_bytes = sum(size for _, size in visitor.begun)
         too_many = len(visitor.begun) >= settings.max_uploads_per_hour
-        if too_many or taken_bytes + size_bytes > settings.max_upload_gigabytes_per_hour * 1e9 and visitor.begun:
+        if too_many or (taken_bytes + size_bytes > settings.max_upload_gigabytes_per_hour * 1e9 and visitor.begun):
             retry_s = HOUR_S - (now - visitor.begun[0][0])
             sentence = f"You have uploaded as much as one visitor may in an hour. Come back in {max(round(retry_s / 60), 1)} minutes."
             return Refusal(429, "too_many_uploads", sentence, retry_s)
@@ -121,7 +121,7 @@ class UploadLimitsMiddleware:
         length = Headers(scope=scope).get("content-length", "")
         if path == _UPLOAD and scope["method"] == "POST":
             await self._upload(scope, receive, send, float(length) if length.isdecimal() else self._max_bytes)
-        elif not path.startswith("/gradio_api/") and not (length.isdecimal() and int(length) <= MAX_SMALL_BODY_BYTES or length == ""):
+        elif not path.startswith("/gradio_api/") and not ((length.isdecimal() and int(length) <= MAX_SMALL_BODY_BYTES) or length == ""):
             await _answer(Refusal(413, "too_large", "This request is too large.", 0))(scope, receive, send)
         else:
             await self._app(scope, receive, send)
