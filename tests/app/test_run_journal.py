@@ -1,6 +1,8 @@
 """What is kept of a run that was asked for, and what the next server makes of it."""
 
+import asyncio
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -97,3 +99,27 @@ def test_a_run_at_which_servers_die_is_given_up(open_service: Callable[[], AppSe
         assert second.runs.find(kills.key) is None
     finally:
         second.close()
+
+
+def test_two_servers_do_not_work_on_one_run(
+    open_service: Callable[[], AppService], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A new server may start before the old one is told to end."""
+    monkeypatch.setattr("body4d.app.service.TAKE_OVER_EVERY_S", 0.02)
+    old = open_service()
+    clip = tmp_path / "a.mp4"
+    clip.touch()
+    session = old.sessions.create(clip, "a.mp4")
+    asyncio.run(old.start_run(session, RunOptions()))
+    new = open_service()
+    try:
+        time.sleep(0.1)
+        assert new.runs.find(session.key) is None
+        old.close()
+        until = time.monotonic() + 20
+        while new.runs.find(session.key) is None:
+            assert time.monotonic() < until
+            time.sleep(0.01)
+    finally:
+        old.close()
+        new.close()

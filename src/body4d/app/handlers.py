@@ -254,7 +254,7 @@ class Handlers:
             async for updates in self.on_choose_again(state):
                 yield updates
             entry = await asyncio.to_thread(self._service.last_run, session)
-            if entry is not None and entry.error is not None:
+            if entry is not None and entry.error is not None and entry.prompts == session.info.prompts:
                 problem = Body4DError(entry.error["message"], code=entry.error["code"], hint=entry.error["hint"])
                 yield {self._page.message: html.message(html.problem_text(self._service.public(problem, session)))}
 

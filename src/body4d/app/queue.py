@@ -31,8 +31,9 @@ MEASURED_WEIGHT = 0.5
 """How much a new measurement counts against the estimate before it: clips and loads differ."""
 
 
-CLOSE_GRACE_S = 0.3
-"""How long after the end of its process a task still counts as interrupted by the end of the server."""
+CLOSE_GRACE_S = 1.0
+"""How long after the end of its process a task still counts as interrupted by the end of the server: service managers send their signal to
+every process of a service."""
 
 
 def fault() -> Body4DError:

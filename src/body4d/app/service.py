@@ -12,6 +12,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from filelock import FileLock, Timeout
+
 from body4d.app.forms import RunOptions, settings_for
 from body4d.app.names import PublicProblem, public_problem
 from body4d.app.preview import Preview
@@ -38,6 +40,9 @@ SWEEP_EVERY_S = 600.0
 MIN_SWEEP_S = 1.0
 """Between two sweeps, however often one is asked for."""
 
+TAKE_OVER_EVERY_S = 1.0
+"""How often a server looks whether the one before it has ended."""
+
 PREVIEWS_PER_RUN = 4
 """More previews than runs may wait: each takes seconds."""
 
@@ -55,6 +60,7 @@ class AppService:
     runs: TaskQueue
     stopping: threading.Event = field(default_factory=threading.Event)
     sweep_now: threading.Event = field(default_factory=threading.Event)
+    _closed: threading.Event = field(default_factory=threading.Event)
     _writer: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "choices"))
     _starting: threading.Lock = field(default_factory=threading.Lock)
 
@@ -76,7 +82,7 @@ class AppService:
         service = AppService(settings, preset, preset_reason, sessions, previews, runs, sweep_now=sweep_now)
         previews.submit("warm-up", WarmUpTask())
         previews.submit("example", ExampleTask(service.example_folder))
-        service.resume_runs()
+        service.take_over()
         return service
 
     @property
@@ -92,12 +98,34 @@ class AppService:
             end.start()
         for end in ends:
             end.join()
+        self._closed.set()
 
-    def resume_runs(self) -> None:
+    def take_over(self) -> None:
+        """Go on with the runs of the server before this one, now or, where that one still works in this folder, once it has ended."""
+        lock = FileLock(self.sessions.root / ".server.lock", thread_local=False)
+
+        def try_once() -> bool:
+            try:
+                lock.acquire(blocking=False)
+            except Timeout:
+                return False
+            self._resume_runs()
+            return True
+
+        def hold() -> None:
+            while not lock.is_locked and not self.stopping.wait(TAKE_OVER_EVERY_S):
+                try_once()
+            self._closed.wait()  # Not before: what is at work is written down as interrupted at the end.
+            lock.release()
+
+        try_once()
+        threading.Thread(target=hold, name="take-over", daemon=True).start()
+
+    def _resume_runs(self) -> None:
         """Put runs in the queue that the server before this one did not finish, but none at which servers die again and again."""
         for folder, entry in left_over(self.sessions.runs):
             session = self.sessions.taken_up(folder)
-            if session is None:
+            if session is None or self.runs.find(session.key):
                 continue
             try:
                 if problem := given_up(entry):
@@ -203,11 +231,11 @@ class AppService:
         try:
             write_entry(branched.folder, entry)
             return branched, self._submit(branched, entry)
-        except Body4DError as error:
+        except Body4DError:
             if branched is not session:
                 self.sessions.delete(branched)
             else:
-                write_entry(session.folder, after_change(entry, "refused", error))
+                write_entry(session.folder, after_change(entry, "cancelled", None))
             raise
 
     def _submit(self, session: UserSession, entry: RunEntry) -> QueuedTask:

@@ -100,8 +100,7 @@ def serve_tasks(pipe: Connection, settings: Settings) -> None:
 
     threading.Thread(target=_end_with_the_server, name="end-with-the-server", daemon=True).start()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C ends the server, and the server ends us.
-    # Service managers send it to every process of a service. The server decides when we end, or it would take our end for a crash.
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     logging.basicConfig(level=logging.ERROR)
     runner = TaskRunner(settings)
     try:
