@@ -98,6 +98,32 @@ def test_cancelling_ends_the_process_of_the_one_at_work_only() -> None:
     queue.close()
 
 
+def test_nobody_waits_while_a_process_is_ended() -> None:
+    worker = StubWorker()
+    queue = queue_of(worker)
+    first, second = queue.submit("a", TASK), queue.submit("b", TASK)
+    until_working(first)
+    ending, end = threading.Event(), threading.Event()
+
+    def slow_end() -> None:
+        ending.set()
+        assert end.wait(10)
+        worker.ended.set()
+
+    worker.end = slow_end  # type: ignore[method-assign]
+    cancelling = threading.Thread(target=queue.cancel, args=("a",))
+    cancelling.start()
+    assert ending.wait(10)
+    # What the event loop asks for: it would wait here until the process has ended.
+    assert (queue.position(second).ahead, queue.live(), queue.find("b")) == (1, {"a", "b"}, second)
+    queue.submit("c", TASK)
+    end.set()
+    cancelling.join()
+    del worker.end
+    until_working(second)
+    queue.close()
+
+
 def test_a_newer_look_lets_the_one_at_work_finish() -> None:
     worker = StubWorker()
     queue = queue_of(worker)

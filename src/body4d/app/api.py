@@ -105,7 +105,7 @@ def addresses(session: UserSession) -> dict[str, Any]:
 def live_json(service: AppService, session: UserSession, queued: QueuedTask) -> dict[str, Any]:
     """A run that waits or works, for programs."""
     position = service.runs.position(queued)
-    stages = {name: event.as_json() for name, event in queued.stages.items()}
+    stages = {name: event.as_json() for name, event in dict(queued.stages).items()}  # A copy: the run adds to it.
     return {
         "state": queued.state,
         **addresses(session),

@@ -118,6 +118,8 @@ class TaskQueue:
         self._seconds_per_frame = seconds_per_frame
         self._queued: list[QueuedTask] = []
         self._changed = threading.Condition()
+        self._taking = threading.Lock()
+        """Held, before ``_changed``, while a task is begun or a process ended; what asks for a position does not wait for that."""
         self._closed = False
         self._thread = threading.Thread(target=self._loop, name="tasks", daemon=True)
         self._thread.start()
@@ -185,10 +187,12 @@ class TaskQueue:
                 queued.ended.set()
         if not working:
             self._note(queued)
-        # Again, as its process may only just be starting; under the lock, so that it is never the next task's process.
+        # Again, as its process may only just be starting; no task is begun meanwhile, so that it is never the next one's process.
         while not queued.ended.wait(0 if working else None):
-            with self._changed:
-                if queued in self._queued:
+            with self._taking:
+                with self._changed:
+                    mine = queued in self._queued
+                if mine:
                     self._worker.end()
             queued.ended.wait(0.1)
         return True
@@ -220,11 +224,15 @@ class TaskQueue:
     def _loop(self) -> None:
         while True:
             with self._changed:
-                while not self._queued and not self._closed:
-                    if not self._changed.wait(MAX_IDLE_S):
-                        self._worker.end()
+                idle = not self._changed.wait_for(lambda: self._queued or self._closed, MAX_IDLE_S)
+            if idle:
+                self._worker.end()
+                continue
+            with self._taking, self._changed:
                 if self._closed:
                     return
+                if not self._queued:
+                    continue
                 queued = self._queued[0]
                 queued.state, queued.started_s = "working", self._clock()
             self._note(queued)
