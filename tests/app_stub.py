@@ -5,15 +5,24 @@
 A run ends when a file ``finish`` lies beside the app's folder. ``crash`` there ends the server as a kill would.
 """
 
+import asyncio
+import gc
 import json
 import os
 import sys
+import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from app_served import free_port
 from body4d.app import server, service
+from body4d.app.forms import RunOptions
 from body4d.app.preview import FramePeople, Preview
 from body4d.app.tasks import ARCHIVE, ExampleTask, PreviewTask, RunTask, Task
 from body4d.app.worker import WorkerDied
@@ -22,6 +31,9 @@ from body4d.core.progress import Event, EventListener
 from body4d.run.record import RUN, RunRecord, StageRecord
 
 FRAMES = 30
+WAIT_S = 20.0
+"""For what takes a fraction of a second, on a machine that does much else."""
+
 RESULT = b"a film that is done" * 100
 
 
@@ -102,6 +114,67 @@ class PageByHand:
                     yield json.loads(line.removeprefix("data: "))
 
 
+@dataclass
+class Served:
+    """The app in a thread of this process, its service, and a client."""
+
+    url: str
+    folder: Path
+    service: service.AppService
+    thread: int
+    client: Any
+
+    @property
+    def root(self) -> Path:
+        return self.folder / "root"
+
+    def upload(self, content: bytes = b"video", name: str = "swing.mp4") -> str:
+        answer = self.client.post("gradio_api/upload", files={"files": (name, content)})
+        assert answer.status_code == 200, answer.text
+        return answer.json()[0]
+
+    def session(self, content: bytes = b"video") -> str:
+        """The token of a clip that was just uploaded."""
+        session, _ = asyncio.run(self.service.open_upload(Path(self.upload(content))))
+        return session.token
+
+    def run(self, token: str, text: str = "", finish: bool = True) -> str:
+        """The token of a run that was asked for, and that is done if ``finish``."""
+        session, queued = asyncio.run(self.service.start_run(self.service.session(token), RunOptions(), text))
+        if finish:
+            (self.folder / "finish").touch()
+            assert queued.ended.wait(WAIT_S)
+        return session.token
+
+
+@contextmanager
+def serving(folder: Path, **settings: Any) -> Iterator[Served]:
+    """The app in a thread of this process."""
+    import httpx
+    import uvicorn
+
+    with pytest.MonkeyPatch.context() as patch:
+        put_stub_in_place(patch.setattr)
+        for variable in ("GRADIO_TEMP_DIR", "GRADIO_ANALYTICS_ENABLED"):
+            patch.setenv(variable, os.environ.get(variable, ""))  # build sets them: back as they were afterwards
+        app, parts = server.build(stub_settings(folder, **settings), {})
+        port = free_port()
+        runner = uvicorn.Server(uvicorn.Config(app, port=port, log_level="error", timeout_graceful_shutdown=1))
+        thread = threading.Thread(target=runner.run)
+        thread.start()
+        try:
+            until = time.monotonic() + WAIT_S
+            while not runner.started and time.monotonic() < until:
+                time.sleep(0.02)
+            with httpx.Client(base_url=f"http://127.0.0.1:{port}/", timeout=WAIT_S) as client:
+                yield Served(f"http://127.0.0.1:{port}/", folder, parts, thread.ident or 0, client)
+        finally:
+            runner.should_exit = True
+            thread.join(WAIT_S)
+            parts.close()
+
+
 if __name__ == "__main__":
     put_stub_in_place()
     server.serve(stub_settings(Path(sys.argv[1])), "127.0.0.1", int(sys.argv[2]))
+    gc.freeze()  # as `body4d app` does

@@ -1,87 +1,22 @@
 """What HTTP answers about runs, limits, headers: the whole app by bare requests, with a stand-in for the process that computes."""
 
-import asyncio
 import json
 import os
 import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from app_served import free_port
-from app_stub import FRAMES, RESULT, PageByHand, put_stub_in_place, stub_settings
+from app_stub import FRAMES, RESULT, WAIT_S, PageByHand, Served, serving
 from body4d.app.file_references import NO_ADDRESS
-from body4d.app.forms import RunOptions
-from body4d.app.server import build
-from body4d.app.service import AppService
 
 pytest.importorskip("gradio", reason="the app's extra is not installed")
 httpx = pytest.importorskip("httpx", reason="the app's extra is not installed")
-uvicorn = pytest.importorskip("uvicorn", reason="the app's extra is not installed")
-
-WAIT_S = 20.0
-
-
-@dataclass
-class Served:
-    """The app in a thread of this process, its service, and a client."""
-
-    url: str
-    folder: Path
-    service: AppService
-    thread: int
-    client: Any
-
-    @property
-    def root(self) -> Path:
-        return self.folder / "root"
-
-    def upload(self, content: bytes = b"video", name: str = "swing.mp4") -> str:
-        answer = self.client.post("gradio_api/upload", files={"files": (name, content)})
-        assert answer.status_code == 200, answer.text
-        return answer.json()[0]
-
-    def session(self, content: bytes = b"video") -> str:
-        """The token of a clip that was just uploaded."""
-        session, _ = asyncio.run(self.service.open_upload(Path(self.upload(content))))
-        return session.token
-
-    def run(self, token: str, text: str = "", finish: bool = True) -> str:
-        """The token of a run that was asked for, and that is done if ``finish``."""
-        session, queued = asyncio.run(self.service.start_run(self.service.session(token), RunOptions(), text))
-        if finish:
-            (self.folder / "finish").touch()
-            assert queued.ended.wait(WAIT_S)
-        return session.token
-
-
-@contextmanager
-def serving(folder: Path, environment: dict[str, str] | None = None, **settings: Any) -> Iterator[Served]:
-    with pytest.MonkeyPatch.context() as patch:
-        put_stub_in_place(patch.setattr)
-        for variable in ("GRADIO_TEMP_DIR", "GRADIO_ANALYTICS_ENABLED"):
-            patch.setenv(variable, os.environ.get(variable, ""))  # build sets them: back as they were afterwards
-        app, service = build(stub_settings(folder, **settings), environment or {})
-        port = free_port()
-        server = uvicorn.Server(uvicorn.Config(app, port=port, log_level="error", timeout_graceful_shutdown=1))
-        thread = threading.Thread(target=server.run)
-        thread.start()
-        try:
-            until = time.monotonic() + WAIT_S
-            while not server.started and time.monotonic() < until:
-                time.sleep(0.02)
-            with httpx.Client(base_url=f"http://127.0.0.1:{port}/", timeout=WAIT_S) as client:
-                yield Served(f"http://127.0.0.1:{port}/", folder, service, thread.ident or 0, client)
-        finally:
-            server.should_exit = True
-            thread.join(WAIT_S)
-            service.close()
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from app_served import free_port
-from app_stub import PageByHand
+from app_stub import PageByHand, serving
 
 pytest.importorskip("gradio", reason="the app's extra is not installed")
 httpx = pytest.importorskip("httpx", reason="the app's extra is not installed")
@@ -93,11 +93,11 @@ def test_a_run_outlives_its_server(tmp_path: Path) -> None:
         last = json.loads(answers[-1].partition("data: ")[2])[0]
         assert (last["state"], last["error"]["code"]) == ("interrupted", "server_stopping")
 
-        with server(tmp_path, port):
-            states = [client.get(address).json()["state"] for address in (f"runs/{token}/state", last["state_at"])]
-            assert states == ["working", "waiting"]
-            (tmp_path / "finish").touch()
-            until = time.monotonic() + WAIT_S
-            while any(client.get(address).json()["state"] != "done" for address in (f"runs/{token}/state", last["state_at"])):
-                assert time.monotonic() < until
-                time.sleep(0.05)
+    with serving(tmp_path) as served:
+        addresses = [f"runs/{token}/state", last["state_at"]]
+        assert {served.client.get(address).json()["state"] for address in addresses} == {"working", "waiting"}
+        (tmp_path / "finish").touch()
+        until = time.monotonic() + WAIT_S
+        while any(served.client.get(address).json()["state"] != "done" for address in addresses):
+            assert time.monotonic() < until
+            time.sleep(0.05)
