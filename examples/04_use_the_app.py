@@ -5,9 +5,11 @@
 Downloads everything of the run into FOLDER. Where the app asks for a password (BODY4D_AUTH=user:password), set the same variable here.
 """
 
+import contextlib
 import json
 import os
 import sys
+import time
 from base64 import b64encode
 from pathlib import Path
 from typing import Any, cast
@@ -28,6 +30,11 @@ def main(clip: str, folder: str, url: str = "http://localhost:7860/") -> None:
         result = cast(dict[str, Any], answer)
         working = [name for name, stage in result.get("stages", {}).items() if stage["state"] == "working"]
         print(result["state"], *working, file=sys.stderr)
+    while result.get("state") in ("interrupted", "waiting", "working"):
+        # The server was restarted, or the connection broke: the run goes on there, and its state can be asked for.
+        time.sleep(2)
+        with contextlib.suppress(httpx.TransportError):
+            result = httpx.get(f"{url.rstrip('/')}/{result['state_at']}", headers=headers, timeout=60).json()
     if result.get("state") != "done":
         error = result.get("error", {"code": "", "message": str(job.exception() or "The run did not finish."), "hint": ""})
         raise SystemExit(f"{error['message']} {error['hint']} [{error['code']}]")

@@ -5,7 +5,8 @@ from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
-from body4d.app.auth import COOKIE_NAME, PasswordGuard, credentials
+from body4d.app import auth
+from body4d.app.auth import COOKIE_NAME, FREE_TRIES, MAX_LOCK_S, LoginThrottle, PasswordGuard, credentials
 from body4d.core.errors import SettingsError
 
 
@@ -49,3 +50,43 @@ def test_the_guard_asks_for_the_password_and_remembers(guarded) -> None:
     assert (right.status_code, right.headers["location"]) == (303, "./?run=abc")
     assert "httponly" in right.headers["set-cookie"].lower()
     assert guarded.get("/runs/a/b").text == "inside"
+
+
+def test_wrong_passwords_make_an_address_wait(guarded) -> None:
+    wrong = {"username": "anna", "password": "no"}
+    for _ in range(FREE_TRIES):
+        assert guarded.post("/login", data=wrong).status_code == 401
+    # Not even the right one is looked at: neither here nor by the header.
+    right = {"username": "anna", "password": "s3cret:é"}
+    for answer in (guarded.post("/login", data=right), guarded.get("/", auth=("anna", "s3cret:é".encode()))):
+        assert (answer.status_code, answer.headers["retry-after"]) == (429, "1")
+        assert "Too many wrong passwords" in answer.text
+    assert "set-cookie" not in guarded.post("/login", data=right).headers
+    assert guarded.get("/").status_code == 401  # who tries none is only asked
+
+
+def test_who_is_in_stays_in_while_others_guess(guarded) -> None:
+    guarded.post("/login", data={"username": "anna", "password": "s3cret:é"})
+    for _ in range(FREE_TRIES + 1):
+        guarded.post("/login", data={"username": "anna", "password": "no"})
+    assert guarded.get("/runs/a/b").text == "inside"
+
+
+def test_each_wrong_password_doubles_the_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+    throttle = LoginThrottle(lambda: now)
+    waits = []
+    for _ in range(30):
+        throttle.wrong("a")
+        waits.append(throttle.wait_s("a"))
+        now += waits[-1]
+    assert waits[: FREE_TRIES + 3] == [0.0] * (FREE_TRIES - 1) + [1.0, 2.0, 4.0, 8.0]
+    assert waits[-1] == MAX_LOCK_S
+    assert throttle.wait_s("b") == 0
+    throttle.wrong("a")
+    throttle.right("a")
+    assert throttle.wait_s("a") == 0
+    monkeypatch.setattr(auth, "MAX_ADDRESSES", 10)
+    for number in range(100):
+        throttle.wrong(str(number))
+    assert len(throttle._wrong) == 10

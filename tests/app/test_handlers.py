@@ -16,11 +16,12 @@ from body4d.app.forms import RunOptions
 from body4d.app.preview import FramePeople, Preview, PreviewPerson
 from body4d.app.prompts import ClickPrompt
 from body4d.app.queue import TaskQueue
+from body4d.app.run_journal import after_change, new_entry, write_entry
 from body4d.app.service import AppService
 from body4d.app.sessions import SessionStore, UserSession
 from body4d.app.tasks import PreviewTask, RunTask, Task
 from body4d.config import AppSettings, Settings
-from body4d.core.errors import InputError, RunWarning
+from body4d.core.errors import Body4DError, InputError, RunWarning
 from body4d.core.progress import EventListener
 from body4d.core.types import MaskTrack
 
@@ -134,11 +135,24 @@ def test_a_choice_outlives_the_page(handlers: Any, service: AppService, tmp_path
         request = SimpleNamespace(query_params={"run": session.token})
         reopened = await last(handlers.on_load(request))
         assert reopened[handlers._page.run]["value"] == "Make this person 3D"
-        queued = service.start_run(service.session(session.token), RunOptions())
+        _, queued = await service.start_run(service.session(session.token), RunOptions())
         assert isinstance(queued.task, RunTask)
         assert queued.task.prompts == (ClickPrompt(0, 1, point_px=(28.0, 10.0)),)
         await last(handlers.on_clear(state, 0))
         assert service.session(session.token).info.prompts == ()
+
+    asyncio.run(visit())
+
+
+def test_a_link_says_why_a_run_came_to_nothing(handlers: Any, service: AppService, tmp_path: Path) -> None:
+    async def visit() -> None:
+        session, state = await opened(handlers, service, tmp_path)
+        problem = Body4DError("It was begun 3 times.", code="run_given_up", hint="Try a shorter clip.")
+        write_entry(session.folder, after_change(new_entry(RunOptions(), (), ""), "failed", problem))
+        request = SimpleNamespace(query_params={"run": session.token})
+        assert "It was begun 3 times. Try a shorter clip." in (await last(handlers.on_load(request)))[handlers._page.message]
+        await click(handlers, state, ON_BEN)  # Another choice: what was said of the last one is no longer to the point.
+        assert "begun" not in (await last(handlers.on_load(request)))[handlers._page.message]
 
     asyncio.run(visit())
 

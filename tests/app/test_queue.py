@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from body4d.app.preview import Preview
-from body4d.app.queue import QueuedTask, TaskQueue, updated_estimate, waiting_time_s
+from body4d.app.queue import MIN_RUN_S, QueuedTask, TaskQueue, updated_estimate, waiting_time_s
 from body4d.app.tasks import PreviewTask, Task, WarmUpTask
 from body4d.app.worker import Worker, WorkerDied
 from body4d.config import Settings
-from body4d.core.errors import InputError, SettingsError
+from body4d.core.errors import Body4DError, InputError, SettingsError
 from body4d.core.progress import Event, EventListener
 
 TASK = WarmUpTask()
@@ -98,6 +98,32 @@ def test_cancelling_ends_the_process_of_the_one_at_work_only() -> None:
     queue.close()
 
 
+def test_nobody_waits_while_a_process_is_ended() -> None:
+    worker = StubWorker()
+    queue = queue_of(worker)
+    first, second = queue.submit("a", TASK), queue.submit("b", TASK)
+    until_working(first)
+    ending, end = threading.Event(), threading.Event()
+
+    def slow_end() -> None:
+        ending.set()
+        assert end.wait(10)
+        worker.ended.set()
+
+    worker.end = slow_end  # type: ignore[method-assign]
+    cancelling = threading.Thread(target=queue.cancel, args=("a",))
+    cancelling.start()
+    assert ending.wait(10)
+    # What the event loop asks for: it would wait here until the process has ended.
+    assert (queue.position(second).ahead, queue.live(), queue.find("b")) == (1, {"a", "b"}, second)
+    queue.submit("c", TASK)
+    end.set()
+    cancelling.join()
+    del worker.end
+    until_working(second)
+    queue.close()
+
+
 def test_a_newer_look_lets_the_one_at_work_finish() -> None:
     worker = StubWorker()
     queue = queue_of(worker)
@@ -129,6 +155,41 @@ def test_every_failure_is_an_error_for_the_visitor(error: Exception, state: str,
     assert queued.error is not None
     assert (queued.state, queued.error.code) == (state, code)
     assert "secret" not in str(queued.error)
+    queue.close()
+
+
+def test_closing_interrupts_and_tells() -> None:
+    worker = StubWorker()
+    told: list[tuple[str, str]] = []
+    queue = TaskQueue(worker, 5, 0.5, on_change=lambda queued: told.append((queued.key, queued.state)))  # type: ignore[arg-type]
+    first, second, third = (queue.submit(name, TASK) for name in "abc")
+    until_working(first)
+    queue.cancel("c")
+    queue.close()
+    assert [queued.state for queued in (first, second, third)] == ["interrupted", "interrupted", "cancelled"]
+    assert told == [("a", "working"), ("c", "cancelled"), ("a", "interrupted"), ("b", "interrupted")]
+    with pytest.raises(Body4DError, match="being restarted"):
+        queue.submit("d", TASK)
+
+
+def test_a_process_that_ends_just_before_its_server_is_no_crash() -> None:
+    worker = StubWorker()
+    queue = queue_of(worker)
+    first = queue.submit("a", TASK)
+    until_working(first)
+    worker.ended.set()  # a signal to all processes of the service
+    queue.close()
+    assert (first.state, first.error) == ("interrupted", None)
+
+
+def test_the_time_of_a_run_is_known_before_it_is_asked_for() -> None:
+    worker = StubWorker()
+    queue = queue_of(worker)
+    queue.submit("a", TASK, 100)
+    expected = queue.estimate(40)
+    assert (expected.ahead, expected.duration_s) == (1, 20)
+    assert expected.starts_in_s == pytest.approx(50, abs=5)
+    assert queue.estimate(1).duration_s == MIN_RUN_S
     queue.close()
 
 

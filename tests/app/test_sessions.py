@@ -1,6 +1,8 @@
 """Folders of visitors: who can open them, what is served of them, what is deleted."""
 
 import os
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,7 @@ from body4d.app.prompts import ClickPrompt
 from body4d.app.sessions import FolderUsage, SessionStore, folders_to_delete
 from body4d.app.tasks import ARCHIVE
 from body4d.config import AppSettings
+from body4d.core.errors import InputError
 
 
 @pytest.fixture
@@ -98,6 +101,55 @@ def test_a_session_of_an_older_version_is_not_found(sessions: SessionStore, tmp_
     session = sessions.create(upload(tmp_path), "a.mp4")
     (session.folder / "session.json").rename(session.folder / "visit.json")
     assert sessions.find(session.token) is None
+
+
+def test_what_was_deleted_does_not_come_back(sessions: SessionStore, tmp_path: Path) -> None:
+    session = sessions.create(upload(tmp_path), "a.mp4")
+    sessions.delete(session)
+    with pytest.raises(InputError) as caught:
+        sessions.set_prompts(session, ())
+    assert caught.value.code == "session_gone"
+    assert not session.folder.exists()
+
+
+def test_an_upload_goes_with_the_last_session_made_of_it(sessions: SessionStore) -> None:
+    arrived = sessions.uploads / ("a" * 64) / "clip.mp4"
+    arrived.parent.mkdir(parents=True)
+    arrived.write_bytes(b"video" * 10)
+    first, second = sessions.create(arrived, "a.mp4"), sessions.create(arrived, "a.mp4")
+    assert first.info.upload == f"{'a' * 64}/clip.mp4"
+    # One file on the disk under three names counts once.
+    texts = sum(len((session.folder / "session.json").read_bytes()) for session in (first, second))
+    assert sessions.used_bytes() == pytest.approx(50 + texts)
+    sessions.delete(first)
+    assert arrived.exists()
+    sessions.delete(second)
+    assert not arrived.parent.exists()
+
+
+def test_quick_changes_of_a_choice_see_each_other(sessions: SessionStore, tmp_path: Path) -> None:
+    session = sessions.create(upload(tmp_path), "a.mp4")
+
+    def add(now: tuple[ClickPrompt, ...]) -> tuple[ClickPrompt, ...]:
+        return (*now, ClickPrompt(0, len(now) + 1, point_px=(1, 1)))
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda _: sessions.change_prompts(session, add), range(20)))
+    found = sessions.find(session.token)
+    assert found is not None
+    assert [prompt.person_id for prompt in found.info.prompts] == list(range(1, 21))
+
+
+def test_room_is_made_of_what_nobody_uses(tmp_path: Path) -> None:
+    sessions = SessionStore(AppSettings(folder=str(tmp_path / "root"), keep_gigabytes=1e-5))
+    old, recent = (sessions.create(upload(tmp_path), f"{name}.mp4") for name in ("old", "recent"))
+    for session in (old, recent):
+        (session.folder / "result").write_bytes(bytes(4000))
+    os.utime(old.folder, (time.time() - 3600, time.time() - 3600))
+    assert sessions.make_room(3000, set())
+    assert not old.folder.exists()
+    assert not sessions.make_room(8000, set())
+    assert recent.folder.exists()
 
 
 HOUR = 3600.0

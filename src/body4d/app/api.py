@@ -1,5 +1,6 @@
 """The same run for programs: Gradio's endpoint ``/run``. examples/04_use_the_app.py calls it."""
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,9 @@ from body4d.app.file_references import NOT_AN_UPLOAD, uploaded_path
 from body4d.app.forms import RunOptions
 from body4d.app.names import PublicProblem, shown_name
 from body4d.app.prompts import INSIDE, ClickPrompt
+from body4d.app.queue import QueuedTask, server_stops
 from body4d.app.service import AppService
+from body4d.app.sessions import UserSession
 from body4d.core.errors import Cancelled, InputError, SettingsError
 from body4d.run.record import read_run, summary
 
@@ -58,14 +61,15 @@ def add_api(service: AppService, uploads: Path) -> None:
         """Run a clip. Yields {"state", "stages", ...} now and then, at last {"state": "done", "run", "files", "people", "warnings"}, or
         {"state": "refused", "error": {"code", "message", "hint", "facts"}} followed by an error that says the same."""
         try:
-            upload = _uploaded(video, uploads)
+            upload = await asyncio.to_thread(_uploaded, video, uploads)
             options = RunOptions(people, start_s, end_s, fps, fov_deg, person_height_m, moving, sex, age_years)
             clicks = prompts_from_json(prompts or [])
             async for answer in _run(service, upload, options, clicks, text):
                 yield answer
         except Exception as error:
             problem = error.problem if isinstance(error, _RunRefused) else service.public(error)
-            yield {"state": "refused", "error": problem.as_json()}
+            known = addresses(error.session) if isinstance(error, _RunRefused) else {}
+            yield {"state": "refused", **known, "error": problem.as_json()}
             raise gr.Error(problem.text, print_exception=False) from None
 
     api(run, api_name="run", concurrency_limit=None)
@@ -74,28 +78,52 @@ def add_api(service: AppService, uploads: Path) -> None:
 class _RunRefused(Exception):
     """A run did not end well, for a reason that is worded for visitors already."""
 
-    def __init__(self, problem: PublicProblem) -> None:
+    def __init__(self, problem: PublicProblem, session: UserSession) -> None:
         super().__init__(problem.message)
-        self.problem = problem
+        self.problem, self.session = problem, session
 
 
 async def _run(service: AppService, upload: Path, options: RunOptions, prompts: tuple[ClickPrompt, ...], text: str) -> AsyncIterator[dict]:
     session, _ = await service.open_upload(upload)
-    session = service.sessions.set_prompts(session, prompts)
-    queued = service.start_run(session, options, text)
+    session = await asyncio.to_thread(service.sessions.set_prompts, session, prompts)
+    session, queued = await service.start_run(session, options, text)
     async for now in service.follow(queued):
-        if now.ended.is_set():
-            break
-        position = service.runs.position(now)
-        stages = {name: event.as_json() for name, event in now.stages.items()}
-        starts_in_s = round(position.starts_in_s, 1)
-        yield {"state": now.state, "run": session.token, "ahead": position.ahead, "starts_in_s": starts_in_s, "stages": stages}
-    if queued.state != "done":
-        raise _RunRefused(service.public(queued.error or Cancelled("The run was cancelled."), session))
+        if not (now.ended.is_set() or service.stopping.is_set()):
+            yield live_json(service, session, now)
+    if queued.state == "done":
+        yield await asyncio.to_thread(result_json, service, session)
+    elif service.stopping.is_set():
+        # No error: the next server goes on with the run, and the answer says where to ask for it.
+        yield {"state": "interrupted", **addresses(session), "error": service.public(server_stops()).as_json()}
+    else:
+        raise _RunRefused(service.public(queued.error or Cancelled("The run was cancelled."), session), session)
+
+
+def addresses(session: UserSession) -> dict[str, Any]:
+    """What a program needs to come back to a run: its token, and where its state can be asked for, relative to the app's address."""
+    return {"run": session.token, "state_at": f"runs/{session.token}/state"}
+
+
+def live_json(service: AppService, session: UserSession, queued: QueuedTask) -> dict[str, Any]:
+    """A run that waits or works, for programs."""
+    position = service.runs.position(queued)
+    stages = {name: event.as_json() for name, event in dict(queued.stages).items()}  # A copy: the run adds to it.
+    return {
+        "state": queued.state,
+        **addresses(session),
+        "ahead": position.ahead,
+        "starts_in_s": round(position.starts_in_s, 1),
+        "takes_s": round(position.duration_s, 1),
+        "stages": stages,
+    }
+
+
+def result_json(service: AppService, session: UserSession) -> dict[str, Any]:
+    """A finished run, for programs. Waits for the disk."""
     record = read_run(session.run)
-    yield {
+    return {
         "state": "done",
-        "run": session.token,
+        **addresses(session),
         "name": shown_name(session.info.name),
         "preset": record.preset,
         "files": {name: f"runs/{session.token}/{name}" for name in session.files()},

@@ -8,6 +8,7 @@ that lies elsewhere, so that neither an answer nor the time it takes reveals wha
 Of Gradio's addresses those are open that the page and gradio_client use; docs/app.md lists the others. A Gradio that adds one adds it shut.
 """
 
+import asyncio
 import json
 import os
 import re
@@ -116,7 +117,8 @@ class UploadsOnlyMiddleware:
         elif method == "POST" and _GRADIO_POST.fullmatch(path):
             await self._check_json(scope, receive, send)
         elif method in ("GET", "HEAD") and path.startswith(_FILE_PREFIX):
-            allowed = uploaded_path(path.removeprefix(_FILE_PREFIX), self._uploads) is not None
+            # In threads, as below: a slow disk must not hold up everybody else.
+            allowed = await asyncio.to_thread(uploaded_path, path.removeprefix(_FILE_PREFIX), self._uploads) is not None
             await (self._app if allowed else _answer(403, NOT_AN_UPLOAD))(scope, receive, send)
         else:
             allowed = method in ("GET", "HEAD") and bool(_PAGE_GET.fullmatch(path) or _GRADIO_GET.fullmatch(path))
@@ -129,13 +131,17 @@ class UploadsOnlyMiddleware:
             return
         try:
             # Gradio gets what was checked, written anew: it cannot read the visitor's bytes in another way than we did.
-            body = json.dumps(sanitize_json(json.loads(body), self._uploads)).encode() if body else b""
+            body = await asyncio.to_thread(_sanitized, body, self._uploads) if body else b""
         except ForeignFileError:
             await _answer(403, NOT_AN_UPLOAD)(scope, receive, send)
         except (ValueError, RecursionError):
             await _answer(400, NO_JSON)(scope, receive, send)
         else:
             await self._app({**scope, "headers": _with_length(scope["headers"], len(body))}, _replay(body, receive), send)
+
+
+def _sanitized(body: bytes, uploads: Path) -> bytes:
+    return json.dumps(sanitize_json(json.loads(body), uploads)).encode()
 
 
 def _answer(status: int, sentence: str) -> ASGIApp:

@@ -1,5 +1,6 @@
 """What the page's buttons do: one short handler each. The work is the service's."""
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
@@ -20,6 +21,7 @@ from body4d.app.sessions import UserSession
 from body4d.core.errors import Body4DError, Cancelled, InputError, distinct_warnings
 from body4d.run.record import read_run, summary
 
+RESTART_SENTENCE = "The server is being restarted. What was done is kept, and this page goes on by itself in a minute."
 CANCELLED_SENTENCE = "Cancelled. What was finished is kept."
 FINDING = "Finding people…"
 
@@ -119,7 +121,7 @@ class Handlers:
         sentence = " ".join(html.problem_text(self._service.public(warning, session)) for warning in warnings)
         if not warnings and not chosen and (count := len(preview.on_frame.people)):
             sentence = "One person was found." if count == 1 else f"{count} people were found."
-        painted_ns = session.picture.stat().st_mtime_ns
+        painted_ns = time.time_ns()  # The picture was painted just now; the browser must not show an older one.
         return {
             p.state: PageState(session.token, preview),
             p.message: html.message(sentence, "problem" if warnings else "good"),
@@ -132,44 +134,51 @@ class Handlers:
 
     async def on_click(self, state: PageState, mode: str, person: str, text: str, event: gr.EventData) -> UpdateStream:
         """A click or a box on the picture, whose sides count as 1 in the event."""
-        session, preview = self._service.session(state.token), state.preview
+        preview = state.preview
         if preview is None:
             raise InputError("The people of this frame are not known yet; move the slider once.", code="no_preview")
-        prompt = click_prompt(event.position, mode, preview, session.info.prompts)
-        if person and person != ANYBODY:
-            prompt = replace(prompt, person_id=int(person.removeprefix("Person ")))
-        session = self._service.sessions.set_prompts(session, (*session.info.prompts, prompt))
+        prompt: ClickPrompt | None = None
+
+        def add(now: tuple[ClickPrompt, ...]) -> tuple[ClickPrompt, ...]:
+            nonlocal prompt
+            prompt = click_prompt(event.position, mode, preview, now)
+            if person and person != ANYBODY:
+                prompt = replace(prompt, person_id=int(person.removeprefix("Person ")))
+            return (*now, prompt)
+
+        session = await self._service.change_prompts(state.token, add)
         yield {self._page.message: html.busy(FINDING)}
         try:
             session, new_preview = await self._service.preview(session, preview.frame, text)
         except Cancelled:
             raise
         except Body4DError:
-            self._service.remove_prompts(session, [prompt])
+            await asyncio.to_thread(self._service.remove_prompts, session, [prompt] if prompt else [])
             raise
         yield self._preview_updates(session, new_preview)
 
     async def on_frame(self, state: PageState, frame: float, text: str) -> UpdateStream:
-        session = self._service.session(state.token)
+        session = await self._service.open_session(state.token)
         yield {self._page.message: html.busy(FINDING)}
         yield self._preview_updates(*await self._service.preview(session, int(frame or 0), text))
 
     async def on_undo(self, state: PageState, frame: float, text: str) -> UpdateStream:
-        session = self._service.session(state.token)
-        self._service.sessions.set_prompts(session, session.info.prompts[:-1])
+        await self._service.change_prompts(state.token, lambda now: now[:-1])
         async for updates in self.on_frame(state, frame, text):
             yield updates
 
     async def on_clear(self, state: PageState, frame: float) -> UpdateStream:
-        self._service.sessions.set_prompts(self._service.session(state.token), ())
+        await self._service.change_prompts(state.token, lambda now: ())
         async for updates in self.on_frame(state, frame, ""):
             yield {**updates, self._page.text: "", self._page.person: gr.update(choices=[ANYBODY], value=ANYBODY)}
 
     # Step 3
 
     async def on_run(self, state: PageState, text: str, *options: Any) -> UpdateStream:
-        session = self._service.session(state.token)
-        queued = self._service.start_run(session, RunOptions(*options), text or "")
+        session = await self._service.open_session(state.token)
+        session, queued = await self._service.start_run(session, RunOptions(*options), text or "")
+        state = replace(state, token=session.token)  # A new one where the old link keeps its result.
+        yield {self._page.state: state}
         async for updates in self._followed(session, queued, state):
             yield updates
 
@@ -183,8 +192,11 @@ class Handlers:
                 yield {**first, p.progress: progress}
                 first, shown = {}, progress
         if queued.state == "done":
-            yield {**self._show("done"), p.message: "", p.result: self._result(session)}
+            yield {**self._show("done"), p.message: "", p.result: await asyncio.to_thread(self._result, session)}
             return
+        if self._service.stopping.is_set():
+            yield {p.message: html.busy(RESTART_SENTENCE)}
+            await asyncio.Event().wait()  # A page that is told of an end would not ask the next server; this ends with the connection.
         updates = await self._choose_updates(session, state)
         if queued.state == "cancelled" or queued.error is None:
             yield {**updates, p.message: html.message(CANCELLED_SENTENCE, "good")}
@@ -199,7 +211,7 @@ class Handlers:
     async def on_cancel(self, state: PageState) -> UpdateStream:
         """The page that follows the run shows what is next."""
         yield {self._page.message: html.busy("Stopping…")}
-        await self._service.cancel(self._service.session(state.token))
+        await self._service.cancel(await self._service.open_session(state.token))
 
     # Step 4
 
@@ -212,13 +224,13 @@ class Handlers:
     async def _choose_updates(self, session: UserSession, state: PageState) -> Updates:
         """Step 2 as the visitor left it; on a page opened by its link, the frame on which somebody was chosen last."""
         if state.preview is not None:
-            return {**self._show("choose"), **self._preview_updates(self._service.session(session.token), state.preview)}
+            return {**self._show("choose"), **self._preview_updates(await self._service.open_session(session.token), state.preview)}
         frame = session.info.prompts[-1].frame if session.info.prompts else 0
         return {**self._show("choose"), **self._preview_updates(*await self._service.preview(session, frame))}
 
     async def on_choose_again(self, state: PageState) -> UpdateStream:
         yield {self._page.message: html.busy(FINDING)}
-        yield await self._choose_updates(self._service.session(state.token), state)
+        yield await self._choose_updates(await self._service.open_session(state.token), state)
 
     async def on_start_over(self) -> UpdateStream:
         p = self._page
@@ -230,17 +242,21 @@ class Handlers:
         if not token:
             yield {self._page.message: ""}  # A handler that yields nothing would empty every component.
             return
-        session = self._service.session(token)
+        session = await self._service.open_session(token)
         state, queued = PageState(token), self._service.runs.find(session.key)
         yield {self._page.state: state}
         if queued is not None:
             async for updates in self._followed(session, queued, state):
                 yield updates
-        elif session.finished:
-            yield {**self._show("done"), self._page.result: self._result(session)}
+        elif await asyncio.to_thread(lambda: session.finished):
+            yield {**self._show("done"), self._page.result: await asyncio.to_thread(self._result, session)}
         else:
             async for updates in self.on_choose_again(state):
                 yield updates
+            entry = await asyncio.to_thread(self._service.last_run, session)
+            if entry is not None and entry.error is not None and entry.prompts == session.info.prompts:
+                problem = Body4DError(entry.error["message"], code=entry.error["code"], hint=entry.error["hint"])
+                yield {self._page.message: html.message(html.problem_text(self._service.public(problem, session)))}
 
 
 def click_prompt(shares: list[float], mode: str, preview: Preview, prompts: tuple[ClickPrompt, ...]) -> ClickPrompt:

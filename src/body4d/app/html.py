@@ -62,7 +62,8 @@ HINTS_FIT_FOR_PAGE = frozenset(
     {
         "clip_too_long", "clip_too_many_frames", "clip_too_many_pixels", "file_empty", "frame_unreadable", "no_decodable_frame",
         "no_video_stream", "only_clicks_outside", "preview_too_slow", "prompt_found_nobody", "prompt_outside_range",
-        "prompt_points_at_nobody", "prompts_of_one_person", "session_gone", "unknown_codec", "upload_empty", "upload_too_large",
+        "prompt_points_at_nobody", "prompts_of_one_person", "run_given_up", "server_stopping", "session_gone",
+        "unknown_codec", "upload_empty", "upload_too_large",
     }
 )  # fmt: skip
 """Codes of problems whose own hint a visitor can follow."""

@@ -15,7 +15,8 @@ from body4d.core.progress import Event
 
 log = logging.getLogger(__name__)
 
-TaskState = Literal["waiting", "working", "done", "refused", "failed", "cancelled"]
+TaskState = Literal["waiting", "working", "done", "refused", "failed", "cancelled", "interrupted"]
+"""``interrupted``: the server ended first; the next one goes on with the run."""
 
 MAX_IDLE_S = 900.0
 """A process without work ends after this, and frees the memory of its models; the next task pays for loading them."""
@@ -23,8 +24,16 @@ MAX_IDLE_S = 900.0
 SECONDS_PER_FRAME = {"lite": 0.2, "sam": 1.0}
 """Estimate of each preset until a run was measured here: lite on two cores with one person, sam cautiously."""
 
+MIN_RUN_S = 10.0
+"""No run is said to take less: models are loaded and files written, however short the clip."""
+
 MEASURED_WEIGHT = 0.5
 """How much a new measurement counts against the estimate before it: clips and loads differ."""
+
+
+CLOSE_GRACE_S = 1.0
+"""How long after the end of its process a task still counts as interrupted by the end of the server: service managers send their signal to
+every process of a service."""
 
 
 def fault() -> Body4DError:
@@ -36,6 +45,16 @@ def worker_died() -> Body4DError:
     """The computing process ended before it answered."""
     message = "The computing process ended unexpectedly, mostly for lack of memory."
     return Body4DError(message, code="worker_died", hint="Try a shorter or smaller clip.")
+
+
+def nothing_to_note(queued: "QueuedTask") -> None:
+    """A listener of a queue that does not listen."""
+
+
+def server_stops() -> Body4DError:
+    """The server is being ended or started again."""
+    message = "The server is being restarted."
+    return Body4DError(message, code="server_stopping", hint="Come back in a minute: your work is kept, and what waited goes on by itself.")
 
 
 @dataclass
@@ -86,11 +105,21 @@ def updated_estimate(before: float, measured: float) -> float:
 class TaskQueue:
     """Tasks for one worker, in order of arrival. A key has one live task at a time."""
 
-    def __init__(self, worker: Worker, max_waiting: int, seconds_per_frame: float, clock: Callable[[], float] = time.monotonic) -> None:
-        self._worker, self._max_waiting, self._clock = worker, max_waiting, clock
+    def __init__(
+        self,
+        worker: Worker,
+        max_waiting: int,
+        seconds_per_frame: float,
+        clock: Callable[[], float] = time.monotonic,
+        on_change: Callable[[QueuedTask], None] = nothing_to_note,
+    ) -> None:
+        """``on_change`` hears of each task that begins or has ended, on the queue's own thread or that of ``close``."""
+        self._worker, self._max_waiting, self._clock, self._on_change = worker, max_waiting, clock, on_change
         self._seconds_per_frame = seconds_per_frame
         self._queued: list[QueuedTask] = []
         self._changed = threading.Condition()
+        self._taking = threading.Lock()
+        """Held, before ``_changed``, while a task is begun or a process ended; what asks for a position does not wait for that."""
         self._closed = False
         self._thread = threading.Thread(target=self._loop, name="tasks", daemon=True)
         self._thread.start()
@@ -98,11 +127,13 @@ class TaskQueue:
     def submit(self, key: str, task: Task, frames: int = 0, *, end_older: bool = True) -> QueuedTask:
         """Put a task in the queue; an older one of the same key is cancelled; with ``end_older`` False, only if it still waits.
 
-        Raises SettingsError where too many wait.
+        Raises SettingsError where too many wait, Body4DError where the queue is closed.
         """
         if end_older:
             self.cancel(key)
         with self._changed:
+            if self._closed:
+                raise server_stops()
             for older in [older for older in self._queued if older.key == key and older.state == "waiting"]:
                 older.state = "cancelled"
                 self._queued.remove(older)
@@ -135,6 +166,14 @@ class TaskQueue:
             starts_in_s = waiting_time_s([other.frames for other in ahead], elapsed, self._seconds_per_frame)
             return QueuePosition(len(ahead), starts_in_s, queued.frames * self._seconds_per_frame)
 
+    def estimate(self, frames: int) -> QueuePosition:
+        """Where a task of so many frames would stand if it came now."""
+        with self._changed:
+            first = self._queued[0] if self._queued else None
+            elapsed = self._clock() - first.started_s if first is not None and first.state == "working" else 0.0
+            starts_in_s = waiting_time_s([other.frames for other in self._queued], elapsed, self._seconds_per_frame)
+            return QueuePosition(len(self._queued), starts_in_s, max(frames * self._seconds_per_frame, MIN_RUN_S))
+
     def cancel(self, key: str) -> bool:
         """Cancel the task of a key; whether there was one. Its process is ended before this returns."""
         with self._changed:
@@ -146,34 +185,60 @@ class TaskQueue:
             if not working:
                 self._queued.remove(queued)
                 queued.ended.set()
-        # Again, as its process may only just be starting; under the lock, so that it is never the next task's process.
+        if not working:
+            self._note(queued)
+        # Again, as its process may only just be starting; no task is begun meanwhile, so that it is never the next one's process.
         while not queued.ended.wait(0 if working else None):
-            with self._changed:
-                if queued in self._queued:
+            with self._taking:
+                with self._changed:
+                    mine = queued in self._queued
+                if mine:
                     self._worker.end()
             queued.ended.wait(0.1)
         return True
 
     def close(self) -> None:
-        """Cancel everything and end the process."""
+        """End the process. What waits or is at work becomes ``interrupted``; nothing is taken in any more."""
         with self._changed:
             self._closed = True
+            interrupted = [queued for queued in self._queued if queued.state in ("waiting", "working")]
+            for queued in interrupted:
+                waiting = queued.state == "waiting"
+                queued.state = "interrupted"
+                if waiting:
+                    self._queued.remove(queued)
+                    queued.ended.set()
             self._changed.notify_all()
-        for key in self.live():
-            self.cancel(key)
         self._worker.end()
+        for queued in interrupted:
+            while not queued.ended.wait(0.1):  # Again, as its process may only just be starting.
+                self._worker.end()
+            self._note(queued)
+
+    def _note(self, queued: QueuedTask) -> None:
+        try:
+            self._on_change(queued)
+        except (Body4DError, OSError) as error:  # A full disk must not end the thread on which every later task depends.
+            log.error("the state of a run could not be kept: %s", error)
 
     def _loop(self) -> None:
         while True:
             with self._changed:
-                while not self._queued and not self._closed:
-                    if not self._changed.wait(MAX_IDLE_S):
-                        self._worker.end()
+                idle = not self._changed.wait_for(lambda: self._queued or self._closed, MAX_IDLE_S)
+            if idle:
+                self._worker.end()
+                continue
+            with self._taking, self._changed:
                 if self._closed:
                     return
+                if not self._queued:
+                    continue
                 queued = self._queued[0]
                 queued.state, queued.started_s = "working", self._clock()
+            self._note(queued)
             self._run(queued)
+            if queued.state != "interrupted":
+                self._note(queued)
             with self._changed:
                 if queued in self._queued:
                     self._queued.remove(queued)
@@ -187,14 +252,16 @@ class TaskQueue:
         except Body4DError as error:
             state, failure = "refused", error
         except WorkerDied as error:
+            with self._changed:  # Where everything is being ended, the process may end a moment before we are told.
+                self._changed.wait_for(lambda: queued.state != "working", CLOSE_GRACE_S)
             state, failure = "failed", worker_died()
-            if queued.state != "cancelled":
+            if queued.state == "working":
                 log.error("%s", error)
         except Exception as error:
             state, failure = "failed", fault()
             log.error("a task failed: %s", error)
         with self._changed:
-            if queued.state != "cancelled":
+            if queued.state == "working":
                 queued.state, queued.error = state, failure
             if queued.state == "done" and queued.frames:
                 self._seconds_per_frame = updated_estimate(self._seconds_per_frame, (self._clock() - queued.started_s) / queued.frames)

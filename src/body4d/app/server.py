@@ -1,17 +1,14 @@
 """Puts the app together and serves it: Gradio's page, results by their token, the 3D player, our style."""
 
+import asyncio
 import os
-import threading
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from body4d.app.names import download_name
 from body4d.app.service import AppService, start_sweeper
-from body4d.app.sessions import SessionStore
-from body4d.app.tasks import PEOPLE_PICTURE
 from body4d.config import Settings
 from body4d.core.errors import MissingDependencyError, OutputError
 from body4d.core.progress import EventListener, ignore_events
@@ -22,19 +19,8 @@ if TYPE_CHECKING:
 
 STATIC = Path(__file__).parent / "static"
 
-_CONTENT_TYPES = {
-    ".mp4": "video/mp4",
-    ".glb": "model/gltf-binary",
-    ".bvh": "text/plain; charset=us-ascii",
-    ".trc": "text/plain; charset=utf-8",
-    ".c3d": "application/octet-stream",
-    ".csv": "text/csv; charset=utf-8",
-    ".npz": "application/octet-stream",
-    ".zip": "application/zip",
-    ".png": "image/png",
-    ".jpg": "image/jpeg",
-}
-_HEADERS = {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer", "Cache-Control": "private, no-cache"}
+COMPACT = ("application/octet-stream", "font/woff2", "model/gltf-binary")
+"""Content types that gain nothing by gzip, beside those that everybody knows: arrays, fonts, bodies."""
 
 
 def chosen_preset(settings: Settings, listener: EventListener = ignore_events) -> tuple[str, str]:
@@ -59,7 +45,12 @@ def build(
     The page shows ``preset_reason`` instead of what loading the preset says: a starting Space knows which gate was shut.
     """
     _require_gradio()
+    from starlette.middleware.gzip import DEFAULT_EXCLUDED_CONTENT_TYPES, GZipMiddleware
+
     from body4d.app.auth import PasswordGuard, credentials
+    from body4d.app.page_head import HeadersMiddleware
+    from body4d.app.stopping import StreamsMiddleware
+    from body4d.app.upload_limits import UploadLimitsMiddleware
 
     login = credentials(environment)
     preset, reason = chosen_preset(settings, listener)
@@ -68,10 +59,24 @@ def build(
     # Gradio reads these where it makes components: uploads beside our own folders, nothing reported to anybody.
     os.environ["GRADIO_TEMP_DIR"] = str(uploads)
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
-    app: ASGIApp = _mounted(service, uploads)
+    app = _mounted(service, uploads)
+    # Each one stands before those that are added earlier.
+    app.add_middleware(UploadLimitsMiddleware, settings=service.settings.app, make_room=service.make_room)
     if login:
-        app = PasswordGuard(app, *login, (STATIC / "login.html").read_text(encoding="utf-8"))
+        page = (STATIC / "login.html").read_text(encoding="utf-8")
+        app.add_middleware(PasswordGuard, user=login[0], password=login[1], page=page)
+    app.add_middleware(StreamsMiddleware, stopping=service.stopping)
+    app.add_middleware(HeadersMiddleware, title_of_run=lambda token: title_of_run(service, token))
+    app.add_middleware(
+        GZipMiddleware, minimum_size=1000, compresslevel=6, exclude_content_types=(*DEFAULT_EXCLUDED_CONTENT_TYPES, *COMPACT)
+    )
     return app, service
+
+
+def title_of_run(service: AppService, token: str) -> str:
+    """What a finished run is called, "" where there is none. Waits for the disk."""
+    session = service.sessions.find(token, is_use=False)
+    return session.info.name if session is not None and session.finished else ""
 
 
 def _mounted(service: AppService, uploads: Path) -> Any:
@@ -83,24 +88,22 @@ def _mounted(service: AppService, uploads: Path) -> Any:
     from body4d.app.file_references import UploadsOnlyMiddleware
     from body4d.app.handlers import Handlers
     from body4d.app.page import build_page
+    from body4d.app.stopping import on_stop_signal
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        stop = threading.Event()
-        start_sweeper(service, stop)
+        start_sweeper(service, service.stopping)
+        on_stop_signal(service.close)
         yield
-        stop.set()
-        service.close()
+        await asyncio.to_thread(service.close)
 
     player = player_folder()
-    # Gradio deletes what it holds for its own sessions; uploads are swept with the runs.
-    keep_s = int(service.settings.app.keep_hours * 3600)
-    with gr.Blocks(title="body4d", analytics_enabled=False, delete_cache=(3600, keep_s), fill_width=False) as blocks:
+    with gr.Blocks(title="body4d", analytics_enabled=False, fill_width=False) as blocks:
         page = build_page(service)
         Handlers(service, page, has_player=player is not None).connect(blocks)
         add_api(service, uploads)
     server = FastAPI(lifespan=lifespan, openapi_url=None)
-    add_routes(server, service.sessions, player)
+    add_routes(server, service, player)
     max_bytes = int(service.settings.app.max_megabytes * 1e6)
     gr.mount_gradio_app(
         server,
@@ -130,25 +133,16 @@ def player_folder() -> Path | None:
     return Path(spec.origin).parent if spec and spec.origin else None
 
 
-def add_routes(app: "FastAPI", sessions: SessionStore, player: Path | None) -> None:
-    """Add ``/runs/<token>/<file>``, ``/player``, ``/body4d-static`` and ``/health``."""
-    from starlette.responses import FileResponse, JSONResponse, Response
+def add_routes(app: "FastAPI", service: AppService, player: Path | None) -> None:
+    """Add ``/runs/…``, ``/my-runs``, ``/player``, ``/body4d-static`` and ``/health``."""
     from starlette.staticfiles import StaticFiles
 
-    # A plain function, which runs in a thread: it reads the disk. FileResponse answers Range requests, as videos ask.
-    def result_file(token: str, name: str, download: bool = False) -> Response:
-        session = sessions.find(token)
-        path = session.served_file(name) if session else None
-        if session is None or path is None:
-            return JSONResponse({"detail": "There is no such file, or it was deleted because it is old."}, 404, headers=_HEADERS)
-        filename = download_name(session.info.name, name) if download and name != PEOPLE_PICTURE else None
-        media_type = _CONTENT_TYPES.get(path.suffix, "application/octet-stream")
-        return FileResponse(path, media_type=media_type, filename=filename, headers=_HEADERS)
+    from body4d.app.run_routes import add_run_routes
 
     def health() -> dict[str, str]:
         return {"state": "running"}
 
-    app.get("/runs/{token}/{name}", include_in_schema=False)(result_file)
+    add_run_routes(app, service)
     app.get("/health", include_in_schema=False)(health)
     app.mount("/body4d-static", StaticFiles(directory=STATIC), name="body4d-static")
     if player is not None:
@@ -176,6 +170,8 @@ def serve(settings: Settings, host: str, port: int, listener: EventListener = ig
 
     import uvicorn
 
+    from body4d.app.visitors import TRUSTED_PROXIES
+
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as trial:
         trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -193,8 +189,8 @@ def serve(settings: Settings, host: str, port: int, listener: EventListener = ig
             access_log=False,
             log_level="warning",
             proxy_headers=True,
-            forwarded_allow_ips="*",
-            timeout_graceful_shutdown=2,
+            forwarded_allow_ips=os.environ.get("FORWARDED_ALLOW_IPS", TRUSTED_PROXIES),
+            timeout_graceful_shutdown=3,
         )
     finally:
         service.close()

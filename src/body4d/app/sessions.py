@@ -7,8 +7,10 @@ import re
 import secrets
 import shutil
 import tempfile
+import threading
 import time
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,10 +22,10 @@ from body4d.app.preview import Preview
 from body4d.app.prompts import ClickPrompt
 from body4d.app.tasks import ARCHIVE, PEOPLE_PICTURE
 from body4d.config import AppSettings
-from body4d.core.errors import OutputError
+from body4d.core.errors import InputError, OutputError
 from body4d.core.files import atomic_file
 from body4d.export.formats import FORMATS
-from body4d.run.record import GLB, OVERLAY, SHEET, VIEWS
+from body4d.run.record import GLB, OVERLAY, RUN, SHEET, VIEWS, read_run
 
 log = logging.getLogger(__name__)
 
@@ -37,11 +39,20 @@ SERVED = frozenset({OVERLAY, VIEWS, SHEET, GLB, ARCHIVE, *(row.file for row in _
 KEEP_UPLOADS_S = 3600.0
 """An upload becomes a session within seconds; what is older than this was left behind."""
 
+YOUNG_UPLOAD_S = 60.0
+"""Where room is needed, uploads older than this go first; a visitor is about to open a younger one."""
+
+RECENT_S = 600.0
+"""Where room is needed, a session that was opened within this time stays: its visitor is choosing, or looking at the result."""
+
+Prompts = tuple[ClickPrompt, ...]
+
 
 class SessionInfo(BaseModel):
     """``session.json``: what is known of a visitor's clip before it is run, and whom they chose.
 
-    The page calls the clip ``name``, the disk ``stored``. ``frames`` is 0 until the clip was examined.
+    The page calls the clip ``name``, the disk ``stored``. ``frames`` is 0 until the clip was examined. ``upload`` is where it arrived,
+    below the folder of uploads, "" for the example; ``created_s`` is in seconds of the system's clock.
     """
 
     model_config = ConfigDict(extra="ignore", frozen=True)
@@ -53,12 +64,17 @@ class SessionInfo(BaseModel):
     width_px: int = 0
     height_px: int = 0
     preset: str = ""
+    upload: str = ""
+    created_s: float = 0.0
     prompts: tuple[ClickPrompt, ...] = ()
 
 
 @dataclass(frozen=True)
 class UserSession:
-    """One clip of one visitor. Only they know ``token``; the folder's name is its hash, so that no listing of folders reveals it."""
+    """One clip of one visitor. Only they know ``token``; the folder's name is its hash, so that no listing of folders reveals it.
+
+    ``token`` is "" where the server itself takes up a session.
+    """
 
     token: str
     folder: Path
@@ -105,15 +121,22 @@ class UserSession:
         return path if path.is_file() and not path.is_symlink() else None
 
 
+def session_gone() -> InputError:
+    """There is no session of this token."""
+    message = "This work is no longer here: it was deleted because it is old, or the link is incomplete."
+    return InputError(message, code="session_gone", hint="Upload the clip again.")
+
+
 class SessionStore:
-    """All visitors' folders, under one root. Holds nothing in memory."""
+    """All visitors' folders, under one root. Its methods wait for the disk: call them from a thread, not from the event loop."""
 
     def __init__(self, settings: AppSettings) -> None:
         self._settings = settings
         self.root = root_folder(settings)
-        self._runs = self.root / "runs"
+        self.runs = self.root / "runs"
+        self._changing, self._sweeping = threading.Lock(), threading.Lock()
         try:
-            self._runs.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self.runs.mkdir(parents=True, exist_ok=True, mode=0o700)
         except OSError as error:
             message = f"The folder {self.root} for visitors' work cannot be made."
             raise OutputError(message, code="app_folder_unusable", hint="Choose another with app.folder.", folder=str(self.root)) from error
@@ -125,72 +148,148 @@ class SessionStore:
 
     def create(self, upload: Path, name: str) -> UserSession:
         """A new session with the uploaded file. That stays where it is until it is swept: two visitors who send the same file share it."""
+        place = upload.absolute()
+        uploads = self.uploads.absolute()
+        arrived = str(place.relative_to(uploads)) if place.is_relative_to(uploads) else ""
+        info = SessionInfo(name=shown_name(name), stored=stored_name(name), upload=arrived, created_s=time.time())
+        return self._made(info, upload)
+
+    def _made(self, info: SessionInfo, video: Path) -> UserSession:
         token = secrets.token_urlsafe(24)
-        info = SessionInfo(name=shown_name(name), stored=stored_name(name))
-        session = UserSession(token, self._runs / _hashed(token), info)
+        session = UserSession(token, self.runs / _hashed(token), info)
         session.folder.mkdir(mode=0o700)
-        try:
-            os.link(upload, session.video)
-        except OSError:
-            shutil.copyfile(upload, session.video)  # another disk, or one without links
+        _link(video, session.video)
         _write(session)
         return session
+
+    def branch(self, session: UserSession) -> UserSession:
+        """A new session for the same clip with the same choice, under a token of its own. What the run of the old one holds is taken over,
+        so that stages whose inputs are the same are not done again; the old one stays as it is."""
+        branched = self._made(session.info.model_copy(update={"created_s": time.time()}), session.video)
+        if session.picture.is_file():
+            shutil.copyfile(session.picture, branched.picture)
+        branched.run.mkdir()
+        # Files of a stage are replaced and never written into, so that two folders may share them.
+        for name in {name for stage in read_run(session.run).stages.values() for name in stage.files}:
+            if (session.run / name).is_file():
+                _link(session.run / name, branched.run / name)
+        shutil.copyfile(session.run / RUN, branched.run / RUN)
+        return branched
 
     def set_preview(self, session: UserSession, preview: Preview, preset: str) -> UserSession:
         """The same session, with the measures of its clip kept."""
         measures = {name: getattr(preview, name) for name in ("frames", "fps", "seconds", "width_px", "height_px")}
-        return self._update(session, {**measures, "preset": preset})
+        return self._update(session, lambda _: {**measures, "preset": preset})
 
-    def set_prompts(self, session: UserSession, prompts: Sequence[ClickPrompt]) -> UserSession:
+    def set_prompts(self, session: UserSession, prompts: Iterable[ClickPrompt]) -> UserSession:
         """The same session, with these prompts alone."""
-        return self._update(session, {"prompts": tuple(prompts)})
+        kept = tuple(prompts)
+        return self.change_prompts(session, lambda _: kept)
 
-    def _update(self, session: UserSession, changes: Mapping[str, Any]) -> UserSession:
-        # What is on the disk counts, not what the caller remembers: somebody may have clicked meanwhile.
-        current = self.find(session.token) or session
-        changed = UserSession(session.token, session.folder, current.info.model_copy(update=changes))
-        _write(changed)
+    def change_prompts(self, session: UserSession, change: Callable[[Prompts], Prompts]) -> UserSession:
+        """The session with what ``change`` makes of its prompts as they are now: of two clicks at once, each sees the other's."""
+        return self._update(session, lambda info: {"prompts": change(info.prompts)})
+
+    def rename(self, session: UserSession, name: str) -> UserSession:
+        """The session under another name, as ``shown_name`` allows it."""
+        return self._update(session, lambda _: {"name": shown_name(name)})
+
+    def _update(self, session: UserSession, change: Callable[[SessionInfo], Mapping[str, Any]]) -> UserSession:
+        with self._changing:
+            # What is on the disk counts, not what the caller remembers. What was deleted meanwhile stays so.
+            current = self.find(session.token)
+            if current is None:
+                raise session_gone()
+            changed = UserSession(session.token, session.folder, current.info.model_copy(update=dict(change(current.info))))
+            if changed.info != current.info:
+                _write(changed)
         return changed
 
-    def find(self, token: str) -> UserSession | None:
-        """The session of a token, None where there is none (any more). Opening it counts as use."""
+    def find(self, token: str, *, is_use: bool = True) -> UserSession | None:
+        """The session of a token, None where there is none (any more). Opening it counts as use, unless it is only listed."""
         if not _TOKEN.fullmatch(token):
             return None
-        folder = self._runs / _hashed(token)
-        try:
-            info = SessionInfo.model_validate_json((folder / _SESSION).read_bytes())
-            os.utime(folder)
-        except (OSError, ValidationError):
-            return None
-        return UserSession(token, folder, info)
+        folder = self.runs / _hashed(token)
+        info = _read(folder)
+        if info is not None and is_use:
+            with suppress(OSError):
+                os.utime(folder)
+        return UserSession(token, folder, info) if info is not None else None
+
+    def taken_up(self, folder: Path) -> UserSession | None:
+        """The session in a folder, for the server itself, which does not know its token."""
+        info = _read(folder)
+        return UserSession("", folder, info) if info is not None else None
+
+    def expires_s(self, session: UserSession) -> float:
+        """When the session is deleted unless it is opened before, in seconds of the system's clock; earlier where room is needed."""
+        return session.folder.stat().st_mtime + self._settings.keep_hours * 3600
 
     def delete(self, session: UserSession) -> None:
-        """Delete a session: its clip was refused."""
-        shutil.rmtree(session.folder, ignore_errors=True)
+        """Delete a session, and the upload that it came from unless somebody else's session has the same. Raises OutputError where the
+        disk refuses."""
+        with self._changing:
+            with suppress(OSError):
+                (session.folder / _SESSION).unlink()  # From here on nobody finds it.
+            shutil.rmtree(session.folder, ignore_errors=True)
+            if session.info.upload:
+                upload = self.uploads / session.info.upload
+                with suppress(OSError):
+                    if upload.stat().st_nlink == 1:
+                        upload.unlink()
+                        upload.parent.rmdir()
+        if session.folder.exists():
+            raise OutputError("This work could not be deleted.", code="not_deleted", hint="Try again.")
 
-    def sweep(self, live: Collection[str], now_s: float | None = None) -> list[str]:
-        """Delete what is old or too much, never what is being worked on, and return its names."""
-        usages = [FolderUsage(path.name, path.stat().st_mtime, _bytes_in(path)) for path in self._runs.iterdir() if path.is_dir()]
-        keep_s, keep_bytes = self._settings.keep_hours * 3600, self._settings.keep_gigabytes * 1e9
-        now = now_s if now_s is not None else time.time()
-        deleted = folders_to_delete(usages, now, keep_s, keep_bytes, live)
-        for name in deleted:
-            shutil.rmtree(self._runs / name, ignore_errors=True)
-        for path in self.uploads.rglob("*"):
-            if path.is_file() and now - path.stat().st_mtime > KEEP_UPLOADS_S:
-                path.unlink(missing_ok=True)
+    def make_room(self, incoming_bytes: float, live: Collection[str]) -> bool:
+        """Whether so many bytes more fit in ``keep_gigabytes``, after what is old or unused has been deleted for them."""
+        for _ in range(2):  # Of a file with two names only half was counted before one of them went.
+            self.sweep(live, incoming_bytes=incoming_bytes)
+            if self.used_bytes() + incoming_bytes <= self._settings.keep_gigabytes * 1e9:
+                return True
+        return False
+
+    def used_bytes(self) -> float:
+        """What sessions and uploads take together."""
+        return _bytes_in(self.runs) + _bytes_in(self.uploads)
+
+    def sweep(self, live: Collection[str], now_s: float | None = None, incoming_bytes: float = 0.0) -> list[str]:
+        """Delete what is old or too much, never what is being worked on, and return the names of sessions deleted."""
+        with self._sweeping:
+            now = now_s if now_s is not None else time.time()
+            keep_s, keep_bytes = self._settings.keep_hours * 3600, self._settings.keep_gigabytes * 1e9 - incoming_bytes
+            usages = [FolderUsage(path.name, path.stat().st_mtime, _bytes_in(path)) for path in self.runs.iterdir() if path.is_dir()]
+            taken_bytes = sum(usage.size_bytes for usage in usages)
+            uploads_bytes = self._sweep_uploads(now, keep_bytes - taken_bytes)
+            recent = {usage.name for usage in usages if now - usage.used_s < RECENT_S}
+            deleted = folders_to_delete(usages, now, keep_s, keep_bytes - uploads_bytes, recent.union(live))
+            for name in deleted:
+                shutil.rmtree(self.runs / name, ignore_errors=True)
         if deleted:
             log.info("deleted %d old sessions", len(deleted))
         return deleted
 
+    def _sweep_uploads(self, now_s: float, keep_bytes: float) -> float:
+        """Delete uploads that were left behind, and older ones where all together are too large. Returns what those left take."""
+        files = [FolderUsage(str(path), path.stat().st_mtime, _own_bytes(path)) for path in self.uploads.rglob("*") if path.is_file()]
+        young = {file.name for file in files if now_s - file.used_s < YOUNG_UPLOAD_S}
+        deleted = set(folders_to_delete(files, now_s, KEEP_UPLOADS_S, keep_bytes, young))
+        for name in deleted:
+            Path(name).unlink(missing_ok=True)
+        for folder in self.uploads.glob("*/"):
+            with suppress(OSError):  # It holds something, or another upload is just making use of it.
+                if now_s - folder.stat().st_mtime > YOUNG_UPLOAD_S:
+                    folder.rmdir()
+        return sum(file.size_bytes for file in files if file.name not in deleted)
+
 
 @dataclass(frozen=True)
 class FolderUsage:
-    """How large a session's folder is, and when it was last used, in seconds of the system's clock."""
+    """How large a session's folder or an upload is, and when it was last used, in seconds of the system's clock."""
 
     name: str
     used_s: float
-    size_bytes: int
+    size_bytes: float
 
 
 def folders_to_delete(usages: Iterable[FolderUsage], now_s: float, keep_s: float, keep_bytes: float, live: Collection[str]) -> list[str]:
@@ -225,11 +324,28 @@ def _write(session: UserSession) -> None:
         file.write(session.info.model_dump_json().encode())
 
 
-def _bytes_in(folder: Path) -> int:
-    total = 0
-    for path in folder.rglob("*"):
-        try:
-            total += path.stat().st_size
-        except OSError:
-            continue  # Gone meanwhile: a run at work replaces its files.
-    return total
+def _read(folder: Path) -> SessionInfo | None:
+    try:
+        return SessionInfo.model_validate_json((folder / _SESSION).read_bytes())
+    except (OSError, ValidationError):
+        return None
+
+
+def _link(source: Path, target: Path) -> None:
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)  # another disk, or one without links
+
+
+def _own_bytes(path: Path) -> float:
+    """What a file takes, shared among the names that it has: an upload and its session are one file on the disk."""
+    try:
+        status = path.lstat()
+    except OSError:
+        return 0.0  # Gone meanwhile: a run at work replaces its files.
+    return status.st_size / max(status.st_nlink, 1)
+
+
+def _bytes_in(folder: Path) -> float:
+    return sum(_own_bytes(path) for path in folder.rglob("*") if not path.is_dir())

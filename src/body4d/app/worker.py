@@ -15,9 +15,6 @@ from body4d.config import Settings
 from body4d.core.errors import Body4DError
 from body4d.core.progress import Event, EventListener
 
-MAX_END_S = 1.0
-"""A process that has not ended this long after it was asked to is killed; a visitor waits two seconds at most."""
-
 
 class WorkerDied(Exception):
     """The process ended before it answered: killed from outside, out of memory, or a crash in native code."""
@@ -81,11 +78,9 @@ class Worker:
             process, self._process = self._process, None
             if process is None:
                 return
-            process.terminate()
-            process.join(MAX_END_S)
-            if process.is_alive():
-                process.kill()
-                process.join()
+            # Nothing in it would be tidied up by a gentler signal: a run folder survives this at any moment.
+            process.kill()
+            process.join()
 
     def _started_pipe(self) -> Connection:
         if self._process is None or self._pipe is None or not self._process.is_alive():

@@ -1,5 +1,6 @@
 """``body4d app``: the application in a browser."""
 
+import gc
 from typing import Annotated
 
 import typer
@@ -27,3 +28,4 @@ def app(
     settings = options.settings_from(config, assignments, {"preset": preset})
     typer.echo(f"body4d is at http://{'localhost' if host in ('127.0.0.1', '0.0.0.0') else host}:{port} (Ctrl-C stops it)")
     serve(settings, host, port, in_megabytes(LogProgress()))
+    gc.freeze()  # The process ends here: looking through all that Gradio made for what can be freed would take seconds.

@@ -53,7 +53,19 @@ class AppSettings(Section):
     keep_gigabytes: float = Field(
         default=20.0,
         gt=0,
-        description="Largest size of all work together. Beyond it, what has not been opened for longest is deleted first.",
+        description="Largest size of all work and uploads together. Beyond it, what has not been opened for longest is deleted first, and "
+        "uploads are refused where that is not enough.",
+    )
+    max_uploads_per_hour: int = Field(
+        default=60,
+        ge=1,
+        description="Largest number of clips that one visitor (one address) may upload in an hour. Raise it where many visitors share an "
+        "address, as behind one company's router.",
+    )
+    max_upload_gigabytes_per_hour: float = Field(
+        default=4.0,
+        gt=0,
+        description="Largest size of all clips that one visitor (one address) may upload in an hour.",
     )
 
 

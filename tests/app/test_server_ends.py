@@ -1,0 +1,103 @@
+"""The server is ended in the middle of a run: what pages and programs are told, and what the next server does."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app_served import free_port
+from app_stub import PageByHand, serving
+
+pytest.importorskip("gradio", reason="the app's extra is not installed")
+httpx = pytest.importorskip("httpx", reason="the app's extra is not installed")
+
+pytestmark = pytest.mark.slow
+
+WAIT_S = 60.0
+
+
+@contextmanager
+def server(folder: Path, port: int) -> Iterator[subprocess.Popen[str]]:
+    """The stand-in's server, in a process group of its own."""
+    stub = Path(__file__).parents[1] / "app_stub.py"
+    process = subprocess.Popen(
+        [sys.executable, str(stub), str(folder), str(port)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        until = time.monotonic() + WAIT_S
+        while True:
+            try:
+                httpx.get(f"http://127.0.0.1:{port}/health", timeout=1)
+                break
+            except httpx.TransportError:
+                assert process.poll() is None, process.communicate()[0]
+                assert time.monotonic() < until
+                time.sleep(0.05)
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+def begin_on_page(client: Any) -> tuple[Iterator[dict[str, Any]], str]:
+    """A run that was begun on the page: its messages from here on, and its token."""
+    page = PageByHand(client)
+    list(page.send("b4-example", "click", []))
+    messages, text = page.send("b4-run", "click", [None, "", "main", None, None, None, None, None, False]), ""
+    while "data-run" not in text or 'data-state="working"' not in text.replace("\\", ""):
+        text += json.dumps(next(messages))
+    token = text.replace("\\", "").partition('data-run="')[2][:32]
+    return messages, token
+
+
+def test_a_run_outlives_its_server(tmp_path: Path) -> None:
+    from body4d.app.handlers import RESTART_SENTENCE
+
+    port = free_port()
+    with httpx.Client(base_url=f"http://127.0.0.1:{port}/", timeout=WAIT_S) as client:
+        with server(tmp_path, port) as process:
+            messages, token = begin_on_page(client)
+            path = client.post("gradio_api/upload", files={"files": ("a.mp4", b"video")}).json()[0]
+            video = {"path": path, "meta": {"_type": "gradio.FileData"}}
+            event = client.post("gradio_api/call/v2/run", json={"video": video}).json()["event_id"]
+            with client.stream("GET", f"gradio_api/call/run/{event}") as program:
+                lines = program.iter_lines()
+                while '"waiting"' not in next(lines):
+                    pass
+                os.killpg(process.pid, signal.SIGTERM)  # as service managers do: every process of the service
+                begun = time.monotonic()
+                answers = [line for line in lines if "state" in line]
+            # The page is told, and its stream breaks without an end.
+            told: list[dict[str, Any]] = []
+            with pytest.raises(httpx.RemoteProtocolError):
+                told.extend(messages)  # It appends one by one, and keeps what came before the break.
+            output = process.communicate(timeout=WAIT_S)[0]
+            assert time.monotonic() - begun < 10  # 2 s on a quiet machine
+        assert "Traceback" not in output
+        assert "rror" not in output
+        assert RESTART_SENTENCE in json.dumps(told)
+        assert not {"process_completed", "unexpected_error", "close_stream"} & {message["msg"] for message in told}
+        # A program gets a last answer that says where to ask.
+        last = json.loads(answers[-1].partition("data: ")[2])[0]
+        assert (last["state"], last["error"]["code"]) == ("interrupted", "server_stopping")
+
+    with serving(tmp_path) as served:
+        addresses = [f"runs/{token}/state", last["state_at"]]
+        assert {served.client.get(address).json()["state"] for address in addresses} == {"working", "waiting"}
+        (tmp_path / "finish").touch()
+        until = time.monotonic() + WAIT_S
+        while any(served.client.get(address).json()["state"] != "done" for address in addresses):
+            assert time.monotonic() < until
+            time.sleep(0.05)

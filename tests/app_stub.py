@@ -1,0 +1,180 @@
+"""The whole app with a stand-in for the process that computes: what HTTP answers, without models.
+
+``python app_stub.py FOLDER PORT`` serves it.
+
+A run ends when a file ``finish`` lies beside the app's folder. ``crash`` there ends the server as a kill would.
+"""
+
+import asyncio
+import gc
+import json
+import os
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app_served import free_port
+from body4d.app import server, service
+from body4d.app.forms import RunOptions
+from body4d.app.preview import FramePeople, Preview
+from body4d.app.tasks import ARCHIVE, ExampleTask, PreviewTask, RunTask, Task
+from body4d.app.worker import WorkerDied
+from body4d.config import AppSettings, Settings
+from body4d.core.progress import Event, EventListener
+from body4d.run.record import RUN, RunRecord, StageRecord
+
+FRAMES = 30
+WAIT_S = 20.0
+"""For what takes a fraction of a second, on a machine that does much else."""
+
+RESULT = b"a film that is done" * 100
+
+
+class StubWorker:
+    """Finds nobody on a frame, and writes a few bytes for a result."""
+
+    def __init__(self, settings: Settings, name: str) -> None:
+        self._ended = False
+
+    def run(self, task: Task, listener: EventListener) -> Preview | None:
+        self._ended = False
+        if isinstance(task, PreviewTask):
+            task.picture.write_bytes(b"picture")
+            return Preview(task.frame, FRAMES, 30.0, 1.0, 40, 20, FramePeople(()))
+        if isinstance(task, ExampleTask):
+            task.folder.mkdir(parents=True, exist_ok=True)
+            for name in ("swing.mp4", "truth.npz"):
+                (task.folder / name).write_bytes(b"example")
+        if isinstance(task, RunTask):
+            self._run(task, listener)
+        return None
+
+    def _run(self, task: RunTask, listener: EventListener) -> None:
+        beside = task.out.parents[2].parent
+        listener(Event("masks", "working", 3, FRAMES))
+        while not (beside / "finish").exists():
+            if (beside / "crash").exists():
+                os._exit(9)
+            if self._ended:
+                raise WorkerDied("ended")
+            time.sleep(0.01)
+        task.out.mkdir(exist_ok=True)
+        again = (task.out / "masks.npz").exists()
+        for name in ("masks.npz", "overlay.mp4", ARCHIVE):
+            part = task.out / f"{name}.part"
+            part.write_bytes(RESULT if name != "overlay.mp4" else RESULT + task.text.encode())
+            part.replace(task.out / name)
+        stage = StageRecord(state="done", fingerprint="reused" if again else "made", files={"masks.npz": len(RESULT)})
+        (task.out / RUN).write_text(RunRecord(body4d="0", input={"sha256": "a"}, stages={"masks": stage}).model_dump_json())
+
+    def end(self) -> None:
+        self._ended = True
+
+
+def stub_settings(folder: Path, **more: Any) -> Settings:
+    return Settings(preset="lite", app=AppSettings(folder=str(folder / "root"), **more))
+
+
+def put_stub_in_place(patch: Any = setattr) -> None:
+    """Have the app take the stand-in; ``patch`` is setattr or a test's monkeypatch."""
+    patch(service, "Worker", StubWorker)
+    patch(server, "chosen_preset", lambda settings, listener: ("lite", "A stand-in."))
+
+
+class PageByHand:
+    """The page's events by bare HTTP, as its script sends them. ``client`` is httpx's."""
+
+    def __init__(self, client: Any, session: str = "by_hand") -> None:
+        self._client, self._session = client, session
+        config = client.get("config").json()
+        names = {component["id"]: component["props"].get("elem_id") for component in config["components"]}
+        self._events = {
+            (names.get(target), event): (dependency["id"], len(dependency["inputs"]))
+            for dependency in config["dependencies"]
+            for target, event in dependency["targets"]
+        }
+
+    def send(self, elem_id: str, event: str, values: list[Any], event_data: Any = None) -> Iterator[dict[str, Any]]:
+        """Send an event and yield what comes back until it has ended. Values that are left out are None."""
+        number, inputs = self._events[elem_id, event]
+        data = [*values, *[None] * (inputs - len(values))]
+        sent = {"data": data, "fn_index": number, "session_hash": self._session, "event_data": event_data}
+        answer = self._client.post("gradio_api/queue/join", json=sent)
+        assert answer.status_code == 200, answer.text
+        with self._client.stream("GET", f"gradio_api/queue/data?session_hash={self._session}") as stream:
+            for line in stream.iter_lines():
+                if line.startswith("data: "):
+                    yield json.loads(line.removeprefix("data: "))
+
+
+@dataclass
+class Served:
+    """The app in a thread of this process, its service, and a client."""
+
+    url: str
+    folder: Path
+    service: service.AppService
+    thread: int
+    client: Any
+
+    @property
+    def root(self) -> Path:
+        return self.folder / "root"
+
+    def upload(self, content: bytes = b"video", name: str = "swing.mp4") -> str:
+        answer = self.client.post("gradio_api/upload", files={"files": (name, content)})
+        assert answer.status_code == 200, answer.text
+        return answer.json()[0]
+
+    def session(self, content: bytes = b"video") -> str:
+        """The token of a clip that was just uploaded."""
+        session, _ = asyncio.run(self.service.open_upload(Path(self.upload(content))))
+        return session.token
+
+    def run(self, token: str, text: str = "", finish: bool = True) -> str:
+        """The token of a run that was asked for, and that is done if ``finish``."""
+        session, queued = asyncio.run(self.service.start_run(self.service.session(token), RunOptions(), text))
+        if finish:
+            (self.folder / "finish").touch()
+            assert queued.ended.wait(WAIT_S)
+        return session.token
+
+
+@contextmanager
+def serving(folder: Path, **settings: Any) -> Iterator[Served]:
+    """The app in a thread of this process."""
+    import httpx
+    import uvicorn
+
+    with pytest.MonkeyPatch.context() as patch:
+        put_stub_in_place(patch.setattr)
+        for variable in ("GRADIO_TEMP_DIR", "GRADIO_ANALYTICS_ENABLED"):
+            patch.setenv(variable, os.environ.get(variable, ""))  # build sets them: back as they were afterwards
+        app, parts = server.build(stub_settings(folder, **settings), {})
+        port = free_port()
+        runner = uvicorn.Server(uvicorn.Config(app, port=port, log_level="error", timeout_graceful_shutdown=1))
+        thread = threading.Thread(target=runner.run)
+        thread.start()
+        try:
+            until = time.monotonic() + WAIT_S
+            while not runner.started and time.monotonic() < until:
+                time.sleep(0.02)
+            with httpx.Client(base_url=f"http://127.0.0.1:{port}/", timeout=WAIT_S) as client:
+                yield Served(f"http://127.0.0.1:{port}/", folder, parts, thread.ident or 0, client)
+        finally:
+            runner.should_exit = True
+            thread.join(WAIT_S)
+            parts.close()
+
+
+if __name__ == "__main__":
+    put_stub_in_place()
+    server.serve(stub_settings(Path(sys.argv[1])), "127.0.0.1", int(sys.argv[2]))
+    gc.freeze()  # as `body4d app` does
