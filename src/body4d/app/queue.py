@@ -23,6 +23,9 @@ MAX_IDLE_S = 900.0
 SECONDS_PER_FRAME = {"lite": 0.2, "sam": 1.0}
 """Estimate of each preset until a run was measured here: lite on two cores with one person, sam cautiously."""
 
+MIN_RUN_S = 10.0
+"""No run is said to take less: models are loaded and files written, however short the clip."""
+
 MEASURED_WEIGHT = 0.5
 """How much a new measurement counts against the estimate before it: clips and loads differ."""
 
@@ -134,6 +137,14 @@ class TaskQueue:
             elapsed = self._clock() - self._queued[0].started_s if ahead and self._queued[0].state == "working" else 0.0
             starts_in_s = waiting_time_s([other.frames for other in ahead], elapsed, self._seconds_per_frame)
             return QueuePosition(len(ahead), starts_in_s, queued.frames * self._seconds_per_frame)
+
+    def estimate(self, frames: int) -> QueuePosition:
+        """Where a task of so many frames would stand if it came now."""
+        with self._changed:
+            first = self._queued[0] if self._queued else None
+            elapsed = self._clock() - first.started_s if first is not None and first.state == "working" else 0.0
+            starts_in_s = waiting_time_s([other.frames for other in self._queued], elapsed, self._seconds_per_frame)
+            return QueuePosition(len(self._queued), starts_in_s, max(frames * self._seconds_per_frame, MIN_RUN_S))
 
     def cancel(self, key: str) -> bool:
         """Cancel the task of a key; whether there was one. Its process is ended before this returns."""

@@ -1,4 +1,4 @@
-"""Puts the app together and serves it: Gradio's page, results by their token, the 3D player, our style."""
+"""Puts the app together and serves it: the page, results by their token, the 3D player, Gradio's endpoint for programs."""
 
 import os
 import threading
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from body4d.app.names import download_name
 from body4d.app.service import AppService, start_sweeper
 from body4d.app.sessions import SessionStore
-from body4d.app.tasks import PEOPLE_PICTURE
+from body4d.app.tasks import FILM_STRIP, FRAME_PICTURE
 from body4d.config import Settings
 from body4d.core.errors import MissingDependencyError, OutputError
 from body4d.core.progress import EventListener, ignore_events
@@ -79,8 +79,8 @@ def _mounted(service: AppService, uploads: Path) -> Any:
 
     from body4d.app.api import add_api
     from body4d.app.file_references import UploadsOnlyMiddleware
-    from body4d.app.handlers import Handlers
-    from body4d.app.page import build_page
+    from body4d.app.handlers import PageHandlers
+    from body4d.app.routes import add_page_routes
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -94,10 +94,9 @@ def _mounted(service: AppService, uploads: Path) -> Any:
     # Gradio deletes what it holds for its own sessions; uploads are swept with the runs.
     keep_s = int(service.settings.app.keep_hours * 3600)
     with gr.Blocks(title="body4d", analytics_enabled=False, delete_cache=(3600, keep_s), fill_width=False) as blocks:
-        page = build_page(service)
-        Handlers(service, page, has_player=player is not None).connect(blocks)
         add_api(service, uploads)
     server = FastAPI(lifespan=lifespan, openapi_url=None)
+    add_page_routes(server, PageHandlers(service, uploads, has_player=player is not None))
     add_routes(server, service.sessions, player)
     max_bytes = int(service.settings.app.max_megabytes * 1e6)
     gr.mount_gradio_app(
@@ -111,9 +110,6 @@ def _mounted(service: AppService, uploads: Path) -> Any:
         run_history=False,
         show_error=False,
         max_file_size=max_bytes,
-        theme=_theme(),
-        css_paths=STATIC / "style.css",
-        head='<script src="body4d-static/app.js" defer></script>',
         favicon_path=str(STATIC / "icon.svg"),
         ssr_mode=False,
     )
@@ -139,7 +135,7 @@ def add_routes(app: "FastAPI", sessions: SessionStore, player: Path | None) -> N
         path = session.served_file(name) if session else None
         if session is None or path is None:
             return JSONResponse({"detail": "There is no such file, or it was deleted because it is old."}, 404, headers=_HEADERS)
-        filename = download_name(session.info.name, name) if download and name != PEOPLE_PICTURE else None
+        filename = download_name(session.info.name, name) if download and name not in (FRAME_PICTURE, FILM_STRIP) else None
         media_type = _CONTENT_TYPES.get(path.suffix, "application/octet-stream")
         return FileResponse(path, media_type=media_type, filename=filename, headers=_HEADERS)
 
@@ -151,20 +147,6 @@ def add_routes(app: "FastAPI", sessions: SessionStore, player: Path | None) -> N
     app.mount("/body4d-static", StaticFiles(directory=STATIC), name="body4d-static")
     if player is not None:
         app.mount("/player", StaticFiles(directory=player, html=True), name="player")
-
-
-def _theme() -> Any:
-    """System fonts: a page that fetched fonts from elsewhere would tell others of its visitors."""
-    from gradio.themes import Default, colors, sizes
-
-    system = ["ui-sans-serif", "system-ui", "sans-serif"]
-    return Default(
-        primary_hue=colors.sky,
-        neutral_hue=colors.slate,
-        radius_size=sizes.radius_lg,
-        font=system,
-        font_mono=["ui-monospace", "monospace"],
-    )
 
 
 def serve(settings: Settings, host: str, port: int, listener: EventListener = ignore_events) -> None:

@@ -8,13 +8,13 @@ from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from body4d.app.forms import RunOptions, settings_for
+from body4d.app.forms import RunOptions, range_refusal, settings_for
 from body4d.app.names import PublicProblem, public_problem
 from body4d.app.preview import Preview
 from body4d.app.prompts import ClickPrompt
-from body4d.app.queue import SECONDS_PER_FRAME, QueuedTask, TaskQueue, fault
+from body4d.app.queue import SECONDS_PER_FRAME, QueuedTask, QueuePosition, TaskQueue, fault
 from body4d.app.sessions import SessionStore, UserSession
-from body4d.app.tasks import ExampleTask, PreviewTask, RunTask, WarmUpTask, example_clip
+from body4d.app.tasks import ExampleTask, FilmStripTask, PreviewTask, RunTask, WarmUpTask, example_clip
 from body4d.app.worker import Worker
 from body4d.config import Settings
 from body4d.core.errors import Body4DError, Cancelled, InputError, RunWarning
@@ -119,10 +119,17 @@ class AppService:
     def remove_prompts(self, session: UserSession, prompts: Iterable[ClickPrompt]) -> UserSession:
         """The session as it is now, without these prompts."""
         removed = set(prompts)
-        session = self.sessions.find(session.token) or session
-        if removed.isdisjoint(session.info.prompts):
-            return session
-        return self.sessions.set_prompts(session, [prompt for prompt in session.info.prompts if prompt not in removed])
+        return self.sessions.change(session, lambda info: {"prompts": tuple(prompt for prompt in info.prompts if prompt not in removed)})
+
+    async def film_strip(self, session: UserSession) -> Path:
+        """A JPEG with pictures of the clip side by side, made now if it must be. Raises what made it fail."""
+        if not session.strip.is_file():
+            key = f"{session.key}-strip"
+            queued = self.previews.find(key) or self.previews.submit(key, FilmStripTask(session.video, session.strip))
+            await self._wait(queued)
+            if queued.state != "done":
+                raise queued.error or fault()
+        return session.strip
 
     async def _wait(self, queued: QueuedTask) -> None:
         waited_s = 0.0
@@ -140,8 +147,15 @@ class AppService:
         if running is not None:
             return running
         settings = settings_for(self.settings, options, session.info.prompts)
+        start_s, end_s = options.range_s(session.info.seconds)
+        if refusal := range_refusal(end_s - start_s, frames_to_run(session, options), self.settings.app):
+            raise refusal
         task = RunTask(session.video, session.run, settings, session.info.prompts, text)
-        return self.runs.submit(session.key, task, session.info.frames)
+        return self.runs.submit(session.key, task, frames_to_run(session, options))
+
+    def estimate(self, session: UserSession, options: RunOptions) -> QueuePosition:
+        """How long a run with these options would wait and take, if it were asked for now."""
+        return self.runs.estimate(frames_to_run(session, options))
 
     async def follow(self, queued: QueuedTask) -> AsyncIterator[QueuedTask]:
         """The task, again and again until it has ended."""
@@ -164,6 +178,17 @@ class AppService:
     def sweep(self) -> list[str]:
         """Delete old work."""
         return self.sessions.sweep(self.runs.live() | self.previews.live())
+
+
+def frames_to_run(session: UserSession, options: RunOptions) -> int:
+    """How many frames of a clip a run with these options looks at. Pure."""
+    info = session.info
+    if not info.frames or info.seconds <= 0:
+        return info.frames
+    start_s, end_s = options.range_s(info.seconds)
+    share = min(max(end_s - start_s, 0.0) / info.seconds, 1.0)
+    thinned = min((options.fps or info.fps) / info.fps, 1.0) if info.fps else 1.0
+    return max(round(info.frames * share * thinned), 1)
 
 
 def start_sweeper(service: AppService, stop: threading.Event) -> threading.Thread:

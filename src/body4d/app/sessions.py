@@ -7,18 +7,20 @@ import re
 import secrets
 import shutil
 import tempfile
+import threading
 import time
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from body4d.app.forms import RunOptions
 from body4d.app.names import shown_name, stored_name
 from body4d.app.preview import Preview
 from body4d.app.prompts import ClickPrompt
-from body4d.app.tasks import ARCHIVE, BODY_NPZ, JOINTS_CSV, PEOPLE_PICTURE
+from body4d.app.tasks import ARCHIVE, BODY_NPZ, FILM_STRIP, FRAME_PICTURE, JOINTS_CSV
 from body4d.config import AppSettings
 from body4d.core.errors import OutputError
 from body4d.core.files import atomic_file
@@ -39,7 +41,8 @@ KEEP_UPLOADS_S = 3600.0
 class SessionInfo(BaseModel):
     """``session.json``: what is known of a visitor's clip before it is run, and whom they chose.
 
-    The page calls the clip ``name``, the disk ``stored``. ``frames`` is 0 until the clip was examined.
+    The page calls the clip ``name``, the disk ``stored``. ``frames`` is 0 until the clip was examined. ``frame`` is the one that the
+    visitor looked at last. ``revision`` counts changes, so that a page tells a late answer from a new one.
     """
 
     model_config = ConfigDict(extra="ignore", frozen=True)
@@ -52,6 +55,10 @@ class SessionInfo(BaseModel):
     height_px: int = 0
     preset: str = ""
     prompts: tuple[ClickPrompt, ...] = ()
+    text: str = ""
+    options: RunOptions = RunOptions()
+    frame: int = 0
+    revision: int = 0
 
 
 @dataclass(frozen=True)
@@ -77,7 +84,12 @@ class UserSession:
 
     @property
     def picture(self) -> Path:
-        return self.folder / PEOPLE_PICTURE
+        """The frame that was looked at last."""
+        return self.folder / FRAME_PICTURE
+
+    @property
+    def strip(self) -> Path:
+        return self.folder / FILM_STRIP
 
     @property
     def finished(self) -> bool:
@@ -91,8 +103,8 @@ class UserSession:
 
     def served_file(self, name: str) -> Path | None:
         """The file of this session that may be served under ``name``, or None."""
-        if name == PEOPLE_PICTURE:
-            path = self.picture
+        if name in (FRAME_PICTURE, FILM_STRIP):
+            path = self.folder / name
         elif name in SERVED or _BVH.fullmatch(name):
             path = self.run / name
         else:
@@ -101,12 +113,13 @@ class UserSession:
 
 
 class SessionStore:
-    """All visitors' folders, under one root. Holds nothing in memory."""
+    """All visitors' folders, under one root."""
 
     def __init__(self, settings: AppSettings) -> None:
         self._settings = settings
         self.root = root_folder(settings)
         self._runs = self.root / "runs"
+        self._changing = threading.Lock()
         try:
             self._runs.mkdir(parents=True, exist_ok=True, mode=0o700)
         except OSError as error:
@@ -132,19 +145,27 @@ class SessionStore:
         return session
 
     def set_preview(self, session: UserSession, preview: Preview, preset: str) -> UserSession:
-        """The same session, with the measures of its clip kept."""
+        """The same session, with the measures of its clip kept. A clip that is too long starts cut to the longest part that may be run."""
         measures = {name: getattr(preview, name) for name in ("frames", "fps", "seconds", "width_px", "height_px")}
-        return self._update(session, {**measures, "preset": preset})
+        max_s = min(self._settings.max_seconds, self._settings.max_frames / preview.fps if preview.fps else preview.seconds)
+        cut = {"options": RunOptions(end_s=round(max_s, 2))} if preview.seconds > max_s else {}
+        return self.change(session, lambda _: {**measures, **cut, "preset": preset})
 
-    def set_prompts(self, session: UserSession, prompts: Sequence[ClickPrompt]) -> UserSession:
+    def set_prompts(self, session: UserSession, prompts: Iterable[ClickPrompt]) -> UserSession:
         """The same session, with these prompts alone."""
-        return self._update(session, {"prompts": tuple(prompts)})
+        kept = tuple(prompts)
+        return self.change(session, lambda _: {"prompts": kept})
 
-    def _update(self, session: UserSession, changes: Mapping[str, Any]) -> UserSession:
-        # What is on the disk counts, not what the caller remembers: somebody may have clicked meanwhile.
-        current = self.find(session.token) or session
-        changed = UserSession(session.token, session.folder, current.info.model_copy(update=changes))
-        _write(changed)
+    def change(self, session: UserSession, change: Callable[[SessionInfo], Mapping[str, Any]]) -> UserSession:
+        """The session with the fields that ``change`` gives for it as it is now: of two clicks at once, each sees the other's."""
+        with self._changing:
+            # What is on the disk counts, not what the caller remembers.
+            current = self.find(session.token) or session
+            info = current.info.model_copy(update=dict(change(current.info)))
+            if info == current.info:
+                return current
+            changed = UserSession(session.token, session.folder, info.model_copy(update={"revision": info.revision + 1}))
+            _write(changed)
         return changed
 
     def find(self, token: str) -> UserSession | None:
