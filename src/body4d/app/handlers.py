@@ -31,6 +31,7 @@ MAX_ENDED_KEPT = 500
 """Runs whose end is remembered, so that a page that asks late learns of it."""
 
 MAX_TEXT_LENGTH = 200
+HEIGHT_SENTENCE = "The height must lie between 41 and 259 cm (1 ft 4 in and 8 ft 6 in)."
 CANCELLED_SENTENCE = "Cancelled. What was finished is kept."
 
 Answer = dict[str, Any]
@@ -149,11 +150,12 @@ class PageHandlers:
                 people_by_known_masks, known, info.prompts, info.text, draws_by_clicks=self.service.preset == "sam"
             )
             if on_frame is not None:
-                session = await asyncio.to_thread(self.service.remove_prompts, session, on_frame.rejected)
-                return session, replace(known, on_frame=on_frame)
+                if on_frame.rejected:
+                    await asyncio.to_thread(self.service.remove_prompts, session, on_frame.rejected)
+                return _as_asked(session, info, on_frame.rejected), replace(known, on_frame=on_frame)
         session, preview = await self.service.preview(session, info.frame, info.text)
         add_bounded(self._known, session.key, preview, MAX_FRAMES_KNOWN)
-        return session, preview
+        return _as_asked(session, info, preview.on_frame.rejected), preview
 
     def _choice_json(self, session: UserSession, preview: Preview) -> Answer:
         info, chosen = session.info, prompted_people(session.info.prompts)
@@ -245,8 +247,17 @@ class PageHandlers:
     def problem(self, error: Exception) -> Answer:
         """An error in the page's words, with the name of the setting that it is about."""
         problem = self.service.public(error)
-        field = problem.facts.get("field", "") if isinstance(error, Body4DError) else ""
-        return {"code": problem.code, "message": html.problem_text(problem), "field": str(field).rpartition(".")[2]}
+        field = str(problem.facts.get("field", "")).rpartition(".")[2]
+        # The page asks for centimetres or feet, and its settings are in metres.
+        message = HEIGHT_SENTENCE if field == "person_height_m" else html.problem_text(problem)
+        return {"code": problem.code, "message": message, "field": field}
+
+
+def _as_asked(session: UserSession, asked: SessionInfo, rejected: tuple[ClickPrompt, ...]) -> UserSession:
+    """The session with the choice for which the people were found, not with one that came meanwhile: that has an answer of its own."""
+    kept = tuple(prompt for prompt in asked.prompts if prompt not in rejected)
+    update = {"prompts": kept, "text": asked.text, "revision": asked.revision}
+    return replace(session, info=session.info.model_copy(update=update))
 
 
 def click_prompt(shares: list[float], mode: str, preview: Preview, prompts: tuple[ClickPrompt, ...]) -> ClickPrompt:

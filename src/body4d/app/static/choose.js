@@ -250,9 +250,13 @@
   const numberOf = (selector) => { const value = $(selector).valueAsNumber; return Number.isNaN(value) ? null : value; };
 
   const heightM = () => {
-    if (unit.value === "cm") { const cm = numberOf("#b4-cm"); return cm === null ? null : +(cm * METRES_PER_CM).toFixed(4); }
+    const metres = unit.value === "cm" ? cmToM() : feetToM();
+    return metres === null ? null : +metres.toFixed(4);
+  };
+  const cmToM = () => { const cm = numberOf("#b4-cm"); return cm === null ? null : cm * METRES_PER_CM; };
+  const feetToM = () => {
     const [feet, inches] = [numberOf("#b4-feet"), numberOf("#b4-inches")];
-    return feet === null && inches === null ? null : +((12 * (feet ?? 0) + (inches ?? 0)) * CM_PER_INCH * METRES_PER_CM).toFixed(4);
+    return feet === null && inches === null ? null : (12 * (feet ?? 0) + (inches ?? 0)) * CM_PER_INCH * METRES_PER_CM;
   };
   const showHeight = (metres) => {
     for (const part of document.querySelectorAll(".b4-unit")) part.hidden = part.dataset.unit !== unit.value;
@@ -307,11 +311,6 @@
     localStorage.setItem("b4-unit", unit.value);
     showHeight(unit.value === "cm" ? feetToM() : cmToM());
   });
-  const cmToM = () => { const cm = numberOf("#b4-cm"); return cm === null ? null : cm * METRES_PER_CM; };
-  const feetToM = () => {
-    const [feet, inches] = [numberOf("#b4-feet"), numberOf("#b4-inches")];
-    return feet === null && inches === null ? null : (12 * (feet ?? 0) + (inches ?? 0)) * CM_PER_INCH * METRES_PER_CM;
-  };
   unit.value = localStorage.getItem("b4-unit") === "ft" ? "ft" : "cm";
 
   // Shows which field a sentence is about.
