@@ -61,7 +61,9 @@ class StubWorker:
         task.picture.touch()
         rejected = tuple(p for p in task.prompts if p.point_px is not None and p.point_px[0] < 2)
         warnings = tuple(RunWarning("prompt_points_at_nobody", "There is nobody here.", "Use --other.") for _ in rejected)
-        return Preview(task.frame, 30, 30.0, 1.0, WIDTH, HEIGHT, FramePeople(PEOPLE, warnings, rejected, tuple(person.mask_code for person in PEOPLE)))
+        return Preview(
+            task.frame, 30, 30.0, 1.0, WIDTH, HEIGHT, FramePeople(PEOPLE, warnings, rejected, tuple(person.mask_code for person in PEOPLE))
+        )
 
     def end(self) -> None:
         pass
@@ -143,9 +145,7 @@ def test_quick_clicks_all_count_and_known_people_are_found_in_memory(
     asyncio.run(visit())
 
 
-def test_more_people_than_can_be_followed_are_refused_when_they_are_chosen(
-    page: PageHandlers, service: AppService, uploads: Path
-) -> None:
+def test_more_people_than_can_be_followed_are_refused_when_they_are_chosen(page: PageHandlers, service: AppService, uploads: Path) -> None:
     async def visit() -> None:
         token = await opened(page, uploads)
         for person in (3, 4, 5, 6):
@@ -189,7 +189,7 @@ def test_what_was_chosen_and_entered_outlives_the_server(page: PageHandlers, ser
 def test_settings_are_refused_in_the_pages_words_and_not_kept(page: PageHandlers, service: AppService, uploads: Path) -> None:
     async def visit() -> None:
         token = await opened(page, uploads)
-        for fields, field, words in (
+        for fields, name, words in (
             ({"person_height_m": 0.0183}, "person_height_m", "between 41 and 259 cm"),
             ({"age_years": 300}, "age_years", "Age cannot be 300"),
             ({"start_s": 3, "end_s": 2}, "", "must be before"),
@@ -197,7 +197,7 @@ def test_settings_are_refused_in_the_pages_words_and_not_kept(page: PageHandlers
             with pytest.raises(SettingsError) as caught:
                 await page.set_options(token, fields)
             problem = page.problem(caught.value)
-            assert problem["field"] == field
+            assert problem["field"] == name
             assert words in problem["message"]
         assert service.session(token).info.options == RunOptions()
 
@@ -210,7 +210,7 @@ def test_a_long_clip_starts_cut_and_is_not_run_whole(service: AppService, upload
     assert session.info.options == RunOptions(end_s=60.0)
     assert service.start_run(session, session.info.options).frames == 1800
     service.runs.cancel(session.key)
-    with pytest.raises(SettingsError, match="300 seconds of video|5 minutes of video"):
+    with pytest.raises(SettingsError, match="5 minutes of video"):
         service.start_run(session, RunOptions())
     assert service.estimate(session, RunOptions(end_s=30)).duration_s < service.estimate(session, RunOptions(end_s=60)).duration_s
 

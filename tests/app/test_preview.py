@@ -8,7 +8,15 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from body4d.app.preview import FramePeopleFinder, Preview, SingleFrameSource, decode_mask, inner_point_px, outline_path, people_by_known_masks
+from body4d.app.preview import (
+    FramePeopleFinder,
+    Preview,
+    SingleFrameSource,
+    decode_mask,
+    inner_point_px,
+    outline_path,
+    people_by_known_masks,
+)
 from body4d.app.prompts import ClickPrompt
 from body4d.app.tasks import FilmStripTask, PreviewTask, TaskRunner, strip_frames
 from body4d.config import ComputeSettings, Settings, WeightsSettings

@@ -134,7 +134,6 @@ class RunOptions:
     sex: str = "auto"
     age_years: float | None = None
 
-
     def range_s(self, seconds: float) -> tuple[float, float]:
         """The part of a clip of this length that is run, in seconds."""
         return min(self.start_s or 0.0, seconds), min(self.end_s or seconds, seconds)
@@ -202,7 +201,8 @@ def _option_error(error: ValidationError) -> SettingsError:
     section, name, label, unit = next(
         (field for field in _FIELDS if first["loc"][:2] == field[:2]), ("", str(first["loc"][-1]), "A setting", "")
     )
-    bounds = [f"{words} {first['ctx'][key]:g}" for key, words in _BOUNDS if key in first.get("ctx", {})]
+    context = first.get("ctx", {})
+    bounds = [f"{words} {context[key]:g}" for key, words in _BOUNDS if key in context]
     problem = f"{bounds[0]} {unit}".strip() if bounds else (first["msg"][0].lower() + first["msg"][1:]).replace("input", "it")
     must = "it must be " if bounds else ""
     return SettingsError(f"{label} cannot be {first['input']}: {must}{problem}.", code="option_invalid", field=f"{section}.{name}")

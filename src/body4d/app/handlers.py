@@ -7,6 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from body4d.app import html
 from body4d.app.file_references import NOT_AN_UPLOAD, uploaded_path
 from body4d.app.forms import options_from_json, options_to_json, settings_for
@@ -17,7 +19,7 @@ from body4d.app.prompts import INSIDE, OUTSIDE, ClickPrompt, person_of_click, pr
 from body4d.app.queue import QueuedTask
 from body4d.app.service import AppService
 from body4d.app.sessions import SessionInfo, UserSession
-from body4d.core.errors import Body4DError, InputError, SettingsError, distinct_warnings
+from body4d.core.errors import InputError, SettingsError, distinct_warnings
 from body4d.render.style import person_colour
 from body4d.run.record import read_run, summary
 
@@ -284,7 +286,7 @@ def _people_json(preview: Preview) -> list[Answer]:
         mask = decode_mask(person.mask_code, height, width)
         if not mask.any():
             continue
-        xs, ys = mask.any(axis=0).nonzero()[0], mask.any(axis=1).nonzero()[0]
+        xs, ys = np.flatnonzero(mask.any(axis=0)), np.flatnonzero(mask.any(axis=1))
         x, y = inner_point_px(mask)
         people.append(
             {
@@ -314,7 +316,9 @@ def _outside_range(session: UserSession) -> str:
     start_s, end_s = info.options.range_s(info.seconds)
     if not info.fps or (start_s <= 0 and end_s >= info.seconds):
         return ""
-    inside = {p.person_id for p in info.prompts if p.locates_person and start_s - 1 / info.fps <= p.frame / info.fps <= end_s + 1 / info.fps}
+    inside = {
+        p.person_id for p in info.prompts if p.locates_person and start_s - 1 / info.fps <= p.frame / info.fps <= end_s + 1 / info.fps
+    }
     outside = [number for number in prompted_people(info.prompts) if number not in inside]
     if not outside:
         return ""

@@ -23,9 +23,9 @@ PAGE_SENTENCES: Mapping[str, str] = {
     "camera_moves": "The camera moves: the body is shown as the camera sees it, without a fixed floor.",
     "camera_moves_but_still": "“The camera moves” is ticked, but the background stands still.",
     "camera_motion_unknown": "It cannot be seen whether the camera moves; it is taken to stand still.",
-    "fov_assumed": "How much your camera sees at a time was not in the file: a phone's main lens is assumed. Sizes and distances depend on it.",
-    "fov_estimated": "How much your camera sees at a time was estimated from the picture. Sizes and distances depend on it.",
-    "fov_uncertain": "How much your camera sees at a time is uncertain. Sizes and distances depend on it.",
+    "fov_assumed": "How wide your camera sees was not in the file: a phone's main lens is assumed. Sizes and distances depend on it.",
+    "fov_estimated": "How wide your camera sees was estimated from the picture. Sizes and distances depend on it.",
+    "fov_uncertain": "How wide your camera sees is uncertain. Sizes and distances depend on it.",
     "full_landmarks": "This server works with a simpler model of the body than there is, so joints are less exact.",
     "no_hand_landmarks": "Hands were not read: fingers are relaxed, or closed where both hands hold one thing.",
     "prompt_found_nobody": "There is nobody where you clicked.",
@@ -69,6 +69,7 @@ HINTS_FIT_FOR_PAGE = frozenset(
     }
 )  # fmt: skip
 """Codes of problems whose own hint a visitor can follow."""
+
 
 def problem_text(problem: PublicProblem) -> str:
     """A problem for the page: what is wrong, and what the page offers against it."""

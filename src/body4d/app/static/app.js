@@ -11,6 +11,7 @@
       method: "POST",
       headers: { "Content-Type": "application/json" },
       body: JSON.stringify({ token, ...fields }),
+      keepalive: true, // What was entered last arrives even if the page is left.
     });
     if (answer.ok) return action === "result" ? answer.text() : answer.json();
     const problem = await answer.json().catch(() => ({}));
@@ -142,17 +143,20 @@
   let recorder = null;
   const record = async () => {
     if (recorder) return recorder.stop();
-    const camera = $("#b4-camera"), button = $("#b4-record");
+    const button = $("#b4-record"), camera = document.createElement("video");
+    Object.assign(camera, { muted: true, playsInline: true, className: "b4-camera" });
+    camera.setAttribute("aria-label", "What the camera sees");
     try {
       const stream = await navigator.mediaDevices.getUserMedia({ video: { width: 1280, height: 720 } });
       const parts = [];
       recorder = new MediaRecorder(stream);
-      Object.assign(camera, { srcObject: stream, hidden: false });
+      camera.srcObject = stream;
+      drop.append(camera);
       camera.play();
       recorder.ondataavailable = (event) => parts.push(event.data);
       recorder.onstop = () => {
         stream.getTracks().forEach((track) => track.stop());
-        Object.assign(camera, { srcObject: null, hidden: true });
+        camera.remove();
         button.textContent = "Record with this camera";
         const type = recorder.mimeType.split(";")[0];
         recorder = null;

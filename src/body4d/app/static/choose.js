@@ -305,6 +305,7 @@
     return keeping;
   };
   const keep = () => { clearTimeout(keepTimer); keepTimer = setTimeout(keepNow, KEEP_AFTER_MS); };
+  addEventListener("pagehide", () => { if (keepTimer) keepNow(); });
   form.addEventListener("submit", (event) => event.preventDefault());
   form.addEventListener("input", keep);
   unit.addEventListener("change", () => {
