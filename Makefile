@@ -51,13 +51,19 @@ VALIDATOR := tests/gltf/node_modules/.package-lock.json
 $(VALIDATOR): tests/gltf/package-lock.json
 	@command -v npm >/dev/null && npm ci --silent --no-audit --no-fund --prefix tests/gltf || echo "glTF validator not installed"
 
+AXE := tests/axe/node_modules/.package-lock.json
+
+# axe-core, which looks for barriers on the app's page; the same holds.
+$(AXE): tests/axe/package-lock.json
+	@command -v npm >/dev/null && npm ci --silent --no-audit --no-fund --prefix tests/axe || echo "axe-core not installed"
+
 BUNDLER := player/node_modules/.package-lock.json
 
 # esbuild and three.js, with which a test builds the 3D player once more and compares.
 $(BUNDLER): player/package-lock.json
 	@command -v npm >/dev/null && npm ci --silent --no-audit --no-fund --prefix player || echo "esbuild not installed"
 
-test: $(STAMP) $(VALIDATOR) $(BUNDLER)
+test: $(STAMP) $(VALIDATOR) $(AXE) $(BUNDLER)
 	$(PYTEST)
 
 test-fast: $(STAMP)

@@ -8,6 +8,7 @@ import time
 import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 CHROMIUM = "/usr/bin/chromium"
 SLOW_MS = 120_000
@@ -58,3 +59,12 @@ def start(folder: Path, *extra: str, **environment: str) -> tuple[subprocess.Pop
             assert process.poll() is None, log.read_text()
             time.sleep(0.1)
     raise AssertionError(f"the app does not answer: {log.read_text()}")
+
+
+def wait_until(page: Any, condition: str) -> None:
+    """Wait until a JavaScript expression is true on a page. Playwright's own ``wait_for_function`` compiles it there, which the page's
+    security policy forbids."""
+    until = time.monotonic() + SLOW_MS / 1000
+    while not page.evaluate(condition):
+        assert time.monotonic() < until, condition
+        page.wait_for_timeout(50)

@@ -7,7 +7,6 @@ A run ends when a file ``finish`` lies beside the app's folder. ``crash`` there 
 
 import asyncio
 import gc
-import json
 import os
 import sys
 import threading
@@ -24,7 +23,7 @@ from app_served import free_port
 from body4d.app import server, service
 from body4d.app.forms import RunOptions
 from body4d.app.preview import FramePeople, Preview
-from body4d.app.tasks import ARCHIVE, ExampleTask, PreviewTask, RunTask, Task
+from body4d.app.tasks import ARCHIVE, ExampleTask, FilmStripTask, PreviewTask, RunTask, Task
 from body4d.app.worker import WorkerDied
 from body4d.config import AppSettings, Settings
 from body4d.core.progress import Event, EventListener
@@ -48,6 +47,8 @@ class StubWorker:
         if isinstance(task, PreviewTask):
             task.picture.write_bytes(b"picture")
             return Preview(task.frame, FRAMES, 30.0, 1.0, 40, 20, FramePeople(()))
+        if isinstance(task, FilmStripTask):
+            task.picture.write_bytes(b"strip")
         if isinstance(task, ExampleTask):
             task.folder.mkdir(parents=True, exist_ok=True)
             for name in ("swing.mp4", "truth.npz"):
@@ -88,30 +89,11 @@ def put_stub_in_place(patch: Any = setattr) -> None:
     patch(server, "chosen_preset", lambda settings, listener: ("lite", "A stand-in."))
 
 
-class PageByHand:
-    """The page's events by bare HTTP, as its script sends them. ``client`` is httpx's."""
-
-    def __init__(self, client: Any, session: str = "by_hand") -> None:
-        self._client, self._session = client, session
-        config = client.get("config").json()
-        names = {component["id"]: component["props"].get("elem_id") for component in config["components"]}
-        self._events = {
-            (names.get(target), event): (dependency["id"], len(dependency["inputs"]))
-            for dependency in config["dependencies"]
-            for target, event in dependency["targets"]
-        }
-
-    def send(self, elem_id: str, event: str, values: list[Any], event_data: Any = None) -> Iterator[dict[str, Any]]:
-        """Send an event and yield what comes back until it has ended. Values that are left out are None."""
-        number, inputs = self._events[elem_id, event]
-        data = [*values, *[None] * (inputs - len(values))]
-        sent = {"data": data, "fn_index": number, "session_hash": self._session, "event_data": event_data}
-        answer = self._client.post("gradio_api/queue/join", json=sent)
-        assert answer.status_code == 200, answer.text
-        with self._client.stream("GET", f"gradio_api/queue/data?session_hash={self._session}") as stream:
-            for line in stream.iter_lines():
-                if line.startswith("data: "):
-                    yield json.loads(line.removeprefix("data: "))
+def ask(client: Any, action: str, token: str = "", **fields: Any) -> dict[str, Any]:
+    """What the page's script asks, by bare HTTP. ``client`` is httpx's."""
+    answer = client.post(f"page/{action}", json={"token": token, **fields})
+    assert answer.status_code == 200, answer.text
+    return answer.json()
 
 
 @dataclass
@@ -132,6 +114,17 @@ class Served:
         answer = self.client.post("gradio_api/upload", files={"files": (name, content)})
         assert answer.status_code == 200, answer.text
         return answer.json()[0]
+
+    def ask(self, action: str, token: str = "", **fields: Any) -> dict[str, Any]:
+        return ask(self.client, action, token, **fields)
+
+    def wait_until_done(self, token: str) -> None:
+        """Let a run end, and follow it as the page does until it has."""
+        (self.folder / "finish").touch()
+        until = time.monotonic() + WAIT_S
+        while self.ask("progress", token)["state"] != "done":
+            assert time.monotonic() < until
+            time.sleep(0.02)
 
     def session(self, content: bytes = b"video") -> str:
         """The token of a clip that was just uploaded."""

@@ -5,14 +5,12 @@ from pathlib import Path
 import pytest
 
 import body4d
-from body4d.app.forms import RunOptions, clip_refusal, limits_sentence, settings_for, size_refusal
-from body4d.app.html import HINTS_FIT_FOR_PAGE, PAGE_REMEDIES, message, problem_text, progress
+from body4d.app.forms import RunOptions, clip_refusal, limits_sentence, options_from_json, range_refusal, settings_for, size_refusal
+from body4d.app.html import HINTS_FIT_FOR_PAGE, PAGE_REMEDIES, PAGE_SENTENCES, problem_text
 from body4d.app.names import download_name, public_problem, shown_name, stored_name
 from body4d.app.prompts import ClickPrompt
-from body4d.app.queue import QueuePosition
 from body4d.config import AppSettings, Settings
 from body4d.core.errors import InputError, RunWarning, SettingsError
-from body4d.core.progress import Event
 
 
 @pytest.mark.parametrize(
@@ -74,7 +72,7 @@ def test_problems_reveal_no_paths(message: str, shown: str) -> None:
 def test_the_page_offers_its_own_remedies() -> None:
     assumed = RunWarning("fov_assumed", "A field of view was assumed.", "--fov settles it.")
     assert "--fov" not in problem_text(public_problem(assumed))
-    assert problem_text(public_problem(assumed)).endswith(PAGE_REMEDIES["fov_assumed"])
+    assert problem_text(public_problem(assumed)) == f"{PAGE_SENTENCES['fov_assumed']} {PAGE_REMEDIES['fov_assumed']}"
     unknown = InputError("This cannot be.", code="unheard_of", hint="Use --other.")
     assert problem_text(public_problem(unknown)) == "This cannot be."
     too_long = InputError("This clip is long.", code="clip_too_long", hint="Cut it.")
@@ -85,7 +83,7 @@ def test_the_page_offers_its_own_remedies() -> None:
 def test_remedies_are_for_problems_that_there_are() -> None:
     package = Path(body4d.__file__).parent
     source = "".join(path.read_text(encoding="utf-8") for path in package.rglob("*.py") if path.name != "html.py")
-    for code in HINTS_FIT_FOR_PAGE | PAGE_REMEDIES.keys():
+    for code in HINTS_FIT_FOR_PAGE | PAGE_REMEDIES.keys() | PAGE_SENTENCES.keys():
         assert f'"{code}"' in source, code
 
 
@@ -93,8 +91,9 @@ def test_remedies_are_for_problems_that_there_are() -> None:
     ("seconds", "frames", "size", "word"),
     [
         (10, 300, (1920, 1080), None),
-        (7200, 300, (1920, 1080), "2 hours long, and 60 seconds is the most"),
-        (59, 6000, (640, 480), "6000 frames"),
+        (300, 9000, (1920, 1080), None),  # can be cut
+        (7200, 300, (1920, 1080), "2 hours long, and 30 minutes is the most"),
+        (59, 600_000, (640, 480), "600000 frames"),
         (5, 100, (7680, 4320), "7680x4320, and 4K is the most"),
         (0, 0, (0, 0), None),
     ],
@@ -104,9 +103,19 @@ def test_limits(seconds: float, frames: int, size: tuple[int, int], word: str | 
     assert refusal is None if word is None else word in str(refusal)
 
 
+@pytest.mark.parametrize(
+    ("seconds", "frames", "word"),
+    [(60.04, 3600, None), (61, 300, "61 seconds of video, and 60 seconds is the most"), (15, 3601, "3601 frames, and 3600 is the most")],
+)
+def test_limits_of_a_part(seconds: float, frames: int, word: str | None) -> None:
+    refusal = range_refusal(seconds, frames, AppSettings())
+    assert refusal is None if word is None else word in str(refusal)
+
+
 def test_limits_of_size_are_those_shown_before() -> None:
     settings = AppSettings(max_megabytes=50, max_seconds=20, max_people=1)
-    assert "Up to 20 seconds, 50 MB" in limits_sentence(settings)
+    assert "Up to 50 MB" in limits_sentence(settings)
+    assert "cut here to 20 seconds" in limits_sentence(settings)
     assert "1 person is followed" in limits_sentence(settings)
     assert size_refusal(50_000_000, settings) is None
     assert "51 MB, and 50 MB is the most" in str(size_refusal(51_000_000, settings))
@@ -125,8 +134,8 @@ def test_options_become_settings() -> None:
     ("options", "prompts", "word"),
     [
         (RunOptions(start_s=3, end_s=2), (), r"From second \(3\) must be before To second \(2\)"),
-        (RunOptions(fov_deg=500), (), "Field of view cannot be 500"),
-        (RunOptions(person_height_m=-1), (), "Height cannot be -1"),
+        (RunOptions(fov_deg=500), (), "Field of view cannot be 500: it must be below 170 degrees"),
+        (RunOptions(person_height_m=183), (), "Height cannot be 183: it must be below 2.6 metres"),
         (RunOptions(age_years=300), (), "Age cannot be 300"),
         (RunOptions(sex="<b>"), (), "Body cannot be"),
         (RunOptions("<b>"), (), "Whom to follow"),
@@ -138,17 +147,8 @@ def test_wrong_options_are_named_as_on_the_page(options: RunOptions, prompts: tu
         settings_for(Settings(), options, prompts)
 
 
-def test_the_page_escapes() -> None:
-    assert "<b>" not in message("<b>")
-    assert message("") == ""
-
-
-def test_progress_shows_position_rate_and_time_left() -> None:
-    waiting = progress({}, QueuePosition(2, 130, 40), 0)
-    assert "2 runs are before yours" in waiting
-    assert "begins in about 2 min and takes about 40 s" in waiting
-    working = progress({"probe": Event("probe", "done"), "bodies": Event("bodies", "working", 45, 60, 5, 9.04, 12.4)}, None, 61)
-    assert "45 of 60 · 9.0 a second · 12 s left" in working
-    assert 'class="b4-done" data-stage="probe"' in working
-    assert 'class="b4-todo" data-stage="pictures"' in working
-    assert "occlusion" not in working  # a stage that this preset has not
+def test_the_form_comes_as_json() -> None:
+    assert options_from_json({"person_height_m": 1.83, "age_years": None, "moving": True}) == RunOptions(person_height_m=1.83, moving=True)
+    for fields, word in (({"age_years": "old"}, "Age must be a number"), ({"x": 1}, "A setting"), ([], "A setting")):
+        with pytest.raises(SettingsError, match=word):
+            options_from_json(fields)

@@ -6,11 +6,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageDraw
 
-from body4d.app.preview import FramePeopleFinder, SingleFrameSource, decode_mask, paint_people
+from body4d.app.preview import (
+    FramePeopleFinder,
+    Preview,
+    SingleFrameSource,
+    decode_mask,
+    inner_point_px,
+    outline_path,
+    people_by_known_masks,
+)
 from body4d.app.prompts import ClickPrompt
-from body4d.app.tasks import PreviewTask, TaskRunner
+from body4d.app.tasks import FilmStripTask, PreviewTask, TaskRunner, strip_frames
 from body4d.config import ComputeSettings, Settings, WeightsSettings
 from body4d.core.errors import InputError, NoPersonError
 from body4d.core.progress import ignore_events
@@ -146,17 +154,41 @@ def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(segmenter.calls) == 4
 
 
-def test_the_picture_shows_who_is_chosen(tmp_path: Path) -> None:
-    source = frame_source()
-    people = FramePeopleFinder(CountingSegmenter, draws_by_clicks=True).find(source, [click(ON_BEN)]).people
-    paint_people(source.picture, people, [click(ON_BEN)], tmp_path / "people.jpg")
-    paint_people(source.picture, people, (), tmp_path / "small.jpg", side_px=30)
-    with Image.open(tmp_path / "people.jpg") as painted, Image.open(tmp_path / "small.jpg") as small:
-        assert (painted.size, small.size) == ((WIDTH, HEIGHT), (30, 20))
-        pixels = np.asarray(painted).astype(int)
-    ben, anna = pixels[30, 30], pixels[30, 10]
-    assert np.ptp(ben) > 60  # a colour
-    assert np.ptp(anna) < 40  # pale
+def test_known_masks_decide_without_the_segmenter() -> None:
+    preview = Preview(3, 9, 30.0, 0.3, WIDTH, HEIGHT, FramePeopleFinder(CountingSegmenter, draws_by_clicks=False).find(frame_source()))
+    both = people_by_known_masks(preview, [click(ON_BEN), click(ON_ANNA, 2)], "", draws_by_clicks=False)
+    assert both is not None
+    assert [(person.person_id, person.chosen) for person in both.people] == [(1, True), (2, True)]
+    # What they do not explain, the segmenter must look at.
+    assert people_by_known_masks(preview, [click(BETWEEN)], "", draws_by_clicks=False) is None
+    assert people_by_known_masks(preview, [], "dog", draws_by_clicks=True) is None
+    assert people_by_known_masks(preview, [click(ON_BEN), click((30.0, 10.0), label=0)], "", draws_by_clicks=True) is None
+
+
+def test_outlines_enclose_the_mask() -> None:
+    ring = np.zeros((600, 1000), bool)
+    ring[100:500, 200:800] = True
+    ring[200:400, 400:600] = False
+    x, y = inner_point_px(ring)
+    assert ring[int(y), int(x)]
+    drawn = Image.new("1", (1000, 600))
+    for part in outline_path(ring).split("M")[1:]:  # Of rings, the rule "evenodd" draws what differs.
+        polygon = Image.new("1", (1000, 600))
+        points = [tuple(int(value) for value in pair.split()) for pair in part.rstrip("Z").split("L")]
+        ImageDraw.Draw(polygon).polygon(points, fill=1)
+        drawn = Image.fromarray(np.asarray(drawn) ^ np.asarray(polygon))
+    assert (np.asarray(drawn) & ring).sum() > 0.97 * (np.asarray(drawn) | ring).sum()
+    assert outline_path(np.zeros((40, 60), bool)) == ""
+
+
+def test_a_film_strip_takes_key_frames_near_its_tiles(tmp_path: Path) -> None:
+    times_s = np.arange(101) / 10
+    assert strip_frames(times_s, np.array([0.0]), 4) == [0, 37, 62, 87]
+    assert strip_frames(times_s, np.array([0.0, 3.5, 6.0]), 4) == [0, 35, 60, 87]
+    runner = TaskRunner(Settings(preset="lite"))
+    assert runner.run(FilmStripTask(make_video(tmp_path / "clip.mp4", frames=6), tmp_path / "strip.jpg"), ignore_events) is None
+    with Image.open(tmp_path / "strip.jpg") as strip:
+        assert strip.width == pytest.approx(strip.height * 12 * 64 / 48, rel=0.35)
 
 
 def test_clicks_are_answered_by_models_that_stay_loaded(tiny_checkpoints: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -166,14 +198,14 @@ def test_clicks_are_answered_by_models_that_stay_loaded(tiny_checkpoints: Path, 
     weights = WeightsSettings(folder=str(tiny_checkpoints))
     runner = TaskRunner(Settings(preset="sam", weights=weights, compute=ComputeSettings(device="cpu")))
     clip = make_video(tmp_path / "clip.mp4", frames=6)
-    preview = runner.run(PreviewTask(clip, tmp_path / "people.jpg", 2), ignore_events)
+    preview = runner.run(PreviewTask(clip, tmp_path / "frame.jpg", 2), ignore_events)
     assert preview is not None
     assert preview.on_frame.people
     assert not preview.on_frame.people[0].chosen
     middle = ClickPrompt(2, point_px=(preview.width_px / 2, preview.height_px / 2))
-    chosen = runner.run(PreviewTask(clip, tmp_path / "people.jpg", 2, (middle,)), ignore_events)
+    chosen = runner.run(PreviewTask(clip, tmp_path / "frame.jpg", 2, (middle,)), ignore_events)
     assert chosen is not None
     assert any(person.chosen for person in chosen.on_frame.people)
-    with Image.open(tmp_path / "people.jpg") as painted:
+    with Image.open(tmp_path / "frame.jpg") as painted:
         assert painted.size == (preview.width_px, preview.height_px)
     assert len(loads) == 1

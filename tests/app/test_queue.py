@@ -211,7 +211,7 @@ def test_a_process_answers_is_refused_and_can_be_ended(tmp_path: Path) -> None:
     clip.touch()
     # The very error of the task: class, code, hint and facts.
     with pytest.raises(InputError) as caught:
-        worker.run(PreviewTask(clip, tmp_path / "people.jpg"), lambda event: None)
+        worker.run(PreviewTask(clip, tmp_path / "frame.jpg"), lambda event: None)
     assert (caught.value.code, caught.value.hint) == ("upload_empty", "Choose the video again.")
     process = worker.pid
     assert process is not None

@@ -4,12 +4,13 @@ import os
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from body4d.app.preview import FramePeople, Preview
 from body4d.app.prompts import ClickPrompt
-from body4d.app.sessions import FolderUsage, SessionStore, folders_to_delete
+from body4d.app.sessions import FolderUsage, SessionInfo, SessionStore, folders_to_delete
 from body4d.app.tasks import ARCHIVE
 from body4d.config import AppSettings
 from body4d.core.errors import InputError
@@ -130,11 +131,11 @@ def test_an_upload_goes_with_the_last_session_made_of_it(sessions: SessionStore)
 def test_quick_changes_of_a_choice_see_each_other(sessions: SessionStore, tmp_path: Path) -> None:
     session = sessions.create(upload(tmp_path), "a.mp4")
 
-    def add(now: tuple[ClickPrompt, ...]) -> tuple[ClickPrompt, ...]:
-        return (*now, ClickPrompt(0, len(now) + 1, point_px=(1, 1)))
+    def add(info: SessionInfo) -> dict[str, Any]:
+        return {"prompts": (*info.prompts, ClickPrompt(0, len(info.prompts) + 1, point_px=(1, 1)))}
 
     with ThreadPoolExecutor(8) as pool:
-        list(pool.map(lambda _: sessions.change_prompts(session, add), range(20)))
+        list(pool.map(lambda _: sessions.change(session, add), range(20)))
     found = sessions.find(session.token)
     assert found is not None
     assert [prompt.person_id for prompt in found.info.prompts] == list(range(1, 21))

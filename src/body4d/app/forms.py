@@ -1,11 +1,11 @@
 """The limits on a clip and the form of settings, as visitors meet them. What a file is, its content decides, never its name."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from body4d.app.prompts import ClickPrompt, prompted_people
 from body4d.config import AppSettings, Settings, VideoSettings
@@ -18,6 +18,12 @@ PEOPLE_CHOICES: Mapping[str, str] = {"Main person": "main", "Everybody": "all"}
 SEX_CHOICES: Mapping[str, str] = {"Not said": "auto", "Female": "female", "Male": "male"}
 """Labels of the page for the body of the main person."""
 
+MAX_CUT_S = 1800.0
+"""A longer clip is not even opened to be cut: reading its index takes seconds, and nobody finds a swing in half an hour of film."""
+
+RANGE_SLACK_S = 0.05
+"""A part of a clip may be this much longer than the limit: its ends are chosen between frames."""
+
 UHD_MEGAPIXELS = 8.3
 """A frame of 4K; a limit from here on and below ``MAX_UHD_MEGAPIXELS`` is called so."""
 MAX_UHD_MEGAPIXELS = 12.0
@@ -26,29 +32,40 @@ MAX_UHD_MEGAPIXELS = 12.0
 def limits_sentence(settings: AppSettings) -> str:
     """The limits, as a visitor reads them before uploading. Pure."""
     return (
-        f"Up to {_time(settings.max_seconds)}, {settings.max_megabytes:g} MB and {_pixels(settings.max_megapixels)}. "
+        f"Up to {settings.max_megabytes:g} MB and {_pixels(settings.max_megapixels)}; a longer clip can be cut here to "
+        f"{_time(settings.max_seconds)}. "
         f"Up to {settings.max_people} {'person is' if settings.max_people == 1 else 'people are'} followed. "
         f"Your clip is deleted {settings.keep_hours:g} hours after you last opened it."
     )
 
 
 def clip_refusal(seconds: float, frames: int, width_px: int, height_px: int, settings: AppSettings) -> InputError | None:
-    """Why a clip of these measures is not taken, None where it is. Pure."""
-    if seconds > settings.max_seconds:
-        message = f"This clip is {_time(seconds)} long, and {_time(settings.max_seconds)} is the most."
-        return InputError(
-            message, code="clip_too_long", hint="Cut it to the part that matters.", seconds=seconds, limit=settings.max_seconds
-        )
-    if frames > settings.max_frames:
-        message, hint = (
-            f"This clip has {frames} frames, and {settings.max_frames} is the most.",
-            "Cut it, or save it at a lower frame rate.",
-        )
-        return InputError(message, code="clip_too_many_frames", hint=hint, frames=frames, limit=settings.max_frames)
+    """Why a clip of these measures is not opened, None where it is. It may be longer than a run, as it can be cut. Pure."""
+    max_s = max(MAX_CUT_S, settings.max_seconds)
+    if seconds > max_s:
+        message = f"This clip is {_time(seconds)} long, and {_time(max_s)} is the most that can be cut here."
+        return InputError(message, code="clip_too_long", hint="Cut it to the part that matters.", seconds=seconds, limit=max_s)
+    max_frames = round(settings.max_frames * max(max_s / settings.max_seconds, 1.0))
+    if frames > max_frames:
+        message = f"This clip has {frames} frames, and {max_frames} is the most that can be cut here."
+        hint = "Cut it, or save it at a lower frame rate."
+        return InputError(message, code="clip_too_many_frames", hint=hint, frames=frames, limit=max_frames)
     if width_px * height_px > settings.max_megapixels * 1e6:
         message = f"This clip is {width_px}x{height_px}, and {_pixels(settings.max_megapixels)} is the most."
         facts = {"width_px": width_px, "height_px": height_px, "limit_megapixels": settings.max_megapixels}
         return InputError(message, code="clip_too_many_pixels", hint="Save it smaller.", **facts)
+    return None
+
+
+def range_refusal(seconds: float, frames: int, settings: AppSettings) -> SettingsError | None:
+    """Why a part of a clip of this length is not run, None where it is. Pure."""
+    if seconds > settings.max_seconds + RANGE_SLACK_S:
+        message = f"This is {_time(seconds)} of video, and {_time(settings.max_seconds)} is the most."
+        return SettingsError(message, code="range_too_long", hint="Choose a shorter part.", seconds=seconds, limit=settings.max_seconds)
+    if frames > settings.max_frames:
+        message = f"This part has {frames} frames, and {settings.max_frames} is the most."
+        hint = "Choose a shorter part, or fewer frames a second."
+        return SettingsError(message, code="range_too_many_frames", hint=hint, frames=frames, limit=settings.max_frames)
     return None
 
 
@@ -117,17 +134,41 @@ class RunOptions:
     sex: str = "auto"
     age_years: float | None = None
 
+    def range_s(self, seconds: float) -> tuple[float, float]:
+        """The part of a clip of this length that is run, in seconds."""
+        return min(self.start_s or 0.0, seconds), min(self.end_s or seconds, seconds)
 
-_FIELDS: tuple[tuple[str, str, str], ...] = (
-    ("video", "start_s", "From second"),
-    ("video", "end_s", "To second"),
-    ("video", "fps", "Frames a second"),
-    ("camera", "fov_deg", "Field of view"),
-    ("camera", "person_height_m", "Height"),
-    ("fit", "sex", "Body"),
-    ("fit", "age_years", "Age"),
+
+_RUN_OPTIONS = TypeAdapter(RunOptions)
+
+_FIELDS: tuple[tuple[str, str, str, str], ...] = (
+    ("video", "start_s", "From second", "seconds"),
+    ("video", "end_s", "To second", "seconds"),
+    ("video", "fps", "Frames a second", ""),
+    ("camera", "fov_deg", "Field of view", "degrees"),
+    ("camera", "person_height_m", "Height", "metres"),
+    ("fit", "sex", "Body", ""),
+    ("fit", "age_years", "Age", "years"),
 )
-"""Section and name of a setting, called the same among the options, and its label on the page."""
+"""Section and name of a setting, called the same among the options, its label on the page, and its unit."""
+
+_BOUNDS: tuple[tuple[str, str], ...] = (("gt", "above"), ("ge", "at least"), ("lt", "below"), ("le", "at most"))
+"""Bounds of a setting as pydantic names them, and in words."""
+
+
+def options_from_json(fields: Any) -> RunOptions:
+    """The form of settings as the page sends it; what is left out or null is the default. Raises SettingsError."""
+    try:
+        return _RUN_OPTIONS.validate_python(fields, strict=False, extra="forbid")
+    except ValidationError as error:
+        name = str(error.errors()[0]["loc"][0]) if error.errors()[0]["loc"] else ""
+        label = next((label for _, field, label, _ in _FIELDS if field == name), "A setting")
+        raise SettingsError(f"{label} must be a number.", code="option_invalid", field=name) from error
+
+
+def options_to_json(options: RunOptions) -> dict[str, Any]:
+    """The same form for the page."""
+    return asdict(options)
 
 
 def settings_for(settings: Settings, options: RunOptions, prompts: Sequence[ClickPrompt]) -> Settings:
@@ -141,7 +182,7 @@ def settings_for(settings: Settings, options: RunOptions, prompts: Sequence[Clic
         raise SettingsError(f"Whom to follow must be main or all, found {str(options.people)[:20]!r}.", code="people_choice_unknown")
     tree["people"]["count"] = limit if options.people == "all" else "main"
     tree["camera"]["motion"] = "moving" if options.moving else settings.camera.motion
-    for section, name, _ in _FIELDS:
+    for section, name, _, _ in _FIELDS:
         # An empty number field is 0 on some pages.
         if value := getattr(options, name):
             tree[section][name] = value
@@ -157,7 +198,11 @@ def settings_for(settings: Settings, options: RunOptions, prompts: Sequence[Clic
 
 def _option_error(error: ValidationError) -> SettingsError:
     first = error.errors()[0]
-    label = next((label for section, name, label in _FIELDS if first["loc"][:2] == (section, name)), "A setting")
-    problem = (first["msg"][0].lower() + first["msg"][1:]).replace("input", "it")
-    field = ".".join(str(part) for part in first["loc"])
-    return SettingsError(f"{label} cannot be {first['input']}: {problem}.", code="option_invalid", field=field)
+    section, name, label, unit = next(
+        (field for field in _FIELDS if first["loc"][:2] == field[:2]), ("", str(first["loc"][-1]), "A setting", "")
+    )
+    context = first.get("ctx", {})
+    bounds = [f"{words} {context[key]:g}" for key, words in _BOUNDS if key in context]
+    problem = f"{bounds[0]} {unit}".strip() if bounds else (first["msg"][0].lower() + first["msg"][1:]).replace("input", "it")
+    must = "it must be " if bounds else ""
+    return SettingsError(f"{label} cannot be {first['input']}: {must}{problem}.", code="option_invalid", field=f"{section}.{name}")

@@ -1,262 +1,270 @@
-"""What the page's buttons do: one short handler each. The work is the service's."""
+"""What the page asks for, and the answers as JSON. What each takes is worked out by the service; this words it for the page."""
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
-from functools import wraps
 from pathlib import Path
 from typing import Any
 
-import gradio as gr
+import numpy as np
 
 from body4d.app import html
-from body4d.app.forms import RunOptions
-from body4d.app.page import ANYBODY, EXCLUDE, AppPage, PageState
-from body4d.app.preview import Preview
+from body4d.app.file_references import NOT_AN_UPLOAD, uploaded_path
+from body4d.app.forms import options_from_json, options_to_json, settings_for
+from body4d.app.names import MAX_NAME_LENGTH
+from body4d.app.preview import Preview, add_bounded, decode_mask, inner_point_px, outline_path, people_by_known_masks
+from body4d.app.progress import duration, waiting_json, working_json
 from body4d.app.prompts import INSIDE, OUTSIDE, ClickPrompt, person_of_click, prompted_people
-from body4d.app.queue import QueuedTask
+from body4d.app.queue import server_stops
 from body4d.app.service import AppService
-from body4d.app.sessions import UserSession
-from body4d.core.errors import Body4DError, Cancelled, InputError, distinct_warnings
+from body4d.app.sessions import SessionInfo, UserSession
+from body4d.core.errors import Body4DError, Cancelled, InputError, SettingsError, distinct_warnings
+from body4d.render.style import person_colour
 from body4d.run.record import read_run, summary
 
+CHOOSE, EXCLUDE, BOX = MODES = ("choose", "exclude", "box")
+"""What a click on the picture does."""
+
+MAX_FRAMES_KNOWN = 200
+"""Frames whose people are remembered here, of all visitors, so that a click on them is answered without the other process."""
+
+MAX_TEXT_LENGTH = 200
+HEIGHT_SENTENCE = "The height must lie between 41 and 259 cm (1 ft 4 in and 8 ft 6 in)."
 RESTART_SENTENCE = "The server is being restarted. What was done is kept, and this page goes on by itself in a minute."
 CANCELLED_SENTENCE = "Cancelled. What was finished is kept."
-FINDING = "Finding people…"
 
-Updates = dict[Any, Any]
-UpdateStream = AsyncIterator[Updates]
+Answer = dict[str, Any]
 
 
-class Handlers:
-    """Handlers of one page; they hold the app's parts and nothing of a visitor."""
+class PageHandlers:
+    """Answers of the page. Holds the app's parts and, for speed alone, the people on frames that were looked at."""
 
-    def __init__(self, service: AppService, page: AppPage, *, has_player: bool) -> None:
-        self._service, self._page, self._has_player = service, page, has_player
+    def __init__(self, service: AppService, uploads: Path, *, has_player: bool) -> None:
+        self.service, self._uploads, self._has_player = service, uploads, has_player
+        self._known: dict[str, Preview] = {}
 
-    def connect(self, blocks: gr.Blocks) -> None:
-        """Connect the page's events. None of them is part of the API."""
-        p = self._page
-        s, outputs = p.state, self._outputs()
-
-        def on(event: Callable[..., Any], handler: Callable[..., UpdateStream], inputs: list[Any], **options: Any) -> None:
-            event(
-                self._guarded(handler),
-                inputs,
-                outputs,
-                api_visibility="private",
-                show_progress="hidden",
-                concurrency_limit=None,
-                **options,
-            )
-
-        on(p.video.upload, self.on_upload, [p.video])
-        on(p.video.stop_recording, self.on_upload, [p.video])
-        on(p.example.click, self.on_example, [])
-        # Quick clicks all count: Gradio would drop those that come before the first is answered.
-        on(p.picture.select, self.on_click, [s, p.mode, p.person, p.text], trigger_mode="multiple")
-        on(p.frame.release, self.on_frame, [s, p.frame, p.text])
-        on(p.text.submit, self.on_frame, [s, p.frame, p.text])
-        on(p.undo.click, self.on_undo, [s, p.frame, p.text])
-        on(p.clear.click, self.on_clear, [s, p.frame])
-        on(p.run.click, self.on_run, [s, p.text, *p.options])
-        on(p.cancel.click, self.on_cancel, [s])
-        on(p.again.click, self.on_choose_again, [s])
-        on(blocks.load, self.on_load, [])
-        for button in (p.other, p.fresh):
-            on(button.click, self.on_start_over, [])
-
-    def _outputs(self) -> list[Any]:
-        p = self._page
-        return [
-            p.state, p.message, p.upload_box, p.video, p.choose_box, p.clip, p.picture, p.person, p.frame, p.text,
-            p.work_box, p.progress, p.done_box, p.result, p.run, p.mode,
-        ]  # fmt: skip
-
-    def _guarded(self, handler: Callable[..., UpdateStream]) -> Callable[..., UpdateStream]:
-        """Errors as one sentence on the page, whatever they are."""
-
-        @wraps(handler)
-        async def call(*args: Any) -> UpdateStream:
-            try:
-                async for updates in handler(*args):
-                    yield updates
-            except Cancelled:
-                return  # The newer request that took its place answers.
-            except Exception as error:
-                sentence = html.problem_text(self._service.public(error))
-                yield {self._page.message: html.message(sentence), self._page.video: None}
-
-        return call
-
-    def _show(self, step: str) -> Updates:
-        p = self._page
-        boxes = {"upload": p.upload_box, "choose": p.choose_box, "work": p.work_box, "done": p.done_box}
-        return {box: gr.update(visible=name == step) for name, box in boxes.items()}
+    async def session(self, token: str) -> UserSession:
+        """The session of a token. Raises InputError."""
+        return await self.service.open_session(token)
 
     # Step 1
 
-    async def on_upload(self, video: str | None) -> UpdateStream:
-        if not video:
-            yield {self._page.message: ""}
-            return
-        yield {self._page.message: html.busy("Reading your video and finding people…")}
-        yield await self._opened(Path(video))
+    async def open_upload(self, path: object, name: object) -> Answer:
+        """A token for a file that was uploaded, before anybody looks into it: from here on a reload finds it. Raises InputError."""
+        upload = await asyncio.to_thread(uploaded_path, path, self._uploads)
+        if upload is None:
+            raise InputError(NOT_AN_UPLOAD, code="not_an_upload")
+        shown = str(name)[: 4 * MAX_NAME_LENGTH] if name else upload.name
+        return {"token": (await asyncio.to_thread(self.service.sessions.create, upload, shown)).token}
 
-    async def on_example(self) -> UpdateStream:
-        yield {self._page.message: html.busy("Getting the example and finding people…")}
-        yield await self._opened(await self._service.example())
-
-    async def _opened(self, upload: Path) -> Updates:
-        session, preview = await self._service.open_upload(upload)
-        return {**self._show("choose"), **self._preview_updates(session, preview), self._page.video: None, self._page.text: ""}
+    async def open_example(self) -> Answer:
+        """A token for the example."""
+        example = await self.service.example()
+        return {"token": (await asyncio.to_thread(self.service.sessions.create, example, "computer-made swing.mp4")).token}
 
     # Step 2
 
-    def _preview_updates(self, session: UserSession, preview: Preview) -> Updates:
-        p = self._page
-        chosen = prompted_people(session.info.prompts)
-        warnings = preview.on_frame.warnings
-        sentence = " ".join(html.problem_text(self._service.public(warning, session)) for warning in warnings)
-        if not warnings and not chosen and (count := len(preview.on_frame.people)):
-            sentence = "One person was found." if count == 1 else f"{count} people were found."
-        painted_ns = time.time_ns()  # The picture was painted just now; the browser must not show an older one.
-        return {
-            p.state: PageState(session.token, preview),
-            p.message: html.message(sentence, "problem" if warnings else "good"),
-            p.clip: html.clip_line(session.info),
-            p.picture: f"runs/{session.token}/{session.picture.name}?{painted_ns}",
-            p.frame: gr.update(maximum=max(preview.frames - 1, 1), value=preview.frame),
-            p.person: gr.update(choices=[ANYBODY, *(f"Person {number}" for number in chosen)], visible=bool(chosen)),
-            p.run: gr.update(value=_run_label(len(chosen))),
-        }
-
-    async def on_click(self, state: PageState, mode: str, person: str, text: str, event: gr.EventData) -> UpdateStream:
-        """A click or a box on the picture, whose sides count as 1 in the event."""
-        preview = state.preview
-        if preview is None:
-            raise InputError("The people of this frame are not known yet; move the slider once.", code="no_preview")
-        prompt: ClickPrompt | None = None
-
-        def add(now: tuple[ClickPrompt, ...]) -> tuple[ClickPrompt, ...]:
-            nonlocal prompt
-            prompt = click_prompt(event.position, mode, preview, now)
-            if person and person != ANYBODY:
-                prompt = replace(prompt, person_id=int(person.removeprefix("Person ")))
-            return (*now, prompt)
-
-        session = await self._service.change_prompts(state.token, add)
-        yield {self._page.message: html.busy(FINDING)}
+    async def choice(self, token: str, frame: int | None = None) -> Answer:
+        """Step 2 as the visitor left it, on another frame where one is given. Raises what refuses the clip, which then is not kept."""
+        if frame is None:
+            session = await self.session(token)
+        else:
+            shown = max(int(frame), 0)
+            session = await self.service.change(token, lambda _: {"frame": shown})
         try:
-            session, new_preview = await self._service.preview(session, preview.frame, text)
-        except Cancelled:
+            return await self._choice(session)
+        except InputError:
+            if not session.info.frames:  # Never seen: the file is to blame.
+                await asyncio.to_thread(self.service.sessions.delete, session)
             raise
-        except Body4DError:
-            await asyncio.to_thread(self._service.remove_prompts, session, [prompt] if prompt else [])
+
+    async def click(self, token: str, frame: int, at: list[float], mode: str, person: int = 0) -> Answer:
+        """A click (x, y) or a box (x0, y0, x1, y1) on a frame, in shares of the picture. ``person`` 0: whoever is meant by it."""
+        session = await self.session(token)
+        preview = self._known.get(session.key)
+        if preview is None or preview.frame != frame:
+            await self.choice(token, frame)
+            preview = self._known[session.key]
+        added: list[ClickPrompt] = []
+
+        def add(info: SessionInfo) -> Mapping[str, Any]:
+            prompt = click_prompt(at, mode, preview, info.prompts)
+            prompt = replace(prompt, person_id=person) if person else prompt
+            self._check_number((*info.prompts, prompt))
+            added.append(prompt)
+            return {"prompts": (*info.prompts, prompt), "frame": preview.frame}
+
+        session = await self.service.change(token, add)
+        try:
+            return await self._choice(session)
+        except Body4DError as error:
+            # Another request may have come before this one, or the next server answers it: the click stands.
+            if not (isinstance(error, Cancelled) or error.code == server_stops().code):
+                await asyncio.to_thread(self.service.remove_prompts, session, added)
             raise
-        yield self._preview_updates(session, new_preview)
 
-    async def on_frame(self, state: PageState, frame: float, text: str) -> UpdateStream:
-        session = await self._service.open_session(state.token)
-        yield {self._page.message: html.busy(FINDING)}
-        yield self._preview_updates(*await self._service.preview(session, int(frame or 0), text))
+    def _check_number(self, prompts: tuple[ClickPrompt, ...]) -> None:
+        limit = self.service.settings.app.max_people
+        if len(prompted_people(prompts)) > limit:
+            people = "1 person" if limit == 1 else f"{limit} people"
+            raise SettingsError(f"Up to {people} can be followed at once.", code="too_many_people_chosen", limit=limit)
 
-    async def on_undo(self, state: PageState, frame: float, text: str) -> UpdateStream:
-        await self._service.change_prompts(state.token, lambda now: now[:-1])
-        async for updates in self.on_frame(state, frame, text):
-            yield updates
+    async def undo(self, token: str) -> Answer:
+        """Take the last click back."""
+        return await self._change_prompts(token, lambda info: {"prompts": info.prompts[:-1]})
 
-    async def on_clear(self, state: PageState, frame: float) -> UpdateStream:
-        await self._service.change_prompts(state.token, lambda now: ())
-        async for updates in self.on_frame(state, frame, ""):
-            yield {**updates, self._page.text: "", self._page.person: gr.update(choices=[ANYBODY], value=ANYBODY)}
+    async def clear(self, token: str) -> Answer:
+        """Take all clicks and words back."""
+        return await self._change_prompts(token, lambda _: {"prompts": (), "text": ""})
+
+    async def drop(self, token: str, person: int) -> Answer:
+        """Choose a person no longer."""
+        return await self._change_prompts(
+            token, lambda info: {"prompts": tuple(prompt for prompt in info.prompts if prompt.person_id != person)}
+        )
+
+    async def describe(self, token: str, text: str) -> Answer:
+        """Whom to follow, in words."""
+        return await self._change_prompts(token, lambda _: {"text": text[:MAX_TEXT_LENGTH]})
+
+    async def _change_prompts(self, token: str, change: Callable[[SessionInfo], Mapping[str, Any]]) -> Answer:
+        return await self._choice(await self.service.change(token, change))
+
+    async def set_options(self, token: str, fields: object) -> Answer:
+        """Keep the form of settings with the clip; how long a run would take with them. Raises SettingsError, and keeps nothing then."""
+        options = options_from_json(fields)
+        settings_for(self.service.settings, options, ())
+        session = await self.service.change(token, lambda _: {"options": options})
+        return {"options": options_to_json(options), "estimate": self._estimate(session), "warning": _outside_range(session)}
+
+    async def _choice(self, session: UserSession) -> Answer:
+        session, preview = await self._preview(session)
+        return await asyncio.to_thread(self._choice_json, session, preview)
+
+    async def _preview(self, session: UserSession) -> tuple[UserSession, Preview]:
+        """The people on the session's frame: by the masks that are known, else by the process that finds people."""
+        info, known = session.info, self._known.get(session.key)
+        if known is not None and known.frame == info.frame:
+            on_frame = await asyncio.to_thread(
+                people_by_known_masks, known, info.prompts, info.text, draws_by_clicks=self.service.preset == "sam"
+            )
+            if on_frame is not None:
+                if on_frame.rejected:
+                    await asyncio.to_thread(self.service.remove_prompts, session, on_frame.rejected)
+                return _as_asked(session, info, on_frame.rejected), replace(known, on_frame=on_frame)
+        session, preview = await self.service.preview(session, info.frame, info.text)
+        add_bounded(self._known, session.key, preview, MAX_FRAMES_KNOWN)
+        return _as_asked(session, info, preview.on_frame.rejected), preview
+
+    def _choice_json(self, session: UserSession, preview: Preview) -> Answer:
+        info, chosen = session.info, prompted_people(session.info.prompts)
+        warnings = [html.problem_text(self.service.public(warning, session)) for warning in preview.on_frame.warnings]
+        count = len(preview.on_frame.people)
+        found = "" if chosen or not count else "One person was found." if count == 1 else f"{count} people were found."
+        app = self.service.settings.app
+        return {
+            "token": session.token,
+            "revision": info.revision,
+            "clip": {
+                "name": info.name, "seconds": info.seconds, "frames": preview.frames, "fps": preview.fps,
+                "width_px": preview.width_px, "height_px": preview.height_px,
+            },
+            "frame": preview.frame,
+            "picture": f"runs/{session.token}/{session.picture.name}?{preview.frame}",
+            "people": _people_json(preview),
+            "clicks": [_click_json(prompt, preview) for prompt in info.prompts if prompt.frame == preview.frame],
+            "chosen": [{"id": number, "colour": _colour(number)} for number in chosen],
+            "text": info.text,
+            "options": options_to_json(info.options),
+            "max_range_s": min(app.max_seconds, app.max_frames / preview.fps if preview.fps else app.max_seconds),
+            "finished": session.finished,
+            "warning": " ".join(warnings) or _outside_range(session),
+            "found": found,
+            "estimate": self._estimate(session),
+        }  # fmt: skip
+
+    def _estimate(self, session: UserSession) -> str:
+        position = self.service.estimate(session, session.info.options)
+        takes = f"Takes about {duration(position.duration_s)}."
+        if not position.ahead:
+            return takes
+        others = "Another run comes" if position.ahead == 1 else f"{position.ahead} other runs come"
+        return f"{others} first, about {duration(position.starts_in_s)}. {takes}"
 
     # Step 3
 
-    async def on_run(self, state: PageState, text: str, *options: Any) -> UpdateStream:
-        session = await self._service.open_session(state.token)
-        session, queued = await self._service.start_run(session, RunOptions(*options), text or "")
-        state = replace(state, token=session.token)  # A new one where the old link keeps its result.
-        yield {self._page.state: state}
-        async for updates in self._followed(session, queued, state):
-            yield updates
+    async def run(self, token: str) -> Answer:
+        """Start the run of what is chosen; under a new token where this one has its result already. Raises SettingsError."""
+        session = await self.session(token)
+        if warning := _outside_range(session):
+            raise SettingsError(warning, code="person_outside_range")
+        session, _ = await self.service.start_run(session, session.info.options, session.info.text)
+        return {"token": session.token}
 
-    async def _followed(self, session: UserSession, queued: QueuedTask, state: PageState) -> UpdateStream:
-        p = self._page
-        first = {**self._show("work"), p.message: ""}
-        shown = ""
-        async for now in self._service.follow(queued):
-            progress = f'<span data-run="{session.token}"></span>{self._progress(now)}'
-            if progress != shown and not now.ended.is_set():
-                yield {**first, p.progress: progress}
-                first, shown = {}, progress
-        if queued.state == "done":
-            yield {**self._show("done"), p.message: "", p.result: await asyncio.to_thread(self._result, session)}
-            return
-        if self._service.stopping.is_set():
-            yield {p.message: html.busy(RESTART_SENTENCE)}
-            await asyncio.Event().wait()  # A page that is told of an end would not ask the next server; this ends with the connection.
-        updates = await self._choose_updates(session, state)
-        if queued.state == "cancelled" or queued.error is None:
-            yield {**updates, p.message: html.message(CANCELLED_SENTENCE, "good")}
-        else:
-            yield {**updates, p.message: html.message(html.problem_text(self._service.public(queued.error, session)))}
+    async def cancel(self, token: str) -> Answer:
+        """End the run, if there is one."""
+        await self.service.cancel(await self.session(token))
+        return {}
 
-    def _progress(self, queued: QueuedTask) -> str:
-        position = self._service.runs.position(queued) if queued.state == "waiting" else None
+    async def progress(self, token: str) -> Answer:
+        """How the session stands: ``state`` is choosing, waiting, working, done, or refused with a ``message``."""
+        session = await self.session(token)
+        queued = self.service.runs.find(session.key)
+        if queued is None or queued.ended.is_set():
+            return await asyncio.to_thread(self._ended_json, session)
+        position = self.service.runs.position(queued)
+        if queued.state == "waiting":
+            return {"state": "waiting", "name": session.info.name, **waiting_json(position)}
         elapsed_s = max(time.monotonic() - queued.started_s, 0.0) if queued.started_s else 0.0
-        return html.progress(queued.stages, position, elapsed_s)
+        expected_s = self.service.estimate(session, session.info.options).duration_s
+        return {"state": "working", "name": session.info.name, **working_json(queued.stages, elapsed_s, expected_s)}
 
-    async def on_cancel(self, state: PageState) -> UpdateStream:
-        """The page that follows the run shows what is next."""
-        yield {self._page.message: html.busy("Stopping…")}
-        await self._service.cancel(await self._service.open_session(state.token))
+    def _ended_json(self, session: UserSession) -> Answer:
+        """How a session stands whose run is not in the queue: what the disk says of it."""
+        info, last = session.info, self.service.last_run(session)
+        if session.finished or last is None:
+            return {"state": "done" if session.finished else "choosing", "name": info.name}
+        if last.live:  # The next server goes on with it.
+            return {"state": "waiting", "name": info.name, "share": 0.0, "sentence": RESTART_SENTENCE, "steps": []}
+        if (last.prompts, last.options, last.text) != (info.prompts, info.options, info.text):
+            return {"state": "choosing", "name": info.name}  # What is to be said of that run is no longer to the point.
+        if last.state == "cancelled":
+            return {"state": "choosing", "message": CANCELLED_SENTENCE}
+        if last.error is not None:
+            error = Body4DError(last.error["message"], code=last.error["code"], hint=last.error["hint"])
+            return {"state": "refused", "message": html.problem_text(self.service.public(error, session))}
+        return {"state": "choosing", "name": info.name}
 
     # Step 4
 
+    async def result(self, token: str) -> str:
+        """The finished run as HTML. Raises InputError where there is none."""
+        session = await self.session(token)
+        return await asyncio.to_thread(self._result, session)
+
     def _result(self, session: UserSession) -> str:
+        if not session.finished:
+            raise InputError("There is no result yet.", code="not_finished")
         record = read_run(session.run)
         warnings = distinct_warnings([*record.warnings, *(warning for stage in record.stages.values() for warning in stage.warnings)])
-        sentences = [html.problem_text(self._service.public(warning, session)) for warning in warnings]
+        sentences = [html.problem_text(self.service.public(warning, session)) for warning in warnings]
         return html.result(session, summary(record)["people"], sentences, player=self._has_player)
 
-    async def _choose_updates(self, session: UserSession, state: PageState) -> Updates:
-        """Step 2 as the visitor left it; on a page opened by its link, the frame on which somebody was chosen last."""
-        if state.preview is not None:
-            return {**self._show("choose"), **self._preview_updates(await self._service.open_session(session.token), state.preview)}
-        frame = session.info.prompts[-1].frame if session.info.prompts else 0
-        return {**self._show("choose"), **self._preview_updates(*await self._service.preview(session, frame))}
+    def problem(self, error: Exception) -> Answer:
+        """An error in the page's words, with the name of the setting that it is about."""
+        problem = self.service.public(error)
+        field = str(problem.facts.get("field", "")).rpartition(".")[2]
+        # The page asks for centimetres or feet, and its settings are in metres.
+        message = HEIGHT_SENTENCE if field == "person_height_m" else html.problem_text(problem)
+        return {"code": problem.code, "message": message, "field": field}
 
-    async def on_choose_again(self, state: PageState) -> UpdateStream:
-        yield {self._page.message: html.busy(FINDING)}
-        yield await self._choose_updates(await self._service.open_session(state.token), state)
 
-    async def on_start_over(self) -> UpdateStream:
-        p = self._page
-        yield {**self._show("upload"), p.state: PageState(), p.message: '<i data-run=""></i>', p.video: None, p.result: "", p.progress: ""}
-
-    async def on_load(self, request: gr.Request) -> UpdateStream:
-        """The page was opened: by a link to a run, in the state that this has by now; else at the beginning."""
-        token = request.query_params.get("run", "")
-        if not token:
-            yield {self._page.message: ""}  # A handler that yields nothing would empty every component.
-            return
-        session = await self._service.open_session(token)
-        state, queued = PageState(token), self._service.runs.find(session.key)
-        yield {self._page.state: state}
-        if queued is not None:
-            async for updates in self._followed(session, queued, state):
-                yield updates
-        elif await asyncio.to_thread(lambda: session.finished):
-            yield {**self._show("done"), self._page.result: await asyncio.to_thread(self._result, session)}
-        else:
-            async for updates in self.on_choose_again(state):
-                yield updates
-            entry = await asyncio.to_thread(self._service.last_run, session)
-            if entry is not None and entry.error is not None and entry.prompts == session.info.prompts:
-                problem = Body4DError(entry.error["message"], code=entry.error["code"], hint=entry.error["hint"])
-                yield {self._page.message: html.message(html.problem_text(self._service.public(problem, session)))}
+def _as_asked(session: UserSession, asked: SessionInfo, rejected: tuple[ClickPrompt, ...]) -> UserSession:
+    """The session with the choice for which the people were found, not with one that came meanwhile: that has an answer of its own."""
+    kept = tuple(prompt for prompt in asked.prompts if prompt not in rejected)
+    update = {"prompts": kept, "text": asked.text, "revision": asked.revision}
+    return replace(session, info=session.info.model_copy(update=update))
 
 
 def click_prompt(shares: list[float], mode: str, preview: Preview, prompts: tuple[ClickPrompt, ...]) -> ClickPrompt:
@@ -275,5 +283,48 @@ def click_prompt(shares: list[float], mode: str, preview: Preview, prompts: tupl
     return replace(prompt, person_id=person_of_click(prompt, preview.masks(), prompts))
 
 
-def _run_label(people: int) -> str:
-    return "Make it 3D" if not people else f"Make {'this person' if people == 1 else f'these {people} people'} 3D"
+def _people_json(preview: Preview) -> list[Answer]:
+    """The people on a frame from left to right, sizes in shares of the picture."""
+    width, height = preview.width_px, preview.height_px
+    people = []
+    for person in preview.on_frame.people:
+        mask = decode_mask(person.mask_code, height, width)
+        if not mask.any():
+            continue
+        xs, ys = np.flatnonzero(mask.any(axis=0)), np.flatnonzero(mask.any(axis=1))
+        x, y = inner_point_px(mask)
+        people.append(
+            {
+                "id": person.person_id if person.chosen else 0,
+                "colour": _colour(person.person_id),
+                "box": [int(xs[0]) / width, int(ys[0]) / height, int(xs[-1] + 1) / width, int(ys[-1] + 1) / height],
+                "at": [x / width, y / height],
+                "outline": outline_path(mask),
+            }
+        )
+    return sorted(people, key=lambda person: person["box"][0] + person["box"][2])
+
+
+def _click_json(prompt: ClickPrompt, preview: Preview) -> Answer:
+    size_px = (preview.width_px, preview.height_px)
+    at = [value / size_px[i % 2] for i, value in enumerate(prompt.position_px)]
+    return {"at": at, "inside": prompt.locates_person, "colour": _colour(prompt.person_id)}
+
+
+def _colour(person_id: int) -> str:
+    return "#{:02x}{:02x}{:02x}".format(*person_colour(person_id - 1))
+
+
+def _outside_range(session: UserSession) -> str:
+    """A sentence where somebody was chosen only on frames that the run leaves out, else ""."""
+    info = session.info
+    start_s, end_s = info.options.range_s(info.seconds)
+    if not info.fps or (start_s <= 0 and end_s >= info.seconds):
+        return ""
+    inside = {
+        p.person_id for p in info.prompts if p.locates_person and start_s - 1 / info.fps <= p.frame / info.fps <= end_s + 1 / info.fps
+    }
+    outside = [number for number in prompted_people(info.prompts) if number not in inside]
+    if not outside:
+        return ""
+    return f"Person {outside[0]} was chosen in a part that is cut off: choose them again at a moment that is kept, or clear the choice."

@@ -1,8 +1,6 @@
 """What surrounds each answer: headers that tell browsers what a page may do, and the card that chats show for a link to the page."""
 
 import asyncio
-import re
-import secrets
 from collections.abc import Callable
 from html import escape
 
@@ -19,21 +17,10 @@ _FRAMES = "frame-ancestors 'self' https://huggingface.co https://*.hf.space"
 """Who may show the app inside a page: a Space is shown inside HuggingFace's."""
 
 PAGE_POLICY = (
-    "default-src 'self'; script-src 'self' 'nonce-@nonce' 'unsafe-eval' blob:; style-src 'self' 'unsafe-inline'; "
-    "img-src 'self' data: blob:; media-src 'self' data: blob:; font-src 'self' data:; connect-src 'self' data: blob:; "
-    f"worker-src 'self' blob:; frame-src 'self'; object-src 'none'; base-uri 'self'; form-action 'self'; {_FRAMES}"
-)
-"""Gradio's page: its styles stand in attributes, its components compile scripts of ours at run time, and only scripts that the server wrote
-run, known by a number that nobody can guess."""
-
-STATIC_POLICY = (
     "default-src 'self'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; media-src 'self' data: blob:; "
     f"connect-src 'self' data: blob:; worker-src 'self' blob:; object-src 'none'; base-uri 'self'; form-action 'self'; {_FRAMES}"
 )
-"""Pages of ours: the player, the login. None has a script in its text."""
-
-_SOCIAL_META = re.compile(r"<meta\s[^>]*?(?:property|name)=\"(?:og|twitter):[^>]*?>\s*", re.DOTALL)
-_SCRIPT = re.compile(r"<script(?=[\s>])")
+"""Pages of ours: the first page, the player, the login. None has a script in its text."""
 
 
 def card_html(title: str, page_url: str, picture_url: str) -> str:
@@ -55,11 +42,9 @@ def card_html(title: str, page_url: str, picture_url: str) -> str:
     return "".join([*rows, *(f'<meta name="{key}" content="{escape(value)}" />' for key, value in names.items())])
 
 
-def with_card(page: str, card: str, nonce: str) -> str:
-    """Gradio's page with our card instead of Gradio's, and ``nonce`` on each script that the server wrote. Pure."""
-    head, end, body = page.partition("</head>")
-    head = _SOCIAL_META.sub("", head)
-    return _SCRIPT.sub(f'<script nonce="{nonce}"', head + card + end + body)
+def with_card(page: str, card: str) -> str:
+    """The page with a card in its head. Pure."""
+    return page.replace("</head>", f"{card}</head>", 1)
 
 
 class HeadersMiddleware:
@@ -77,12 +62,12 @@ class HeadersMiddleware:
         elif scope["path"].removeprefix(scope.get("root_path", "")) in ("/", "") and scope["method"] == "GET":
             await self._first_page(scope, receive, send)
         else:
-            await self._app(scope, receive, _with_headers(send, STATIC_POLICY))
+            await self._app(scope, receive, _with_headers(send, PAGE_POLICY))
 
     async def _first_page(self, scope: Scope, receive: Receive, send: Send) -> None:
         # Uncompressed, since we write into it; what goes out is compressed afterwards.
         plain = {**scope, "headers": [pair for pair in scope["headers"] if pair[0] != b"accept-encoding"]}
-        nonce, body, start = secrets.token_urlsafe(16), bytearray(), {}
+        body, start = bytearray(), {}
 
         async def collect(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -93,20 +78,20 @@ class HeadersMiddleware:
                 headers = MutableHeaders(raw=start["headers"])
                 text = bytes(body)
                 if start["status"] == 200 and headers.get("content-type", "").startswith("text/html"):
-                    text = (await self._written(Request(scope), text.decode(), nonce)).encode()
+                    text = (await self._written(Request(scope), text.decode())).encode()
                     headers["content-length"] = str(len(text))
                     headers["cache-control"] = "no-store"
                 await send(start)
                 await send({"type": "http.response.body", "body": text})
 
-        await self._app(plain, receive, _with_headers(collect, PAGE_POLICY.replace("@nonce", nonce)))
+        await self._app(plain, receive, _with_headers(collect, PAGE_POLICY))
 
-    async def _written(self, request: Request, page: str, nonce: str) -> str:
+    async def _written(self, request: Request, page: str) -> str:
         token = request.query_params.get("run", "")
         name = await asyncio.to_thread(self._title_of_run, token) if token else ""
         base = str(request.base_url)
         card = card_html(f"{name} in 3D" if name else CARD_TITLE, str(request.url) if name else base, base + CARD_PICTURE)
-        return with_card(page, card, nonce)
+        return with_card(page, card)
 
 
 def _with_headers(send: Send, policy: str) -> Send:

@@ -1,10 +1,10 @@
-"""The people on one frame: found once, chosen by clicks without asking the segmenter again where their masks say enough, and painted."""
+"""The people on one frame: found once, chosen by clicks without asking the segmenter again where their masks say enough."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, UInt8
@@ -14,10 +14,6 @@ from body4d.core.errors import InputError, NoPersonError, RunWarning
 from body4d.core.files import atomic_file
 from body4d.core.stages import Segmenter, ignore_progress
 from body4d.core.types import Clip, MaskTrack, Prompt
-from body4d.render.style import person_colour
-
-if TYPE_CHECKING:
-    from PIL.ImageDraw import ImageDraw
 
 MAX_FRAMES_KEPT = 256
 """Frames whose people are remembered, of all visitors; those of a frame take a few kilobytes."""
@@ -26,12 +22,15 @@ MAX_ANSWERS_KEPT = 64
 """Answers of the segmenter to prompts that are remembered for each frame."""
 
 PREVIEW_SIDE_PX = 1280
-"""Longer side of the painted picture: sharp on a laptop, and some 150 kB."""
+"""Longer side of the picture of a frame: sharp on a laptop, and some 150 kB."""
 
 JPEG_QUALITY = 85
-CHOSEN_OPACITY, OTHER_OPACITY = 0.6, 0.35
-OTHER_COLOUR = (235, 240, 245)
-"""Of people who are not chosen, once somebody is."""
+
+OUTLINE_SIDE_PX = 480
+"""Outlines of people are traced on masks of this longer side: finer than a mouse points, and a few kilobytes each."""
+
+OUTLINE_TOLERANCE_PX = 0.6
+"""An outline may leave out corners up to this far off, in pixels of the mask on which it is traced: nobody sees them."""
 
 
 @dataclass(frozen=True)
@@ -45,11 +44,13 @@ class PreviewPerson:
 
 @dataclass(frozen=True)
 class FramePeople:
-    """The people on a frame, chosen ones first. ``rejected`` are prompts that mean nobody: each would fail the run."""
+    """The people on a frame, chosen ones first. ``rejected`` are prompts that mean nobody: each would fail the run. ``everybody`` are the
+    masks of those whom the segmenter finds unasked, by which most later clicks are decided."""
 
     people: tuple[PreviewPerson, ...]
     warnings: tuple[RunWarning, ...] = ()
     rejected: tuple[ClickPrompt, ...] = ()
+    everybody: tuple[bytes, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -93,6 +94,10 @@ class SingleFrameSource:
             yield 0, self.picture
 
 
+class SegmenterNeeded(Exception):
+    """The masks that are known do not say whom a prompt means."""
+
+
 @dataclass
 class _FrameCache:
     """What the segmenter found on one frame: everybody, the person of some prompts (None: nobody), and the people of a text."""
@@ -100,6 +105,95 @@ class _FrameCache:
     everybody: tuple[bytes, ...]
     prompted: dict[tuple[ClickPrompt, ...], bytes | None] = field(default_factory=dict)
     by_text: dict[str, tuple[bytes, ...]] = field(default_factory=dict)
+
+
+AskSegmenter = Callable[[Sequence[Prompt]], tuple[bytes, ...]]
+"""Gives the masks that the segmenter finds by prompts for the frame, which has the index 0 for it."""
+
+
+@dataclass(frozen=True)
+class _FrameQuestion:
+    """Who is on one frame, and whom prompts and words mean there: decided by what is known, else by ``ask``."""
+
+    frame: int
+    size_px: tuple[int, int]
+    cache: _FrameCache
+    draws_by_clicks: bool
+    ask: AskSegmenter
+
+    def people(self, prompts: Sequence[ClickPrompt], text: str) -> FramePeople:
+        cache, size = self.cache, self.size_px
+        known = [decode_mask(code, *size) for code in cache.everybody]
+        chosen: dict[int, bytes] = {}
+        warnings: list[RunWarning] = []
+        rejected: list[ClickPrompt] = []
+        taken: set[int] = set()
+        for own_prompts in person_prompts(prompts, self.frame).values():
+            while own_prompts:
+                found = self._person(own_prompts, known, taken)
+                if isinstance(found, bytes):
+                    chosen[own_prompts[0].person_id] = found
+                    break
+                warnings.append(found)
+                rejected.append(own_prompts[-1])
+                own_prompts = own_prompts[:-1]
+        if text.strip():
+            by_text = self._by_text(text.strip())
+            if not by_text:
+                message = "Nobody on this frame was found by these words."
+                warnings.append(RunWarning("text_found_nobody", message, facts={"text": text.strip(), "frame": self.frame}))
+            _add_people(chosen, by_text, size)
+        people = [PreviewPerson(person_id, True, code) for person_id, code in chosen.items()]
+        with_others = dict(chosen)
+        _add_people(with_others, cache.everybody, size)
+        people += [PreviewPerson(person_id, False, code) for person_id, code in with_others.items() if person_id not in chosen]
+        if not people and not warnings:
+            message = "Nobody was found on this frame."
+            hint = "Choose a frame on which somebody is seen from head to foot."
+            warnings.append(RunWarning("nobody_on_frame", message, hint, {"frame": self.frame}))
+        return FramePeople(tuple(people), tuple(warnings), tuple(rejected), cache.everybody)
+
+    def _person(self, prompts: tuple[ClickPrompt, ...], known: Sequence[np.ndarray], taken: set[int]) -> bytes | RunWarning:
+        """The mask of the person whom the prompts mean, or why they mean nobody. ``taken``: indices of those ``known`` who are chosen by
+        others' prompts; added to."""
+        index = None if prompts in self.cache.prompted else match_mask(prompts, known, exactly=self.draws_by_clicks)
+        if index is not None and index not in taken:
+            taken.add(index)
+            return self.cache.everybody[index]
+        if index is not None and not self.draws_by_clicks:
+            return _same_person_twice(self.frame, prompts[0].person_id)
+        code = self._prompted(prompts)
+        return _nobody_at_click(self.frame, prompts) if code is None else code
+
+    def _prompted(self, prompts: tuple[ClickPrompt, ...]) -> bytes | None:
+        """The mask that the segmenter gives for one person's prompts; None where it finds nobody by them."""
+        if prompts not in self.cache.prompted:
+            frame_prompts = [replace(prompt, frame=0) for prompt in run_prompts(prompts, "", np.array([self.frame]))]
+            codes: tuple[bytes, ...] = ()
+            if any(prompt.locates_person for prompt in prompts):
+                codes = self.ask(frame_prompts)
+            add_bounded(self.cache.prompted, prompts, codes[0] if codes else None, MAX_ANSWERS_KEPT)
+        return self.cache.prompted[prompts]
+
+    def _by_text(self, text: str) -> tuple[bytes, ...]:
+        if text not in self.cache.by_text:
+            add_bounded(self.cache.by_text, text, self.ask([Prompt(text=text)]), MAX_ANSWERS_KEPT)
+        return self.cache.by_text[text]
+
+
+def people_by_known_masks(preview: Preview, prompts: Sequence[ClickPrompt], text: str, draws_by_clicks: bool) -> FramePeople | None:
+    """The people of a frame that was previewed before, with other prompts: decided by its masks alone. None where the segmenter must
+    look again."""
+
+    def no_segmenter(_: Sequence[Prompt]) -> tuple[bytes, ...]:
+        raise SegmenterNeeded
+
+    cache = _FrameCache(preview.on_frame.everybody)
+    question = _FrameQuestion(preview.frame, (preview.height_px, preview.width_px), cache, draws_by_clicks, no_segmenter)
+    try:
+        return question.people(prompts, text)
+    except SegmenterNeeded:
+        return None
 
 
 class FramePeopleFinder:
@@ -116,72 +210,18 @@ class FramePeopleFinder:
 
     def find(self, source: SingleFrameSource, prompts: Sequence[ClickPrompt] = (), text: str = "") -> FramePeople:
         """Everybody on a frame. Prompts for other frames are ignored. Nobody found is a warning, not an error."""
-        cache = self._frame_cache(source)
-        size = (source.whole_clip.height_px, source.whole_clip.width_px)
-        known = [decode_mask(code, *size) for code in cache.everybody]
-        chosen: dict[int, bytes] = {}
-        warnings: list[RunWarning] = []
-        rejected: list[ClickPrompt] = []
-        taken: set[int] = set()
-        for own_prompts in person_prompts(prompts, source.frame).values():
-            while own_prompts:
-                found = self._find_person(cache, source, own_prompts, known, taken)
-                if isinstance(found, bytes):
-                    chosen[own_prompts[0].person_id] = found
-                    break
-                warnings.append(found)
-                rejected.append(own_prompts[-1])
-                own_prompts = own_prompts[:-1]
-        if text.strip():
-            by_text = self._find_by_text(cache, source, text.strip())
-            if not by_text:
-                message = "Nobody on this frame was found by these words."
-                warnings.append(RunWarning("text_found_nobody", message, facts={"text": text.strip(), "frame": source.frame}))
-            _add_people(chosen, by_text, size)
-        people = [PreviewPerson(person_id, True, code) for person_id, code in chosen.items()]
-        with_others = dict(chosen)
-        _add_people(with_others, cache.everybody, size)
-        people += [PreviewPerson(person_id, False, code) for person_id, code in with_others.items() if person_id not in chosen]
-        if not people and not warnings:
-            message = "Nobody was found on this frame."
-            hint = "Choose a frame on which somebody is seen from head to foot."
-            warnings.append(RunWarning("nobody_on_frame", message, hint, {"frame": source.frame}))
-        return FramePeople(tuple(people), tuple(warnings), tuple(rejected))
+        size_px = (source.whole_clip.height_px, source.whole_clip.width_px)
+
+        def ask(frame_prompts: Sequence[Prompt]) -> tuple[bytes, ...]:
+            return self._segment(source, frame_prompts)
+
+        return _FrameQuestion(source.frame, size_px, self._frame_cache(source), self._draws_by_clicks, ask).people(prompts, text)
 
     def _frame_cache(self, source: SingleFrameSource) -> _FrameCache:
         key = (source.whole_clip.path, source.frame)
         if key not in self._frames:
             add_bounded(self._frames, key, _FrameCache(self._segment(source, ())), MAX_FRAMES_KEPT)
         return self._frames[key]
-
-    def _find_person(
-        self, cache: _FrameCache, source: SingleFrameSource, prompts: tuple[ClickPrompt, ...], known: Sequence[np.ndarray], taken: set[int]
-    ) -> bytes | RunWarning:
-        """The mask of the person whom the prompts mean, or why they mean nobody. ``taken``: indices of those ``known`` who are chosen by
-        others' prompts; added to."""
-        index = None if prompts in cache.prompted else match_mask(prompts, known, exactly=self._draws_by_clicks)
-        if index is not None and index not in taken:
-            taken.add(index)
-            return cache.everybody[index]
-        if index is not None and not self._draws_by_clicks:
-            return _same_person_twice(source.frame, prompts[0].person_id)
-        code = self._ask(cache, source, prompts)
-        return _nobody_at_click(source.frame, prompts) if code is None else code
-
-    def _ask(self, cache: _FrameCache, source: SingleFrameSource, prompts: tuple[ClickPrompt, ...]) -> bytes | None:
-        """The mask that the segmenter gives for one person's prompts; None where it finds nobody by them."""
-        if prompts not in cache.prompted:
-            frame_prompts = [replace(prompt, frame=0) for prompt in run_prompts(prompts, "", np.array([source.frame]))]
-            codes: tuple[bytes, ...] = ()
-            if any(prompt.locates_person for prompt in prompts):
-                codes = self._segment(source, frame_prompts)
-            add_bounded(cache.prompted, prompts, codes[0] if codes else None, MAX_ANSWERS_KEPT)
-        return cache.prompted[prompts]
-
-    def _find_by_text(self, cache: _FrameCache, source: SingleFrameSource, text: str) -> tuple[bytes, ...]:
-        if text not in cache.by_text:
-            add_bounded(cache.by_text, text, self._segment(source, [Prompt(text=text)]), MAX_ANSWERS_KEPT)
-        return cache.by_text[text]
 
     def _segment(self, source: SingleFrameSource, prompts: Sequence[Prompt]) -> tuple[bytes, ...]:
         try:
@@ -226,73 +266,41 @@ def add_bounded(cache: dict[Any, Any], key: Any, value: Any, limit: int) -> None
         del cache[next(iter(cache))]
 
 
-def paint_people(
-    picture: UInt8[np.ndarray, "h w 3"],
-    people: Sequence[PreviewPerson],
-    prompts: Sequence[ClickPrompt],
-    path: Path,
-    side_px: int = PREVIEW_SIDE_PX,
-) -> None:
-    """Write ``picture`` as JPEG with the prompts drawn in: people in their colours, those chosen numbered and others then pale. Raises
-    OutputError."""
-    from PIL import Image, ImageDraw
+def outline_path(mask: Bool[np.ndarray, "h w"]) -> str:
+    """The outline of a mask as the path of an SVG in pixels of the mask; holes are cut out under the rule "evenodd"."""
+    import cv2
 
-    height, width = picture.shape[:2]
-    scale = min(1.0, side_px / max(width, height))
-    painted = picture.astype(np.float32)
-    labels: list[tuple[float, float, str, tuple[int, int, int]]] = []
-    nobody_chosen = not any(person.chosen for person in people)
-    for person in people:
-        track = MaskTrack(person.person_id, np.zeros(1, np.int64), (person.mask_code,), height, width)
-        colour = person_colour(person.person_id - 1) if person.chosen or nobody_chosen else OTHER_COLOUR
-        _tint(painted, track.mask(0), colour, CHOSEN_OPACITY if person.chosen else OTHER_OPACITY)
-        x0, y0, x1, _ = track.boxes_px()[0]
-        if person.chosen:
-            labels.append(((x0 + x1) / 2 * scale, y0 * scale, str(person.person_id), colour))
-    image = Image.fromarray(painted.round().astype(np.uint8))
-    if scale < 1:
-        image = image.resize((round(width * scale), round(height * scale)), Image.Resampling.LANCZOS)
-    draw = ImageDraw.Draw(image)
-    unit_px = max(image.size) / 100
-    for prompt in prompts:
-        _draw_prompt(draw, prompt, scale, unit_px)
-    for x, y, text, colour in labels:
-        _draw_number(draw, x, y, text, colour, unit_px)
+    height, width = mask.shape
+    scale = min(1.0, OUTLINE_SIDE_PX / max(width, height))
+    small = cv2.resize(mask.astype(np.uint8) * 255, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    contours, _ = cv2.findContours((small > 127).astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+    parts = []
+    for contour in contours:
+        points = cv2.approxPolyDP(contour, OUTLINE_TOLERANCE_PX, True)[:, 0]
+        if len(points) >= 3:
+            # A contour runs through the middles of pixels.
+            corners = np.round((points + 0.5) / scale).astype(int)
+            parts.append("M" + "L".join(f"{x} {y}" for x, y in corners) + "Z")
+    return "".join(parts)
+
+
+def inner_point_px(mask: Bool[np.ndarray, "h w"]) -> tuple[float, float]:
+    """A pixel's middle well inside a mask that is not empty: of its middle row, the middle of the longest run."""
+    ys = np.flatnonzero(mask.any(axis=1))
+    y = int(ys[len(ys) // 2])
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], mask[y].astype(np.int8), [0]])))
+    starts, ends = edges[::2], edges[1::2]
+    longest = int(np.argmax(ends - starts))
+    return float((starts[longest] + ends[longest]) / 2), y + 0.5
+
+
+def write_jpeg(picture: UInt8[np.ndarray, "h w 3"], path: Path, side_px: int = PREVIEW_SIDE_PX) -> None:
+    """Write ``picture`` as JPEG whose longer side has at most ``side_px``. Raises OutputError."""
+    from PIL import Image
+
+    image = Image.fromarray(picture)
+    image.thumbnail((side_px, side_px), Image.Resampling.LANCZOS)
     buffer = BytesIO()
     image.save(buffer, "JPEG", quality=JPEG_QUALITY)
     with atomic_file(path) as file:
         file.write(buffer.getvalue())
-
-
-def _tint(painted: np.ndarray, mask: np.ndarray, colour: tuple[int, int, int], opacity: float) -> None:
-    painted[mask] = (1 - opacity) * painted[mask] + opacity * np.array(colour, np.float32)
-    inner = mask.copy()
-    outline_px = max(1, round(max(mask.shape) / 640))
-    for axis in (0, 1):
-        for step in (-outline_px, outline_px):
-            inner &= np.roll(mask, step, axis)
-    painted[mask & ~inner] = colour
-
-
-def _draw_prompt(draw: "ImageDraw", prompt: ClickPrompt, scale: float, unit_px: float) -> None:
-    colour = person_colour(prompt.person_id - 1)
-    position = [value * scale for value in prompt.position_px]
-    if prompt.box_px is not None:
-        draw.rectangle(position, outline=colour, width=max(2, round(0.3 * unit_px)))
-        return
-    x, y = position
-    r = 0.9 * unit_px
-    draw.ellipse((x - r, y - r, x + r, y + r), fill=colour if prompt.locates_person else (200, 40, 40), outline=(255, 255, 255), width=2)
-    draw.line((x - r / 2, y, x + r / 2, y), fill=(255, 255, 255), width=2)
-    if prompt.locates_person:
-        draw.line((x, y - r / 2, x, y + r / 2), fill=(255, 255, 255), width=2)
-
-
-def _draw_number(draw: "ImageDraw", x: float, y: float, text: str, colour: tuple[int, int, int], unit_px: float) -> None:
-    """A disc with a person's number above their head, kept inside the picture."""
-    from PIL import ImageFont
-
-    r = 1.9 * unit_px
-    y = max(y - 1.4 * r, r + 2)
-    draw.ellipse((x - r, y - r, x + r, y + r), fill=colour, outline=(255, 255, 255), width=2)
-    draw.text((x, y), text, fill=(10, 20, 30), anchor="mm", font=ImageFont.load_default(2.4 * unit_px))

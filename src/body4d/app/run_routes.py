@@ -12,9 +12,10 @@ from starlette.responses import FileResponse, JSONResponse, Response
 from body4d.app.api import addresses, live_json, result_json
 from body4d.app.forms import RunOptions, settings_for
 from body4d.app.names import download_name, public_problem
+from body4d.app.queue import server_stops
 from body4d.app.service import AppService, frames_to_run
 from body4d.app.sessions import UserSession, session_gone
-from body4d.app.tasks import PEOPLE_PICTURE
+from body4d.app.tasks import FILM_STRIP, FRAME_PICTURE
 from body4d.core.errors import Body4DError, InputError
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ def add_run_routes(app: "FastAPI", service: AppService) -> None:
         path = session.served_file(name) if session else None
         if session is None or path is None:
             return JSONResponse({"detail": "There is no such file, or it was deleted because it is old."}, 404, headers=_HEADERS)
-        filename = download_name(session.info.name, name) if download and name != PEOPLE_PICTURE else None
+        filename = download_name(session.info.name, name) if download and name not in (FRAME_PICTURE, FILM_STRIP) else None
         media_type = _CONTENT_TYPES.get(path.suffix, "application/octet-stream")
         policy = _HTML_POLICY if path.suffix == ".html" else _FILE_POLICY
         # It answers Range requests, as videos ask.
@@ -117,12 +118,18 @@ def _answered(service: AppService, answer: Callable[..., dict[str, Any]]) -> Cal
             return JSONResponse(answer(*args, **named), headers=_HEADERS)
         except Exception as error:
             problem = service.public(error)
-            status = 404 if problem.code == session_gone().code else 422 if isinstance(error, Body4DError) else 500
-            return JSONResponse({"error": problem.as_json(), "detail": problem.text}, status, headers=_HEADERS)
+            return JSONResponse({"error": problem.as_json(), "detail": problem.text}, http_status(error), headers=_HEADERS)
 
     # FastAPI reads the parameters of the function that was wrapped, and would take its answer for a model.
     call.__annotations__ = {**answer.__annotations__, "return": Response}
     return call
+
+
+def http_status(error: Exception) -> int:
+    """The HTTP status of an answer that says this."""
+    if not isinstance(error, Body4DError):
+        return 500
+    return {session_gone().code: 404, server_stops().code: 503}.get(error.code, 422)
 
 
 def run_json(service: AppService, session: UserSession) -> dict[str, Any]:
@@ -145,7 +152,7 @@ def row_json(service: AppService, session: UserSession) -> dict[str, Any]:
     info, queued = session.info, service.runs.find(session.key)
     entry = service.last_run(session)
     state = queued.state if queued else "done" if session.finished else entry.state if entry else "new"
-    picture = f"runs/{session.token}/{PEOPLE_PICTURE}" if session.picture.is_file() else None
+    picture = f"runs/{session.token}/{FRAME_PICTURE}" if session.picture.is_file() else None
     return {
         **addresses(session),
         "state": state,

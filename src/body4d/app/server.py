@@ -1,4 +1,4 @@
-"""Puts the app together and serves it: Gradio's page, results by their token, the 3D player, our style."""
+"""Puts the app together and serves it: the page, results by their token, the 3D player, Gradio's endpoint for programs."""
 
 import asyncio
 import os
@@ -86,8 +86,8 @@ def _mounted(service: AppService, uploads: Path) -> Any:
 
     from body4d.app.api import add_api
     from body4d.app.file_references import UploadsOnlyMiddleware
-    from body4d.app.handlers import Handlers
-    from body4d.app.page import build_page
+    from body4d.app.handlers import PageHandlers
+    from body4d.app.routes import add_page_routes
     from body4d.app.stopping import on_stop_signal
 
     @asynccontextmanager
@@ -99,10 +99,9 @@ def _mounted(service: AppService, uploads: Path) -> Any:
 
     player = player_folder()
     with gr.Blocks(title="body4d", analytics_enabled=False, fill_width=False) as blocks:
-        page = build_page(service)
-        Handlers(service, page, has_player=player is not None).connect(blocks)
         add_api(service, uploads)
     server = FastAPI(lifespan=lifespan, openapi_url=None)
+    add_page_routes(server, PageHandlers(service, uploads, has_player=player is not None))
     add_routes(server, service, player)
     max_bytes = int(service.settings.app.max_megabytes * 1e6)
     gr.mount_gradio_app(
@@ -116,9 +115,6 @@ def _mounted(service: AppService, uploads: Path) -> Any:
         run_history=False,
         show_error=False,
         max_file_size=max_bytes,
-        theme=_theme(),
-        css_paths=STATIC / "style.css",
-        head='<script src="body4d-static/app.js" defer></script>',
         favicon_path=str(STATIC / "icon.svg"),
         ssr_mode=False,
     )
@@ -147,20 +143,6 @@ def add_routes(app: "FastAPI", service: AppService, player: Path | None) -> None
     app.mount("/body4d-static", StaticFiles(directory=STATIC), name="body4d-static")
     if player is not None:
         app.mount("/player", StaticFiles(directory=player, html=True), name="player")
-
-
-def _theme() -> Any:
-    """System fonts: a page that fetched fonts from elsewhere would tell others of its visitors."""
-    from gradio.themes import Default, colors, sizes
-
-    system = ["ui-sans-serif", "system-ui", "sans-serif"]
-    return Default(
-        primary_hue=colors.sky,
-        neutral_hue=colors.slate,
-        radius_size=sizes.radius_lg,
-        font=system,
-        font_mono=["ui-monospace", "monospace"],
-    )
 
 
 def serve(settings: Settings, host: str, port: int, listener: EventListener = ignore_events) -> None:

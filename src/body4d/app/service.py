@@ -7,21 +7,22 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock, Timeout
 
-from body4d.app.forms import RunOptions, settings_for
+from body4d.app.forms import RunOptions, range_refusal, settings_for
 from body4d.app.names import PublicProblem, public_problem
 from body4d.app.preview import Preview
 from body4d.app.prompts import ClickPrompt
 from body4d.app.queue import SECONDS_PER_FRAME, QueuedTask, QueuePosition, TaskQueue, fault, server_stops
 from body4d.app.run_journal import RunEntry, after_change, given_up, left_over, new_entry, read_entry, write_entry
-from body4d.app.sessions import Prompts, SessionStore, UserSession, session_gone
-from body4d.app.tasks import ExampleTask, PreviewTask, RunTask, WarmUpTask, example_clip
+from body4d.app.sessions import SessionInfo, SessionStore, UserSession, session_gone
+from body4d.app.tasks import ExampleTask, FilmStripTask, PreviewTask, RunTask, WarmUpTask, example_clip
 from body4d.app.worker import Worker
 from body4d.config import Settings
 from body4d.core.errors import Body4DError, Cancelled, InputError, RunWarning
@@ -146,11 +147,10 @@ class AppService:
         """``session`` for the event loop."""
         return await asyncio.to_thread(self.session, token)
 
-    async def change_prompts(self, token: str, change: Callable[[Prompts], Prompts]) -> UserSession:
-        """Change who is chosen, in the order in which this is called: one thread writes all. Raises InputError for no session."""
-        return await asyncio.get_running_loop().run_in_executor(
-            self._writer, lambda: self.sessions.change_prompts(self.session(token), change)
-        )
+    async def change(self, token: str, change: Callable[[SessionInfo], Mapping[str, Any]]) -> UserSession:
+        """Change what was chosen or entered, in the order in which this is called: one thread writes all. Raises InputError for no
+        session, and what ``change`` raises."""
+        return await asyncio.get_running_loop().run_in_executor(self._writer, lambda: self.sessions.change(self.session(token), change))
 
     async def example(self) -> Path:
         """The example's video, filmed now if it must be."""
@@ -174,7 +174,7 @@ class AppService:
             raise
 
     async def preview(self, session: UserSession, frame: int = 0, text: str = "") -> tuple[UserSession, Preview]:
-        """The people on a frame, painted into the session's picture, and the session without the prompts that mean nobody there.
+        """The people on a frame, which is written into the session's picture, and the session without the prompts that mean nobody there.
 
         Raises Cancelled where a newer preview of this session came before it, else the error of the task in
         which the clip has its visitor's name.
@@ -198,7 +198,17 @@ class AppService:
     def remove_prompts(self, session: UserSession, prompts: Iterable[ClickPrompt]) -> UserSession:
         """The session as it is now, without these prompts. Waits for the disk."""
         removed = set(prompts)
-        return self.sessions.change_prompts(session, lambda now: tuple(prompt for prompt in now if prompt not in removed))
+        return self.sessions.change(session, lambda info: {"prompts": tuple(prompt for prompt in info.prompts if prompt not in removed)})
+
+    async def film_strip(self, session: UserSession) -> Path:
+        """A JPEG with pictures of the clip side by side, made now if it must be. Raises what made it fail."""
+        if not await asyncio.to_thread(session.strip.is_file):
+            key = _strip_key(session)
+            queued = self.previews.find(key) or self.previews.submit(key, FilmStripTask(session.video, session.strip))
+            await self._wait(queued)
+            if queued.state != "done":
+                raise server_stops() if queued.state == "interrupted" else queued.error or fault()
+        return session.strip
 
     async def _wait(self, queued: QueuedTask) -> None:
         waited_s = 0.0
@@ -225,7 +235,11 @@ class AppService:
         if running is not None:
             return session, running
         prompts = session.info.prompts
-        settings_for(self.settings, options, prompts)  # Refused before anything is made for it.
+        # Refused before anything is made for it.
+        settings_for(self.settings, options, prompts)
+        start_s, end_s = options.range_s(session.info.seconds)
+        if refusal := range_refusal(end_s - start_s, frames_to_run(session, options), self.settings.app):
+            raise refusal
         branched = self.sessions.branch(session) if session.finished else session
         entry = new_entry(options, prompts, text)
         try:
@@ -256,7 +270,16 @@ class AppService:
 
     async def cancel(self, session: UserSession) -> bool:
         """Stop the run of a session; its process, and what that held on the GPU, is gone when this returns."""
-        return await asyncio.to_thread(self.runs.cancel, session.key)
+
+        def cancel() -> bool:
+            if self.runs.cancel(session.key):
+                return True
+            entry = read_entry(session.folder)
+            if entry is not None and entry.live and not self.stopping.is_set():  # One that no server has taken up yet.
+                write_entry(session.folder, after_change(entry, "cancelled", None))
+            return False
+
+        return await asyncio.to_thread(cancel)
 
     def last_run(self, session: UserSession) -> RunEntry | None:
         """The run that was asked for last, None where none was. Waits for the disk."""
@@ -264,8 +287,8 @@ class AppService:
 
     def delete(self, session: UserSession) -> None:
         """End what works for a session, and delete all that is kept of it. Waits for the disk. Raises OutputError."""
-        for queue in (self.runs, self.previews):
-            queue.cancel(session.key)
+        for queue, key in ((self.runs, session.key), (self.previews, session.key), (self.previews, _strip_key(session))):
+            queue.cancel(key)
         self.sessions.delete(session)
 
     def make_room(self, incoming_bytes: float) -> bool:
@@ -296,13 +319,17 @@ def note_run(sessions: SessionStore, queued: QueuedTask) -> None:
         write_entry(folder, after_change(entry, queued.state, queued.error))
 
 
+def _strip_key(session: UserSession) -> str:
+    return f"{session.key}-strip"
+
+
 def frames_to_run(session: UserSession, options: RunOptions) -> int:
     """How many frames of a clip a run with these options looks at. Pure."""
     info = session.info
     if not info.frames or info.seconds <= 0:
         return info.frames
-    end_s = min(options.end_s or info.seconds, info.seconds)
-    share = min(max(end_s - (options.start_s or 0.0), 0.0) / info.seconds, 1.0)
+    start_s, end_s = options.range_s(info.seconds)
+    share = min(max(end_s - start_s, 0.0) / info.seconds, 1.0)
     thinned = min((options.fps or info.fps) / info.fps, 1.0) if info.fps else 1.0
     return max(round(info.frames * share * thinned), 1)
 

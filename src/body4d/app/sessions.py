@@ -17,10 +17,11 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from body4d.app.forms import RunOptions
 from body4d.app.names import shown_name, stored_name
 from body4d.app.preview import Preview
 from body4d.app.prompts import ClickPrompt
-from body4d.app.tasks import ARCHIVE, PEOPLE_PICTURE
+from body4d.app.tasks import ARCHIVE, FILM_STRIP, FRAME_PICTURE
 from body4d.config import AppSettings
 from body4d.core.errors import InputError, OutputError
 from body4d.core.files import atomic_file
@@ -45,14 +46,13 @@ YOUNG_UPLOAD_S = 60.0
 RECENT_S = 600.0
 """Where room is needed, a session that was opened within this time stays: its visitor is choosing, or looking at the result."""
 
-Prompts = tuple[ClickPrompt, ...]
-
 
 class SessionInfo(BaseModel):
     """``session.json``: what is known of a visitor's clip before it is run, and whom they chose.
 
     The page calls the clip ``name``, the disk ``stored``. ``frames`` is 0 until the clip was examined. ``upload`` is where it arrived,
-    below the folder of uploads, "" for the example; ``created_s`` is in seconds of the system's clock.
+    below the folder of uploads, "" for the example; ``created_s`` is in seconds of the system's clock. ``frame`` is the one that the
+    visitor looked at last. ``revision`` counts changes, so that a page tells a late answer from a new one.
     """
 
     model_config = ConfigDict(extra="ignore", frozen=True)
@@ -67,6 +67,10 @@ class SessionInfo(BaseModel):
     upload: str = ""
     created_s: float = 0.0
     prompts: tuple[ClickPrompt, ...] = ()
+    text: str = ""
+    options: RunOptions = RunOptions()
+    frame: int = 0
+    revision: int = 0
 
 
 @dataclass(frozen=True)
@@ -95,7 +99,12 @@ class UserSession:
 
     @property
     def picture(self) -> Path:
-        return self.folder / PEOPLE_PICTURE
+        """The frame that was looked at last."""
+        return self.folder / FRAME_PICTURE
+
+    @property
+    def strip(self) -> Path:
+        return self.folder / FILM_STRIP
 
     @property
     def finished(self) -> bool:
@@ -112,8 +121,8 @@ class UserSession:
 
     def served_file(self, name: str) -> Path | None:
         """The file of this session that may be served under ``name``, or None."""
-        if name == PEOPLE_PICTURE:
-            path = self.picture
+        if name in (FRAME_PICTURE, FILM_STRIP):
+            path = self.folder / name
         elif name in SERVED or PERSON_FILE.fullmatch(name):
             path = self.run / name
         else:
@@ -166,8 +175,9 @@ class SessionStore:
         """A new session for the same clip with the same choice, under a token of its own. What the run of the old one holds is taken over,
         so that stages whose inputs are the same are not done again; the old one stays as it is."""
         branched = self._made(session.info.model_copy(update={"created_s": time.time()}), session.video)
-        if session.picture.is_file():
-            shutil.copyfile(session.picture, branched.picture)
+        for name in (FRAME_PICTURE, FILM_STRIP):
+            if (session.folder / name).is_file():
+                shutil.copyfile(session.folder / name, branched.folder / name)
         branched.run.mkdir()
         # Files of a stage are replaced and never written into, so that two folders may share them.
         for name in {name for stage in read_run(session.run).stages.values() for name in stage.files}:
@@ -177,32 +187,34 @@ class SessionStore:
         return branched
 
     def set_preview(self, session: UserSession, preview: Preview, preset: str) -> UserSession:
-        """The same session, with the measures of its clip kept."""
+        """The same session, with the measures of its clip kept. A clip that is too long starts cut to the longest part that may be run."""
         measures = {name: getattr(preview, name) for name in ("frames", "fps", "seconds", "width_px", "height_px")}
-        return self._update(session, lambda _: {**measures, "preset": preset})
+        max_s = min(self._settings.max_seconds, self._settings.max_frames / preview.fps if preview.fps else preview.seconds)
+        cut = {"options": RunOptions(end_s=round(max_s, 2))} if preview.seconds > max_s else {}
+        return self.change(session, lambda _: {**measures, **cut, "preset": preset})
 
     def set_prompts(self, session: UserSession, prompts: Iterable[ClickPrompt]) -> UserSession:
         """The same session, with these prompts alone."""
         kept = tuple(prompts)
-        return self.change_prompts(session, lambda _: kept)
-
-    def change_prompts(self, session: UserSession, change: Callable[[Prompts], Prompts]) -> UserSession:
-        """The session with what ``change`` makes of its prompts as they are now: of two clicks at once, each sees the other's."""
-        return self._update(session, lambda info: {"prompts": change(info.prompts)})
+        return self.change(session, lambda _: {"prompts": kept})
 
     def rename(self, session: UserSession, name: str) -> UserSession:
         """The session under another name, as ``shown_name`` allows it."""
-        return self._update(session, lambda _: {"name": shown_name(name)})
+        return self.change(session, lambda _: {"name": shown_name(name)})
 
-    def _update(self, session: UserSession, change: Callable[[SessionInfo], Mapping[str, Any]]) -> UserSession:
+    def change(self, session: UserSession, change: Callable[[SessionInfo], Mapping[str, Any]]) -> UserSession:
+        """The session with the fields that ``change`` gives for it as it is now: of two clicks at once, each sees the other's. Raises
+        InputError where it was deleted meanwhile."""
         with self._changing:
             # What is on the disk counts, not what the caller remembers. What was deleted meanwhile stays so.
             current = self.find(session.token)
             if current is None:
                 raise session_gone()
-            changed = UserSession(session.token, session.folder, current.info.model_copy(update=dict(change(current.info))))
-            if changed.info != current.info:
-                _write(changed)
+            info = current.info.model_copy(update=dict(change(current.info)))
+            if info == current.info:
+                return current
+            changed = UserSession(session.token, session.folder, info.model_copy(update={"revision": info.revision + 1}))
+            _write(changed)
         return changed
 
     def find(self, token: str, *, is_use: bool = True) -> UserSession | None:

@@ -1,4 +1,4 @@
-"""How the server ends: open streams are cut off, not ended, so that a page asks the next server instead of taking it for the result."""
+"""How the server ends: open streams of programs are cut off, not ended, so that nobody takes the end of the server for that of a run."""
 
 import asyncio
 import logging
@@ -38,8 +38,7 @@ def on_stop_signal(stop: Callable[[], None]) -> None:
 class StreamsMiddleware:
     """ASGI middleware: cuts off event streams ``LAST_WORD_S`` after ``stopping`` is set.
 
-    Gradio would send an error into them, which its page takes for the end of the run; after a connection that breaks it asks again until
-    a server answers, and loads itself anew.
+    Gradio would send an error into them, which its clients take for the end of the run.
     """
 
     def __init__(self, app: ASGIApp, stopping: threading.Event) -> None:

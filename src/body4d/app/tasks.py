@@ -5,8 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from zipfile import ZIP_STORED, ZipFile
 
+import numpy as np
+from jaxtyping import Float
+
 from body4d.app.forms import check_upload, without_range
-from body4d.app.preview import FramePeopleFinder, Preview, SingleFrameSource, add_bounded, paint_people
+from body4d.app.preview import FramePeopleFinder, Preview, SingleFrameSource, add_bounded, write_jpeg
 from body4d.app.prompts import ClickPrompt, run_prompts
 from body4d.config import Settings
 from body4d.core.errors import InputError
@@ -14,8 +17,11 @@ from body4d.core.progress import EventListener, Meter
 from body4d.core.stages import Segmenter
 from body4d.run.record import GLB, OVERLAY, SHEET, VIEWS
 
-PEOPLE_PICTURE = "people.jpg"
+FRAME_PICTURE, FILM_STRIP = "frame.jpg", "strip.jpg"
 ARCHIVE = "everything.zip"
+
+STRIP_TILES, STRIP_TILE_PX = 12, 160
+"""Pictures of a film strip, and the longer side of each: sharp on a phone, and some 60 kB together."""
 
 MAX_PICTURES_KEPT = 4
 """Decoded frames that are kept for the next click; one of 4K takes 25 MB."""
@@ -35,13 +41,21 @@ class ExampleTask:
 
 @dataclass(frozen=True)
 class PreviewTask:
-    """Check a clip, find the people on one of its frames, and paint them into ``picture``."""
+    """Check a clip, find the people on one of its frames, and write that frame into ``picture``."""
 
     video: Path
     picture: Path
     frame: int = 0
     prompts: tuple[ClickPrompt, ...] = ()
     text: str = ""
+
+
+@dataclass(frozen=True)
+class FilmStripTask:
+    """Write ``STRIP_TILES`` pictures of a clip, evenly spread over its time, side by side into ``picture``."""
+
+    video: Path
+    picture: Path
 
 
 @dataclass(frozen=True)
@@ -55,7 +69,7 @@ class RunTask:
     text: str = ""
 
 
-Task = WarmUpTask | ExampleTask | PreviewTask | RunTask
+Task = WarmUpTask | ExampleTask | PreviewTask | FilmStripTask | RunTask
 
 
 class TaskRunner:
@@ -73,6 +87,8 @@ class TaskRunner:
             return self._preview(task)
         if isinstance(task, RunTask):
             run_clip(task, listener)
+        elif isinstance(task, FilmStripTask):
+            write_film_strip(task.video, task.picture, self._settings)
         elif isinstance(task, ExampleTask):
             film_example(task.folder)
         else:
@@ -84,7 +100,7 @@ class TaskRunner:
         source = self._source(task.video, task.frame)
         clip, prompts = source.whole_clip, [prompt for prompt in task.prompts if prompt.frame == source.frame]
         on_frame = self._finder.find(source, prompts, task.text)
-        paint_people(source.picture, on_frame.people, [p for p in prompts if p not in on_frame.rejected], task.picture)
+        write_jpeg(source.picture, task.picture)
         seconds = float(clip.times_s[-1])
         return Preview(source.frame, len(clip), clip.fps, seconds, clip.width_px, clip.height_px, on_frame)
 
@@ -115,6 +131,44 @@ def _read_frame(video: Path, frame: int, settings: Settings) -> SingleFrameSourc
     for _, picture in VideoReader(clip).read(frame, frame + 1):
         return SingleFrameSource(clip, frame, picture)
     raise InputError(f"Frame {frame} of this clip cannot be read.", code="frame_unreadable", hint="Choose another one.", frame=frame)
+
+
+def write_film_strip(video: Path, picture: Path, settings: Settings) -> None:
+    """The pictures of a film strip in one JPEG. Raises InputError, OutputError."""
+    from PIL import Image
+
+    from body4d.video import VideoReader
+
+    clip = check_upload(video, settings.model_copy(update={"video": without_range(settings.video)}))
+    reader = VideoReader(clip)
+    tiles = []
+    for frame in strip_frames(clip.times_s, key_times_s(video), STRIP_TILES):
+        for _, pixels in reader.read(frame, frame + 1):
+            image = Image.fromarray(pixels)
+            image.thumbnail((STRIP_TILE_PX, STRIP_TILE_PX))
+            tiles.append(np.asarray(image))
+    if tiles:
+        write_jpeg(np.concatenate(tiles, axis=1), picture, side_px=STRIP_TILE_PX * STRIP_TILES)
+
+
+def strip_frames(times_s: Float[np.ndarray, " n"], key_s: Float[np.ndarray, " keys"], tiles: int) -> list[int]:
+    """Frames for a film strip: the middle of each tile's time, or a key frame inside it, which is decoded alone. Pure."""
+    width_s = float(times_s[-1]) / tiles
+    frames = []
+    for tile in range(tiles):
+        middle_s = (tile + 0.5) * width_s
+        near = key_s[np.abs(key_s - middle_s) <= width_s / 2]
+        at_s = near[np.argmin(np.abs(near - middle_s))] if len(near) else middle_s
+        frames.append(int(np.argmin(np.abs(times_s - at_s))))
+    return frames
+
+
+def key_times_s(video: Path) -> Float[np.ndarray, " keys"]:
+    """When the frames are shown from which decoding may start, in seconds from the first frame."""
+    from body4d.video.timeline import Timeline
+
+    timeline = Timeline.open(video)
+    return (np.array(timeline.key_ticks) - timeline.ticks[0]) * float(timeline.time_base)
 
 
 def run_clip(task: RunTask, listener: EventListener) -> None:
