@@ -17,8 +17,7 @@ from body4d.app.prompts import INSIDE, OUTSIDE, ClickPrompt, person_of_click, pr
 from body4d.app.queue import QueuedTask
 from body4d.app.service import AppService
 from body4d.app.sessions import UserSession
-from body4d.core.errors import Body4DError, Cancelled, InputError, distinct_warnings
-from body4d.run.record import read_run, summary
+from body4d.core.errors import Body4DError, Cancelled, InputError
 
 CANCELLED_SENTENCE = "Cancelled. What was finished is kept."
 FINDING = "Finding people…"
@@ -30,8 +29,8 @@ UpdateStream = AsyncIterator[Updates]
 class Handlers:
     """Handlers of one page; they hold the app's parts and nothing of a visitor."""
 
-    def __init__(self, service: AppService, page: AppPage, *, has_player: bool) -> None:
-        self._service, self._page, self._has_player = service, page, has_player
+    def __init__(self, service: AppService, page: AppPage) -> None:
+        self._service, self._page = service, page
 
     def connect(self, blocks: gr.Blocks) -> None:
         """Connect the page's events. None of them is part of the API."""
@@ -183,7 +182,7 @@ class Handlers:
                 yield {**first, p.progress: progress}
                 first, shown = {}, progress
         if queued.state == "done":
-            yield {**self._show("done"), p.message: "", p.result: self._result(session)}
+            yield {**self._show("done"), p.message: "", p.result: html.result(session)}
             return
         updates = await self._choose_updates(session, state)
         if queued.state == "cancelled" or queued.error is None:
@@ -202,12 +201,6 @@ class Handlers:
         await self._service.cancel(self._service.session(state.token))
 
     # Step 4
-
-    def _result(self, session: UserSession) -> str:
-        record = read_run(session.run)
-        warnings = distinct_warnings([*record.warnings, *(warning for stage in record.stages.values() for warning in stage.warnings)])
-        sentences = [html.problem_text(self._service.public(warning, session)) for warning in warnings]
-        return html.result(session, summary(record)["people"], sentences, player=self._has_player)
 
     async def _choose_updates(self, session: UserSession, state: PageState) -> Updates:
         """Step 2 as the visitor left it; on a page opened by its link, the frame on which somebody was chosen last."""
@@ -237,7 +230,7 @@ class Handlers:
             async for updates in self._followed(session, queued, state):
                 yield updates
         elif session.finished:
-            yield {**self._show("done"), self._page.result: self._result(session)}
+            yield {**self._show("done"), self._page.result: html.result(session)}
         else:
             async for updates in self.on_choose_again(state):
                 yield updates

@@ -27,12 +27,17 @@ _CONTENT_TYPES = {
     ".glb": "model/gltf-binary",
     ".bvh": "text/plain; charset=us-ascii",
     ".csv": "text/csv; charset=utf-8",
+    ".html": "text/html; charset=utf-8",
+    ".json": "application/json",
+    ".pdf": "application/pdf",
     ".npz": "application/octet-stream",
     ".zip": "application/zip",
     ".png": "image/png",
     ".jpg": "image/jpeg",
 }
 _HEADERS = {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer", "Cache-Control": "private, no-cache"}
+_HTML_POLICY = "sandbox allow-scripts allow-downloads"
+"""A page among the results runs its own scripts, apart from the app: it reads neither our cookies nor other results."""
 
 
 def chosen_preset(settings: Settings, listener: EventListener = ignore_events) -> tuple[str, str]:
@@ -95,7 +100,7 @@ def _mounted(service: AppService, uploads: Path) -> Any:
     keep_s = int(service.settings.app.keep_hours * 3600)
     with gr.Blocks(title="body4d", analytics_enabled=False, delete_cache=(3600, keep_s), fill_width=False) as blocks:
         page = build_page(service)
-        Handlers(service, page, has_player=player is not None).connect(blocks)
+        Handlers(service, page).connect(blocks)
         add_api(service, uploads)
     server = FastAPI(lifespan=lifespan, openapi_url=None)
     add_routes(server, service.sessions, player)
@@ -133,6 +138,8 @@ def add_routes(app: "FastAPI", sessions: SessionStore, player: Path | None) -> N
     from starlette.responses import FileResponse, JSONResponse, Response
     from starlette.staticfiles import StaticFiles
 
+    from body4d.app.result_routes import add_result_routes
+
     # A plain function, which runs in a thread: it reads the disk. FileResponse answers Range requests, as videos ask.
     def result_file(token: str, name: str, download: bool = False) -> Response:
         session = sessions.find(token)
@@ -141,11 +148,13 @@ def add_routes(app: "FastAPI", sessions: SessionStore, player: Path | None) -> N
             return JSONResponse({"detail": "There is no such file, or it was deleted because it is old."}, 404, headers=_HEADERS)
         filename = download_name(session.info.name, name) if download and name != PEOPLE_PICTURE else None
         media_type = _CONTENT_TYPES.get(path.suffix, "application/octet-stream")
-        return FileResponse(path, media_type=media_type, filename=filename, headers=_HEADERS)
+        headers = {**_HEADERS, "Content-Security-Policy": _HTML_POLICY} if path.suffix == ".html" else _HEADERS
+        return FileResponse(path, media_type=media_type, filename=filename, headers=headers)
 
     def health() -> dict[str, str]:
         return {"state": "running"}
 
+    add_result_routes(app, sessions)
     app.get("/runs/{token}/{name}", include_in_schema=False)(result_file)
     app.get("/health", include_in_schema=False)(health)
     app.mount("/body4d-static", StaticFiles(directory=STATIC), name="body4d-static")

@@ -18,10 +18,11 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from body4d.app.names import shown_name, stored_name
 from body4d.app.preview import Preview
 from body4d.app.prompts import ClickPrompt
-from body4d.app.tasks import ARCHIVE, BODY_NPZ, JOINTS_CSV, PEOPLE_PICTURE
+from body4d.app.tasks import ARCHIVE, BODY_HTML, BODY_NPZ, GOLF_FILES, JOINTS_CSV, PEOPLE_PICTURE
 from body4d.config import AppSettings
 from body4d.core.errors import OutputError
 from body4d.core.files import atomic_file
+from body4d.export.movement import MOVEMENT
 from body4d.run.record import GLB, OVERLAY, SHEET, VIEWS
 
 log = logging.getLogger(__name__)
@@ -29,7 +30,7 @@ log = logging.getLogger(__name__)
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{32}")
 _SESSION, _RUN = "session.json", "run"
 _BVH = re.compile(r"person_\d{1,3}\.bvh")
-SERVED = frozenset({OVERLAY, VIEWS, SHEET, GLB, JOINTS_CSV, BODY_NPZ, ARCHIVE})
+SERVED = frozenset({OVERLAY, VIEWS, SHEET, GLB, JOINTS_CSV, BODY_NPZ, BODY_HTML, MOVEMENT, *GOLF_FILES, ARCHIVE})
 """Files of a run folder that are served, besides a BVH for each person; everything else is not."""
 
 KEEP_UPLOADS_S = 3600.0
@@ -87,7 +88,9 @@ class UserSession:
     def files(self) -> list[str]:
         """Names of what can be downloaded, in the order of the page."""
         bvh = sorted(path.name for path in self.run.glob("person_*.bvh") if _BVH.fullmatch(path.name))
-        return [name for name in (OVERLAY, VIEWS, GLB, *bvh, BODY_NPZ, JOINTS_CSV, SHEET, ARCHIVE) if (self.run / name).is_file()]
+        golf = [name for name in GOLF_FILES if not name.endswith(".json")]
+        names = (OVERLAY, BODY_HTML, *golf, VIEWS, SHEET, GLB, *bvh, JOINTS_CSV, BODY_NPZ, ARCHIVE)
+        return [name for name in names if (self.run / name).is_file()]
 
     def served_file(self, name: str) -> Path | None:
         """The file of this session that may be served under ``name``, or None."""
