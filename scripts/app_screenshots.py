@@ -54,7 +54,7 @@ def walk_through(page: Page, window: str) -> None:
     page.wait_for_selector("li[data-stage=masks].b4-now >> text=left")
     shoot(page, f"4_working_{window}")
     page.wait_for_selector(".b4-result")
-    page.wait_for_function("[...document.querySelectorAll('video')].every(video => video.readyState >= 2)")
+    page.frame_locator("#b4-player").locator("#picture[data-frame]").wait_for()
     page.wait_for_timeout(8000)
     page.evaluate("scrollTo(0, 0)")
     shoot(page, f"5_done_{window}")

@@ -166,8 +166,10 @@ export class Panel {
   }
 
   key(event) {
-    const typing = event.target.closest?.("input:not([type=range]), textarea, select, [contenteditable]");
-    if (typing || event.ctrlKey || event.metaKey || event.altKey || this.body.dataset.state !== "ready") return;
+    const { target } = event;
+    const typing = target.closest?.("input:not([type=range], [type=radio], [type=checkbox]), textarea, select, [contenteditable]");
+    const chooses = event.key.length > 1 || event.key === " "; // arrows and the space bar belong to what is chosen by them
+    if (typing || (chooses && target.closest?.("[type=radio], [type=checkbox]")) || event.ctrlKey || event.metaKey || event.altKey || this.body.dataset.state !== "ready") return;
     const { app } = this;
     const last = app.clock.lastFrame;
     const tenth = Math.max(1, Math.round(last / 10));

@@ -86,7 +86,7 @@ def handlers(service: AppService) -> Any:
     from body4d.app.page import build_page
 
     with gr.Blocks():
-        return Handlers(service, build_page(service), has_player=False)
+        return Handlers(service, build_page(service))
 
 
 def upload(tmp_path: Path) -> Path:

@@ -1,13 +1,11 @@
-// What Gradio's page does not do by itself: the address follows the run, links are copied.
+// What Gradio's page does not do by itself: the address follows the run.
 (() => {
   const address = (run) => `${location.origin}${location.pathname}${run ? `?run=${run}` : ""}`;
   let last = new URLSearchParams(location.search).get("run") ?? "";
 
   const follow = () => {
     for (const element of document.querySelectorAll("[data-run]")) {
-      if (element.tagName === "INPUT") element.value = address(element.dataset.run);
       // Hidden steps keep their content; what is shown last counts.
-      if (element.offsetParent === null && element.tagName === "INPUT") continue;
       if (element.closest(".hide, .hidden, [hidden]")) continue;
       if (element.dataset.run !== last) {
         last = element.dataset.run;
@@ -38,18 +36,4 @@
   };
   document.addEventListener("change", (event) => refuse(event, event.target.files), true);
   document.addEventListener("drop", (event) => refuse(event, event.dataTransfer?.files), true);
-
-  document.addEventListener("click", async (event) => {
-    const button = event.target.closest?.(".b4-copy");
-    if (!button) return;
-    const field = button.parentElement.querySelector("input");
-    try {
-      await navigator.clipboard.writeText(field.value);
-    } catch {
-      field.select();
-      document.execCommand("copy");
-    }
-    button.textContent = "Copied";
-    setTimeout(() => { button.textContent = "Copy link"; }, 1500);
-  });
 })();
