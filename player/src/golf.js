@@ -76,6 +76,7 @@ export class GolfTab {
       button.setAttribute("aria-pressed", String(is && event.frame === this.clock.frame));
       button.classList.toggle("near", is);
     }
+    if (event && event.name !== this.shownEvent) this.bringIntoSight(this.buttons.find((button) => button.dataset.event === event.name));
     if (!event || (event.name === this.shownEvent && this.shownOther === this.other)) return;
     this.shownEvent = event.name;
     this.shownOther = this.other;
@@ -83,6 +84,13 @@ export class GolfTab {
     const rows = this.rows(event.name);
     const none = make(this.page, "tr", {}, make(this.page, "td", { colspan: 5 }, "One camera tells no number worth giving at this moment."));
     this.measures.replaceChildren(...(rows.length ? rows : [none]));
+  }
+
+  /** Scrolls the row of moments alone: the page stays where it is. */
+  bringIntoSight(button) {
+    const { offsetLeft: left, offsetWidth: width } = button;
+    const row = this.events;
+    row.scrollLeft = left - row.offsetLeft - (row.clientWidth - width) / 2;
   }
 
   /** Compares with another swing, null for none. */

@@ -79,6 +79,7 @@ class App {
     this.showCurves(swing);
     if (this.mode === "result") this.connectResult(swing);
     this.obeyColours();
+    page.addEventListener("visibilitychange", () => this.stage.watch.reset()); // A hidden tab draws nothing.
     const resized = new ResizeObserver(() => this.layOut());
     for (const element of [page.getElementById("panes"), page.body]) resized.observe(element);
     this.layOut();

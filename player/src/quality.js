@@ -1,10 +1,12 @@
 // Notices that a machine draws too slowly.
 
 const MAX_INTERVAL_MS = 1000 / 15;
-const NUM_INTERVALS = 12; // Less than a second of slow drawing may be something else at work.
-const MAX_COUNTED_MS = 1500; // Longer: the tab was hidden, or the machine asleep.
+const NUM_INTERVALS = 12; // Less than a second of slow drawing may be something else at work,
+const MIN_INTERVALS = 3; // but where a picture takes a second, three are enough
+const MIN_SLOW_MS = 2000; // once they took this long together.
+const MAX_COUNTED_MS = 1500; // A machine that slept for an hour is not slow for that.
 
-/** Told the time of each picture while something plays, says once when fewer than 15 come in a second. */
+/** Told the time of each picture while something plays, says when fewer than 15 come in a second. To be reset when a tab was hidden. */
 export class SlowWatch {
   constructor() {
     this.reset();
@@ -19,10 +21,13 @@ export class SlowWatch {
   add(clockMs) {
     const interval = this.previous === null ? null : clockMs - this.previous;
     this.previous = clockMs;
-    if (interval === null || interval > MAX_COUNTED_MS) return false;
-    this.intervals.push(interval);
+    if (interval === null) return false;
+    this.intervals.push(Math.min(interval, MAX_COUNTED_MS));
     if (this.intervals.length > NUM_INTERVALS) this.intervals.shift();
+    const count = this.intervals.length;
     const total = this.intervals.reduce((sum, one) => sum + one, 0);
-    return this.intervals.length === NUM_INTERVALS && total / NUM_INTERVALS > MAX_INTERVAL_MS;
+    const enough = count === NUM_INTERVALS || (count >= MIN_INTERVALS && total >= MIN_SLOW_MS);
+    // The longest is left out: one pause is no slow machine.
+    return enough && (total - Math.max(...this.intervals)) / (count - 1) > MAX_INTERVAL_MS;
   }
 }

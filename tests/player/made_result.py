@@ -22,13 +22,13 @@ READ_STATE = """() => {
   const picture = document.getElementById("picture");
   const context = picture.getContext("2d");
   let number = 0;
-  for (let bit = 0; bit < %d; bit++) {
-    const [light] = context.getImageData(Math.floor(((bit + 0.5) * picture.width) / %d), picture.height >> 1, 1, 1).data;
+  for (let bit = 0; bit < BITS; bit++) {
+    const [light] = context.getImageData(Math.floor(((bit + 0.5) * picture.width) / BITS), picture.height >> 1, 1, 1).data;
     number |= (light > 127) << bit;
   }
   return { video: number, body: Number(document.getElementById("canvas").dataset.frame),
            cursor: Number(document.getElementById("chart").dataset.frame), told: Number(document.getElementById("frame").textContent) };
-}""" % (NUM_BITS, NUM_BITS)
+}""".replace("BITS", str(NUM_BITS))
 """What each part of the page shows at one moment: the number in the video's picture as it is on the screen, the others' own word."""
 
 
