@@ -1,8 +1,8 @@
 // Curves over the clip's frames, with a cursor on the page's clock. Series: {name, label, unit, group, frames, values, bar, class}.
 import { numberText } from "./dom.js";
 
-const COLOURS = ["#1f6fb2", "#d1552b", "#2f8f5b", "#8b5bb5", "#b08400", "#c23b78", "#4f7d8c"];
-const DARK_COLOURS = ["#6ab7f5", "#ff9b73", "#6fd39b", "#c9a2f0", "#e6c14a", "#ff8fbf", "#9cc9d6"];
+const COLOURS = ["#1f6fb2", "#d1552b", "#2f8f5b", "#8b5bb5", "#b08400", "#c23b78", "#4f7d8c", "#7a5c3e"];
+const DARK_COLOURS = ["#6ab7f5", "#ff9b73", "#6fd39b", "#c9a2f0", "#e6c14a", "#ff8fbf", "#9cc9d6", "#d2b48c"];
 const PAD = { left: 46, right: 10, top: 12, bottom: 22 };
 const NUM_GRID_LINES = 4;
 
