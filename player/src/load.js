@@ -4,10 +4,14 @@ import { GLTFLoader } from "three/examples/jsm/loaders/GLTFLoader.js";
 /** An error whose message is shown to the user: what is wrong and what to do. */
 export class UserFacingError extends Error {}
 
-/** The GLB's bytes: from the page's own data block (a single-file page), else from ?glb=, which must be of this server. */
-export async function fetchGlb(page, onProgress) {
+/** The GLB's bytes: from the page's own data block (a single-file page), else from `address`, else from ?glb=, which must be of this server. */
+export async function fetchGlb(page, onProgress, address = null) {
   const block = page.getElementById("glb");
   if (block) return fromBase64(block.textContent.trim());
+  return await readAll(await fetched(address ?? askedFor(page)), onProgress);
+}
+
+function askedFor(page) {
   const address = new URLSearchParams(page.location.search).get("glb");
   if (!address) throw new UserFacingError("No file was named: open this page as ?glb=<address of a GLB on this server>.");
   let url;
@@ -18,6 +22,10 @@ export async function fetchGlb(page, onProgress) {
   }
   // A page that fetched from anywhere could be made to show a stranger's file as this server's own.
   if (url.origin !== page.location.origin) throw new UserFacingError("The file lies on another server: only files of this server are opened.");
+  return url;
+}
+
+async function fetched(url) {
   let response;
   try {
     response = await fetch(url);
@@ -25,7 +33,27 @@ export async function fetchGlb(page, onProgress) {
     throw new UserFacingError("The movement could not be fetched: the server did not answer. Check the connection and load the page again.");
   }
   if (!response.ok) throw new UserFacingError(`The movement could not be fetched: the server answered ${response.status}. The link may be out of date.`);
-  return await readAll(response, onProgress);
+  return response;
+}
+
+/** JSON of this server; what is not there, or is no JSON, is null where `needed` is false, else a UserFacingError. */
+export async function fetchJson(url, needed = false) {
+  try {
+    return await (await fetched(url)).json();
+  } catch (error) {
+    if (!needed) return null;
+    throw error instanceof UserFacingError ? error : new UserFacingError("The result could not be read. Load the page again.");
+  }
+}
+
+/** What movement.json holds, from the page's own data block; null where there is none. */
+export function movementBlock(page) {
+  const block = page.getElementById("movement");
+  try {
+    return block ? JSON.parse(block.textContent) : null;
+  } catch {
+    return null;
+  }
 }
 
 async function readAll(response, onProgress) {

@@ -1,10 +1,18 @@
 // The people in the file: meshes, colours, the bounds of their motion, and the paths of their wrists.
-import { Box3, Color, Curve, Group, Mesh, MeshBasicMaterial, Quaternion, TubeGeometry, Vector3 } from "three";
+import {
+  Box3, Color, Curve, CylinderGeometry, DynamicDrawUsage, Group, InstancedMesh, Matrix4, Mesh, MeshBasicMaterial, MeshLambertMaterial,
+  Quaternion, SphereGeometry, TubeGeometry, Vector3,
+} from "three";
 
 const PADDING_M = 0.15; // Joints are inside the body: the crown and the fingertips reach this much farther.
 const NUM_SAMPLES = 48; // Frames from which the bounds of the motion are taken.
 const TRAIL_S = 1.5; // A swing's downswing and follow-through; longer paths of a long clip are a tangle.
 const TRAIL_RADIUS_M = 0.008;
+const SEE_THROUGH = 0.35;
+const BONE_RADIUS_M = 0.012;
+const NUM_BONE_SIDES = 6;
+const MIN_CLOUD_M = 0.006;
+const CLOUD_COLOURS = [[20, 0x35b06f], [50, 0xe0a800], [Infinity, 0xd9534f]]; // up to this many millimetres
 const MIN_UPRIGHT_SHARE = 0.35; // With less of the heading in the floor's plane somebody is lying and has no heading.
 
 /** People in the file's order: the node that shows or hides them, their mesh and their root joint. */
@@ -23,9 +31,17 @@ export function findPeople(gltf) {
   return people;
 }
 
+/** Shows or hides a person with all that belongs to them, as their switches say. */
 export function setVisible(person, visible) {
   person.mesh.visible = visible;
-  if (person.trails) person.trails.visible = visible && person.showTrails;
+  if (person.trails) person.trails.visible = visible && Boolean(person.showTrails);
+  if (person.skeleton) person.skeleton.visible = visible && Boolean(person.showSkeleton);
+  if (person.clouds) person.clouds.visible = visible && Boolean(person.showClouds);
+}
+
+/** Makes a body see-through, so that what is behind and inside it is seen. */
+export function setSeeThrough(person, on) {
+  Object.assign(person.mesh.material, { opacity: on ? SEE_THROUGH : 1, depthWrite: !on });
 }
 
 const isFollowed = (person) => person.root.getWorldScale(new Vector3()).x > 0.5;
@@ -37,7 +53,7 @@ export function motionBounds(people, playback) {
   const position = new Vector3();
   const count = Math.min(NUM_SAMPLES, playback.times.length);
   for (let i = 0; i < count; i++) {
-    playback.showFrame((playback.lastFrame * i) / Math.max(count - 1, 1));
+    playback.showFrame(Math.round((playback.lastFrame * i) / Math.max(count - 1, 1)));
     for (const person of people) {
       person.root.updateWorldMatrix(true, true);
       if (isFollowed(person)) for (const bone of person.mesh.skeleton.bones) points.push(position.setFromMatrixPosition(bone.matrixWorld).clone());
@@ -123,5 +139,67 @@ export function updateTrails(people, playback) {
     while (first > 0 && tube.userData.followed[first - 1] && playback.times[frame] - playback.times[first - 1] <= TRAIL_S) first--;
     const step = tube.userData.indicesPerFrame;
     tube.geometry.setDrawRange(first * step, (tube.userData.followed[frame] ? frame - first : 0) * step);
+  }
+}
+
+/** Adds a stick for each bone to `scene`, drawn over the body. */
+export function buildSkeleton(person, scene) {
+  const { bones } = person.mesh.skeleton;
+  const pairs = bones.filter((bone) => bone.parent?.isBone).map((bone) => [bone.parent, bone]);
+  const shape = new CylinderGeometry(BONE_RADIUS_M * 0.6, BONE_RADIUS_M, 1, NUM_BONE_SIDES).translate(0, 0.5, 0);
+  const colour = person.colour.clone().lerp(new Color(0x000000), 0.35);
+  const sticks = new InstancedMesh(shape, new MeshBasicMaterial({ color: colour, depthTest: false, transparent: true }), pairs.length);
+  Object.assign(sticks, { frustumCulled: false, renderOrder: 2 });
+  sticks.instanceMatrix.setUsage(DynamicDrawUsage);
+  sticks.userData.pairs = pairs;
+  person.skeleton = scene.add(sticks).children.at(-1);
+}
+
+const UP = new Vector3(0, 1, 0);
+
+/** Puts the sticks where the bones are now. The scene's world matrices must be up to date. */
+export function updateSkeletons(people) {
+  const [from, to, along, scale] = [new Vector3(), new Vector3(), new Vector3(), new Vector3()];
+  const turn = new Quaternion();
+  const matrix = new Matrix4();
+  for (const { skeleton } of people) {
+    if (!skeleton?.visible) continue;
+    skeleton.userData.pairs.forEach(([parent, child], i) => {
+      from.setFromMatrixPosition(parent.matrixWorld);
+      along.copy(to.setFromMatrixPosition(child.matrixWorld)).sub(from);
+      const length = along.length();
+      if (length > 1e-5) turn.setFromUnitVectors(UP, along.divideScalar(length));
+      const wide = Math.min(1, length / 0.08); // fingers are thinner than thighs
+      skeleton.setMatrixAt(i, matrix.compose(from, turn, scale.set(wide, Math.max(length, 1e-6), wide)));
+    });
+    skeleton.instanceMatrix.needsUpdate = true;
+  }
+}
+
+/** Adds a sphere around each main joint, as large as its error. `movement` is what movement.json holds of the person. */
+export function buildClouds(person, movement, scene) {
+  const clouds = movement.clouds ?? [];
+  const material = new MeshLambertMaterial({ transparent: true, opacity: 0.5, depthTest: false });
+  const spheres = new InstancedMesh(new SphereGeometry(1, 16, 12), material, clouds.length);
+  Object.assign(spheres, { frustumCulled: false, renderOrder: 3 });
+  spheres.userData = { clouds, rowOf: new Map(movement.frames.map((frame, row) => [frame, row])) };
+  person.clouds = scene.add(spheres).children.at(-1);
+}
+
+export function updateClouds(people, frame) {
+  const matrix = new Matrix4();
+  const colour = new Color();
+  for (const { clouds: spheres } of people) {
+    if (!spheres?.visible) continue;
+    const row = spheres.userData.rowOf.get(frame);
+    spheres.userData.clouds.forEach((cloud, i) => {
+      const error = row === undefined ? -1 : cloud.error_mm[row];
+      const radius = error < 0 ? 0 : Math.max(error / 1000, MIN_CLOUD_M);
+      const place = row === undefined ? [0, 0, 0] : cloud.places_mm.slice(3 * row, 3 * row + 3).map((mm) => mm / 1000);
+      spheres.setMatrixAt(i, matrix.makeScale(radius, radius, radius).setPosition(...place));
+      spheres.setColorAt(i, colour.setHex(CLOUD_COLOURS.find(([most]) => error <= most)[1]));
+    });
+    spheres.instanceMatrix.needsUpdate = true;
+    if (spheres.instanceColor) spheres.instanceColor.needsUpdate = true;
   }
 }

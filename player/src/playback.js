@@ -1,70 +1,42 @@
-// Time: the clip's frames, the clock that plays them, and everybody's pose at any time.
+// Everybody's pose at any time, and the frames' times as the file keeps them.
 import { AnimationMixer } from "three";
+import { Timeline } from "./timeline.js";
 
 const DEFAULT_FPS = 30; // For files that name no rate.
 
-/** The clip's frames, the time shown, and the mixer that poses everybody at it. Seconds are the clip's playback time. */
-export class Playback {
-  constructor(gltf, people) {
+/** Poses everybody of one GLB. Seconds are the clip's playback time. */
+export class Poser {
+  constructor(gltf, people, times = null) {
     this.mixer = new AnimationMixer(gltf.scene);
     const animation = gltf.animations[0];
     if (animation) this.mixer.clipAction(animation).play();
-    this.times = frameTimes(gltf.scene.userData, animation, people);
-    this.duration = this.times[this.times.length - 1];
-    this.speed = 1;
-    this.loop = true;
-    this.playing = false;
-    this.show(0);
+    this.timeline = new Timeline(times ?? frameTimes(gltf.scene.userData, animation, people));
+    this.length = animation?.duration ?? this.timeline.times[this.timeline.last];
+    this.show(this.timeline.times[0]);
+  }
+
+  get times() {
+    return this.timeline.times;
   }
 
   get lastFrame() {
-    return this.times.length - 1;
+    return this.timeline.last;
   }
 
   /** Poses everybody as at `time` seconds. */
   show(time) {
-    this.time = Math.min(Math.max(time, 0), this.duration);
+    this.time = Math.min(Math.max(time, 0), this.times[this.lastFrame]);
     // An action that reached its very end would wrap to its start; the last frame is the last pose.
-    this.mixer.setTime(Math.min(this.time, this.duration - 1e-6));
+    this.mixer.setTime(Math.min(this.time, Math.max(this.length - 1e-6, 0)));
   }
 
-  /** The frame on the screen: the latest that has begun. */
+  /** The frame whose pose is shown: the latest that has begun. */
   get frame() {
-    let low = 0;
-    let high = this.lastFrame;
-    while (low < high) {
-      const middle = (low + high + 1) >> 1;
-      if (this.times[middle] <= this.time + 1e-6) low = middle;
-      else high = middle - 1;
-    }
-    return low;
+    return this.timeline.frameAt(this.time);
   }
 
   showFrame(frame) {
-    this.show(this.times[Math.min(Math.max(Math.round(frame), 0), this.lastFrame)]);
-  }
-
-  play() {
-    if (this.duration <= 0) return;
-    if (this.time >= this.duration) this.show(0);
-    this.playing = true;
-  }
-
-  pause() {
-    this.playing = false;
-  }
-
-  /** Advances by `seconds` of the wall clock; true where the picture changed. */
-  advance(seconds) {
-    if (!this.playing) return false;
-    const next = this.time + seconds * this.speed;
-    if (next < this.duration) this.show(next);
-    else if (this.loop) this.show(next % this.duration);
-    else {
-      this.show(this.duration);
-      this.playing = false;
-    }
-    return true;
+    this.show(this.timeline.timeOf(frame));
   }
 }
 

@@ -1,33 +1,45 @@
 // The 3D scene around people: lights, a floor with a grid of metres, shadows.
 import {
-  Color, DirectionalLight, HemisphereLight, Mesh, NoToneMapping, PerspectiveCamera, PlaneGeometry, Scene, ShaderMaterial,
+  Color, DirectionalLight, HemisphereLight, Mesh, NoToneMapping, PerspectiveCamera, PlaneGeometry, ShaderMaterial,
   ShadowMaterial, VSMShadowMap, Vector3, WebGLRenderer,
 } from "three";
 import { UserFacingError } from "./load.js";
 
 const MAX_PIXEL_RATIO = 2; // More is not visible and heats phones.
+const LIGHT_PIXEL_RATIO = 0.75; // of a weak machine's picture
 const CONTACT_HEIGHT_M = 0.45; // What is lower than this darkens the floor under it.
 
-/** Renderer, scene and camera. Throws a UserFacingError where WebGL is missing. */
-export function createScene(canvas) {
+/** A renderer on `canvas`; `light` makes its work light for weak machines. Throws a UserFacingError where WebGL is missing. */
+export function createRenderer(canvas, light) {
   let renderer;
   try {
-    renderer = new WebGLRenderer({ canvas, antialias: true, alpha: true, powerPreference: "high-performance" });
+    renderer = new WebGLRenderer({ canvas, antialias: !light, alpha: true, powerPreference: "high-performance" });
   } catch {
     throw new UserFacingError("This browser cannot draw in 3D: WebGL is missing or switched off. Switch on hardware acceleration, or use another browser.");
   }
   renderer.toneMapping = NoToneMapping; // colours as in the pictures
-  renderer.shadowMap.enabled = true;
+  renderer.shadowMap.enabled = !light;
   renderer.shadowMap.type = VSMShadowMap;
   renderer.shadowMap.autoUpdate = false; // Only when someone moved: turning the picture costs no new shadows.
-  renderer.setPixelRatio(Math.min(window.devicePixelRatio || 1, MAX_PIXEL_RATIO));
-  const scene = new Scene();
-  const camera = new PerspectiveCamera(30, 1, 0.05, 200);
-  return { renderer, scene, camera };
+  renderer.autoClear = false;
+  const ratio = Math.min(window.devicePixelRatio || 1, MAX_PIXEL_RATIO);
+  renderer.setPixelRatio(light ? Math.min(ratio, 1) * LIGHT_PIXEL_RATIO : ratio);
+  return renderer;
 }
 
-/** Adds lights and floor around `box` (metres); the main light comes from the side of `heading`, the front. */
-export function addLightsAndFloor(scene, camera, box, heading) {
+export const createCamera = () => new PerspectiveCamera(30, 1, 0.05, 200);
+
+/** A light at a camera, from the viewer's side, so that no side is dark. */
+export function addHeadlight(scene, camera) {
+  const headlight = new DirectionalLight(0xffffff, 1.1);
+  camera.add(headlight, headlight.target);
+  headlight.target.position.set(0, 0, -1);
+  scene.add(camera);
+  return headlight;
+}
+
+/** Adds lights and floor around `box` (metres); the main light comes from the side of `heading`, the front. Returns how to make the floor dark. */
+export function addLightsAndFloor(scene, box, heading) {
   const centre = box.getCenter(new Vector3());
   const size = box.getSize(new Vector3());
   const reach = Math.hypot(size.x, size.z) / 2 + 0.6;
@@ -36,10 +48,6 @@ export function addLightsAndFloor(scene, camera, box, heading) {
   const key = new DirectionalLight(0xfffaf2, 1.15);
   key.position.copy(around(0.6, 62, 12));
   castShadows(key, 1024, Math.max(reach, size.y), 0.1, 30, 0.38, 4);
-  const headlight = new DirectionalLight(0xffffff, 1.1); // From the viewer's position, so that no side is dark.
-  camera.add(headlight, headlight.target);
-  headlight.target.position.set(0, 0, -1);
-  scene.add(camera);
   const rim = new DirectionalLight(0xe8f1ff, 0.9);
   rim.position.copy(around(Math.PI - 0.5, 30, 12));
   // A light so low that only what touches the floor, or nearly, is between them: its shadow marks the contact.
@@ -50,7 +58,13 @@ export function addLightsAndFloor(scene, camera, box, heading) {
     light.target.position.set(centre.x, light === contact ? 0 : centre.y, centre.z);
     scene.add(light, light.target);
   }
-  scene.add(...floor(centre, reach));
+  const [grid, shade] = floor(centre, reach);
+  scene.add(grid, shade);
+  return (dark) => {
+    grid.material.uniforms.line.value.setHex(dark ? 0x5d6875 : 0x8c96a2);
+    grid.material.uniforms.ground.value.setHex(dark ? 0x2a323c : 0xdee2e7);
+    shade.material.color.setHex(dark ? 0x000000 : 0x1b2733);
+  };
 }
 
 function castShadows(light, pixels, reach, near, far, intensity, radius) {

@@ -9,9 +9,10 @@ const FREE_VIEW_TURN = MathUtils.degToRad(32); // A three-quarter view shows dep
 const TILT = { free: 12, front: 4, side: 4, top: 89.9 };
 
 export class Views {
-  /** `margins` () => pixels {top, bottom} that buttons cover. `onChange(view)` is called on every change, by button or by orbiting. */
-  constructor(camera, element, { bounds, heading, clipCamera, margins, onChange }) {
-    Object.assign(this, { camera, element, bounds, clipCamera, margins, onChange });
+  /** `turns` are directions {front, side} about the floor's normal from which these views look, where they are known better than by the first
+   * person's face. `margins` () => pixels {top, bottom} that buttons cover. `onChange(view)` is called on every change, by button or by orbiting. */
+  constructor(camera, element, { bounds, heading, turns = {}, clipCamera, margins, onChange }) {
+    Object.assign(this, { camera, element, bounds, turns, clipCamera, margins, onChange });
     this.centre = bounds.box.getCenter(new Vector3());
     this.heading = heading ?? this.cameraSide();
     this.transition = null;
@@ -107,7 +108,8 @@ export class Views {
 
   /** A view of the motion from a fixed side, as near as all of it stays in the picture. */
   orbitPose(view) {
-    const turn = { free: this.heading + FREE_VIEW_TURN, front: this.heading, side: this.heading - Math.PI / 2, top: this.cameraSide() }[view] ?? this.heading;
+    const front = this.turns.front ?? this.heading;
+    const turn = { free: front + FREE_VIEW_TURN, front, side: this.turns.side ?? front - Math.PI / 2, top: this.cameraSide() }[view] ?? front;
     const phi = MathUtils.degToRad(90 - (TILT[view] ?? TILT.free));
     const back = new Vector3().setFromSphericalCoords(1, phi, turn);
     const right = new Vector3(Math.cos(turn), 0, -Math.sin(turn));

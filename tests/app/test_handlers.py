@@ -93,7 +93,7 @@ def uploads(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def page(service: AppService, uploads: Path) -> PageHandlers:
-    return PageHandlers(service, uploads, has_player=False)
+    return PageHandlers(service, uploads)
 
 
 def upload(folder: Path) -> Path:
@@ -196,7 +196,7 @@ def test_what_was_chosen_and_entered_outlives_the_server(page: PageHandlers, ser
         await page.choice(token, 7)
         await page.click(token, 7, ON_BEN, "choose")
         await page.set_options(token, {"person_height_m": 1.8, "end_s": 0.9})
-        again = PageHandlers(service, uploads, has_player=False)  # as after a restart
+        again = PageHandlers(service, uploads)  # as after a restart
         answer = await again.choice(token)
         assert (answer["frame"], answer["chosen"][0]["id"]) == (7, 1)
         assert [person["id"] for person in answer["people"]] == [0, 1] or [person["id"] for person in answer["people"]] == [0, 0]
@@ -337,7 +337,6 @@ def test_requests_of_the_page_are_checked(page: PageHandlers, uploads: Path) -> 
         assert client.post("/page/choice", content=b"{}", headers={"content-type": "text/plain"}).status_code == 422
         assert client.post("/page/choice", json={"token": "x" * 30_000}).json()["message"] == "This request is too large."
         assert client.post("/page/unknown", json={}).status_code == 404
-        assert client.post("/page/result", json={"token": token}).json()["code"] == "not_finished"
         assert client.get(f"/runs/{token}/strip").content == b"strip"
         assert "BlazePose" in client.get("/").text
         assert "{{" not in client.get("/").text

@@ -81,19 +81,19 @@ def finished(browser: Any, running_app: RunningApp, walk: Path) -> Iterator[Fini
     found_barriers["choose"] = barriers(page)
     page.click("#b4-run")
     working, titles = [], set()
-    while not page.locator(".b4-result").is_visible():
+    while not page.locator("#b4-player").is_visible():
         if page.locator("#b4-work").is_visible():
             working.append(page.inner_text("#b4-progress"))
             titles.add(page.title())
             found_barriers.setdefault("work", barriers(page))
         assert not page.locator(".b4-problem").count(), page.inner_text(".b4-problem")
         time.sleep(0.1)
+    frame = page.frame_locator("#b4-player")
+    frame.locator("body[data-state=ready]").wait_for()
     found_barriers["done"] = barriers(page)
-    # Nothing moves on this page from here on: two films and a 3D picture drawn without a GPU would slow the other tests down.
-    wait_until(page, "[...document.querySelectorAll('video')].every(video => video.readyState >= 2)")
-    player = page.evaluate("document.querySelector('.b4-pane iframe')?.src ?? ''")
-    page.evaluate("document.querySelectorAll('video').forEach(video => video.pause())")
-    page.evaluate("document.querySelectorAll('iframe').forEach(frame => { frame.src = 'about:blank'; })")
+    player = page.evaluate("document.querySelector('#b4-player').src")
+    # Nothing moves on this page from here on: a film and a 3D picture drawn without a GPU would slow the other tests down.
+    frame.locator("body.playing #play").click()
     yield FinishedRun(page, found, label, working, titles, found_barriers, player)
     page.context.close()
 
@@ -127,7 +127,12 @@ def test_a_visitor_comes_from_upload_to_result(finished: FinishedRun) -> None:
     assert any("% About" in text and "left" in text and "of 9" in text for text in finished.working), finished.working
     assert any(title.endswith("% · body4d") for title in finished.titles)
     assert finished.page.title() == "Done · body4d"
-    assert "Person 1" in finished.page.inner_text(".b4-result")
+    frame = finished.page.frame_locator("#b4-player")
+    frame.locator("#to-notes").click()
+    assert "Person 1" in frame.locator("#notes").inner_text()
+    # As high as what it shows, so that the page scrolls and not a part of it.
+    needed = frame.locator("#page").evaluate("element => element.getBoundingClientRect().height")
+    assert abs(finished.page.locator("#b4-player").bounding_box()["height"] - needed) < 4
     assert "?run=" in finished.page.url
 
 
@@ -136,7 +141,7 @@ def test_nothing_stands_in_anybodys_way(browser: Any, running_app: RunningApp, f
         pytest.skip("axe-core is not installed: npm ci --prefix tests/axe")
     assert finished.barriers == {"upload": [], "choose": [], "work": [], "done": []}
     page = open_page(browser, running_app, finished.page.url.removeprefix(running_app.url), phone=True, scheme="dark")
-    page.wait_for_selector(".b4-result")
+    page.wait_for_selector("#b4-player")
     assert barriers(page) == []
     page.click("#b4-again")
     page.wait_for_selector("#b4-run", state="visible")
@@ -274,14 +279,18 @@ def test_nothing_of_the_server_is_on_the_page(finished: FinishedRun, running_app
     assert finished.page.evaluate("window.alerted === undefined")
 
 
-def test_videos_play_and_can_be_sought_in(finished: FinishedRun) -> None:
-    for name in ("overlay.mp4", "views.mp4"):
-        video = f"document.querySelector('video[src$=\"{name}\"]')"
-        wait_until(finished.page, f"{video}.readyState >= 2")
-        assert finished.page.evaluate(f"{video}.videoWidth") > 100
-    address = finished.page.evaluate("document.querySelector('video').src")
+def test_the_video_can_be_sought_in_and_is_slowed_down(finished: FinishedRun) -> None:
+    frame = finished.page.frame_locator("#b4-player")
+    frame.locator("#scrub").fill("5")
+    frame.locator("#picture[data-frame='5']").wait_for()
+    frame.locator("#canvas[data-frame='5']").wait_for(state="attached")
+    address = frame.locator("#video").evaluate("video => video.src")
     with urllib.request.urlopen(urllib.request.Request(address, headers={"Range": "bytes=0-99"})) as answer:
         assert (answer.status, len(answer.read())) == (206, 100)
+    frame.locator("#to-share").click()
+    with finished.page.expect_download() as coming:
+        frame.locator("#make-gif").click()
+    assert coming.value.path().read_bytes().startswith(b"GIF89a")
 
 
 def test_each_download_opens(finished: FinishedRun, tmp_path: Path) -> None:
@@ -289,14 +298,16 @@ def test_each_download_opens(finished: FinishedRun, tmp_path: Path) -> None:
     import pygltflib
 
     got: dict[str, bytes] = {}
-    for link in finished.page.locator("a.b4-download").all():
+    frame = finished.page.frame_locator("#b4-player")
+    frame.locator("#to-share").click()
+    for link in frame.locator("#downloads a").all():
         with finished.page.expect_download() as coming:
             link.click()
         path = tmp_path / coming.value.suggested_filename
         coming.value.save_as(path)
         assert path.name.startswith("img_src_x_onerror_alert_1_")
         got[link.get_attribute("data-file")] = path.read_bytes()
-    assert {"overlay.mp4", "views.mp4", "body.glb", "person_1.bvh", "body.npz", "joints.csv", "everything.zip"} <= set(got)
+    assert {"overlay.mp4", "views.mp4", "body.glb", "person_1.bvh", "body.npz", "joints.csv", "body.html", "everything.zip"} <= set(got)
     for name in ("overlay.mp4", "views.mp4"):
         with av.open(io.BytesIO(got[name]), "r") as video:
             assert sum(1 for _ in video.decode(video=0)) == 9
@@ -318,7 +329,7 @@ def test_the_player_moves(browser: Any, finished: FinishedRun) -> None:
     page = browser.new_page(viewport={"width": 300, "height": 300})
     page.set_default_timeout(SLOW_MS)
     page.goto(finished.player)
-    canvas = page.locator("canvas").first
+    canvas = page.locator("#panes")
     canvas.wait_for()
     pictures: set[bytes] = set()
     until = time.monotonic() + SLOW_MS / 1000
@@ -330,10 +341,16 @@ def test_the_player_moves(browser: Any, finished: FinishedRun) -> None:
 
 
 def test_a_link_opens_the_result_again_on_a_phone(browser: Any, running_app: RunningApp, finished: FinishedRun) -> None:
-    link = finished.page.input_value(".b4-link input")
-    assert link == finished.page.url
+    frame = finished.page.frame_locator("#b4-player")
+    frame.locator("#to-share").click()
+    frame.locator("#scrub").fill("3")
+    frame.locator("[data-view=top]").click()
+    link = frame.locator("#link").input_value()
+    assert link == f"{finished.page.url}&frame=3&view=top"
     page = open_page(browser, running_app, link.removeprefix(running_app.url), phone=True)
-    page.wait_for_selector(".b4-result")
+    phone = page.frame_locator("#b4-player")
+    phone.locator("#picture[data-frame='3']").wait_for()
+    assert phone.locator("[data-view=top]").get_attribute("aria-pressed") == "true"
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     page.context.close()
 

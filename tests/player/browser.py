@@ -2,6 +2,7 @@
 
 import functools
 import io
+import re
 import shutil
 import threading
 from collections.abc import Iterator
@@ -23,8 +24,28 @@ def chromium() -> str | None:
 
 
 class _Quiet(SimpleHTTPRequestHandler):
+    """Files, and parts of them as videos are asked for: without these no browser can seek."""
+
     def log_message(self, format: str, *args: Any) -> None:
         pass
+
+    def send_head(self) -> Any:
+        path = Path(self.translate_path(self.path))
+        part = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
+        if part is None or not path.is_file():
+            return super().send_head()
+        content = path.read_bytes()
+        first, last = int(part[1]), min(int(part[2] or len(content)), len(content) - 1)
+        self.send_response(206)
+        for name, value in {
+            "Content-Type": self.guess_type(str(path)),
+            "Content-Range": f"bytes {first}-{last}/{len(content)}",
+            "Content-Length": str(last + 1 - first),
+            "Accept-Ranges": "bytes",
+        }.items():
+            self.send_header(name, value)
+        self.end_headers()
+        return io.BytesIO(content[first : last + 1])
 
 
 @contextmanager

@@ -25,7 +25,13 @@ def chrome():
 
 
 @pytest.fixture(scope="session")
-def site(tmp_path_factory):
+def site_root(tmp_path_factory):
+    """The folder that is served."""
+    return tmp_path_factory.mktemp("site")
+
+
+@pytest.fixture(scope="session")
+def site(site_root):
     """The address of a server with the player under /player/ and movements under /run/."""
     from browser import serving
 
@@ -33,7 +39,7 @@ def site(tmp_path_factory):
     from body4d.player import player_folder
     from scenes import make_scene
 
-    root = tmp_path_factory.mktemp("site")
+    root = site_root
     shutil.copytree(player_folder(), root / "player", ignore=shutil.ignore_patterns("__pycache__"))
     export_scene(make_scene(frames=30), "glb", root / "run" / "one.glb")
     export_scene(make_scene(people=2, frames=24, gaps=True), "glb", root / "run" / "two.glb")

@@ -54,7 +54,7 @@ def test_scrubbing_and_stepping_change_frame_time_and_picture(visit):
     page.click("#back")
     until(page, lambda: frame_of(page) == 19)
     for key, frame in {"End": 29, "Home": 0, "ArrowRight": 1, "Shift+ArrowRight": 4, "ArrowLeft": 3}.items():
-        page.focus("#canvas")
+        page.focus("#pane-1")
         page.keyboard.press(key)
         until(page, lambda frame=frame: frame_of(page) == frame)
     page.keyboard.press(" ")
@@ -165,10 +165,12 @@ def test_trails_follow_the_wrists(visit):
     page = visit("one", f"{STILL}&frame=25")
     page.wait_for_timeout(200)
     without = picture(page)
-    page.click("#trails")
+    page.keyboard.press("t")
     page.wait_for_timeout(300)
     assert 30 < differ(without, picture(page)) < without[..., 0].size / 10
+    page.click("#show summary")
     page.click("#trails")
+    page.keyboard.press("Escape")
     page.wait_for_timeout(300)
     assert differ(without, picture(page)) == 0
 

@@ -42,6 +42,16 @@ def test_variable_times_come_back_exactly(tmp_path):
     assert Timeline.open(clip.path).warnings == ()
 
 
+def test_key_frames_are_no_farther_apart_than_asked(tmp_path):
+    path = tmp_path / "a.mp4"
+    with VideoWriter(path, 64, 48, np.arange(35) / 30, max_key_distance=10) as out:
+        for _ in range(35):
+            out.write(stripes(7, 64, 48))
+    with av.open(str(path)) as file:
+        keys = [i for i, frame in enumerate(file.decode(video=0)) if frame.key_frame]
+    assert keys == [0, 10, 20, 30]
+
+
 @pytest.mark.parametrize("count", [1, 2, 3])
 def test_few_frames(tmp_path, count):
     clip = probe(_write(tmp_path / "a.mp4", np.arange(count) / 30))

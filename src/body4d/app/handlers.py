@@ -19,9 +19,8 @@ from body4d.app.prompts import INSIDE, OUTSIDE, ClickPrompt, person_of_click, pr
 from body4d.app.queue import server_stops
 from body4d.app.service import AppService
 from body4d.app.sessions import SessionInfo, UserSession
-from body4d.core.errors import Body4DError, Cancelled, InputError, SettingsError, distinct_warnings
+from body4d.core.errors import Body4DError, Cancelled, InputError, SettingsError
 from body4d.render.style import person_colour
-from body4d.run.record import read_run, summary
 
 CHOOSE, EXCLUDE, BOX = MODES = ("choose", "exclude", "box")
 """What a click on the picture does."""
@@ -40,8 +39,8 @@ Answer = dict[str, Any]
 class PageHandlers:
     """Answers of the page. Holds the app's parts and, for speed alone, the people on frames that were looked at."""
 
-    def __init__(self, service: AppService, uploads: Path, *, has_player: bool) -> None:
-        self.service, self._uploads, self._has_player = service, uploads, has_player
+    def __init__(self, service: AppService, uploads: Path) -> None:
+        self.service, self._uploads = service, uploads
         self._known: dict[str, Preview] = {}
 
     async def session(self, token: str) -> UserSession:
@@ -235,21 +234,6 @@ class PageHandlers:
             error = Body4DError(last.error["message"], code=last.error["code"], hint=last.error["hint"])
             return {"state": "refused", "message": html.problem_text(self.service.public(error, session))}
         return {"state": "choosing", "name": info.name}
-
-    # Step 4
-
-    async def result(self, token: str) -> str:
-        """The finished run as HTML. Raises InputError where there is none."""
-        session = await self.session(token)
-        return await asyncio.to_thread(self._result, session)
-
-    def _result(self, session: UserSession) -> str:
-        if not session.finished:
-            raise InputError("There is no result yet.", code="not_finished")
-        record = read_run(session.run)
-        warnings = distinct_warnings([*record.warnings, *(warning for stage in record.stages.values() for warning in stage.warnings)])
-        sentences = [html.problem_text(self.service.public(warning, session)) for warning in warnings]
-        return html.result(session, summary(record)["people"], sentences, player=self._has_player)
 
     def problem(self, error: Exception) -> Answer:
         """An error in the page's words, with the name of the setting that it is about."""

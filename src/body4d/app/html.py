@@ -1,18 +1,20 @@
-"""Pieces of the page as HTML. Everything that came from outside is escaped here. Pure."""
+"""Words of the page: what a download is, and what is said of a problem. Pure."""
 
-from collections.abc import Mapping, Sequence
-from html import escape
-from typing import Any
-from urllib.parse import quote
+from collections.abc import Mapping
 
 from body4d.app.names import PublicProblem
-from body4d.app.sessions import UserSession
+from body4d.app.tasks import BODY_HTML
 from body4d.export.formats import FORMATS
 from body4d.run.record import GLB, OVERLAY, SHEET, VIEWS
 
 DOWNLOADS: Mapping[str, tuple[str, str]] = {
     OVERLAY: ("MP4", "Video with the body"),
-    VIEWS: ("MP4", "Side and top views"),
+    BODY_HTML: ("HTML", "3D page to send to a friend"),
+    "golf.html": ("HTML", "Swing report"),
+    "golf.pdf": ("PDF", "Swing report to print"),
+    "golf_trace.mp4": ("MP4", "Path of the club"),
+    "golf.csv": ("CSV", "Swing measures as a table"),
+    VIEWS: ("MP4", "Camera, side and top"),
     GLB: ("GLB", "3D body for Blender, Unity, the web"),
     **{row.file: (row.name.upper(), row.download) for row in FORMATS.values() if row.download and not row.per_person},
     SHEET: ("PNG", "Frames at a glance"),
@@ -78,70 +80,7 @@ def problem_text(problem: PublicProblem) -> str:
     return f"{PAGE_SENTENCES.get(problem.code, problem.message)} {PAGE_REMEDIES.get(problem.code, hint)}".strip()
 
 
-def result(session: UserSession, people: Sequence[Mapping[str, Any]], warnings: Sequence[str], *, player: bool) -> str:
-    """The finished run: videos, player, downloads, link. Addresses are relative, so that a proxy may serve us anywhere."""
-    base = f"runs/{session.token}"
-    panes = [_video("Over your video", f"{base}/{OVERLAY}")]
-    if player:
-        glb = quote(f"../{base}/{GLB}", safe="")
-        panes.append(
-            '<figure class="b4-pane"><figcaption>In 3D: drag to turn, pinch or scroll to come near</figcaption>'
-            f'<iframe src="player/index.html?glb={glb}" title="Interactive 3D player" allow="fullscreen"></iframe></figure>'
-        )
-    panes.append(_video("From the side and from above", f"{base}/{VIEWS}", "b4-wide"))
-    return (
-        f'<div class="b4-result">{_people(people)}<div class="b4-panes">{"".join(panes)}</div>'
-        f"{_downloads(session)}{_link(session)}{_warnings(warnings)}</div>"
-    )
-
-
-def _video(title: str, address: str, extra: str = "") -> str:
-    return (
-        f'<figure class="b4-pane {extra}"><figcaption>{title}</figcaption>'
-        f'<video src="{address}" controls loop muted playsinline autoplay preload="metadata"></video></figure>'
-    )
-
-
-def _people(people: Sequence[Mapping[str, Any]]) -> str:
-    rows = []
-    for person in people:
-        height = person.get("height_m")
-        assumed = " (assumed: enter the height under Settings if you know it)" if person.get("height_assumed") else ""
-        tall = f"· {height:.2f} m tall{assumed}" if isinstance(height, float) else ""
-        rows.append(f"<li><b>Person {int(person['id'])}</b> seen on {int(person['frames_visible'])} frames {tall}</li>")
-    return f'<ul class="b4-people">{"".join(rows)}</ul>'
-
-
-def _downloads(session: UserSession) -> str:
-    rows = []
-    for name in session.files():
-        kind, title = DOWNLOADS.get(name) or _person_file(name)
-        size = (session.run / name).stat().st_size
-        strong = " b4-all" if name.endswith(".zip") else ""
-        rows.append(
-            f'<a class="b4-download{strong}" href="runs/{session.token}/{name}?download=1" download data-file="{name}">'
-            f"<b>{kind}</b><span>{title}</span><small>{_size(size)}</small></a>"
-        )
-    return f'<h3>Download</h3><div class="b4-downloads">{"".join(rows)}</div>'
-
-
-def _person_file(name: str) -> tuple[str, str]:
+def download_row(name: str) -> tuple[str, str]:
+    """The kind of a file and what it is, for the list of downloads."""
     stem, _, ending = name.rpartition(".")
-    return ending.upper(), f"{FORMATS[ending].download} {stem.replace('_', ' ')}"
-
-
-def _link(session: UserSession) -> str:
-    return (
-        '<div class="b4-link"><span>This link opens the result again. Whoever has it can see it.</span>'
-        f'<input readonly aria-label="Link to this result" data-run="{session.token}" value="?run={session.token}">'
-        '<button type="button" class="b4-copy">Copy link</button></div>'
-    )
-
-
-def _warnings(warnings: Sequence[str]) -> str:
-    rows = "".join(f"<li>{escape(warning)}</li>" for warning in warnings)
-    return f"<details class='b4-notes'><summary>Good to know</summary><ul>{rows}</ul></details>" if warnings else ""
-
-
-def _size(size_bytes: int) -> str:
-    return f"{size_bytes / 1e6:.1f} MB" if size_bytes >= 1e5 else f"{size_bytes / 1e3:.0f} kB"
+    return DOWNLOADS.get(name) or (ending.upper(), f"{FORMATS[ending].download} {stem.replace('_', ' ')}")

@@ -21,13 +21,14 @@ class RunStep:
 
 STEPS: tuple[RunStep, ...] = (
     RunStep("probe", "Read the video", 0.5),
-    RunStep("masks", "Find and follow people", 24),
+    RunStep("masks", "Find and follow people", 22),
     RunStep("occlusion", "Complete who is hidden", 10, in_every_run=False),
     RunStep("camera", "Find the camera", 1.5),
-    RunStep("bodies", "Fit the body", 38),
+    RunStep("bodies", "Fit the body", 33),
     RunStep("motion", "Smooth the movement", 6),
-    RunStep("pictures", "Draw the videos", 28),
+    RunStep("pictures", "Draw the videos", 24),
     RunStep("files", "Write the 3D file", 1),
+    RunStep("golf", "Look for a golf swing", 11),
     RunStep("downloads", "Pack the downloads", 1),
 )
 """Weights are those of preset lite on clips of 2 to 9 s; the time left corrects itself where a run differs."""

@@ -41,7 +41,7 @@ ACTIONS: dict[str, Action] = {
 
 
 def add_page_routes(app: "FastAPI", page: PageHandlers) -> None:
-    """Add ``/``, ``/page/<action>``, ``/page/result`` and ``/page/strip``."""
+    """Add ``/``, ``/page/<action>`` and ``/runs/<token>/strip``."""
 
     async def index() -> Response:
         return HTMLResponse(await asyncio.to_thread(page_html, page.service), headers=_HEADERS)
@@ -55,12 +55,6 @@ def add_page_routes(app: "FastAPI", page: PageHandlers) -> None:
             return JSONResponse({"message": "There is nothing at this address."}, 404, headers=_HEADERS)
         return await _answered(page, answer)
 
-    async def result(request: Request) -> Response:
-        async def answer() -> Response:
-            return HTMLResponse(await page.result(str((await _json(request)).get("token") or "")), headers=_HEADERS)
-
-        return await _answered(page, answer)
-
     async def strip(token: str) -> Response:
         async def answer() -> Response:
             path = await page.service.film_strip(await page.session(token))
@@ -69,7 +63,6 @@ def add_page_routes(app: "FastAPI", page: PageHandlers) -> None:
         return await _answered(page, answer)
 
     app.get("/", include_in_schema=False)(index)
-    app.post("/page/result", include_in_schema=False)(result)
     app.post("/page/{action}", include_in_schema=False)(act)
     app.get("/runs/{token}/strip", include_in_schema=False)(strip)
 

@@ -32,12 +32,14 @@ _CONTENT_TYPES = {
     ".c3d": "application/octet-stream",
     ".csv": "text/csv; charset=utf-8",
     ".html": "text/html; charset=utf-8",
+    ".json": "application/json",
+    ".pdf": "application/pdf",
     ".npz": "application/octet-stream",
     ".zip": "application/zip",
     ".png": "image/png",
     ".jpg": "image/jpeg",
 }
-_HEADERS = {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer", "Cache-Control": "private, no-cache"}
+PRIVATE_HEADERS = {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer", "Cache-Control": "private, no-cache"}
 
 _FILE_POLICY = "default-src 'none'; media-src 'self'; img-src 'self'; style-src 'unsafe-inline'; sandbox"
 _HTML_POLICY = (
@@ -67,12 +69,12 @@ def add_run_routes(app: "FastAPI", service: AppService) -> None:
         session = sessions.find(token)
         path = session.served_file(name) if session else None
         if session is None or path is None:
-            return JSONResponse({"detail": "There is no such file, or it was deleted because it is old."}, 404, headers=_HEADERS)
+            return JSONResponse({"detail": "There is no such file, or it was deleted because it is old."}, 404, headers=PRIVATE_HEADERS)
         filename = download_name(session.info.name, name) if download and name not in (FRAME_PICTURE, FILM_STRIP) else None
         media_type = _CONTENT_TYPES.get(path.suffix, "application/octet-stream")
         policy = _HTML_POLICY if path.suffix == ".html" else _FILE_POLICY
         # It answers Range requests, as videos ask.
-        return FileResponse(path, media_type=media_type, filename=filename, headers={**_HEADERS, "Content-Security-Policy": policy})
+        return FileResponse(path, media_type=media_type, filename=filename, headers={**PRIVATE_HEADERS, "Content-Security-Policy": policy})
 
     def state(token: str) -> dict[str, Any]:
         return run_json(service, service.session(token))
@@ -115,10 +117,10 @@ def _answered(service: AppService, answer: Callable[..., dict[str, Any]]) -> Cal
     @wraps(answer)
     def call(*args: Any, **named: Any) -> JSONResponse:
         try:
-            return JSONResponse(answer(*args, **named), headers=_HEADERS)
+            return JSONResponse(answer(*args, **named), headers=PRIVATE_HEADERS)
         except Exception as error:
             problem = service.public(error)
-            return JSONResponse({"error": problem.as_json(), "detail": problem.text}, http_status(error), headers=_HEADERS)
+            return JSONResponse({"error": problem.as_json(), "detail": problem.text}, http_status(error), headers=PRIVATE_HEADERS)
 
     # FastAPI reads the parameters of the function that was wrapped, and would take its answer for a model.
     call.__annotations__ = {**answer.__annotations__, "return": Response}

@@ -101,7 +101,7 @@ def _mounted(service: AppService, uploads: Path) -> Any:
     with gr.Blocks(title="body4d", analytics_enabled=False, fill_width=False) as blocks:
         add_api(service, uploads)
     server = FastAPI(lifespan=lifespan, openapi_url=None)
-    add_page_routes(server, PageHandlers(service, uploads, has_player=player is not None))
+    add_page_routes(server, PageHandlers(service, uploads))
     add_routes(server, service, player)
     max_bytes = int(service.settings.app.max_megabytes * 1e6)
     gr.mount_gradio_app(
@@ -133,11 +133,13 @@ def add_routes(app: "FastAPI", service: AppService, player: Path | None) -> None
     """Add ``/runs/…``, ``/my-runs``, ``/player``, ``/body4d-static`` and ``/health``."""
     from starlette.staticfiles import StaticFiles
 
+    from body4d.app.result_routes import add_result_routes
     from body4d.app.run_routes import add_run_routes
 
     def health() -> dict[str, str]:
         return {"state": "running"}
 
+    add_result_routes(app, service.sessions)
     add_run_routes(app, service)
     app.get("/health", include_in_schema=False)(health)
     app.mount("/body4d-static", StaticFiles(directory=STATIC), name="body4d-static")

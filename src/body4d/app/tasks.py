@@ -1,5 +1,6 @@
 """What the computing process is asked to do, and how it does each. Picklable, so that a task crosses a pipe."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,13 +13,16 @@ from body4d.app.forms import check_upload, without_range
 from body4d.app.preview import FramePeopleFinder, Preview, SingleFrameSource, add_bounded, write_jpeg
 from body4d.app.prompts import ClickPrompt, run_prompts
 from body4d.config import Settings
-from body4d.core.errors import InputError
+from body4d.core.errors import Body4DError, Cancelled, InputError
 from body4d.core.progress import EventListener, Meter
 from body4d.core.stages import Segmenter
 from body4d.run.record import GLB, OVERLAY, SHEET, VIEWS
 
+log = logging.getLogger(__name__)
+
 FRAME_PICTURE, FILM_STRIP = "frame.jpg", "strip.jpg"
-ARCHIVE = "everything.zip"
+ARCHIVE, BODY_HTML = "everything.zip", "body.html"
+GOLF_FILES = ("golf.html", "golf.pdf", "golf_trace.mp4", "golf.csv", "golf.json")
 
 STRIP_TILES, STRIP_TILE_PX = 12, 160
 """Pictures of a film strip, and the longer side of each: sharp on a phone, and some 60 kB together."""
@@ -173,7 +177,9 @@ def key_times_s(video: Path) -> Float[np.ndarray, " keys"]:
 
 def run_clip(task: RunTask, listener: EventListener) -> None:
     """The whole run, then the files that only the app's page offers."""
+    from body4d.core.files import atomic_file
     from body4d.export import export_scene, page_formats
+    from body4d.export.movement import MOVEMENT, movement_json
     from body4d.run.pipeline import Pipeline
     from body4d.video import probe
 
@@ -181,12 +187,44 @@ def run_clip(task: RunTask, listener: EventListener) -> None:
     clip = probe(task.video, settings.video)
     prompts = run_prompts(task.prompts, task.text, clip.source_frames)
     scene = Pipeline.load(settings, listener).run(task.video, task.out, prompts=prompts, listener=listener)
+    golf = find_swing(task.out, task.video, listener)
     meter = Meter("downloads", listener)
     meter.send("started")
-    written = [path for fmt in page_formats() for path in export_scene(scene, fmt, task.out)]
-    write_archive(task.out, [OVERLAY, VIEWS, SHEET, GLB, *(path.name for path in written)])
+    written = [path for fmt in (*page_formats(), "html") for path in export_scene(scene, fmt, task.out)]
+    with atomic_file(task.out / MOVEMENT) as file:
+        file.write(movement_json(scene).encode())
+    write_archive(task.out, [OVERLAY, VIEWS, SHEET, GLB, *(path.name for path in written), *golf])
     meter(1, 1)
     meter.send("done")
+
+
+def find_swing(run: Path, video: Path, listener: EventListener) -> list[str]:
+    """Names of the golf files written into a finished run; none where it holds no golf swing, as most clips do.
+
+    Whatever goes wrong here leaves the run as it is: the body is what the visitor asked for.
+    """
+    from body4d.run.golf import golf_of_run
+
+    # Those of an earlier run, which may have followed somebody else.
+    for name in GOLF_FILES:
+        (run / name).unlink(missing_ok=True)
+    meter = Meter("golf", listener)
+    meter.send("started")
+    try:
+        names = [path.name for path in golf_of_run(run, video=video, listener=listener).files]
+    except Cancelled:
+        raise
+    except Body4DError as error:
+        log.info("no golf analysis: %s", error.code)
+        names = []
+    except Exception:
+        log.exception("the golf analysis failed; the run is complete without it")
+        names = []
+    if not names:
+        for name in GOLF_FILES:
+            (run / name).unlink(missing_ok=True)
+        meter.send("done")
+    return names
 
 
 def example_clip(folder: Path) -> Path | None:

@@ -299,7 +299,7 @@ class FrameRenderer:
         canvas[:] = 255
         size = max(13, self.layout.size_px[1] // 34)
         for name, note, box, panel in (
-            ("front", "", self.layout.front, front),
+            ("camera", "", self.layout.front, front),
             ("side", "camera on the left", self.layout.side, side),
             ("top", "camera at the bottom", self.layout.top, top),
         ):

@@ -20,6 +20,9 @@ from body4d.video import VideoWriter
 MAX_WORKERS = 8
 """Threads that render where no number is set, however many cores there are: the two encoders cannot follow more."""
 
+KEY_DISTANCE = 30
+"""Frames between key frames of the overlay, at most: a step back took 30 ms instead of 200 in Chromium, for a fifth more bytes."""
+
 
 def write_pictures(
     scene: Scene,
@@ -42,7 +45,9 @@ def write_pictures(
     audio_from = clip if settings.audio else None
     columns = []
     with (
-        VideoWriter(overlay_path, *renderer.overlay_size_px, clip.times_s, audio_from, crf=crf, preset=preset) as overlay,
+        VideoWriter(
+            overlay_path, *renderer.overlay_size_px, clip.times_s, audio_from, crf=crf, preset=preset, max_key_distance=KEY_DISTANCE
+        ) as overlay,
         VideoWriter(views_path, *renderer.layout.size_px, clip.times_s, crf=crf, preset=preset) as views,
         ThreadPoolExecutor(1, "body4d-encode") as encoder,
         closing(_rendered_frames(renderer, sheet, scene, frames, settings)) as rendered,

@@ -30,7 +30,8 @@ class VideoWriter:
 
     Sizes are padded to even by repeating the last row or column. With ``audio_from`` the sound of that clip's range is copied. ``crf`` and
     ``preset`` are those of x264. The file appears under its name when the block ends without error; until then, and after an error,
-    whatever was there before stays. Raises OutputError where it cannot be written.
+    whatever was there before stays. ``max_key_distance`` is the most frames from one key frame to the next, from which a player must decode
+    when somebody steps back; None: x264's 250. Raises OutputError where it cannot be written.
     """
 
     def __init__(
@@ -43,13 +44,14 @@ class VideoWriter:
         *,
         crf: float = DEFAULT_CRF,
         preset: str = DEFAULT_PRESET,
+        max_key_distance: int | None = None,
     ) -> None:
         if not len(times_s):
             raise ValueError("a video needs at least one frame")
         self._path = Path(path)
         self._partial = self._path.with_name(f".{self._path.name}.partial")
         self._size_px = (width_px, height_px)
-        self._crf, self._preset = crf, preset
+        self._crf, self._preset, self._max_key_distance = crf, preset, max_key_distance
         self._ticks, self._time_base = exact_ticks(np.asarray(times_s, np.float64))
         self._audio = AudioMuxer(audio_from) if audio_from is not None and audio_from.has_audio else None
         self._written = 0
@@ -72,6 +74,8 @@ class VideoWriter:
         # x264's macroblock tree on AVX-512 machines gives other bytes now and then for the very same pictures (PyAV 18.1, measured:
         # 20 variants in 30 encodes of 1600x720); without it they are the same every time.
         options = {"crf": f"{self._crf:g}", "preset": self._preset, "mbtree": "0"}
+        if self._max_key_distance is not None:
+            options["g"] = str(self._max_key_distance)
         stream = self._container.add_stream("libx264", rate=self._average_rate(), options=options)
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         stream.time_base = stream.codec_context.time_base = self._time_base

@@ -13,7 +13,7 @@
       body: JSON.stringify({ token, ...fields }),
       keepalive: true, // What was entered last arrives even if the page is left.
     });
-    if (answer.ok) return action === "result" ? answer.text() : answer.json();
+    if (answer.ok) return answer.json();
     const problem = await answer.json().catch(() => ({}));
     if (answer.status === 401) location.reload();
     throw Object.assign(new Error(problem.message ?? problem.detail ?? "The server did not answer as expected."), problem, { told: true });
@@ -278,18 +278,17 @@
 
   // Step 4
 
-  const showResult = async () => {
+  // The result is a page of its own, the player's, which fetches what it shows.
+  const showResult = () => {
     const place = $("#b4-result");
     if (place.dataset.token !== token || !place.firstChild) {
-      const mine = visit;
-      const text = await ask("result");
-      if (mine !== visit) return;
-      place.innerHTML = text;
+      const frame = document.createElement("iframe");
+      Object.assign(frame, { id: "b4-player", title: "Your result: video, 3D, curves, downloads", allow: "fullscreen; web-share; clipboard-write", scrolling: "no" });
+      frame.src = `player/index.html?run=${token}`; // Relative, so that a proxy may serve us anywhere.
+      place.replaceChildren(frame);
       place.dataset.token = token;
-      for (const field of place.querySelectorAll("input[data-run]")) field.value = location.origin + location.pathname + `?run=${token}`;
     }
     show("done");
-    place.dispatchEvent(new CustomEvent("b4-result", { bubbles: true, detail: { token } }));
   };
   const forgetResult = () => { $("#b4-result").replaceChildren(); delete $("#b4-result").dataset.token; };
 
@@ -299,16 +298,6 @@
   $("#b4-again").addEventListener("click", () => { go(token, "choose"); route(); });
   $("#b4-to-result").addEventListener("click", () => { go(token, "run"); route(); });
 
-  document.addEventListener("click", async (event) => {
-    const button = event.target.closest?.(".b4-copy");
-    if (!button) return;
-    const field = button.parentElement.querySelector("input");
-    try { await navigator.clipboard.writeText(field.value); }
-    catch { field.select(); document.execCommand("copy"); }
-    button.textContent = "Copied";
-    setTimeout(() => { button.textContent = "Copy link"; }, 1500);
-  });
-
   const lostVisit = (error) => {
     visit++;
     go("", "upload", true);
@@ -317,12 +306,14 @@
   };
 
   // Where the address and the Back button lead.
-  const route = async () => {
-    const mine = ++visit;
+  const route = async (event) => {
+    const mine = ++visit, goesBack = event?.type === "popstate";
     token = new URLSearchParams(location.search).get("run") ?? "";
     if (!token) return show("upload");
     try {
-      if (history.state?.step === "choose") return await b4.choose.enter(token);
+      // A reload comes to a run that somebody has started meanwhile; the Back button leads from a run to its choice.
+      if (history.state?.step === "choose" && (goesBack || !["waiting", "working"].includes((await ask("progress")).state)))
+        return await b4.choose.enter(token);
       say("upload", "Looking…", "busy");
       await follow();
       if (history.state === null) history.replaceState({ step: step === "choose" ? "choose" : "run" }, "", location.href);
