@@ -53,12 +53,17 @@ export class Clock {
 
   /** The video shows `frame`. While it is on its way to another one this is not the moment that the page is about. */
   show(frame) {
+    const { from, to } = this.range;
+    if (this.playing && this.marks && (frame > to || frame < from)) {
+      // Told late, by a machine that has much to do: a picture beyond the marks is not shown.
+      if (this.seeking === null) this.turnBack();
+      return;
+    }
     this.shownByVideo = frame;
     this.wake();
     if (this.seeking !== null) return;
     this.time = this.timeline.timeOf(frame);
-    if (this.playing && this.marks && (frame > this.marks.to || frame < this.marks.from)) this.turnBack();
-    else if (this.playing && this.marks && frame === this.marks.to) this.turnBack();
+    if (this.playing && this.marks && frame === to) this.turnBack();
   }
 
   seeked() {
@@ -73,8 +78,12 @@ export class Clock {
   }
 
   turnBack() {
-    if (!this.loop) return this.stopped();
-    const { from } = this.range;
+    const { from, to } = this.range;
+    if (!this.loop) {
+      this.stopped();
+      if (this.marks) this.seek(to);
+      return;
+    }
     this.time = this.timeline.timeOf(from);
     if (!this.video) return;
     this.seekVideo(from);
