@@ -164,6 +164,14 @@ export class Clock {
     }
   }
 
+  /** Whether the video may hold a picture beyond the marks, between which it plays: it runs on while the page is told late of it. */
+  get isAstray() {
+    if (!this.playing || !this.marks || !this.video) return false;
+    const { from, to } = this.marks;
+    const frame = this.timeline.frameAt(this.video.currentTime + this.timeline.times[0]);
+    return this.seeking !== null || frame < from || frame > to;
+  }
+
   /** Whether the video shows the clock's frame; true where there is none. */
   get settled() {
     return !this.video || (this.seeking === null && (this.shownByVideo === null || this.shownByVideo === this.frame));

@@ -30,7 +30,7 @@ export class VideoPane {
     const { width, height } = this.size;
     const size = [Math.min(Math.round(clientWidth * ratio), width), Math.min(Math.round(clientHeight * ratio), height)];
     const frame = this.clock.shownByVideo;
-    if (this.video.readyState >= 2 && size[0] > 0 && (frame !== this.drawn || size.join() !== this.drawnSize)) {
+    if (this.video.readyState >= 2 && size[0] > 0 && !this.clock.isAstray && (frame !== this.drawn || size.join() !== this.drawnSize)) {
       if (size.join() !== this.drawnSize) [this.picture.width, this.picture.height] = size;
       this.picture.getContext("2d").drawImage(this.video, 0, 0, ...size);
       this.drawn = frame;
