@@ -25,6 +25,16 @@ def main(clip: str, folder: str, url: str = "http://localhost:7860/") -> None:
 
     # Clicks are pixels of a frame: prompts=[{"frame": 0, "point_px": [640, 360]}] follows whoever stands there.
     job = app.submit(handle_file(clip), people="main", prompts=[], api_name="/run")
+    result = followed(job, url.rstrip("/"), headers)
+    if result.get("state") != "done":
+        error = result.get("error", {"code": "", "message": str(job.exception() or "The run did not finish."), "hint": ""})
+        raise SystemExit(f"{error['message']} {error['hint']} [{error['code']}]")
+
+    save(result, Path(folder), url.rstrip("/"), headers)
+
+
+def followed(job: Any, url: str, headers: dict[str, str]) -> dict[str, Any]:
+    """The run's last answer. What works meanwhile is printed."""
     result: dict[str, Any] = {}
     for answer in job:
         result = cast(dict[str, Any], answer)
@@ -34,12 +44,8 @@ def main(clip: str, folder: str, url: str = "http://localhost:7860/") -> None:
         # The server was restarted, or the connection broke: the run goes on there, and its state can be asked for.
         time.sleep(2)
         with contextlib.suppress(httpx.TransportError):
-            result = httpx.get(f"{url.rstrip('/')}/{result['state_at']}", headers=headers, timeout=60).json()
-    if result.get("state") != "done":
-        error = result.get("error", {"code": "", "message": str(job.exception() or "The run did not finish."), "hint": ""})
-        raise SystemExit(f"{error['message']} {error['hint']} [{error['code']}]")
-
-    save(result, Path(folder), url.rstrip("/"), headers)
+            result = httpx.get(f"{url}/{result['state_at']}", headers=headers, timeout=60).json()
+    return result
 
 
 def save(result: dict[str, Any], out: Path, url: str, headers: dict[str, str]) -> None:

@@ -1,10 +1,13 @@
 """Make the picture of the card that chats show for a link to the app, from a finished run of the example.
 
-python scripts/app_card.py RUN_FOLDER src/body4d/app/static/card.jpg
+python scripts/app_card.py RUN_FOLDER src/body4d/app/static/card.jpg.base64
 """
 
 import sys
+from base64 import b64encode
+from io import BytesIO
 from pathlib import Path
+from textwrap import wrap
 
 import av
 from PIL import Image, ImageDraw, ImageFont
@@ -43,7 +46,9 @@ def main(run: Path, out: Path) -> None:
     font = "/usr/share/fonts/truetype/dejavu/DejaVuSans-Bold.ttf"
     draw.text((56, 200), "body4d", INK, ImageFont.truetype(font, 76))
     draw.text((60, 310), "Your movement\nin 3D, from\none video", PALE, ImageFont.truetype(font, 40), spacing=12)
-    card.save(out, quality=82, optimize=True)
+    picture = BytesIO()
+    card.save(picture, "JPEG", quality=82, optimize=True)
+    out.write_text("\n".join(wrap(b64encode(picture.getvalue()).decode(), 120)) + "\n")
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+from base64 import b64decode
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from importlib.util import find_spec
@@ -131,8 +132,10 @@ def player_folder() -> Path | None:
 
 def add_routes(app: "FastAPI", service: AppService, player: Path | None) -> None:
     """Add ``/runs/…``, ``/my-runs``, ``/player``, ``/body4d-static`` and ``/health``."""
+    from starlette.responses import Response
     from starlette.staticfiles import StaticFiles
 
+    from body4d.app.page_head import CARD_PICTURE
     from body4d.app.result_routes import add_result_routes
     from body4d.app.run_routes import add_run_routes
 
@@ -142,6 +145,12 @@ def add_routes(app: "FastAPI", service: AppService, player: Path | None) -> None
     add_result_routes(app, service.sessions)
     add_run_routes(app, service)
     app.get("/health", include_in_schema=False)(health)
+    card = b64decode((STATIC / "card.jpg.base64").read_bytes())  # text, as a Space takes no other files
+
+    def card_picture() -> Response:
+        return Response(card, media_type="image/jpeg")
+
+    app.get(f"/{CARD_PICTURE}", include_in_schema=False)(card_picture)
     app.mount("/body4d-static", StaticFiles(directory=STATIC), name="body4d-static")
     if player is not None:
         app.mount("/player", StaticFiles(directory=player, html=True), name="player")

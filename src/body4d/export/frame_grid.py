@@ -49,12 +49,12 @@ def _lasting_step(clip: Clip) -> tuple[float, bool]:
     """The smallest step in seconds that holds for a stretch, and whether it holds for the whole clip."""
     times_s = clip.times_s
     steps = np.diff(times_s)
-    least = min(MIN_STRETCH_STEPS, len(steps))
+    min_steps = min(MIN_STRETCH_STEPS, len(steps))
     lasting = []
     for first, last in _equal_runs(steps):
         step = float(times_s[last] - times_s[first]) / (last - first)
         line = times_s[first] + step * np.arange(last - first + 1)
-        if last - first >= least and np.max(np.abs(times_s[first : last + 1] - line)) <= max(EVEN_SHARE * step, ROUNDING_S):
+        if last - first >= min_steps and np.max(np.abs(times_s[first : last + 1] - line)) <= max(EVEN_SHARE * step, ROUNDING_S):
             lasting.append((_exact(step, last - first, clip.rate, max(EVEN_SHARE * step, 2 * ROUNDING_S)), last - first))
     if not lasting:
         # Every step differs from the next: half of them are no longer than this one.
