@@ -9,12 +9,12 @@ from body4d.core.errors import RunWarning
 from body4d.golf.types import (
     EVENTS,
     Curve,
-    Event,
     GolfAnalysis,
     Measure,
     Sequence,
     SequencePeak,
     Swing,
+    SwingEvent,
     SwingFrame,
     Tempo,
 )
@@ -33,7 +33,7 @@ def make_swing(*, fps: float = 60.0, first_frame: int = 12, resolved: bool = Tru
     frames = np.arange(first_frame, last + 1)
     times = (frames - exact[0]) / fps
     events = tuple(
-        Event(
+        SwingEvent(
             name,
             round(float(at)),
             float(at),
@@ -124,7 +124,7 @@ def make_swing(*, fps: float = 60.0, first_frame: int = 12, resolved: bool = Tru
         times_s=times,
         frame=frame,
         events=events,
-        pelvis_reversal=Event(
+        pelvis_reversal=SwingEvent(
             "pelvis_reversal", round(exact[3] - 0.03 * fps), float(exact[3] - 0.03 * fps), 0.0, 0.7, False, "turn reverses"
         ),
         measures=tuple(measures),

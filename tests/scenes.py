@@ -79,6 +79,25 @@ def make_track(person_id: int, frame_index: np.ndarray, clip: Clip, camera: Came
     )
 
 
+def track_of_joints(joints_m: np.ndarray, /, **changes: Any) -> BodyTrack:
+    """A track of made joints (T, 29, 3), seen well on every frame, for what looks at joints alone."""
+    t = len(joints_m)
+    whole = BodyTrack(
+        person_id=1,
+        body="made",
+        frame_index=np.arange(t),
+        shape=np.zeros(1),
+        rotations=np.zeros((t, 1, 3)),
+        translation_m=joints_m[:, 0],
+        joints_m=joints_m,
+        keypoints_px=np.zeros((t, 29, 2)),
+        visibility=np.ones((t, 29)),
+        confidence=np.ones(t),
+        observed=np.ones(t, bool),
+    )
+    return dataclasses.replace(whole, **changes)
+
+
 def make_rotations(rig: Rig, times_s: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Rotation vectors (T, J, 3): each joint of SWING_RAD sways about an axis of its own, the root turns on the spot."""
     rotations = np.zeros((len(times_s), len(rig.joint_names), 3))

@@ -7,6 +7,7 @@ from body4d.core.joints import Body29
 from body4d.core.types import BodyTrack, Camera
 from body4d.geometry.rotations import rotvec_to_matrix
 from body4d.motion.ground_plane import floor_transform, sole_m
+from scenes import track_of_joints
 
 CAMERA = Camera(focal_px=600, cx_px=640, cy_px=360, width_px=1280, height_px=720)
 FEET = [j for j in Body29 if j.name.endswith(("TOE", "HEEL"))]
@@ -36,19 +37,7 @@ def person(T_camera_world, places, lifts=0.0, person_id=1, noise_m=0.0, facing_r
     world[..., 1] += np.broadcast_to(lifts, T)[:, None]
     world += rng.normal(0, noise_m, world.shape)
     joints = world @ T_camera_world[:3, :3].T + T_camera_world[:3, 3]
-    return BodyTrack(
-        person_id=person_id,
-        body="made",
-        frame_index=np.arange(T),
-        shape=np.zeros(1),
-        rotations=np.zeros((T, 1, 3)),
-        translation_m=joints[:, 0],
-        joints_m=joints,
-        keypoints_px=np.zeros((T, 29, 2)),
-        visibility=np.ones((T, 29)),
-        confidence=np.ones(T),
-        observed=np.ones(T, bool) if observed is None else observed,
-    )
+    return track_of_joints(joints, person_id=person_id, observed=np.ones(T, bool) if observed is None else observed)
 
 
 def stroll(seed=0, frames=200):

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from body4d.core.joints import Body29
-from body4d.core.types import BodyTrack, Clip
+from body4d.core.types import Clip
 from body4d.run.suspects import suspect_stretches, suspect_warnings
+from scenes import track_of_joints
 
 T = 60
 CLIP = Clip(Path("clip.mp4"), 64, 48, Fraction(30), np.arange(T) / 30, np.arange(T))
@@ -18,21 +19,7 @@ CLIP = Clip(Path("clip.mp4"), 64, 48, Fraction(30), np.arange(T) / 30, np.arange
 def track(**changes):
     joints = np.zeros((T, 29, 3))
     joints[..., 0] = np.arange(T)[:, None] / 30  # a walk of 1 m/s
-    whole = BodyTrack(
-        person_id=2,
-        body="made",
-        frame_index=np.arange(T),
-        shape=np.zeros(1),
-        rotations=np.zeros((T, 1, 3)),
-        translation_m=joints[:, 0],
-        joints_m=joints,
-        keypoints_px=np.zeros((T, 29, 2)),
-        visibility=np.ones((T, 29)),
-        confidence=np.ones(T),
-        observed=np.ones(T, bool),
-        mask_iou=np.full(T, 0.85),
-    )
-    return dataclasses.replace(whole, **changes)
+    return track_of_joints(joints, **{"person_id": 2, "mask_iou": np.full(T, 0.85)} | changes)
 
 
 def test_a_walk_that_covers_its_masks_is_not_suspect():

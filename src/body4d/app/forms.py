@@ -1,6 +1,6 @@
 """The limits on a clip and the form of settings, as visitors meet them. What a file is, its content decides, never its name."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -12,11 +12,8 @@ from body4d.config import AppSettings, Settings, VideoSettings
 from body4d.core.errors import InputError, SettingsError
 from body4d.core.types import Clip
 
-PEOPLE_CHOICES: Mapping[str, str] = {"Main person": "main", "Everybody": "all"}
-"""Labels of the page for who is followed where nobody is chosen."""
-
-SEX_CHOICES: Mapping[str, str] = {"Not said": "auto", "Female": "female", "Male": "male"}
-"""Labels of the page for the body of the main person."""
+PEOPLE_CHOICES = ("main", "all")
+"""Who is followed where nobody is chosen."""
 
 MAX_CUT_S = 1800.0
 """A longer clip is not even opened to be cut: reading its index takes seconds, and nobody finds a swing in half an hour of film."""
@@ -178,7 +175,7 @@ def settings_for(settings: Settings, options: RunOptions, prompts: Sequence[Clic
         message = f"{chosen} people are chosen, and {limit} is the most."
         raise SettingsError(message, code="too_many_people_chosen", hint="Take some of them back.", chosen=chosen, limit=limit)
     tree: dict[str, Any] = settings.model_dump()
-    if options.people not in PEOPLE_CHOICES.values():
+    if options.people not in PEOPLE_CHOICES:
         raise SettingsError(f"Whom to follow must be main or all, found {str(options.people)[:20]!r}.", code="people_choice_unknown")
     tree["people"]["count"] = limit if options.people == "all" else "main"
     tree["camera"]["motion"] = "moving" if options.moving else settings.camera.motion

@@ -6,7 +6,7 @@ hold them. A download is checked against them, so a wrong one stops it.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from typing import ClassVar, Literal
 
@@ -327,6 +327,21 @@ _HEAVY = PublishedFile("pose_landmark_heavy.tflite", 27_709_200, "59e42d71bcd44c
 _HANDS = PublishedFile("hand_landmark_full.tflite", 5_478_917, "11c272b891e1a99ab034208e23937a8008388cf11ed2a9d776ed3d01d0ba00e3")
 
 
+def _wheel(files: tuple[PublishedFile, ...], modules: tuple[str, ...]) -> PackageSource:
+    """MediaPipe's wheel, which holds model files below ``mediapipe/modules/``."""
+    return PackageSource(
+        "pypi",
+        "mediapipe",
+        "0.10.21",
+        APACHE,
+        page="https://pypi.org/project/mediapipe/0.10.21",
+        files=files,
+        members=tuple(f"mediapipe/modules/{path}" for path in modules),
+        package_bytes=35_627_340,
+        folder_name="blazepose",
+    )
+
+
 def _addresses(files: tuple[PublishedFile, ...], paths: tuple[str, ...]) -> PackageSource:
     """Google's own addresses of MediaPipe's model files. Each names a generation, so it serves this version or nothing."""
     addresses = tuple(f"{_ASSETS}/{path}" for path in paths)
@@ -340,16 +355,8 @@ BLAZEPOSE = Checkpoint(
     stage="masks",
     need="required",
     sources=(
-        PackageSource(
-            "pypi",
-            "mediapipe",
-            "0.10.21",
-            APACHE,
-            page="https://pypi.org/project/mediapipe/0.10.21",
-            files=(_DETECTOR, _FULL),
-            members=("mediapipe/modules/pose_detection/pose_detection.tflite", "mediapipe/modules/pose_landmark/pose_landmark_full.tflite"),
-            package_bytes=35_627_340,
-            folder_name="blazepose",
+        replace(
+            _wheel((_DETECTOR, _FULL), ("pose_detection/pose_detection.tflite", "pose_landmark/pose_landmark_full.tflite")),
             about="the last line that holds the models",
         ),
         _addresses(
@@ -393,17 +400,7 @@ HAND_LANDMARKS = Checkpoint(
     stage="masks",
     need="recommended",
     sources=(
-        PackageSource(
-            "pypi",
-            "mediapipe",
-            "0.10.21",
-            APACHE,
-            page="https://pypi.org/project/mediapipe/0.10.21",
-            files=(_HANDS,),
-            members=("mediapipe/modules/hand_landmark/hand_landmark_full.tflite",),
-            package_bytes=35_627_340,
-            folder_name="blazepose",
-        ),
+        _wheel((_HANDS,), ("hand_landmark/hand_landmark_full.tflite",)),
         _addresses((_HANDS,), ("tasks/testdata/vision/hand_landmark_full.tflite?generation=1782184776133771",)),
     ),
     layouts=((_HANDS.path,),),

@@ -25,7 +25,7 @@ MIN_CONFIDENCE = 0.1
 """A movement whose events fit a swing's worse than this is none."""
 
 COST_SCALE = 2.0
-"""Mean cost of the events at which the confidence has fallen to 1/e. The authored and the recorded swings have 0.2 to 0.8."""
+"""Mean cost of the events at which the confidence has fallen to 1/e."""
 
 MIN_SURE = 0.8
 """A view or a hand less probable than this is said to be unsure."""

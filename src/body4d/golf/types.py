@@ -100,10 +100,6 @@ class SwingEvent:
     """In plain words, such as "club shaft level" or "hands at their address place"."""
 
 
-Event = SwingEvent
-"""The name that the report's pages use."""
-
-
 @dataclass(frozen=True)
 class Measure:
     """One number of a swing at one event or over a part of it."""

@@ -13,13 +13,11 @@ from body4d.core.types import BodyTrack, Camera
 from body4d.golf.clip_analysis import FindClub, analyze_clip
 from body4d.golf.report.write import GolfRun, write_report
 from body4d.golf.tables import write_tables
-from body4d.golf.trace import write_club_trace
+from body4d.golf.trace import TRACE_FILE, write_club_trace
 from body4d.golf.types import ClubShaft, GolfAnalysis, GolfOptions
 from body4d.run.pipeline import open_clip
 from body4d.run.record import RunRecord, finished_scene, read_run
 from body4d.run.run_folder import lock_run_folder, make_folder
-
-TRACE = "golf_trace.mp4"
 
 
 @dataclass(frozen=True)
@@ -57,8 +55,8 @@ def golf_of_run(
         club, frames = mine.analysis.club, mine.frames
         if club is not None and frames is not None:
             first, last = int(club.frames[0]), int(club.frames[-1]) + 1
-            if write_club_trace(frames, club, out / TRACE, first, last, Meter("club", listener)):
-                files.append(out / TRACE)
+            if write_club_trace(frames, club, out / TRACE_FILE, first, last, Meter("club", listener)):
+                files.append(out / TRACE_FILE)
     meter.send("done")
     return GolfFiles(mine.analysis, tuple(files))
 

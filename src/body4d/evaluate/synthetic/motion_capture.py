@@ -14,7 +14,6 @@ from jaxtyping import Float
 from body4d.evaluate.synthetic.limb_poser import axis_rotation
 
 SIDES = ("left", "right")
-LIMB_JOINTS = tuple(f"{side}_{joint}" for joint in ("hip", "knee", "ankle", "shoulder", "elbow", "wrist") for side in SIDES)
 FACING_S = 0.1
 """The way that a person faces is their pelvis' over this first part of the motion."""
 

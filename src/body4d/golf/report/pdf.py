@@ -5,7 +5,6 @@ import textwrap
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_pdf import PdfPages
 from matplotlib.figure import Figure
@@ -240,16 +239,3 @@ def _grid(sheet: _Sheet, charts: Sequence[Drawing], columns: int, height: float)
         place = axes_place((x, y + _TITLE_IN, width - 0.08, height - _TITLE_IN), (WIDTH_IN, HEIGHT_IN), chart.margins_in)
         chart.draw(sheet.figure.add_axes(place))
     sheet.y += -(-len(charts) // columns) * height
-
-
-def sheets_as_images(analysis: GolfAnalysis, pictures: Sequence[EventPicture], dpi: int = 80) -> list[np.ndarray]:
-    """The two sheets as pictures, to look at."""
-    swing = analysis.swings[analysis.main]
-    out = []
-    with drawing_style():
-        for figure in (_first(analysis, swing, pictures), _second(analysis, swing)):
-            figure.set_dpi(dpi)
-            canvas = FigureCanvasAgg(figure)
-            canvas.draw()
-            out.append(np.asarray(canvas.buffer_rgba())[..., :3].copy())
-    return out

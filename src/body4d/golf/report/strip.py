@@ -8,7 +8,7 @@ from jaxtyping import UInt8
 
 from body4d.core.stages import FrameSource
 from body4d.core.types import BodyTrack, Scene
-from body4d.golf.types import Event, Swing
+from body4d.golf.types import Swing, SwingEvent
 from body4d.render.contact_sheet import people_box
 from body4d.render.frame_renderer import RenderPerson, ScenePoser, VirtualViewPanel, draw_overlay, resize_image, resized_camera
 from body4d.render.virtual_views import standing_camera
@@ -26,7 +26,7 @@ OPACITY, SAMPLES = 0.7, 4
 class EventPicture:
     """One event's pictures; ``overlay`` is None where the clip could not be read, ``body`` where nobody was followed then."""
 
-    event: Event
+    event: SwingEvent
     overlay: UInt8[np.ndarray, "h w 3"] | None
     body: UInt8[np.ndarray, "h w 3"] | None
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from body4d.core.version import __version__
-from body4d.golf.types import EVENT_LABELS, EVENTS, Event, GolfAnalysis, Measure, Swing
+from body4d.golf.types import EVENT_LABELS, EVENTS, GolfAnalysis, Measure, Swing, SwingEvent
 
 PROXY_NOTE = "from the body, club not seen"
 
@@ -86,19 +86,19 @@ def unit_text(unit: str) -> str:
     return unit if unit in ("", "°") else f" {unit}"
 
 
-def real_time_s(swing: Swing, event: Event) -> float:
+def real_time_s(swing: Swing, event: SwingEvent) -> float:
     """Real seconds of an event from address."""
     steps = np.arange(len(swing.frames))
     return float(np.interp(np.interp(event.frame_exact, swing.frames, steps), steps, swing.times_s))
 
 
-def from_impact_s(swing: Swing, event: Event) -> float:
+def from_impact_s(swing: Swing, event: SwingEvent) -> float:
     """Real seconds of an event from impact, negative before it; NaN where impact is not in the clip."""
     impact = swing.event("impact")
     return math.nan if impact is None else real_time_s(swing, event) - real_time_s(swing, impact)
 
 
-def event_time_words(swing: Swing, event: Event) -> str:
+def event_time_words(swing: Swing, event: SwingEvent) -> str:
     """Such as "0.24 s before impact"."""
     seconds = from_impact_s(swing, event)
     if event.name == "impact":
