@@ -86,7 +86,7 @@ def finished(browser: Any, running_app: RunningApp, walk: Path) -> Iterator[Fini
             working.append(page.inner_text("#b4-progress"))
             titles.add(page.title())
             found_barriers.setdefault("work", barriers(page))
-        assert not page.locator(".b4-problem").count(), page.inner_text(".b4-problem")
+        assert not page.locator(".b4-problem").count(), f"{page.inner_text('.b4-problem')}\n{running_app.log.read_text()}"
         time.sleep(0.1)
     frame = page.frame_locator("#b4-player")
     frame.locator("body[data-state=ready]").wait_for()

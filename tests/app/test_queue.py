@@ -1,6 +1,7 @@
 """The queue and the process that computes, with a stub for each other."""
 
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -40,6 +41,7 @@ class StubWorker:
         self.ended = threading.Event()
         self.ends = 0
         self.error: Exception | None = None
+        self.deaths = 0
 
     def run(self, task: Task, listener: EventListener) -> Preview | None:
         self.ended.clear()
@@ -47,6 +49,9 @@ class StubWorker:
         while not self.gate.wait(0.01):
             if self.ended.is_set():
                 raise WorkerDied("ended")
+        if self.deaths:
+            self.deaths -= 1
+            raise WorkerDied("died")
         if self.error:
             raise self.error
         return None
@@ -145,7 +150,8 @@ def test_a_newer_look_lets_the_one_at_work_finish() -> None:
         (RuntimeError("Traceback /secret"), "failed", "app_fault"),
     ],
 )
-def test_every_failure_is_an_error_for_the_visitor(error: Exception, state: str, code: str) -> None:
+def test_every_failure_is_an_error_for_the_visitor(error: Exception, state: str, code: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("body4d.app.queue.CLOSE_GRACE_S", 0.05)
     worker = StubWorker()
     worker.error = error
     worker.gate.set()
@@ -155,6 +161,21 @@ def test_every_failure_is_an_error_for_the_visitor(error: Exception, state: str,
     assert queued.error is not None
     assert (queued.state, queued.error.code) == (state, code)
     assert "secret" not in str(queued.error)
+    queue.close()
+
+
+def test_a_process_that_dies_is_replaced_once(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("body4d.app.queue.CLOSE_GRACE_S", 0.05)
+    worker = StubWorker()
+    worker.gate.set()
+    queue = queue_of(worker)
+    states = []
+    for worker.deaths in (1, 2):
+        queued = queue.submit("a", TASK)
+        assert queued.ended.wait(10)
+        states.append(queued.state)
+    assert states == ["done", "failed"]
+    assert caplog.messages == ["died (try 1 of 2)", "died (try 1 of 2)", "died (try 2 of 2)"]
     queue.close()
 
 
@@ -217,12 +238,26 @@ def test_a_process_answers_is_refused_and_can_be_ended(tmp_path: Path) -> None:
     assert process is not None
     # Ended from another thread while it works: the one who waits is told, and nothing of it is left.
     threading.Timer(0.3, worker.end).start()
-    with pytest.raises(WorkerDied):
+    with pytest.raises(WorkerDied, match="as it was asked to"):
         worker.run(EndlessTask(), lambda event: None)  # type: ignore[arg-type]
     worker.end()
     assert worker.pid is None
     with pytest.raises(ProcessLookupError):
         os.kill(process, 0)
+
+
+@pytest.mark.slow
+def test_the_log_says_which_signal_ended_a_process() -> None:
+    worker = Worker(Settings(preset="lite"), "test")
+    threading.Thread(target=kill_when_started, args=(worker, signal.SIGSEGV)).start()
+    with pytest.raises(WorkerDied, match=f"by signal {int(signal.SIGSEGV)}"):
+        worker.run(EndlessTask(), lambda event: None)  # type: ignore[arg-type]
+
+
+def kill_when_started(worker: Worker, number: signal.Signals) -> None:
+    while worker.pid is None:
+        time.sleep(0.01)
+    os.kill(worker.pid, number)
 
 
 class EndlessTask:

@@ -5,8 +5,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from body4d.golf.events import SHARES, crossing, lowest, share_cost
+from body4d.golf.event_cues import shaft_heights
+from body4d.golf.event_search import SHARES, share_cost
+from body4d.golf.events import crossing, lowest
 from body4d.golf.swing_frame import decide_view
+from body4d.golf.types import ClubShaft
 
 
 @pytest.mark.parametrize("name", SHARES)
@@ -42,3 +45,24 @@ def test_views_are_named_by_their_angle() -> None:
     assert decide_view(3.0)[0] == "down-the-line"
     assert decide_view(45.0)[0] == "oblique"
     assert decide_view(61.0)[1] < 0.7 < 0.99 < decide_view(88.0)[1]
+
+
+def shaft(heights: dict[int, float], confidence: float = 0.9) -> ClubShaft:
+    """A shaft 100 pixels long whose head is so many pixels above the hands on each frame."""
+    frames = np.array(list(heights))
+    up = np.array(list(heights.values()))
+    head = np.stack([np.sqrt(100.0**2 - up**2), -up], -1)
+    return ClubShaft(frames, np.zeros((len(up), 2)), head, np.full(len(up), confidence), "line")
+
+
+def test_a_shaft_that_points_at_the_camera_is_level_between_the_frames_around():
+    club = shaft({10: -90.0, 11: -75.0, 12: -60.0, 20: 60.0, 21: 75.0, 22: 90.0})
+    height, seen = shaft_heights(club, np.arange(8, 26), max_bridge_rows=8)
+    assert crossing(height, 8) == pytest.approx(16 - 8, abs=0.05)
+    assert seen.sum() == 6
+    assert np.isfinite(height).sum() == 13
+    # Not over a longer gap, nor on the way down, nor from a line that is not sure.
+    assert np.isfinite(shaft_heights(club, np.arange(8, 26), 7)[0]).sum() == 6
+    falling = shaft({10: 75.0, 11: 60.0, 18: -60.0, 19: -75.0})
+    assert np.isfinite(shaft_heights(falling, np.arange(8, 26), 8)[0]).sum() == 4
+    assert not np.isfinite(shaft_heights(shaft({10: 5.0}, 0.4), np.arange(8, 26), 8)[0]).any()

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from body4d.core.scene_io import load_scene
-from body4d.golf.club import track_shaft
+from body4d.golf.club.shaft import track_shaft
 from body4d.golf.sound import strike_onsets
 from body4d.golf.types import EVENTS
 from body4d.video.reader import VideoReader

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from body4d.golf.club import head_seen
+from body4d.golf.club.shaft import head_seen
 from body4d.golf.trace import draw_club_trace, head_path, is_worth_drawing, write_club_trace
 from body4d.golf.types import ClubShaft
 from body4d.video.probe import probe

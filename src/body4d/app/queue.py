@@ -31,6 +31,10 @@ MEASURED_WEIGHT = 0.5
 """How much a new measurement counts against the estimate before it: clips and loads differ."""
 
 
+MAX_TRIES = 2
+"""How often a task is begun whose process ends without an answer. A run goes on with what is finished; one that needs more memory than
+there is ends the second process, too."""
+
 CLOSE_GRACE_S = 1.0
 """How long after the end of its process a task still counts as interrupted by the end of the server: service managers send their signal to
 every process of a service."""
@@ -248,15 +252,11 @@ class TaskQueue:
         state: TaskState = "done"
         failure: Body4DError | None = None
         try:
-            queued.preview = self._worker.run(queued.task, queued.on_event)
+            queued.preview = self._answer(queued)
         except Body4DError as error:
             state, failure = "refused", error
-        except WorkerDied as error:
-            with self._changed:  # Where everything is being ended, the process may end a moment before we are told.
-                self._changed.wait_for(lambda: queued.state != "working", CLOSE_GRACE_S)
+        except WorkerDied:
             state, failure = "failed", worker_died()
-            if queued.state == "working":
-                log.error("%s", error)
         except Exception as error:
             state, failure = "failed", fault()
             log.error("a task failed: %s", error)
@@ -265,3 +265,17 @@ class TaskQueue:
                 queued.state, queued.error = state, failure
             if queued.state == "done" and queued.frames:
                 self._seconds_per_frame = updated_estimate(self._seconds_per_frame, (self._clock() - queued.started_s) / queued.frames)
+
+    def _answer(self, queued: QueuedTask) -> Preview | None:
+        """What the process answers; a process that ends unexpectedly is replaced once. Raises what the task raises, WorkerDied."""
+        for attempt in range(1, MAX_TRIES + 1):
+            try:
+                return self._worker.run(queued.task, queued.on_event)
+            except WorkerDied as error:
+                with self._changed:  # Where everything is being ended, the process may end a moment before we are told.
+                    unasked = not self._changed.wait_for(lambda: queued.state != "working", CLOSE_GRACE_S)
+                if unasked:
+                    log.error("%s (try %d of %d)", error, attempt, MAX_TRIES)
+                if not unasked or attempt == MAX_TRIES:
+                    raise
+        raise AssertionError("unreachable")

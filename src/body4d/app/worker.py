@@ -1,8 +1,10 @@
 """The process that computes. It can be ended at any moment: so a task is cancelled and its GPU memory freed."""
 
+import faulthandler
 import logging
 import multiprocessing
 import os
+import signal
 import threading
 import traceback
 from dataclasses import dataclass
@@ -33,6 +35,9 @@ class TaskCrashed:
 
     traceback_text: str
 
+
+EXIT_WAIT_S = 2.0
+"""How long the end of a process is waited for once its pipe has closed, so that the log can say how it ended."""
 
 WorkerReply = Event | TaskDone | TaskCrashed | Body4DError
 
@@ -69,8 +74,9 @@ class Worker:
                 else:
                     return reply.preview
         except (EOFError, OSError) as error:
+            how = self._how_it_ended()
             self.end()
-            raise WorkerDied(f"the process {self._name} ended in the middle of its work") from error
+            raise WorkerDied(f"the process {self._name} ended in the middle of its work, {how}") from error
 
     def end(self) -> None:
         """End the process, whatever it does. What it held on the GPU is free when this returns."""
@@ -81,6 +87,16 @@ class Worker:
             # Nothing in it would be tidied up by a gentler signal: a run folder survives this at any moment.
             process.kill()
             process.join()
+
+    def _how_it_ended(self) -> str:
+        process = self._process
+        if process is None:
+            return "as it was asked to"
+        process.join(EXIT_WAIT_S)  # Its end of the pipe closes a moment before it is gone.
+        code = process.exitcode
+        if code is None:
+            return "its pipe closed while it still runs"
+        return f"by signal {-code} ({signal.strsignal(-code)})" if code < 0 else f"with exit code {code}"
 
     def _started_pipe(self) -> Connection:
         if self._process is None or self._pipe is None or not self._process.is_alive():
@@ -96,8 +112,7 @@ class Worker:
 
 def serve_tasks(pipe: Connection, settings: Settings) -> None:
     """The loop of the process: a task in, events and a last word out, until the other end closes."""
-    import signal
-
+    faulthandler.enable()  # A crash in native code leaves its Python lines in the server's log.
     threading.Thread(target=_end_with_the_server, name="end-with-the-server", daemon=True).start()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C ends the server, and the server ends us.
     signal.signal(signal.SIGTERM, signal.SIG_DFL)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from body4d.core.stages import FrameSource
 from body4d.core.types import BodyTrack, Camera, Scene
 from body4d.golf.analysis import analyze
-from body4d.golf.club import track_shaft
+from body4d.golf.club.shaft import track_shaft
 from body4d.golf.sound import strike_onsets
 from body4d.golf.types import ClubShaft, GolfAnalysis, GolfOptions
 

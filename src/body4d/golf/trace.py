@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from body4d.core.stages import FrameSource, ProgressFn, ignore_progress
-from body4d.golf.club import head_seen
+from body4d.golf.club.shaft import head_seen
 from body4d.golf.types import ClubShaft
 from body4d.render.drawing import draw_trail
 from body4d.render.style import Rgb

@@ -95,7 +95,7 @@ def _club_by_name(record: RunRecord) -> FindClub:
     """Asks SAM-3 for "golf club"; None where its checkpoint or a GPU is not there, or it finds none."""
 
     def find(frames: FrameSource, track: BodyTrack, camera: Camera, first: int, last: int) -> ClubShaft | None:
-        from body4d.golf.club import club_from_masks, club_masks
+        from body4d.golf.club.masks import club_from_masks, club_masks
         from body4d.run.presets import sam_components
 
         try:

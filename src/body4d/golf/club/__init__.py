@@ -1,0 +1,1 @@
+"""The club: its shaft in one picture, over the frames of a swing, at the ball, and by masks."""

@@ -1,0 +1,94 @@
+"""When the club leaves the ball at address, and when it is back there."""
+
+import itertools
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from body4d.golf.club.lines import wrapped
+from body4d.golf.club.shaft import shaft_angles
+from body4d.golf.types import ClubShaft
+
+REST_S = 0.3
+REST_SHARE = 0.03
+"""At address the head keeps for this many seconds of the clip within this share of the shaft's length (some 3 cm) of one place."""
+
+DEPARTURE = 3.0
+"""When it left is reckoned from the time it takes from the rim of that place to this many times as far: straight back to the middle. A slow
+takeaway crosses the rim many frames after it began."""
+
+BACK_SHARE = 0.15
+"""The head is back at the ball where it is within this share of the shaft's length of its place at address."""
+
+MIN_SWEEP = math.radians(20)
+MAX_SWEEP = math.radians(120)
+"""Two frames between which the shaft turns by this much past its angle at address tell when it had that angle."""
+
+
+@dataclass(frozen=True)
+class ClubAtRest:
+    """Where the club is held at address."""
+
+    frame_exact: float
+    """When it leaves the ball, between frames."""
+    head_px: Float[np.ndarray, " 2"]
+    angle: float
+
+
+def club_at_rest(club: ClubShaft, before: int, fps: float) -> ClubAtRest | None:
+    """The club at address, from the frames up to ``before`` (any frame of the backswing); None where it was not seen at rest.
+
+    The head shows a slow takeaway, in which the hands hardly move, earlier than the body does.
+    """
+    seen = np.ones(len(club.frames), bool) if club.head_seen is None else club.head_seen
+    rows = np.flatnonzero(seen & (club.frames <= before))
+    count = max(5, round(REST_S * fps))
+    if len(rows) < count:
+        return None
+    heads, frames = club.head_px[rows], club.frames[rows]
+    reach_px = REST_SHARE * float(np.median(np.linalg.norm(heads - club.grip_px[rows], axis=1)))
+    best: tuple[float, np.ndarray] | None = None
+    for start in range(len(rows) - count, -1, -1):
+        if frames[start + count - 1] - frames[start] > 1.5 * count:
+            continue
+        place = np.median(heads[start : start + count], axis=0)
+        off = float(np.linalg.norm(heads[start : start + count] - place, axis=1).max())
+        if off <= reach_px and (best is None or off < best[0]):
+            best = (off, place)
+    if best is None:
+        return None
+    away = np.linalg.norm(heads - best[1], axis=1) / reach_px
+    there = np.flatnonzero(away <= 1)
+    x, y = np.median((club.head_px - club.grip_px)[rows[there]], axis=0)
+    return ClubAtRest(_departure(frames, away, int(there[-1])), best[1], math.atan2(y, x))
+
+
+def _departure(frames: Int[np.ndarray, " n"], away: Float[np.ndarray, " n"], last: int) -> float:
+    """When the head left the ball: ``away`` is its distance in units of the rim, which it leaves for good after row ``last``."""
+    if last + 1 == len(frames):
+        return float(frames[last])
+    after = last + 1 + int(np.argmax(away[last + 1 :] >= DEPARTURE))
+    if away[after] < DEPARTURE:
+        return float(frames[last])
+    rim, far = (np.interp(level, away[k - 1 : k + 1], frames[k - 1 : k + 1]) for level, k in ((1.0, last + 1), (DEPARTURE, after)))
+    return max(float(rim - (far - rim) / (DEPARTURE - 1)), float(frames[0]))
+
+
+def club_returns(club: ClubShaft, rest: ClubAtRest, first: int, last: int) -> float | None:
+    """When, between frames ``first`` and ``last`` (of downswing and follow-through), the club is back where it was at address: the moment
+    it meets the ball, between frames; None where the club was not seen around it."""
+    rows = np.flatnonzero((club.frames >= first) & (club.frames <= last))
+    off = wrapped(shaft_angles(club) - rest.angle)
+    for a, b in itertools.pairwise(rows.tolist()):
+        sweep = abs(off[a]) + abs(off[b])
+        if club.frames[b] - club.frames[a] == 1 and off[a] * off[b] < 0 and MIN_SWEEP <= sweep <= MAX_SWEEP:
+            return float(club.frames[a] + abs(off[a]) / sweep)
+    if not len(rows):
+        return None
+    # Filmed along the swing's plane the angle hardly changes: the head's place tells.
+    away = np.linalg.norm(club.head_px[rows] - rest.head_px, axis=1)
+    length = np.linalg.norm(club.head_px[rows] - club.grip_px[rows], axis=1)
+    nearest = int(away.argmin())
+    return float(club.frames[rows[nearest]]) if away[nearest] <= BACK_SHARE * length[nearest] else None
