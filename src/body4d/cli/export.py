@@ -20,13 +20,15 @@ def export(
         str, typer.Option(help="Names and bones of a skeleton: native, mixamo, unreal, vrm or lafan.", metavar="RIG")
     ] = "native",
     rest: Annotated[str, typer.Option(help="Rest pose of a skeleton: a or t. Default: what the rig has.", metavar="POSE")] = "",
-    units: Annotated[str, typer.Option(help="Units of a BVH: cm or m.", metavar="UNIT")] = "cm",
-    together: Annotated[bool, typer.Option("--together", help="One BVH for everybody. Default: one for each person.")] = False,
+    units: Annotated[str, typer.Option(help="Units of BVH and FBX: cm or m.", metavar="UNIT")] = "cm",
+    together: Annotated[bool, typer.Option("--together", help="One BVH or FBX for everybody. Default: one for each person.")] = False,
     fps: Annotated[
-        str | None, typer.Option(help="Frames per second of BVH, TRC and C3D, such as 30 or 30000/1001.", metavar="RATE")
+        str | None, typer.Option(help="Frames per second of BVH, FBX, USD, TRC and C3D, such as 30 or 30000/1001.", metavar="RATE")
     ] = None,
     markers: Annotated[str, typer.Option(help="Markers of TRC and C3D: halpe26 or opencap.", metavar="SET")] = "halpe26",
     up: Annotated[str, typer.Option(help="Upward axis of a C3D: y or z.", metavar="AXIS")] = "y",
+    camera: Annotated[bool, typer.Option("--camera/--no-camera", help="The clip's camera in GLB and USD.")] = True,
+    blender: Annotated[str, typer.Option(help="Blender, or a Python with bpy, which writes FBX. Default: found.", metavar="PATH")] = "",
     quiet: options.Quiet = False,
     as_json: options.Json = False,
     verbose: options.Verbose = False,
@@ -38,7 +40,10 @@ def export(
     from body4d.run.record import finished_scene
 
     names = [name.strip() for text in to for name in text.split(",")]
-    chosen = ExportOptions(person, rig, rest, units, options.parse_rate(fps), markers, together, up)
+    chosen = ExportOptions(
+        person=person, rig=rig, rest=rest, units=units, fps=options.parse_rate(fps), markers=markers, together=together, up=up,
+        camera=camera, blender=blender,
+    )  # fmt: skip
     rows = check_export(names, out or run, chosen)
     scene = load_scene(finished_scene(run))
     paths = []

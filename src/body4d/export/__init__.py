@@ -50,10 +50,10 @@ def check_export(names: Sequence[str], out: Path, options: ExportOptions) -> lis
     """The formats of ``names``, after all that can be refused before the first is written. Raises as ``export_scene``."""
     rows = [find_format(name) for name in names]
     for row in rows:
-        ending = out.suffix.lower().removeprefix(".")
-        if ending in FORMATS and ending != row.name and not out.is_dir():
+        others = any(other.has_ending(out.suffix) for other in FORMATS.values())
+        if others and not row.has_ending(out.suffix) and not out.is_dir():
             raise SettingsError(
-                f"{out} ends in .{ending}, but the format is {row.name}.",
+                f"{out} ends in {out.suffix}, but the format is {row.name}.",
                 code="wrong_file_ending",
                 hint=f"Give a name that ends in .{row.name}, or a folder.",
             )
@@ -63,7 +63,7 @@ def check_export(names: Sequence[str], out: Path, options: ExportOptions) -> lis
                 code=f"{row.name}_needs_folder",
                 hint="Give a folder.",
             )
-        row.require()
+        row.require(options)
     unused = [name for name in options.changed() if not any(_reads(row, name) for row in rows)]
     if unused:
         raise SettingsError(
@@ -80,7 +80,7 @@ def _reads(row: ExportFormat, option: str) -> bool:
 
 
 def _is_file(row: ExportFormat, out: Path) -> bool:
-    return out.suffix.lower() == f".{row.name}" and not out.is_dir()
+    return row.has_ending(out.suffix) and not out.is_dir()
 
 
 def page_formats() -> list[str]:

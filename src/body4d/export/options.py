@@ -27,7 +27,7 @@ class ExportOptions:
     rest: str = ""
     """Rest pose of a skeleton: "a" (the body model's), "t", or "" for what the rig has."""
     units: str = "cm"
-    """Of a BVH. Every other format has a unit of its own."""
+    """Of a BVH and an FBX. Every other format has a unit of its own."""
     fps: Fraction | None = None
     """Frames/s of the file; None: those of the clip, or the fastest that holds for a stretch of it (``frame_grid``)."""
     markers: str = "halpe26"
@@ -36,6 +36,10 @@ class ExportOptions:
     """Everybody in one file, where a format has a file for each person otherwise."""
     up: str = "y"
     """The upward axis of a C3D."""
+    camera: bool = True
+    """The clip's camera comes with the bodies, where a format has cameras."""
+    blender: str = ""
+    """Blender, or a Python with its package bpy, where it writes the file; "" where it is to be found."""
 
     def __post_init__(self) -> None:
         for name, known in CHOICES.items():
@@ -55,3 +59,8 @@ class ExportOptions:
     def changed(self) -> list[str]:
         """Names of the options that differ from their defaults."""
         return [field.name for field in fields(self) if getattr(self, field.name) != field.default]
+
+
+def flag(name: str) -> str:
+    """The command line's flag for an option that is given: one that holds by default is taken back."""
+    return f"--no-{name}" if getattr(ExportOptions, name) is True else f"--{name}"
