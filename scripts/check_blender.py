@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 BPY = "bpy==5.0.1"  # the last for Python 3.11
 
@@ -42,8 +43,8 @@ def read(path, how, rate):
         bpy.ops.wm.fbx_import(filepath=path)
         return 1, 1
     if how == "old fbx":
-        bpy.ops.import_scene.fbx(filepath=path)
-        return 1, 1
+        bpy.ops.import_scene.fbx(filepath=path)  # it sets the clip's rate and counts frames by the next whole one
+        return render.fps / rate, 1
     bpy.ops.wm.usd_import(filepath=path)
     return 1, 0
 
@@ -86,7 +87,7 @@ for case in facts["bodies"]:
     }))
 """
 
-_BODIES = (  # format, options, Blender's readers, and how far a vertex may be, in millimetres
+_BODIES: tuple[tuple[str, dict[str, Any], tuple[str, ...], float], ...] = (  # format, options, Blender's readers, and how far a vertex may be, in millimetres
     ("glb", {}, ("glb",), 1.0),
     ("glb", {"rig": "mixamo", "camera": False}, ("glb",), 1.0),
     ("glb", {"rig": "unreal", "camera": False}, ("glb",), 1.0),
