@@ -87,7 +87,9 @@ for case in facts["bodies"]:
     }))
 """
 
-_BODIES: tuple[tuple[str, dict[str, Any], tuple[str, ...], float], ...] = (  # format, options, Blender's readers, and how far a vertex may be, in millimetres
+_BODIES: tuple[
+    tuple[str, dict[str, Any], tuple[str, ...], float], ...
+] = (  # format, options, Blender's readers, and how far a vertex may be, in millimetres
     ("glb", {}, ("glb",), 1.0),
     ("glb", {"rig": "mixamo", "camera": False}, ("glb",), 1.0),
     ("glb", {"rig": "unreal", "camera": False}, ("glb",), 1.0),
@@ -119,7 +121,11 @@ def main() -> None:
     if done.returncode or not found:
         sys.exit(done.stderr[-2000:])
     for line in found:
-        if line["worst_mm"] > allowed[line["file"]] or line.get("soles_at_rest_mm", 0) > 1 or line.get("objects", ["MESH"]).count("MESH") != 1:
+        if (
+            line["worst_mm"] > allowed[line["file"]]
+            or line.get("soles_at_rest_mm", 0) > 1
+            or line.get("objects", ["MESH"]).count("MESH") != 1
+        ):
             sys.exit(f"{line['file']} is not in Blender what it is here")
 
 

@@ -1,4 +1,4 @@
-"""A person as other programs hold a character: bones without turns at rest, a mesh bound to them, and the movement. For GLB, FBX, USD, VRMA."""
+"""A person as other programs hold a character: bones without turns at rest, a mesh bound to them, the movement. For GLB, FBX, USD, VRMA."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -92,8 +92,8 @@ def make_character(
     """``track`` by the bones of ``options.rig``, for a movement at the times ``at_s``.
 
     A joint that the rig does not have gives its share of the skin to the nearest bone above, or where it turns, such as a forearm's twist,
-    to a bone more on that one, so that the surface stays where it is; without ``twists`` there are none. The rest pose is the body's own unless "t" is
-    asked for: skinning is exact in the pose to which the mesh is bound, and its own is the one that it was made in. Raises SettingsError.
+    to a bone more on that one, so that the surface stays where it is; without ``twists`` there are none. The rest pose is the body's own
+    unless "t" is asked for: skinning is exact where the mesh is bound in the pose that it was made in. Raises SettingsError.
     """
     if options.rig == "lafan":
         raise SettingsError("LAFAN1's skeleton is for BVH: a mesh has no use for its axes.", code="rig_without_mesh",

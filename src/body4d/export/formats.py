@@ -89,12 +89,12 @@ _TABLE = (
         options=(*_SKELETON, "together"), together="bvh:write_bvh_together", download="Skeleton of",
     ),
     ExportFormat(
-        "fbx", "person_{id}.fbx", "A person, rigged, skinned and animated", "Unreal, Unity, Maya, MotionBuilder, Cinema 4D", "fbx:write_fbx",
-        options=(*_SKELETON, "together", "blender"), together="fbx:write_fbx_together", program="fbx:BlenderProgram.find",
+        "fbx", "person_{id}.fbx", "A person, rigged, skinned and animated", "Unreal, Unity, Maya, MotionBuilder, Cinema 4D",
+        "fbx:write_fbx", options=(*_SKELETON, "together", "blender"), together="fbx:write_fbx_together", program="fbx:BlenderProgram.find",
     ),
     ExportFormat(
-        "usd", "body.usdc", "Everybody, rigged, skinned and animated, with the camera", "Houdini, Maya, Omniverse, Blender; telephones (.usdz)",
-        "usd:write_usd", options=(*_CHARACTER, "camera", "fps"), extra="usd", packages=("pxr",), endings=("usdc", "usda", "usdz"),
+        "usd", "body.usdc", "Everybody, rigged, skinned and animated, with the camera",
+        "Houdini, Maya, Omniverse, Blender; telephones (.usdz)", "usd:write_usd", options=(*_CHARACTER, "camera", "fps"), extra="usd", packages=("pxr",), endings=("usdc", "usda", "usdz"),
     ),
     ExportFormat("vrma", "person_{id}.vrma", "Movement for any VRM avatar", "VRM viewers and avatar programs", "vrma:write_vrma"),
     ExportFormat(

@@ -176,9 +176,7 @@ def _animate(builder: GltfBuilder, animation: gl.Animation, character: Character
         gate = builder.node(name=f"{character.name}_followed", children=[joints[0]])
         builder.gltf.nodes[person].children = [gate]
         scales = np.repeat(visible[:, None], 3, axis=1).astype(np.float32)
-        add_channel(
-            builder, animation, gate, "scale", builder.add(clip.times_s[frames].astype(np.float32), bounds=True), scales, "STEP"
-        )
+        add_channel(builder, animation, gate, "scale", builder.add(clip.times_s[frames].astype(np.float32), bounds=True), scales, "STEP")
 
 
 def visibility_keys(track: BodyTrack, frames: int) -> tuple[Int[np.ndarray, " n"], Bool[np.ndarray, " n"]]:

@@ -49,7 +49,7 @@ class GltfBuilder:
     def write(self, file: BinaryIO) -> None:
         """Write the finished GLB: glTF 2.0, 4.4."""
         self.gltf.buffers = [gl.Buffer(byteLength=self._size)]
-        document = self.gltf.gltf_to_json(separators=(",", ":"), indent=None).encode()
+        document = self.gltf.gltf_to_json(separators=(",", ":"), indent=None).encode()  # pyright: ignore[reportArgumentType]
         document += b" " * (-len(document) % 4)
         file.write(struct.pack("<4sII", b"glTF", 2, 12 + 8 + len(document) + 8 + self._size))
         file.write(struct.pack("<I4s", len(document), b"JSON") + document)

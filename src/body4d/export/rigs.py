@@ -127,7 +127,12 @@ def rig_bones(rig: str, parts: Collection[str]) -> list[tuple[str, str, str]]:
     return bones
 
 
-_UNREAL_TWISTS = {"lowerarm02": "lowerarm_twist_01", "upperarm02": "upperarm_twist_01", "upperleg02": "thigh_twist_01", "lowerleg02": "calf_twist_01"}
+_UNREAL_TWISTS = {
+    "lowerarm02": "lowerarm_twist_01",
+    "upperarm02": "upperarm_twist_01",
+    "upperleg02": "thigh_twist_01",
+    "lowerleg02": "calf_twist_01",
+}
 
 
 def twist_names(joint_names: tuple[str, ...], joints: Int[np.ndarray, " joints"], rig: str) -> tuple[str, ...]:

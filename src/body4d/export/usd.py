@@ -1,6 +1,7 @@
 """USD (UsdSkel): everybody in one file, rigged, skinned and animated, with the clip's camera. Structure: docs/files.md."""
 
 import shutil
+from importlib import import_module
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -30,7 +31,7 @@ def write_usd(scene: Scene, path: Path, options: ExportOptions) -> None:
 
     Time code k is clip frame k, or where the clip's steps are uneven the moment k · frame time. Raises OutputError, SettingsError.
     """
-    from pxr import UsdUtils
+    (UsdUtils,) = _pxr("UsdUtils")
 
     ending = path.suffix.lower()
     with TemporaryDirectory() as folder:
@@ -45,7 +46,7 @@ def write_usd(scene: Scene, path: Path, options: ExportOptions) -> None:
 
 
 def _write_stage(scene: Scene, path: Path, options: ExportOptions) -> None:
-    from pxr import Usd, UsdGeom
+    Usd, UsdGeom = _pxr("Usd", "UsdGeom")
 
     at_s, step_s = frame_grid(scene.clip, options.fps)
     stage: Any = Usd.Stage.CreateNew(str(path))
@@ -65,7 +66,7 @@ def _write_stage(scene: Scene, path: Path, options: ExportOptions) -> None:
 
 def _add_person(stage: Any, character: Character, at_s: np.ndarray, index: int) -> None:
     """SkelRoot, skeleton, animation, mesh and material of one person."""
-    from pxr import Gf, Sdf, UsdGeom, UsdShade, UsdSkel, Vt
+    Gf, Sdf, UsdGeom, UsdShade, UsdSkel, Vt = _pxr("Gf", "Sdf", "UsdGeom", "UsdShade", "UsdSkel", "Vt")
 
     prim = f"{_ROOT}/{character.name}"
     root, plan = UsdSkel.Root.Define(stage, prim), character.plan
@@ -126,7 +127,7 @@ def _add_person(stage: Any, character: Character, at_s: np.ndarray, index: int) 
 
 def _animate(stage: Any, animation: Any, character: Character, at_s: np.ndarray) -> None:
     """All bones at every time code: readers take an animation for whole."""
-    from pxr import Vt
+    (Vt,) = _pxr("Vt")
 
     turns, places = animation.CreateRotationsAttr(), animation.CreateTranslationsAttr()
     animation.CreateScalesAttr(Vt.Vec3hArray.FromNumpy(np.ones((len(character.plan.names), 3), np.float16)))
@@ -145,7 +146,7 @@ def _animate(stage: Any, animation: Any, character: Character, at_s: np.ndarray)
 
 def _add_camera(stage: Any, scene: Scene) -> None:
     """The clip's camera. USD's cameras look along -z with y up, as glTF's do; lengths of the lens are tenths of the stage's unit."""
-    from pxr import Gf, UsdGeom
+    Gf, UsdGeom = _pxr("Gf", "UsdGeom")
 
     camera, T = scene.camera, scene.T_world_camera
     out = UsdGeom.Camera.Define(stage, f"{_ROOT}/camera")
@@ -162,8 +163,13 @@ def _add_camera(stage: Any, scene: Scene) -> None:
     out.AddTransformOp().Set(Gf.Matrix4d(matrix.tolist()))
 
 
+def _pxr(*names: str) -> list[Any]:
+    """Modules of usd-core, which is installed where USD is written and nowhere else."""
+    return [import_module(f"pxr.{name}") for name in names]
+
+
 def _identifier(name: str) -> str:
     """A joint's name as USD allows it in a path: ``upperarm01.L`` is ``upperarm01_L``."""
-    from pxr import Tf
+    (Tf,) = _pxr("Tf")
 
     return Tf.MakeValidIdentifier(name)
