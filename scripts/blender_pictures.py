@@ -94,7 +94,8 @@ for x, name in ((-1.0, "a.fbx"), (1.0, "t.fbx")):
         bpy.context.object.data.materials.append(dark)
         if bone.parent:
             top = bones.matrix_world @ bone.parent.head_local
-            bpy.ops.mesh.primitive_cylinder_add(radius=0.006, depth=(head - top).length, location=(head + top) / 2 + mathutils.Vector((x, 0, 0)))
+            middle = (head + top) / 2 + mathutils.Vector((x, 0, 0))
+            bpy.ops.mesh.primitive_cylinder_add(radius=0.006, depth=(head - top).length, location=middle)
             bpy.context.object.rotation_euler = (head - top).to_track_quat("Z", "Y").to_euler()
             bpy.context.object.data.materials.append(dark)
 look(scene, (0, -6.2, 1.5), (0, 0, 0.9), 50)

@@ -205,7 +205,7 @@ def test_a_blender_that_fails_is_one_sentence_and_leaves_no_file(scene, tmp_path
     program = tmp_path / "blender"
     program.write_text('#!/bin/sh\n[ "$1" = --version ] && echo Blender 5.0.1 && exit 0\necho "Error: out of cubes" >&2; exit 1\n')
     program.chmod(0o755)
-    with pytest.raises(Body4DError, match="Blender wrote no person_1.fbx.*out of cubes"):
+    with pytest.raises(Body4DError, match=r"Blender wrote no person_1\.fbx.*out of cubes"):
         export_scene(scene, "fbx", tmp_path / "out", ExportOptions(person=1, blender=str(program)))
     assert not (tmp_path / "out").exists()
 

@@ -94,7 +94,8 @@ _TABLE = (
     ),
     ExportFormat(
         "usd", "body.usdc", "Everybody, rigged, skinned and animated, with the camera",
-        "Houdini, Maya, Omniverse, Blender; telephones (.usdz)", "usd:write_usd", options=(*_CHARACTER, "camera", "fps"), extra="usd", packages=("pxr",), endings=("usdc", "usda", "usdz"),
+        "Houdini, Maya, Omniverse, Blender; telephones (.usdz)", "usd:write_usd",
+        options=(*_CHARACTER, "camera", "fps"), extra="usd", packages=("pxr",), endings=("usdc", "usda", "usdz"),
     ),
     ExportFormat("vrma", "person_{id}.vrma", "Movement for any VRM avatar", "VRM viewers and avatar programs", "vrma:write_vrma"),
     ExportFormat(

@@ -128,10 +128,8 @@ def rig_bones(rig: str, parts: Collection[str]) -> list[tuple[str, str, str]]:
 
 
 _UNREAL_TWISTS = {
-    "lowerarm02": "lowerarm_twist_01",
-    "upperarm02": "upperarm_twist_01",
-    "upperleg02": "thigh_twist_01",
-    "lowerleg02": "calf_twist_01",
+    **{"upperarm02": "upperarm_twist_01", "lowerarm02": "lowerarm_twist_01"},
+    **{"upperleg02": "thigh_twist_01", "lowerleg02": "calf_twist_01"},
 }
 
 
