@@ -16,9 +16,9 @@ __all__ = ["FORMATS", "ExportOptions", "check_export", "chosen_people", "export_
 def export_scene(scene: Scene, fmt: str, out: str | os.PathLike[str], options: ExportOptions | None = None) -> list[Path]:
     """Write ``scene`` as ``fmt`` (a key of ``FORMATS``) and return the files written, in order.
 
-    ``out`` that ends in ``.<fmt>`` is the file to write; anything else is a folder, made where missing, that gets the names of the table.
+    ``out`` that ends as the format's files do is the file to write; anything else is a folder, made where missing, that gets the names of the table.
     Where a format has a file for each person and one file is asked for, ``_person_<id>`` goes before the ending of each, if there are
-    several. PLY is many files and wants a folder. Raises SettingsError for an unknown format or an ``out`` of another format's ending,
+    several. PLY and OBJ are many files and want a folder. Raises SettingsError for an unknown format or an ``out`` of another format's ending,
     NoPersonError for a scene without people, MissingDependencyError where a package is not installed, OutputError where it cannot be
     written.
     """
@@ -51,11 +51,11 @@ def check_export(names: Sequence[str], out: Path, options: ExportOptions) -> lis
     rows = [find_format(name) for name in names]
     for row in rows:
         ending = out.suffix.lower().removeprefix(".")
-        if ending in FORMATS and ending != row.name and not out.is_dir():
+        if ending != row.ending and ending in {known.ending for known in FORMATS.values()} and not out.is_dir():
             raise SettingsError(
                 f"{out} ends in .{ending}, but the format is {row.name}.",
                 code="wrong_file_ending",
-                hint=f"Give a name that ends in .{row.name}, or a folder.",
+                hint=f"Give a name that ends in .{row.ending}, or a folder.",
             )
         if row.per_frame and _is_file(row, out):
             raise SettingsError(
@@ -64,6 +64,12 @@ def check_export(names: Sequence[str], out: Path, options: ExportOptions) -> lis
                 hint="Give a folder.",
             )
         row.require()
+        if row.check:
+            row.load(row.check)(options)
+    if sum(_is_file(row, out) for row in rows) > 1:
+        raise SettingsError(
+            f"{out} is one file, and {', '.join(row.name for row in rows)} are several.", code="one_file_for_several", hint="Give a folder."
+        )
     unused = [name for name in options.changed() if not any(_reads(row, name) for row in rows)]
     if unused:
         raise SettingsError(
@@ -80,7 +86,7 @@ def _reads(row: ExportFormat, option: str) -> bool:
 
 
 def _is_file(row: ExportFormat, out: Path) -> bool:
-    return out.suffix.lower() == f".{row.name}" and not out.is_dir()
+    return out.suffix.lower() == f".{row.ending}" and not out.is_dir()
 
 
 def page_formats() -> list[str]:

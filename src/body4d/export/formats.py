@@ -32,8 +32,15 @@ class ExportFormat:
     packages: tuple[str, ...] = field(default=())
     together: str = ""
     """Module and function that write everybody into one file, ``(scene, path, options)``, where a file per person is the rule."""
+    check: str = ""
+    """Module and function that refuse, of the options alone, what could not be written, before the first file is."""
     download: str = ""
     """What the app's page calls it; "" keeps it from that page."""
+
+    @property
+    def ending(self) -> str:
+        """Of its files' names, without the dot."""
+        return self.file.rpartition(".")[2]
 
     @property
     def per_person(self) -> bool:
@@ -65,6 +72,7 @@ class ExportFormat:
 
 
 _SKELETON = ("rig", "rest", "units", "fps")
+_SMPL = ("body_models", "fps")
 
 _TABLE = (
     ExportFormat(
@@ -82,11 +90,32 @@ _TABLE = (
         "c3d", "person_{id}.c3d", "Markers with their residuals", "Visual3D, Vicon, Mokka, OpenSim", "c3d:write_c3d",
         options=("markers", "fps", "up"), extra="biomech", packages=("ezc3d",), download="Marker file of",
     ),
-    ExportFormat("ply", "frame_{frame}_person_{id}.ply", "Meshes, frame by frame", "Blender, MeshLab, Open3D", "ply:write_ply"),
+    ExportFormat("ply", "person_{id}_{frame}.ply", "Meshes, frame by frame", "Blender, MeshLab, Open3D", "mesh_files:write_ply"),
+    ExportFormat("obj", "person_{id}_{frame}.obj", "Meshes, frame by frame, as text", "any 3D program", "mesh_files:write_obj"),
+    ExportFormat(
+        "abc", "body.abc", "Moving meshes (Alembic)", "Blender, Maya, Houdini, Cinema 4D", "alembic:write_alembic",
+        extra="alembic", packages=("alembic3d",),
+    ),
+    ExportFormat(
+        "smpl", "person_{id}_smpl.npz", "SMPL's parameters, by AMASS's keys, z up", "SMPL tools, research", "smpl:write_smpl",
+        options=_SMPL, check="smpl:check_smpl",
+    ),
+    ExportFormat(
+        "smplx", "person_{id}_smplx.npz", "SMPL-X's parameters, by AMASS's keys, z up", "SMPL-X tools, robots (GMR)", "smpl:write_smplx",
+        options=_SMPL, check="smpl:check_smplx",
+    ),
+    ExportFormat(
+        "rrd", "body.rrd", "Video, keypoints, joints, meshes, camera and speeds", "Rerun", "rerun_file:write_rrd",
+        options=("video", "mesh"), extra="rerun", packages=("rerun",),
+    ),
     ExportFormat(
         "npz", "body.npz", "Arrays and rigs", "Python with numpy, without body4d", "npz:write_body_npz", download="Numbers for Python"
     ),
     ExportFormat("csv", "joints.csv", "Joints as a table", "pandas, R, Excel", "csv:write_csv", download="Joints as a table"),
+    ExportFormat(
+        "parquet", "joints.parquet", "The same table, typed and packed", "pandas, Polars, DuckDB, Spark", "parquet:write_parquet",
+        extra="parquet", packages=("pyarrow",),
+    ),
     ExportFormat("html", "body.html", "One page with the moving bodies", "any browser, no network", "html:write_html"),
 )  # fmt: skip
 
@@ -113,7 +142,7 @@ def formats_table() -> str:
     rows = ["| format | file | what | for whom | options | needs |", "|---|---|---|---|---|---|"]
     for row in FORMATS.values():
         file = row.file.replace("{id}", "<id>").replace("{frame}", "<n>")
-        options = ", ".join(f"`--{name}`" for name in row.options)
+        options = ", ".join(f"`--{name.replace('_', '-')}`" for name in row.options)
         needs = f"`pip install 'body4d[{row.extra}]'`" if row.extra else ""
         rows.append(f"| `{row.name}` | `{file}` | {row.what} | {row.audience} | {options} | {needs} |")
     return "\n".join(rows)
