@@ -44,14 +44,14 @@ def _write_person(archive: Any, scene: Scene, track: BodyTrack) -> Any:
         for vertices in surfaces:
             schema.set(AbcGeom.OPolyMeshSchemaSample(V3fArrayFromBuffer(np.ascontiguousarray(vertices)), corners, counts))
         yield rows.stop - rows.start
-    followed = np.zeros(len(scene.clip) + 1, bool)
+    followed = np.zeros(len(scene.clip), bool)
     followed[track.frame_index] = True
-    if not followed[:-1].all():
-        changes = np.concatenate([[0], np.flatnonzero(np.diff(followed[:-1])) + 1])
-        steps = archive.addTimeSampling(_time_sampling(scene.clip.times_s[changes], AbcCoreAbstract))
-        visibility = AbcGeom.CreateVisibilityProperty(mesh, steps)
-        for k in changes:
-            visibility.setValue(_VISIBLE if followed[k] else _HIDDEN)
+    if not followed.all():
+        # On every frame, since readers take the nearest sample.
+        frames = archive.addTimeSampling(_time_sampling(scene.clip.times_s, AbcCoreAbstract))
+        visibility = AbcGeom.CreateVisibilityProperty(mesh, frames)
+        for is_there in followed:
+            visibility.setValue(_VISIBLE if is_there else _HIDDEN)
 
 
 def _time_sampling(times_s: np.ndarray, core: Any) -> Any:

@@ -37,8 +37,14 @@ def _array_of(kind: type, shape: tuple[int, ...], code: Any) -> np.ndarray:
     return np.ndarray((0,), np.uint8)
 
 
+def _array_from(data: Any, kind: np.dtype, shape: tuple[int, ...], order: Any) -> np.ndarray:
+    """The array of these bytes, as newer pickles hold it."""
+    return np.frombuffer(data, kind).reshape(shape, order=order)
+
+
 _KNOWN: dict[tuple[str, str], Any] = {
     **{(f"numpy.{core}.multiarray", "_reconstruct"): _array_of for core in ("core", "_core")},
+    **{(f"numpy.{core}.numeric", "_frombuffer"): _array_from for core in ("core", "_core")},
     **{(f"numpy.{core}.multiarray", "scalar"): lambda *_: None for core in ("core", "_core")},  # single numbers are not needed
     ("numpy", "ndarray"): _ArrayKind,
     ("numpy", "dtype"): np.dtype,
