@@ -15,14 +15,17 @@ _BODY_PLACES_M = (
 )
 
 
-def model_arrays(kind: str, vertices_per_joint: int = 12, betas: int = 4, seed: int = 0, pose_scale_m: float = 0.002) -> dict[str, np.ndarray]:
+def model_arrays(
+    kind: str, vertices_per_joint: int = 12, betas: int = 4, seed: int = 0, pose_scale_m: float = 0.002
+) -> dict[str, np.ndarray]:
     """The arrays of a model file. Its joints are means of the vertices around them, and each vertex has two joints."""
     rng = np.random.default_rng(seed)
     parents = np.array(PARENTS[kind])
     places = list(_BODY_PLACES_M)
     for j in range(len(places), len(parents)):
         up = np.array(places[parents[j]])
-        places.append(tuple(up + (np.sign(up[0]) * 0.04, 0.0, rng.uniform(-0.03, 0.03)) if up[0] else up + (0.03 * (j - 23.5), 0.05, 0.08)))
+        step = (np.sign(up[0]) * 0.04, 0.0, rng.uniform(-0.03, 0.03)) if up[0] else (0.03 * (j - 23.5), 0.05, 0.08)
+        places.append(tuple(up + np.array(step)))
     count = len(parents) * vertices_per_joint
     owner = np.repeat(np.arange(len(parents)), vertices_per_joint)
     template = np.array(places)[owner] + rng.normal(0, 0.04, (count, 3))

@@ -16,7 +16,7 @@ _VISIBLE, _HIDDEN = -1, 0
 
 
 def write_alembic(scene: Scene, path: Path, options: ExportOptions) -> None:
-    """Write a mesh ``person_<id>`` for everybody, with samples at the times of the frames on which they are followed. Raises OutputError."""
+    """Write a mesh ``person_<id>`` for everybody, with samples at the times of their frames. Raises OutputError."""
     from alembic3d import Abc  # pyright: ignore[reportMissingImports]
 
     with atomic_path(path) as made:

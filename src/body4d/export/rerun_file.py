@@ -186,7 +186,7 @@ def _write_keypoints(rr: Any, out: Any, scene: Scene, track: BodyTrack, colour: 
     for rows, frames in _stretches(track):
         points = track.keypoints_px[rows] * scale
         seen = np.isfinite(points).all(-1)
-        ids = np.broadcast_to(np.arange(seen.shape[1], dtype=np.uint16), seen.shape)[seen]
+        ids = np.nonzero(seen)[1].astype(np.uint16)
         columns = rr.Points2D.columns(positions=points[seen].astype(np.float32), keypoint_ids=ids).partition(seen.sum(1))
         out.send_columns(path, _times(rr, scene.clip, frames), columns)
 

@@ -6,7 +6,6 @@ How far the fit is off is in the file, frame by frame.
 """
 
 import os
-from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Protocol

@@ -46,7 +46,7 @@ class PointFit:
         self._chunk = max(_CHUNK_VALUES // max(3 * points.weights.size, 1), 1)
 
     def shape(self, targets_m: Float[np.ndarray, "t points 3"], prior_m: float) -> Float[np.ndarray, " betas"]:
-        """One shape for all frames. Each unit of a shape parameter counts as an error of ``prior_m``, which holds what points do not show."""
+        """One shape for all frames. A unit of a shape parameter counts as an error of ``prior_m``, which holds what points do not show."""
         betas = np.zeros(self._points.shapes_m.shape[-1])
         poses = self._start(betas, targets_m)
         damping, cost = _FIRST_DAMPING, self._cost(betas, poses, targets_m).sum()

@@ -11,8 +11,8 @@ from jaxtyping import Float, Int
 from body4d.bodies.smpl.safe_pickle import read_pickled_arrays
 from body4d.core.errors import WeightsError
 
-KIND_OF_JOINTS = {24: "smpl", 55: "smplx"}
-"""How many joints a model has tells which it is."""
+NUM_JOINTS = {"smpl": 24, "smplx": 55}
+"""By which the kinds are told apart."""
 
 NUM_BETAS = 10
 """Shape parameters that are fitted: what other programs read without being told."""
@@ -153,8 +153,8 @@ def load_model(kind: str, where: Path) -> SmplModel:
     template = arrays["v_template"].astype(np.float64)
     weights = arrays["weights"].astype(np.float64)
     num_vertices, num_joints = len(template), weights.shape[-1]
-    if KIND_OF_JOINTS.get(num_joints) != kind:
-        raise _damaged(path, f"it has {num_joints} joints, and {kind} has {dict(map(reversed, KIND_OF_JOINTS.items()))[kind]}")
+    if num_joints != NUM_JOINTS[kind]:
+        raise _damaged(path, f"it has {num_joints} joints, and {kind} has {NUM_JOINTS[kind]}")
     betas = min(NUM_BETAS, arrays["shapedirs"].shape[-1])
     features = 9 * (num_joints - 1)
     shapes = {
