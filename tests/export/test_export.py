@@ -51,7 +51,6 @@ def _body_models(models, monkeypatch):
         ("ply", "person_1_000000.ply"),
         ("obj", "person_1_000000.obj"),
         ("smpl", "person_1_smpl.npz"),
-        ("smplx", "person_1_smplx.npz"),
         ("npz", "body.npz"),
         ("csv", "joints.csv"),
         ("html", "body.html"),

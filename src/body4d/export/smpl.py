@@ -48,6 +48,9 @@ _FITTED_VERTICES = 1200
 _CHUNK_FRAMES = 64
 """Frames whose surfaces are in memory at once: 64 of MHR are 14 MB, and their likes in SMPL-X twice that."""
 
+_STIFF_HAND_WEIGHT = 0.02
+"""SMPL's hands have no fingers: a fist must bend neither its wrists nor its shape."""
+
 _LIMB_JOINTS = ("hip", "knee", "ankle", "shoulder", "elbow", "wrist")
 _OTHER_JOINT_WEIGHT = 0.1
 """Joints of trunk and hands lie in other places in other body models; those of the limbs turn about bones that are alike."""
@@ -101,21 +104,20 @@ def _write(scene: Scene, track: BodyTrack, path: Path, options: ExportOptions, k
     picks = np.unique(np.linspace(0, len(track) - 1, _SHAPE_FRAMES).round().astype(int))
     stills = [build_skeleton(rig_of(track), track, scene.T_world_camera, slice(k, k + 1)) for k in picks]
     betas = fit.shape(np.concatenate([source.targets(still)[0] for still in stills]), source.prior_m)
-    parts, means, worsts, done = [], [], [], 0
+    poses, roots, means, worsts, done = [], [], [], [], 0
     for stretch in skeletons_at(rig_of(track), track, scene, at_s):
         for first in range(0, len(stretch.root_m), _CHUNK_FRAMES):
             fitted, judged = source.targets(_some_rows(stretch, slice(first, first + _CHUNK_FRAMES)))
             part = fit.poses(fitted, betas)
             miss = np.linalg.norm(source.judged.posed(betas, part.rotations, part.root_m) - judged, axis=-1)
-            parts.append(part)
+            poses.append(matrix_to_rotvec(part.rotations).reshape(len(miss), -1))
+            roots.append(part.root_m)
             means.append(miss.mean(1))
             worsts.append(miss.max(1))
             done += len(miss)
             options.on_progress(done, len(at_s))
-    rotations = np.concatenate([part.rotations for part in parts])
-    trans = np.concatenate([part.root_m for part in parts]) - model.vertices.rest_joints(betas)[0]
-    poses = matrix_to_rotvec(rotations).reshape(len(rotations), -1)
-    arrays = _arrays(scene, track, model, poses, trans, betas, 1 / step_s)
+    trans = np.concatenate(roots) - model.vertices.rest_joints(betas)[0]
+    arrays = _arrays(scene, track, model, np.concatenate(poses), trans, betas, 1 / step_s)
     mean_mm, worst_mm = (1000 * np.concatenate(values) for values in (means, worsts))
     arrays |= {
         "times_s": at_s,
@@ -187,6 +189,9 @@ class _Surface:
         self._map = _surface_map(model, rig, folder)
         self._chosen, self.weights = _even_vertices(model.vertices.weights)
         self.fitted = model.vertices.some(self._chosen)
+        if "left_hand" in model.joint_names:
+            hands = [model.joint_names.index(f"{side}_hand") for side in ("left", "right")]
+            self.weights = self.weights * np.where(np.isin(self.fitted.weights.argmax(1), hands), _STIFF_HAND_WEIGHT, 1.0)
         self.free = np.array([name not in _STILL for name in model.joint_names])
 
     def targets(self, skeleton: Skeleton) -> tuple[np.ndarray, np.ndarray]:
