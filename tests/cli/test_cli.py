@@ -174,6 +174,10 @@ def test_export_refuses_a_format_it_has_not(video: Path) -> None:
     result = call("export", "runs/clip", "--to", "csv,trc", "--rig", "lafan")
     assert result.exit_code == 2
     assert "None of csv, trc has a choice of rig" in result.stderr
+    result = call("export", "runs/clip", "--to", "csv,smpl", "--body-models", "no/such/folder")
+    assert result.exit_code == 7
+    assert "SMPL_NEUTRAL.npz" in result.stderr
+    assert not (Path("runs/clip") / "joints.csv").exists()
     result = call("opensim", "runs/clip", "--python", "no/such/python")
     assert result.exit_code == 5
     assert "pip install opensim" in result.stderr

@@ -37,9 +37,16 @@ class ExportFormat:
     program: str = ""
     """Module and function that find the program which writes it, ``(options)``, or raise MissingDependencyError."""
     endings: tuple[str, ...] = ()
-    """Endings of its file besides its name."""
+    """Endings that its file may have besides."""
+    check: str = ""
+    """Module and function that refuse, of the options alone, what could not be written, before the first file is."""
     download: str = ""
     """What the app's page calls it; "" keeps it from that page."""
+
+    @property
+    def ending(self) -> str:
+        """Of its files' names, without the dot."""
+        return self.file.rpartition(".")[2]
 
     @property
     def per_person(self) -> bool:
@@ -51,7 +58,7 @@ class ExportFormat:
 
     def has_ending(self, suffix: str) -> bool:
         """Whether its files may end in ``suffix``, which has a dot."""
-        return suffix.lower().removeprefix(".") in (self.name, *self.endings)
+        return suffix.lower().removeprefix(".") in (self.ending, *self.endings)
 
     @property
     def missing(self) -> list[str]:
@@ -78,6 +85,7 @@ class ExportFormat:
 
 _SKELETON = ("rig", "rest", "units", "fps")
 _CHARACTER = ("rig", "rest")
+_SMPL = ("body_models", "fps")
 
 _TABLE = (
     ExportFormat(
@@ -95,7 +103,7 @@ _TABLE = (
     ExportFormat(
         "usd", "body.usdc", "Everybody, rigged, skinned and animated, with the camera",
         "Houdini, Maya, Omniverse, Blender; telephones (.usdz)", "usd:write_usd",
-        options=(*_CHARACTER, "camera", "fps"), extra="usd", packages=("pxr",), endings=("usdc", "usda", "usdz"),
+        options=(*_CHARACTER, "camera", "fps"), extra="usd", packages=("pxr",), endings=("usd", "usda", "usdz"),
     ),
     ExportFormat("vrma", "person_{id}.vrma", "Movement for any VRM avatar", "VRM viewers and avatar programs", "vrma:write_vrma"),
     ExportFormat(
@@ -106,11 +114,32 @@ _TABLE = (
         "c3d", "person_{id}.c3d", "Markers with their residuals", "Visual3D, Vicon, Mokka, OpenSim", "c3d:write_c3d",
         options=("markers", "fps", "up"), extra="biomech", packages=("ezc3d",), download="Marker file of",
     ),
-    ExportFormat("ply", "frame_{frame}_person_{id}.ply", "Meshes, frame by frame", "Blender, MeshLab, Open3D", "ply:write_ply"),
+    ExportFormat("ply", "person_{id}_{frame}.ply", "Meshes, frame by frame", "Blender, MeshLab, Open3D", "mesh_files:write_ply"),
+    ExportFormat("obj", "person_{id}_{frame}.obj", "Meshes, frame by frame, as text", "any 3D program", "mesh_files:write_obj"),
+    ExportFormat(
+        "abc", "body.abc", "Moving meshes (Alembic)", "Blender, Maya, Houdini, Cinema 4D", "alembic:write_alembic",
+        extra="alembic", packages=("alembic3d",),
+    ),
+    ExportFormat(
+        "smpl", "person_{id}_smpl.npz", "SMPL's parameters, by AMASS's keys, z up", "SMPL tools, research", "smpl:write_smpl",
+        options=_SMPL, check="smpl:check_smpl",
+    ),
+    ExportFormat(
+        "smplx", "person_{id}_smplx.npz", "SMPL-X's parameters, by AMASS's keys, z up", "SMPL-X tools, robots (GMR)", "smpl:write_smplx",
+        options=_SMPL, check="smpl:check_smplx",
+    ),
+    ExportFormat(
+        "rrd", "body.rrd", "Video, keypoints, joints, meshes, camera and speeds", "Rerun", "rerun_file:write_rrd",
+        options=("video", "mesh"), extra="rerun", packages=("rerun",),
+    ),
     ExportFormat(
         "npz", "body.npz", "Arrays and rigs", "Python with numpy, without body4d", "npz:write_body_npz", download="Numbers for Python"
     ),
     ExportFormat("csv", "joints.csv", "Joints as a table", "pandas, R, Excel", "csv:write_csv", download="Joints as a table"),
+    ExportFormat(
+        "parquet", "joints.parquet", "The same table, typed and packed", "pandas, Polars, DuckDB, Spark", "parquet:write_parquet",
+        extra="parquet", packages=("pyarrow",),
+    ),
     ExportFormat("html", "body.html", "One page with the moving bodies", "any browser, no network", "html:write_html"),
 )  # fmt: skip
 
