@@ -26,6 +26,7 @@ def page_html(service: AppService) -> str:
         "words_hidden": "" if service.preset == "sam" else "hidden",
         "style": _address("style.css"),
         "script": _address("app.js"),
+        "my_runs_script": _address("my_runs.js"),
         "choose_script": _address("choose.js"),
     }
     text = _template()
