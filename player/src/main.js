@@ -71,9 +71,9 @@ class App {
       onLost: (sentence) => panel.showError(sentence),
       onSlow: () => this.drawLightly(),
     });
-    this.clock = new Clock(this.stage.poser.timeline, { wake: () => this.wake() });
-    this.video = new VideoPane(page, this.clock, () => this.wake());
-    this.otherVideo = new OtherVideo(page.getElementById("other-video"), this.clock, () => this.wake());
+    this.clock = new Clock(this.stage.poser.timeline, { wake: () => this.wakeFlat() });
+    this.video = new VideoPane(page, this.clock, () => this.wakeFlat());
+    this.otherVideo = new OtherVideo(page.getElementById("other-video"), this.clock, () => this.wakeFlat());
     this.chart = new Chart(page, this.clock, (frame) => this.seek(frame));
     this.golf = new GolfTab(page, this.clock, { onSeek: (frame) => this.seek(frame) });
     panel.nameViews(swing ? { front: "Face-on", side: "Down the line" } : { front: "Front", side: "Side" });
@@ -94,6 +94,11 @@ class App {
   /** Requests one picture; while something moves, each requests the next. Nothing is drawn while nothing changes. */
   wake() {
     this.stale = true;
+    this.wakeFlat();
+  }
+
+  /** The same where nothing in 3D has changed but perhaps the time: a picture of the video has come, or something was drawn over it. */
+  wakeFlat() {
     this.pending ??= requestAnimationFrame((now) => this.tick(now));
   }
 
@@ -112,11 +117,11 @@ class App {
   draw(now, time) {
     const { clock, stage } = this;
     let turning = this.turning;
+    if (clock.video) this.video.draw();
+    this.otherVideo.follow();
     if (this.stale || turning || time !== this.drawnTime) {
       this.stale = false;
       this.drawnTime = time;
-      if (clock.video) this.video.draw();
-      this.otherVideo.follow();
       turning = this.turning = stage.draw(now, time, clock.playing);
       this.chart.draw();
       this.golf.update();
