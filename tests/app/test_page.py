@@ -112,7 +112,7 @@ def middle_of_person(walk: Path) -> tuple[float, float]:
 def test_limits_are_shown_before_upload_and_models_only_when_asked_for(browser: Any, running_app: RunningApp) -> None:
     page = open_page(browser, running_app)
     assert "3 MB" in page.inner_text(".b4-limits >> nth=0")
-    assert "Quick version: a clip of 10 seconds takes about" in page.inner_text(".b4-preset")
+    assert "for 10 s of video" in page.inner_text(".b4-preset")
     assert "lite" not in page.inner_text("body")
     page.click(".b4-preset summary")
     assert "asked for" in page.inner_text(".b4-preset")
@@ -314,6 +314,8 @@ def test_each_download_opens(finished: FinishedRun, tmp_path: Path) -> None:
     assert glb is not None
     assert glb.animations
     assert glb.skins
+    # Called as the visitor calls it, and not as the server does.
+    assert b"<title>img src" in got["body.html"]
     assert got["person_1.bvh"].startswith(b"HIERARCHY")
     with np.load(io.BytesIO(got["body.npz"]), allow_pickle=False) as numbers:
         assert len(numbers.files) > 3
