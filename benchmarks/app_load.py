@@ -32,7 +32,6 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 from app_served import free_port, start
 from app_stub import RESULT
-
 from body4d.app.tasks import ARCHIVE
 from body4d.evaluate.synthetic.clip import make_clip
 

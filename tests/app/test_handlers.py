@@ -17,8 +17,8 @@ from body4d.app.handlers import CANCELLED_SENTENCE, RESTART_SENTENCE, PageHandle
 from body4d.app.preview import FramePeople, Preview, PreviewPerson
 from body4d.app.prompts import ClickPrompt
 from body4d.app.queue import TaskQueue
-from body4d.app.run_time import RunTime
 from body4d.app.run_journal import after_change, new_entry, write_entry
+from body4d.app.run_time import RunTime
 from body4d.app.service import AppService, note_run
 from body4d.app.sessions import SessionStore
 from body4d.app.tasks import FilmStripTask, PreviewTask, RunTask, Task

@@ -104,7 +104,8 @@ class TaskQueue:
         clock: Callable[[], float] = time.monotonic,
         on_change: Callable[[QueuedTask], None] = nothing_to_note,
     ) -> None:
-        """``run_time`` is what tasks take until some were measured. ``on_change`` hears of each task that begins or has ended, on the queue's own thread or that of ``close``."""
+        """``run_time`` is what tasks take until some were measured. ``on_change`` hears of each task that begins or has ended, on the
+        queue's own thread or that of ``close``."""
         self._worker, self._max_waiting, self._clock, self._on_change = worker, max_waiting, clock, on_change
         self._prior, self._run_time = run_time, run_time
         self._measured: deque[tuple[int, float]] = deque(maxlen=MAX_MEASURED)

@@ -27,7 +27,7 @@ class RunTime:
         return self.fixed_s + self.per_frame_s * frames if frames else 0.0
 
 
-MEASURED_RUN_TIMES: Mapping[str, RunTime] = {"lite": RunTime(12.0, 0.27), "sam": RunTime(60.0, 1.0)}
+MEASURED_RUN_TIMES: Mapping[str, RunTime] = {"lite": RunTime(20.0, 0.25), "sam": RunTime(60.0, 1.0)}
 """What each preset is said to take before a run was measured here. lite: docs/verified.md. sam: not measured in the app, cautious."""
 
 
