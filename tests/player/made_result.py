@@ -107,4 +107,5 @@ def _golf(scene: Scene, later: int) -> dict[str, Any]:
         "frames": list(range(2, 38)),
         "curves": [{**curve, "values": [float(np.sin(i / 6) * 40) for i in range(36)]}],
     }
-    return {"clip": "made", "person": 1, "main": 0, "swings": [swing], "warnings": []}
+    warning = {"code": "swing_seems_slowed", "message": "It seems slowed down.", "hint": "--capture-fps says how much."}
+    return {"clip": "made", "person": 1, "main": 0, "swings": [swing], "warnings": [warning]}

@@ -100,6 +100,7 @@ def test_the_swings_moments_are_marks_keys_and_numbers_and_another_swing_is_besi
     assert page.inner_text("#measures-title") == "At top"
     assert "−40° ± 4" in page.inner_text("#measures")
     assert "unsure" in page.inner_text("#measures tr.grey")
+    assert page.inner_text("#swing-notes") == "It seems slowed down."
     assert "3.0 : 1" in page.inner_text("#tempo")
     page.fill("#other-link", f"{page.url.split('/player')[0]}/?run={OTHER}")
     page.keyboard.press("Enter")
