@@ -442,6 +442,8 @@ class App {
       if (this.comparing !== token || !held) return;
       const other = readSwing(held);
       this.list.remember(token, { name: result.name, golf: true });
+      this.offerOthers();
+      page.getElementById("other-run").value = token;
       golf.compare(other);
       if (golf.shared.length < 2) throw new UserFacingError("The two swings have too few moments in common to be compared.");
       const timeOf = (frame, timeline) => timeline.timeOfExact(golf.otherFrame(frame));

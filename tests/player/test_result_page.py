@@ -105,6 +105,7 @@ def test_the_swings_moments_are_marks_keys_and_numbers_and_another_swing_is_besi
     page.fill("#other-link", f"{page.url.split('/player')[0]}/?run={OTHER}")
     page.keyboard.press("Enter")
     until(page, lambda: "aligned at 4 moments" in page.inner_text("#compare-state"))
+    assert page.input_value("#other-run") == OTHER
     assert "+20°" in page.inner_text("#measures td.sure")
     page.check("#as-side")
     assert page.is_visible("#pane-2")
