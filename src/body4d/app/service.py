@@ -208,9 +208,17 @@ class AppService:
 
     async def film_strip(self, session: UserSession) -> Path:
         """A JPEG with pictures of the clip side by side, made now if it must be. Raises what made it fail."""
-        if not await asyncio.to_thread(session.strip.is_file):
+
+        def begin() -> QueuedTask | None:
             key = _strip_key(session)
-            queued = self.previews.find(key) or self.previews.submit(key, FilmStripTask(session.video, session.strip))
+            with self._starting:  # Of two at once the second finds the task of the first or, in this order, what that has made.
+                queued = self.previews.find(key)
+                if queued is None and not session.strip.is_file():
+                    queued = self.previews.submit(key, FilmStripTask(session.video, session.strip))
+                return queued
+
+        queued = await asyncio.to_thread(begin)
+        if queued is not None:
             await self._wait(self.previews, queued)
             if queued.state != "done":
                 raise server_stops() if queued.state == "interrupted" else queued.error or fault()
