@@ -168,7 +168,7 @@ def test_commands_that_read_say_when_there_is_nothing_to_read(tmp_path: Path, wo
 
 def test_export_refuses_a_format_it_has_not(video: Path) -> None:
     ok("run", video)
-    result = call("export", "runs/clip", "--to", "fbx")
+    result = call("export", "runs/clip", "--to", "maya")
     assert result.exit_code == 2
     assert "glb, bvh" in result.stderr
     result = call("export", "runs/clip", "--to", "csv,trc", "--rig", "lafan")
