@@ -14,6 +14,7 @@ from body4d.config import MotionSettings, PictureSettings, Settings, VideoSettin
 from body4d.core.errors import RunWarning
 from body4d.core.joints import Body29
 from body4d.core.occlusion import OcclusionSegment
+from body4d.core.progress import EventListener
 from body4d.core.rig import Rig
 from body4d.core.stages import FrameSource, ProgressFn, StageOutput
 from body4d.core.types import BodyTrack, Camera, Clip, MaskTrack, Prompt, Scene
@@ -202,3 +203,8 @@ def fake_pipeline(settings: Settings | None = None, calls: Calls | None = None, 
         "write_glb": fake_glb,
     }
     return Pipeline(**(defaults | components))
+
+
+def load_slow_fake(settings: Settings, listener: EventListener) -> Pipeline:
+    """A fake pipeline for workers in processes of their own: a stage of the first seat takes half a second."""
+    return fake_pipeline(settings, Calls(pause_s=0.01))

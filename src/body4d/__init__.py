@@ -11,6 +11,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from body4d.batch.run_many import run_many
     from body4d.config import Settings
     from body4d.config.loading import load_settings
     from body4d.core.errors import Body4DError
@@ -33,6 +34,7 @@ _HOMES = {
     "export_scene": "export",
     "load_scene": "core.scene_io",
     "load_settings": "config.loading",
+    "run_many": "batch.run_many",
     "__version__": "core.version",
 }
 
@@ -50,6 +52,7 @@ __all__ = [
     "export_scene",
     "load_scene",
     "load_settings",
+    "run_many",
 ]
 
 

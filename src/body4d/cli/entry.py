@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from body4d.cli import app as app_command
-from body4d.cli import config, demo, doctor, evaluate, export, golf, info, opensim, render, run, space, weights
+from body4d.cli import batch, config, demo, doctor, evaluate, export, golf, info, opensim, render, run, space, weights
 
 app = typer.Typer(
     name="body4d",
@@ -15,6 +15,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command("run")(run.run)
+app.command("batch")(batch.batch)
 app.command("render")(render.render)
 app.command("export")(export.export)
 app.command("opensim")(opensim.opensim)

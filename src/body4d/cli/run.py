@@ -64,6 +64,7 @@ def run(
     """
     from body4d.cli.output import print_result
     from body4d.cli.progress_display import choose_display
+    from body4d.run.prompt_text import parse_prompts
 
     flags = {
         "preset": preset,
@@ -88,7 +89,7 @@ def run(
         "pictures.audio": audio,
     }
     settings = options.settings_from(config, assignments, flags)
-    parsed = prompts.parse_prompts(text, click, unclick, box)
+    parsed = parse_prompts(text, click, unclick, box)
     folder = run_clip(video, out, settings, choose_display(quiet=quiet, as_json=as_json), prompts=parsed, fresh=fresh)
     print_result(folder, quiet=quiet, as_json=as_json, profile=profile)
 

@@ -24,18 +24,21 @@ def load_settings(
     config: str | os.PathLike[str] | None = None,
     overrides: Mapping[str, Any] | None = None,
     environment: Mapping[str, str] | None = None,
+    *,
+    above: Sequence[tuple[str, Tree]] = (),
 ) -> Settings:
     """The settings of a run.
 
     ``config`` is a YAML file; ``environment`` (the process's, unless given) is read for ``BODY4D_SECTION__FIELD``; ``overrides`` are
-    dotted names such as ``{"video.start_s": 2.0}`` and win over both. Raises SettingsError for an unknown name, naming the nearest
+    dotted names such as ``{"video.start_s": 2.0}`` and win over both; each tree of ``above``, with the name of its origin, wins over
+    all before it. Raises SettingsError for an unknown name, naming the nearest
     valid one, and for a value of the wrong kind, naming where it came from.
     """
     sources: list[tuple[str, Tree]] = []
     if config is not None:
         sources.append((str(config), read_yaml(Path(config))))
     sources.append(("the environment", read_environment(os.environ if environment is None else environment)))
-    sources.append(("the command line", nest(overrides or {})))
+    sources += [("the command line", nest(overrides or {})), *above]
     merged: Tree = {}
     for origin, tree in sources:
         _refuse_unknown(tree, Settings, origin)

@@ -106,6 +106,20 @@ class NoSwingError(InputError):
     default_code = "no_swing_found"
 
 
+class SomeFailedError(Body4DError):
+    """Of many videos, some are done and some are not."""
+
+    exit_code = 12
+    default_code = "some_failed"
+
+
+class NoneDoneError(Body4DError):
+    """Of many videos, not one is done."""
+
+    exit_code = 13
+    default_code = "none_done"
+
+
 class Cancelled(Body4DError):
     """The user stopped the run. What was finished is kept, and the same command goes on from there."""
 

@@ -1,6 +1,5 @@
 """Write the pictures of a run in one pass over the clip: overlay.mp4, views.mp4 and the contact sheet."""
 
-import os
 from collections import deque
 from collections.abc import Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -15,6 +14,7 @@ from body4d.core.stages import FrameSource, ProgressFn, ignore_progress
 from body4d.core.types import Scene
 from body4d.render.contact_sheet import ContactSheet, SheetColumn
 from body4d.render.frame_renderer import FrameImages, FrameRenderer, PosedPerson, RenderPerson, ScenePoser
+from body4d.runtime.cores import usable_cores
 from body4d.video import VideoWriter
 
 MAX_WORKERS = 8
@@ -68,7 +68,7 @@ def _rendered_frames(
     renderer: FrameRenderer, sheet: ContactSheet, scene: Scene, frames: FrameSource, settings: PictureSettings
 ) -> Generator[tuple[FrameImages, SheetColumn | None], None, None]:
     """All frames' pictures in order, drawn ahead on ``settings.num_workers`` threads while the caller encodes."""
-    num_workers = settings.num_workers or min(os.cpu_count() or 1, MAX_WORKERS)
+    num_workers = settings.num_workers or min(usable_cores(), MAX_WORKERS)
     sheet_frames = frozenset(sheet.frames.tolist())
 
     def render(frame: int, rgb: np.ndarray, poses: Sequence[PosedPerson]) -> tuple[FrameImages, SheetColumn | None]:

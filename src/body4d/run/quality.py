@@ -1,6 +1,5 @@
 """How good a run looks by itself, without any truth: figures of each person, which ``body4d info`` prints."""
 
-import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -14,6 +13,7 @@ from body4d.core.stages import ProgressFn
 from body4d.core.types import BodyTrack, Camera, MaskTrack, Scene
 from body4d.evaluate.metrics import jitter_m_s3, mask_iou
 from body4d.evaluate.score import SCORED_JOINTS
+from body4d.runtime.cores import usable_cores
 
 MIN_VISIBILITY = 0.5
 """A keypoint counts as measured from this visibility on. Below it the network guesses (BlazePose's own threshold for drawing)."""
@@ -118,7 +118,7 @@ def measure_mask_iou(
     total = sum(len(track) for track in people)
     measured, done = [], 0
     by_person = {track.person_id: track for track in masks}
-    with ThreadPoolExecutor(min(os.cpu_count() or 1, MAX_WORKERS)) as pool:
+    with ThreadPoolExecutor(min(usable_cores(), MAX_WORKERS)) as pool:
         for track in people:
             own = by_person.get(track.person_id)
             iou = np.full(len(track), np.nan)

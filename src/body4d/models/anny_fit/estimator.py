@@ -8,7 +8,6 @@ other terms too: bone lengths, joint ranges, silhouettes, hands on one grip, fee
 import dataclasses
 import itertools
 import math
-import os
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
@@ -47,6 +46,7 @@ from body4d.models.anny_fit.observations import BODY_PARTS, BodyLandmarks, build
 from body4d.models.anny_fit.sides import leaping_arm, settle_sides, sides_warning, unclear_spans
 from body4d.models.anny_fit.silhouette import OUTLINE_MARGIN_PER_HEIGHT, SurfaceSample, match_silhouettes, outline_points
 from body4d.models.anny_fit.types import ChainPose, Observations, SilhouetteMatches
+from body4d.runtime.cores import usable_cores
 
 FITTED_SHAPE = ("muscle", "weight", "proportions")
 """Shape parameters that are fitted. Sex is one of three, age is given (adults), and one camera cannot tell height from distance."""
@@ -131,7 +131,7 @@ class AnnyBodyEstimator:
 
         # The matrices are small, so one thread for each and a chunk per core is twice as fast as one chunk on all cores. People wait for
         # their chunks in a pool of their own, or they could take all the threads that chunks need.
-        workers = min(os.cpu_count() or 1, MAX_WORKERS)
+        workers = min(usable_cores(), MAX_WORKERS)
         with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(workers) as chunks, ThreadPoolExecutor(workers) as people:
             tasks = [people.submit(fit, n) for n in range(len(masks))]
             try:

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from body4d.cli.prompts import parse_prompts
 from body4d.core.errors import SettingsError
+from body4d.run.prompt_text import parse_prompts
 
 
 def test_words() -> None:

@@ -1,0 +1,1 @@
+"""Many videos: what to do, the workers that do it, and the report."""
