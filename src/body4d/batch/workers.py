@@ -16,6 +16,7 @@ from body4d.config import Settings
 from body4d.core.errors import Body4DError, DeviceError, MissingDependencyError, RunWarning
 from body4d.core.progress import Event, EventListener
 from body4d.run.pipeline import Pipeline
+from body4d.runtime.cores import usable_cores
 
 RAY_OBJECT_STORE_BYTES = 100 << 20
 """Of a Ray of our own: paths and summaries pass through it, never frames. It takes no less than 75 MB."""
@@ -131,9 +132,9 @@ class RayWorkers:
                 plan = plan_workers(cores, gpus, options)
             else:
                 gpus = gpus_to_use(settings, options.gpus)
-                plan = plan_workers(os.cpu_count() or 1, gpus, options)
+                plan = plan_workers(usable_cores(), gpus, options)
                 # As many as the workers ask for, so that more workers than cores are no reason to wait for ever.
-                cpus = max(os.cpu_count() or 1, plan.count * plan.cores)
+                cpus = max(usable_cores(), plan.count * plan.cores)
                 context = ray.init("local", num_cpus=cpus, num_gpus=gpus, object_store_memory=RAY_OBJECT_STORE_BYTES, **quiet)
         except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
             reason = " ".join(str(error).split())[:300]
@@ -193,7 +194,7 @@ class ProcessWorkers:
         load: LoadPipeline = Pipeline.load,
     ) -> None:
         self._settings, self._load, self._gpus = settings, load, gpus_to_use(settings, options.gpus)
-        self._plan = plan_workers(os.cpu_count() or 1, self._gpus, options)
+        self._plan = plan_workers(usable_cores(), self._gpus, options)
         self.count = self._plan.count
         _tell(
             listener,

@@ -12,6 +12,7 @@ def limit_cores(count: int) -> None:
 
 
 def usable_cores() -> int:
-    """Cores for a pool of threads: the machine's, unless ``limit_cores`` said fewer."""
-    cores = os.cpu_count() or 1
+    """Cores for a pool of threads: those that this process may run on, unless ``limit_cores`` said fewer."""
+    # A job of a cluster is often bound to a part of its machine; only Linux tells.
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return cores if _limit is None else min(cores, _limit)
