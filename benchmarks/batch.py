@@ -21,6 +21,7 @@ from typing import Any
 
 import psutil
 
+from body4d.batch.job import VideoSummary
 from body4d.batch.report import BatchReport
 from body4d.batch.run_many import Schedule, VideoRuns
 from body4d.batch.videos import find_videos, plan_jobs
@@ -46,7 +47,7 @@ def opened(settings: Settings, options: WorkerOptions, processes: bool) -> Itera
 def overhead(clips: list[Path], copies: int, options: WorkerOptions, processes: bool) -> None:
     """Seconds of the same videos by a loop and by a batch of one worker, models loaded and everything compiled before; in turns."""
     settings = load_settings(None, {"preset": "lite"}, {})
-    pipeline, loops, batches = Pipeline.load(settings), [], []
+    pipeline, loops, batches, between = Pipeline.load(settings), [], [], []
     with tempfile.TemporaryDirectory() as name, opened(settings, replace(options, workers=1), processes) as workers:
         root = Path(name)
         for n in range(copies):
@@ -58,9 +59,12 @@ def overhead(clips: list[Path], copies: int, options: WorkerOptions, processes: 
         pipeline.run(clips[0], root / "warm_loop")
         for turn in range(TURNS):
             jobs = plan_jobs(find_videos(root / "in", root / f"batch{turn}"), root / f"batch{turn}", settings)
-            batches.append(_seconds(lambda jobs=jobs: list(Schedule(jobs, _ReadyWorkers(workers)).run())))
+            summaries: list[VideoSummary] = []
+            batches.append(_seconds(lambda jobs=jobs, found=summaries: found.extend(Schedule(jobs, _ReadyWorkers(workers)).run())))
+            between.append(batches[-1] - sum(summary.seconds for summary in summaries))
             loops.append(_seconds(lambda jobs=jobs, turn=turn: [pipeline.run(job.video, root / f"loop{turn}" / job.name) for job in jobs]))
         print(f"{len(jobs)} videos, seconds: loop {[round(s, 2) for s in loops]}, batch {[round(s, 2) for s in batches]}")
+        print(f"between the videos of a batch: {[round(s, 3) for s in between]} s, {100 * sum(between) / sum(batches):.2f} %")
         print(f"overhead of the quickest: {100 * (min(batches) / min(loops) - 1):.1f} %")
 
 

@@ -170,7 +170,9 @@ class RayWorkers:
         except self._ray.exceptions.RayError as error:
             self._prepare(worker)
             memory = isinstance(error, self._ray.exceptions.OutOfMemoryError) or "memory" in type(error).__name__.lower()
-            return worker, WorkerLost("out_of_memory" if memory else "worker_died", type(error).__name__)
+            lines = str(error).strip().splitlines() or [""]
+            reason = f"{type(error).__name__}: {lines[0]}" + (f" … {lines[-1].strip()}" if preparing and len(lines) > 1 else "")
+            return worker, WorkerLost("out_of_memory" if memory else "worker_died", reason[:300].removesuffix("."))
         return worker, WorkerReady(answer[1]) if preparing else answer
 
     def _prepare(self, worker: int) -> None:

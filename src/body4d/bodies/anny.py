@@ -8,12 +8,15 @@ import gzip
 import itertools
 import logging
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from filelock import FileLock
 from jaxtyping import Float
 from scipy.ndimage import gaussian_filter1d
 
@@ -73,8 +76,24 @@ def age_parameter(years: float) -> float:
 
 def is_built() -> bool:
     """Whether Anny was built on this machine before: the package parses a hundred megabytes of text once and caches the result."""
-    folder = Path(os.environ.get("ANNY_CACHE_DIR") or Path.home() / ".cache" / "anny")
-    return any(folder.glob("*/build_compact_model_data_*.safetensors"))
+    return any(_cache_folder().glob("*/build_compact_model_data_*.safetensors"))
+
+
+def _cache_folder() -> Path:
+    return Path(os.environ.get("ANNY_CACHE_DIR") or Path.home() / ".cache" / "anny")
+
+
+@contextmanager
+def _one_at_a_time() -> Iterator[None]:
+    """Among this machine's processes: the package writes its cache without a lock, and another process may read half of it."""
+    lock = FileLock(_cache_folder() / ".body4d.lock")
+    with suppress(OSError):  # A cache that cannot be written is complete, or is kept elsewhere.
+        _cache_folder().mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 class AnnyBody:
@@ -98,7 +117,8 @@ class AnnyBody:
             ) from error
         logging.getLogger("anny").setLevel(logging.WARNING)
         # float64, the package's default, keeps the rigs independent of the order of sums; lbs avoids compiling Warp's kernels.
-        self._model = anny.Anny(skinning_method="lbs")
+        with _one_at_a_time():
+            self._model = anny.Anny(skinning_method="lbs")
         regressor = anny.KeypointsRegressor.coco(self._model)
         self.joint_names: tuple[str, ...] = tuple(self._model.bone_labels)
         self.parents = np.asarray(self._model.bone_parents, np.int64)
