@@ -4,6 +4,7 @@
     python benchmarks/batch.py head [--videos 10000]                         a batch of videos that fail at once; the head's memory
     python benchmarks/batch.py begin                                         seconds until a worker is ready
 
+Ray runs its workers at niceness 15, so beside other work the loop needs the same: nice -n 15 python benchmarks/batch.py overhead …
 With Ray where it is installed (the extra `batch`), with a pool of processes where it is not or with --processes. Models of preset lite.
 """
 
@@ -53,7 +54,7 @@ def overhead(clips: list[Path], copies: int, options: WorkerOptions, processes: 
         for n in range(copies):
             for clip in clips:
                 (root / "in" / f"{n}").mkdir(parents=True, exist_ok=True)
-                shutil.copy(clip, root / "in" / f"{n}" / clip.name)
+                shutil.copy(clip, root / "in" / f"{n}" / f"{clip.parent.name}_{clip.name}")
         warm = plan_jobs(find_videos(clips[:1], root / "warm"), root / "warm", settings)
         _seconds(lambda: list(Schedule(warm, workers).run()))
         pipeline.run(clips[0], root / "warm_loop")

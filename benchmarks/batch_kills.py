@@ -16,7 +16,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 import av
@@ -103,9 +103,13 @@ def computed_at(out: Path) -> dict[str, list[float]]:
     return {name: [stage.seconds for stage in record.stages.values()] for name, record in records.items() if record and _is_done(record)}
 
 
-def worker_pids(head: int, processes: bool) -> list[int]:
+def worker_pids(head: int, processes: bool, not_ours: Collection[int]) -> list[int]:
     if processes:
         return [p.pid for p in psutil.Process(head).children() if "spawn_main" in " ".join(p.cmdline())]
+    return [pid for pid in ray_workers() if pid not in not_ours]
+
+
+def ray_workers() -> list[int]:
     return [p.pid for p in psutil.process_iter(["cmdline"]) if (p.info["cmdline"] or [""])[0].startswith("ray::VideoWorker")]
 
 
@@ -135,14 +139,15 @@ def main() -> None:
     if given.cluster:
         from ray.cluster_utils import Cluster
 
-        cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": True})
+        cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
         second = cluster.add_node(num_cpus=1)
         command += ["--address", cluster.address]
     log = (root / f"{out.name}.log").open("wb")
 
+    not_ours = ray_workers()
     head = subprocess.Popen(command, stdout=log, stderr=log)
     wait_for("the first results", lambda: len(computed_at(out)) >= 4, head)
-    victim = worker_pids(head.pid, given.processes)[0]
+    victim = worker_pids(head.pid, given.processes, not_ours)[0]
     os.kill(victim, signal.SIGKILL)
     print(f"killed worker {victim} with {len(computed_at(out))} done")
     if cluster:
@@ -151,7 +156,7 @@ def main() -> None:
         cluster.add_node(num_cpus=1)
         print(f"killed a node with {len(computed_at(out))} done, and added one")
     wait_for("the next results", lambda: len(computed_at(out)) >= 10, head)
-    workers = worker_pids(head.pid, given.processes)
+    workers = worker_pids(head.pid, given.processes, not_ours)
     os.kill(head.pid, signal.SIGKILL)
     head.wait()
     start = time.monotonic()

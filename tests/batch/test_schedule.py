@@ -124,19 +124,29 @@ def test_what_no_worker_can_do_ends_the_batch() -> None:
 
 
 @pytest.mark.parametrize(
-    ("cores", "gpus", "options", "plan"),
+    ("machines", "options", "plan"),
     [
-        (8, 0, WorkerOptions(), WorkerPlan(4, 2, 0)),
-        (1, 0, WorkerOptions(), WorkerPlan(1, 1, 0)),
-        (16, 0, WorkerOptions(workers=4), WorkerPlan(4, 4, 0)),
-        (16, 0, WorkerOptions(cpus_per_worker=4), WorkerPlan(4, 4, 0)),
-        (64, 8, WorkerOptions(), WorkerPlan(8, 8, 1)),
-        (16, 1, WorkerOptions(workers=2), WorkerPlan(2, 8, 0.5)),
-        (16, 4, WorkerOptions(workers=2), WorkerPlan(2, 8, 1)),
+        ([(8, 0)], WorkerOptions(), WorkerPlan(4, 2, 0)),
+        ([(1, 0)], WorkerOptions(), WorkerPlan(1, 1, 0)),
+        ([(16, 0)], WorkerOptions(workers=4), WorkerPlan(4, 4, 0)),
+        ([(16, 0)], WorkerOptions(cpus_per_worker=4), WorkerPlan(4, 4, 0)),
+        ([(64, 8)], WorkerOptions(), WorkerPlan(8, 8, 1)),
+        ([(64, 8)], WorkerOptions(gpus=2), WorkerPlan(2, 8, 1)),
+        ([(16, 1)], WorkerOptions(workers=2), WorkerPlan(2, 8, 0.5)),
+        ([(16, 2)], WorkerOptions(workers=3), WorkerPlan(3, 5, 0.5)),
+        ([(16, 4)], WorkerOptions(workers=2), WorkerPlan(2, 8, 1)),
+        ([(1, 0), (1, 0)], WorkerOptions(), WorkerPlan(2, 1, 0)),  # No worker is larger than a machine
+        ([(3, 0), (5, 0), (0, 0)], WorkerOptions(), WorkerPlan(3, 2, 0)),
+        ([(4, 0), (16, 4), (64, 2)], WorkerOptions(), WorkerPlan(6, 4, 1)),
     ],
 )
-def test_one_worker_for_each_gpu_or_group_of_cores(cores: int, gpus: int, options: WorkerOptions, plan: WorkerPlan) -> None:
-    assert plan_workers(cores, gpus, options) == plan
+def test_one_worker_for_each_gpu_or_group_of_cores(machines: list[tuple[int, int]], options: WorkerOptions, plan: WorkerPlan) -> None:
+    assert plan_workers(machines, options) == plan
+
+
+def test_a_worker_larger_than_every_machine_is_refused() -> None:
+    with pytest.raises(DeviceError, match="the largest has 4"):
+        plan_workers([(4, 0), (2, 0)], WorkerOptions(cpus_per_worker=8))
 
 
 def test_time_left_follows_what_was_computed() -> None:

@@ -1,9 +1,11 @@
 """Where workers run: actors of Ray, or processes of this machine. One call is in flight for each worker."""
 
+import math
 import multiprocessing
 import os
 import signal
 import threading
+from collections.abc import Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -75,19 +77,40 @@ class WorkerOptions:
 
 @dataclass(frozen=True)
 class WorkerPlan:
-    """How many workers, and what each of them gets. ``gpus`` may be a share of one; ``cores`` None: all."""
+    """How many workers, and what each of them gets; ``gpus`` may be a share of one."""
 
     count: int
     cores: int
     gpus: float
 
 
-def plan_workers(cores: int, gpus: int, options: WorkerOptions) -> WorkerPlan:
-    """One worker for each GPU, or, without any, for each group of cores; ``options`` win. Pure."""
-    workers = options.workers
-    each = options.cpus_per_worker or (max(1, cores // (workers or gpus)) if workers or gpus else min(cores, CORES_PER_WORKER))
-    count = workers or gpus or max(1, cores // each)
-    return WorkerPlan(count, each, gpus / count if count > gpus else float(bool(gpus)))
+Machine = tuple[int, int]
+"""Cores and GPUs of a machine, as far as workers may use them."""
+
+
+def plan_workers(machines: Sequence[Machine], options: WorkerOptions) -> WorkerPlan:
+    """One worker for each GPU, or, without any, for each group of cores of one machine; ``options`` win. Pure.
+
+    Raises DeviceError where no machine has as many cores as a worker is to get.
+    """
+    cores, largest = sum(cores for cores, _ in machines), max((cores for cores, _ in machines), default=0)
+    gpus = sum(gpus for _, gpus in machines)
+    gpus = gpus if options.gpus is None else min(options.gpus, gpus)
+    if options.cpus_per_worker:
+        each = options.cpus_per_worker
+    elif options.workers:
+        each = min(largest, cores // options.workers)
+    elif gpus:
+        each = min(cores // gpus for cores, gpus in machines if gpus)
+    else:
+        each = min(largest, CORES_PER_WORKER)
+    each = max(1, each)
+    count = options.workers or gpus or sum(cores // each for cores, _ in machines)
+    if not count:
+        message = f"No machine has {each} cores for one worker; the largest has {largest}."
+        raise DeviceError(message, code="too_few_cores", hint="Use fewer --cpus-per-worker.")
+    # Whole workers share a GPU: three on two GPUs get a half each, as no GPU has room for two times two thirds.
+    return WorkerPlan(count, each, 1 / math.ceil(count / gpus) if gpus else 0.0)
 
 
 CORES_PER_WORKER = 2
@@ -108,6 +131,12 @@ def gpus_to_use(settings: Settings, asked: int | None) -> int:
     return len(driver.gpus) if visible is None else len([name for name in visible.split(",") if name.strip()])
 
 
+def _machines(nodes: Sequence[Mapping[str, Any]], *, with_gpus: bool) -> list[Machine]:
+    """The machines of a Ray cluster, of what ``ray.nodes()`` returns."""
+    alive = [node["Resources"] for node in nodes if node["Alive"]]
+    return [(int(found.get("CPU", 0)), int(found.get("GPU", 0)) if with_gpus else 0) for found in alive]
+
+
 class RayWorkers:
     """Actors of Ray, on this machine or on a cluster. Ray places and restarts them."""
 
@@ -122,20 +151,18 @@ class RayWorkers:
         import ray  # pyright: ignore[reportMissingImports]  (the extra `batch`, too large for `dev`)
 
         self._ray, self._settings = ray, settings
+        self._shuts_down = not ray.is_initialized()  # A caller who has begun Ray ends it.
         quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
         try:
-            if options.address:
-                context = ray.init(address=options.address, **quiet)
-                found = ray.cluster_resources()
-                cores, cluster_gpus = int(found.get("CPU", 1)), int(found.get("GPU", 0))
-                gpus = options.gpus if options.gpus is not None else 0 if settings.preset == "lite" else cluster_gpus
-                plan = plan_workers(cores, gpus, options)
-            else:
-                gpus = gpus_to_use(settings, options.gpus)
-                plan = plan_workers(usable_cores(), gpus, options)
+            if self._shuts_down and not options.address:
+                machine = usable_cores(), gpus_to_use(settings, options.gpus)
+                plan = plan_workers([machine], options)
                 # As many as the workers ask for, so that more workers than cores are no reason to wait for ever.
-                cpus = max(usable_cores(), plan.count * plan.cores)
-                context = ray.init("local", num_cpus=cpus, num_gpus=gpus, object_store_memory=RAY_OBJECT_STORE_BYTES, **quiet)
+                resources = {"num_cpus": max(machine[0], plan.count * plan.cores), "num_gpus": machine[1]}
+                context = ray.init("local", **resources, object_store_memory=RAY_OBJECT_STORE_BYTES, **quiet)
+            else:
+                context = ray.init(options.address, ignore_reinit_error=True, **quiet)
+                plan = plan_workers(_machines(ray.nodes(), with_gpus=settings.preset != "lite"), options)
         except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
             reason = " ".join(str(error).split())[:300]
             raise DeviceError(
@@ -182,7 +209,8 @@ class RayWorkers:
     def close(self) -> None:
         for actor in self._actors:
             self._ray.kill(actor)
-        self._ray.shutdown()
+        if self._shuts_down:
+            self._ray.shutdown()
 
 
 class ProcessWorkers:
@@ -196,7 +224,7 @@ class ProcessWorkers:
         load: LoadPipeline = Pipeline.load,
     ) -> None:
         self._settings, self._load, self._gpus = settings, load, gpus_to_use(settings, options.gpus)
-        self._plan = plan_workers(usable_cores(), self._gpus, options)
+        self._plan = plan_workers([(usable_cores(), self._gpus)], options)
         self.count = self._plan.count
         _tell(
             listener,
