@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -92,7 +93,7 @@ def test_exports_and_golf_are_made_once(tmp_path: Path, monkeypatch: pytest.Monk
         raise NoSwingError("Nobody swings a club.")
 
     monkeypatch.setattr("body4d.run.golf.golf_of_run", no_swing)
-    worker, one = VideoWorker(load), job(tmp_path, export=("csv",), golf=True)
+    worker, one = VideoWorker(load), job(tmp_path, export=("csv", "glb"), golf=True)
     first = worker.run(one)
     assert (first.exports, first.golf) == (("joints.csv",), 0)
     written = (one.out / EXTRAS).stat().st_mtime_ns
@@ -101,6 +102,9 @@ def test_exports_and_golf_are_made_once(tmp_path: Path, monkeypatch: pytest.Monk
     (one.out / "joints.csv").unlink()
     assert worker.run(one).state == "done"
     assert (one.out / "joints.csv").is_file()
+    assert worker.run(replace(one, export=("glb",))).state == "done"
+    assert not (one.out / "joints.csv").exists()  # it was of an export that is no longer asked for
+    assert (one.out / GLB).is_file()
 
 
 def test_the_report_tells_failures_first(tmp_path: Path) -> None:

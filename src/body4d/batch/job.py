@@ -19,7 +19,7 @@ from body4d.core.errors import Body4DError, NoSwingError, OutputError
 from body4d.core.files import atomic_file
 from body4d.core.progress import Event, EventListener, ignore_events
 from body4d.run.pipeline import Pipeline
-from body4d.run.record import RunRecord, read_run, stage_figures
+from body4d.run.record import GLB, RunRecord, read_run, stage_figures
 from body4d.run.run_folder import make_folder, output_errors
 
 LEASE, EXTRAS = ".batch.lock", "batch.json"
@@ -241,10 +241,10 @@ def _export(job: VideoJob) -> list[Path]:
     from body4d.export.formats import find_format
     from body4d.run.record import finished_scene
 
-    if not job.export:
+    rows = [row for row in map(find_format, job.export) if row.file != GLB]  # Every run writes that one itself.
+    if not rows:
         return []
     scene = load_scene(finished_scene(job.out), job.video)
-    rows = [find_format(name) for name in job.export]
     return [path for row in rows for path in export_scene(scene, row.name, job.out / row.name if row.per_frame else job.out)]
 
 
