@@ -125,6 +125,14 @@ def test_the_report_tells_failures_first(tmp_path: Path) -> None:
     assert page.index("nobody.mp4") < page.index("a.mp4</a>")
 
 
+def test_a_batch_that_cannot_begin_leaves_the_report_before(tmp_path: Path) -> None:
+    with BatchReport(tmp_path / "out") as report:
+        report.add(VideoWorker(load).run(job(tmp_path)))
+    with pytest.raises(NoPersonError), BatchReport(tmp_path / "out"):
+        raise NoPersonError("No worker began.")
+    assert len(report.rows.read_text().splitlines()) == 1
+
+
 class SerialWorkers:
     """One worker in this process."""
 

@@ -9,7 +9,7 @@ import socket
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, TextIO
 from urllib.parse import quote
 
 from filelock import SoftFileLease, Timeout
@@ -53,19 +53,17 @@ class BatchReport:
             stem = f"{stem}-{socket.gethostname()}-{os.getpid()}"
         self.rows, self.table, self.page = (out / f"{stem}.{ending}" for ending in ("jsonl", "csv", "html"))
         self.count = {"done": 0, "already done": 0, "failed": 0}
-        try:
-            self._file = self.rows.open("w", encoding="utf-8")
-        except OSError as error:
-            self._lease.release()
-            raise output_error(self.rows, error) from error
+        self._file: TextIO | None = None
 
     def __enter__(self) -> "BatchReport":
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         """Whatever ends the batch, what has been done is told."""
-        self._file.close()
         try:
+            if self._file is None and error is not None:
+                return  # A batch that could not begin leaves the report of the one before as it is.
+            self._opened().close()
             self._write_table()
             self._write_page()
         except OutputError:
@@ -78,10 +76,19 @@ class BatchReport:
         """Write the line of a video that has ended."""
         self.count[summary.state] += 1
         try:
-            self._file.write(json.dumps(summary.as_json(), ensure_ascii=False) + "\n")
-            self._file.flush()
+            file = self._opened()
+            file.write(json.dumps(summary.as_json(), ensure_ascii=False) + "\n")
+            file.flush()
         except OSError as error:
             raise output_error(self.rows, error) from error
+
+    def _opened(self) -> TextIO:
+        if self._file is None:
+            try:
+                self._file = self.rows.open("w", encoding="utf-8")
+            except OSError as error:
+                raise output_error(self.rows, error) from error
+        return self._file
 
     def _lines(self) -> Iterator[dict[str, Any]]:
         """Failures first, otherwise as they ended."""

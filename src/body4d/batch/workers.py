@@ -336,7 +336,8 @@ def open_workers(settings: Settings, options: WorkerOptions, listener: EventList
 
     Raises MissingDependencyError for an address without Ray, DeviceError where Ray cannot be reached.
     """
-    if find_spec("ray") is not None:
+    found = find_spec("ray")
+    if found is not None and found.origin is not None:  # A mere folder called ray, such as Ray's own in /tmp, has no origin.
         return RayWorkers(settings, options, listener)
     if options.address:
         raise MissingDependencyError(
