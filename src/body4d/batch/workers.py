@@ -148,6 +148,8 @@ class RayWorkers:
         load: LoadPipeline = Pipeline.load,
     ) -> None:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        # Ray prints each death on standard output, where --json promises lines of JSON alone; a death is in the report.
+        os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", ".")
         import ray  # pyright: ignore[reportMissingImports]  (the extra `batch`, too large for `dev`)
 
         self._ray, self._settings = ray, settings
