@@ -237,7 +237,7 @@ def _sizes(folder: Path, names: Sequence[str] | dict[str, int]) -> dict[str, int
 
 def _export(job: VideoJob) -> list[Path]:
     from body4d.core.scene_io import load_scene
-    from body4d.export import export_scene
+    from body4d.export import ExportOptions, export_scene
     from body4d.export.formats import find_format
     from body4d.run.record import finished_scene
 
@@ -245,7 +245,10 @@ def _export(job: VideoJob) -> list[Path]:
     if not rows:
         return []
     scene = load_scene(finished_scene(job.out), job.video)
-    return [path for row in rows for path in export_scene(scene, row.name, job.out / row.name if row.per_frame else job.out)]
+    paths, chosen = [], ExportOptions(video=job.video)
+    for row in rows:
+        paths += export_scene(scene, row.name, job.out / row.name if row.per_frame else job.out, chosen.for_format(row.options))
+    return paths
 
 
 def _golf(job: VideoJob) -> tuple[int, list[Path]]:
