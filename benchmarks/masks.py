@@ -198,7 +198,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
     """Rate, memory, shares and how much of the device's best is used."""
     compute = ComputeSettings(device=args.device, precision=args.precision, batch_size=args.batch, compile=args.compile)
     device = choose_device(compute)
-    dtype = choose_dtype(compute, device)
+    dtype = choose_dtype(compute, device, torch.bfloat16)
     weights = weights_of(args.weights, device)
     keep_everybody()
     settings = Sam3Settings(max_people=args.people)

@@ -183,10 +183,11 @@ class ComputeSettings(Section):
     device: Literal["auto", "cuda", "mps", "cpu"] = Field(
         default="auto", description="Device that the networks run on. auto takes the first of cuda, mps and cpu that is available."
     )
-    precision: Literal["auto", "float32", "bfloat16"] = Field(
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         default="auto",
-        description="Precision of the large networks. auto takes bfloat16 on cuda and float32 elsewhere. Bodies and geometry are always "
-        "computed in float32.",
+        description="Precision of the large networks. On cuda auto takes what their publishers run them in (float16 for SAM-3D-Body "
+        "and MoGe-2, bfloat16 for SAM-3) and bfloat16 for Diffusion-VAS, elsewhere float32. Bodies and geometry are always computed in "
+        "float32.",
     )
     compile: Literal["auto", "on", "off"] = Field(
         default="auto",

@@ -38,11 +38,12 @@ def choose_device(compute: ComputeSettings) -> torch.device:
     return torch.device(name)
 
 
-def choose_dtype(compute: ComputeSettings, device: torch.device) -> torch.dtype:
-    """Precision of the large networks. "auto" means float32 on the CPU and on MPS, where bfloat16 is rarely faster."""
+def choose_dtype(compute: ComputeSettings, device: torch.device, published: torch.dtype) -> torch.dtype:
+    """Precision of a large network. "auto" means ``published``, the one its publishers run it in, on CUDA, and float32 on the CPU and on
+    MPS, where short numbers are rarely faster."""
     if compute.precision == "auto":
-        return torch.bfloat16 if device.type == "cuda" else torch.float32
-    return {"float32": torch.float32, "bfloat16": torch.bfloat16}[compute.precision]
+        return published if device.type == "cuda" else torch.float32
+    return {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}[compute.precision]
 
 
 def free_memory_bytes(device: torch.device) -> int:

@@ -72,7 +72,7 @@ class Sam3Segmenter:
         weights = self._kept_weights or self._load(device)
         self._kept_weights = weights if self._settings.keep_loaded else None
         try:
-            network = Sam3Network(weights, self._settings.min_detection_score, device, choose_dtype(self._compute, device))
+            network = Sam3Network(weights, self._settings.min_detection_score, device, choose_dtype(self._compute, device, torch.bfloat16))
             if should_compile(len(frames.clip), device.type, self._compute.compile, COMPILE_MIN_FRAMES):
                 network.compile_encoder()
             segmentation = _ClipSegmentation(network, frames, self._settings, self._people, self._compute, progress)
