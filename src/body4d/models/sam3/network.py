@@ -16,7 +16,8 @@ from torch.nn.functional import interpolate
 
 from body4d.models.sam3.checkpoint import Sam3Weights
 from body4d.models.sam3.identity import MIN_MATCH_IOU, mask_iou, non_maximum_suppression
-from body4d.models.sam3.transformers_compat import cast_weights, compile_layers, record_tracker
+from body4d.models.sam3.transformers_compat import cast_weights, compile_layers, keep_grid_on_host, record_tracker
+from body4d.runtime.cuda_graphs import CudaGraphRecorder
 from body4d.runtime.torch_utils import FrameUploader
 
 MAX_DETECTION_IOU = 0.1
@@ -27,6 +28,9 @@ MIN_MASK_CELLS = 12
 
 _MEAN, _STD = 0.5, 0.5
 """Of SAM-3's processor_config.json, on all channels."""
+
+MAX_SEARCH_GRAPHS = 3
+"""CUDA graphs kept of the search: full batches, the last one, and one more size."""
 
 _TEXT_TOKENS = 32
 """Length of a text, padded or cut; the text encoder takes no other."""
@@ -90,6 +94,8 @@ class Sam3Network:
         if dtype != torch.float32:
             cast_weights(self.model, dtype)
         self.cuda_graphs = record_tracker(self.tracker)
+        keep_grid_on_host(self.model.detector_model, *self.tracker.prompt_encoder.image_embedding_size)
+        self._search_graphs = CudaGraphRecorder("SAM-3's search", max_graphs=MAX_SEARCH_GRAPHS, record_after=2)
 
     def compile_encoder(self) -> None:
         """Compile the encoder at its next call."""
@@ -142,25 +148,31 @@ class Sam3Network:
 
     def _detect(self, hidden: Tensor, texts: Sequence[TextFeatures]) -> list[Sam3Detections]:
         """What the texts detect on frames given by their encoding (B, cells, C)."""
+        count = len(hidden)
+        per_frame: list[list[tuple[np.ndarray, np.ndarray]]] = [[] for _ in range(count)]
+        for text in texts:
+            pred_masks, scores = self._search_graphs(self._search, (hidden, text.features, text.attention_mask))
+            likely = scores > self._min_detection_score
+            for i in range(count):
+                masks = (pred_masks[i][likely[i]] > 0).cpu().numpy()
+                per_frame[i].append((masks, scores[i][likely[i]].cpu().numpy()))
+        return [merge_detections(per_text, self.mask_size) for per_text in per_frame]
+
+    def _search(self, hidden: Tensor, features: Tensor, attention_mask: Tensor) -> tuple[Tensor, Tensor]:
+        """Mask logits (B, queries, h, w) and scores (B, queries) of one text on encoded frames; it does not wait for the device."""
         from transformers.models.sam3.modeling_sam3 import Sam3VisionEncoderOutput
 
         detector: Any = self.model.detector_model
         count, (height, width) = len(hidden), self.tracker.prompt_encoder.image_embedding_size
         feature_maps, position_encodings = detector.vision_encoder.neck(hidden.view(count, height, width, -1).permute(0, 3, 1, 2))
-        vision = Sam3VisionEncoderOutput(last_hidden_state=hidden, fpn_hidden_states=feature_maps, fpn_position_encoding=position_encodings)
-        per_frame: list[list[tuple[np.ndarray, np.ndarray]]] = [[] for _ in range(count)]
-        for text in texts:
-            out = detector(
-                vision_embeds=vision,
-                text_embeds=_TextOutput(text.features.expand(count, -1, -1)),
-                attention_mask=text.attention_mask.expand(count, -1),
-            )
-            scores = out.pred_logits.float().sigmoid() * out.presence_logits.float().sigmoid().view(count, 1)
-            likely = scores > self._min_detection_score
-            for i in range(count):
-                masks = (out.pred_masks[i][likely[i]] > 0).cpu().numpy()
-                per_frame[i].append((masks, scores[i][likely[i]].cpu().numpy()))
-        return [merge_detections(per_text, self.mask_size) for per_text in per_frame]
+        out = detector(
+            vision_embeds=Sam3VisionEncoderOutput(
+                last_hidden_state=hidden, fpn_hidden_states=feature_maps, fpn_position_encoding=position_encodings
+            ),
+            text_embeds=_TextOutput(features.expand(count, -1, -1)),
+            attention_mask=attention_mask.expand(count, -1),
+        )
+        return out.pred_masks, out.pred_logits.float().sigmoid() * out.presence_logits.float().sigmoid().view(count, 1)
 
     def bytes_per_frame(self, height_px: int, width_px: int) -> int:
         """Memory that one frame takes on its way through the encoder and the detector."""

@@ -16,7 +16,7 @@ from torch.nn.functional import interpolate
 from body4d.core.stages import FrameSource
 from body4d.core.types import MaskTrack
 from body4d.models.sam3.network import MIN_MASK_CELLS, Sam3Detections, Sam3Network, TextFeatures, TrackerFeatures
-from body4d.runtime.device import AdaptiveBatcher
+from body4d.runtime.device import AdaptiveBatcher, side_stream
 from body4d.tracking.masks import assign_pixel_owners, fill_holes_and_specks
 
 Item = TypeVar("Item")
@@ -137,7 +137,7 @@ def prefetch(items: Iterator[Item], device: torch.device, tensors: Callable[[Ite
     if device.type != "cuda":
         yield from items
         return
-    stream = torch.cuda.Stream(device)
+    stream = side_stream(device, "encode")
     stream.wait_stream(torch.cuda.current_stream(device))
 
     def make() -> tuple[Item | None, Any]:

@@ -4,6 +4,7 @@ DINOv3's block (Siméoni et al. 2025) is a function of tensors, so that all bloc
 Hugging Face transformers' DINOv3ViTLayer, whose modules hold the weights; a test compares the two.
 """
 
+from importlib.util import find_spec
 from typing import Any, NamedTuple
 
 import torch
@@ -76,6 +77,28 @@ def dinov3_block(
     return x, F.linear(hidden, w.down, w.down_bias)
 
 
+def fused_dinov3_block(
+    x: Tensor, pending: Tensor, pending_scale: Tensor, cos: Tensor, sin: Tensor, w: BlockWeights, heads: int, eps: float
+) -> tuple[Tensor, Tensor]:
+    """``dinov3_block`` on CUDA, with one pass through memory for what lies between two products."""
+    from body4d.models.sam3d_body.network.fused import add_norm, apply_rope_, silu_product_
+
+    x, normed = add_norm(x, pending, pending_scale, w.norm1, w.norm1_bias, eps)
+    q = apply_rope_(F.linear(normed, w.query, w.query_bias), cos, sin)
+    k = apply_rope_(F.linear(normed, w.key), cos, sin)
+    v = F.linear(normed, w.value, w.value_bias)
+    q, k, v = (part.unflatten(-1, (heads, -1)).transpose(1, 2) for part in (q, k, v))
+    attended = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
+    x, normed = add_norm(x, F.linear(attended, w.out, w.out_bias), w.scale1, w.norm2, w.norm2_bias, eps)
+    hidden = silu_product_(F.linear(normed, w.gate, w.gate_bias), F.linear(normed, w.up, w.up_bias))
+    return x, F.linear(hidden, w.down, w.down_bias)
+
+
+def has_fused_kernels(x: Tensor) -> bool:
+    """Whether ``fused_dinov3_block`` takes tokens like these: on CUDA, where Triton is installed (no wheel of torch for Windows has it)."""
+    return x.is_cuda and x.dtype != torch.float32 and find_spec("triton") is not None
+
+
 def apply_rope(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     """Rotary position encoding of the last tokens of x (B, n, heads, 64), in float32: bfloat16 angles are off by a 50th of a turn."""
     num_special = x.shape[1] - cos.shape[0]
@@ -135,6 +158,9 @@ class DinoBackbone(nn.Module):
         if run_block is not dinov3_block:  # One compiled version serves every batch but a single crop.
             torch._dynamo.mark_dynamic(x, 0)
             torch._dynamo.mark_dynamic(pending, 0)
+        elif has_fused_kernels(x):
+            run_block = fused_dinov3_block
+            cos, sin = cos.float().contiguous(), sin.float().contiguous()
         for layer in self.vit.model.layer:
             weights = block_weights(layer)
             x, pending = run_block(x, pending, pending_scale, cos, sin, weights, config.num_attention_heads, config.layer_norm_eps)
