@@ -1,10 +1,10 @@
-"""Do our BVHs stand in Blender where our joints are? Figures for docs/verified.md.
+"""Do our files stand in Blender where our joints and surfaces are? Figures for docs/verified.md.
 
     python scripts/check_blender.py ENV RUN [--blender-python PATH]
 
 ENV is a folder for an environment of its own, which is made with Blender's package bpy (GPL-3.0, 0.8 GB) where it is missing: bpy wants one
-Python and an older numpy than body4d. RUN is a finished run. Every rig and unit is exported, imported at life size, and compared bone
-by bone in twelve frames.
+Python and an older numpy than body4d. RUN is a finished run whose first person is followed on every frame of an even clip; USD
+needs body4d[usd]. BVHs are compared bone by bone, GLB, FBX and USD vertex by vertex, in twelve frames.
 """
 
 import argparse
@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 BPY = "bpy==5.0.1"  # the last for Python 3.11
 
@@ -21,9 +22,35 @@ import json, sys
 import bpy
 import numpy as np
 
+def y_up(points):
+    return np.stack([points[:, 0], points[:, 2], -points[:, 1]], axis=1)
+
+def surface(body, deformed=True):
+    held = body.evaluated_get(bpy.context.evaluated_depsgraph_get()) if deformed else body
+    mesh = held.to_mesh() if deformed else body.data
+    points = np.empty(3 * len(mesh.vertices), np.float32)
+    mesh.vertices.foreach_get("co", points)
+    place = np.array(held.matrix_world)
+    return y_up(points.reshape(-1, 3).astype(float) @ place[:3, :3].T + place[:3, 3])
+
+def read(path, how, rate):
+    render = bpy.context.scene.render
+    if how == "glb":  # its importer takes whole rates only: frame k is at k times the nearest whole rate over the clip's
+        render.fps, render.fps_base = round(rate), 1.0
+        bpy.ops.import_scene.gltf(filepath=path, disable_bone_shape=True)
+        return render.fps / rate, 0
+    if how == "fbx":
+        bpy.ops.wm.fbx_import(filepath=path)
+        return 1, 1
+    if how == "old fbx":
+        bpy.ops.import_scene.fbx(filepath=path)  # it sets the clip's rate and counts frames by the next whole one
+        return render.fps / rate, 1
+    bpy.ops.wm.usd_import(filepath=path)
+    return 1, 0
+
 folder = sys.argv[1]
-cases = json.load(open(folder + "/cases.json"))
-for case in cases:
+facts = json.load(open(folder + "/cases.json"))
+for case in facts["skeletons"]:
     bpy.ops.wm.read_factory_settings(use_empty=True)
     bpy.ops.import_anim.bvh(filepath=folder + "/" + case["file"], global_scale=case["scale"], axis_forward="-Z", axis_up="Y",
                             update_scene_fps=True, update_scene_duration=True)
@@ -36,9 +63,42 @@ for case in cases:
             x, y, z = armature.matrix_world @ armature.pose.bones[str(name)].head
             worst = max(worst, float(np.abs(np.array([x, z, -y]) - place).max()))
     fps = round(scene.render.fps / scene.render.fps_base, 3)
-    facts = {"file": case["file"], "bones": len(armature.data.bones), "worst_mm": round(1000 * worst, 4), "fps": fps}
-    print(json.dumps({**facts, "frames": scene.frame_end, "blender": bpy.app.version_string}))
+    found = {"file": case["file"], "bones": len(armature.data.bones), "worst_mm": round(1000 * worst, 4), "fps": fps}
+    print(json.dumps({**found, "frames": scene.frame_end, "blender": bpy.app.version_string}))
+truth = np.load(folder + "/surface.npz")
+for case in facts["bodies"]:
+    bpy.ops.wm.read_factory_settings(use_empty=True)
+    stretch, first = read(folder + "/" + case["file"], case["reader"], facts["rate"])
+    scene, meshes = bpy.context.scene, [o for o in bpy.data.objects if o.type == "MESH"]
+    (armature,) = [o for o in bpy.data.objects if o.type == "ARMATURE"]
+    off, low = [], []
+    for frame, points in zip(truth["frames"], truth["surface_m"]):
+        at = frame * stretch + first
+        scene.frame_set(int(at), subframe=at % 1)
+        found = surface(meshes[0])
+        off.append(np.linalg.norm(found - points, axis=1))
+        low.append(abs(found[:, 1].min() - points[:, 1].min()))
+    rest = surface(meshes[0], deformed=False)
+    print(json.dumps({
+        "file": case["file"], "reader": case["reader"], "bones": len(armature.data.bones), "worst_mm": round(1000 * np.max(off), 4),
+        "median_mm": round(1000 * float(np.median(off)), 4), "soles_mm": round(1000 * max(low), 4),
+        "soles_at_rest_mm": round(1000 * abs(rest[:, 1].min()), 4), "fps": round(scene.render.fps / scene.render.fps_base, 4),
+        "last_key": armature.animation_data.action.frame_range[1] - first, "objects": sorted(o.type for o in bpy.data.objects),
+    }))
 """
+
+# Format, options, Blender's readers, and how far a vertex may be, in millimetres.
+_BODIES: tuple[tuple[str, dict[str, Any], tuple[str, ...], float], ...] = (
+    ("glb", {}, ("glb",), 1.0),
+    ("glb", {"rig": "mixamo", "camera": False}, ("glb",), 1.0),
+    ("glb", {"rig": "unreal", "camera": False}, ("glb",), 1.0),
+    ("glb", {"rig": "vrm", "rest": "t", "camera": False}, ("glb",), 50.0),
+    ("fbx", {}, ("fbx", "old fbx"), 1.0),
+    ("fbx", {"rig": "mixamo"}, ("fbx", "old fbx"), 1.0),
+    ("fbx", {"rig": "unreal", "units": "m"}, ("fbx", "old fbx"), 1.0),
+    ("usd", {}, ("usd",), 1.0),
+    ("usd", {"rig": "mixamo", "camera": False}, ("usd",), 1.0),
+)
 
 
 def main() -> None:
@@ -52,16 +112,22 @@ def main() -> None:
         subprocess.run([args.blender_python, "-m", "venv", args.env], check=True)
         subprocess.run([python, "-m", "pip", "install", "--quiet", BPY], check=True)
     with tempfile.TemporaryDirectory() as folder:
-        write_cases(args.run, Path(folder))
-        done = subprocess.run([python, "-c", _INSIDE_BLENDER, folder], capture_output=True, text=True, check=False)
+        allowed = write_cases(args.run, Path(folder), str(python))
+        done = subprocess.run([python, "-I", "-c", _INSIDE_BLENDER, folder], capture_output=True, text=True, check=False)
     lines = [line for line in done.stdout.splitlines() if line.startswith("{")]
     print("\n".join(lines))
-    if done.returncode or not lines or any(json.loads(line)["worst_mm"] > 1 for line in lines):
-        sys.exit(done.stderr[-2000:] or "a bone is more than a millimetre off")
+    found = [json.loads(line) for line in lines]
+    if done.returncode or not found:
+        sys.exit(done.stderr[-2000:])
+    for line in found:
+        stray = line.get("objects", ["MESH"]).count("MESH") != 1
+        if line["worst_mm"] > allowed[line["file"]] or line.get("soles_at_rest_mm", 0) > 1 or stray:
+            sys.exit(f"{line['file']} is not in Blender what it is here")
 
 
-def write_cases(run: Path, folder: Path) -> None:
-    """BVHs of the first person by every rig, and where their bones are in twelve frames."""
+def write_cases(run: Path, folder: Path, blender: str) -> dict[str, float]:
+    """Files of the first person in every format and by every rig, and where bones and surface are in twelve frames; returns how far each
+    may be off, in millimetres."""
     import numpy as np
 
     from body4d.bodies.registry import rig_of
@@ -73,7 +139,7 @@ def write_cases(run: Path, folder: Path) -> None:
 
     scene = load_scene(run / "scene.npz")
     track = scene.people[0]
-    at_s, _ = frame_grid(scene.clip)
+    at_s, step_s = frame_grid(scene.clip)
     frames = np.unique(np.linspace(0, len(at_s) - 1, 12).astype(int))
     skeleton = next(skeletons_at(rig_of(track), track, scene, at_s[frames]))
     cases = []
@@ -87,7 +153,19 @@ def write_cases(run: Path, folder: Path) -> None:
         joints = moved.forward()[1][:, [moved.names.index(n) for n in names]]
         np.savez(folder / f"{name}.npz", frames=frames, names=np.array(names), joints_m=joints)
         cases.append({"file": f"{name}.bvh", "truth": f"{name}.npz", "scale": 0.01 if units == "cm" else 1.0})
-    (folder / "cases.json").write_text(json.dumps(cases))
+    rows = np.searchsorted(track.frame_index, frames)
+    T, rig = scene.T_world_camera, rig_of(track)
+    G, p = rig.forward(track.rotations[rows].astype(float), track.translation_m[rows].astype(float))
+    np.savez(folder / "surface.npz", frames=frames, surface_m=rig.vertices(G, p) @ T[:3, :3].T + T[:3, 3])
+    bodies, allowed = [], {case["file"]: 1.0 for case in cases}
+    for fmt, choices, readers, limit_mm in _BODIES:
+        name = "_".join([fmt, *(str(value) for key, value in choices.items() if key != "camera")]) + f".{fmt}"
+        options = ExportOptions(person=track.person_id, blender=blender if fmt == "fbx" else "", **choices)
+        export_scene(scene, fmt, folder / name, options)
+        bodies += [{"file": name, "reader": reader} for reader in readers]
+        allowed[name] = limit_mm
+    (folder / "cases.json").write_text(json.dumps({"skeletons": cases, "bodies": bodies, "rate": 1 / step_s}))
+    return allowed
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-CHROMIUM = "/usr/bin/chromium"
 SLOW_MS = 120_000
 """How long a page is waited for; the tests ask what comes, not how fast."""
 
@@ -34,6 +33,10 @@ def free_port() -> int:
 def start(folder: Path, *extra: str, **environment: str) -> tuple[subprocess.Popen[bytes], RunningApp]:
     """`body4d app` as a user starts it, once it answers."""
     port = free_port()
+    example = folder / "root" / "example"
+    example.mkdir(parents=True, exist_ok=True)
+    for name in ("swing.mp4", "truth.npz"):  # Filming it takes a core for a quarter of a minute.
+        (example / name).write_bytes(b"example")
     log = folder / "app.log"
     command = [
         sys.executable,

@@ -1,12 +1,13 @@
 """The whole app with a stand-in for the process that computes: what HTTP answers, without models.
 
-``python app_stub.py FOLDER PORT`` serves it.
+``python app_stub.py FOLDER PORT [SETTINGS]`` serves it; SETTINGS is JSON of the section ``app``.
 
 A run ends when a file ``finish`` lies beside the app's folder. ``crash`` there ends the server as a kill would.
 """
 
 import asyncio
 import gc
+import json
 import os
 import sys
 import threading
@@ -141,7 +142,7 @@ class Served:
 
 
 @contextmanager
-def serving(folder: Path, **settings: Any) -> Iterator[Served]:
+def serving(folder: Path, port: int | None = None, **settings: Any) -> Iterator[Served]:
     """The app in a thread of this process."""
     import httpx
     import uvicorn
@@ -151,7 +152,7 @@ def serving(folder: Path, **settings: Any) -> Iterator[Served]:
         for variable in ("GRADIO_TEMP_DIR", "GRADIO_ANALYTICS_ENABLED"):
             patch.setenv(variable, os.environ.get(variable, ""))  # build sets them: back as they were afterwards
         app, parts = server.build(stub_settings(folder, **settings), {})
-        port = free_port()
+        port = port or free_port()
         runner = uvicorn.Server(uvicorn.Config(app, port=port, log_level="error", timeout_graceful_shutdown=1))
         thread = threading.Thread(target=runner.run)
         thread.start()
@@ -169,5 +170,6 @@ def serving(folder: Path, **settings: Any) -> Iterator[Served]:
 
 if __name__ == "__main__":
     put_stub_in_place()
-    server.serve(stub_settings(Path(sys.argv[1])), "127.0.0.1", int(sys.argv[2]))
+    more = json.loads(sys.argv[3]) if len(sys.argv) > 3 else {}
+    server.serve(stub_settings(Path(sys.argv[1]), **more), "127.0.0.1", int(sys.argv[2]))
     gc.freeze()  # as `body4d app` does

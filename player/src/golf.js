@@ -4,6 +4,9 @@ import { make, numberText } from "./dom.js";
 
 const TOUR_TEMPO = [2.57, 3.43, 5.33]; // 5 %, median, 95 % of 758 swings of tour players (GolfDB): golf/tempo_band.py
 
+/** What to do about a warning, by its code, where its own hint speaks of the command line. */
+const PAGE_HINTS = { golf_clip_gone: "", several_swingers: "Choose the other person before a run to have theirs.", swing_seems_slowed: "", view_or_hand_unsure: "" };
+
 /** The main swing of golf.json as the page uses it. */
 export function readSwing(golf) {
   const swing = golf.swings[golf.main];
@@ -165,7 +168,7 @@ export class GolfTab {
   showOverall() {
     const { page, swing, other } = this;
     this.overall.replaceChildren(...this.rows(null));
-    const notes = [...(swing.practice ? ["This looks like a practice swing: no ball was struck."] : []), ...swing.warnings.map((warning) => `${warning.message} ${warning.hint ?? ""}`)];
+    const notes = [...(swing.practice ? ["This looks like a practice swing: no ball was struck."] : []), ...swing.warnings.map(({ code, message, hint }) => `${message} ${PAGE_HINTS[code] ?? hint ?? ""}`.trim())];
     this["swing-notes"].replaceChildren(...notes.map((note) => make(page, "li", {}, note)));
     this.tempo.replaceChildren();
     this.tempo.hidden = !swing.tempo;

@@ -6,10 +6,13 @@ import { COLOURS } from "./drawing.js";
 import { GolfTab, golfTurns, readSwing } from "./golf.js";
 import { pastedToken, readMoment, viewOf } from "./links.js";
 import { fetchGlb, fetchJson, movementBlock, parseGlb, UserFacingError } from "./load.js";
+import { OtherVideo } from "./other_video.js";
 import { connectTabs, Panel } from "./panel.js";
-import { RunList, server } from "./runs.js";
-import { RunsTab, ShareTab } from "./sharing.js";
+import { RunList, server, storage } from "./runs.js";
+import { RunRows } from "./run_rows.js";
+import { ShareTab } from "./sharing.js";
 import { Stage } from "./stage.js";
+import { Timeline } from "./timeline.js";
 import { VideoPane } from "./video.js";
 
 const MAX_STEP_S = 0.25; // The movement does not jump when a hidden tab becomes visible again.
@@ -68,8 +71,9 @@ class App {
       onLost: (sentence) => panel.showError(sentence),
       onSlow: () => this.drawLightly(),
     });
-    this.clock = new Clock(this.stage.poser.timeline, { wake: () => this.wake() });
-    this.video = new VideoPane(page, this.clock, () => this.wake());
+    this.clock = new Clock(this.stage.poser.timeline, { wake: () => this.wakeFlat() });
+    this.video = new VideoPane(page, this.clock, () => this.wakeFlat());
+    this.otherVideo = new OtherVideo(page.getElementById("other-video"), this.clock, () => this.wakeFlat());
     this.chart = new Chart(page, this.clock, (frame) => this.seek(frame));
     this.golf = new GolfTab(page, this.clock, { onSeek: (frame) => this.seek(frame) });
     panel.nameViews(swing ? { front: "Face-on", side: "Down the line" } : { front: "Front", side: "Side" });
@@ -90,6 +94,11 @@ class App {
   /** Requests one picture; while something moves, each requests the next. Nothing is drawn while nothing changes. */
   wake() {
     this.stale = true;
+    this.wakeFlat();
+  }
+
+  /** The same where nothing in 3D has changed but perhaps the time: a picture of the video has come, or something was drawn over it. */
+  wakeFlat() {
     this.pending ??= requestAnimationFrame((now) => this.tick(now));
   }
 
@@ -108,10 +117,11 @@ class App {
   draw(now, time) {
     const { clock, stage } = this;
     let turning = this.turning;
+    if (clock.video) this.video.draw();
+    this.otherVideo.follow();
     if (this.stale || turning || time !== this.drawnTime) {
       this.stale = false;
       this.drawnTime = time;
-      if (clock.video) this.video.draw();
       turning = this.turning = stage.draw(now, time, clock.playing);
       this.chart.draw();
       this.golf.update();
@@ -147,7 +157,9 @@ class App {
       const aspect = this.clock.video || this.result.video ? w / h : 0;
       const wide = width >= WIDE_PX;
       const height = Math.round(Math.min(Math.max(width * (aspect > 1 ? 0.36 : 0.5), 300), 600));
-      const videoWidth = wide ? Math.min(aspect * height, width * (aspect > 1 ? 0.58 : 0.45)) : Math.min(width, 0.62 * 640 * aspect, width);
+      const films = this.otherVideo.shown ? 2 : 1;
+      page.getElementById("films").classList.toggle("two", films === 2);
+      const videoWidth = wide ? Math.min(films * aspect * height, width * (films * aspect > 1 ? 0.58 : 0.45)) : Math.min(width, films * 0.62 * 640 * aspect);
       area.style.setProperty("--video-width", `${Math.round(videoWidth)}px`);
       area.style.setProperty("--video-aspect", `${w} / ${h}`);
       area.style.setProperty("--space-height", wide ? `${height}px` : `${Math.round(Math.min(Math.max(width * 0.85, 280), 420))}px`);
@@ -342,7 +354,7 @@ class App {
       moment: () => ({ frame: clock.frame, view: this.stage.panes[0].views.view }),
       stretch: () => this.stretch(),
     });
-    const runs = new RunsTab(page, { list: this.list, server: server(home), run, home, onChange: () => this.offerOthers() });
+    const runs = new RunRows(page, { list: this.list, server: server(home), run, home, onChange: () => this.offerOthers() });
     page.getElementById("title").textContent = result.name;
     page.title = `${result.name} in 3D`;
     this.showNotes();
@@ -413,6 +425,7 @@ class App {
   async compareWith(token) {
     const { page, golf, stage } = this;
     this.comparing = token;
+    this.theirs = null;
     golf.compare(null);
     stage.setGhost(null);
     this.chart.setOther(null);
@@ -429,10 +442,14 @@ class App {
       if (this.comparing !== token || !held) return;
       const other = readSwing(held);
       this.list.remember(token, { name: result.name, golf: true });
+      this.offerOthers();
+      page.getElementById("other-run").value = token;
       golf.compare(other);
       if (golf.shared.length < 2) throw new UserFacingError("The two swings have too few moments in common to be compared.");
       const timeOf = (frame, timeline) => timeline.timeOfExact(golf.otherFrame(frame));
-      stage.setGhost({ gltf, times: movement?.times_s ?? null, person: other.person, mine: golf.swing.frame, other: other.frame, timeOf });
+      const times = movement?.times_s ?? null;
+      if (result.video && times) this.theirs = { src: new URL(result.video, base).href, timeline: new Timeline(times) };
+      stage.setGhost({ gltf, times, person: other.person, mine: golf.swing.frame, other: other.frame, timeOf });
       this.chart.setOther((series, frame) => {
         const match = other.series.find((one) => one.name === series.name);
         return match ? valueAt(match, Math.round(golf.otherFrame(frame))) : null;
@@ -454,17 +471,11 @@ class App {
     if (on && two.getAttribute("aria-pressed") !== "true") two.click();
     if (on) this.setSecondView(stage.panes[0].views.view);
     stage.setSideBySide(on);
+    if (on && this.theirs) this.otherVideo.show(this.theirs.src, this.theirs.timeline, (frame) => this.golf.otherFrame(frame));
+    else this.otherVideo.hide();
+    this.layOut();
     this.page.getElementById(on ? "as-side" : "as-ghost").checked = true;
     this.wake();
-  }
-}
-
-/** The browser's storage, or one that keeps nothing where the browser refuses. */
-function storage() {
-  try {
-    return window.localStorage;
-  } catch {
-    return { getItem: () => null, setItem: () => {} };
   }
 }
 

@@ -52,6 +52,15 @@ export const server = (base) => ({
   remove: (token) => asked(new URL(`runs/${token}`, base), "DELETE"),
 });
 
+/** The browser's storage, or one that keeps nothing where the browser refuses. */
+export function storage() {
+  try {
+    return window.localStorage;
+  } catch {
+    return { getItem: () => null, setItem: () => {} };
+  }
+}
+
 /** How long something still stays, in words; "" where it is not known. */
 export function staysText(expiresS, nowMs) {
   if (typeof expiresS !== "number") return "";

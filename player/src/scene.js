@@ -18,13 +18,20 @@ export function createRenderer(canvas, light) {
     throw new UserFacingError("This browser cannot draw in 3D: WebGL is missing or switched off. Switch on hardware acceleration, or use another browser.");
   }
   renderer.toneMapping = NoToneMapping; // colours as in the pictures
-  renderer.shadowMap.enabled = !light;
+  renderer.shadowMap.enabled = !light && !drawsInSoftware(renderer);
   renderer.shadowMap.type = VSMShadowMap;
   renderer.shadowMap.autoUpdate = false; // Only when someone moved: turning the picture costs no new shadows.
   renderer.autoClear = false;
   const ratio = Math.min(window.devicePixelRatio || 1, MAX_PIXEL_RATIO);
   renderer.setPixelRatio(light ? Math.min(ratio, 1) * LIGHT_PIXEL_RATIO : ratio);
   return renderer;
+}
+
+/** Whether the processor draws, for want of a GPU: soft shadows take it a second a picture. Browsers that do not tell count as having one. */
+function drawsInSoftware(renderer) {
+  const context = renderer.getContext();
+  const told = context.getExtension("WEBGL_debug_renderer_info")?.UNMASKED_RENDERER_WEBGL ?? context.RENDERER;
+  return /swiftshader|llvmpipe|softpipe|software|basic render/i.test(String(context.getParameter(told)));
 }
 
 export const createCamera = () => new PerspectiveCamera(30, 1, 0.05, 200);

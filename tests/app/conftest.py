@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from app_served import CHROMIUM, RunningApp, start
+from app_served import RunningApp, start
+from chromium import FLAGS, NAMES, chromium
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -42,9 +43,10 @@ def walk(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")  # not for the session: one Playwright at a time, and no asyncio.run beside it
 def browser() -> Iterator[object]:
     sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    if not Path(CHROMIUM).exists():
-        pytest.skip(f"there is no {CHROMIUM}; scripts/install_debian_packages.sh installs it")
+    path = chromium()
+    if path is None:
+        pytest.skip(f"no Chromium is installed (looked for {', '.join(NAMES)}); scripts/install_debian_packages.sh installs it")
     with sync_api.sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--use-gl=angle", "--use-angle=swiftshader"])
+        opened = playwright.chromium.launch(executable_path=path, args=list(FLAGS))
         yield opened
         opened.close()

@@ -18,6 +18,7 @@ from body4d.app.preview import FramePeople, Preview, PreviewPerson
 from body4d.app.prompts import ClickPrompt
 from body4d.app.queue import TaskQueue
 from body4d.app.run_journal import after_change, new_entry, write_entry
+from body4d.app.run_time import RunTime
 from body4d.app.service import AppService, note_run
 from body4d.app.sessions import SessionStore
 from body4d.app.tasks import FilmStripTask, PreviewTask, RunTask, Task
@@ -79,9 +80,9 @@ def worker() -> StubWorker:
 def service(tmp_path: Path, worker: StubWorker) -> Iterator[AppService]:
     settings = Settings(preset="lite", app=AppSettings(folder=str(tmp_path / "root")))
     sessions = SessionStore(settings.app)
-    previews = TaskQueue(worker, 5, 0.1)  # type: ignore[arg-type]
-    runs = TaskQueue(worker, 5, 0.1, on_change=lambda queued: note_run(sessions, queued))  # type: ignore[arg-type]
-    service = AppService(settings, "lite", "", sessions, previews, runs)
+    previews, examples = (TaskQueue(worker, 5, RunTime(0, 0.1)) for _ in range(2))  # type: ignore[arg-type]
+    runs = TaskQueue(worker, 5, RunTime(0, 0.1), on_change=lambda queued: note_run(sessions, queued))  # type: ignore[arg-type]
+    service = AppService(settings, "lite", "", sessions, previews, runs, examples)
     yield service
     service.close()
 

@@ -26,8 +26,9 @@ MIN_TOUCH_PX = 40
 
 
 def open_page(browser: Any, running_app: RunningApp, query: str = "", phone: bool = False, scheme: str = "light") -> Any:
-    size = {"width": 390, "height": 844} if phone else {"width": 1280, "height": 900}
-    page = browser.new_context(viewport=size, accept_downloads=True, color_scheme=scheme).new_page()
+    size = {"width": 390, "height": 844} if phone else {"width": 1000, "height": 700}
+    # Nothing plays by itself: a film and a 3D picture drawn without a GPU would slow the other tests down.
+    page = browser.new_context(viewport=size, accept_downloads=True, color_scheme=scheme, reduced_motion="reduce").new_page()
     page.set_default_timeout(SLOW_MS)
     page.goto(f"{running_app.url}{query}")
     page.wait_for_selector(".b4-header")
@@ -92,8 +93,6 @@ def finished(browser: Any, running_app: RunningApp, walk: Path) -> Iterator[Fini
     frame.locator("body[data-state=ready]").wait_for()
     found_barriers["done"] = barriers(page)
     player = page.evaluate("document.querySelector('#b4-player').src")
-    # Nothing moves on this page from here on: a film and a 3D picture drawn without a GPU would slow the other tests down.
-    frame.locator("body.playing #play").click()
     yield FinishedRun(page, found, label, working, titles, found_barriers, player)
     page.context.close()
 
@@ -113,7 +112,7 @@ def middle_of_person(walk: Path) -> tuple[float, float]:
 def test_limits_are_shown_before_upload_and_models_only_when_asked_for(browser: Any, running_app: RunningApp) -> None:
     page = open_page(browser, running_app)
     assert "3 MB" in page.inner_text(".b4-limits >> nth=0")
-    assert "Quick version: a clip of 10 seconds takes about" in page.inner_text(".b4-preset")
+    assert "for 10 s of video" in page.inner_text(".b4-preset")
     assert "lite" not in page.inner_text("body")
     page.click(".b4-preset summary")
     assert "asked for" in page.inner_text(".b4-preset")
@@ -315,6 +314,8 @@ def test_each_download_opens(finished: FinishedRun, tmp_path: Path) -> None:
     assert glb is not None
     assert glb.animations
     assert glb.skins
+    # Called as the visitor calls it, and not as the server does.
+    assert b"<title>img src" in got["body.html"]
     assert got["person_1.bvh"].startswith(b"HIERARCHY")
     with np.load(io.BytesIO(got["body.npz"]), allow_pickle=False) as numbers:
         assert len(numbers.files) > 3
@@ -388,8 +389,36 @@ def test_two_visitors_at_once_and_one_cancels(browser: Any, running_app: Running
     # Results that are not there are not running_app, whoever asks.
     with pytest.raises(urllib.error.HTTPError, match="404"):
         urllib.request.urlopen(f"{running_app.url}runs/{tokens[0]}/overlay.mp4")
-    first.context.close()
     second.context.close()
+    renames_and_deletes_on_the_first_page(first, running_app, tokens[0])
+    first.context.close()
+
+
+def renames_and_deletes_on_the_first_page(page: Any, running_app: RunningApp, token: str) -> None:
+    from playwright.sync_api import expect
+
+    folders = len(list((running_app.folder / "runs").iterdir()))
+    page.click("#b4-other")
+    row = page.locator("#b4-mine #runs li")
+    expect(row.locator("small")).to_contain_text("stopped")
+    expect(row.locator("small")).to_contain_text("stays for 23 h")
+    assert barriers(page) == []
+    row.locator("button >> nth=0").click()
+    row.locator("input").fill("My best drive")
+    row.locator("input").press("Enter")
+    expect(row.locator("a")).to_have_text("My best drive")
+    page.reload()
+    expect(row.locator("a")).to_have_text("My best drive")
+    assert row.locator("a").get_attribute("href") == f"{running_app.url}?run={token}"
+    for _ in range(2):  # Once more to be sure.
+        row.locator("button >> nth=1").click()
+    expect(page.locator("#runs-state")).to_have_text("Deleted, at the server too.")
+    assert row.count() == 0
+    with pytest.raises(urllib.error.HTTPError, match="404"):
+        urllib.request.urlopen(f"{running_app.url}runs/{token}/state")
+    assert len(list((running_app.folder / "runs").iterdir())) == folders - 1
+    page.reload()
+    assert not page.locator("#b4-mine").is_visible()
 
 
 def token_of(page: Any) -> str:

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from body4d.app.preview import Preview
-from body4d.app.queue import MIN_RUN_S, QueuedTask, TaskQueue, updated_estimate, waiting_time_s
+from body4d.app.queue import QueuedTask, TaskQueue, waiting_time_s
+from body4d.app.run_time import RunTime
 from body4d.app.tasks import PreviewTask, Task, WarmUpTask
 from body4d.app.worker import Worker, WorkerDied
 from body4d.config import Settings
@@ -26,11 +27,7 @@ TASK = WarmUpTask()
     [([], 0, 0), ([100], 0, 50), ([100], 30, 20), ([100], 90, 0), ([100, 10, 20], 90, 15), ([100, 10], 20, 35)],
 )
 def test_how_long_a_visitor_waits(ahead: list[int], elapsed: float, wait: float) -> None:
-    assert waiting_time_s(ahead, elapsed, 0.5) == pytest.approx(wait)
-
-
-def test_the_estimate_follows_measurements() -> None:
-    assert updated_estimate(1.0, 0.2) == pytest.approx(0.6)
+    assert waiting_time_s(ahead, elapsed, RunTime(0, 0.5)) == pytest.approx(wait)
 
 
 class StubWorker:
@@ -62,7 +59,7 @@ class StubWorker:
 
 
 def queue_of(worker: StubWorker, max_waiting: int = 5) -> TaskQueue:
-    return TaskQueue(worker, max_waiting, 0.5)  # type: ignore[arg-type]
+    return TaskQueue(worker, max_waiting, RunTime(0, 0.5))  # type: ignore[arg-type]
 
 
 def until_working(queued: QueuedTask) -> None:
@@ -210,7 +207,6 @@ def test_the_time_of_a_run_is_known_before_it_is_asked_for() -> None:
     expected = queue.estimate(40)
     assert (expected.ahead, expected.duration_s) == (1, 20)
     assert expected.starts_in_s == pytest.approx(50, abs=5)
-    assert queue.estimate(1).duration_s == MIN_RUN_S
     queue.close()
 
 

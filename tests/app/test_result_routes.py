@@ -10,10 +10,11 @@ pytest.importorskip("fastapi", reason="the app's extra is not installed")
 
 from body4d.app.result_routes import add_result_routes
 from body4d.app.sessions import SessionStore, UserSession
-from body4d.app.tasks import ARCHIVE, GOLF_FILES, find_swing
+from body4d.app.tasks import ARCHIVE, find_swing
 from body4d.config import AppSettings
 from body4d.core.errors import InputError
 from body4d.core.progress import ignore_events
+from body4d.golf.file_names import RUN_FILES
 from body4d.run import golf
 from body4d.run.record import OVERLAY
 from body4d.video.writer import VideoWriter
@@ -83,6 +84,6 @@ def test_a_clip_without_a_swing_has_no_golf_files_and_its_run_is_none_the_worse(
         raise error
 
     monkeypatch.setattr(golf, "golf_of_run", fails)
-    assert find_swing(session.run, session.video, ignore_events) == []
-    assert not [name for name in GOLF_FILES if (session.run / name).exists()]
+    assert find_swing(session.run, session.video, "swing.mp4", ignore_events) == []
+    assert not [name for name in RUN_FILES if (session.run / name).exists()]
     assert (session.run / "body.glb").exists()

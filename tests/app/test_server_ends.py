@@ -61,13 +61,28 @@ def begin_on_page(client: Any) -> str:
     return token
 
 
-def test_a_run_outlives_its_server(tmp_path: Path) -> None:
+@pytest.fixture
+def page(request: pytest.FixtureRequest) -> Iterator[Any]:
+    """A page in Chromium, None where there is none: what programs are told is tested all the same."""
+    try:
+        context = request.getfixturevalue("browser").new_context(reduced_motion="reduce")
+    except pytest.skip.Exception:
+        yield None
+        return
+    yield context.new_page()
+    context.close()
+
+
+def test_a_run_outlives_its_server(tmp_path: Path, page: Any) -> None:
     from body4d.app.handlers import RESTART_SENTENCE
 
     port = free_port()
     with httpx.Client(base_url=f"http://127.0.0.1:{port}/", timeout=WAIT_S) as client:
         with server(tmp_path, port) as process:
             token = begin_on_page(client)
+            if page:
+                page.goto(f"http://127.0.0.1:{port}/?run={token}")
+                page.wait_for_selector(".b4-progress[data-state=working]")
             path = client.post("gradio_api/upload", files={"files": ("a.mp4", b"video")}).json()[0]
             video = {"path": path, "meta": {"_type": "gradio.FileData"}}
             event = client.post("gradio_api/call/v2/run", json={"video": video}).json()["event_id"]
@@ -85,6 +100,9 @@ def test_a_run_outlives_its_server(tmp_path: Path) -> None:
                     told.add(ask(client, "progress", token)["sentence"])
             output = process.communicate(timeout=WAIT_S)[0]
             assert time.monotonic() - begun < 10  # 2 s on a quiet machine
+        if page:
+            page.wait_for_selector("text=What was done is kept; this page goes on by itself.")
+            assert page.is_visible("#b4-progress")
         assert "Traceback" not in output
         assert "rror" not in output
         assert told <= {RESTART_SENTENCE}
@@ -92,7 +110,7 @@ def test_a_run_outlives_its_server(tmp_path: Path) -> None:
         last = json.loads(answers[-1].partition("data: ")[2])[0]
         assert (last["state"], last["error"]["code"]) == ("interrupted", "server_stopping")
 
-    with serving(tmp_path) as served:
+    with serving(tmp_path, port) as served:
         addresses = [f"runs/{token}/state", last["state_at"]]
         assert {served.client.get(address).json()["state"] for address in addresses} == {"working", "waiting"}
         (tmp_path / "finish").touch()
@@ -100,3 +118,6 @@ def test_a_run_outlives_its_server(tmp_path: Path) -> None:
         while any(served.client.get(address).json()["state"] != "done" for address in addresses):
             assert time.monotonic() < until
             time.sleep(0.05)
+        if page:  # Nobody has touched it.
+            page.wait_for_selector("#b4-done", state="visible")
+            assert not page.inner_text("#b4-work-say")

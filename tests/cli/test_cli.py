@@ -168,12 +168,16 @@ def test_commands_that_read_say_when_there_is_nothing_to_read(tmp_path: Path, wo
 
 def test_export_refuses_a_format_it_has_not(video: Path) -> None:
     ok("run", video)
-    result = call("export", "runs/clip", "--to", "fbx")
+    result = call("export", "runs/clip", "--to", "maya")
     assert result.exit_code == 2
     assert "glb, bvh" in result.stderr
     result = call("export", "runs/clip", "--to", "csv,trc", "--rig", "lafan")
     assert result.exit_code == 2
     assert "None of csv, trc has a choice of rig" in result.stderr
+    result = call("export", "runs/clip", "--to", "csv,smpl", "--body-models", "no/such/folder")
+    assert result.exit_code == 7
+    assert "SMPL_NEUTRAL.npz" in result.stderr
+    assert not (Path("runs/clip") / "joints.csv").exists()
     result = call("opensim", "runs/clip", "--python", "no/such/python")
     assert result.exit_code == 5
     assert "pip install opensim" in result.stderr

@@ -3,7 +3,6 @@
 import asyncio
 import json
 import os
-import shutil
 import threading
 import urllib.request
 from collections.abc import Iterator
@@ -21,6 +20,7 @@ from body4d.core.errors import Cancelled
 from body4d.core.progress import Event
 from body4d.deploy.startup_proxy import PROGRESS_PATH, StartupProxy
 from body4d.deploy.status import StartupStatus
+from chromium import FLAGS, chromium
 from serving import serve_app
 
 try:
@@ -28,7 +28,7 @@ try:
 except ImportError:
     sync_playwright = None
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+CHROMIUM = chromium()
 
 
 @pytest.fixture
@@ -160,7 +160,7 @@ in_browser = pytest.mark.skipif(
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
     with sync_playwright() as p:
-        browser = p.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        browser = p.chromium.launch(executable_path=CHROMIUM, args=list(FLAGS))
         yield browser
         browser.close()
 

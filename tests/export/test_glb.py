@@ -12,7 +12,8 @@ import pytest
 
 from body4d.bodies.registry import body_model
 from body4d.export import export_scene
-from body4d.export.glb import four_influences, gltf_normals, gltf_quats, visibility_keys
+from body4d.export.character import continuous_quats, four_influences
+from body4d.export.glb import gltf_normals, visibility_keys
 from body4d.geometry.rotations import rotvec_to_matrix
 from body4d.render.style import person_colour
 from gltf_player import Player
@@ -196,7 +197,7 @@ def test_visibility_keys():
 
 def test_quaternions_keep_their_side_through_full_turns():
     turns = rotvec_to_matrix(np.linspace(0, 4 * np.pi, 60)[:, None] * np.array([0.6, 0, 0.8]))
-    quats = gltf_quats(turns)
+    quats = continuous_quats(turns)
     assert np.einsum("ta,ta->t", quats[1:], quats[:-1]).min() > 0.99
     assert np.allclose(quats[0], [0, 0, 0, 1])
 

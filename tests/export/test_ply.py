@@ -18,14 +18,14 @@ def scene():
 def test_every_followed_frame_of_everybody_comes_back(scene, tmp_path):
     plyfile = pytest.importorskip("plyfile", reason="plyfile, the independent PLY reader, is not installed")
     paths = export_scene(scene, "ply", tmp_path / "meshes")
-    wanted = {f"frame_{f:06d}_person_{t.person_id}.ply" for t in scene.people for f in t.frame_index}
+    wanted = {f"person_{t.person_id}_{f:06d}.ply" for t in scene.people for f in t.frame_index}
     assert {p.name for p in paths} == wanted == {p.name for p in (tmp_path / "meshes").iterdir()}
     track = scene.people[1]
     rig = body_model("anny").rig(track.shape)
     G, p = rig.forward(track.rotations.astype(np.float64), track.translation_m.astype(np.float64))
     truth = rig.vertices(G, p) @ scene.T_world_camera[:3, :3].T + scene.T_world_camera[:3, 3]
     for row, frame in enumerate(track.frame_index):
-        ply = plyfile.PlyData.read(tmp_path / "meshes" / f"frame_{frame:06d}_person_2.ply")
+        ply = plyfile.PlyData.read(tmp_path / "meshes" / f"person_2_{frame:06d}.ply")
         assert ply.byte_order == "<"
         assert not ply.text
         vertices = np.stack([ply["vertex"][a] for a in "xyz"], 1)

@@ -1,16 +1,23 @@
 """Whatever names, bones, rest pose and units a skeleton gets: its joints stay where they are."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from body4d.core.errors import SettingsError
+from body4d.core.types import Camera, Scene
 from body4d.export.bvh import matrix_to_zxy, matrix_to_zyx
+from body4d.export.character import make_character
+from body4d.export.options import ExportOptions
 from body4d.export.retarget import plan_retarget, retarget
 from body4d.export.rigs import RIG_NAMES, part_joints, rig_bones
-from body4d.export.skeleton import Skeleton
+from body4d.export.skeleton import REST_TO_Y_UP, Skeleton
 from body4d.geometry.rotations import rotvec_to_matrix
+from fakes import stick_rig, stick_track
+from scenes import make_clip
 
 # Name: parent, place (x left, y up, z forward). Joints that no rig has stand between those that some have.
 ANNY = {
@@ -141,3 +148,39 @@ def test_lafan_has_one_rest_pose_and_a_box_no_rig():
     box = Skeleton(("root",), np.array([-1]), np.zeros((1, 3)), np.eye(3)[None, None], np.zeros((1, 3)))
     with pytest.raises(SettingsError, match="no joints for a mixamo skeleton"):
         retarget(box, "mixamo")
+
+
+@pytest.mark.parametrize("rig_name", ["native", "mixamo", "unreal", "vrm"])
+@pytest.mark.parametrize("body", ["anny", "mhr"])
+def test_a_mesh_stays_where_it_is_though_every_joint_turns(body, rig_name):
+    """Twists, roots and all: what a rig has no bone for has one of its own."""
+    joints, rng = made(body, frames=6), np.random.default_rng(1)
+    stick, parents = stick_rig(), joints.parents
+    points = np.repeat(joints.rest_m @ REST_TO_Y_UP, 5, axis=0) + rng.normal(0, 0.05, (5 * len(parents), 3))
+    owners = np.repeat(np.arange(len(parents)), 5)
+    indices = np.stack([owners, np.maximum(parents[owners], 0), rng.integers(0, len(parents), len(owners))], axis=1)
+    rig = dataclasses.replace(
+        stick, joint_names=joints.names, parents=parents, rest_joints_m=joints.rest_m @ REST_TO_Y_UP, rest_vertices_m=points,
+        skin_indices=indices, skin_weights=rng.dirichlet(np.ones(3), len(owners)), keypoint_weights=np.eye(29, len(parents)),
+        keypoint_anchors_m=np.zeros((29, len(parents), 3)),
+    )  # fmt: skip
+    camera = Camera(600.0, 320.0, 240.0, 640, 480, "default")
+    track = stick_track(1, stick, camera)
+    rows = slice(0, 6)
+    cut = {
+        name: getattr(track, name)[rows] for name in ("joints_m", "keypoints_px", "visibility", "confidence", "observed", "translation_m")
+    }
+    turns = rng.uniform(-1.5, 1.5, (6, len(parents), 3))
+    track = dataclasses.replace(track, **cut, frame_index=np.arange(6), rotations=turns, rig=rig)
+    clip = make_clip(6)
+    scene = Scene(clip, camera, (track,))
+    character = make_character(scene, track, ExportOptions(rig=rig_name), clip.times_s)
+    (moved,) = character.stretches(clip.times_s)
+    G, p = moved.forward()
+    local = character.vertices_m[:, None] - character.plan.rest_m[character.skin_indices]
+    places = np.einsum("tvwab,vwb->tvwa", G[:, character.skin_indices], local) + p[:, character.skin_indices]
+    played = np.einsum("vw,tvwa->tva", character.skin_weights, places)
+    T = scene.T_world_camera
+    truth = rig.vertices(*rig.forward(turns, track.translation_m)) @ T[:3, :3].T + T[:3, 3]
+    assert np.abs(played - truth).max() < 1e-5
+    assert abs(character.vertices_m[:, 1].min()) < 1e-9

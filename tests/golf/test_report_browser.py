@@ -6,9 +6,9 @@ import re
 import pytest
 
 from body4d.golf.report import GolfRun, write_report
+from chromium import FLAGS, NAMES, chromium
 from fakes import stick_rig
 from made_swing import make_analysis
-from player.browser import FLAGS, NAMES, chromium
 from scenes import make_scene
 
 

@@ -3,7 +3,6 @@
 import functools
 import io
 import re
-import shutil
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,13 +13,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-
-NAMES = ("chromium", "chromium-browser", "google-chrome")
-FLAGS = ("--no-sandbox", "--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--ignore-gpu-blocklist")
-
-
-def chromium() -> str | None:
-    return next((path for path in map(shutil.which, NAMES) if path), None)
 
 
 class _Quiet(SimpleHTTPRequestHandler):

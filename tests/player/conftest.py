@@ -13,7 +13,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 def chrome():
     """A real Chromium that draws in software."""
     api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed, so no browser can be driven")
-    from browser import FLAGS, NAMES, chromium
+    from chromium import FLAGS, NAMES, chromium
 
     path = chromium()
     if path is None:

@@ -18,18 +18,30 @@ SIZE = (192, 108)
 NUM_BITS = 6
 MOMENTS = {"address": 4, "top": 20, "impact": 26, "finish": 36}
 
-READ_STATE = """() => {
-  const picture = document.getElementById("picture");
+_READ_NUMBER = """(picture, width, height) => {
   const context = picture.getContext("2d");
   let number = 0;
   for (let bit = 0; bit < BITS; bit++) {
-    const [light] = context.getImageData(Math.floor(((bit + 0.5) * picture.width) / BITS), picture.height >> 1, 1, 1).data;
+    const [light] = context.getImageData(Math.floor(((bit + 0.5) * width) / BITS), height >> 1, 1, 1).data;
     number |= (light > 127) << bit;
   }
-  return { video: number, body: Number(document.getElementById("canvas").dataset.frame),
-           cursor: Number(document.getElementById("chart").dataset.frame), told: Number(document.getElementById("frame").textContent) };
+  return number;
 }""".replace("BITS", str(NUM_BITS))
+
+READ_STATE = """() => {
+  const picture = document.getElementById("picture");
+  return { video: (READ)(picture, picture.width, picture.height), body: Number(document.getElementById("canvas").dataset.frame),
+           cursor: Number(document.getElementById("chart").dataset.frame), told: Number(document.getElementById("frame").textContent) };
+}""".replace("READ", _READ_NUMBER)
 """What each part of the page shows at one moment: the number in the video's picture as it is on the screen, the others' own word."""
+
+READ_OTHER_VIDEO = """() => {
+  const video = document.getElementById("other-video");
+  const picture = Object.assign(document.createElement("canvas"), { width: video.videoWidth, height: video.videoHeight });
+  picture.getContext("2d").drawImage(video, 0, 0);
+  return (READ)(picture, picture.width, picture.height);
+}""".replace("READ", _READ_NUMBER)
+"""The number in the picture of the other swing's video."""
 
 
 def write_result(folder: Path, *, swing_at: int = 0) -> Scene:
@@ -95,4 +107,5 @@ def _golf(scene: Scene, later: int) -> dict[str, Any]:
         "frames": list(range(2, 38)),
         "curves": [{**curve, "values": [float(np.sin(i / 6) * 40) for i in range(36)]}],
     }
-    return {"clip": "made", "person": 1, "main": 0, "swings": [swing], "warnings": []}
+    warning = {"code": "swing_seems_slowed", "message": "It seems slowed down.", "hint": "--capture-fps says how much."}
+    return {"clip": "made", "person": 1, "main": 0, "swings": [swing], "warnings": [warning]}

@@ -16,12 +16,17 @@ SCRIPT = (player.player_folder() / player.SCRIPT).read_text(encoding="utf-8")
 PAGE = (player.player_folder() / player.PAGE).read_text(encoding="utf-8")
 
 
-def test_the_bundle_was_built_from_these_sources():
+MY_RUNS = ROOT / "src/body4d/app/static/my_runs.js"
+"""What the app's first page uses of the same sources."""
+
+
+def test_the_bundles_were_built_from_these_sources():
     files = ["player/package.json", "player/package-lock.json", *sorted(f"player/src/{p.name}" for p in (ROOT / "player/src").glob("*.js"))]
     content = b"".join((ROOT / name).read_bytes() for name in [*files, "scripts/build_player.sh"])
-    banner = re.search(r"Sources: sha256 ([0-9a-f]{64})", SCRIPT.splitlines()[0])
-    assert banner, "the bundle's first line names no sources: run scripts/build_player.sh"
-    assert banner[1] == hashlib.sha256(content).hexdigest(), "player/ changed after the bundle was built: run scripts/build_player.sh"
+    for script in (SCRIPT, MY_RUNS.read_text(encoding="utf-8")):
+        banner = re.search(r"Sources: sha256 ([0-9a-f]{64})", script.splitlines()[0])
+        assert banner, "the bundle's first line names no sources: run scripts/build_player.sh"
+        assert banner[1] == hashlib.sha256(content).hexdigest(), "player/ changed after the bundle was built: run scripts/build_player.sh"
 
 
 def test_the_bundle_holds_the_locked_three():
@@ -40,6 +45,7 @@ def test_building_again_gives_the_same_bytes(tmp_path):
         pytest.skip("three.js and esbuild are not installed: npm ci --prefix player")
     subprocess.run([ROOT / "scripts/build_player.sh", tmp_path], check=True, capture_output=True)
     assert (tmp_path / player.SCRIPT).read_text(encoding="utf-8") == SCRIPT
+    assert (tmp_path / MY_RUNS.name).read_bytes() == MY_RUNS.read_bytes()
 
 
 def test_the_bundle_is_small_and_can_be_inlined_in_a_page():

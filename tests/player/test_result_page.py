@@ -6,7 +6,7 @@ import json
 
 import numpy as np
 import pytest
-from made_result import FRAMES, MOMENTS, OTHER, READ_STATE, SIZE, TOKEN, write_result
+from made_result import FRAMES, MOMENTS, OTHER, READ_OTHER_VIDEO, READ_STATE, SIZE, TOKEN, write_result
 from PIL import Image
 
 pytestmark = pytest.mark.slow  # A browser is started
@@ -24,7 +24,7 @@ def result(chrome, results):
     """``result("&frame=3")`` opens the page on the made result; fails at the end if it complained."""
     contexts, complaints = [], []
 
-    def open_page(more: str = "", *, size=(900, 700), **options):
+    def open_page(more: str = "", *, size=(640, 600), **options):
         context = chrome.new_context(viewport={"width": size[0], "height": size[1]}, reduced_motion="reduce", **options)
         contexts.append(context)
         page = context.new_page()
@@ -69,10 +69,10 @@ def test_everything_shows_the_same_frame(result):
         shows(page, 2)
         page.click("#play")
         seen = []
-        until(page, lambda seen=seen: (seen.append(page.evaluate(READ_STATE)), seen[-1]["told"] >= 12)[1])
+        # Until it was seen on some frames: a busy machine may sleep over ten of them.
+        until(page, lambda seen=seen: (seen.append(page.evaluate(READ_STATE)), len({state["video"] for state in seen}) > 3)[1])
         apart = [max(state.values()) - min(state.values()) for state in seen if state["told"] >= 2]
         assert max(apart) <= 1, seen
-        assert len({state["video"] for state in seen}) > 1, "the video stood still"
         page.click("#play")
         page.wait_for_timeout(300)
         state = page.evaluate(READ_STATE)
@@ -100,15 +100,29 @@ def test_the_swings_moments_are_marks_keys_and_numbers_and_another_swing_is_besi
     assert page.inner_text("#measures-title") == "At top"
     assert "−40° ± 4" in page.inner_text("#measures")
     assert "unsure" in page.inner_text("#measures tr.grey")
+    assert page.inner_text("#swing-notes") == "It seems slowed down."
     assert "3.0 : 1" in page.inner_text("#tempo")
     page.fill("#other-link", f"{page.url.split('/player')[0]}/?run={OTHER}")
     page.keyboard.press("Enter")
     until(page, lambda: "aligned at 4 moments" in page.inner_text("#compare-state"))
+    assert page.input_value("#other-run") == OTHER
     assert "+20°" in page.inner_text("#measures td.sure")
     page.check("#as-side")
     assert page.is_visible("#pane-2")
     page.keyboard.press("6")
     until(page, lambda: page.evaluate(READ_STATE)["body"] == MOMENTS["impact"])
+    # Beside ours the other's video, at the same moment, which comes two frames later there; also while both play.
+    until(page, lambda: page.evaluate(READ_OTHER_VIDEO) == MOMENTS["impact"] + 2)
+    page.click("[data-speed='0.25']")
+    page.keyboard.press("1")
+    page.click("#play")
+    apart = []
+    until(page, lambda: (apart.append(page.evaluate(READ_OTHER_VIDEO) - page.evaluate(READ_STATE)["video"]), len(apart) > 10)[1])
+    assert np.median(apart[2:]) == pytest.approx(2, abs=2)
+    page.click("#play")
+    until(page, lambda: page.evaluate(READ_OTHER_VIDEO) == min(page.evaluate(READ_STATE)["video"] + 2, FRAMES - 1))
+    page.check("#as-ghost")
+    assert not page.is_visible("#other-video")
 
 
 def test_a_link_opens_its_moment_and_view_and_a_drawing_is_in_the_still(result):

@@ -3,22 +3,23 @@
 from collections.abc import Mapping
 
 from body4d.app.names import PublicProblem
-from body4d.app.tasks import BODY_HTML
+from body4d.app.tasks import ARCHIVE, BODY_HTML
 from body4d.export.formats import FORMATS
+from body4d.golf.file_names import CSV_NAME, PAGE_NAME, PDF_NAME, TRACE_NAME
 from body4d.run.record import GLB, OVERLAY, SHEET, VIEWS
 
 DOWNLOADS: Mapping[str, tuple[str, str]] = {
     OVERLAY: ("MP4", "Video with the body"),
     BODY_HTML: ("HTML", "3D page to send to a friend"),
-    "golf.html": ("HTML", "Swing report"),
-    "golf.pdf": ("PDF", "Swing report to print"),
-    "golf_trace.mp4": ("MP4", "Path of the club"),
-    "golf.csv": ("CSV", "Swing measures as a table"),
+    PAGE_NAME: ("HTML", "Swing report"),
+    PDF_NAME: ("PDF", "Swing report to print"),
+    TRACE_NAME: ("MP4", "Path of the club"),
+    CSV_NAME: ("CSV", "Swing measures as a table"),
     VIEWS: ("MP4", "Camera, side and top"),
     GLB: ("GLB", "3D body for Blender, Unity, the web"),
     **{row.file: (row.name.upper(), row.download) for row in FORMATS.values() if row.download and not row.per_person},
     SHEET: ("PNG", "Frames at a glance"),
-    "everything.zip": ("ZIP", "Everything in one file"),
+    ARCHIVE: ("ZIP", "Everything in one file"),
 }
 
 PAGE_SENTENCES: Mapping[str, str] = {

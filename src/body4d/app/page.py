@@ -26,6 +26,7 @@ def page_html(service: AppService) -> str:
         "words_hidden": "" if service.preset == "sam" else "hidden",
         "style": _address("style.css"),
         "script": _address("app.js"),
+        "my_runs_script": _address("my_runs.js"),
         "choose_script": _address("choose.js"),
     }
     text = _template()
@@ -38,7 +39,7 @@ def version_line(service: AppService) -> str:
     """How good and how quick this server is, in a golfer's words."""
     takes = duration(service.runs.estimate(SAMPLE_SECONDS * SAMPLE_FPS).duration_s)
     what = {"lite": "Quick version", "sam": "Full version"}.get(service.preset, "This version")
-    return f"{what}: a clip of {SAMPLE_SECONDS} seconds takes about {takes}."
+    return f"{what}: about {takes} for {SAMPLE_SECONDS} s of video."
 
 
 def models_line(preset: str, reason: str) -> str:

@@ -3,11 +3,13 @@
 import logging
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
 from body4d.app.preview import Preview
+from body4d.app.run_time import MAX_MEASURED, RunTime, learnt
 from body4d.app.tasks import Task
 from body4d.app.worker import Worker, WorkerDied
 from body4d.core.errors import Body4DError, SettingsError
@@ -20,16 +22,6 @@ TaskState = Literal["waiting", "working", "done", "refused", "failed", "cancelle
 
 MAX_IDLE_S = 900.0
 """A process without work ends after this, and frees the memory of its models; the next task pays for loading them."""
-
-SECONDS_PER_FRAME = {"lite": 0.2, "sam": 1.0}
-"""Estimate of each preset until a run was measured here: lite on two cores with one person, sam cautiously."""
-
-MIN_RUN_S = 10.0
-"""No run is said to take less: models are loaded and files written, however short the clip."""
-
-MEASURED_WEIGHT = 0.5
-"""How much a new measurement counts against the estimate before it: clips and loads differ."""
-
 
 MAX_TRIES = 2
 """How often a task is begun whose process ends without an answer. A run goes on with what is finished; one that needs more memory than
@@ -93,17 +85,12 @@ class QueuePosition:
     duration_s: float
 
 
-def waiting_time_s(frames_ahead: Sequence[int], elapsed_s: float, seconds_per_frame: float) -> float:
+def waiting_time_s(frames_ahead: Sequence[int], elapsed_s: float, run_time: RunTime) -> float:
     """Seconds until the tasks ahead are done; the first of them has run for ``elapsed_s``. Pure."""
     if not frames_ahead:
         return 0.0
-    first, *others = (frames * seconds_per_frame for frames in frames_ahead)
+    first, *others = map(run_time.seconds, frames_ahead)
     return max(first - elapsed_s, 0.0) + sum(others)
-
-
-def updated_estimate(before: float, measured: float) -> float:
-    """Seconds per frame after another run. Pure."""
-    return (1 - MEASURED_WEIGHT) * before + MEASURED_WEIGHT * measured
 
 
 class TaskQueue:
@@ -113,13 +100,15 @@ class TaskQueue:
         self,
         worker: Worker,
         max_waiting: int,
-        seconds_per_frame: float,
+        run_time: RunTime,
         clock: Callable[[], float] = time.monotonic,
         on_change: Callable[[QueuedTask], None] = nothing_to_note,
     ) -> None:
-        """``on_change`` hears of each task that begins or has ended, on the queue's own thread or that of ``close``."""
+        """``run_time`` is what tasks take until some were measured. ``on_change`` hears of each task that begins or has ended, on the
+        queue's own thread or that of ``close``."""
         self._worker, self._max_waiting, self._clock, self._on_change = worker, max_waiting, clock, on_change
-        self._seconds_per_frame = seconds_per_frame
+        self._prior, self._run_time = run_time, run_time
+        self._measured: deque[tuple[int, float]] = deque(maxlen=MAX_MEASURED)
         self._queued: list[QueuedTask] = []
         self._changed = threading.Condition()
         self._taking = threading.Lock()
@@ -167,16 +156,16 @@ class TaskQueue:
         with self._changed:
             ahead = self._queued[: self._queued.index(queued)] if queued in self._queued else []
             elapsed = self._clock() - self._queued[0].started_s if ahead and self._queued[0].state == "working" else 0.0
-            starts_in_s = waiting_time_s([other.frames for other in ahead], elapsed, self._seconds_per_frame)
-            return QueuePosition(len(ahead), starts_in_s, queued.frames * self._seconds_per_frame)
+            starts_in_s = waiting_time_s([other.frames for other in ahead], elapsed, self._run_time)
+            return QueuePosition(len(ahead), starts_in_s, self._run_time.seconds(queued.frames))
 
     def estimate(self, frames: int) -> QueuePosition:
         """Where a task of so many frames would stand if it came now."""
         with self._changed:
             first = self._queued[0] if self._queued else None
             elapsed = self._clock() - first.started_s if first is not None and first.state == "working" else 0.0
-            starts_in_s = waiting_time_s([other.frames for other in self._queued], elapsed, self._seconds_per_frame)
-            return QueuePosition(len(self._queued), starts_in_s, max(frames * self._seconds_per_frame, MIN_RUN_S))
+            starts_in_s = waiting_time_s([other.frames for other in self._queued], elapsed, self._run_time)
+            return QueuePosition(len(self._queued), starts_in_s, self._run_time.seconds(frames))
 
     def cancel(self, key: str) -> bool:
         """Cancel the task of a key; whether there was one. Its process is ended before this returns."""
@@ -263,8 +252,10 @@ class TaskQueue:
         with self._changed:
             if queued.state == "working":
                 queued.state, queued.error = state, failure
-            if queued.state == "done" and queued.frames:
-                self._seconds_per_frame = updated_estimate(self._seconds_per_frame, (self._clock() - queued.started_s) / queued.frames)
+            # A run that took over stages of another one tells nothing of a whole one.
+            if queued.state == "done" and queued.frames and all(event.state != "skipped" for event in queued.stages.values()):
+                self._measured.append((queued.frames, self._clock() - queued.started_s))
+                self._run_time = learnt(self._prior, list(self._measured))
 
     def _answer(self, queued: QueuedTask) -> Preview | None:
         """What the process answers; a process that ends unexpectedly is replaced once. Raises what the task raises, WorkerDied."""

@@ -12,12 +12,12 @@ from body4d.app.sessions import SessionStore, UserSession
 from body4d.app.stretch import Kind, slow_motion
 from body4d.core.errors import Body4DError, RunWarning, distinct_warnings
 from body4d.export.movement import MOVEMENT
+from body4d.golf.file_names import JSON_NAME
 from body4d.run.record import GLB, OVERLAY, read_run, summary
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
-GOLF_JSON = "golf.json"
 MAX_AT_ONCE = 1
 """Stretches made at the same time; each takes a core for seconds."""
 MAX_WAITING = 3
@@ -75,13 +75,13 @@ def result_json(session: UserSession) -> dict[str, Any]:
     record = read_run(session.run)
     warnings: Sequence[RunWarning] = [*record.warnings, *(warning for stage in record.stages.values() for warning in stage.warnings)]
     files = session.files()
-    served = {name: session.served_file(name) is not None for name in (OVERLAY, GLB, MOVEMENT, GOLF_JSON)}
+    served = {name: session.served_file(name) is not None for name in (OVERLAY, GLB, MOVEMENT, JSON_NAME)}
     return {
         "name": session.info.name,
         "video": OVERLAY if served[OVERLAY] else None,
         "glb": GLB if served[GLB] else None,
         "movement": MOVEMENT if served[MOVEMENT] else None,
-        "golf": GOLF_JSON if served[GOLF_JSON] else None,
+        "golf": JSON_NAME if served[JSON_NAME] else None,
         "people": [_person(person) for person in summary(record)["people"]],
         "notes": [problem_text(public_problem(warning, session.video, session.info.name)) for warning in distinct_warnings(warnings)],
         "files": [_file(session.run, name) for name in files],

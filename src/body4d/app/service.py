@@ -19,8 +19,9 @@ from body4d.app.forms import RunOptions, range_refusal, settings_for
 from body4d.app.names import PublicProblem, public_problem
 from body4d.app.preview import Preview
 from body4d.app.prompts import ClickPrompt
-from body4d.app.queue import SECONDS_PER_FRAME, QueuedTask, QueuePosition, TaskQueue, fault, server_stops
+from body4d.app.queue import QueuedTask, QueuePosition, TaskQueue, fault, server_stops
 from body4d.app.run_journal import RunEntry, after_change, given_up, left_over, new_entry, read_entry, write_entry
+from body4d.app.run_time import MEASURED_RUN_TIMES
 from body4d.app.sessions import SessionInfo, SessionStore, UserSession, session_gone
 from body4d.app.tasks import ExampleTask, FilmStripTask, PreviewTask, RunTask, WarmUpTask, example_clip
 from body4d.app.worker import Worker
@@ -50,8 +51,8 @@ PREVIEWS_PER_RUN = 4
 
 @dataclass(frozen=True)
 class AppService:
-    """The app's parts. ``previews`` finds people on single frames, ``runs`` runs whole clips: two processes, so that choosing people does
-    not wait for somebody else's run."""
+    """The app's parts. ``previews`` finds people on single frames, ``runs`` runs whole clips, ``examples`` films the example: processes of
+    their own, so that choosing people waits neither for somebody else's run nor, on a server that has just started, for the example."""
 
     settings: Settings
     preset: str
@@ -59,6 +60,7 @@ class AppService:
     sessions: SessionStore
     previews: TaskQueue
     runs: TaskQueue
+    examples: TaskQueue
     stopping: threading.Event = field(default_factory=threading.Event)
     sweep_now: threading.Event = field(default_factory=threading.Event)
     _closed: threading.Event = field(default_factory=threading.Event)
@@ -69,9 +71,9 @@ class AppService:
     def open(settings: Settings, preset: str, preset_reason: str) -> "AppService":
         """Start the queues, and have the first visitor's models loaded. Raises OutputError."""
         settings = settings.model_copy(update={"preset": preset})
-        max_waiting, seconds_per_frame = settings.app.max_waiting, SECONDS_PER_FRAME[preset]
+        max_waiting, run_time = settings.app.max_waiting, MEASURED_RUN_TIMES[preset]
         sessions = SessionStore(settings.app)
-        previews = TaskQueue(Worker(settings, "body4d-previews"), max_waiting * PREVIEWS_PER_RUN, seconds_per_frame)
+        previews = TaskQueue(Worker(settings, "body4d-previews"), max_waiting * PREVIEWS_PER_RUN, run_time)
         sweep_now = threading.Event()
 
         def on_change(queued: QueuedTask) -> None:
@@ -79,10 +81,13 @@ class AppService:
             if queued.state == "done":  # Results take room.
                 sweep_now.set()
 
-        runs = TaskQueue(Worker(settings, "body4d-runs"), max_waiting, seconds_per_frame, on_change=on_change)
-        service = AppService(settings, preset, preset_reason, sessions, previews, runs, sweep_now=sweep_now)
+        runs = TaskQueue(Worker(settings, "body4d-runs"), max_waiting, run_time, on_change=on_change)
+        filming = Worker(settings, "body4d-example")
+        # It has one task in its life.
+        examples = TaskQueue(filming, 1, run_time, on_change=lambda queued: None if queued.state == "working" else filming.end())
+        service = AppService(settings, preset, preset_reason, sessions, previews, runs, examples, sweep_now=sweep_now)
         previews.submit("warm-up", WarmUpTask())
-        previews.submit("example", ExampleTask(service.example_folder))
+        examples.submit("example", ExampleTask(service.example_folder))
         service.take_over()
         return service
 
@@ -94,7 +99,7 @@ class AppService:
         """End both processes. Runs that waited or were at work go on with the next server."""
         self.stopping.set()
         self.sweep_now.set()
-        ends = [threading.Thread(target=queue.close, name="end") for queue in (self.previews, self.runs)]
+        ends = [threading.Thread(target=queue.close, name="end") for queue in (self.previews, self.runs, self.examples)]
         for end in ends:
             end.start()
         for end in ends:
@@ -156,7 +161,8 @@ class AppService:
         """The example's video, filmed now if it must be."""
         clip = await asyncio.to_thread(example_clip, self.example_folder)
         if clip is None:
-            await self._wait(self.previews.find("example") or self.previews.submit("example", ExampleTask(self.example_folder)))
+            queued = self.examples.find("example") or self.examples.submit("example", ExampleTask(self.example_folder))
+            await self._wait(self.examples, queued)
             clip = await asyncio.to_thread(example_clip, self.example_folder)
         if clip is None:
             raise fault()
@@ -181,7 +187,7 @@ class AppService:
         """
         task = PreviewTask(session.video, session.picture, frame, session.info.prompts, text)
         queued = self.previews.submit(session.key, task, end_older=False)
-        await self._wait(queued)
+        await self._wait(self.previews, queued)
         if queued.state == "interrupted":
             raise server_stops()
         if queued.state == "cancelled":
@@ -202,21 +208,29 @@ class AppService:
 
     async def film_strip(self, session: UserSession) -> Path:
         """A JPEG with pictures of the clip side by side, made now if it must be. Raises what made it fail."""
-        if not await asyncio.to_thread(session.strip.is_file):
+
+        def begin() -> QueuedTask | None:
             key = _strip_key(session)
-            queued = self.previews.find(key) or self.previews.submit(key, FilmStripTask(session.video, session.strip))
-            await self._wait(queued)
+            with self._starting:  # Of two at once the second finds the task of the first or, in this order, what that has made.
+                queued = self.previews.find(key)
+                if queued is None and not session.strip.is_file():
+                    queued = self.previews.submit(key, FilmStripTask(session.video, session.strip))
+                return queued
+
+        queued = await asyncio.to_thread(begin)
+        if queued is not None:
+            await self._wait(self.previews, queued)
             if queued.state != "done":
                 raise server_stops() if queued.state == "interrupted" else queued.error or fault()
         return session.strip
 
-    async def _wait(self, queued: QueuedTask) -> None:
+    async def _wait(self, queue: TaskQueue, queued: QueuedTask) -> None:
         waited_s = 0.0
         while not queued.ended.is_set():
             await asyncio.sleep(0.05)
             waited_s = waited_s + 0.05 if queued.state == "working" else 0.0
             if waited_s > MAX_PREVIEW_S:
-                await asyncio.to_thread(self.previews.cancel, queued.key)
+                await asyncio.to_thread(queue.cancel, queued.key)
                 hint = "Save it as an ordinary MP4 and try again."
                 raise InputError("Reading this clip took too long.", code="preview_too_slow", hint=hint, limit_s=MAX_PREVIEW_S)
 
@@ -254,7 +268,7 @@ class AppService:
 
     def _submit(self, session: UserSession, entry: RunEntry) -> QueuedTask:
         settings = settings_for(self.settings, entry.options, entry.prompts)
-        task = RunTask(session.video, session.run, settings, entry.prompts, entry.text)
+        task = RunTask(session.video, session.run, settings, entry.prompts, entry.text, session.info.name)
         return self.runs.submit(session.key, task, frames_to_run(session, entry.options))
 
     def estimate(self, session: UserSession, options: RunOptions) -> QueuePosition:

@@ -21,12 +21,13 @@ from body4d.app.forms import RunOptions
 from body4d.app.names import shown_name, stored_name
 from body4d.app.preview import Preview
 from body4d.app.prompts import ClickPrompt
-from body4d.app.tasks import ARCHIVE, BODY_HTML, FILM_STRIP, FRAME_PICTURE, GOLF_FILES
+from body4d.app.tasks import ARCHIVE, BODY_HTML, FILM_STRIP, FRAME_PICTURE
 from body4d.config import AppSettings
 from body4d.core.errors import InputError, OutputError
 from body4d.core.files import atomic_file
 from body4d.export.formats import FORMATS
 from body4d.export.movement import MOVEMENT
+from body4d.golf.file_names import JSON_NAME, RUN_FILES
 from body4d.run.record import GLB, OVERLAY, RUN, SHEET, VIEWS, read_run
 
 log = logging.getLogger(__name__)
@@ -36,7 +37,7 @@ _SESSION, _RUN = "session.json", "run"
 _EXPORTED = [row for row in FORMATS.values() if row.download]
 PERSON_FILE = re.compile(rf"person_(\d{{1,3}})\.({'|'.join(row.name for row in _EXPORTED if row.per_person)})")
 _WHOLE = tuple(row.file for row in _EXPORTED if not row.per_person)
-SERVED = frozenset({OVERLAY, VIEWS, SHEET, GLB, BODY_HTML, MOVEMENT, *GOLF_FILES, *_WHOLE, ARCHIVE})
+SERVED = frozenset({OVERLAY, VIEWS, SHEET, GLB, BODY_HTML, MOVEMENT, *RUN_FILES, *_WHOLE, ARCHIVE})
 """Files of a run folder that are served, besides those of each person; everything else is not."""
 
 KEEP_UPLOADS_S = 3600.0
@@ -118,7 +119,7 @@ class UserSession:
         order = list(FORMATS)
         people = [match for path in self.run.glob("person_*") if (match := PERSON_FILE.fullmatch(path.name))]
         people = [match[0] for match in sorted(people, key=lambda match: (order.index(match[2]), int(match[1])))]
-        golf = [name for name in GOLF_FILES if not name.endswith(".json")]
+        golf = [name for name in RUN_FILES if name != JSON_NAME]
         names = (OVERLAY, BODY_HTML, *golf, VIEWS, SHEET, GLB, *people, *_WHOLE, ARCHIVE)
         return [name for name in names if (self.run / name).is_file()]
 

@@ -1,8 +1,9 @@
 """What the computing process is asked to do, and how it does each. Picklable, so that a task crosses a pipe."""
 
 import logging
+import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from zipfile import ZIP_STORED, ZipFile
 
@@ -16,16 +17,19 @@ from body4d.config import Settings
 from body4d.core.errors import Body4DError, Cancelled, InputError
 from body4d.core.progress import EventListener, Meter
 from body4d.core.stages import Segmenter
+from body4d.golf.file_names import RUN_FILES
 from body4d.run.record import GLB, OVERLAY, SHEET, VIEWS
 
 log = logging.getLogger(__name__)
 
 FRAME_PICTURE, FILM_STRIP = "frame.jpg", "strip.jpg"
 ARCHIVE, BODY_HTML = "everything.zip", "body.html"
-GOLF_FILES = ("golf.html", "golf.pdf", "golf_trace.mp4", "golf.csv", "golf.json")
 
 STRIP_TILES, STRIP_TILE_PX = 12, 160
 """Pictures of a film strip, and the longer side of each: sharp on a phone, and some 60 kB together."""
+
+EXAMPLE_NICENESS = 10
+"""The example is filmed while the first visitor may be choosing already, and must not slow them down."""
 
 MAX_PICTURES_KEPT = 4
 """Decoded frames that are kept for the next click; one of 4K takes 25 MB."""
@@ -64,13 +68,17 @@ class FilmStripTask:
 
 @dataclass(frozen=True)
 class RunTask:
-    """Run the pipeline on a clip into ``out``, and write every download. ``prompts`` are for frames of the file."""
+    """Run the pipeline on a clip into ``out``, and write every download. ``prompts`` are for frames of the file.
+
+    ``name`` is what the visitor calls the clip, for the titles of pages: on the disk it bears a name of ours.
+    """
 
     video: Path
     out: Path
     settings: Settings
     prompts: tuple[ClickPrompt, ...] = ()
     text: str = ""
+    name: str = "clip"
 
 
 Task = WarmUpTask | ExampleTask | PreviewTask | FilmStripTask | RunTask
@@ -94,6 +102,7 @@ class TaskRunner:
         elif isinstance(task, FilmStripTask):
             write_film_strip(task.video, task.picture, self._settings)
         elif isinstance(task, ExampleTask):
+            os.nice(EXAMPLE_NICENESS)  # Its process does nothing else.
             film_example(task.folder)
         else:
             self._segmenter()
@@ -187,7 +196,8 @@ def run_clip(task: RunTask, listener: EventListener) -> None:
     clip = probe(task.video, settings.video)
     prompts = run_prompts(task.prompts, task.text, clip.source_frames)
     scene = Pipeline.load(settings, listener).run(task.video, task.out, prompts=prompts, listener=listener)
-    golf = find_swing(task.out, task.video, listener)
+    golf = find_swing(task.out, task.video, task.name, listener)
+    scene = replace(scene, clip=replace(scene.clip, path=scene.clip.path.with_name(task.name)))
     meter = Meter("downloads", listener)
     meter.send("started")
     written = [path for fmt in (*page_formats(), "html") for path in export_scene(scene, fmt, task.out)]
@@ -198,7 +208,7 @@ def run_clip(task: RunTask, listener: EventListener) -> None:
     meter.send("done")
 
 
-def find_swing(run: Path, video: Path, listener: EventListener) -> list[str]:
+def find_swing(run: Path, video: Path, clip_name: str, listener: EventListener) -> list[str]:
     """Names of the golf files written into a finished run; none where it holds no golf swing, as most clips do.
 
     Whatever goes wrong here leaves the run as it is: the body is what the visitor asked for.
@@ -206,12 +216,12 @@ def find_swing(run: Path, video: Path, listener: EventListener) -> list[str]:
     from body4d.run.golf import golf_of_run
 
     # Those of an earlier run, which may have followed somebody else.
-    for name in GOLF_FILES:
+    for name in RUN_FILES:
         (run / name).unlink(missing_ok=True)
     meter = Meter("golf", listener)
     meter.send("started")
     try:
-        names = [path.name for path in golf_of_run(run, video=video, listener=listener).files]
+        names = [path.name for path in golf_of_run(run, video=video, clip_name=clip_name, listener=listener).files]
     except Cancelled:
         raise
     except Body4DError as error:
@@ -221,7 +231,7 @@ def find_swing(run: Path, video: Path, listener: EventListener) -> list[str]:
         log.exception("the golf analysis failed; the run is complete without it")
         names = []
     if not names:
-        for name in GOLF_FILES:
+        for name in RUN_FILES:
             (run / name).unlink(missing_ok=True)
         meter.send("done")
     return names

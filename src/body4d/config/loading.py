@@ -13,7 +13,7 @@ from body4d.config import Settings
 from body4d.core.errors import SettingsError
 
 PREFIX = "BODY4D_"
-NOT_SETTINGS = frozenset({"BODY4D_SHARED", "BODY4D_WEIGHTS", "BODY4D_MHR", "BODY4D_AUTH", "BODY4D_OFFLINE"})
+NOT_SETTINGS = frozenset({"BODY4D_SHARED", "BODY4D_WEIGHTS", "BODY4D_MHR", "BODY4D_AUTH", "BODY4D_OFFLINE", "BODY4D_BLENDER"})
 """Variables of ours that are not settings: the folders of the tests' clips, of checkpoints and of the rig, and the app's password, which
 no settings file may hold."""
 

@@ -33,6 +33,28 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
         raise
 
 
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """As ``atomic_file``, for libraries that open a path themselves: the path to write, which has the ending of ``path``.
+
+    Nothing but OSError tells a full disk from a fault of the library, so what it raises otherwise goes through as it is.
+    """
+    part = path.with_name(f".{path.stem}.part{path.suffix}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part.touch()
+        yield part
+        with part.open("rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(part, path)
+    except OSError as error:
+        _remove(part)
+        raise output_error(path, error) from error
+    except BaseException:
+        _remove(part)
+        raise
+
+
 def output_error(path: Path, error: OSError) -> OutputError:
     """The sentence for a failure to write ``path``."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):

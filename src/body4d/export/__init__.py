@@ -16,11 +16,12 @@ __all__ = ["FORMATS", "ExportOptions", "check_export", "chosen_people", "export_
 def export_scene(scene: Scene, fmt: str, out: str | os.PathLike[str], options: ExportOptions | None = None) -> list[Path]:
     """Write ``scene`` as ``fmt`` (a key of ``FORMATS``) and return the files written, in order.
 
-    ``out`` that ends in ``.<fmt>`` is the file to write; anything else is a folder, made where missing, that gets the names of the table.
+    ``out`` that ends as the format's files do is the file to write; anything else is a folder, made where missing, that gets the names of
+    the table.
     Where a format has a file for each person and one file is asked for, ``_person_<id>`` goes before the ending of each, if there are
-    several. PLY is many files and wants a folder. Raises SettingsError for an unknown format or an ``out`` of another format's ending,
-    NoPersonError for a scene without people, MissingDependencyError where a package is not installed, OutputError where it cannot be
-    written.
+    several. PLY and OBJ are many files and want a folder. Raises SettingsError for an unknown format or an ``out`` of another format's
+    ending, NoPersonError for a scene without people, MissingDependencyError where a package is not installed, WeightsError where a body
+    model or map is missing, OutputError where it cannot be written.
     """
     options, out = options or ExportOptions(), Path(out)
     row = check_export([fmt], out, options)[0]
@@ -50,12 +51,12 @@ def check_export(names: Sequence[str], out: Path, options: ExportOptions) -> lis
     """The formats of ``names``, after all that can be refused before the first is written. Raises as ``export_scene``."""
     rows = [find_format(name) for name in names]
     for row in rows:
-        ending = out.suffix.lower().removeprefix(".")
-        if ending in FORMATS and ending != row.name and not out.is_dir():
+        others = any(other.has_ending(out.suffix) for other in FORMATS.values())
+        if others and not row.has_ending(out.suffix) and not out.is_dir():
             raise SettingsError(
-                f"{out} ends in .{ending}, but the format is {row.name}.",
+                f"{out} ends in {out.suffix}, but the format is {row.name}.",
                 code="wrong_file_ending",
-                hint=f"Give a name that ends in .{row.name}, or a folder.",
+                hint=f"Give a name that ends in .{row.ending}, or a folder.",
             )
         if row.per_frame and _is_file(row, out):
             raise SettingsError(
@@ -63,7 +64,13 @@ def check_export(names: Sequence[str], out: Path, options: ExportOptions) -> lis
                 code=f"{row.name}_needs_folder",
                 hint="Give a folder.",
             )
-        row.require()
+        row.require(options)
+        if row.check:
+            row.load(row.check)(options)
+    if sum(_is_file(row, out) for row in rows) > 1:
+        raise SettingsError(
+            f"{out} is one file, and {', '.join(row.name for row in rows)} are several.", code="one_file_for_several", hint="Give a folder."
+        )
     unused = [name for name in options.changed() if not any(_reads(row, name) for row in rows)]
     if unused:
         raise SettingsError(
@@ -80,7 +87,7 @@ def _reads(row: ExportFormat, option: str) -> bool:
 
 
 def _is_file(row: ExportFormat, out: Path) -> bool:
-    return out.suffix.lower() == f".{row.name}" and not out.is_dir()
+    return row.has_ending(out.suffix) and not out.is_dir()
 
 
 def page_formats() -> list[str]:

@@ -3,9 +3,9 @@
 from fractions import Fraction
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
-from body4d.core.types import Clip
+from body4d.core.types import BodyTrack, Clip
 
 EVEN_SHARE = 0.02
 """Frame steps that differ by less than this share count as one rate."""
@@ -89,3 +89,13 @@ def rows_between(
     left = np.clip(np.searchsorted(times_s, at, side="right") - 1, 0, max(len(times_s) - 2, 0))
     right = np.minimum(left + 1, len(times_s) - 1)
     return left, right, (at - times_s[left]) / np.where(right > left, times_s[right] - times_s[left], 1.0)
+
+
+def followed_at(track: BodyTrack, clip: Clip, at_s: Float[np.ndarray, " n"], step_s: float) -> Bool[np.ndarray, " n"]:
+    """Whether the person was followed at each time: between two frames of the clip, if they were in both."""
+    times_s, frames = clip.times_s[track.frame_index], track.frame_index
+    left, right, _ = rows_between(times_s, at_s)
+    near = 0.1 * step_s  # a stamp is known to a tenth of a step
+    at_left, at_right = np.abs(times_s[left] - at_s) <= near, np.abs(times_s[right] - at_s) <= near
+    inside = (at_s >= times_s[0]) & (at_s <= times_s[-1]) & (frames[right] - frames[left] == 1)
+    return at_left | at_right | inside

@@ -1,6 +1,9 @@
 """Arrays as accessors and buffer views of a glTF document, so that glb.py deals with meshes and joints alone."""
 
-from typing import Any
+import shutil
+import struct
+from tempfile import TemporaryFile
+from typing import Any, BinaryIO
 
 import numpy as np
 import pygltflib as gl
@@ -14,7 +17,8 @@ class GltfBuilder:
 
     def __init__(self) -> None:
         self.gltf = gl.GLTF2()
-        self._blob = bytearray()
+        self._blob = TemporaryFile()  # noqa: SIM115  on the disk, so that memory does not grow with the clip; it goes with its last reference
+        self._size = 0
 
     def add(self, array: np.ndarray, target: int | None = None, *, bounds: bool = False) -> int:
         """Append ``array`` (N,) or (N, 1|3|4|16) and return its accessor; ``target`` is glTF's buffer view target.
@@ -23,9 +27,8 @@ class GltfBuilder:
         """
         array = np.ascontiguousarray(array)
         rows = array.reshape(len(array), -1)
-        view = gl.BufferView(buffer=0, byteOffset=len(self._blob), byteLength=array.nbytes, target=target)
-        self._blob += array.tobytes()
-        self._blob += b"\0" * (-len(self._blob) % 4)  # every view starts on a multiple of its largest component
+        view = gl.BufferView(buffer=0, byteOffset=self._size, byteLength=array.nbytes, target=target)
+        self._size += self._blob.write(array.data) + self._blob.write(b"\0" * (-array.nbytes % 4))  # every view starts on a multiple of 4
         accessor = gl.Accessor(
             bufferView=len(self.gltf.bufferViews),
             componentType=_COMPONENT[array.dtype.str[1:]],
@@ -43,8 +46,13 @@ class GltfBuilder:
         self.gltf.nodes.append(gl.Node(**fields))
         return len(self.gltf.nodes) - 1
 
-    def to_bytes(self) -> bytes:
-        """The finished GLB."""
-        self.gltf.buffers = [gl.Buffer(byteLength=len(self._blob))]
-        self.gltf.set_binary_blob(bytes(self._blob))
-        return b"".join(self.gltf.save_to_bytes())
+    def write(self, file: BinaryIO) -> None:
+        """Write the finished GLB: glTF 2.0, 4.4."""
+        self.gltf.buffers = [gl.Buffer(byteLength=self._size)]
+        document = self.gltf.gltf_to_json(separators=(",", ":"), indent=None).encode()  # pyright: ignore[reportArgumentType]
+        document += b" " * (-len(document) % 4)
+        file.write(struct.pack("<4sII", b"glTF", 2, 12 + 8 + len(document) + 8 + self._size))
+        file.write(struct.pack("<I4s", len(document), b"JSON") + document)
+        file.write(struct.pack("<I4s", self._size, b"BIN\0"))
+        self._blob.seek(0)
+        shutil.copyfileobj(self._blob, file)

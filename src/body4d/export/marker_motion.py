@@ -8,7 +8,7 @@ from jaxtyping import Float
 
 from body4d.bodies.registry import rig_of
 from body4d.core.types import BodyTrack, Scene
-from body4d.export.frame_grid import frame_grid, rows_between
+from body4d.export.frame_grid import followed_at, frame_grid, rows_between
 from body4d.export.markers import marker_set
 from body4d.export.options import ExportOptions
 from body4d.export.skeleton import CHUNK_FRAMES
@@ -42,12 +42,7 @@ def marker_motion(scene: Scene, track: BodyTrack, options: ExportOptions) -> Mar
             points = markers.points_m(rig, track, scene, slice(left[0], right[-1] + 1)) @ turn.T * _MM_PER_M
             a, b = points[left - left[0]], points[right - left[0]]
             out = a + share[:, None, None] * (b - a)
-            # Between two frames of the clip the person was followed if they were in both; a stamp is known to a tenth of a step.
-            frames = track.frame_index
-            near = 0.1 * step_s
-            at_left, at_right = np.abs(times_s[left] - wanted) <= near, np.abs(times_s[right] - wanted) <= near
-            inside = (wanted >= times_s[0]) & (wanted <= times_s[-1]) & (frames[right] - frames[left] == 1)
-            out[~(at_left | at_right | inside)] = np.nan
+            out[~followed_at(track, scene.clip, wanted, step_s)] = np.nan
             yield out
 
     return MarkerMotion(markers.names, len(at_s), step_s, stretches())

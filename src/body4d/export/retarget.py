@@ -38,13 +38,14 @@ class RetargetPlan:
     sliding: Bool[np.ndarray, " bones"]
     """Whose place in the bone above changes."""
 
-    def apply(self, skeleton: Skeleton) -> Skeleton:
-        """The movement of ``skeleton`` by the rig's bones."""
+    def apply(self, skeleton: Skeleton, *, aim: bool = True) -> Skeleton:
+        """The movement of ``skeleton`` by the rig's bones. Without ``aim`` a bone above one that slides turns as its joint does, so that a
+        mesh bound to it stays."""
         G, p = skeleton.forward()
         turned, places = G[:, self.source] @ self.turns, p[:, self.source]
         for k in np.flatnonzero(self.sliding):
             parent = self.parents[k]
-            if np.count_nonzero(self.parents == parent) == 1:
+            if aim and np.count_nonzero(self.parents == parent) == 1:
                 # The bone above points at it, so that a reader that takes it for rigid is off by the change of length alone.
                 reach = turned[:, parent] @ (self.rest_m[k] - self.rest_m[parent])
                 turned[:, parent] = _shortest_each(reach, places[:, k] - places[:, parent]) @ turned[:, parent]
@@ -64,6 +65,17 @@ class RetargetPlan:
         now = np.einsum("tkba,tkb->tka", turned[:, up], places - places[:, up])
         offsets = np.where(self.parents[:, None] >= 0, self.rest_m - self.rest_m[up], 0.0)
         return np.abs(now - offsets).max(axis=(0, 2), initial=0.0) > RIGID_M
+
+    def with_leaves(self, skeleton: Skeleton, joints: Int[np.ndarray, " leaves"], names: tuple[str, ...]) -> "RetargetPlan":
+        """The same plan with a bone more for each of ``joints``, on the nearest bone above it: what is skinned to the joint keeps its turn,
+        and the rig's own bones stay as they are."""
+        bones, first = bone_of_joint(skeleton.parents, self.source), len(self.names)
+        parents, turns = np.append(self.parents, bones[joints]), np.concatenate([self.turns, self.turns[bones[joints]]])
+        source, rest_m = np.append(self.source, joints), np.concatenate([self.rest_m, np.empty((len(joints), 3))])
+        for k in range(first, len(source)):
+            up = parents[k]
+            rest_m[k] = rest_m[up] + turns[up].T @ (skeleton.rest_m[source[k]] - skeleton.rest_m[source[up]])
+        return RetargetPlan((*self.names, *names), parents, source, turns, rest_m, np.append(self.sliding, np.zeros(len(joints), bool)))
 
     def with_sliding(self, sliding: Bool[np.ndarray, " bones"]) -> "RetargetPlan":
         """The same plan with these bones given frame by frame."""
@@ -119,6 +131,16 @@ def retarget(skeleton: Skeleton, rig: str, rest: str = "", kept: Bool[np.ndarray
     """The whole movement at once; long clips go through a plan in stretches. Raises as ``plan_retarget``."""
     plan = plan_retarget(skeleton, rig, rest, kept)
     return plan.with_sliding(plan.slides(skeleton)).apply(skeleton)
+
+
+def bone_of_joint(parents: Int[np.ndarray, " joints"], source: Int[np.ndarray, " bones"]) -> Int[np.ndarray, " joints"]:
+    """The bone that each joint moves with: its own, or that of the nearest joint above that has one; above the root bone, the root bone."""
+    bone = np.full(len(parents), -1)
+    bone[source] = np.arange(len(source))
+    for j, parent in enumerate(parents):
+        if bone[j] < 0 and parent >= 0:
+            bone[j] = bone[parent]
+    return np.maximum(bone, 0)
 
 
 def _turning_joint(at: dict[str, int], moves: Bool[np.ndarray, " joints"], part: str, bone_above: str) -> int:

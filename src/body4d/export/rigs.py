@@ -9,7 +9,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 RIG_NAMES = ("native", "mixamo", "unreal", "vrm", "lafan")
 """``native`` are the joints of the body model itself."""
@@ -125,6 +125,22 @@ def rig_bones(rig: str, parts: Collection[str]) -> list[tuple[str, str, str]]:
             parent = PARENT_PARTS[parent]
         bones.append((row.part, PREFIXES.get(rig, "") + has[row.part], parent))
     return bones
+
+
+_UNREAL_TWISTS = {
+    **{"upperarm02": "upperarm_twist_01", "lowerarm02": "lowerarm_twist_01"},
+    **{"upperleg02": "thigh_twist_01", "lowerleg02": "calf_twist_01"},
+}
+
+
+def twist_names(joint_names: tuple[str, ...], joints: Int[np.ndarray, " joints"], rig: str) -> tuple[str, ...]:
+    """Names of bones for joints that a rig has no bone for: Unreal's twist bones, else the joints' own."""
+    out = []
+    for j in joints:
+        name, dot, side = joint_names[j].partition(".")
+        unreal = rig == "unreal" and dot and name in _UNREAL_TWISTS
+        out.append(f"{_UNREAL_TWISTS[name]}_{side.lower()}" if unreal else joint_names[j])
+    return tuple(out)
 
 
 def is_finger(part: str) -> bool:

@@ -14,6 +14,9 @@ from body4d.geometry.rotations import matrix_to_rotvec, rotvec_to_matrix
 REST_TO_Y_UP = np.diag([1.0, -1.0, -1.0])
 """Rest axes (y down, face along -z) to asset axes (y up, face along +z, left hand at +x): a half turn, so handedness stays."""
 
+Y_UP_TO_Z_UP = np.array([[1.0, 0, 0], [0, 0, -1], [0, 1, 0]])
+"""The world of asset files to one with z up: x stays, what was ahead (z) is -y."""
+
 MAX_STILL_CHANGE = 1e-6
 """A joint whose rotation matrix never differs by more than this from its first frame does not move: float32 is no more precise."""
 

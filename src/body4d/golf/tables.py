@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 
 from body4d.core.files import atomic_file
+from body4d.golf.file_names import CSV_NAME, JSON_NAME
 from body4d.golf.types import Curve, GolfAnalysis, Measure, Swing, SwingEvent
 
-JSON_NAME, CSV_NAME = "golf.json", "golf.csv"
 SCHEMA = 1
 """Version of golf.json; raised when a reader of the older one would misread the newer."""
 

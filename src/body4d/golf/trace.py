@@ -14,8 +14,6 @@ from body4d.render.drawing import draw_trail
 from body4d.render.style import Rgb
 from body4d.video.writer import VideoWriter
 
-TRACE_FILE = "golf_trace.mp4"
-
 TRACE_RGB: Rgb = (255, 122, 26)
 SHAFT_RGB: Rgb = (255, 255, 255)
 

@@ -11,9 +11,10 @@ from body4d.core.scene_io import load_scene
 from body4d.core.stages import FrameSource
 from body4d.core.types import BodyTrack, Camera
 from body4d.golf.clip_analysis import FindClub, analyze_clip
+from body4d.golf.file_names import TRACE_NAME
 from body4d.golf.report.write import GolfRun, write_report
 from body4d.golf.tables import write_tables
-from body4d.golf.trace import TRACE_FILE, write_club_trace
+from body4d.golf.trace import write_club_trace
 from body4d.golf.types import ClubShaft, GolfAnalysis, GolfOptions
 from body4d.run.pipeline import open_clip
 from body4d.run.record import RunRecord, finished_scene, read_run
@@ -35,18 +36,20 @@ def golf_of_run(
     *,
     compare: Path | None = None,
     video: Path | None = None,
+    clip_name: str = "",
     listener: EventListener = ignore_events,
 ) -> GolfFiles:
     """Analyse the swing of a finished run, and write golf.json, golf.csv, golf.html, golf.pdf and, where the club was seen, golf_trace.mp4
     into ``out``, the run folder where it is None. With ``compare``, another finished run, golf_comparison.html as well.
 
-    ``video`` is where the clip lies now, where it was moved; without it the body alone is told and drawn. Raises NoSwingError, InputError,
+    ``video`` is where the clip lies now, where it was moved; without it the body alone is told and drawn. ``clip_name`` is what the report
+    calls the clip, the name of its file where it is "". Raises NoSwingError, InputError,
     OutputError.
     """
     out = out or run
     meter = Meter("golf", listener)
     meter.send("started")
-    mine = _golf_run(run, options, video)
+    mine = _golf_run(run, options, video, clip_name)
     other = None if compare is None else _golf_run(compare, GolfOptions(), None)
     make_folder(out)
     with lock_run_folder(run):
@@ -55,13 +58,13 @@ def golf_of_run(
         club, frames = mine.analysis.club, mine.frames
         if club is not None and frames is not None:
             first, last = int(club.frames[0]), int(club.frames[-1]) + 1
-            if write_club_trace(frames, club, out / TRACE_FILE, first, last, Meter("club", listener)):
-                files.append(out / TRACE_FILE)
+            if write_club_trace(frames, club, out / TRACE_NAME, first, last, Meter("club", listener)):
+                files.append(out / TRACE_NAME)
     meter.send("done")
     return GolfFiles(mine.analysis, tuple(files))
 
 
-def _golf_run(run: Path, options: GolfOptions, video: Path | None) -> GolfRun:
+def _golf_run(run: Path, options: GolfOptions, video: Path | None, clip_name: str = "") -> GolfRun:
     record = read_run(run)
     path = video or Path(record.input.get("path", ""))
     settings = load_settings(None, {f"video.{name}": value for name, value in record.settings.get("video", {}).items()}, {})
@@ -70,7 +73,8 @@ def _golf_run(run: Path, options: GolfOptions, video: Path | None) -> GolfRun:
     if frames is not None and len(frames.clip) != len(scene.clip):
         frames, warnings = None, (_clip_gone(path),)
     analysis = analyze_clip(scene, frames, options, _club_by_name(record) if record.preset == "sam" else None)
-    return GolfRun(replace(analysis, warnings=(*analysis.warnings, *warnings)), scene, frames)
+    name = clip_name or analysis.clip_name
+    return GolfRun(replace(analysis, clip_name=name, warnings=(*analysis.warnings, *warnings)), scene, frames)
 
 
 def _clip(path: Path, settings: Settings) -> tuple[FrameSource | None, tuple[RunWarning, ...]]:

@@ -123,7 +123,7 @@ def test_real_bodies_fill_their_boxes_in_the_picture(trio: Scene, real: list[Pat
 def test_real_people_export(trio: Scene, tmp_path: Path) -> None:
     for fmt in ("ply", "npz", "csv", "glb"):
         assert export_scene(trio, fmt, tmp_path / fmt)
-    read = trimesh.load(tmp_path / "ply" / "frame_000000_person_2.ply", process=False)
+    read = trimesh.load(tmp_path / "ply" / "person_2_000000.ply", process=False)
     R, t = trio.T_world_camera[:3, :3], trio.T_world_camera[:3, 3]
     np.testing.assert_allclose(read.vertices, posed(trio)[1][0] @ R.T + t, atol=1e-5)
     assert read.is_watertight

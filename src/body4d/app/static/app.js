@@ -41,6 +41,8 @@
     const changed = step !== name;
     step = name;
     for (const other of STEPS) $(`#b4-${other}`).hidden = other !== name;
+    if (name === "upload") b4Runs.show($("#b4-mine"));
+    else $("#b4-mine").hidden = true;
     if (name !== "work") document.title = name === "done" ? "Done · body4d" : "body4d";
     if (!changed || !focus) return;
     for (const place of ["upload", "choose", "run", "work"]) say(place);
@@ -262,6 +264,7 @@
       await b4.choose.settled();
       const started = await ask("run");
       go(started.token, "run");
+      b4Runs.remember(started.token, {}); // Its name comes with the list.
       await follow();
     } catch (error) {
       say("run", sentenceOf(error));

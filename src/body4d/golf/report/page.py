@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image
 
 from body4d.golf.comparison import NO_BAR, NO_DIFFERENCE, NOT_KNOWN, Comparison, Difference
+from body4d.golf.file_names import COMPARISON_PAGE_NAME, CSV_NAME, JSON_NAME
 from body4d.golf.report import palette, words
 from body4d.golf.report.figures import Drawing, comparison_drawings, draw_tempo, drawings, tempo_words
 from body4d.golf.report.strip import EventPicture
@@ -377,12 +378,16 @@ def _short(reason: str) -> str:
 def _compared(name: str) -> str:
     if not name:
         return ""
-    link = '<a href="golf_comparison.html">golf_comparison.html</a>'
+    link = _link_to(COMPARISON_PAGE_NAME)
     return _section("Comparison", f"<p>Compared with {escape(name)} on the page {link} beside this one.</p>")
+
+
+def _link_to(file: str) -> str:
+    return f'<a href="{file}">{file}</a>'
 
 
 def _footer(analysis: GolfAnalysis) -> str:
     sources = "".join(f'<li><a href="{url}">{escape(text)}</a></li>' for text, url in words.SOURCES)
-    beside = '<a href="golf.csv">golf.csv</a> and <a href="golf.json">golf.json</a> beside this page'
+    beside = f"{_link_to(CSV_NAME)} and {_link_to(JSON_NAME)} beside this page"
     text = f"<p>All numbers stand in {beside}. {escape(words.small_print(analysis))}</p>"
     return f"<footer>\n{text}\n<p>Sources:</p><ul>{sources}</ul>\n</footer>"

@@ -10,6 +10,7 @@ from matplotlib.backends.backend_pdf import PdfPages
 from matplotlib.figure import Figure
 
 from body4d.core.version import __version__
+from body4d.golf.file_names import CSV_NAME, JSON_NAME
 from body4d.golf.report import palette, words
 from body4d.golf.report.figures import SQUARE_IN, Drawing, draw_tempo, drawings, tempo_words
 from body4d.golf.report.page import Table, over_swing_label, tables
@@ -221,7 +222,7 @@ def _second(analysis: GolfAnalysis, swing: Swing) -> Figure:
     if len(analysis.warnings) > _MAX_WARNINGS:
         sheet.paragraph(f"• {len(analysis.warnings) - _MAX_WARNINGS} more warnings stand on the page.", _NOTE, palette.THORAX)
     sources = "; ".join(f"{text} ({url})" for text, url in words.SOURCES)
-    sheet.paragraph(f"All numbers stand in golf.csv and golf.json. {words.small_print(analysis)} Sources: {sources}.")
+    sheet.paragraph(f"All numbers stand in {CSV_NAME} and {JSON_NAME}. {words.small_print(analysis)} Sources: {sources}.")
     return sheet.figure
 
 

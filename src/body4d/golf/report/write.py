@@ -7,12 +7,11 @@ from body4d.core.files import atomic_file
 from body4d.core.stages import FrameSource
 from body4d.core.types import Scene
 from body4d.golf.comparison import compare
+from body4d.golf.file_names import COMPARISON_PAGE_NAME, PAGE_NAME, PDF_NAME
 from body4d.golf.report.page import comparison_page, report_page
 from body4d.golf.report.pdf import report_pdf
 from body4d.golf.report.strip import EventPicture, event_pictures
 from body4d.golf.types import GolfAnalysis
-
-PAGE, PDF, COMPARISON_PAGE = "golf.html", "golf.pdf", "golf_comparison.html"
 
 
 @dataclass(frozen=True)
@@ -49,16 +48,16 @@ def write_report(
     pictures = run.pictures()
     pages: list[tuple[str, bytes]] = []
     if comparison is not None:
-        pages.append((COMPARISON_PAGE, _comparison(run, comparison, pictures)))
+        pages.append((COMPARISON_PAGE_NAME, _comparison(run, comparison, pictures)))
     name = comparison.analysis.clip_name if comparison else ""
-    pages.insert(0, (PAGE, report_page(analysis, pictures, compared_with=name).encode()))
-    pages.insert(1, (PDF, report_pdf(analysis, pictures)))
+    pages.insert(0, (PAGE_NAME, report_page(analysis, pictures, compared_with=name).encode()))
+    pages.insert(1, (PDF_NAME, report_pdf(analysis, pictures)))
     return [_write(out_dir / name, data) for name, data in pages]
 
 
 def write_comparison(mine: GolfRun, other: GolfRun, out_dir: Path) -> list[Path]:
     """Write golf_comparison.html about the main swings of two runs into ``out_dir``. Raises InputError and OutputError."""
-    return [_write(out_dir / COMPARISON_PAGE, _comparison(mine, other, mine.pictures()))]
+    return [_write(out_dir / COMPARISON_PAGE_NAME, _comparison(mine, other, mine.pictures()))]
 
 
 def _comparison(mine: GolfRun, other: GolfRun, pictures: tuple[EventPicture, ...]) -> bytes:
