@@ -17,7 +17,9 @@ from torch.nn.functional import interpolate
 from body4d.models.sam3.checkpoint import Sam3Weights
 from body4d.models.sam3.identity import MIN_MATCH_IOU, mask_iou, non_maximum_suppression
 from body4d.models.sam3.transformers_compat import cast_weights, compile_layers, keep_grid_on_host, record_tracker
+from body4d.models.sam3.window_encoder import WindowEncoder
 from body4d.runtime.cuda_graphs import CudaGraphRecorder
+from body4d.runtime.fused import has_fused_kernels
 from body4d.runtime.torch_utils import FrameUploader
 
 MAX_DETECTION_IOU = 0.1
@@ -30,7 +32,7 @@ _MEAN, _STD = 0.5, 0.5
 """Of SAM-3's processor_config.json, on all channels."""
 
 MAX_SEARCH_GRAPHS = 3
-"""CUDA graphs kept of the search: full batches, the last one, and one more size."""
+"""CUDA graphs kept of the encoder, and of the search: full batches, the last one, and one more size."""
 
 _TEXT_TOKENS = 32
 """Length of a text, padded or cut; the text encoder takes no other."""
@@ -95,10 +97,14 @@ class Sam3Network:
             cast_weights(self.model, dtype)
         self.cuda_graphs = record_tracker(self.tracker)
         keep_grid_on_host(self.model.detector_model, *self.tracker.prompt_encoder.image_embedding_size)
+        fused = dtype != torch.float32 and has_fused_kernels(device) and WindowEncoder.serves(self._backbone)
+        self._windows = WindowEncoder(self._backbone, dtype) if fused else None
+        self._encoder_graphs = CudaGraphRecorder("SAM-3's encoder", max_graphs=MAX_SEARCH_GRAPHS, record_after=2)
         self._search_graphs = CudaGraphRecorder("SAM-3's search", max_graphs=MAX_SEARCH_GRAPHS, record_after=2)
 
     def compile_encoder(self) -> None:
-        """Compile the encoder at its next call."""
+        """Compile the encoder's layers at their next call."""
+        self._windows = None
         compile_layers(self._backbone)
 
     @property
@@ -138,7 +144,7 @@ class Sam3Network:
     ) -> list[tuple[TrackerFeatures, Sam3Detections | None]]:
         """Features of one batch of frames, and what ``texts`` detect on those with ``detect`` true."""
         with self.autocast():
-            hidden = self._backbone(preprocess(self._upload(images), self.image_size_px)).last_hidden_state
+            hidden = self._encode(preprocess(self._upload(images), self.image_size_px))
             feature_maps, position_encodings = self.model.get_vision_features_for_tracker(_EncoderOutput(hidden))
             rows = [i for i, detected in enumerate(detect) if detected]
             detections = dict(zip(rows, self._detect(hidden[rows], texts), strict=True)) if rows and texts else {}
@@ -146,12 +152,19 @@ class Sam3Network:
         per_frame = [tuple(m[:, i : i + 1].float() for m in feature_maps) for i in range(len(images))]
         return [(TrackerFeatures(maps, position_encoding), detections.get(i)) for i, maps in enumerate(per_frame)]
 
+    def _encode(self, pixels: Tensor) -> Tensor:
+        """The encoder's last hidden state (B, cells, C)."""
+        windows = self._windows
+        if windows is None:
+            return self._backbone(pixels).last_hidden_state
+        return self._encoder_graphs(lambda inputs: (windows(inputs),), (pixels,), "encoder")[0]
+
     def _detect(self, hidden: Tensor, texts: Sequence[TextFeatures]) -> list[Sam3Detections]:
         """What the texts detect on frames given by their encoding (B, cells, C)."""
         count = len(hidden)
         per_frame: list[list[tuple[np.ndarray, np.ndarray]]] = [[] for _ in range(count)]
         for text in texts:
-            pred_masks, scores = self._search_graphs(self._search, (hidden, text.features, text.attention_mask))
+            pred_masks, scores = self._search_graphs(self._search, (hidden, text.features, text.attention_mask), "search")
             likely = scores > self._min_detection_score
             for i in range(count):
                 masks = (pred_masks[i][likely[i]] > 0).cpu().numpy()

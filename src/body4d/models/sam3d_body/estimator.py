@@ -47,15 +47,15 @@ from body4d.runtime.device import (
     release_memory,
     side_stream,
 )
-from body4d.runtime.torch_utils import FrameUploader, should_compile
+from body4d.runtime.torch_utils import FrameUploader, copy_to_host, should_compile
 
 LoadFn = Callable[[torch.device, torch.dtype], tuple[Sam3dBody, MhrBody]]
 
 MODEL_COLUMNS, SHAPE_COLUMNS, FACE_COLUMNS = slice(0, 204), slice(204, 249), slice(249, 321)
 """Columns of ``BodyTrack.parameters``: MHR's model parameters, shape and face, as the network predicts them for each frame."""
 
-MAX_BATCH_SIZE = {"cuda": 128, "mps": 16, "cpu": 4}
-"""Largest number of people at once: more does not run faster, and a CPU is busy with one."""
+MAX_BATCH_SIZE = {"cuda": 64, "mps": 16, "cpu": 4}
+"""Largest number of people at once: more does not run faster, and nothing overlaps with sending the first ones; a CPU is busy with one."""
 
 WIDE_DTYPE = {"cuda": torch.bfloat16, "mps": torch.float32, "cpu": torch.float32}
 """What a batch is computed in again whose numbers leave the range of float16."""
@@ -92,15 +92,6 @@ class BodyPrediction:
     keypoints_px: Float[np.ndarray, "b 70 2"]
     hand_used: Bool[np.ndarray, "b 2"]
     """Whether the result has the left and the right hand of their own pass."""
-
-    @classmethod
-    def from_output(cls, output: BranchOutput, hand_used: Bool[Tensor, "b 2"]) -> "BodyPrediction":
-        """A network's result on the host, float32."""
-        pose, camera = output.pose, output.camera
-        parameters = torch.cat([pose.mhr_params, pose.shape, pose.face], -1)
-        tensors = (parameters, pose.keypoints_m, camera.translation_m, camera.keypoints_px)
-        parameters, keypoints, root, pixels = (t.float().cpu().numpy() for t in tensors)
-        return cls(parameters, keypoints, root, pixels, hand_used.cpu().numpy())
 
     @classmethod
     def concatenate(cls, parts: Sequence["BodyPrediction"]) -> "BodyPrediction":
@@ -248,12 +239,22 @@ class QueuedPrediction:
     """What the network is asked for some people of a batch; on CUDA it may still be at work."""
 
     crops: Sequence[PersonCrop]
-    output: BranchOutput
-    hand_used: Bool[Tensor, "b 2"]
+    numbers: Float[np.ndarray, "b _"]
+    """On the host, once ``wait`` has returned: parameters, keypoints, root, pixels and used hands of each person."""
+    wait: Callable[[], object]
+
+    @classmethod
+    def from_output(cls, crops: Sequence[PersonCrop], output: BranchOutput, hand_used: Bool[Tensor, "b 2"]) -> "QueuedPrediction":
+        """Send a network's result to the host, before anything that is queued later."""
+        pose, camera = output.pose, output.camera
+        parts = (pose.mhr_params, pose.shape, pose.face, pose.keypoints_m, camera.translation_m, camera.keypoints_px, hand_used)
+        return cls(crops, *copy_to_host(torch.cat([part.float().flatten(1) for part in parts], 1)))
 
     def fetch(self) -> BodyPrediction:
-        """The result on the host, once it is there."""
-        return BodyPrediction.from_output(self.output, self.hand_used)
+        """The result, once it is there."""
+        self.wait()
+        parameters, keypoints, root, pixels, hands = np.split(self.numbers, np.cumsum([FACE_COLUMNS.stop, 70 * 3, 3, 70 * 2]), axis=1)
+        return BodyPrediction(parameters, keypoints.reshape(-1, 70, 3), root, pixels.reshape(-1, 70, 2), hands > 0.5)
 
 
 class InferenceSession:
@@ -295,9 +296,9 @@ class InferenceSession:
         masks = None if batch.masks is None else batch.masks[rows] * 255
         first = estimate_bodies(net, self._mhr, batch.frames, placed, masks)
         if settings.mode == "body":
-            return QueuedPrediction(crops, first.output, torch.zeros(len(crops), 2, dtype=torch.bool))
+            return QueuedPrediction.from_output(crops, first.output, torch.zeros(len(crops), 2, dtype=torch.bool, device=self._device))
         full = estimate_with_hands(net, self._mhr, batch.frames, first, upstream_exact=settings.upstream_exact)
-        return QueuedPrediction(crops, full.output, full.hand_used)
+        return QueuedPrediction.from_output(crops, full.output, full.hand_used)
 
     def fetch(self, images: Sequence[UInt8[np.ndarray, "h w 3"]], queued: QueuedPrediction) -> BodyPrediction:
         """The result of what was queued, by the wider network where it is not finite."""
