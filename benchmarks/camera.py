@@ -141,7 +141,7 @@ def main() -> None:
     compute = ComputeSettings(device=args.device, precision=args.precision)
     settings, camera = MogeSettings(num_frames=args.frames), CameraSettings()
     device = choose_device(compute)
-    dtype = choose_dtype(compute, device)
+    dtype = choose_dtype(compute, device, torch.float16)
     net = random_net(device) if args.weights == "random" else load_moge(Path(args.weights), device)
     network = MogeFocalEstimator(net, settings, device, dtype)
     with tempfile.TemporaryDirectory() as folder:

@@ -4,7 +4,7 @@
     python benchmarks/masks.py --device cpu --weights tiny --lengths 200,2000,20000
 
 30 frames a second are sought of one H200, 1080p and one person. Without --clip, frames with detail and noise are encoded and decoded
-again; with --made they are made as they are read, and no PyAV is needed. --plain: nothing is encoded ahead and nothing recorded.
+again; with --made they are made before they are read, and no PyAV is needed. --plain: nothing is encoded ahead and nothing recorded.
 ``--weights random``: SAM-3 of the published size, so the work is the real work and the masks mean nothing; ``tiny``: tests/sam3_files.py;
 else an official folder. Random weights find nobody, so with ``--ask text`` the detector works on every fourth frame as it would and upright
 bars stand for its detections; ``clicks`` needs no detector. Nor do they follow anybody: their masks are noise of a hundred thousand edges,
@@ -57,18 +57,18 @@ SOUGHT_FRAMES_PER_S = 30
 
 
 class MadeFrames:
-    """A clip made as it is read: a bar over noise."""
+    """A clip that is made before it is read, as a decoder works ahead: a bar over noise."""
 
     def __init__(self, frames: int, size: tuple[int, int]) -> None:
         self.clip = Clip(Path("made"), *size, Fraction(RATE), np.arange(frames) / RATE, np.arange(frames))
-        self._noise = np.random.default_rng(0).integers(0, 60, (size[1], size[0] + 64, 3), dtype=np.uint8)
+        noise = np.random.default_rng(0).integers(0, 60, (size[1], size[0] + 64, 3), dtype=np.uint8)
+        self._pictures = [noise[:, frame % 64 : frame % 64 + size[0]].copy() for frame in range(frames)]
+        for frame, picture in enumerate(self._pictures):
+            picture[:, frame % size[0] : frame % size[0] + size[0] // 6] = (220, 180, 40)
 
     def read(self, first: int = 0, last: int | None = None, step: int = 1) -> Iterator[tuple[int, Any]]:
-        width = self.clip.width_px
         for frame in range(first, len(self.clip) if last is None else min(last, len(self.clip)), step):
-            picture = self._noise[:, frame % 64 : frame % 64 + width].copy()
-            picture[:, frame % width : frame % width + width // 6] = (220, 180, 40)
-            yield frame, picture
+            yield frame, self._pictures[frame]
 
 
 class TimedFrames:
@@ -198,7 +198,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
     """Rate, memory, shares and how much of the device's best is used."""
     compute = ComputeSettings(device=args.device, precision=args.precision, batch_size=args.batch, compile=args.compile)
     device = choose_device(compute)
-    dtype = choose_dtype(compute, device)
+    dtype = choose_dtype(compute, device, torch.bfloat16)
     weights = weights_of(args.weights, device)
     keep_everybody()
     settings = Sam3Settings(max_people=args.people)

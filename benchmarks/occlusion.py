@@ -173,7 +173,7 @@ def processed_frames(shot: Shot, settings: OcclusionSettings) -> int:
 def measured(args: argparse.Namespace) -> dict[str, Any]:
     compute = ComputeSettings(device=args.device, precision=args.precision, compile=args.compile)
     device = choose_device(compute)
-    dtype = choose_dtype(compute, device)
+    dtype = choose_dtype(compute, device, torch.bfloat16)
     shot = Shot(24, 2, 320, 160) if args.tiny else Shot(args.frames, args.people, 1920, 1080)
     width, height = (int(side) for side in ("128x64" if args.tiny else args.size).split("x"))
     steps = min(args.steps, 2) if args.tiny else args.steps

@@ -33,7 +33,7 @@ class Capture:
         self.warmed_up = 0
         self.error: RuntimeError | None = None
 
-    def capture(self, steps: Steps, inputs: tuple[Tensor, ...], pool: Any) -> tuple[FakeGraph, tuple[Tensor, ...]]:
+    def capture(self, steps: Steps, inputs: tuple[Tensor, ...], pool: Any, priority: int) -> tuple[FakeGraph, tuple[Tensor, ...]]:
         if self.error is not None:
             raise self.error
         self.captured.append(tuple(inputs[0].shape))

@@ -90,9 +90,11 @@ def test_device_and_precision(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "--device auto" in error.value.hint
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     assert choose_device(ComputeSettings()).type == "cuda"
-    assert choose_dtype(ComputeSettings(), torch.device("cuda")) == torch.bfloat16
-    assert choose_dtype(ComputeSettings(), torch.device("cpu")) == torch.float32
-    assert choose_dtype(ComputeSettings(precision="bfloat16"), torch.device("cpu")) == torch.bfloat16
+    cpu, cuda = torch.device("cpu"), torch.device("cuda")
+    assert choose_dtype(ComputeSettings(), cuda, torch.float16) == torch.float16
+    assert choose_dtype(ComputeSettings(), cpu, torch.float16) == torch.float32
+    assert choose_dtype(ComputeSettings(precision="bfloat16"), cpu, torch.float16) == torch.bfloat16
+    assert choose_dtype(ComputeSettings(precision="float16"), cuda, torch.bfloat16) == torch.float16
 
 
 def test_some_memory_is_free_here() -> None:

@@ -183,16 +183,17 @@ class ComputeSettings(Section):
     device: Literal["auto", "cuda", "mps", "cpu"] = Field(
         default="auto", description="Device that the networks run on. auto takes the first of cuda, mps and cpu that is available."
     )
-    precision: Literal["auto", "float32", "bfloat16"] = Field(
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         default="auto",
-        description="Precision of the large networks. auto takes bfloat16 on cuda and float32 elsewhere. Bodies and geometry are always "
-        "computed in float32.",
+        description="Precision of the large networks. On cuda auto takes what their publishers run them in (float16 for SAM-3D-Body "
+        "and MoGe-2, bfloat16 for SAM-3) and bfloat16 for Diffusion-VAS, elsewhere float32. Bodies and geometry are always computed in "
+        "float32.",
     )
     compile: Literal["auto", "on", "off"] = Field(
         default="auto",
-        description="Whether to compile the image encoders of SAM-3D-Body and SAM-3, which takes about 15 s and makes them 1.6 times as "
-        "fast on an H100. auto compiles on cuda, and only where the clip is long enough to win the time back; on also compiles the UNet of "
-        "Diffusion-VAS. Results differ by rounding at most.",
+        description="Whether to compile the image encoders of SAM-3D-Body and SAM-3, which takes about 15 s. auto does so on cuda only where "
+        "Triton is missing, whose kernels are as fast without the wait, and the clip is long enough to win the time back; on also compiles "
+        "the UNet of Diffusion-VAS. Results differ by rounding at most.",
         json_schema_extra=SPEED_ONLY,
     )
     batch_size: int | None = Field(

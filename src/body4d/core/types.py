@@ -245,8 +245,8 @@ class MaskTrack:
         return {"size": [self.height_px, self.width_px], "counts": self.codes[row]}
 
     def mask(self, row: int) -> Bool[np.ndarray, "height width"]:
-        """Mask of row ``row``."""
-        return _coco_mask().decode(self._coco(row)).astype(bool)
+        """Mask of row ``row``. Its columns are contiguous, not its rows."""
+        return _coco_mask().decode(self._coco(row)).view(bool)
 
     def boxes_px(self) -> Float[np.ndarray, "t 4"]:
         """Boxes around the masks: left, top, right, bottom. An empty mask gives zeros."""

@@ -1,6 +1,7 @@
 """Chains of small steps, which take a GPU longer to launch than to do, recorded as CUDA graphs and replayed with one launch."""
 
 import logging
+import threading
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
@@ -10,6 +11,9 @@ import torch
 from torch import Tensor
 
 Steps = Callable[..., tuple[Tensor, ...]]
+
+_one_at_a_time = threading.Lock()
+"""Two threads may replay graphs side by side; recording waits for the device, which another thread's recording does not bear."""
 
 
 @dataclass(frozen=True)
@@ -32,10 +36,11 @@ class CudaGraphRecorder:
     ``max_graphs``: graphs kept; the one replayed least recently goes first. ``record_after``: a shape is recorded when it is met this
     often, since recording takes as long as several calls. ``row_step``: inputs are rows (B, ...), each computed independently of the
     others; they are filled up to a multiple of ``row_step``, so that a few graphs serve every B. ``label`` names the steps in the log.
+    ``priority``: of the recorded kernels, as torch counts a stream's; with -1 they go before those of other streams.
     """
 
-    def __init__(self, label: str, *, max_graphs: int, record_after: int = 1, row_step: int | None = None) -> None:
-        self.enabled = True
+    def __init__(self, label: str, *, max_graphs: int, record_after: int = 1, row_step: int | None = None, priority: int = 0) -> None:
+        self.enabled, self._priority = True, priority
         self._label, self._max_graphs, self._record_after, self._row_step = label, max_graphs, record_after, row_step
         self._calls: Counter[Hashable] = Counter()
         self._recordings: OrderedDict[Hashable, _Recording] = OrderedDict()
@@ -95,7 +100,8 @@ class CudaGraphRecorder:
         if self._record_after == 1:
             _warm_up(steps, places)
         try:
-            graph, outputs = _capture(steps, places, self._pool)
+            with _one_at_a_time:
+                graph, outputs = _capture(steps, places, self._pool, self._priority)
         except RuntimeError as error:
             if isinstance(error, torch.OutOfMemoryError):
                 raise
@@ -123,9 +129,9 @@ def _warm_up(steps: Steps, inputs: tuple[Tensor, ...]) -> None:
     torch.cuda.current_stream(device).wait_stream(stream)
 
 
-def _capture(steps: Steps, inputs: tuple[Tensor, ...], pool: Any) -> tuple[torch.cuda.CUDAGraph, tuple[Tensor, ...]]:
+def _capture(steps: Steps, inputs: tuple[Tensor, ...], pool: Any, priority: int) -> tuple[torch.cuda.CUDAGraph, tuple[Tensor, ...]]:
     """A graph of the steps, and the tensors it writes, in the memory of ``pool`` or, where it is None, of its own."""
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph, pool=pool, capture_error_mode="thread_local"):
+    graph, stream = torch.cuda.CUDAGraph(), torch.cuda.Stream(inputs[0].device, priority=priority)
+    with torch.cuda.graph(graph, pool=pool, stream=stream, capture_error_mode="thread_local"):
         outputs = steps(*inputs)
     return graph, outputs

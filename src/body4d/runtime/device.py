@@ -4,8 +4,10 @@ Nothing here is decided on import: the adapter of each network asks when it star
 """
 
 import gc
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TypeVar
 
 import torch
@@ -38,11 +40,12 @@ def choose_device(compute: ComputeSettings) -> torch.device:
     return torch.device(name)
 
 
-def choose_dtype(compute: ComputeSettings, device: torch.device) -> torch.dtype:
-    """Precision of the large networks. "auto" means float32 on the CPU and on MPS, where bfloat16 is rarely faster."""
+def choose_dtype(compute: ComputeSettings, device: torch.device, published: torch.dtype) -> torch.dtype:
+    """Precision of a large network. "auto" means ``published``, the one its publishers run it in, on CUDA, and float32 on the CPU and on
+    MPS, where short numbers are rarely faster."""
     if compute.precision == "auto":
-        return torch.bfloat16 if device.type == "cuda" else torch.float32
-    return {"float32": torch.float32, "bfloat16": torch.bfloat16}[compute.precision]
+        return published if device.type == "cuda" else torch.float32
+    return {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}[compute.precision]
 
 
 def free_memory_bytes(device: torch.device) -> int:
@@ -103,6 +106,8 @@ class AdaptiveBatcher:
             self.warning = RunWarning("smaller_batches", message, facts={"tried": tried, "items": self.items})
         self.size = tried // 2
         release_memory()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()  # What is kept for one stream does not serve another.
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -111,11 +116,31 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, torch.OutOfMemoryError) or any(words in message for words in OUT_OF_MEMORY_MESSAGES)
 
 
+@lru_cache
+def side_stream(device: torch.device, purpose: str, priority: int = 0) -> torch.cuda.Stream:
+    """The process' one CUDA stream for a purpose: memory that was used on a stream serves that stream again."""
+    return torch.cuda.Stream(device, priority=priority)
+
+
+@contextmanager
+def ahead_of_others(device: torch.device) -> Iterator[None]:
+    """Within the context, work on a CUDA device goes before that of streams without priority, which keep it busy in the gaps."""
+    if device.type != "cuda":
+        yield
+        return
+    before, stream = torch.cuda.current_stream(device), side_stream(device, "ahead", -1)
+    stream.wait_stream(before)
+    try:
+        with torch.cuda.stream(stream):
+            yield
+    finally:
+        before.wait_stream(stream)
+
+
 def release_memory() -> None:
-    """Give back memory that nothing uses any more, so that the next model finds it."""
+    """Free what nothing uses any more, so that the next model finds it. On CUDA torch keeps it for this process: to give it back to the
+    driver and to ask for it again takes half a second a stage."""
     gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
     if torch.backends.mps.is_available():
         torch.mps.empty_cache()
 

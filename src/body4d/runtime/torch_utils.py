@@ -1,7 +1,7 @@
 """Helpers around torch that several networks share: exact products, compiling, and frames on their way to the device."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
+
+from body4d.runtime.fused import has_fused_kernels
 
 
 def float32_matmul(a: Float[Tensor, "*#batch n k"], b: Float[Tensor, "*#batch k m"]) -> Float[Tensor, "*batch n m"]:
@@ -20,12 +22,12 @@ def float32_matmul(a: Float[Tensor, "*#batch n k"], b: Float[Tensor, "*#batch k 
 def should_compile(num_images: int, device_type: str, choice: Literal["auto", "on", "off"], min_images: int) -> bool:
     """Whether to compile a network through which ``num_images`` images go on a device of type "cuda", "mps" or "cpu".
 
-    ``choice`` "on" and "off" are followed. "auto" compiles on CUDA alone, and only from ``min_images`` on, where the seconds that
-    compiling takes are won back.
+    ``choice`` "on" and "off" are followed. "auto" compiles on CUDA alone where Triton's own kernels are missing (``fused``), and only from
+    ``min_images`` on, where the seconds that compiling takes are won back.
     """
     if choice != "auto":
         return choice == "on"
-    return device_type == "cuda" and num_images >= min_images
+    return device_type == "cuda" and not has_fused_kernels(torch.device(device_type)) and num_images >= min_images
 
 
 def set_compile_cache(folder: Path | None = None) -> Path:
@@ -39,6 +41,17 @@ def set_compile_cache(folder: Path | None = None) -> Path:
     # Triton's own kernels are kept in a folder of their own; outside the cache they are built anew in every process.
     os.environ.setdefault("TRITON_CACHE_DIR", str(Path(in_use) / "triton"))
     return Path(in_use)
+
+
+def copy_to_host(tensor: Tensor) -> tuple[np.ndarray, Callable[[], object]]:
+    """A tensor's numbers on the host, and what to call before they are read: the copy from CUDA is not waited for."""
+    if not tensor.is_cuda:
+        return tensor.cpu().numpy(), lambda: None
+    host = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
+    host.copy_(tensor, non_blocking=True)
+    copied = torch.cuda.Event()
+    copied.record()
+    return host.numpy(), copied.synchronize
 
 
 class FrameUploader:

@@ -53,7 +53,7 @@ def test_every_chain_of_small_steps_would_be_recorded(folder: Path, monkeypatch:
     monkeypatch.setattr(CudaGraphRecorder, "__call__", counted)
     wrapped = tracked(Sam3Network(load_sam3(folder), 0.5, CPU, torch.float32))
     # The click's own decoding is not: it comes with a prompt.
-    assert called == {"attention": 4, "decoder": 4, "memory": 5}
+    assert called == {"search": 1, "attention": 4, "decoder": 4, "memory": 5}
     monkeypatch.setattr("body4d.models.sam3.network.record_tracker", lambda tracker: None)
     for a, b in zip(wrapped, tracked(Sam3Network(load_sam3(folder), 0.5, CPU, torch.float32)), strict=True):
         assert torch.equal(a, b)

@@ -1,5 +1,6 @@
 """The estimator around a tiny network with random weights: batches, frames, one body for the clip, confidence and visibility."""
 
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from fractions import Fraction
@@ -30,6 +31,7 @@ from body4d.models.sam3d_body.estimator import (
     PREDICTED_HAND_VISIBILITY,
     SHAPE_COLUMNS,
     InferenceSession,
+    QueuedPrediction,
     Sam3dBodyEstimator,
     frame_confidence,
     inside_frame,
@@ -140,23 +142,55 @@ def test_hands_are_visible_in_full_mode_alone(parts, masks) -> None:
 
 def test_out_of_memory_halves_the_batch_and_says_so(parts, masks, monkeypatch: pytest.MonkeyPatch) -> None:
     expected, _ = recover(parts, masks, batch_size=8)
-    real, tried = InferenceSession.__call__, []
+    real, tried = InferenceSession.queue, []
 
-    def small(self, images, crops):
-        tried.append(len(crops))
-        if len(crops) > 2:
+    def small(self, batch, rows, net=None):
+        tried.append(len(batch.crops[rows]))
+        if tried[-1] > 2:
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return real(self, images, crops)
+        return real(self, batch, rows, net)
 
-    monkeypatch.setattr(InferenceSession, "__call__", small)
+    monkeypatch.setattr(InferenceSession, "queue", small)
     found, warnings = recover(parts, masks, batch_size=8)
     assert tried[:2] == [8, 4]
     assert max(tried[3:]) <= 2
     assert [warning.code for warning in warnings] == ["smaller_batches"]
     same(found, expected)
-    monkeypatch.setattr(InferenceSession, "__call__", lambda *_: (_ for _ in ()).throw(torch.OutOfMemoryError("out of memory")))
+    monkeypatch.setattr(InferenceSession, "queue", lambda *_: (_ for _ in ()).throw(torch.OutOfMemoryError("out of memory")))
     with pytest.raises(DeviceError, match="even one"):
         recover(parts, masks)
+
+
+def test_a_batch_without_room_beside_the_one_before_is_sent_after_it(parts, masks, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected, _ = recover(parts, masks, batch_size=2)
+    real, threads = InferenceSession.send, []
+
+    def full(self, images, crops):
+        threads.append(threading.current_thread())
+        if threads[-1] is not threading.main_thread():
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return real(self, images, crops)
+
+    monkeypatch.setattr(InferenceSession, "send", full)
+    found, _ = recover(parts, masks, batch_size=2)
+    assert threading.main_thread() in threads
+    same(found, expected)
+
+
+def test_a_body_beyond_float16_is_computed_again(parts, masks, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected, _ = recover(parts, masks)
+    monkeypatch.setattr(estimator_module, "choose_dtype", lambda *_: torch.float16)
+    real, fetched = QueuedPrediction.fetch, []
+
+    def overflowing(self):
+        found = real(self)
+        fetched.append(len(fetched))
+        return replace(found, parameters=np.full_like(found.parameters, np.inf)) if len(fetched) == 1 else found
+
+    monkeypatch.setattr(QueuedPrediction, "fetch", overflowing)
+    found, warnings = recover(parts, masks)
+    assert [(warning.code, warning.facts["crops"] > 0) for warning in warnings] == [("float16_overflow", True)]
+    same(found, expected)
 
 
 def test_each_frame_is_read_once_at_its_own_size_and_none_for_nobody(masks) -> None:

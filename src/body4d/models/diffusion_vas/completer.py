@@ -113,7 +113,8 @@ class VasCompleter:
         # Completing costs at most as much again; how much is known when the amodal masks are.
         steps = _DenoisingProgress(progress, num_windows, settings.num_steps)
         device = choose_device(self._compute)
-        dtype = choose_dtype(self._compute, device)
+        # Published in float16 with an image encoder that is raised to float32 for it; in bfloat16 all parts have the range.
+        dtype = choose_dtype(self._compute, device, torch.bfloat16)
         checked = self._check_crops(frames, crops, device, dtype, steps)
         hidden = [one for one in checked if one.check.hidden.any()]
         parts = self._crops_to_complete(hidden)

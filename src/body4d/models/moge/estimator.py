@@ -122,7 +122,7 @@ class MogeCameraEstimator:
         index = sample_frames(len(clip), self._settings.num_frames)
         progress(0, len(index))
         images = [image for _, image in frames.read(index.start, index.stop, index.step)]
-        network = self._load(device, choose_dtype(self._compute, device))
+        network = self._load(device, choose_dtype(self._compute, device, torch.float16))
         frame_bytes = network.bytes_per_frame(clip.height_px, clip.width_px)
         size = choose_batch_size(free_memory_bytes(device), frame_bytes, self._compute, MAX_BATCH.get(device.type, 1))
         batches = AdaptiveBatcher(size, "frames")

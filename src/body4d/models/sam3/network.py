@@ -16,7 +16,10 @@ from torch.nn.functional import interpolate
 
 from body4d.models.sam3.checkpoint import Sam3Weights
 from body4d.models.sam3.identity import MIN_MATCH_IOU, mask_iou, non_maximum_suppression
-from body4d.models.sam3.transformers_compat import cast_weights, compile_layers, record_tracker
+from body4d.models.sam3.transformers_compat import cast_weights, compile_layers, keep_grid_on_host, record_tracker
+from body4d.models.sam3.window_encoder import WindowEncoder
+from body4d.runtime.cuda_graphs import CudaGraphRecorder
+from body4d.runtime.fused import has_fused_kernels
 from body4d.runtime.torch_utils import FrameUploader
 
 MAX_DETECTION_IOU = 0.1
@@ -27,6 +30,9 @@ MIN_MASK_CELLS = 12
 
 _MEAN, _STD = 0.5, 0.5
 """Of SAM-3's processor_config.json, on all channels."""
+
+MAX_SEARCH_GRAPHS = 3
+"""CUDA graphs kept of the encoder, and of the search: full batches, the last one, and one more size."""
 
 _TEXT_TOKENS = 32
 """Length of a text, padded or cut; the text encoder takes no other."""
@@ -90,9 +96,15 @@ class Sam3Network:
         if dtype != torch.float32:
             cast_weights(self.model, dtype)
         self.cuda_graphs = record_tracker(self.tracker)
+        keep_grid_on_host(self.model.detector_model, *self.tracker.prompt_encoder.image_embedding_size)
+        fused = dtype != torch.float32 and has_fused_kernels(device) and WindowEncoder.serves(self._backbone)
+        self._windows = WindowEncoder(self._backbone, dtype) if fused else None
+        self._encoder_graphs = CudaGraphRecorder("SAM-3's encoder", max_graphs=MAX_SEARCH_GRAPHS, record_after=2)
+        self._search_graphs = CudaGraphRecorder("SAM-3's search", max_graphs=MAX_SEARCH_GRAPHS, record_after=2)
 
     def compile_encoder(self) -> None:
-        """Compile the encoder at its next call."""
+        """Compile the encoder's layers at their next call."""
+        self._windows = None
         compile_layers(self._backbone)
 
     @property
@@ -132,7 +144,7 @@ class Sam3Network:
     ) -> list[tuple[TrackerFeatures, Sam3Detections | None]]:
         """Features of one batch of frames, and what ``texts`` detect on those with ``detect`` true."""
         with self.autocast():
-            hidden = self._backbone(preprocess(self._upload(images), self.image_size_px)).last_hidden_state
+            hidden = self._encode(preprocess(self._upload(images), self.image_size_px))
             feature_maps, position_encodings = self.model.get_vision_features_for_tracker(_EncoderOutput(hidden))
             rows = [i for i, detected in enumerate(detect) if detected]
             detections = dict(zip(rows, self._detect(hidden[rows], texts), strict=True)) if rows and texts else {}
@@ -140,27 +152,40 @@ class Sam3Network:
         per_frame = [tuple(m[:, i : i + 1].float() for m in feature_maps) for i in range(len(images))]
         return [(TrackerFeatures(maps, position_encoding), detections.get(i)) for i, maps in enumerate(per_frame)]
 
+    def _encode(self, pixels: Tensor) -> Tensor:
+        """The encoder's last hidden state (B, cells, C)."""
+        windows = self._windows
+        if windows is None:
+            return self._backbone(pixels).last_hidden_state
+        return self._encoder_graphs(lambda inputs: (windows(inputs),), (pixels,), "encoder")[0]
+
     def _detect(self, hidden: Tensor, texts: Sequence[TextFeatures]) -> list[Sam3Detections]:
         """What the texts detect on frames given by their encoding (B, cells, C)."""
+        count = len(hidden)
+        per_frame: list[list[tuple[np.ndarray, np.ndarray]]] = [[] for _ in range(count)]
+        for text in texts:
+            pred_masks, scores = self._search_graphs(self._search, (hidden, text.features, text.attention_mask), "search")
+            likely = scores > self._min_detection_score
+            for i in range(count):
+                masks = (pred_masks[i][likely[i]] > 0).cpu().numpy()
+                per_frame[i].append((masks, scores[i][likely[i]].cpu().numpy()))
+        return [merge_detections(per_text, self.mask_size) for per_text in per_frame]
+
+    def _search(self, hidden: Tensor, features: Tensor, attention_mask: Tensor) -> tuple[Tensor, Tensor]:
+        """Mask logits (B, queries, h, w) and scores (B, queries) of one text on encoded frames; it does not wait for the device."""
         from transformers.models.sam3.modeling_sam3 import Sam3VisionEncoderOutput
 
         detector: Any = self.model.detector_model
         count, (height, width) = len(hidden), self.tracker.prompt_encoder.image_embedding_size
         feature_maps, position_encodings = detector.vision_encoder.neck(hidden.view(count, height, width, -1).permute(0, 3, 1, 2))
-        vision = Sam3VisionEncoderOutput(last_hidden_state=hidden, fpn_hidden_states=feature_maps, fpn_position_encoding=position_encodings)
-        per_frame: list[list[tuple[np.ndarray, np.ndarray]]] = [[] for _ in range(count)]
-        for text in texts:
-            out = detector(
-                vision_embeds=vision,
-                text_embeds=_TextOutput(text.features.expand(count, -1, -1)),
-                attention_mask=text.attention_mask.expand(count, -1),
-            )
-            scores = out.pred_logits.float().sigmoid() * out.presence_logits.float().sigmoid().view(count, 1)
-            likely = scores > self._min_detection_score
-            for i in range(count):
-                masks = (out.pred_masks[i][likely[i]] > 0).cpu().numpy()
-                per_frame[i].append((masks, scores[i][likely[i]].cpu().numpy()))
-        return [merge_detections(per_text, self.mask_size) for per_text in per_frame]
+        out = detector(
+            vision_embeds=Sam3VisionEncoderOutput(
+                last_hidden_state=hidden, fpn_hidden_states=feature_maps, fpn_position_encoding=position_encodings
+            ),
+            text_embeds=_TextOutput(features.expand(count, -1, -1)),
+            attention_mask=attention_mask.expand(count, -1),
+        )
+        return out.pred_masks, out.pred_logits.float().sigmoid() * out.presence_logits.float().sigmoid().view(count, 1)
 
     def bytes_per_frame(self, height_px: int, width_px: int) -> int:
         """Memory that one frame takes on its way through the encoder and the detector."""

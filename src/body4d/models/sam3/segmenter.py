@@ -24,7 +24,15 @@ from body4d.models.sam3.object_tracker import ObjectTracker
 from body4d.models.sam3.prompts import ObjectPrompt, match_prompt_to_track, parse_prompts
 from body4d.models.sam3.propagation import FrameProgress, PromptedObject, Propagator, first_mask
 from body4d.models.sam3.streaming import FrameEncoder, MaskEncoder
-from body4d.runtime.device import AdaptiveBatcher, choose_batch_size, choose_device, choose_dtype, free_memory_bytes, release_memory
+from body4d.runtime.device import (
+    AdaptiveBatcher,
+    ahead_of_others,
+    choose_batch_size,
+    choose_device,
+    choose_dtype,
+    free_memory_bytes,
+    release_memory,
+)
 from body4d.runtime.torch_utils import should_compile
 from body4d.tracking.main_subject import NOT_PROMPTED, ExclusionReason, SubjectCandidate, choose_subjects, track_warnings
 from body4d.tracking.masks import subtract_masks
@@ -72,11 +80,12 @@ class Sam3Segmenter:
         weights = self._kept_weights or self._load(device)
         self._kept_weights = weights if self._settings.keep_loaded else None
         try:
-            network = Sam3Network(weights, self._settings.min_detection_score, device, choose_dtype(self._compute, device))
+            network = Sam3Network(weights, self._settings.min_detection_score, device, choose_dtype(self._compute, device, torch.bfloat16))
             if should_compile(len(frames.clip), device.type, self._compute.compile, COMPILE_MIN_FRAMES):
                 network.compile_encoder()
             segmentation = _ClipSegmentation(network, frames, self._settings, self._people, self._compute, progress)
-            tracks = segmentation.run(object_prompts, texts if prompts else [self._settings.text])
+            with ahead_of_others(device):  # The tracker is a chain of small steps; the encoder fills the device.
+                tracks = segmentation.run(object_prompts, texts if prompts else [self._settings.text])
             return StageOutput(tracks, tuple(segmentation.warnings))
         finally:
             del weights

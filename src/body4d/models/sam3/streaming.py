@@ -16,7 +16,8 @@ from torch.nn.functional import interpolate
 from body4d.core.stages import FrameSource
 from body4d.core.types import MaskTrack
 from body4d.models.sam3.network import MIN_MASK_CELLS, Sam3Detections, Sam3Network, TextFeatures, TrackerFeatures
-from body4d.runtime.device import AdaptiveBatcher
+from body4d.runtime.device import AdaptiveBatcher, side_stream
+from body4d.runtime.torch_utils import copy_to_host
 from body4d.tracking.masks import assign_pixel_owners, fill_holes_and_specks
 
 Item = TypeVar("Item")
@@ -137,7 +138,7 @@ def prefetch(items: Iterator[Item], device: torch.device, tensors: Callable[[Ite
     if device.type != "cuda":
         yield from items
         return
-    stream = torch.cuda.Stream(device)
+    stream = side_stream(device, "encode")
     stream.wait_stream(torch.cuda.current_stream(device))
 
     def make() -> tuple[Item | None, Any]:
@@ -240,17 +241,6 @@ class MaskEncoder:
                 mask = owner == place
                 codes[i] = MaskTrack.encode(mask) if mask.any() else None
         return frame, obj_ids, codes
-
-
-def copy_to_host(tensor: Tensor) -> tuple[np.ndarray, Callable[[], object]]:
-    """A tensor's numbers on the host, and what to call before they are read: the copy from CUDA is not waited for."""
-    if not tensor.is_cuda:
-        return tensor.cpu().numpy(), lambda: None
-    host = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
-    host.copy_(tensor, non_blocking=True)
-    copied = torch.cuda.Event()
-    copied.record()
-    return host.numpy(), copied.synchronize
 
 
 def upsample_logits(logits: Float[np.ndarray, "h w"], size_px: tuple[int, int]) -> Float[np.ndarray, "height width"]:

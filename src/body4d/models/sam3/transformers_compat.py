@@ -6,7 +6,9 @@ Members of transformers' classes that are not public are read or replaced here a
 - ``Sam3TrackerVideoModel._run_single_frame_inference``: previous mask logits beside new clicks (``previous_mask_logits``);
 - ``Sam3TrackerVideoModel._single_frame_forward`` and the ``forward`` of its memory attention and memory encoder: recorded as CUDA graphs
   (``record_tracker``);
-- the ``forward`` of the vision encoder's layers: compiled (``compile_layers``).
+- the ``forward`` of the vision encoder's layers: compiled (``compile_layers``);
+- ``_get_coords`` of the detector's decoder and ``_prepare_multilevel_features`` of its encoder: the grid's size is told by the host
+  (``keep_grid_on_host``).
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -122,12 +124,30 @@ def _compiled(forward: Callable[..., Tensor]) -> Callable[..., Tensor]:
     return run
 
 
+def keep_grid_on_host(detector: Any, height: int, width: int) -> None:
+    """Tell the detector the size of its one feature map in cells, for which each of its layers would wait for the device."""
+    device_shapes: dict[torch.device, Tensor] = {}
+
+    def coordinates(height_tensor: Tensor, width_tensor: Tensor, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
+        return tuple(torch.arange(0, side, device=device, dtype=dtype) / side for side in (height, width))  # type: ignore[return-value]
+
+    def flattened(maps: list[Tensor], positions: list[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+        (features,), (position,) = maps, positions
+        if features.device not in device_shapes:
+            device_shapes[features.device] = torch.tensor([[height, width]], device=features.device)
+        rows, position_rows = (one.flatten(2).transpose(1, 2) for one in (features, position))
+        return rows, position_rows, device_shapes[features.device]
+
+    detector.detr_decoder._get_coords = coordinates
+    detector.detr_encoder._prepare_multilevel_features = flattened
+
+
 def record_tracker(tracker: Any) -> CudaGraphRecorder:
     """Have the tracker's three chains of small steps recorded: memory attention, mask decoder without prompts, memory encoder.
 
     The tracker is a chain of a thousand small steps for each person and frame, which take longer to launch than to do.
     """
-    graphs = CudaGraphRecorder("SAM-3's tracker", max_graphs=MAX_GRAPHS, record_after=RECORD_AFTER)
+    graphs = CudaGraphRecorder("SAM-3's tracker", max_graphs=MAX_GRAPHS, record_after=RECORD_AFTER, priority=-1)
     attend, encode = type(tracker.memory_attention).forward, type(tracker.memory_encoder).forward
     decode = type(tracker)._single_frame_forward
 

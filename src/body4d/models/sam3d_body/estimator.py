@@ -5,7 +5,8 @@ frames: the shape of the clip is the median of its predictions, and each frame's
 who is occluded gets images of their own, in which nothing is in front of them.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from torch import Tensor
 from body4d.bodies.mhr.module import MhrBody
 from body4d.bodies.mhr.to_rig import rig_motion, rig_shape
 from body4d.config import ComputeSettings, Sam3dBodySettings
-from body4d.core.errors import InputError
+from body4d.core.errors import InputError, RunWarning
 from body4d.core.joints import Coco17, Mhr70
 from body4d.core.occlusion import (
     OcclusionSegment,
@@ -36,16 +37,28 @@ from body4d.models.sam3d_body.network.hands import estimate_with_hands
 from body4d.models.sam3d_body.network.heads import MhrModel
 from body4d.models.sam3d_body.network.model import Sam3dBody, body_crops, estimate_bodies
 from body4d.models.sam3d_body.person_crops import PersonCrop, iter_crop_batches
-from body4d.runtime.device import AdaptiveBatcher, choose_batch_size, choose_device, choose_dtype, free_memory_bytes, release_memory
-from body4d.runtime.torch_utils import FrameUploader, should_compile
+from body4d.runtime.device import (
+    AdaptiveBatcher,
+    choose_batch_size,
+    choose_device,
+    choose_dtype,
+    free_memory_bytes,
+    is_out_of_memory,
+    release_memory,
+    side_stream,
+)
+from body4d.runtime.torch_utils import FrameUploader, copy_to_host, should_compile
 
 LoadFn = Callable[[torch.device, torch.dtype], tuple[Sam3dBody, MhrBody]]
 
 MODEL_COLUMNS, SHAPE_COLUMNS, FACE_COLUMNS = slice(0, 204), slice(204, 249), slice(249, 321)
 """Columns of ``BodyTrack.parameters``: MHR's model parameters, shape and face, as the network predicts them for each frame."""
 
-MAX_BATCH_SIZE = {"cuda": 128, "mps": 16, "cpu": 4}
-"""Largest number of people at once: more does not run faster, and a CPU is busy with one."""
+MAX_BATCH_SIZE = {"cuda": 64, "mps": 16, "cpu": 4}
+"""Largest number of people at once: more does not run faster, and nothing overlaps with sending the first ones; a CPU is busy with one."""
+
+WIDE_DTYPE = {"cuda": torch.bfloat16, "mps": torch.float32, "cpu": torch.float32}
+"""What a batch is computed in again whose numbers leave the range of float16."""
 
 COMPILE_MIN_CROPS = 6000
 """Fewer crops are not compiled for: 2.6 ms gained per crop win back 15 s from 5,600 crops on (H100, empty cache; 1,000 with a full one)."""
@@ -81,17 +94,13 @@ class BodyPrediction:
     """Whether the result has the left and the right hand of their own pass."""
 
     @classmethod
-    def from_output(cls, output: BranchOutput, hand_used: Bool[Tensor, "b 2"]) -> "BodyPrediction":
-        """A network's result on the host, float32."""
-        pose, camera = output.pose, output.camera
-        parameters = torch.cat([pose.mhr_params, pose.shape, pose.face], -1)
-        tensors = (parameters, pose.keypoints_m, camera.translation_m, camera.keypoints_px)
-        parameters, keypoints, root, pixels = (t.float().cpu().numpy() for t in tensors)
-        return cls(parameters, keypoints, root, pixels, hand_used.cpu().numpy())
-
-    @classmethod
     def concatenate(cls, parts: Sequence["BodyPrediction"]) -> "BodyPrediction":
         return cls(*(np.concatenate([getattr(part, f.name) for part in parts]) for f in fields(cls)))
+
+    @property
+    def is_finite(self) -> bool:
+        """False where numbers went beyond the range of the network's precision."""
+        return all(bool(np.isfinite(part).all()) for part in (self.parameters, self.keypoints_m, self.root_m, self.keypoints_px))
 
     def select(self, index: Int[np.ndarray, " n"]) -> "BodyPrediction":
         return BodyPrediction(*(getattr(self, f.name)[index] for f in fields(self)))
@@ -151,14 +160,15 @@ class Sam3dBodyEstimator:
         which they are occluded are flagged, and their confidence is multiplied by the visible share.
         """
         device = choose_device(self._compute)
-        dtype = choose_dtype(self._compute, device)
+        dtype = choose_dtype(self._compute, device, torch.float16)
         net, mhr = self._load(device, dtype)
+        wide = WideNetwork(lambda: self._load(device, WIDE_DTYPE[device.type])[0] if dtype == torch.float16 else None)
         num_crops = sum(len(track) for track in masks) * (3 if self._settings.mode == "full" else 1)
         if should_compile(num_crops, device.type, self._compute.compile, COMPILE_MIN_CROPS):
             net.compile_backbone()
         session: InferenceSession | None = None
         try:
-            session = InferenceSession(net, mhr, camera, self._settings, device)
+            session = InferenceSession(net, mhr, camera, self._settings, device, wide)
             max_size = MAX_BATCH_SIZE.get(device.type, MAX_BATCH_SIZE["cpu"])
             size = choose_batch_size(free_memory_bytes(device), session.bytes_per_crop(frames, dtype), self._compute, max_size)
             batcher = AdaptiveBatcher(size, "people")
@@ -170,49 +180,156 @@ class Sam3dBodyEstimator:
                 for person, track in enumerate(masks)
             )
             tracks = tracks if self._height_m is None else scale_to_height(tracks, self._height_m)
-            return StageOutput(tracks, (batcher.warning,) if batcher.warning else ())
+            return StageOutput(tracks, tuple(warning for warning in (batcher.warning, wide.warning) if warning))
         finally:
-            del net, mhr
+            del net, mhr, wide
             session = None  # It refers to both.
             release_memory()
 
 
-class InferenceSession:
-    """The network at work on one clip: call it with images of the clip and the people to recover in them."""
+class WideNetwork:
+    """The network in a precision of wider range, loaded where the first one gives numbers that are not finite."""
 
-    def __init__(self, net: Sam3dBody, mhr: MhrModel, camera: Camera, settings: Sam3dBodySettings, device: torch.device) -> None:
-        self._net, self._mhr, self._settings, self._device = net, mhr, settings, device
-        self._upload = FrameUploader(device)
+    def __init__(self, load: Callable[[], Sam3dBody | None]) -> None:
+        self._load, self._loaded, self._crops = load, None, 0
+
+    def for_crops(self, count: int) -> Sam3dBody | None:
+        """The network for ``count`` more crops; None where the first one has that range already."""
+        self._loaded = self._loaded or self._load()
+        if self._loaded is not None:
+            self._crops += count
+        return self._loaded
+
+    @property
+    def warning(self) -> RunWarning | None:
+        """How many crops went beyond float16, where any did."""
+        if not self._crops:
+            return None
+        return RunWarning(
+            "float16_overflow",
+            f"{self._crops} bodies left the range of float16 and were computed again in a wider precision.",
+            facts={"crops": self._crops},
+        )
+
+
+@dataclass(frozen=True)
+class SentBatch:
+    """A batch on its way to the device."""
+
+    images: Sequence[UInt8[np.ndarray, "h w 3"]]
+    crops: Sequence[PersonCrop]
+    frames: UInt8[Tensor, "f h w 3"]
+    masks: UInt8[Tensor, "n h w"] | None
+    """Of each crop, 0 or 1."""
+    arrived: Any
+    """The ``torch.cuda.Event`` after it; None where sending waits for the device."""
+
+    def wait(self) -> None:
+        """Let what is queued from here on wait until the batch is on the device."""
+        if self.arrived is not None:
+            stream = torch.cuda.current_stream()
+            stream.wait_event(self.arrived)
+            for tensor in (self.frames, self.masks):
+                if tensor is not None:
+                    tensor.record_stream(stream)
+
+
+@dataclass(frozen=True)
+class QueuedPrediction:
+    """What the network is asked for some people of a batch; on CUDA it may still be at work."""
+
+    crops: Sequence[PersonCrop]
+    numbers: Float[np.ndarray, "b _"]
+    """On the host, once ``wait`` has returned: parameters, keypoints, root, pixels and used hands of each person."""
+    wait: Callable[[], object]
+
+    @classmethod
+    def from_output(cls, crops: Sequence[PersonCrop], output: BranchOutput, hand_used: Bool[Tensor, "b 2"]) -> "QueuedPrediction":
+        """Send a network's result to the host, before anything that is queued later."""
+        pose, camera = output.pose, output.camera
+        parts = (pose.mhr_params, pose.shape, pose.face, pose.keypoints_m, camera.translation_m, camera.keypoints_px, hand_used)
+        return cls(crops, *copy_to_host(torch.cat([part.float().flatten(1) for part in parts], 1)))
+
+    def fetch(self) -> BodyPrediction:
+        """The result, once it is there."""
+        self.wait()
+        parameters, keypoints, root, pixels, hands = np.split(self.numbers, np.cumsum([FACE_COLUMNS.stop, 70 * 3, 3, 70 * 2]), axis=1)
+        return BodyPrediction(parameters, keypoints.reshape(-1, 70, 3), root, pixels.reshape(-1, 70, 2), hands > 0.5)
+
+
+class InferenceSession:
+    """The network at work. A batch is sent, then queued, and its result is fetched; the next one may be sent and queued before."""
+
+    def __init__(
+        self, net: Sam3dBody, mhr: MhrModel, camera: Camera, settings: Sam3dBodySettings, device: torch.device, wide: WideNetwork
+    ) -> None:
+        self._net, self._mhr, self._settings, self._device, self._wide = net, mhr, settings, device, wide
+        self._upload, self._upload_masks = FrameUploader(device), FrameUploader(device)
+        self._stream = side_stream(device, "send") if device.type == "cuda" else None
         self._K = torch.tensor(camera.K, dtype=torch.float32, device=device)
-        self._uploaded: tuple[Sequence[np.ndarray], Tensor] | None = None
 
     def bytes_per_crop(self, frames: FrameSource, dtype: torch.dtype) -> int:
-        """Memory that one person in one frame takes: an image, a mask, and the network's work on a crop."""
+        """Memory that one person in one frame takes: image and mask of this batch and of the next, and the network's work on a crop."""
         clip = frames.clip
-        return clip.width_px * clip.height_px * 4 + self._net.sizes.bytes_per_crop(dtype.itemsize, hands=self._settings.mode == "full")
+        work = self._net.sizes.bytes_per_crop(dtype.itemsize, hands=self._settings.mode == "full")
+        return 2 * clip.width_px * clip.height_px * 4 + work
 
     @torch.inference_mode()
-    def __call__(self, images: Sequence[UInt8[np.ndarray, "h w 3"]], crops: Sequence[PersonCrop]) -> BodyPrediction:
-        net, settings = self._net, self._settings
-        frames = self._on_device(images)
+    def send(self, images: Sequence[UInt8[np.ndarray, "h w 3"]], crops: Sequence[PersonCrop]) -> SentBatch:
+        """Copy a batch to the device, beside what the device computes; may be called from another thread."""
+        with torch.cuda.stream(self._stream):  # None changes nothing
+            frames = self._upload(images)
+            masks = None
+            if self._settings.mask_prompt:  # Decoded masks are contiguous by columns: copied as rows they take ten times as long.
+                masks = self._upload_masks([np.ascontiguousarray(crop.mask.T).view(np.uint8) for crop in crops]).mT
+            arrived = None if self._stream is None else self._stream.record_event()
+        return SentBatch(images, crops, frames, masks, arrived)
+
+    @torch.inference_mode()
+    def queue(self, batch: SentBatch, rows: slice, net: Sam3dBody | None = None) -> QueuedPrediction:
+        """Have the network look at some of a batch's crops, by ``net`` where it is given."""
+        net, settings, crops = net or self._net, self._settings, batch.crops[rows]
+        batch.wait()
         boxes = torch.from_numpy(np.stack([crop.box_px for crop in crops]).astype(np.float32)).to(self._device)
         index = torch.tensor([crop.image_index for crop in crops], device=self._device)
         placed = body_crops(boxes, index, self._K.expand(len(crops), 3, 3), net.sizes)
-        masks = None
-        if settings.mask_prompt:
-            masks = torch.from_numpy(np.stack([crop.mask for crop in crops]).view(np.uint8)).to(self._device) * 255
-        first = estimate_bodies(net, self._mhr, frames, placed, masks)
+        masks = None if batch.masks is None else batch.masks[rows] * 255
+        first = estimate_bodies(net, self._mhr, batch.frames, placed, masks)
         if settings.mode == "body":
-            return BodyPrediction.from_output(first.output, torch.zeros(len(crops), 2, dtype=torch.bool))
-        full = estimate_with_hands(net, self._mhr, frames, first, upstream_exact=settings.upstream_exact)
-        return BodyPrediction.from_output(full.output, full.hand_used)
+            return QueuedPrediction.from_output(crops, first.output, torch.zeros(len(crops), 2, dtype=torch.bool, device=self._device))
+        full = estimate_with_hands(net, self._mhr, batch.frames, first, upstream_exact=settings.upstream_exact)
+        return QueuedPrediction.from_output(crops, full.output, full.hand_used)
 
-    def _on_device(self, images: Sequence[np.ndarray]) -> Tensor:
-        """The images (F, H, W, 3) on the device, kept for the next call with the very same list."""
-        if self._uploaded is None or self._uploaded[0] is not images:
-            self._uploaded = None
-            self._uploaded = (images, self._upload(images))
-        return self._uploaded[1]
+    def fetch(self, images: Sequence[UInt8[np.ndarray, "h w 3"]], queued: QueuedPrediction) -> BodyPrediction:
+        """The result of what was queued, by the wider network where it is not finite."""
+        found = queued.fetch()
+        if found.is_finite:
+            return found
+        wide = self._wide.for_crops(len(queued.crops))
+        if wide is None:
+            return found
+        return self.queue(self.send(images, queued.crops), slice(None), wide).fetch()
+
+
+def sent_ahead(session: InferenceSession, batches: Iterator[tuple[list[np.ndarray], list[PersonCrop]]]) -> Iterator[SentBatch]:
+    """The batches, each read and sent while the one before is computed."""
+
+    def send_next() -> SentBatch | tuple[list[np.ndarray], list[PersonCrop]] | None:
+        batch = next(batches, None)
+        try:
+            return None if batch is None else session.send(*batch)
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            return batch  # There is no room for it beside the batch before.
+
+    with ThreadPoolExecutor(1, "send") as pool:
+        sent = pool.submit(send_next)
+        while (batch := sent.result()) is not None:
+            if not isinstance(batch, SentBatch):
+                batch = session.send(*batch)
+            sent = pool.submit(send_next)
+            yield batch
 
 
 def predict_clip(
@@ -229,14 +346,22 @@ def predict_clip(
     crops_done: list[tuple[int, int, float]] = []
     total = sum(len(track) for track in masks)
     progress(0, total)
-    for images, crops in iter_crop_batches(frames, masks, lambda: batcher.size, segments):
-        prediction = BodyPrediction.concatenate(
-            batcher.run(len(crops), lambda rows, images=images, crops=crops: session(images, crops[rows]))
-        )
-        parts.append(prediction)
-        for crop, points_px in zip(crops, prediction.keypoints_px, strict=True):
-            crops_done.append((crop.person, crop.row, frame_confidence(points_px, crop.mask, min_confidence)))
+    waiting: list[tuple[SentBatch, QueuedPrediction]] = []
+
+    def fetch_all() -> None:
+        for batch, queued in waiting:
+            prediction = session.fetch(batch.images, queued)
+            parts.append(prediction)
+            for crop, points_px in zip(queued.crops, prediction.keypoints_px, strict=True):
+                crops_done.append((crop.person, crop.row, frame_confidence(points_px, crop.mask, min_confidence)))
+        waiting.clear()
         progress(len(crops_done), total)
+
+    for batch in sent_ahead(session, iter_crop_batches(frames, masks, lambda: batcher.size, segments)):
+        queued = batcher.run(len(batch.crops), lambda rows, batch=batch: session.queue(batch, rows))
+        fetch_all()  # of the batch before, while the device is at work on this one
+        waiting = [(batch, part) for part in queued]
+    fetch_all()
     if not parts:
         return None
     person, row, confidence = zip(*crops_done, strict=True)

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from body4d.models.sam3d_body.network.config import BackboneSizes, NetworkSizes
 from body4d.models.sam3d_body.network.layers import constant, patch_linear
+from body4d.runtime.fused import add_norm, has_fused_kernels, rotate_, silu_product_
 
 IMAGE_MEAN = (0.485, 0.456, 0.406)
 IMAGE_STD = (0.229, 0.224, 0.225)
@@ -76,6 +77,21 @@ def dinov3_block(
     return x, F.linear(hidden, w.down, w.down_bias)
 
 
+def fused_dinov3_block(
+    x: Tensor, pending: Tensor, pending_scale: Tensor, cos: Tensor, sin: Tensor, w: BlockWeights, heads: int, eps: float
+) -> tuple[Tensor, Tensor]:
+    """``dinov3_block`` with one pass through memory for what lies between two products. ``cos`` and ``sin`` are contiguous."""
+    x, normed = add_norm(x, pending, pending_scale, w.norm1, w.norm1_bias, eps)
+    q = rotate_(F.linear(normed, w.query, w.query_bias), cos, sin, interleaved=False)
+    k = rotate_(F.linear(normed, w.key), cos, sin, interleaved=False)
+    v = F.linear(normed, w.value, w.value_bias)
+    q, k, v = (part.unflatten(-1, (heads, -1)).transpose(1, 2) for part in (q, k, v))
+    attended = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
+    x, normed = add_norm(x, F.linear(attended, w.out, w.out_bias), w.scale1, w.norm2, w.norm2_bias, eps)
+    hidden = silu_product_(F.linear(normed, w.gate, w.gate_bias), F.linear(normed, w.up, w.up_bias))
+    return x, F.linear(hidden, w.down, w.down_bias)
+
+
 def apply_rope(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     """Rotary position encoding of the last tokens of x (B, n, heads, 64), in float32: bfloat16 angles are off by a 50th of a turn."""
     num_special = x.shape[1] - cos.shape[0]
@@ -135,6 +151,9 @@ class DinoBackbone(nn.Module):
         if run_block is not dinov3_block:  # One compiled version serves every batch but a single crop.
             torch._dynamo.mark_dynamic(x, 0)
             torch._dynamo.mark_dynamic(pending, 0)
+        elif has_fused_kernels(x.device):
+            run_block = fused_dinov3_block
+            cos, sin = cos.float().contiguous(), sin.float().contiguous()
         for layer in self.vit.model.layer:
             weights = block_weights(layer)
             x, pending = run_block(x, pending, pending_scale, cos, sin, weights, config.num_attention_heads, config.layer_norm_eps)
