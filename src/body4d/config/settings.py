@@ -26,6 +26,11 @@ class VideoSettings(Section):
         description="At most this many frames a second are used; frames are never invented. A higher rate follows fast motion better and "
         "takes proportionally longer. Without it every frame is used.",
     )
+    rotate_deg: Literal[0, 90, 180, 270] = Field(
+        default=0,
+        description="The film is turned clockwise by this many degrees, besides what the file itself prescribes: for a film that lies on "
+        "its side or on its head because its tag was lost.",
+    )
     max_side_px: int | None = Field(
         default=None,
         ge=64,

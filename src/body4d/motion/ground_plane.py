@@ -39,6 +39,10 @@ OUTLIER_SIGMAS = 3.0
 MIN_STANDING_RISE_M = 0.6
 """Height of the trunk's middle over the ankles from which a person stands: it is about 1.0 m in an adult who stands, 0.4 m in a squat."""
 
+MAX_BELOW_FLOOR_M, BODY_BEYOND_JOINTS_M = 0.2, 0.12
+"""Somebody who is this far below a floor found from the feet, in most frames, does not stand on them: they lie, hang or stand on their
+hands, or the film is on its head. The second is how far skull and flesh reach beyond the joints."""
+
 RANSAC_TRIALS = 400
 """Planes tried, through three footholds each. With half of the footholds wrong, some trial is all but certain to hit three right ones."""
 
@@ -71,7 +75,20 @@ def floor_transform(people: Sequence[BodyTrack], camera: Camera) -> Float[np.nda
     origin = pelvis - ((pelvis - [0.0, height, 0.0]) * up).sum() * up
     transform = np.eye(4)
     transform[:3, :3], transform[:3, 3] = R, -(R * origin).sum(-1)
+    transform[1, 3] += _depth_below_floor_m(people, transform)
     return transform
+
+
+def _depth_below_floor_m(people: Sequence[BodyTrack], transform: np.ndarray) -> float:
+    """How far the floor must be lowered so that nobody is under it; 0 where people stand on their feet."""
+    lowest = 0.0
+    for track in people:
+        if track.observed.any():
+            heights = (track.joints_m[track.observed].astype(np.float64) * transform[1, :3]).sum(-1) + transform[1, 3]
+            depth = -heights.min(1)
+            if np.median(depth) > MAX_BELOW_FLOOR_M:
+                lowest = max(lowest, float(depth.max()) + BODY_BEYOND_JOINTS_M)
+    return lowest
 
 
 def sole_m(rig: Rig) -> float:

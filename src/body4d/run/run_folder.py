@@ -19,7 +19,7 @@ from filelock import FileLock, Timeout
 from pydantic import BaseModel
 
 from body4d.core.errors import Body4DError, Cancelled, InputError, OutputError, RunWarning, distinct_warnings
-from body4d.core.files import atomic_file, output_error
+from body4d.core.files import WRITE_ERRORS, atomic_file, output_error
 from body4d.core.progress import Event, EventListener, Meter, ignore_events
 from body4d.core.stages import ProgressFn
 from body4d.run.record import RUN, RunRecord, StageRecord, read_record_if_any
@@ -27,9 +27,6 @@ from body4d.runtime.memory import NO_DEVICE, DeviceMemory, MemoryMonitor
 
 _PARTIAL, _LOCK = ".partial", ".lock"
 
-_WRITE_ERRORS = frozenset(
-    {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS, errno.EISDIR, errno.ENOTDIR, errno.ENOTEMPTY}
-)
 _FULL_BELOW_BYTES = 1 << 20
 """Some writers (numpy, FFmpeg) lose the error number: a failed write with less than this free is a full disk."""
 
@@ -278,7 +275,7 @@ def output_errors(path: Path) -> Iterator[None]:
         full = error.errno is None and shutil.disk_usage(path).free < _FULL_BELOW_BYTES
         if full:
             error.errno = errno.ENOSPC
-        if error.errno in _WRITE_ERRORS:
+        if error.errno in WRITE_ERRORS:
             raise output_error(path, error) from error
         raise
 

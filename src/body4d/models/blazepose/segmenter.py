@@ -48,9 +48,10 @@ class BlazePoseSegmenter:
         clip = frames.clip
         _check_prompts(prompts, len(clip))
         with PoseNetworks(self._models, self._settings.num_workers) as networks:
+            cuts = frozenset(clip.cuts.tolist())
             tracker = PoseTracker(networks, self._settings, frozenset(prompt.frame for prompt in prompts))
             for done, (frame, rgb) in enumerate(frames.read()):
-                tracker.step(frame, float(clip.times_s[frame]), rgb)
+                tracker.step(frame, float(clip.times_s[frame]), rgb, frame in cuts)
                 progress(done + 1, len(clip))
         size = (clip.width_px, clip.height_px)
         if prompts:
