@@ -71,6 +71,7 @@ def test_info_says_what_the_issue_asks_for(video: Path, tmp_path: Path) -> None:
     assert list(person) == [
         "id", "frames_visible", "error_2d_px", "error_2d_percent_of_height", "mask_iou", "jitter", "jitter_raw", "height_m",
         "height_assumed",
+        "explains_poorly",
     ]  # fmt: skip
     assert person["frames_visible"] == FRAMES
     assert person["error_2d_px"] == pytest.approx(1.0, abs=1e-3)  # the fakes measure 1 px beside

@@ -75,17 +75,18 @@ def floor_transform(people: Sequence[BodyTrack], camera: Camera) -> Float[np.nda
     origin = pelvis - ((pelvis - [0.0, height, 0.0]) * up).sum() * up
     transform = np.eye(4)
     transform[:3, :3], transform[:3, 3] = R, -(R * origin).sum(-1)
-    transform[1, 3] += _depth_below_floor_m(people, transform)
+    transform[1, 3] += _depth_below_floor_m(people, camera, transform)
     return transform
 
 
-def _depth_below_floor_m(people: Sequence[BodyTrack], transform: np.ndarray) -> float:
-    """How far the floor must be lowered so that nobody is under it; 0 where people stand on their feet."""
+def _depth_below_floor_m(people: Sequence[BodyTrack], camera: Camera, transform: np.ndarray) -> float:
+    """How far the floor must be lowered so that nobody is under it, as far as they are in the picture; 0 where people stand."""
     lowest = 0.0
     for track in people:
         if track.observed.any():
-            heights = (track.joints_m[track.observed].astype(np.float64) * transform[1, :3]).sum(-1) + transform[1, 3]
-            depth = -heights.min(1)
+            points = track.joints_m[track.observed].astype(np.float64)
+            heights = (points * transform[1, :3]).sum(-1) + transform[1, 3]
+            depth = -np.where(_in_picture(points, camera), heights, 0.0).min(1)
             if np.median(depth) > MAX_BELOW_FLOOR_M:
                 lowest = max(lowest, float(depth.max()) + BODY_BEYOND_JOINTS_M)
     return lowest
@@ -140,11 +141,15 @@ def _foot_points(people: Sequence[BodyTrack], camera: Camera) -> list[np.ndarray
         names = [n for n in FOOT_JOINTS if n in track.joint_names] or [n for n in ANKLES if n in track.joint_names]
         columns = [track.joint_names.index(n) for n in names]
         points = track.joints_m[track.observed][:, columns].reshape(-1, 3).astype(np.float64)
-        with np.errstate(invalid="ignore"):
-            px = camera.project(points)
-            everywhere.append(points)
-            in_picture.append(points[np.all((px >= 0) & (px < [camera.width_px, camera.height_px]), axis=-1)])
+        everywhere.append(points)
+        in_picture.append(points[_in_picture(points, camera)])
     return in_picture if any(len(points) for points in in_picture) else everywhere
+
+
+def _in_picture(points_m: np.ndarray, camera: Camera) -> np.ndarray:
+    with np.errstate(invalid="ignore"):
+        px = camera.project(points_m)
+        return np.all((px >= 0) & (px < [camera.width_px, camera.height_px]), axis=-1)
 
 
 def _first_pelvis(people: Sequence[BodyTrack]) -> np.ndarray:

@@ -115,7 +115,7 @@ def quality_warnings(people: Sequence[BodyTrack], reports: Sequence[PersonReport
             facts = {"person": report.id, "error_percent": report.error_2d_percent_of_height, "mask_iou": report.mask_iou}
             message = f"Person {report.id}'s body explains the picture poorly ({told}): do not rely on it."
             warnings.append(RunWarning("explains_poorly", message, "Use a film in which the person is seen better.", facts))
-        if turn_deg := righting_turn_deg(track):
+        if not report.explains_poorly and (turn_deg := righting_turn_deg(track)):
             how = "on their head" if turn_deg == 180 else "on their side"
             message = f"Person {report.id} is {how} in the picture for most of the film."
             hint = f"If the film lost its orientation, --rotate {turn_deg} sets it upright."
