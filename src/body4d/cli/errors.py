@@ -1,5 +1,6 @@
 """What every command does when something goes wrong: one sentence, the right exit code, and a traceback only with ``--verbose``."""
 
+import io
 import json
 import logging
 import os
@@ -29,6 +30,8 @@ def handle_errors(command: Callable[P, R]) -> Callable[P, R]:
         if threading.current_thread() is threading.main_thread():
             # A polite kill leaves the folder as Ctrl-C does.
             signal.signal(signal.SIGTERM, signal.default_int_handler)
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(errors="backslashreplace")  # A file's name may be in any encoding.
         try:
             return command(*args, **kwargs)
         except Body4DError as error:

@@ -199,7 +199,8 @@ class RunFolder:
     def _save(self) -> None:
         text = json.dumps(self.record.model_dump(mode="json"), indent=1, ensure_ascii=False)
         with atomic_file(self.path / RUN) as file:
-            file.write(text.encode() + b"\n")
+            # A file name that is no UTF-8 has surrogates in it; backslashes make them escapes of JSON, from which the name comes back.
+            file.write(text.encode(errors="backslashreplace") + b"\n")
 
 
 @contextmanager
