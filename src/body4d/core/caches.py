@@ -27,8 +27,8 @@ def cache_folder() -> Path:
 
 def can_write(folder: Path) -> bool:
     """Whether ``folder`` can be made and written. It is tried, because rights say yes to root in places that take no file."""
-    above = next(above for above in (folder.absolute(), *folder.absolute().parents) if above.is_dir())
-    if above == Path(above.anchor):
+    above = next(above for above in (folder.absolute(), *folder.absolute().parents) if above.exists())
+    if above == Path(above.anchor) or not above.is_dir():
         return False
     try:
         with tempfile.TemporaryFile(dir=above):

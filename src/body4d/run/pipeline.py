@@ -224,11 +224,14 @@ class Pipeline:
         s = self.settings
         started = time.monotonic()
         frames = self.open_clip(Path(video), s.video)
+        # Asked now, so that it is not only said when all the work is done.
+        silent = self.check_sound(frames.clip) if s.pictures.audio and s.pictures.enabled else None
+        notes = (*self.warnings, silent) if silent else self.warnings
         about = {
             "preset": self.preset,
             "weights": dict(self.weights),
             "sources": {name: dict(source) for name, source in self.sources.items()},
-            "warnings": list(self.warnings),
+            "warnings": list(notes),
             "settings": s.model_dump(mode="json"),
             "versions": versions(),
         }
@@ -236,7 +239,7 @@ class Pipeline:
             cancellable(),
             RunFolder.open(Path(video), Path(out) if out else None, about, fresh=fresh, listener=listener, device=self.memory) as run,
         ):
-            run.warn((*self.warnings, *self.setup_warnings))
+            run.warn((*notes, *self.setup_warnings))
             keys = self.cache_inputs(run.input_sha256, prompts)
 
             def stage(name: str, files: Sequence[str], make: StageFn) -> Any:
@@ -244,8 +247,6 @@ class Pipeline:
 
             probed = stage("probe", [], self._probe(frames, time.monotonic() - started))
             frames = ShotFrames(frames, replace(frames.clip, cuts=np.array(probed["cuts"], np.int64)))
-            silent = self.check_sound(frames.clip) if s.pictures.audio else None
-            run.warn([silent] if silent else [])  # Now, and not when all the work is done.
             stage("masks", [MASKS], self._masks(frames, prompts, {warning.text for warning in run.warnings}))
             masks = load_masks(run.file(MASKS))
             stage("occlusion", [HIDDEN], self._occlusion(frames, masks, run))
@@ -255,7 +256,7 @@ class Pipeline:
             bodies = load_bodies(run.file(BODIES))
             stage("motion", [SCENE], self._motion(frames.clip, bodies, masks, camera, run))
             scene = load_scene(run.file(SCENE), Path(video))
-            stage("pictures", self._picture_files, self._pictures(scene, frames, silent))
+            stage("pictures", self._picture_files, self._pictures(scene, frames, silent is None))
             stage("files", [GLB], self._files(scene))
         return scene
 
@@ -385,12 +386,11 @@ class Pipeline:
     def _picture_files(self) -> tuple[str, ...]:
         return (OVERLAY, VIEWS, SHEET) if self.settings.pictures.enabled else ()
 
-    def _pictures(self, scene: Scene, frames: FrameSource, silent: RunWarning | None) -> StageFn:
-        def make(into: Path, progress: ProgressFn) -> StageResult:
+    def _pictures(self, scene: Scene, frames: FrameSource, with_sound: bool) -> StageFn:
+        def make(into: Path, progress: ProgressFn) -> None:
             pictures = self.settings.pictures
             if pictures.enabled:
-                self.draw(scene, frames, into, pictures.model_copy(update={"audio": pictures.audio and silent is None}), progress)
-            return StageResult([silent] if silent else [])
+                self.draw(scene, frames, into, pictures.model_copy(update={"audio": pictures.audio and with_sound}), progress)
 
         return make
 
