@@ -14,7 +14,7 @@ from typing import ParamSpec, TypeVar
 
 import typer
 
-from body4d.core.errors import Body4DError, Cancelled
+from body4d.core.errors import Body4DError, Cancelled, DeviceError
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -46,8 +46,13 @@ def handle_errors(command: Callable[P, R]) -> Callable[P, R]:
             raise typer.Exit(1) from error
         except (typer.Exit, typer.Abort, typer.BadParameter):
             raise
+        except MemoryError as error:
+            hint = "Use fewer or smaller frames (--start, --end, --max-side), or close other programs."
+            _report(DeviceError("This machine's memory does not suffice.", hint=hint), DeviceError.exit_code, as_json, verbose)
+            raise typer.Exit(DeviceError.exit_code) from error
         except Exception as error:
-            message = f"A fault in body4d itself: {type(error).__name__}: {error}."
+            told = " ".join(str(error).split())  # one line, whatever a package wrote
+            message = f"A fault in body4d itself: {type(error).__name__}: {told}."
             _report(Body4DError(message, hint="--verbose shows where; please report it."), 1, as_json, verbose)
             raise typer.Exit(1) from error
 
