@@ -12,7 +12,7 @@ from body4d.config import VideoSettings
 from body4d.core.errors import InputError
 from body4d.video import VideoReader, VideoWriter, probe
 from body4d.video.audio import sound_problem
-from body4d.video.cuts import find_cuts
+from body4d.video.cuts import changed_shares, find_cuts, unexplained_shares
 from body4d.video.metadata import edit_list_rates
 from make_videos import corners, make_sound, make_video, number_of, quadrants, stripes
 
@@ -197,6 +197,17 @@ def test_fast_motion_a_flash_and_a_light_that_goes_out_are_no_cuts(tmp_path):
     lights = [1.0] * 12 + [1.6] + [1.0] * 3 + [0.6] * 7
     assert cuts_of(tmp_path, [scene_picture(0, x, light) for x, light in zip(stroke, lights, strict=True)]).value.tolist() == []
     assert cuts_of(tmp_path, [scene_picture(0, 10)]).value.tolist() == []
+
+
+def test_what_flow_explains_is_motion_and_no_cut():
+    pytest.importorskip("cv2")
+    rng = np.random.default_rng(3)
+    wall = np.kron(rng.integers(20, 230, (24, 60, 1)), np.ones((4, 4, 3))).astype(np.uint8)
+    moving = [wall[:, 5 * n : 5 * n + 96] for n in range(6)]
+    jump = [*moving[:3], *(wall[:, 130 + 5 * n : 226 + 5 * n] for n in range(3))]
+    assert changed_shares(moving)[1:].min() > 0.2
+    assert unexplained_shares(moving).max() < 0.05
+    assert unexplained_shares(jump)[3] > 5 * np.delete(unexplained_shares(jump), 3).max()
 
 
 @pytest.mark.parametrize("name", ["videos/golf_swing.mp4", "videos/street_dance.mp4", "truth/dropjump_Cam1.mp4"])

@@ -1,13 +1,16 @@
 """Cuts: frames that begin a new shot, of another camera or of the same one after some time was left out.
 
 Each frame is compared with the one before it by the local structure of a small picture, so that a change of light is none. A cut changes
-far more than the frames around it do; fast motion and blur change all of them. Found from every frame of the file in the clip's range,
-because frames far apart differ anyway. Cross-fades, and cuts less than ``NEIGHBOUR_FRAMES`` frames apart, are not found.
+far more than the frames around it do; fast motion and blur change all of them. Where much moves anyway, a frame in doubt is judged by what
+optical flow from the one before it does not explain. Found from every frame of the file in the clip's range, because frames far apart
+differ anyway. Cross-fades, and cuts less than ``NEIGHBOUR_FRAMES`` frames apart, are not found.
 """
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from importlib.util import find_spec
+from itertools import pairwise
 
 import numpy as np
 from jaxtyping import Float, Int, UInt8
@@ -32,6 +35,9 @@ NEIGHBOUR_FRAMES = 4
 MIN_CHANGE_RATIO = 2.5
 """A cut changes this many times as much as any of them. On seven real clips, each also with only every 2nd to 6th frame, no frame that is
 no cut reached more than 1.3, and a lens flare that goes out at once 2.2."""
+MIN_DOUBT_RATIO, MIN_UNEXPLAINED_RATIO = 1.6, 3.0
+"""From the first ratio on a frame is in doubt. It begins a shot where what flow leaves unexplained is the second times that of any
+neighbour. The lens flare has 2.6; no other frame of those clips is in doubt."""
 FLOOR_SHARE = 0.002
 """Changes of a smaller share of the picture count as this one."""
 
@@ -52,7 +58,9 @@ def find_cuts(frames: FrameSource, progress: ProgressFn = ignore_progress) -> St
             yield rgb
             progress(index + 1, total)
 
-    at = cut_rows(changed_shares(pictures()))
+    shares = changed_shares(pictures())
+    sure, doubtful = cut_rows(shares), cut_rows(shares, MIN_DOUBT_RATIO)
+    at = np.array([row for row in doubtful.tolist() if row in sure or _is_unexplained(reader, row)], np.int64)
     # A cut between two frames that are used is at the second of them.
     cuts = np.unique(np.searchsorted(clip.source_frames, reader.clip.source_frames[at]))
     return StageOutput(cuts, (*reader.warnings, *_warnings(clip, cuts)))
@@ -69,13 +77,40 @@ def changed_shares(pictures: Iterable[UInt8[np.ndarray, "h w 3"]]) -> Float[np.n
     return np.array(shares)
 
 
-def cut_rows(shares: Float[np.ndarray, " n"]) -> Int[np.ndarray, " cuts"]:
-    """Rows whose change is far above that of all their neighbours. Pure."""
+def _is_unexplained(reader: VideoReader, row: int) -> bool:
+    """Whether optical flow explains far less of the frame ``row`` than of those around it. Without OpenCV nothing is said."""
+    if find_spec("cv2") is None:
+        return False
+    first = max(0, row - NEIGHBOUR_FRAMES - 1)
+    around = [rgb for _, rgb in reader.read(first, row + NEIGHBOUR_FRAMES + 1)]
+    return row - first in cut_rows(unexplained_shares(around), MIN_UNEXPLAINED_RATIO)
+
+
+def unexplained_shares(pictures: Sequence[UInt8[np.ndarray, "h w 3"]]) -> Float[np.ndarray, " n"]:
+    """The share of each small picture that differs from the one before it, both as it is and moved along the optical flow; 0 for the first.
+
+    Source of the flow: Farneback, "Two-frame motion estimation based on polynomial expansion", SCIA 2003.
+    """
+    import cv2
+
+    structures, shares = [_structure(rgb) for rgb in pictures], [0.0]
+    greys = [cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY) for rgb in pictures]
+    rows, columns = np.mgrid[0 : greys[0].shape[0], 0 : greys[0].shape[1]].astype(np.float32)
+    for (before, after), (grey, next_grey) in zip(pairwise(structures), pairwise(greys), strict=True):
+        flow = cv2.calcOpticalFlowFarneback(next_grey, grey, None, 0.5, 3, 11, 2, 5, 1.1, 0)  # type: ignore[call-overload]
+        moved = cv2.remap(before, columns + flow[..., 0], rows + flow[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        differs = [np.abs(one - after).max(-1) > CHANGED_BY for one in (before, moved)]
+        shares.append(float(np.mean(differs[0] & differs[1])))
+    return np.array(shares)
+
+
+def cut_rows(shares: Float[np.ndarray, " n"], min_ratio: float = MIN_CHANGE_RATIO) -> Int[np.ndarray, " cuts"]:
+    """Rows whose change is ``min_ratio`` times that of any of their neighbours. Pure."""
     rows = []
     for i in np.flatnonzero(shares >= MIN_CHANGED_SHARE):
         before, after = shares[max(1, i - NEIGHBOUR_FRAMES) : i], shares[i + 1 : i + 1 + NEIGHBOUR_FRAMES]
         around = max((*before, *after), default=1.0)  # of two frames alone nothing is known
-        if shares[i] >= MIN_CHANGE_RATIO * max(around, FLOOR_SHARE):
+        if shares[i] >= min_ratio * max(around, FLOOR_SHARE):
             rows.append(int(i))
     return np.array(rows, np.int64)
 
