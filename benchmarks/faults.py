@@ -245,6 +245,7 @@ def try_videos(folder: Path, count: int, rng: random.Random) -> dict[str, Any]:
 
     base, problems, outcomes, slowest_s, most_mb = base_videos(folder), [], Counter[str](), 0.0, 0.0
     reader: subprocess.Popen[str] | None = None
+    first = True
     for number in range(count):
         what, data, suffix = mutated(base, rng)
         path = folder / f"mutated{number}{suffix}"

@@ -226,6 +226,10 @@ def test_across_a_cut_people_are_found_at_once_and_known_by_their_clothes(script
     stranger.clip = frames.clip
     both = BlazePoseSegmenter(S, PeopleSettings(count="all"), MODELS).track(stranger, (), ignore_progress)
     assert [mask.frame_index[[0, -1]].tolist() for mask in both.value] == [[0, 9], [10, 19]]
+    brief = Frames([painted((160, RED))] * 16 + [painted((160, BLUE))] * 4)
+    brief.clip = dataclasses.replace(brief.clip, cuts=np.array([16]))
+    main = BlazePoseSegmenter(S, PeopleSettings(), MODELS).track(brief, (), ignore_progress)
+    assert [len(mask) for mask in main.value] == [16, 4]
 
 
 def test_masks_never_overlap(scripted):

@@ -59,7 +59,7 @@ class BlazePoseSegmenter:
             joined = [track for tracks in people.values() for track in tracks]
             left_out = [(track.index, NOT_PROMPTED) for track in tracker.tracks if all(track is not other for other in joined)]
         else:
-            choice = choose_subjects([track.candidate() for track in tracker.tracks], clip.times_s, size, self._people)
+            choice = choose_subjects([track.candidate() for track in tracker.tracks], clip.times_s, size, self._people, clip.shot_index)
             if not choice.chosen:
                 raise _no_person(len(clip), choice)
             people = {i + 1: [tracker.tracks[c]] for i, c in enumerate(choice.chosen)}
