@@ -241,7 +241,7 @@ class NoCompleter:
         """Nobody, with a warning where somebody may be occluded."""
         from body4d.models.diffusion_vas.candidates import candidate_spans
 
-        spans = candidate_spans(masks, frames.clip.times_s, self._settings)
+        spans = candidate_spans(masks, frames.clip.times_s, self._settings, frames.clip.shot_index)
         if not spans:
             return StageOutput(())
         people, count = len({span.track for span in spans}), sum(map(len, spans))
