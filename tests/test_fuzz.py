@@ -70,7 +70,7 @@ PARSERS = {
 
 
 @pytest.mark.parametrize("kind", PARSERS)
-@settings(max_examples=40, deadline=2000, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, deadline=2000, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_broken_bytes_are_an_error_with_a_name(files, tmp_path, kind, data):
     whole = files[kind].read_bytes()
