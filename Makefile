@@ -22,12 +22,14 @@ export PYTHONDONTWRITEBYTECODE :=
 # Files with slow tests first, each on one worker, so that what a file shares is made once.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
-.PHONY: help setup test test-fast lint docs format demo
+.PHONY: help setup test test-fast lint docs format demo faults audit
 help:
 	@echo "make demo [VIDEO=clip.mp4]   run on a clip, or on a synthetic golf swing and print the scores"
 	@echo "make test                    all tests"
 	@echo "make test-fast               those without a child process, a browser or the body model's set-up: a minute and a half"
 	@echo "make lint                    ruff, ruff format, pyright, import contracts"
+	@echo "make faults                  kills, injected faults and mutated videos, in the quick form: one to three minutes"
+	@echo "make audit                   known holes in the packages, as far as the advisory services answer"
 	@echo "make docs                    the documentation's site, into site/; a broken link is an error"
 	@echo "make setup                   only prepare .venv, and fetch the model files of preset lite"
 
@@ -84,3 +86,10 @@ format: $(STAMP)
 
 demo: $(STAMP)
 	$(BIN)/body4d demo $(if $(VIDEO),--video "$(VIDEO)")
+
+# Not part of `make test`: a minute or two of processes that are killed.
+faults: $(STAMP)
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/faults.py --quick
+
+audit:
+	scripts/audit.sh

@@ -50,3 +50,22 @@ def test_a_moving_camera_has_no_one_direction_of_gravity():
     assert output.value.gravity is None
     told = dataclasses.replace(CAMERA, static=False)
     assert read_background(Room(), told, CameraSettings(motion="moving")).value.gravity is None
+
+
+def test_beyond_a_cut_there_is_another_camera_or_the_same():
+    class Cut(Room):
+        def __init__(self, jump_px):
+            super().__init__()
+            self.clip = dataclasses.replace(self.clip, cuts=np.array([15]))
+            self._jump = jump_px
+
+        def read(self, first=0, last=None, step=1):
+            for frame in range(first, len(self.clip) if last is None else last, step):
+                left = self._jump if frame >= 15 else 0
+                yield frame, self._wall[:, left : left + WIDTH]
+
+    same, other = read_background(Cut(0), CAMERA, CameraSettings()), read_background(Cut(WIDTH + 70), CAMERA, CameraSettings())
+    assert same.value.static
+    assert same.warnings == ()
+    assert not other.value.static
+    assert [warning.code for warning in other.warnings] == ["several_cameras"]

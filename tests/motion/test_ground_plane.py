@@ -179,3 +179,13 @@ def test_soles_lie_a_little_below_the_joints_of_the_feet():
     from body4d.bodies.anny import DEFAULT_SHAPE, anny_body
 
     assert 0.01 < sole_m(anny_body().rig(DEFAULT_SHAPE)) < 0.04
+
+
+def test_nobody_who_hangs_or_lies_is_under_the_floor():
+    T_camera_world = camera_pose(height_m=1.2)
+    upside_down = person(T_camera_world, np.tile([0.0, -4.0], (20, 1)))
+    joints = upside_down.joints_m.copy()
+    joints[..., 1] = -joints[..., 1] + 0.5  # feet above
+    floor = floor_transform([dataclasses.replace(upside_down, joints_m=joints)], CAMERA)
+    heights = joints @ floor[1, :3] + floor[1, 3]
+    assert heights.min() > 0

@@ -447,3 +447,24 @@ def test_a_golf_swing_of_the_whole_body_keeps_its_speed_and_loses_its_jitter(rat
     assert speed(got, rate, wrist).max() == pytest.approx(speed(truth, rate, wrist).max(), rel=kept)
     assert jitter(got) < 0.25 * jitter(raw)
     assert error(got) < 0.6 * error(raw)
+
+
+def test_nothing_is_smoothed_or_bridged_across_a_cut(rig):
+    times = np.arange(60) / 30
+    rotations = noisy(sway(times), np.radians(2))
+    rotations[30:] += np.array([0.0, 1.2, 0.0])
+    track = make_track(rig, rotations)
+    cut = dataclasses.replace(make_clip(60), cuts=np.array([30]))
+    together = smooth(track, rig, cut, DEFAULT)
+    first = smooth(make_track(rig, rotations[:30]), rig, make_clip(30), DEFAULT)
+    # What the first shot becomes depends on the second only through the noise, which is estimated from both.
+    assert off_rad(together.rotations[:30], first.rotations).max() < np.radians(2)
+    hole = smooth(with_gap(track, 27, 33), rig, cut, DEFAULT)
+    assert not set(range(27, 33)) & set(hole.frame_index.tolist())
+
+
+def test_frames_far_apart_do_not_pull_at_each_other(rig):
+    rotations = noisy(sway(np.arange(12) / 5), np.radians(5))
+    out = smooth(make_track(rig, rotations), rig, make_clip(12, rate=5), DEFAULT)
+    assert off_rad(out.rotations, rotations).max() < 1e-6
+    assert len(out) == 12

@@ -24,6 +24,7 @@ STALE: dict[str, tuple[Any, tuple[str, ...], tuple[str, ...]]] = {
     "video.start_s": (0.5, ALL, ALL),
     "video.end_s": (1.5, ALL, ALL),
     "video.fps": (10, ALL, ALL),
+    "video.rotate_deg": (90, ALL, ALL),
     "video.max_side_px": (320, ALL, ALL),
     "video.max_megapixels": (20, ALL, ALL),
     "people.count": (2, FROM_MASKS, FROM_MASKS),

@@ -8,21 +8,25 @@ import signal
 import subprocess
 import sys
 import time
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from body4d.camera.intrinsics import focal_warnings
+from body4d.config import PictureSettings, Settings
 from body4d.config.loading import load_settings
-from body4d.core.errors import Cancelled, NoPersonError
+from body4d.core.errors import Cancelled, NoPersonError, RunWarning
 from body4d.core.occlusion import OcclusionSegment
 from body4d.core.progress import Event
 from body4d.core.scene_io import load_hidden, load_scene
-from body4d.core.types import Camera
+from body4d.core.stages import StageOutput
+from body4d.core.types import Camera, Clip
 from body4d.motion.ground_plane import sole_m
+from body4d.run.pipeline import sparse_frames_warnings
 from body4d.run.record import BODIES, FILES, GLB, HIDDEN, MASKS, OVERLAY, RUN, SCENE, SHEET, VIEWS, read_run, summary
-from fakes import FRAMES, Calls, FakeBodies, FakeCamera, FakeSegmenter, fake_pipeline
+from fakes import FRAMES, Calls, FakeBodies, FakeCamera, FakeSegmenter, fake_draw, fake_pipeline
 
 STAGES = ["probe", "masks", "occlusion", "camera", "bodies", "motion", "pictures", "files"]
 SAME_BYTES = [MASKS, HIDDEN, BODIES, SCENE, OVERLAY, VIEWS, SHEET, GLB]
@@ -71,6 +75,7 @@ def test_info_says_what_the_issue_asks_for(video: Path, tmp_path: Path) -> None:
     assert list(person) == [
         "id", "frames_visible", "error_2d_px", "error_2d_percent_of_height", "mask_iou", "jitter", "jitter_raw", "height_m",
         "height_assumed",
+        "explains_poorly",
     ]  # fmt: skip
     assert person["frames_visible"] == FRAMES
     assert person["error_2d_px"] == pytest.approx(1.0, abs=1e-3)  # the fakes measure 1 px beside
@@ -302,3 +307,35 @@ def test_what_a_network_says_of_the_lens_is_told_with_its_spread() -> None:
     (warning,) = focal_warnings(camera)
     assert warning.message == "The horizontal field of view, 56.1 degrees, is what MoGe-2 estimates. Single frames scatter by 3.1 %."
     assert warning.facts["spread"] == 0.031
+
+
+def test_sound_that_cannot_be_kept_is_said_at_once_and_kept_in_the_record(video: Path, tmp_path: Path) -> None:
+    events, drawn = [], []
+    pipeline = fake_pipeline(
+        Settings(pictures=PictureSettings(audio=True)),
+        check_sound=lambda clip: RunWarning("sound_goes_back", "It goes back."),
+        draw=lambda scene, frames, into, pictures, progress: (
+            drawn.append(pictures.audio),
+            fake_draw(scene, frames, into, pictures, progress),
+        ),
+    )
+    pipeline.run(video, tmp_path / "run", listener=events.append)
+    assert drawn == [False]
+    told = [event.stage for event in events if event.warning and event.warning.code == "sound_goes_back"]
+    assert told == ["run"]
+    assert next(i for i, e in enumerate(events) if e.warning) < next(i for i, e in enumerate(events) if e.stage == "masks")
+    assert "sound_goes_back" in [warning.code for warning in read_run(tmp_path / "run").warnings]
+
+
+def test_cuts_reach_every_stage_and_the_scene(video: Path, tmp_path: Path) -> None:
+    pipeline = fake_pipeline(find_cuts=lambda frames, progress: StageOutput(np.array([5])))
+    scene = pipeline.run(video, tmp_path / "run")
+    assert scene.clip.cuts.tolist() == [5]
+    assert load_scene(tmp_path / "run" / "scene.npz").clip.cuts.tolist() == [5]
+
+
+@pytest.mark.parametrize(("rate", "capture_rate", "told"), [(30, None, 0), (10, None, 0), (8, None, 1), (2, 30, 0)])
+def test_frames_far_apart_are_told(rate, capture_rate, told) -> None:
+    clip = Clip(Path("a.mp4"), 64, 48, Fraction(rate), np.arange(10) / rate, np.arange(10), capture_rate and Fraction(capture_rate))
+    assert len(sparse_frames_warnings(clip)) == told
+    assert (clip.stretch_index[-1] == 9) == bool(told)

@@ -1,6 +1,7 @@
 """Figures of a run without truth, on tracks and masks whose figures are known."""
 
 import dataclasses
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -10,7 +11,17 @@ import pytest
 from body4d.core.joints import Body29
 from body4d.core.rig import Rig
 from body4d.core.types import BodyTrack, Camera, Clip, MaskTrack, Scene
-from body4d.run.quality import error_2d_px, measure_mask_iou, report_people, silhouette_iou, standing_height_px
+from body4d.run.quality import (
+    PersonReport,
+    error_2d_px,
+    measure_mask_iou,
+    quality_warnings,
+    report_people,
+    righting_turn_deg,
+    silhouette_iou,
+    standing_height_px,
+)
+from scenes import track_of_joints
 
 FRAMES = 6
 CAMERA = Camera(500.0, 32.0, 24.0, 64, 48)
@@ -101,3 +112,32 @@ def test_mask_iou_is_measured_on_frames_with_a_mask_and_without_other_people() -
     assert behind.mask_iou.min() > 0.9
     nobody = measure_mask_iou([make_track()], rigs, [mask_track(2, slice(32, 50))], CAMERA, lambda *step: None)[0]
     assert np.isnan(nobody.mask_iou).all()
+
+
+@pytest.mark.parametrize(("head", "turn"), [((0, -1), 0), ((1, 0), 270), ((-1, 0), 90), ((0, 1), 180), ((0.4, -0.9), 0)])
+def test_a_film_that_lies_is_known_by_its_people(head, turn) -> None:
+    joints = np.zeros((FRAMES, 29, 3))
+    for name, along in (("shoulder", 0.5), ("hip", 0.0), ("ankle", -0.9)):
+        for side in ("left", "right"):
+            joints[:, Body29[f"{side}_{name}".upper()], :2] = np.array(head) * along
+    joints[..., 2] = 4.0
+    track = track_of_joints(joints)
+    assert righting_turn_deg(track) == turn
+    (report,) = report_people(Scene(CLIP, CAMERA, (track,), np.eye(4), "lite"), {track.person_id: 1.7})
+    told = quality_warnings([track], [replace(report, explains_poorly=False)])
+    assert [warning.facts.get("rotate_deg") for warning in told] == ([turn] if turn else [])
+
+
+def test_who_is_hardly_seen_explains_the_picture_poorly() -> None:
+    track = track_of_joints(np.ones((FRAMES, 29, 3)))
+    clear = PersonReport(1, 5, 4.0, 1.4, 0.85, None, None, 1.7, True)
+    for report in (
+        replace(clear, mask_iou=0.6, explains_poorly=True),
+        replace(clear, error_2d_percent_of_height=4.2, explains_poorly=True),
+    ):
+        codes = [warning.code for warning in quality_warnings([track], [report])]
+        assert "explains_poorly" in codes
+    iou = np.full(FRAMES, 0.6)
+    scene = Scene(CLIP, CAMERA, (replace(track, mask_iou=iou),), np.eye(4), "lite")
+    assert report_people(scene, {})[0].explains_poorly
+    assert not report_people(replace(scene, people=(replace(track, mask_iou=iou + 0.2),)), {})[0].explains_poorly

@@ -51,3 +51,10 @@ def test_slow_motion_is_judged_in_real_seconds():
 
 def test_a_person_whom_the_mask_never_fits_is_judged_by_what_is_usual():
     assert suspect_stretches(track(mask_iou=np.full(T, 0.45)), CLIP) == ()
+
+
+def test_nobody_is_too_fast_across_a_cut():
+    joints = track().joints_m.copy()
+    joints[30:, :, 0] += 3.0
+    assert suspect_stretches(track(joints_m=joints), CLIP) != ()
+    assert suspect_stretches(track(joints_m=joints), dataclasses.replace(CLIP, cuts=np.array([30]))) == ()

@@ -170,7 +170,7 @@ def _write_noise(path, count):
 def test_a_full_disk_is_one_sentence(tmp_path, count):
     path = tmp_path / "a.mp4"
     (tmp_path / ".a.mp4.partial").symlink_to("/dev/full")
-    with pytest.raises(OutputError, match=r"a\.mp4 cannot be written \(No space left on device\)\. Free some space"):
+    with pytest.raises(OutputError, match=r"There is no room left to write .*a\.mp4"):
         _write_noise(path, count)
     assert os.listdir(tmp_path) == []
 
@@ -188,7 +188,7 @@ def test_a_disk_that_fills_up_half_way(tmp_path):
 
 def test_an_unwritable_place_is_one_sentence(tmp_path):
     (tmp_path / "file").write_text("x")
-    with pytest.raises(OutputError, match="cannot be written"), VideoWriter(tmp_path / "file" / "a.mp4", 64, 48, np.zeros(1)):
+    with pytest.raises(OutputError, match=r"cannot be (written|encoded)"), VideoWriter(tmp_path / "file" / "a.mp4", 64, 48, np.zeros(1)):
         pass
     (tmp_path / "folder.mp4").mkdir()
     with pytest.raises(OutputError, match=r"folder\.mp4 cannot be written"):

@@ -20,6 +20,7 @@ from filelock import FileLock
 from jaxtyping import Float
 from scipy.ndimage import gaussian_filter1d
 
+from body4d.core.caches import cache_folder, temporary_cache, user_cache
 from body4d.core.errors import MissingDependencyError
 from body4d.core.joints import Body29
 from body4d.core.rig import Rig
@@ -65,6 +66,8 @@ FINGER_CHAINS = np.array([[0, *range(4 * finger + 1, 4 * finger + 5)] for finger
 THUMB_FLEXION_SHARE = 0.35
 """A thumb bends by this share of a finger's flexion."""
 
+_BUILT = "*/build_compact_model_data_*.safetensors"
+
 GRIP_EASE_FRAMES = 4.0
 """Standard deviation of the time over which hands close and open."""
 
@@ -76,19 +79,24 @@ def age_parameter(years: float) -> float:
 
 def is_built() -> bool:
     """Whether Anny was built on this machine before: the package parses a hundred megabytes of text once and caches the result."""
-    return any(_cache_folder().glob("*/build_compact_model_data_*.safetensors"))
+    return any(_cache().glob(_BUILT))
 
 
-def _cache_folder() -> Path:
-    return Path(os.environ.get("ANNY_CACHE_DIR") or Path.home() / ".cache" / "anny")
+def _cache() -> Path:
+    """Where the package keeps what it built; a temporary folder where it was not built yet and the user's cache cannot be written."""
+    if configured := os.environ.get("ANNY_CACHE_DIR"):
+        return Path(configured)
+    cache = user_cache()
+    built = cache is not None and any((cache / "anny").glob(_BUILT))
+    return (cache if built and cache is not None else cache_folder()) / "anny"
 
 
 @contextmanager
 def _one_at_a_time() -> Iterator[None]:
     """Among this machine's processes: the package writes its cache without a lock, and another process may read half of it."""
-    lock = FileLock(_cache_folder() / ".body4d.lock")
+    lock = FileLock(_cache() / ".body4d.lock")
     with suppress(OSError):  # A cache that cannot be written is complete, or is kept elsewhere.
-        _cache_folder().mkdir(parents=True, exist_ok=True)
+        _cache().mkdir(parents=True, exist_ok=True)
         lock.acquire()
     try:
         yield
@@ -103,6 +111,9 @@ class AnnyBody:
 
     def __init__(self) -> None:
         os.environ.setdefault("WARP_QUIET", "1")
+        os.environ.setdefault("ANNY_CACHE_DIR", str(_cache()))
+        if user_cache() is None:
+            os.environ["HOME"] = str(temporary_cache())  # The package asks for a home when it is imported.
         try:
             import warp
 

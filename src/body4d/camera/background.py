@@ -19,13 +19,15 @@ again, fewer leave those behind people unseen."""
 
 
 def read_background(frames: FrameSource, camera: Camera, settings: CameraSettings, masks: Sequence[MaskTrack] = ()) -> StageOutput[Camera]:
-    """The camera with the direction of gravity, where it stands still, and warnings where it does not.
+    """The camera with the direction of gravity, where it stands still, and warnings where it does not; not static where there are several.
 
     Raises MissingDependencyError without OpenCV.
     """
     reading = _SegmentReading(frames, masks)
     motion = camera_motion(reading, masks)
-    if camera.static and motion.kind != "moving":
+    if motion.has_other_cameras:
+        camera = replace(camera, static=False)
+    elif camera.static and motion.kind != "moving":
         gravity = gravity_from_segments(*reading.segments(), camera)
         camera = replace(camera, gravity=gravity.down, gravity_sigma_deg=gravity.sigma_deg)
     return StageOutput(camera, motion_warnings(motion, settings))

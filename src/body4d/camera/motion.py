@@ -5,7 +5,7 @@ RANSAC); of a camera that stands still, most of the picture stays where it is, w
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -69,7 +69,10 @@ class PairMotion:
 
 @dataclass(frozen=True)
 class ClipMotion:
-    """The largest motions among a clip's pairs of frames. ``num_moved`` of the ``num_pairs`` that are not unknown did not stand still."""
+    """The largest motions among a clip's pairs of frames. ``num_moved`` of the ``num_pairs`` that are not unknown did not stand still.
+
+    ``has_other_cameras``: a cut leads to another camera, or to another place of it. Motions are those within shots.
+    """
 
     kind: Literal["still", "moving", "unknown"]
     shift_share: float = 0.0
@@ -77,6 +80,7 @@ class ClipMotion:
     roll_deg: float = 0.0
     num_pairs: int = 0
     num_moved: int = 0
+    has_other_cameras: bool = False
 
 
 class BackgroundFrame(NamedTuple):
@@ -101,16 +105,20 @@ def require_headless_opencv() -> None:
 def camera_motion(frames: FrameSource, masks: Sequence[MaskTrack] = (), progress: ProgressFn = ignore_progress) -> ClipMotion:
     """Whether the clip's camera moves; people's ``masks`` are left out. Raises MissingDependencyError without OpenCV."""
     require_headless_opencv()
-    index = sample_frames(len(frames.clip), NUM_FRAMES)
+    index, shots = sample_frames(len(frames.clip), NUM_FRAMES), frames.clip.shot_index
     prepared: list[BackgroundFrame] = []
     pairs: list[PairMotion] = []
+    across: list[PairMotion] = []
     for frame, rgb in frames.read(index.start, index.stop, index.step):
         prepared.append(prepare_frame(rgb, people_mask(masks, frame, rgb.shape[:2])))
         now = len(prepared) - 1
         for before in sorted({0, now - 1} - {-1, now}):
-            pairs.append(pair_motion(*track_corners(prepared[before], prepared[now]), *prepared[now].grey.shape[::-1]))
+            pair = pair_motion(*track_corners(prepared[before], prepared[now]), *prepared[now].grey.shape[::-1])
+            (pairs if shots[index[before]] == shots[frame] else across).append(pair)
         progress(len(prepared), len(index))
-    return clip_motion(pairs) if len(index) > 1 else ClipMotion("still")
+    motion = clip_motion(pairs) if len(index) > 1 else ClipMotion("still")
+    # Where not even the same camera's corners are found again beyond a cut, it is another camera, or another place of it.
+    return replace(motion, has_other_cameras=any(pair.kind != "still" for pair in across))
 
 
 def people_mask(masks: Sequence[MaskTrack], frame: int, size: tuple[int, ...]) -> Bool[np.ndarray, "h w"]:
@@ -215,6 +223,11 @@ def clip_motion(pairs: Sequence[PairMotion]) -> ClipMotion:
 
 def motion_warnings(motion: ClipMotion, settings: CameraSettings) -> tuple[RunWarning, ...]:
     """What the user should know about ``motion``, in view of the setting ``motion``."""
+    if motion.has_other_cameras:
+        message = (
+            "A cut leads to another camera: bodies stay in the axes of the camera that sees them, and no floor is claimed to be fixed."
+        )
+        return (RunWarning("several_cameras", message, "--start and --end choose one shot, which then has its floor."),)
     if settings.motion == "moving":
         message = "The camera moves: bodies stay in the camera's axes of their frame, and no floor is claimed to be fixed."
         if motion.kind != "still":

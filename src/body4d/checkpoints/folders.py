@@ -12,6 +12,7 @@ from body4d.checkpoints.files import OWN_FOLDER
 from body4d.checkpoints.local import checkpoint_roots, configured_path
 from body4d.checkpoints.registry import Checkpoint, CheckpointSource, PackageSource
 from body4d.config import WeightsSettings
+from body4d.core.caches import can_write
 from body4d.core.errors import OutputError, RunWarning, SettingsError, WeightsError
 from body4d.core.files import output_error
 
@@ -103,5 +104,4 @@ def existing_parent(path: Path) -> Path:
 
 def is_writable(path: Path) -> bool:
     """Whether ``path`` can be made and written. A Space's disk counts only where it is mounted, that is where its folder exists."""
-    above = existing_parent(path)
-    return above != Path(above.anchor) and os.access(above, os.W_OK | os.X_OK)
+    return can_write(path)

@@ -31,6 +31,7 @@ from body4d.checkpoints.registry import (
     PublishedFile,
 )
 from body4d.config import WeightsSettings
+from body4d.core.caches import cache_folder, temporary_cache, user_cache
 from body4d.core.errors import WeightsError
 from body4d.core.progress import EventListener, ignore_events
 
@@ -44,19 +45,22 @@ RIG_FILES = ("mhr.safetensors", "assets/mhr_model.pt", "mhr_model.pt")
 
 
 def checkpoint_roots(settings: WeightsSettings) -> tuple[Path, ...]:
-    """Folders that may hold checkpoints: the configured one, else $BODY4D_WEIGHTS, else a Space's disk and the user's cache."""
+    """Folders that may hold checkpoints: the configured one, else $BODY4D_WEIGHTS, else a Space's disk and the user's cache, and a
+    temporary one where that cannot be written."""
     if configured := settings.folder or os.environ.get(FOLDER_VARIABLE):
         return (Path(configured).expanduser(),)
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
-    return SPACE_DISK / "checkpoints", cache / "body4d" / "weights"
+    # What lies in a home that cannot be written is still found; what is fetched then goes into a temporary folder.
+    caches = dict.fromkeys(cache for cache in (user_cache(), cache_folder()) if cache is not None)
+    return SPACE_DISK / "checkpoints", *(cache / "body4d" / "weights" for cache in caches)
 
 
 def hub_cache(environment: Mapping[str, str] = os.environ) -> Path:
     """Where huggingface_hub keeps the downloads of all programs ($HF_HUB_CACHE, else $HF_HOME/hub), without importing it."""
     if configured := environment.get("HF_HUB_CACHE"):
         return Path(configured).expanduser()
-    home = environment.get("HF_HOME") or f"{environment.get('XDG_CACHE_HOME') or '~/.cache'}/huggingface"
-    return Path(home).expanduser() / "hub"
+    if home := environment.get("HF_HOME"):
+        return Path(home).expanduser() / "hub"
+    return (user_cache(environment) or temporary_cache()) / "huggingface" / "hub"
 
 
 def configured_path(checkpoint: Checkpoint, settings: WeightsSettings) -> Path | None:

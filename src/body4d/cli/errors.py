@@ -1,5 +1,6 @@
 """What every command does when something goes wrong: one sentence, the right exit code, and a traceback only with ``--verbose``."""
 
+import io
 import json
 import logging
 import os
@@ -13,7 +14,7 @@ from typing import ParamSpec, TypeVar
 
 import typer
 
-from body4d.core.errors import Body4DError, Cancelled
+from body4d.core.errors import Body4DError, Cancelled, DeviceError
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -29,6 +30,8 @@ def handle_errors(command: Callable[P, R]) -> Callable[P, R]:
         if threading.current_thread() is threading.main_thread():
             # A polite kill leaves the folder as Ctrl-C does.
             signal.signal(signal.SIGTERM, signal.default_int_handler)
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(errors="backslashreplace")  # A file's name may be in any encoding.
         try:
             return command(*args, **kwargs)
         except Body4DError as error:
@@ -43,8 +46,13 @@ def handle_errors(command: Callable[P, R]) -> Callable[P, R]:
             raise typer.Exit(1) from error
         except (typer.Exit, typer.Abort, typer.BadParameter):
             raise
+        except MemoryError as error:
+            hint = "Use fewer or smaller frames (--start, --end, --max-side), or close other programs."
+            _report(DeviceError("This machine's memory does not suffice.", hint=hint), DeviceError.exit_code, as_json, verbose)
+            raise typer.Exit(DeviceError.exit_code) from error
         except Exception as error:
-            message = f"A fault in body4d itself: {type(error).__name__}: {error}."
+            told = " ".join(str(error).split())  # one line, whatever a package wrote
+            message = f"A fault in body4d itself: {type(error).__name__}: {told}."
             _report(Body4DError(message, hint="--verbose shows where; please report it."), 1, as_json, verbose)
             raise typer.Exit(1) from error
 

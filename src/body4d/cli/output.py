@@ -33,6 +33,9 @@ def print_people(people: Sequence[Mapping[str, Any]]) -> None:
     for person in people:
         table.add_row(*(cell(person.get(key)) + (" assumed" if _is_assumed(key, person) else "") for key in _PEOPLE))
     Console().print(table)
+    poor = [str(person.get("id")) for person in people if person.get("explains_poorly")]
+    if poor:
+        typer.echo(f"Explained poorly: person {', '.join(poor)}. The body does not fit the picture; do not rely on it.")
     if any(person.get("height_assumed") for person in people):
         typer.echo(f"{ASSUMED_HEIGHT} --person-height settles the main person's.")
 

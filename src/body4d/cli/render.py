@@ -49,6 +49,7 @@ def render_run(run: Path, out: Path, video: Path | None, settings: "PictureSetti
     from body4d.run.pipeline import draw, open_clip
     from body4d.run.record import OVERLAY, SHEET, VIEWS, finished_scene, read_run
     from body4d.run.run_folder import lock_run_folder, make_folder
+    from body4d.video.audio import sound_problem
 
     scene_path, record = finished_scene(run), read_run(run)
     video = video or Path(record.input["path"])
@@ -57,7 +58,10 @@ def render_run(run: Path, out: Path, video: Path | None, settings: "PictureSetti
     make_folder(out)
     video_settings = load_settings(None, {f"video.{name}": value for name, value in record.settings["video"].items()}, {}).video
     meter = Meter("pictures", display)
+    scene = load_scene(scene_path, video)
+    if settings.audio and (problem := sound_problem(scene.clip)):
+        meter.warn(problem)
     with lock_run_folder(run):
-        draw(load_scene(scene_path, video), open_clip(video, video_settings), out, settings, meter)
+        draw(scene, open_clip(video, video_settings), out, settings, meter)
     meter.send("done")
     return [out / OVERLAY, out / VIEWS, out / SHEET]

@@ -62,7 +62,7 @@ def read_yaml(path: Path) -> Tree:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         where = getattr(error, "problem_mark", None)
         line = f", line {where.line + 1}" if where else ""
-        problem = getattr(error, "problem", error)
+        problem = " ".join(str(getattr(error, "problem", error)).split())
         raise SettingsError(f"The settings file {path}{line} is not valid YAML: {problem}.", code="settings_file") from error
     if tree is None:
         return {}

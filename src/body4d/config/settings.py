@@ -26,6 +26,11 @@ class VideoSettings(Section):
         description="At most this many frames a second are used; frames are never invented. A higher rate follows fast motion better and "
         "takes proportionally longer. Without it every frame is used.",
     )
+    rotate_deg: Literal[0, 90, 180, 270] = Field(
+        default=0,
+        description="The film is turned clockwise by this many degrees, besides what the file itself prescribes: for a film that lies on "
+        "its side or on its head because its tag was lost.",
+    )
     max_side_px: int | None = Field(
         default=None,
         ge=64,
@@ -191,9 +196,9 @@ class ComputeSettings(Section):
     )
     compile: Literal["auto", "on", "off"] = Field(
         default="auto",
-        description="Whether to compile the image encoders of SAM-3D-Body and SAM-3, which takes about 15 s. auto does so on cuda only where "
-        "Triton is missing, whose kernels are as fast without the wait, and the clip is long enough to win the time back; on also compiles "
-        "the UNet of Diffusion-VAS. Results differ by rounding at most.",
+        description="Whether to compile the image encoders of SAM-3D-Body and SAM-3, which takes about 15 s. auto does so on cuda only "
+        "where Triton is missing, whose kernels are as fast without the wait, and where the clip is long enough to win the time back; on "
+        "also compiles the UNet of Diffusion-VAS. Results differ by rounding at most.",
         json_schema_extra=SPEED_ONLY,
     )
     batch_size: int | None = Field(

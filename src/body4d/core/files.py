@@ -9,6 +9,11 @@ from typing import BinaryIO
 
 from body4d.core.errors import OutputError
 
+WRITE_ERRORS = frozenset(
+    {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS, errno.EISDIR, errno.ENOTDIR, errno.ENOTEMPTY}
+)
+"""Numbers of errors that the disk, its rights or its names are to blame for."""
+
 
 @contextmanager
 def atomic_file(path: Path) -> Iterator[BinaryIO]:

@@ -53,6 +53,7 @@ def save_scene(scene: Scene, path: AnyPath) -> None:
         "clip/has_audio": clip.has_audio,
         "clip/focal_mm35": np.nan if clip.focal_mm35 is None else clip.focal_mm35,
         "clip/variable_rate": clip.variable_rate,
+        "clip/cuts": clip.cuts,
         "camera/K": camera.K,
         "camera/size_px": [camera.width_px, camera.height_px],
         "camera/source": camera.source,
@@ -88,6 +89,7 @@ def load_scene(path: AnyPath, video: AnyPath | None = None) -> Scene:
             has_audio=bool(data["clip/has_audio"]),
             focal_mm35=None if np.isnan(focal) else focal,
             variable_rate=bool(data["clip/variable_rate"]),
+            cuts=data.get("clip/cuts", np.zeros(0, np.int64)),  # not in files of versions before cuts were looked for
         )
         K = data["camera/K"]
         camera = Camera(

@@ -43,6 +43,14 @@ def _coco_mask() -> Any:
     return mask
 
 
+MAX_COUPLED_STEP_S = 0.12
+"""Frames further apart, in seconds of real movement, say little of each other: a step or a stroke happens between them."""
+
+
+def _no_cuts() -> np.ndarray:
+    return np.zeros(0, np.int64)
+
+
 @dataclass(frozen=True)
 class Clip:
     """The frames of one video that a run examines, in order and with their exact times."""
@@ -64,9 +72,12 @@ class Clip:
     focal_mm35: float | None = None
     """35 mm equivalent focal length from the file's metadata."""
     variable_rate: bool = False
+    cuts: Int[np.ndarray, " cuts"] = field(default_factory=_no_cuts)
+    """Frames of the clip that begin a new shot, rising."""
 
     def __post_init__(self) -> None:
         _check("times_s", self.times_s, (None,), "f")
+        _check_frame_index("cuts", self.cuts)
         _check("source_frames", self.source_frames, (len(self.times_s),), "iu")
         if self.width_px <= 0 or self.height_px <= 0:
             raise ValueError(f"a clip needs a positive size, found {self.width_px}x{self.height_px}")
@@ -84,6 +95,20 @@ class Clip:
     def time_scale(self) -> float:
         """Seconds of real movement per second of playback: 0.125 for 240 fps played at 30, 1 where the capture rate is unknown."""
         return float(self.rate / self.capture_rate) if self.capture_rate else 1.0
+
+    @cached_property
+    def shot_index(self) -> Int[np.ndarray, " frames"]:
+        """The number of the shot that each frame belongs to: of one camera, without a cut."""
+        return np.searchsorted(self.cuts, np.arange(len(self)), side="right")
+
+    @cached_property
+    def stretch_index(self) -> Int[np.ndarray, " frames"]:
+        """The number of the stretch that each frame belongs to. Nothing is smoothed, bridged or held from one stretch to the next: between
+        them is a cut, or more than ``MAX_COUPLED_STEP_S``."""
+        begins = np.zeros(len(self), np.int64)
+        begins[1:] = np.diff(self.times_s) * self.time_scale > MAX_COUPLED_STEP_S
+        begins[self.cuts] = 1
+        return np.cumsum(begins)
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from body4d.checkpoints.registry import BLAZEPOSE, BLAZEPOSE_HEAVY, HAND_LANDMAR
 from body4d.doctor.facts import (
     CODECS,
     REQUIRED_MODULES,
+    CacheFacts,
     CheckpointFacts,
     FolderFacts,
     MachineFacts,
@@ -82,6 +83,7 @@ def run_checks(facts: MachineFacts, preset: Preset) -> list[CheckResult]:
         check_codecs(facts.codecs),
         check_renderer(facts.renderer),
         check_run_folder(facts.run_folder),
+        check_cache(facts.cache),
         *check_space(facts.space),
     ]
 
@@ -291,6 +293,18 @@ def check_run_folder(folder: FolderFacts) -> CheckResult:
         hint = f"delete old runs; runs of long clips may fail with less than {RECOMMENDED_RUN_DISK_GB:.0f} GB"
         return CheckResult(name, f"{folder.path} has {free:.1f} GB left", hint)
     return CheckResult(name, f"{folder.path} can be written, {free:.0f} GB free")
+
+
+def check_cache(cache: CacheFacts) -> CheckResult:
+    """Whether models and compiled code can be kept from one run to the next."""
+    name, hint = "cache folder", "set $XDG_CACHE_HOME to a folder that can be written, so that models are not fetched again"
+    if cache.used is None:
+        return CheckResult(name, "neither a home nor the temporary folder can be written", "set $TMPDIR or $XDG_CACHE_HOME", PRESETS)
+    if cache.wanted is None:
+        return CheckResult(name, f"no home folder is known ($HOME is not set); {cache.used} is used", hint)
+    if cache.used != cache.wanted:
+        return CheckResult(name, f"{cache.wanted} cannot be written; {cache.used} is used", hint)
+    return CheckResult(name, f"{cache.used} can be written")
 
 
 def check_checkpoint_folder(folder: FolderFacts, checkpoints: CheckpointFacts) -> CheckResult:

@@ -22,6 +22,7 @@ from body4d.checkpoints.hub_client import default_hub
 from body4d.checkpoints.local import SPACE_DISK, LocalCheckpoint, checkpoint_roots, inspect_checkpoints
 from body4d.checkpoints.registry import CheckpointSource
 from body4d.config import Settings
+from body4d.core.caches import cache_folder, user_cache
 from body4d.core.errors import Body4DError
 from body4d.run.presets import LITE_PACKAGES, SAM_PACKAGES
 from body4d.runtime.hardware import NvidiaDriver, TorchInfo, query_nvidia_driver, query_torch
@@ -93,6 +94,14 @@ class SpaceEnvironment:
 
 
 @dataclass(frozen=True)
+class CacheFacts:
+    """The user's cache folder (None: no home is known), and the one in use; ``used`` is None where not even a temporary one can be made."""
+
+    wanted: Path | None
+    used: Path | None
+
+
+@dataclass(frozen=True)
 class MachineFacts:
     """Everything that ``gather_facts`` finds out. ``driver`` and ``torch`` are None where they are not installed."""
 
@@ -106,6 +115,7 @@ class MachineFacts:
     run_folder: FolderFacts
     checkpoint_folder: FolderFacts
     space: SpaceEnvironment = SpaceEnvironment()
+    cache: CacheFacts = CacheFacts(Path(".cache"), Path(".cache"))
 
 
 def gather_facts(settings: Settings, *, ask_hub: bool = True, run_folder: Path = Path("runs")) -> MachineFacts:
@@ -130,10 +140,18 @@ def gather_facts(settings: Settings, *, ask_hub: bool = True, run_folder: Path =
             run_folder=folder_facts(run_folder),
             checkpoint_folder=folder_facts(_checkpoint_folder(settings)),
             space=space_environment(os.environ),
+            cache=_cache_facts(),
         )
     finally:
         # A silent Hub is not waited for: the thread that asks it ends at its own timeout.
         pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _cache_facts() -> CacheFacts:
+    try:
+        return CacheFacts(user_cache(), cache_folder())
+    except OSError:
+        return CacheFacts(user_cache(), None)
 
 
 def folder_facts(path: Path) -> FolderFacts:

@@ -92,7 +92,7 @@ class MeasuredScore:
 def load_measured_truth(path: str | os.PathLike[str], camera: str) -> MeasuredTruth:
     """Read what ``camera`` sees from a file of measured joints. Raises InputError where the file or the camera is not there."""
     try:
-        with np.load(path) as data:
+        with np.load(path, allow_pickle=False) as data:
             arrays = {name: data[name] for name in data.files}
     except (OSError, ValueError) as error:
         raise InputError(f"{path} cannot be read as measured joints ({error}).", code="truth_file", hint="It is an .npz file.") from error

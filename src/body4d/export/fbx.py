@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -71,6 +72,8 @@ class BlenderProgram:
 @cache
 def _worker_command(program: str) -> tuple[str, ...] | None:
     """How ``program`` runs the worker, or None where it cannot."""
+    if program == sys.executable and find_spec("bpy") is None:
+        return None
     try:
         said = subprocess.run([program, "--version"], capture_output=True, text=True, timeout=60, check=True).stdout
         if said.startswith("Blender"):

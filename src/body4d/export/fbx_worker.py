@@ -52,7 +52,7 @@ def main(folder: Path) -> None:
 
 
 def _add_character(bpy: Any, folder: Path, character: dict[str, Any], per_metre: float) -> None:
-    arrays = {path.stem: np.load(path, mmap_mode="r") for path in folder.glob("*.npy")}
+    arrays = {path.stem: np.load(path, mmap_mode="r", allow_pickle=False) for path in folder.glob("*.npy")}
     skeleton = bpy.data.objects.new(character["name"], bpy.data.armatures.new(character["name"]))
     bpy.context.collection.objects.link(skeleton)
     bpy.context.view_layer.objects.active = skeleton

@@ -81,17 +81,20 @@ def hold_foot_contacts(
         return tuple(people)
     times_s = clip.times_s * clip.time_scale
     up = T_world_camera[1, :3]
-    return tuple(_hold_person(track, rigs[track.person_id], times_s, up, settings.max_foot_correction_m) for track in people)
+    stretches = clip.stretch_index
+    return tuple(_hold_person(track, rigs[track.person_id], times_s, stretches, up, settings.max_foot_correction_m) for track in people)
 
 
-def _hold_person(track: BodyTrack, rig: Rig, times_s: np.ndarray, up: np.ndarray, max_correction_m: float) -> BodyTrack:
+def _hold_person(
+    track: BodyTrack, rig: Rig, times_s: np.ndarray, stretches: np.ndarray, up: np.ndarray, max_correction_m: float
+) -> BodyTrack:
     """One person with feet in contact held; ``up`` (3,) is the world's upward direction in camera axes."""
     legs = [leg for leg in (find_leg(rig, side) for side in SIDES) if leg is not None]
     if len(legs) < 2 or any(f"{side}_{part}" not in track.joint_names for side in SIDES for part in POINTS):
         return track
     local = rotvec_to_matrix(track.rotations.astype(np.float64))
     root = track.translation_m.astype(np.float64)
-    cuts = np.flatnonzero(np.diff(track.frame_index) != 1) + 1
+    cuts = np.flatnonzero((np.diff(track.frame_index) != 1) | (np.diff(stretches[track.frame_index]) > 0)) + 1
     for rows in np.split(np.arange(len(track)), cuts):
         if len(rows) > 3:
             segment_times_s = times_s[track.frame_index[rows]]

@@ -42,18 +42,24 @@ def true_runs(flags: Bool[np.ndarray, " t"]) -> list[tuple[int, int]]:
 
 
 def bridged_segments(
-    observed_frames: Int[np.ndarray, " s"], times_s: Float[np.ndarray, " n"], max_gap_s: float
+    observed_frames: Int[np.ndarray, " s"],
+    times_s: Float[np.ndarray, " n"],
+    max_gap_s: float,
+    stretch_index: Int[np.ndarray, " n"] | None = None,
 ) -> list[Int[np.ndarray, " _"]]:
     """Runs of clip frames, each from an observed frame to an observed frame, with gaps of up to ``max_gap_s`` inside.
 
     ``observed_frames`` are rising clip frames, ``times_s`` the times of all frames of the clip. A gap lasts from the last observed frame
-    before it to the first one after it, less one ordinary step.
+    before it to the first one after it, less one ordinary step. No run goes from one stretch to another (``Clip.stretch_index``).
     """
     if len(observed_frames) == 0:
         return []
     step_s = float(np.median(np.diff(times_s))) if len(times_s) > 1 else 0.0
     gap_s = np.diff(times_s[observed_frames]) - step_s
-    breaks = np.flatnonzero((np.diff(observed_frames) > 1) & (gap_s > max_gap_s)) + 1
+    breaks = (np.diff(observed_frames) > 1) & (gap_s > max_gap_s)
+    if stretch_index is not None:
+        breaks |= np.diff(stretch_index[observed_frames]) > 0
+    breaks = np.flatnonzero(breaks) + 1
     return [np.arange(run[0], run[-1] + 1) for run in np.split(observed_frames, breaks)]
 
 

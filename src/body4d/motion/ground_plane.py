@@ -39,6 +39,10 @@ OUTLIER_SIGMAS = 3.0
 MIN_STANDING_RISE_M = 0.6
 """Height of the trunk's middle over the ankles from which a person stands: it is about 1.0 m in an adult who stands, 0.4 m in a squat."""
 
+MAX_BELOW_FLOOR_M, BODY_BEYOND_JOINTS_M = 0.2, 0.12
+"""Somebody who is this far below a floor found from the feet, in most frames, does not stand on them: they lie, hang or stand on their
+hands, or the film is on its head. The second is how far skull and flesh reach beyond the joints."""
+
 RANSAC_TRIALS = 400
 """Planes tried, through three footholds each. With half of the footholds wrong, some trial is all but certain to hit three right ones."""
 
@@ -71,7 +75,21 @@ def floor_transform(people: Sequence[BodyTrack], camera: Camera) -> Float[np.nda
     origin = pelvis - ((pelvis - [0.0, height, 0.0]) * up).sum() * up
     transform = np.eye(4)
     transform[:3, :3], transform[:3, 3] = R, -(R * origin).sum(-1)
+    transform[1, 3] += _depth_below_floor_m(people, camera, transform)
     return transform
+
+
+def _depth_below_floor_m(people: Sequence[BodyTrack], camera: Camera, transform: np.ndarray) -> float:
+    """How far the floor must be lowered so that nobody is under it, as far as they are in the picture; 0 where people stand."""
+    lowest = 0.0
+    for track in people:
+        if track.observed.any():
+            points = track.joints_m[track.observed].astype(np.float64)
+            heights = (points * transform[1, :3]).sum(-1) + transform[1, 3]
+            depth = -np.where(_in_picture(points, camera), heights, 0.0).min(1)
+            if np.median(depth) > MAX_BELOW_FLOOR_M:
+                lowest = max(lowest, float(depth.max()) + BODY_BEYOND_JOINTS_M)
+    return lowest
 
 
 def sole_m(rig: Rig) -> float:
@@ -123,11 +141,15 @@ def _foot_points(people: Sequence[BodyTrack], camera: Camera) -> list[np.ndarray
         names = [n for n in FOOT_JOINTS if n in track.joint_names] or [n for n in ANKLES if n in track.joint_names]
         columns = [track.joint_names.index(n) for n in names]
         points = track.joints_m[track.observed][:, columns].reshape(-1, 3).astype(np.float64)
-        with np.errstate(invalid="ignore"):
-            px = camera.project(points)
-            everywhere.append(points)
-            in_picture.append(points[np.all((px >= 0) & (px < [camera.width_px, camera.height_px]), axis=-1)])
+        everywhere.append(points)
+        in_picture.append(points[_in_picture(points, camera)])
     return in_picture if any(len(points) for points in in_picture) else everywhere
+
+
+def _in_picture(points_m: np.ndarray, camera: Camera) -> np.ndarray:
+    with np.errstate(invalid="ignore"):
+        px = camera.project(points_m)
+        return np.all((px >= 0) & (px < [camera.width_px, camera.height_px]), axis=-1)
 
 
 def _first_pelvis(people: Sequence[BodyTrack]) -> np.ndarray:

@@ -57,7 +57,8 @@ CHUNK_FRAMES = 1024
 def smooth(track: BodyTrack, rig: Rig, clip: Clip, settings: MotionSettings) -> BodyTrack:
     """``track`` smoothed over its whole length, its short gaps bridged.
 
-    Rows of the result cover every clip frame from the first to the last observed one, except gaps longer than ``settings.max_gap_s``.
+    Rows of the result cover every clip frame from the first to the last observed one, except gaps longer than ``settings.max_gap_s`` and
+    those across which nothing is smoothed (``Clip.stretch_index``).
     Bridged rows have ``observed`` false, no keypoints (NaN), visibility 0 and falling confidence. ``joints_m`` belong to the smoothed
     pose, ``joints_raw_m`` to the given one (NaN where bridged). A track without an observed row is returned as it is.
     Raises ValueError where ``rig`` and ``track`` have different joint sets or numbers of joints.
@@ -72,7 +73,7 @@ def smooth(track: BodyTrack, rig: Rig, clip: Clip, settings: MotionSettings) -> 
     times_s = clip.times_s * clip.time_scale
     rows = np.flatnonzero(track.observed)
     observations = _TrackObservations(track, rig, rows, times_s[track.frame_index[rows]])
-    segments = bridged_segments(track.frame_index[rows], times_s, settings.max_gap_s)
+    segments = bridged_segments(track.frame_index[rows], times_s, settings.max_gap_s, clip.stretch_index)
     parts = [observations.smooth_segment(frames, times_s, settings) for frames in segments]
     rotations, translation, rotation_variance, translation_variance = (np.concatenate(p) for p in zip(*parts, strict=True))
     out = _build_track(track, rig, np.concatenate(segments), times_s, rotations, translation)

@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 
 from body4d.config import CameraSettings, MotionSettings, PictureSettings, Settings, VideoSettings
-from body4d.core.errors import Cancelled, NoPersonError, RunWarning
+from body4d.core.errors import Cancelled, NoPersonError, RunWarning, distinct_warnings
 from body4d.core.occlusion import OcclusionSegment, occlusion_warnings
 from body4d.core.progress import EventListener, ignore_events
 from body4d.core.rig import Rig
 from body4d.core.stages import AmodalCompleter, BodyEstimator, CameraEstimator, FrameSource, ProgressFn, Segmenter, StageOutput
-from body4d.core.types import BodyTrack, Camera, Clip, MaskTrack, Prompt, Scene
+from body4d.core.types import MAX_COUPLED_STEP_S, BodyTrack, Camera, Clip, MaskTrack, Prompt, Scene
 from body4d.run.record import BODIES, GLB, HIDDEN, MASKS, OVERLAY, SCENE, SHEET, VIEWS, versions
 from body4d.run.run_folder import RunFolder, StageResult
 from body4d.runtime.memory import NO_DEVICE, DeviceMemory
@@ -25,6 +25,8 @@ StageFn = Callable[[Path, ProgressFn], StageResult | None]
 Smoother = Callable[[BodyTrack, Rig, Clip, MotionSettings], BodyTrack]
 BackgroundFn = Callable[[FrameSource, Camera, CameraSettings, Sequence[MaskTrack]], StageOutput[Camera]]
 FloorFinder = Callable[[Sequence[BodyTrack], Camera], np.ndarray]
+FindCutsFn = Callable[[FrameSource, ProgressFn], StageOutput[np.ndarray]]
+SoundCheck = Callable[[Clip], RunWarning | None]
 FootContactFn = Callable[[Sequence[BodyTrack], Mapping[int, Rig], Clip, Camera, np.ndarray, MotionSettings], tuple[BodyTrack, ...]]
 
 
@@ -54,6 +56,15 @@ def write_glb(scene: Scene, path: Path) -> None:
     from body4d.export import export_scene
 
     export_scene(scene, "glb", path)
+
+
+def sparse_frames_warnings(clip: Clip) -> tuple[RunWarning, ...]:
+    """That the clip's frames are too far apart to say anything of each other, where they are. Pure."""
+    step_s = float(np.median(np.diff(clip.times_s))) if len(clip) > 1 else 0.0
+    if step_s * clip.time_scale <= MAX_COUPLED_STEP_S:
+        return ()
+    message = f"The frames used are {step_s:.2f} s apart: each is fitted by itself, and nothing is smoothed or bridged between them."
+    return (RunWarning("frames_far_apart", message, "25 frames a second and more follow people's motion.", {"step_s": step_s}),)
 
 
 @contextmanager
@@ -86,6 +97,31 @@ def no_background(frames: FrameSource, camera: Camera, settings: CameraSettings,
     return StageOutput(camera)
 
 
+def no_cuts(frames: FrameSource, progress: ProgressFn) -> StageOutput[np.ndarray]:
+    """One shot: no cut is looked for."""
+    return StageOutput(np.zeros(0, np.int64))
+
+
+def any_sound(clip: Clip) -> RunWarning | None:
+    """The clip's sound is taken as it is."""
+    return None
+
+
+@dataclass(frozen=True)
+class ShotFrames:
+    """A FrameSource whose clip knows what reading it all once has shown."""
+
+    source: FrameSource
+    clip: Clip
+
+    @property
+    def warnings(self) -> tuple[RunWarning, ...]:
+        return self.source.warnings
+
+    def read(self, first: int = 0, last: int | None = None, step: int = 1) -> Iterator[tuple[int, np.ndarray]]:
+        return self.source.read(first, last, step)
+
+
 def _camera_from_json(fields: Mapping[str, Any]) -> Camera:
     pairs: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()}
     return Camera(**pairs)
@@ -104,6 +140,7 @@ class Pipeline:
 
     Without a ``completer`` nobody is completed. ``smoother``, ``floor`` and ``foot_contact`` (holds feet that rest) are pure. ``rig_of``
     gives the body a track was fitted with, ``open_clip`` probes a video, ``draw`` and ``write_glb`` write what others look at.
+    ``find_cuts`` says where the film is cut, ``check_sound`` why its sound cannot be carried along.
     ``background`` adds the direction of gravity to the camera, and warns where the camera moves. ``warnings`` belong to the result,
     ``setup_warnings`` to this machine today alone.
     ``weights`` names the checkpoint of each stage that has one, and ``sources`` its origin and licence.
@@ -128,6 +165,8 @@ class Pipeline:
     sources: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     completer: AmodalCompleter | None = None
     foot_contact: FootContactFn = no_foot_contact
+    find_cuts: FindCutsFn = no_cuts
+    check_sound: SoundCheck = any_sound
 
     @staticmethod
     def load(settings: Settings | None = None, listener: EventListener = ignore_events) -> "Pipeline":
@@ -141,6 +180,8 @@ class Pipeline:
         from body4d.motion.ground_plane import floor_transform
         from body4d.motion.smoother import smooth
         from body4d.run.presets import load_components
+        from body4d.video.audio import sound_problem
+        from body4d.video.cuts import find_cuts
 
         settings = settings or load_settings()
         components = load_components(settings, listener)
@@ -160,6 +201,8 @@ class Pipeline:
             sources=components.sources,
             completer=components.completer,
             foot_contact=hold_foot_contacts,
+            find_cuts=find_cuts,
+            check_sound=sound_problem,
         )
 
     def run(
@@ -181,11 +224,14 @@ class Pipeline:
         s = self.settings
         started = time.monotonic()
         frames = self.open_clip(Path(video), s.video)
+        # Asked now, so that it is not only said when all the work is done.
+        silent = self.check_sound(frames.clip) if s.pictures.audio and s.pictures.enabled else None
+        notes = (*self.warnings, silent) if silent else self.warnings
         about = {
             "preset": self.preset,
             "weights": dict(self.weights),
             "sources": {name: dict(source) for name, source in self.sources.items()},
-            "warnings": list(self.warnings),
+            "warnings": list(notes),
             "settings": s.model_dump(mode="json"),
             "versions": versions(),
         }
@@ -193,14 +239,15 @@ class Pipeline:
             cancellable(),
             RunFolder.open(Path(video), Path(out) if out else None, about, fresh=fresh, listener=listener, device=self.memory) as run,
         ):
-            run.warn((*self.warnings, *self.setup_warnings))
+            run.warn((*notes, *self.setup_warnings))
             keys = self.cache_inputs(run.input_sha256, prompts)
 
             def stage(name: str, files: Sequence[str], make: StageFn) -> Any:
                 return run.stage(name, files, make, after=STAGES_BEFORE[name], cache_inputs=keys[name])
 
-            stage("probe", [], self._probe(frames, time.monotonic() - started))
-            stage("masks", [MASKS], self._masks(frames, prompts))
+            probed = stage("probe", [], self._probe(frames, time.monotonic() - started))
+            frames = ShotFrames(frames, replace(frames.clip, cuts=np.array(probed["cuts"], np.int64)))
+            stage("masks", [MASKS], self._masks(frames, prompts, {warning.text for warning in run.warnings}))
             masks = load_masks(run.file(MASKS))
             stage("occlusion", [HIDDEN], self._occlusion(frames, masks, run))
             hidden = load_hidden(run.file(HIDDEN))
@@ -209,7 +256,7 @@ class Pipeline:
             bodies = load_bodies(run.file(BODIES))
             stage("motion", [SCENE], self._motion(frames.clip, bodies, masks, camera, run))
             scene = load_scene(run.file(SCENE), Path(video))
-            stage("pictures", self._picture_files, self._pictures(scene, frames))
+            stage("pictures", self._picture_files, self._pictures(scene, frames, silent is None))
             stage("files", [GLB], self._files(scene))
         return scene
 
@@ -235,13 +282,14 @@ class Pipeline:
     # Each of these makes the function that does one stage: into a folder, reporting as it goes.
 
     def _probe(self, frames: FrameSource, seconds: float) -> StageFn:
-        clip = frames.clip
-        facts = {"frames": len(clip), "fps": clip.fps, "size_px": [clip.width_px, clip.height_px]}
-        return lambda into, progress: StageResult(frames.warnings, facts, seconds)
+        def make(into: Path, progress: ProgressFn) -> StageResult:
+            clip, cuts = frames.clip, self.find_cuts(frames, progress)
+            facts = {"frames": len(clip), "fps": clip.fps, "size_px": [clip.width_px, clip.height_px], "cuts": cuts.value.tolist()}
+            return StageResult(distinct_warnings([*frames.warnings, *cuts.warnings, *sparse_frames_warnings(clip)]), facts, seconds)
 
-    def _masks(self, frames: FrameSource, prompts: Sequence[Prompt]) -> StageFn:
-        known = {warning.text for warning in frames.warnings}
+        return make
 
+    def _masks(self, frames: FrameSource, prompts: Sequence[Prompt], known: Set[str]) -> StageFn:
         def make(into: Path, progress: ProgressFn) -> StageResult:
             from body4d.core.scene_io import save_masks
 
@@ -295,7 +343,7 @@ class Pipeline:
         def make(into: Path, progress: ProgressFn) -> StageResult:
             from body4d.core.scene_io import save_scene
             from body4d.motion.uncertainty import with_systematic_error
-            from body4d.run.quality import measure_mask_iou, report_people
+            from body4d.run.quality import measure_mask_iou, quality_warnings, report_people
             from body4d.run.suspects import suspect_warnings
 
             rigs = {track.person_id: self.rig_of(track) for track in bodies}
@@ -308,7 +356,9 @@ class Pipeline:
             scene = Scene(clip, camera, people, floor, self.preset, run.warnings)
             save_scene(scene, into / SCENE)
             heights = {person_id: rig.height_m for person_id, rig in rigs.items()}
-            return StageResult(suspect_warnings(people, clip), [asdict(person) for person in report_people(scene, heights)])
+            reports = report_people(scene, heights)
+            warnings = (*quality_warnings(people, reports), *suspect_warnings(people, clip))
+            return StageResult(warnings, [asdict(person) for person in reports])
 
         return make
 
@@ -336,10 +386,11 @@ class Pipeline:
     def _picture_files(self) -> tuple[str, ...]:
         return (OVERLAY, VIEWS, SHEET) if self.settings.pictures.enabled else ()
 
-    def _pictures(self, scene: Scene, frames: FrameSource) -> StageFn:
+    def _pictures(self, scene: Scene, frames: FrameSource, with_sound: bool) -> StageFn:
         def make(into: Path, progress: ProgressFn) -> None:
-            if self.settings.pictures.enabled:
-                self.draw(scene, frames, into, self.settings.pictures, progress)
+            pictures = self.settings.pictures
+            if pictures.enabled:
+                self.draw(scene, frames, into, pictures.model_copy(update={"audio": pictures.audio and with_sound}), progress)
 
         return make
 

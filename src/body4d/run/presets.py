@@ -3,10 +3,12 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 from body4d.camera.motion import require_headless_opencv
 from body4d.config import OcclusionSettings, Settings
+from body4d.core.caches import cache_folder, user_cache
 from body4d.core.errors import MissingDependencyError, RunWarning, SettingsError, WeightsError
 from body4d.core.occlusion import OcclusionSegment
 from body4d.core.progress import Event, EventListener, ignore_events
@@ -53,9 +55,19 @@ def load_components(settings: Settings, listener: EventListener = ignore_events)
     """
     # Only ``auto`` asks: looking for a GPU loads torch.
     preset, why = choose_preset(settings.preset, why_not_sam(settings) if settings.preset == "auto" else None)
-    if preset == "sam":
-        return with_checkpoint_sources(sam_components(settings, why), settings)
-    return lite_components(settings, why, listener)
+    components = (
+        with_checkpoint_sources(sam_components(settings, why), settings) if preset == "sam" else lite_components(settings, why, listener)
+    )
+    return replace(components, setup_warnings=(*components.setup_warnings, *cache_warnings(user_cache(), cache_folder())))
+
+
+def cache_warnings(wanted: Path | None, used: Path) -> tuple[RunWarning, ...]:
+    """That what is fetched and built is kept in a temporary folder, where it is. Pure."""
+    if wanted == used:
+        return ()
+    why = "no home folder is known" if wanted is None else f"{wanted} cannot be written"
+    hint = "$XDG_CACHE_HOME names another folder."
+    return (RunWarning("temporary_cache", f"What is fetched and built is kept in {used}, as {why}.", hint),)
 
 
 def with_checkpoint_sources(components: PipelineComponents, settings: Settings) -> PipelineComponents:
@@ -229,7 +241,7 @@ class NoCompleter:
         """Nobody, with a warning where somebody may be occluded."""
         from body4d.models.diffusion_vas.candidates import candidate_spans
 
-        spans = candidate_spans(masks, frames.clip.times_s, self._settings)
+        spans = candidate_spans(masks, frames.clip.times_s, self._settings, frames.clip.shot_index)
         if not spans:
             return StageOutput(())
         people, count = len({span.track for span in spans}), sum(map(len, spans))

@@ -8,6 +8,7 @@ from functools import partial
 import numpy as np
 from jaxtyping import Bool
 
+from body4d.core.errors import RunWarning
 from body4d.core.rig import Rig
 from body4d.core.stages import ProgressFn
 from body4d.core.types import BodyTrack, Camera, MaskTrack, Scene
@@ -17,6 +18,13 @@ from body4d.runtime.cores import usable_cores
 
 MIN_VISIBILITY = 0.5
 """A keypoint counts as measured from this visibility on. Below it the network guesses (BlazePose's own threshold for drawing)."""
+
+POOR_ERROR_PERCENT, POOR_MASK_IOU = 3.5, 0.65
+"""A body that misses the keypoints by more than this share of height, or overlaps its mask by less, explains the picture poorly: half of
+one limb is hidden, or the person is. Clear clips lie between 1 and 2 per cent and above 0.75."""
+
+MIN_LYING_DEG, MIN_LYING_SHARE = 60.0, 0.8
+"""A trunk that leans by more than this in so large a share of the frames lies or hangs, or the film lies on its side."""
 
 _PAIRED = ("shoulder", "elbow", "wrist", "hip", "knee", "ankle", "heel", "big_toe")
 BODY_KEYPOINTS = frozenset({"nose", *(f"{side}_{part}" for part in _PAIRED for side in ("left", "right"))})
@@ -39,7 +47,8 @@ class PersonReport:
     ``mask_iou`` is the mean overlap of silhouette and mask. ``jitter`` and ``jitter_raw``, in m/s³, are
     ``body4d.evaluate.metrics.jitter_m_s3`` of the final joints and of ``joints_raw_m``, which are not smoothed yet,
     over ``body4d.evaluate.score.SCORED_JOINTS``. ``height_m`` is the standing height from crown to sole, and
-    ``height_assumed`` says whether it is the mean of people (``BodyTrack.height_assumed``).
+    ``height_assumed`` says whether it is the mean of people (``BodyTrack.height_assumed``). ``explains_poorly``: the error is above
+    ``POOR_ERROR_PERCENT`` or the overlap below ``POOR_MASK_IOU``.
     """
 
     id: int
@@ -51,6 +60,7 @@ class PersonReport:
     jitter_raw: float | None
     height_m: float | None
     height_assumed: bool | None
+    explains_poorly: bool = False
 
 
 def report_people(scene: Scene, heights_m: Mapping[int, float]) -> tuple[PersonReport, ...]:
@@ -76,17 +86,57 @@ def standing_height_px(track: BodyTrack, camera: Camera, height_m: float) -> flo
 def _report_person(track: BodyTrack, scene: Scene, height_m: float | None) -> PersonReport:
     error_px = error_2d_px(track, scene.camera)
     height_px = standing_height_px(track, scene.camera, height_m) if height_m else None
+    percent = 100 * error_px / height_px if error_px is not None and height_px else None
+    iou = _mean_finite(track.mask_iou)
     return PersonReport(
         id=track.person_id,
         frames_visible=int(track.observed.sum()),
         error_2d_px=_rounded(error_px, 3),
-        error_2d_percent_of_height=_rounded(100 * error_px / height_px, 3) if error_px is not None and height_px else None,
-        mask_iou=_rounded(_mean_finite(track.mask_iou), 4),
+        error_2d_percent_of_height=_rounded(percent, 3),
+        mask_iou=_rounded(iou, 4),
+        explains_poorly=(percent is not None and percent > POOR_ERROR_PERCENT) or (iou is not None and iou < POOR_MASK_IOU),
         jitter=_rounded(_jitter(track, track.joints_m, scene), 3),
         jitter_raw=_rounded(_jitter(track, track.joints_raw_m, scene), 3),
         height_m=_rounded(height_m, 4),
         height_assumed=track.height_assumed,
     )
+
+
+def quality_warnings(people: Sequence[BodyTrack], reports: Sequence[PersonReport]) -> tuple[RunWarning, ...]:
+    """Who is explained poorly, and who lies or hangs, as in a film whose orientation was lost. Pure."""
+    warnings = []
+    for track, report in zip(people, reports, strict=True):
+        if report.explains_poorly:
+            figures = {
+                "off the keypoints by {:.1f} % of height": report.error_2d_percent_of_height,
+                "overlap with the mask {:.2f}": report.mask_iou,
+            }
+            told = ", ".join(text.format(value) for text, value in figures.items() if value is not None)
+            facts = {"person": report.id, "error_percent": report.error_2d_percent_of_height, "mask_iou": report.mask_iou}
+            message = f"Person {report.id}'s body explains the picture poorly ({told}): do not rely on it."
+            warnings.append(RunWarning("explains_poorly", message, "Use a film in which the person is seen better.", facts))
+        if not report.explains_poorly and (turn_deg := righting_turn_deg(track)):
+            how = "on their head" if turn_deg == 180 else "on their side"
+            message = f"Person {report.id} is {how} in the picture for most of the film."
+            hint = f"If the film lost its orientation, --rotate {turn_deg} sets it upright."
+            warnings.append(RunWarning("not_upright", message, hint, {"person": report.id, "rotate_deg": turn_deg}))
+    return tuple(warnings)
+
+
+def righting_turn_deg(track: BodyTrack) -> int:
+    """By how many degrees clockwise the film would have to be turned so that the person's trunk stands upright; 0 where it does. Pure."""
+    columns = [[track.joint_names.index(f"{side}_{part}") for side in ("left", "right")] for part in ("shoulder", "hip")]
+    shoulders, hips = (track.joints_m[track.observed][:, pair].mean(1) for pair in columns)
+    trunk = shoulders - hips
+    if not len(trunk):
+        return 0
+    lean_deg = np.degrees(np.arccos(np.clip(-trunk[:, 1] / np.maximum(np.linalg.norm(trunk, axis=-1), 1e-9), -1, 1)))
+    if np.mean(lean_deg > MIN_LYING_DEG) < MIN_LYING_SHARE:
+        return 0
+    right, down = np.median(trunk[:, 0]), np.median(trunk[:, 1])
+    if abs(right) < abs(down):
+        return 180 if down > 0 else 0
+    return 270 if right > 0 else 90
 
 
 def _jitter(track: BodyTrack, joints_m: np.ndarray | None, scene: Scene) -> float | None:
@@ -96,7 +146,9 @@ def _jitter(track: BodyTrack, joints_m: np.ndarray | None, scene: Scene) -> floa
     # Raw joints are NaN where a gap was bridged; the frames on either side of it do not follow each other.
     known = np.isfinite(joints_m[:, columns]).all((1, 2))
     frames = track.frame_index[known]
-    return jitter_m_s3(joints_m[known][:, columns], scene.clip.times_s[frames] * scene.clip.time_scale, frames)
+    # Numbered with a hole where nothing leads from one frame to the next, so that no jerk is taken across a cut.
+    apart = frames + scene.clip.stretch_index[frames]
+    return jitter_m_s3(joints_m[known][:, columns], scene.clip.times_s[frames] * scene.clip.time_scale, apart)
 
 
 def _mean_finite(values: np.ndarray | None) -> float | None:

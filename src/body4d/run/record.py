@@ -97,12 +97,12 @@ def read_record_if_any(path: Path, *, any_schema: bool = False) -> RunRecord | N
     try:
         text = (path / RUN).read_bytes()
         _check_schema(path, text, any_schema)
-        return RunRecord.model_validate_json(text)
+        return RunRecord.model_validate(json.loads(text))
     except FileNotFoundError:
         return None
     except NotADirectoryError:
         return None
-    except ValidationError as error:
+    except (ValidationError, ValueError) as error:
         raise InputError(
             f"{path / RUN} is not body4d's or is damaged.", code="run_damaged", hint="Delete it to start the run afresh."
         ) from error

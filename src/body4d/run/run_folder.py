@@ -19,7 +19,7 @@ from filelock import FileLock, Timeout
 from pydantic import BaseModel
 
 from body4d.core.errors import Body4DError, Cancelled, InputError, OutputError, RunWarning, distinct_warnings
-from body4d.core.files import atomic_file, output_error
+from body4d.core.files import WRITE_ERRORS, atomic_file, output_error
 from body4d.core.progress import Event, EventListener, Meter, ignore_events
 from body4d.core.stages import ProgressFn
 from body4d.run.record import RUN, RunRecord, StageRecord, read_record_if_any
@@ -27,9 +27,6 @@ from body4d.runtime.memory import NO_DEVICE, DeviceMemory, MemoryMonitor
 
 _PARTIAL, _LOCK = ".partial", ".lock"
 
-_WRITE_ERRORS = frozenset(
-    {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS, errno.EISDIR, errno.ENOTDIR, errno.ENOTEMPTY}
-)
 _FULL_BELOW_BYTES = 1 << 20
 """Some writers (numpy, FFmpeg) lose the error number: a failed write with less than this free is a full disk."""
 
@@ -202,7 +199,8 @@ class RunFolder:
     def _save(self) -> None:
         text = json.dumps(self.record.model_dump(mode="json"), indent=1, ensure_ascii=False)
         with atomic_file(self.path / RUN) as file:
-            file.write(text.encode() + b"\n")
+            # A file name that is no UTF-8 has surrogates in it; backslashes make them escapes of JSON, from which the name comes back.
+            file.write(text.encode(errors="backslashreplace") + b"\n")
 
 
 @contextmanager
@@ -278,7 +276,7 @@ def output_errors(path: Path) -> Iterator[None]:
         full = error.errno is None and shutil.disk_usage(path).free < _FULL_BELOW_BYTES
         if full:
             error.errno = errno.ENOSPC
-        if error.errno in _WRITE_ERRORS:
+        if error.errno in WRITE_ERRORS:
             raise output_error(path, error) from error
         raise
 

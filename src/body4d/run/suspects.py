@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 
 from body4d.core.errors import RunWarning
 from body4d.core.types import BodyTrack, Clip
@@ -32,7 +32,7 @@ _CLAUSES = {"low_overlap": "the body covers little of the person's mask", "impos
 def suspect_stretches(track: BodyTrack, clip: Clip) -> tuple[SuspectStretch, ...]:
     """When a person's body is probably wrong, in order."""
     times_s = clip.times_s[track.frame_index]
-    flags = {"low_overlap": _has_low_overlap(track), "impossible_speed": _is_too_fast(track, times_s * clip.time_scale)}
+    flags = {"low_overlap": _has_low_overlap(track), "impossible_speed": _is_too_fast(track, times_s * clip.time_scale, clip.shot_index)}
     rows = np.flatnonzero(np.any(list(flags.values()), axis=0))
     if len(rows) == 0:
         return ()
@@ -67,11 +67,12 @@ def _has_low_overlap(track: BodyTrack) -> Bool[np.ndarray, " t"]:
     return track.observed & (np.nan_to_num(track.mask_iou, nan=1.0) < max(MIN_OVERLAP_SHARE * usual, min(MIN_OVERLAP, usual)))
 
 
-def _is_too_fast(track: BodyTrack, times_s: Float[np.ndarray, " t"]) -> Bool[np.ndarray, " t"]:
+def _is_too_fast(track: BodyTrack, times_s: Float[np.ndarray, " t"], shot_index: Int[np.ndarray, " n"]) -> Bool[np.ndarray, " t"]:
     fast = np.zeros(len(track), bool)
     if len(track) < 2:
         return fast
     step = np.linalg.norm(np.diff(track.joints_m.astype(np.float64), axis=0), axis=-1) / np.maximum(np.diff(times_s), 1e-6)[:, None]
+    step[np.diff(shot_index[track.frame_index]) > 0] = 0.0  # nobody moves across a cut
     for part, limit in MAX_SPEED_M_S.items():
         columns = [i for i, name in enumerate(track.joint_names) if name.endswith(part)]
         over = (step[:, columns] > limit).any(1)

@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
+from body4d.core.caches import cache_folder
 from body4d.runtime.fused import has_fused_kernels
 
 
@@ -33,11 +34,10 @@ def should_compile(num_images: int, device_type: str, choice: Literal["auto", "o
 def set_compile_cache(folder: Path | None = None) -> Path:
     """Let torch keep compiled code in ``folder`` and return the folder in use. Call this before the first compilation.
 
-    The default is ``$XDG_CACHE_HOME/body4d/compiled`` or ``~/.cache/body4d/compiled``. A folder that the user chose with
+    The default is ``$XDG_CACHE_HOME/body4d/compiled`` or ``~/.cache/body4d/compiled`` (``core.caches``). A folder that the user chose with
     ``TORCHINDUCTOR_CACHE_DIR`` stays in use.
     """
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    in_use = os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(folder or cache / "body4d" / "compiled"))
+    in_use = os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(folder or cache_folder() / "body4d" / "compiled"))
     # Triton's own kernels are kept in a folder of their own; outside the cache they are built anew in every process.
     os.environ.setdefault("TRITON_CACHE_DIR", str(Path(in_use) / "triton"))
     return Path(in_use)

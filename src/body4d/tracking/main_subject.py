@@ -89,10 +89,23 @@ def rejection_reason(
     return None
 
 
+def _within(candidate: SubjectCandidate, frames: Bool[np.ndarray, " n"]) -> SubjectCandidate:
+    """The candidate on some of the clip's frames alone."""
+    rows = frames[candidate.frame_index]
+    return SubjectCandidate(candidate.frame_index[rows], candidate.centres_px[rows], candidate.heights_px[rows], candidate.visibility[rows])
+
+
 def choose_subjects(
-    candidates: Sequence[SubjectCandidate], times_s: np.ndarray, size_px: tuple[int, int], settings: PeopleSettings
+    candidates: Sequence[SubjectCandidate],
+    times_s: np.ndarray,
+    size_px: tuple[int, int],
+    settings: PeopleSettings,
+    shot_index: Int[np.ndarray, " n"] | None = None,
 ) -> SubjectChoice:
-    """Main subjects, all, or the first N people by ``subject_score``, of those without a ``rejection_reason``. Ties keep their order."""
+    """Main subjects, all, or the first N people by ``subject_score``, of those without a ``rejection_reason``. Ties keep their order.
+
+    Who is a main subject of a shot (``Clip.shot_index``) is one of the clip, so that no shot is without a body.
+    """
     left_out: list[tuple[int, ExclusionReason]] = []
     scores: dict[int, float] = {}
     for i, candidate in enumerate(candidates):
@@ -105,7 +118,12 @@ def choose_subjects(
     if settings.count == "all":
         return SubjectChoice(tuple(ranked), tuple(left_out))
     if settings.count == "main":
-        kept = [i for i in ranked if scores[i] >= MIN_MAIN_SHARE * scores[ranked[0]]]
+        shots = np.zeros(len(times_s), np.int64) if shot_index is None else shot_index
+        main: set[int] = set()
+        for shot in np.unique(shots):
+            own = {i: subject_score(_within(candidates[i], shots == shot), times_s, size_px) for i in ranked}
+            main |= {i for i in ranked if own[i] >= MIN_MAIN_SHARE * max(own.values()) > 0}
+        kept = [i for i in ranked if i in main]
         return SubjectChoice(tuple(kept), (*left_out, *((i, NOT_MAIN) for i in ranked if i not in kept)))
     kept = ranked[: settings.count]
     return SubjectChoice(tuple(kept), (*left_out, *((i, NOT_COUNTED) for i in ranked[settings.count :])))

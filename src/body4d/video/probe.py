@@ -11,7 +11,7 @@ from body4d.config import VideoSettings
 from body4d.core.errors import InputError, SettingsError
 from body4d.core.types import Clip
 from body4d.video.metadata import capture_rate, focal_mm35
-from body4d.video.timeline import Timeline, check_frame_size
+from body4d.video.timeline import Timeline, check_frame_size, file_rotation_deg
 
 VARIABLE_RATE_TOLERANCE = 0.1
 """Frame intervals within this share of their mean count as constant: phones jitter by a few percent."""
@@ -26,7 +26,7 @@ def probe(path: Path | str, settings: VideoSettings | None = None) -> Clip:
     """
     settings, path = settings or VideoSettings(), Path(path)
     timeline = Timeline.open(path, settings.max_megapixels)
-    width_px, height_px = _upright_size(timeline)
+    width_px, height_px = _upright_size(timeline, settings.rotate_deg)
     check_frame_size(path, width_px, height_px, settings.max_megapixels)
     shrink = min(1.0, (settings.max_side_px or np.inf) / max(width_px, height_px))
     times_s = timeline.times_s(np.arange(len(timeline.ticks)))
@@ -48,7 +48,7 @@ def probe(path: Path | str, settings: VideoSettings | None = None) -> Clip:
         times_s=timeline.times_s(chosen) - timeline.times_s(chosen[:1]),
         source_frames=chosen,
         capture_rate=capture_rate(timeline.tags, rate),
-        rotation_deg=_rotation_deg(timeline),
+        rotation_deg=(file_rotation_deg(timeline) + settings.rotate_deg) % 360,
         has_audio=timeline.has_audio,
         focal_mm35=focal_mm35(timeline.tags),
         variable_rate=variable_rate,
@@ -84,20 +84,14 @@ def select_frames(
     return chosen[np.unique(nearest)]
 
 
-def _upright_size(timeline: Timeline) -> tuple[int, int]:
+def _upright_size(timeline: Timeline, rotate_deg: int) -> tuple[int, int]:
     """Size after pixels are made square (by stretching, never by shrinking) and the picture is turned upright."""
     width, height = timeline.stored_size_px
     if timeline.pixel_aspect > 1:
         width = round(width * timeline.pixel_aspect)
     else:
         height = round(height / timeline.pixel_aspect)
-    return (width, height) if timeline.matrix[0] else (height, width)
-
-
-def _rotation_deg(timeline: Timeline) -> int:
-    """Clockwise degrees by which stored frames are rotated to be upright (mirroring aside)."""
-    _, _, c, d = timeline.matrix
-    return {(0, 1): 0, (-1, 0): 90, (0, -1): 180, (1, 0): 270}[c, d]
+    return (width, height) if bool(timeline.matrix[0]) == (rotate_deg % 180 == 0) else (height, width)
 
 
 def _playback_rate(timeline: Timeline) -> tuple[Fraction, bool]:

@@ -11,7 +11,8 @@ from jaxtyping import UInt8
 
 from body4d.core.errors import InputError, RunWarning
 from body4d.core.types import Clip
-from body4d.video.timeline import Timeline, decode_frames, open_video, seek_to_key_frame
+from body4d.video.deinterlace import deinterlaced
+from body4d.video.timeline import Timeline, decode_frames, file_rotation_deg, open_video, seek_to_key_frame
 
 MAX_QUEUE_MB = 64.0
 """Frames decoded ahead take at most this much memory; at least one is held."""
@@ -45,6 +46,8 @@ class VideoReader:
                 hint="Start over with it.",
             )
         self._missing: set[int] = set()
+        self._is_interlaced = False
+        self._resized: tuple[int, int, int] | None = None  # the first row of another size, and that size
         # Kept between reads: for HDR, one takes a second to make. Each serves one read at a time.
         self._converters: list[_FrameConverter] = []
 
@@ -55,11 +58,28 @@ class VideoReader:
     @property
     def warnings(self) -> tuple[RunWarning, ...]:
         """What is wrong with the file, and which frames met so far do not decode."""
+        notes = [*self._timeline.warnings, *self._film_warnings()]
         if not self._missing:
-            return self._timeline.warnings
+            return tuple(notes)
         some = ", ".join(str(i) for i in sorted(self._missing)[:5]) + (", ..." if len(self._missing) > 5 else "")
         message = f"{len(self._missing)} frames do not decode and repeat the one before ({some})."
-        return (*self._timeline.warnings, RunWarning("undecodable_frames", message, facts={"frames": sorted(self._missing)}))
+        return (*notes, RunWarning("undecodable_frames", message, facts={"frames": sorted(self._missing)}))
+
+    def _film_warnings(self) -> Iterator[RunWarning]:
+        """What the frames met so far told of the film."""
+        if self._resized is not None:
+            row, width, height = self._resized
+            at_s = round(float(self._clip.times_s[row]), 3)
+            first = "x".join(map(str, self._timeline.stored_size_px))
+            message = (
+                f"The picture's size changes at {at_s:.2f} s from {first} to {width}x{height} pixels; it is fitted into the first size."
+            )
+            yield RunWarning("picture_size_changes", message, facts={"at_s": at_s, "size_px": [width, height]})
+        if self._is_interlaced:
+            message = (
+                "The film is interlaced: each picture holds two moments. The first of them is kept and the lines between are filled in."
+            )
+            yield RunWarning("interlaced", message)
 
     def read(self, first: int = 0, last: int | None = None, step: int = 1) -> Iterator[tuple[int, UInt8[np.ndarray, "h w 3"]]]:
         """Yield (clip frame index, RGB picture) for frames first, first+step, ... below ``last``.
@@ -82,9 +102,14 @@ class VideoReader:
             for row, (exact, frame) in zip(rows, self._frames_at(ticks), strict=True):
                 if not exact:
                     self._missing.add(row)
+                self._look_at(row, frame)
                 yield row, converter(frame)
         finally:
             self._converters.append(converter)
+
+    def _look_at(self, row: int, frame: VideoFrame) -> None:
+        if (frame.width, frame.height) != self._timeline.stored_size_px and (self._resized is None or row < self._resized[0]):
+            self._resized = (row, frame.width, frame.height)
 
     def _frames_at(self, ticks: list[int]) -> Iterator[tuple[bool, VideoFrame]]:
         """For each of the rising ``ticks``: (True, the frame shown then) or (False, its stand-in).
@@ -125,10 +150,14 @@ class VideoReader:
         with open_video(self._clip.path) as (container, stream):
             if start and not seek_to_key_frame(container, stream, self._timeline.key_ticks[start]):
                 return
-            for ordinal, frame in enumerate(decode_frames(container, stream, skip_to_key=start > 0)):
+            frames = deinterlaced(decode_frames(container, stream, skip_to_key=start > 0), self._met_interlaced)
+            for ordinal, frame in enumerate(frames):
                 tick = self._timeline.tick_of(frame, ordinal)
                 if tick is not None:
                     yield tick, frame
+
+    def _met_interlaced(self) -> None:
+        self._is_interlaced = True
 
     def _seek_pays_off(self, tick: int, next_tick: int) -> bool:
         if self._timeline.clock != "pts" or not self._timeline.key_ticks:
@@ -139,20 +168,44 @@ class VideoReader:
 
 
 class _FrameConverter:
-    """Decoded frame to upright RGB of the clip's size: one conversion, which resizes and maps colours at once."""
+    """Decoded frame to upright RGB of the clip's size: one conversion, which resizes and maps colours at once.
+
+    A frame of another size than the file's first, as where a phone was turned while it recorded, keeps its aspect: it is fitted into the
+    clip's size, with black beside it.
+    """
 
     def __init__(self, clip: Clip, timeline: Timeline) -> None:
         a, b, c, d = timeline.matrix
         self._swap = a == 0
         self._flip_x, self._flip_y = a + c < 0, b + d < 0
-        self._size_px = (clip.height_px, clip.width_px) if self._swap else (clip.width_px, clip.height_px)
+        self._quarter_turns = (clip.rotation_deg - file_rotation_deg(timeline)) // 90 % 4  # asked for by the user, clockwise
+        sideways = self._swap != (self._quarter_turns % 2 == 1)
+        self._size_px = (clip.height_px, clip.width_px) if sideways else (clip.width_px, clip.height_px)
+        self._stored_size_px, self._pixel_aspect = timeline.stored_size_px, float(timeline.pixel_aspect)
         self._reformatter = VideoReformatter()
 
     def __call__(self, frame: VideoFrame) -> np.ndarray:
+        rgb = self._fitted(frame) if (frame.width, frame.height) != self._stored_size_px else self._rgb(frame, *self._size_px)
+        if self._swap:
+            rgb = rgb.swapaxes(0, 1)
+        rgb = rgb[:: -1 if self._flip_y else 1, :: -1 if self._flip_x else 1]
+        return np.ascontiguousarray(np.rot90(rgb, -self._quarter_turns) if self._quarter_turns else rgb)
+
+    def _fitted(self, frame: VideoFrame) -> np.ndarray:
+        """The whole frame in the middle of a black picture."""
         width, height = self._size_px
+        shown = frame.width * self._pixel_aspect
+        scale = min(width / shown, height / frame.height)
+        inner_width, inner_height = max(1, round(shown * scale)), max(1, round(frame.height * scale))
+        out = np.zeros((height, width, 3), np.uint8)
+        left, top = (width - inner_width) // 2, (height - inner_height) // 2
+        out[top : top + inner_height, left : left + inner_width] = self._rgb(frame, inner_width, inner_height)
+        return out
+
+    def _rgb(self, frame: VideoFrame, width: int, height: int) -> np.ndarray:
         how = Interpolation.AREA if width < frame.width else Interpolation.BICUBIC
         hdr = frame.color_trc in _HDR_TRANSFERS and frame.color_primaries in tuple(ColorPrimaries)
-        rgb = self._reformatter.reformat(
+        return self._reformatter.reformat(
             frame,
             width,
             height,
@@ -162,9 +215,6 @@ class _FrameConverter:
             dst_color_trc=ColorTrc.BT709 if hdr else None,
             dst_color_primaries=ColorPrimaries.BT709 if hdr else None,
         ).to_ndarray()
-        if self._swap:
-            rgb = rgb.swapaxes(0, 1)
-        return np.ascontiguousarray(rgb[:: -1 if self._flip_y else 1, :: -1 if self._flip_x else 1])
 
 
 def _colour_matrix(frame: VideoFrame) -> int:

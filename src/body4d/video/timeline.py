@@ -22,7 +22,7 @@ from av.video.stream import VideoStream
 from jaxtyping import Float, Int
 
 from body4d.core.errors import InputError, RunWarning
-from body4d.video.metadata import quicktime_track_tags
+from body4d.video.metadata import edit_list_rates, quicktime_track_tags
 
 Clock = Literal["pts", "dts", "count"]
 
@@ -62,6 +62,7 @@ class Timeline:
     """Every frame of a file in presentation order.
 
     ``ticks`` rise, in units of ``time_base`` seconds: presentation time stamps, or decoding ones, or mere ordinals, as ``clock`` says.
+    ``has_audio`` counts sound that can be decoded here, ``has_unknown_audio`` says that there is other sound alone.
     ``key_ticks`` are those where decoding may start. ``rates`` are the frame rates the container names, best first.
     ``header_size_px`` is the size that the header claims, ``stored_size_px`` that of the first decoded frame. ``matrix`` is the stored
     rotation's upper left 2x2, row by row, in {-1, 0, 1}; ``pixel_aspect`` a stored pixel's width over its height.
@@ -78,6 +79,7 @@ class Timeline:
     matrix: tuple[int, int, int, int]
     has_audio: bool
     tags: dict[str, str]
+    has_unknown_audio: bool = False
     warnings: tuple[RunWarning, ...] = ()
 
     @staticmethod
@@ -243,7 +245,10 @@ def _scan(path: Path, max_megapixels: float) -> Timeline:
                     first = first or _geometry(frame, stream)
                     head += [frame.pts] if frame.pts not in packets.corrupt else []
         tags = (quicktime_track_tags(path) if is_quicktime else {}) | container.metadata | stream.metadata
-        has_audio = bool(container.streams.audio)
+        # Sound in a codec that is not known here, as of spatial recordings, is as good as none.
+        has_audio = any(other.codec_context is not None for other in container.streams.audio)
+        has_unknown_audio = bool(container.streams.audio) and not has_audio
+        notes = _stream_warnings(container, stream)
         time_base = stream.time_base or Fraction(1, 90_000)
         rates = tuple(dict.fromkeys(rate for rate in (stream.average_rate, stream.base_rate, stream.guessed_rate) if rate))
         clock: Clock = "pts"
@@ -274,10 +279,13 @@ def _scan(path: Path, max_megapixels: float) -> Timeline:
         header_size_px=header_size_px,
         **first,
         has_audio=has_audio,
+        has_unknown_audio=has_unknown_audio,
         tags={key.lower(): value for key, value in tags.items()},
     )
     promised = packets.num_shown + max(0, num_promised - packets.num_packets)
-    return replace(timeline, warnings=_warnings(timeline, promised, promised_s))
+    if is_quicktime:
+        notes += _edit_warnings(edit_list_rates(path))
+    return replace(timeline, warnings=(*notes, *_warnings(timeline, promised, promised_s)))
 
 
 def _tail_agrees(container: InputContainer, stream: VideoStream, ticks: np.ndarray, packets: _PacketIndex) -> bool:
@@ -326,6 +334,31 @@ def _nearest_quarter_turn(abcd: np.ndarray) -> tuple[int, int, int, int]:
     return (0, 1 if b >= 0 else -1, 1 if c >= 0 else -1, 0)
 
 
+def _stream_warnings(container: InputContainer, stream: VideoStream) -> tuple[RunWarning, ...]:
+    """What a user should know of the streams that are not looked at."""
+    others = [s for s in container.streams.video if s.index != stream.index and not s.disposition & Disposition.attached_pic]
+    if not others:
+        return ()
+    size = f"{stream.codec_context.width}x{stream.codec_context.height}"
+    message = f"The file holds {len(others) + 1} films; number {stream.index} ({size}) is used, which players show too."
+    return (RunWarning("several_video_streams", message, "Export another one to a file of its own to use it.", {"stream": stream.index}),)
+
+
+def _edit_warnings(rates: tuple[float, ...]) -> tuple[RunWarning, ...]:
+    """Slow motion that an editor only noted down in the file."""
+    if not rates:
+        return ()
+    told = ", ".join(f"{rate:g}" for rate in rates)
+    message = f"The file asks players to change the speed of parts of it (to {told} times); times are those of the recording instead."
+    return (RunWarning("edit_list_rates", message, "Export the film again if its own tempo is meant.", {"rates": list(rates)}),)
+
+
+def file_rotation_deg(timeline: Timeline) -> int:
+    """Clockwise degrees by which stored frames are rotated to be upright (mirroring aside)."""
+    _, _, c, d = timeline.matrix
+    return {(0, 1): 0, (-1, 0): 90, (0, -1): 180, (1, 0): 270}[c, d]
+
+
 def _warnings(timeline: Timeline, num_promised: int, promised_s: float) -> tuple[RunWarning, ...]:
     warnings = []
     end_s = float(timeline.times_s(np.array([-1]))[0])
@@ -360,6 +393,8 @@ def _check_path(path: Path) -> None:
 
 def _open_error(path: Path, error: Exception) -> InputError:
     """Why the file could not be opened, by what its first bytes show."""
+    if _is_animated_webp(path):
+        return _animated_webp_error(path)
     with path.open("rb") as file:
         head = file.read(4096)
     if head[4:8] in (b"ftyp", b"moov", b"mdat", b"wide"):
@@ -380,9 +415,22 @@ def _open_error(path: Path, error: Exception) -> InputError:
     return InputError(f"{path} is not a video that can be read ({reason}).", code="not_a_video", hint=hint, reason=reason)
 
 
+def _is_animated_webp(path: Path) -> bool:
+    """By the flags of the extended header (WebP Container Specification); FFmpeg sees a single picture in it, or nothing."""
+    with path.open("rb") as file:
+        head = file.read(21)
+    return len(head) == 21 and head[:4] == b"RIFF" and head[8:16] == b"WEBPVP8X" and bool(head[20] & 2)
+
+
+def _animated_webp_error(path: Path) -> InputError:
+    return InputError(f"{path} is an animated WebP, which cannot be read here.", code="animated_webp", hint="Convert it to MP4 or GIF.")
+
+
 def _video_stream(path: Path, container: InputContainer) -> VideoStream:
     names = container.format.name.split(",")
     brand = container.metadata.get("major_brand", "").strip()
+    if _is_animated_webp(path):
+        raise _animated_webp_error(path)
     if set(names) & set(_IMAGE_FORMATS.split()) or brand in _IMAGE_BRANDS:
         raise InputError(f"{path} is a single picture, not a video.", code="picture_not_video", hint="Give a video file.")
     streams = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]

@@ -15,8 +15,9 @@ from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoRef
 from jaxtyping import Float, Int, UInt8
 
 from body4d.core.errors import OutputError
+from body4d.core.files import WRITE_ERRORS, output_error
 from body4d.core.types import Clip
-from body4d.video.audio import AudioMuxer
+from body4d.video.audio import AudioMuxer, sound_problem
 
 DEFAULT_CRF, DEFAULT_PRESET = 18.0, "veryfast"
 _MAX_TICKS_PER_S = 1_000_000  # Times that fit no common grid are kept to a microsecond.
@@ -28,10 +29,10 @@ _LONE_FRAME_S = Fraction(1, 25)
 class VideoWriter:
     """Writes pictures shown at ``times_s`` to ``path``; use as a context manager.
 
-    Sizes are padded to even by repeating the last row or column. With ``audio_from`` the sound of that clip's range is copied. ``crf`` and
-    ``preset`` are those of x264. The file appears under its name when the block ends without error; until then, and after an error,
-    whatever was there before stays. ``max_key_distance`` is the most frames from one key frame to the next, from which a player must decode
-    when somebody steps back; None: x264's 250. Raises OutputError where it cannot be written.
+    Sizes are padded to even by repeating the last row or column. With ``audio_from`` the sound of that clip's range is copied, unless it
+    has a ``sound_problem``. ``crf`` and ``preset`` are those of x264. The file appears under its name when the block ends without error;
+    until then, and after an error, whatever was there before stays. ``max_key_distance`` is the most frames from one key frame to the
+    next, from which a player must decode when somebody steps back; None: x264's 250. Raises OutputError where it cannot be written.
     """
 
     def __init__(
@@ -53,7 +54,7 @@ class VideoWriter:
         self._size_px = (width_px, height_px)
         self._crf, self._preset, self._max_key_distance = crf, preset, max_key_distance
         self._ticks, self._time_base = exact_ticks(np.asarray(times_s, np.float64))
-        self._audio = AudioMuxer(audio_from) if audio_from is not None and audio_from.has_audio else None
+        self._audio = AudioMuxer(audio_from) if audio_from is not None and sound_problem(audio_from) is None else None
         self._written = 0
         self._reformatter = VideoReformatter()
 
@@ -153,9 +154,11 @@ class VideoWriter:
             self._audio.close()
 
     def _failure(self, error: Exception) -> OutputError:
+        if isinstance(error, OSError) and error.errno in WRITE_ERRORS:
+            return output_error(self._path, error)
+        # FFmpeg's own errors (a codec, a time stamp) have nothing to do with the disk.
         reason = getattr(error, "strerror", None) or str(error)
-        message, hint = f"{self._path} cannot be written ({reason}).", "Free some space or choose another output folder."
-        return OutputError(message, code="video_not_written", hint=hint, reason=reason)
+        return OutputError(f"{self._path} cannot be encoded ({reason}).", code="video_not_written", hint="Please report it.", reason=reason)
 
 
 def exact_ticks(times_s: Float[np.ndarray, " frames"]) -> tuple[Int[np.ndarray, " frames"], Fraction]:

@@ -211,6 +211,27 @@ def test_somebody_else_in_the_same_place_is_somebody_else(scripted):
     assert second.frame_index[0] >= 30
 
 
+def test_across_a_cut_people_are_found_at_once_and_known_by_their_clothes(scripted):
+    # The other camera sees both from elsewhere, so that each stands where the other stood.
+    pictures = [painted((80, RED), (240, BLUE))] * 10 + [painted((80, BLUE), (240, RED))] * 10
+    frames = Frames(pictures)
+    frames.clip = dataclasses.replace(frames.clip, cuts=np.array([10]))
+    output = BlazePoseSegmenter(S, PeopleSettings(count="all"), MODELS).track(frames, (), ignore_progress)
+    assert len(output.value) == 2
+    for mask in output.value:
+        assert mask.frame_index.tolist() == list(range(20))
+        x = mask.landmarks.points_px[:, J.LEFT_HIP, 0]
+        assert abs(x[10] - x[9]) > 100
+    stranger = Frames([painted((160, RED))] * 10 + [painted((160, BLUE))] * 10)
+    stranger.clip = frames.clip
+    both = BlazePoseSegmenter(S, PeopleSettings(count="all"), MODELS).track(stranger, (), ignore_progress)
+    assert [mask.frame_index[[0, -1]].tolist() for mask in both.value] == [[0, 9], [10, 19]]
+    brief = Frames([painted((160, RED))] * 16 + [painted((160, BLUE))] * 4)
+    brief.clip = dataclasses.replace(brief.clip, cuts=np.array([16]))
+    main = BlazePoseSegmenter(S, PeopleSettings(), MODELS).track(brief, (), ignore_progress)
+    assert [len(mask) for mask in main.value] == [16, 4]
+
+
 def test_masks_never_overlap(scripted):
     people, _ = track([painted((100, RED), (124, BLUE))] * 3, count="all")
     assert len(people) == 2

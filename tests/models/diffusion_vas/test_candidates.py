@@ -96,6 +96,8 @@ def test_people_on_other_frames_do_not_occlude() -> None:
 def test_modes() -> None:
     people = [track(1, golfer(10)), track(2, [])]
     assert candidate_spans(people, times(10), S.model_copy(update={"mode": "on"})) == (RowSpan(0, 0, 10),)
+    shots = np.repeat([0, 1], [4, 6])
+    assert candidate_spans(people, times(10), S.model_copy(update={"mode": "on"}), shots) == (RowSpan(0, 0, 4), RowSpan(0, 4, 10))
     assert candidate_spans(crossing(), times(70), S.model_copy(update={"mode": "off"})) == ()
 
 

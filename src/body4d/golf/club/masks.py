@@ -34,7 +34,7 @@ def club_masks(
     if first >= last:
         return None
     times_s, source = clip.times_s[first:last], clip.source_frames[first:last]
-    part = VideoReader(replace(clip, times_s=times_s - times_s[0], source_frames=source))
+    part = VideoReader(replace(clip, times_s=times_s - times_s[0], source_frames=source, cuts=np.zeros(0, np.int64)))
     tracks = segmenter.track(part, [Prompt(person_id=1, text=CLUB_TEXT)], progress).value
     asked = next((track for track in tracks if track.person_id == 1 and len(track)), None)
     return None if asked is None else replace(asked, frame_index=asked.frame_index + first)

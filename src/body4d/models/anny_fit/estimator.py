@@ -42,8 +42,8 @@ from body4d.models.anny_fit.initialization import initial_rotations, with_initia
 from body4d.models.anny_fit.joint_limits import DRIVEN_JOINTS, joint_limits
 from body4d.models.anny_fit.kinematic_chain import KinematicChain, PointSet
 from body4d.models.anny_fit.mean_height import mean_height_m
-from body4d.models.anny_fit.observations import BODY_PARTS, BodyLandmarks, build_observations, select_rows
-from body4d.models.anny_fit.sides import leaping_arm, settle_sides, sides_warning, unclear_spans
+from body4d.models.anny_fit.observations import BODY_PARTS, BodyLandmarks, build_observations, select_rows, shot_rows
+from body4d.models.anny_fit.sides import joined_sides, leaping_arm, settle_sides, sides_warning, unclear_spans
 from body4d.models.anny_fit.silhouette import OUTLINE_MARGIN_PER_HEIGHT, SurfaceSample, match_silhouettes, outline_points
 from body4d.models.anny_fit.types import ChainPose, Observations, SilhouetteMatches
 from body4d.runtime.cores import usable_cores
@@ -171,7 +171,9 @@ class _PersonFit:
         self.body, self.track, self.clip, self.camera, self.settings = body, track, clip, camera, settings
         self.pool = pool
         seen = BodyLandmarks.from_track(track.landmarks).in_camera_axes(camera)
-        self.sides = settle_sides(seen, clip.times_s[track.frame_index] * clip.time_scale)
+        self.shots = shot_rows(clip, track.frame_index)
+        real_s = clip.times_s[track.frame_index] * clip.time_scale
+        self.sides = joined_sides([settle_sides(seen.rows(rows), real_s[rows]) for rows in self.shots])
         self.landmarks = self.sides.landmarks
         times_s, hands = clip.times_s[track.frame_index], track.landmarks.hands
         self.hands = seen_hands(hands, seen, self.landmarks, times_s, camera) if hands else None
@@ -206,7 +208,13 @@ class _PersonFit:
         problem, surface = self._problem(shape)
         pose = self._without_leaps(problem, self._solve_frames(problem, pose, observations, MAX_STEPS_AFTER_SHAPE))
         progress(2 * T // 5)
-        observations = dataclasses.replace(observations, floor_m=_floor_distance(problem, pose, observations))
+        # One camera that stands still sees one floor, whatever was cut out.
+        shots = [np.arange(T)] if self.camera.static else self.shots
+        floor_m = np.zeros(T)
+        for rows in shots:
+            part = ChainPose(pose.local[rows], pose.translation_m[rows])
+            floor_m[rows] = _floor_distance(problem, part, select_rows(observations, rows))
+        observations = dataclasses.replace(observations, floor_m=floor_m)
 
         solved: list[int] = []
 
@@ -292,12 +300,15 @@ class _PersonFit:
         joints = problem.chain.points(G, p, problem.keypoints)
         times_s = self.clip.times_s[self.track.frame_index] * self.clip.time_scale
         local = pose.local.copy()
-        for side in ("LEFT", "RIGHT"):
-            leaps = leaping_arm(joints, times_s, side)
-            kept = np.flatnonzero(~leaps)
+        for rows, side in itertools.product(self.shots, ("LEFT", "RIGHT")):
+            leaps = np.zeros(len(times_s), bool)
+            leaps[rows] = leaping_arm(joints[rows], times_s[rows], side)
+            kept = rows[~leaps[rows]]
+            if not leaps.any() or len(kept) < 2:
+                continue
             between_s = np.clip(times_s[leaps], times_s[kept[0]], times_s[kept[-1]])
             for d, name in enumerate(DRIVEN_JOINTS):
-                if leaps.any() and len(kept) > 1 and name.startswith(ARM_JOINTS) and name.endswith(side[0]):
+                if name.startswith(ARM_JOINTS) and name.endswith(side[0]):
                     local[leaps, d] = Slerp(times_s[kept], Rotation.from_matrix(local[kept, d]))(between_s).as_matrix()
         return ChainPose(local, pose.translation_m)
 
@@ -345,7 +356,10 @@ class _PersonFit:
         rig, translation = self.body.rig(shape), pose.translation_m
         chain = KinematicChain.from_rig(rig, DRIVEN_JOINTS)
         fingers = SeenFingers(self.hands.flexion, self.hands.weight) if self.hands else None
-        rotations = curl_fingers(rig, matrix_to_rotvec(chain.to_rig(pose.local)), observations.hands_joined, fingers)
+        rotations = matrix_to_rotvec(chain.to_rig(pose.local))
+        for rows in self.shots:
+            seen = fingers and SeenFingers(fingers.flexion[rows], fingers.weight[rows])
+            rotations[rows] = curl_fingers(rig, rotations[rows], observations.hands_joined[rows], seen)
         joints = rig.keypoints(*rig.forward(rotations, translation))
         return BodyTrack(
             person_id=self.track.person_id,

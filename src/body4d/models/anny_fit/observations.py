@@ -119,6 +119,10 @@ class BodyLandmarks:
                 world[:, k], visibility[:, k] = track.world_m[:, z], track.visibility[:, z]
         return BodyLandmarks(points, world, visibility)
 
+    def rows(self, rows: Int[np.ndarray, " n"]) -> "BodyLandmarks":
+        """Some rows of the track."""
+        return BodyLandmarks(self.points_px[rows], self.world_m[rows], self.visibility[rows])
+
     def in_camera_axes(self, camera: Camera) -> "BodyLandmarks":
         """The same with ``world_m`` in camera axes.
 
@@ -163,13 +167,14 @@ def build_observations(
     depth_sigma = settings.depth_sigma_m / np.sqrt(np.clip(landmarks.visibility, MIN_DEPTH_VISIBILITY, 1))
     times = clip.times_s[frame_index] * clip.time_scale
     p = landmarks.points_px
-    foot_contact = [
-        foot_at_rest(p[:, heel], times, height) & foot_at_rest(p[:, toe], times, height)
-        for heel, toe in ((B.LEFT_HEEL, B.LEFT_BIG_TOE), (B.RIGHT_HEEL, B.RIGHT_BIG_TOE))
-    ]
-    acceleration_sigma_m = acceleration_sigma(p, times, depth_m / focal_px, settings.acceleration_m_s2)
     is_hidden = landmarks.visibility[:, [B.LEFT_WRIST, B.RIGHT_WRIST]].min(1) < HIDDEN_WRIST_VISIBILITY
-    joined = hands_joined(p[:, B.LEFT_WRIST], p[:, B.RIGHT_WRIST], times, height, is_hidden)
+    foot_contact, joined = np.zeros((len(p), 2)), np.zeros(len(p))
+    acceleration_sigma_m = np.zeros((len(p), len(B), 3))
+    for rows in shot_rows(clip, frame_index):  # What moves from one shot to the next does not move.
+        for side, (heel, toe) in enumerate(((B.LEFT_HEEL, B.LEFT_BIG_TOE), (B.RIGHT_HEEL, B.RIGHT_BIG_TOE))):
+            foot_contact[rows, side] = foot_at_rest(p[rows, heel], times[rows], height) & foot_at_rest(p[rows, toe], times[rows], height)
+        acceleration_sigma_m[rows] = acceleration_sigma(p[rows], times[rows], depth_m[rows] / focal_px, settings.acceleration_m_s2)
+        joined[rows] = hands_joined(p[rows, B.LEFT_WRIST], p[rows, B.RIGHT_WRIST], times[rows], height, is_hidden[rows])
     return Observations(
         points_px=p,
         sigma_px=np.where(is_known, sigma, np.inf),
@@ -179,10 +184,16 @@ def build_observations(
         angular_acceleration_sigma_rad=np.hypot(
             np.radians(ANGULAR_ACCELERATION_SIGMA_DEG), acceleration_sigma_m.max((1, 2)) / TURNING_LEVER_M
         ),
-        is_consecutive=np.diff(frame_index) == 1,
-        hands_joined=joined.astype(float),
-        foot_contact=np.stack(foot_contact, -1).astype(float),
+        is_consecutive=(np.diff(frame_index) == 1) & (np.diff(clip.stretch_index[frame_index]) == 0),
+        hands_joined=joined,
+        foot_contact=foot_contact,
     )
+
+
+def shot_rows(clip: Clip, frame_index: Int[np.ndarray, " t"]) -> list[Int[np.ndarray, " rows"]]:
+    """The rows of a track that lie in each shot of the clip."""
+    begins = np.flatnonzero(np.diff(clip.shot_index[frame_index])) + 1
+    return np.split(np.arange(len(frame_index)), begins)
 
 
 def select_rows(observations: Observations, rows: Int[np.ndarray, " n"]) -> Observations:
@@ -201,7 +212,8 @@ def select_rows(observations: Observations, rows: Int[np.ndarray, " n"]) -> Obse
     is_consecutive = (np.diff(rows) == 1) & (np.diff(breaks[rows]) == 0)
     palms = observations.palms and Palms(observations.palms.directions[rows], observations.palms.weight[rows])
     parts = {f: getattr(observations, f)[rows] for f in fields}
-    return dataclasses.replace(observations, is_consecutive=is_consecutive, palms=palms, **parts)
+    floor_m = np.broadcast_to(observations.floor_m, len(observations.points_px))[rows]
+    return dataclasses.replace(observations, is_consecutive=is_consecutive, palms=palms, floor_m=floor_m, **parts)
 
 
 def acceleration_sigma(points_px: np.ndarray, times_s: np.ndarray, m_per_px: np.ndarray, acceleration_m_s2: float) -> np.ndarray:

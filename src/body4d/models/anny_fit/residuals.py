@@ -239,13 +239,16 @@ def palm_directions(system: NormalEquations, x: np.ndarray, J: np.ndarray, obser
 
 def floor_contact(system: NormalEquations, x: np.ndarray, J: np.ndarray, observations: Observations, parts: BodyParts) -> None:
     """Resting feet stand at one height, and the trunk above them; this gives depth when the camera looks along the stance."""
-    if not np.isfinite(observations.floor_m):
+    floor_m = np.broadcast_to(observations.floor_m, len(x))
+    is_known = np.isfinite(floor_m)
+    if not is_known.any():
         return
+    floor_m = np.where(is_known, floor_m, 0.0)[:, None]
     for side, points in enumerate(parts.feet):
-        scale = (observations.foot_contact[:, side] / FLOOR_SIGMA_M)[:, None]
+        scale = (observations.foot_contact[:, side] * is_known / FLOOR_SIGMA_M)[:, None]
         for k in points:
             height, slope = x[:, k] @ observations.down, observations.down @ J[:, k]
-            system.add("floor", (height[:, None] - observations.floor_m) * scale, slope[:, None] * scale[..., None])
+            system.add("floor", (height[:, None] - floor_m) * scale, slope[:, None] * scale[..., None])
 
 
 def balance(system: NormalEquations, x: np.ndarray, J: np.ndarray, observations: Observations, parts: BodyParts) -> None:

@@ -7,6 +7,7 @@ A frame that fits neither its past nor its future in any reading may be left out
 """
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -139,6 +140,15 @@ def settle_sides(landmarks: BodyLandmarks, times_s: Float[np.ndarray, " t"]) -> 
         measured &= limb_measured
     ambiguity = np.maximum(_ambiguity(settled, costs), _share_lost(lost, times_s))
     return SettledSides(settled, ambiguity, path != AS_SEEN, measured)
+
+
+def joined_sides(parts: Sequence[SettledSides]) -> SettledSides:
+    """What was settled in one shot after the other."""
+    of_parts = [part.landmarks for part in parts]
+    return SettledSides(
+        BodyLandmarks(*(np.concatenate([getattr(p, f.name) for p in of_parts]) for f in dataclasses.fields(BodyLandmarks))),
+        *(np.concatenate([getattr(part, name) for part in parts]) for name in ("ambiguity", "changed", "measured")),
+    )
 
 
 def exchanged(landmarks: BodyLandmarks, rows: Bool[np.ndarray, " t"], left: list[B] | None = None) -> BodyLandmarks:

@@ -45,7 +45,7 @@ class Observations:
         is_consecutive: Whether rows i and i + 1 are neighbouring frames.
         hands_joined: How surely the two hands hold one thing, in [0, 1].
         foot_contact: How surely the left and the right foot rest on the floor, in [0, 1].
-        floor_m: Distance of the floor from the camera along ``down``; NaN where it is unknown.
+        floor_m: Distance of the floor from the camera along ``down``, of all frames or of each; NaN where it is unknown.
         down: Direction of gravity in camera axes.
         pitch_sigma_deg: How far it may be off, about the camera's x axis.
         palms: Which way the palms face; None where no hands were read.
@@ -60,7 +60,7 @@ class Observations:
     is_consecutive: Bool[np.ndarray, " t-1"]
     hands_joined: Float[np.ndarray, " t"]
     foot_contact: Float[np.ndarray, "t 2"]
-    floor_m: float = float("nan")
+    floor_m: float | Float[np.ndarray, " t"] = float("nan")
     down: Float[np.ndarray, " 3"] = field(default_factory=lambda: np.array([0.0, 1.0, 0.0]))
     pitch_sigma_deg: float = LEVEL_SIGMA_DEG[0]
     palms: Palms | None = None

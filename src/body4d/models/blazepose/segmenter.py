@@ -48,9 +48,10 @@ class BlazePoseSegmenter:
         clip = frames.clip
         _check_prompts(prompts, len(clip))
         with PoseNetworks(self._models, self._settings.num_workers) as networks:
+            cuts = frozenset(clip.cuts.tolist())
             tracker = PoseTracker(networks, self._settings, frozenset(prompt.frame for prompt in prompts))
             for done, (frame, rgb) in enumerate(frames.read()):
-                tracker.step(frame, float(clip.times_s[frame]), rgb)
+                tracker.step(frame, float(clip.times_s[frame]), rgb, frame in cuts)
                 progress(done + 1, len(clip))
         size = (clip.width_px, clip.height_px)
         if prompts:
@@ -58,7 +59,7 @@ class BlazePoseSegmenter:
             joined = [track for tracks in people.values() for track in tracks]
             left_out = [(track.index, NOT_PROMPTED) for track in tracker.tracks if all(track is not other for other in joined)]
         else:
-            choice = choose_subjects([track.candidate() for track in tracker.tracks], clip.times_s, size, self._people)
+            choice = choose_subjects([track.candidate() for track in tracker.tracks], clip.times_s, size, self._people, clip.shot_index)
             if not choice.chosen:
                 raise _no_person(len(clip), choice)
             people = {i + 1: [tracker.tracks[c]] for i, c in enumerate(choice.chosen)}

@@ -12,6 +12,7 @@ from jaxtyping import Bool, Float, UInt8
 from body4d.config import BlazePoseSettings
 from body4d.core.types import MaskTrack
 from body4d.models.blazepose.association import (
+    MAX_COLOUR_DISTANCE_AFTER_ABSENCE,
     Box,
     Detection,
     TrackPrediction,
@@ -37,7 +38,7 @@ from body4d.models.blazepose.hands import (
 from body4d.models.blazepose.landmarks import PoseDetection
 from body4d.models.blazepose.networks import PoseNetworks
 from body4d.models.blazepose.roi import TILE_SHARES, AlignmentFilter, RotatedRoi, search_tiles, tiles_around
-from body4d.tracking.association import BODY_JOINTS, colour_histogram
+from body4d.tracking.association import BODY_JOINTS, colour_distance, colour_histogram, linear_assignment
 from body4d.tracking.main_subject import SubjectCandidate
 
 MAX_DETECT_INTERVAL_S = 2.0
@@ -145,11 +146,19 @@ class PoseTracker:
         self._full_search_s = self._coarse_search_s = self._close_search_s = -np.inf
         self._detect_interval_s = settings.detect_every_s
         self._last_frame_s: float | None = None
+        self._shot_begin_s = -np.inf
 
-    def step(self, frame: int, now_s: float, rgb: UInt8[np.ndarray, "h w 3"]) -> None:
-        """Follow everybody on the next frame, and from time to time search it for others."""
+    def step(self, frame: int, now_s: float, rgb: UInt8[np.ndarray, "h w 3"], is_cut: bool = False) -> None:
+        """Follow everybody on the next frame, and from time to time search it for others.
+
+        Where it ``is_cut``, nobody is followed from the frame before: everybody is searched for, and known again by their clothes alone.
+        """
+        if is_cut:
+            self._last_frame_s, self._shot_begin_s = None, now_s
+            self._detect_interval_s = self._settings.detect_every_s
         step_s = now_s - self._last_frame_s if self._last_frame_s is not None else FIRST_STEP_S
-        alive = [t for t in self.tracks if now_s - t.last_seen_s <= self._settings.max_lost_s + step_s]
+        in_shot = [t for t in self.tracks if t.last_seen_s >= self._shot_begin_s]
+        alive = [t for t in in_shot if now_s - t.last_seen_s <= self._settings.max_lost_s + step_s]
         predictions = [track.predict(now_s) for track in alive]
         detections = self._detect(rgb, frame, now_s, alive, predictions)
         is_new = [d.is_new for d in detections]
@@ -161,13 +170,19 @@ class PoseTracker:
         min_visibility = self._settings.min_start_visibility
         strangers = [detections[i] for i in unmatched if is_new[i] and detections[i].detection.mean_visibility >= min_visibility]
         others = [*matched, *(detections[i] for i in unmatched if not is_new[i])]
-        for one in self._confirm(rgb, strangers, others):
+        confirmed = self._confirm(rgb, strangers, others)
+        known = self._known_again(confirmed)
+        for i, one in enumerate(confirmed):
             if len(tracks) >= self._settings.max_people:
                 self.track_limit_reached = True
                 break
+            matched.append(one)
+            if i in known:
+                tracks.append(known[i])
+                known[i].hand_searches = (HandSearch(), HandSearch())
+                continue
             roi = RotatedRoi.from_alignment(one.pose.alignment_px)
             tracks.append(PoseTrack(len(self.tracks), roi, one.detection, now_s, now_s))
-            matched.append(one)
             self.tracks.append(tracks[-1])
             self._detect_interval_s = self._settings.detect_every_s  # where one person comes others may follow
         hands = self._read_hands(rgb, now_s, tracks, [one.pose for one in matched])
@@ -176,6 +191,15 @@ class PoseTracker:
             track.hands.append(own_hands)
             self._update(track, one, mask, rgb.shape, frame, now_s, step_s)
         self._last_frame_s = now_s
+
+    def _known_again(self, found: Sequence[_FrameDetection]) -> dict[int, PoseTrack]:
+        """The track of an earlier shot that each of ``found`` continues, by the colours worn; others are new."""
+        earlier = [track for track in self.tracks if track.last_seen_s < self._shot_begin_s]
+        if not earlier or not found:
+            return {}
+        costs = np.array([[colour_distance(track.detection.colour, one.detection.colour) for one in found] for track in earlier])
+        pairs = linear_assignment(np.where(costs <= MAX_COLOUR_DISTANCE_AFTER_ABSENCE, costs, np.inf))
+        return {one: earlier[track] for one, track in pairs.items()}
 
     def _detect(
         self, rgb: np.ndarray, frame: int, now_s: float, alive: list[PoseTrack], predictions: list[TrackPrediction]

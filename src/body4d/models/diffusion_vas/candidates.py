@@ -5,9 +5,10 @@ It is meant to miss nobody and may point at too many: a network then looks at th
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
-from jaxtyping import Bool, Float, Shaped
+from jaxtyping import Bool, Float, Int, Shaped
 
 from body4d.config import OcclusionSettings
 from body4d.core.joints import JOINT_SETS
@@ -93,16 +94,32 @@ def may_be_occluded(cues: OcclusionCues) -> Bool[np.ndarray, " t"]:
     return (cues.occluder_near | ((small_area | small_size | uncertain_joints) & ~cues.touches_border)) & ~cues.is_leaving
 
 
-def candidate_spans(masks: Sequence[MaskTrack], times_s: Float[np.ndarray, " n"], settings: OcclusionSettings) -> tuple[RowSpan, ...]:
-    """Spans that go to the network, in order of tracks: those that may be occluded (auto), everything (on), or none (off)."""
+def candidate_spans(
+    masks: Sequence[MaskTrack],
+    times_s: Float[np.ndarray, " n"],
+    settings: OcclusionSettings,
+    shot_index: Int[np.ndarray, " n"] | None = None,
+) -> tuple[RowSpan, ...]:
+    """Spans that go to the network, in order of tracks: those that may be occluded (auto), everything (on), or none (off).
+
+    No span goes from one shot (``Clip.shot_index``) to another.
+    """
     if settings.mode == "off":
         return ()
-    if settings.mode == "on":
-        return tuple(RowSpan(i, 0, len(track)) for i, track in enumerate(masks) if len(track))
     spans: list[RowSpan] = []
-    for i, cues in enumerate(occlusion_cues(masks, times_s)):
-        spans += [RowSpan(i, first, last) for first, last in padded_runs(may_be_occluded(cues))]
-    return tuple(spans)
+    if settings.mode == "on":
+        spans = [RowSpan(i, 0, len(track)) for i, track in enumerate(masks) if len(track)]
+    else:
+        for i, cues in enumerate(occlusion_cues(masks, times_s)):
+            spans += [RowSpan(i, first, last) for first, last in padded_runs(may_be_occluded(cues))]
+    if shot_index is None:
+        return tuple(spans)
+    parts: list[RowSpan] = []
+    for span in spans:
+        shots = shot_index[masks[span.track].frame_index[span.first : span.last]]
+        edges = [span.first, *(span.first + 1 + np.flatnonzero(np.diff(shots))).tolist(), span.last]
+        parts += [RowSpan(span.track, first, last) for first, last in pairwise(edges)]
+    return tuple(parts)
 
 
 def padded_runs(rows: Bool[np.ndarray, " t"]) -> list[tuple[int, int]]:

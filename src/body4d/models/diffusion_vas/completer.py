@@ -97,7 +97,7 @@ class VasCompleter:
     def _spans(self, clip: Clip, masks: Sequence[MaskTrack]) -> tuple[RowSpan, ...]:
         """Where somebody may be hidden; computed once for the same masks."""
         if self._cached_spans is None or self._cached_spans[0] is not masks:
-            self._cached_spans = masks, candidate_spans(masks, clip.times_s, self._settings)
+            self._cached_spans = masks, candidate_spans(masks, clip.times_s, self._settings, clip.shot_index)
         return self._cached_spans[1]
 
     def complete(self, frames: FrameSource, masks: Sequence[MaskTrack], progress: ProgressFn) -> StageOutput[tuple[OcclusionSegment, ...]]:

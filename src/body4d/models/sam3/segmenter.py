@@ -163,7 +163,7 @@ class _ClipSegmentation:
         """The object ids of the main people, the first one first, and why others are left out."""
         tracklets = [t for t in tracker.tracklets if t.obj_id in detected and t.obj_id in fitting]
         candidates = [_candidate(detected[t.obj_id], t) for t in tracklets]
-        choice = choose_subjects(candidates, self._clip.times_s, self._size_px, self._people)
+        choice = choose_subjects(candidates, self._clip.times_s, self._size_px, self._people, self._clip.shot_index)
         return [tracklets[i].obj_id for i in choice.chosen], [(tracklets[i].obj_id, reason) for i, reason in choice.left_out]
 
     def _match_prompts(

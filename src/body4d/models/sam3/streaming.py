@@ -120,10 +120,12 @@ class FrameEncoder:
         windows = read_windows(
             self._frames, first, last, lambda: self._batches.size, reverse=reverse, max_bytes=BACKWARD_BUFFER_BYTES, needed=needed
         )
+        cuts = frozenset(self._frames.clip.cuts.tolist())
         for window in windows:
             window = [item for item in window if needed(item[0])]
             images = [image for _, image in window]
-            detect = [bool(texts) and (frame - first) % self._detect_every_frames == 0 for frame, _ in window]
+            due = ((frame - first) % self._detect_every_frames == 0 or frame in cuts for frame, _ in window)
+            detect = [bool(texts) and is_due for is_due in due]
             parts = self._batches.run(len(window), lambda rows, i=images, d=detect: self._network.encode_frames(i[rows], d[rows], texts))
             encoded = [one for part in parts for one in part]
             if window:
