@@ -182,3 +182,14 @@ def test_run_many_is_an_iterator_of_summaries(tmp_path: Path, monkeypatch: pytes
     summaries = list(runs)
     assert all(isinstance(summary, VideoSummary) and summary.done for summary in summaries)
     assert [summary.out for summary in summaries] == [tmp_path / "out" / "a", tmp_path / "out" / "b"]
+
+
+@pytest.mark.parametrize(
+    ("given", "gpu_gb", "kept"),
+    [({}, 80, True), ({}, 24, False), ({"keep_loaded": False}, 80, False), ({"keep_loaded": True}, 24, True)],
+)
+def test_networks_stay_on_a_gpu_that_holds_them(given: dict[str, bool], gpu_gb: int, kept: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jobs, "gpu_bytes", lambda: gpu_gb * 10**9)
+    settings = Settings.model_validate({"preset": "sam", "compute": given})
+    assert jobs.with_models_kept(settings).compute.keep_loaded is kept
+    assert not jobs.with_models_kept(Settings(preset="lite")).compute.keep_loaded

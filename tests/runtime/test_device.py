@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from body4d.config import ComputeSettings
 from body4d.core.errors import DeviceError
 from body4d.runtime import device
-from body4d.runtime.device import AdaptiveBatcher, choose_batch_size, choose_device, choose_dtype, free_memory_bytes, is_out_of_memory
+from body4d.runtime.device import AdaptiveBatcher, choose_batch_size, choose_device, choose_dtype, free_memory_bytes, is_out_of_memory, kept
 
 
 class Holds:
@@ -99,3 +99,17 @@ def test_device_and_precision(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_some_memory_is_free_here() -> None:
     assert 1 << 26 < free_memory_bytes(torch.device("cpu")) < 1 << 50
+
+
+def test_networks_are_kept_where_the_settings_ask() -> None:
+    loaded: list[tuple[str, str]] = []
+
+    def load(place: str, dtype: str) -> object:
+        loaded.append((place, dtype))
+        return object()
+
+    once, each = kept(load, ComputeSettings(keep_loaded=True)), kept(load, ComputeSettings())
+    assert once("gpu", "half") is once("gpu", "half")
+    assert once("gpu", "float") is not once("gpu", "half")
+    assert loaded == [("gpu", "half"), ("gpu", "float")]
+    assert each("gpu", "half") is not each("gpu", "half")

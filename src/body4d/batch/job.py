@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
@@ -29,6 +30,9 @@ LEASE_S = 60.0
 
 LOCK_POLL_S = 5.0
 """How long a worker waits before it asks again for a folder in which somebody else works."""
+
+MIN_GPU_BYTES_TO_KEEP = 40_000_000_000
+"""Of a GPU on which all networks of preset sam stay between videos: 17 GB of weights, and as much to work in as without."""
 
 LoadPipeline = Callable[[Settings, EventListener], Pipeline]
 
@@ -145,10 +149,27 @@ class VideoWorker:
         return summary_of_run(job, read_run(job.out), extras, "done" if computed else "already done")
 
     def _pipeline(self, settings: Settings) -> Pipeline:
+        settings = with_models_kept(settings)
         if self._loaded is None or self._loaded[0] != settings:
             self._loaded = None  # What the last one holds is freed before the next one is loaded.
             self._loaded = settings, self._load(settings, ignore_events)
         return self._loaded[1]
+
+
+def with_models_kept(settings: Settings) -> Settings:
+    """The settings for a process that runs many clips: where they do not say, preset sam's networks stay on a GPU that has room for all."""
+    if settings.preset == "lite" or "keep_loaded" in settings.compute.model_fields_set or gpu_bytes() < MIN_GPU_BYTES_TO_KEEP:
+        return settings
+    return settings.model_copy(update={"compute": settings.compute.model_copy(update={"keep_loaded": True})})
+
+
+def gpu_bytes() -> int:
+    """Memory of the CUDA device that this process uses; 0 without one."""
+    if find_spec("torch") is None:
+        return 0
+    from body4d.runtime.device import cuda_bytes
+
+    return cuda_bytes()
 
 
 def _short(error: BaseException) -> str:

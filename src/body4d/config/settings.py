@@ -208,6 +208,12 @@ class ComputeSettings(Section):
         "is faster on a GPU and takes more memory; results differ by rounding at most.",
         json_schema_extra=SPEED_ONLY,
     )
+    keep_loaded: bool = Field(
+        default=False,
+        description="Whether the networks of preset sam stay in memory from one clip to the next, for a process that runs many. Together "
+        "they take some 17 GB, of which Diffusion-VAS 10. `body4d batch` keeps them on a GPU of 40 GB and more, unless this says otherwise.",
+        json_schema_extra=SPEED_ONLY,
+    )
     max_memory_share: float = Field(
         default=0.7,
         gt=0,

@@ -166,9 +166,13 @@ def sam_components(settings: Settings, why: RunWarning | None = None) -> Pipelin
     from body4d.models.moge.estimator import MogeCameraEstimator, moge_from_folder
     from body4d.models.sam3.segmenter import Sam3Segmenter, sam3_from_folder
     from body4d.models.sam3d_body.estimator import Sam3dBodyEstimator, sam3d_body_from_file
+    from body4d.runtime.device import kept
 
     find_rig_beside(body_file)
-    camera = MogeCameraEstimator(moge_from_folder(lens, settings.moge), settings.camera, settings.moge, settings.compute) if lens else None
+    compute = settings.compute
+    camera = (
+        MogeCameraEstimator(kept(moge_from_folder(lens, settings.moge), compute), settings.camera, settings.moge, compute) if lens else None
+    )
     completer, completed_by = choose_completer(settings)
     weights = {
         "masks": masks.name,
@@ -178,9 +182,11 @@ def sam_components(settings: Settings, why: RunWarning | None = None) -> Pipelin
     }
     return PipelineComponents(
         preset="sam",
-        segmenter=Sam3Segmenter(sam3_from_folder(masks), settings.sam3, settings.people, settings.compute),
+        segmenter=Sam3Segmenter(kept(sam3_from_folder(masks), compute), settings.sam3, settings.people, compute),
         camera=camera or GivenCamera(settings.camera),
-        bodies=Sam3dBodyEstimator(sam3d_body_from_file(body_file), settings.sam3d_body, settings.compute, settings.camera.person_height_m),
+        bodies=Sam3dBodyEstimator(
+            kept(sam3d_body_from_file(body_file), compute), settings.sam3d_body, compute, settings.camera.person_height_m
+        ),
         warnings=tuple(warning for warning in (why, None if lens else NO_MOGE) if warning),
         weights={stage: name for stage, name in weights.items() if name},
         memory=DeviceMemory(reset_gpu_peak, gpu_peak_bytes),

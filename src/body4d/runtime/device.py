@@ -48,6 +48,11 @@ def choose_dtype(compute: ComputeSettings, device: torch.device, published: torc
     return {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}[compute.precision]
 
 
+def cuda_bytes() -> int:
+    """Memory of the CUDA device that this process uses, free or not; 0 without one."""
+    return torch.cuda.get_device_properties(0).total_memory if torch.cuda.is_available() else 0
+
+
 def free_memory_bytes(device: torch.device) -> int:
     """Memory that can still be allocated: of the device, else of the machine or of the container that confines the process."""
     if device.type == "cuda":
@@ -114,6 +119,15 @@ def is_out_of_memory(error: BaseException) -> bool:
     """Whether an error of torch means that memory ran out."""
     message = str(error).lower()
     return isinstance(error, torch.OutOfMemoryError) or any(words in message for words in OUT_OF_MEMORY_MESSAGES)
+
+
+MAX_KEPT = 2
+"""Precisions in which a network is kept at most."""
+
+
+def kept(load: Callable[..., Result], compute: ComputeSettings) -> Callable[..., Result]:
+    """``load``, or where the settings ask for it a function that loads once for each device and precision and hands the same out again."""
+    return lru_cache(MAX_KEPT)(load) if compute.keep_loaded else load
 
 
 @lru_cache

@@ -32,7 +32,7 @@ from body4d.models.diffusion_vas.windows import (
     split_windows,
     widen,
 )
-from body4d.runtime.device import choose_batch_size, choose_device, choose_dtype, free_memory_bytes, release_memory
+from body4d.runtime.device import choose_batch_size, choose_device, choose_dtype, free_memory_bytes, kept, release_memory
 
 MASK_THRESHOLD = 0.7843
 """Published: brightness of a generated mask from which on a pixel belongs to the person."""
@@ -278,7 +278,7 @@ def _device_name(device: torch.device) -> str:
 def vas_from_folders(amodal: Path, content: Path, depth: Path, settings: OcclusionSettings, compute: ComputeSettings) -> VasLoaders:
     """The networks in their checkpoints' folders; the WeightsError where one is missing is raised at once, before any work."""
     return VasLoaders(
-        depth_from_folder(depth, swap_channels=settings.upstream_exact),
-        pipeline_from_folder(amodal, 0, settings, compute),
-        pipeline_from_folder(content, 1, settings, compute),
+        kept(depth_from_folder(depth, swap_channels=settings.upstream_exact), compute),
+        kept(pipeline_from_folder(amodal, 0, settings, compute), compute),
+        kept(pipeline_from_folder(content, 1, settings, compute), compute),
     )
