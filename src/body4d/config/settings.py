@@ -211,7 +211,8 @@ class ComputeSettings(Section):
     keep_loaded: bool = Field(
         default=False,
         description="Whether the networks of preset sam stay in memory from one clip to the next, for a process that runs many. Together "
-        "they take some 17 GB, of which Diffusion-VAS 10. `body4d batch` keeps them on a GPU of 40 GB and more, unless this says otherwise.",
+        "they take some 17 GB, of which Diffusion-VAS 10. `body4d batch` keeps them on a GPU of 40 GB and more, unless this says "
+        "otherwise.",
         json_schema_extra=SPEED_ONLY,
     )
     max_memory_share: float = Field(
