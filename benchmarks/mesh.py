@@ -25,7 +25,7 @@ from torch import Tensor
 
 from body4d.config import Sam3dBodySettings
 from body4d.core.types import Camera, Clip, MaskTrack
-from body4d.models.sam3d_body.estimator import ClipPrediction, InferenceSession, WideNetwork, predict_clip
+from body4d.models.sam3d_body.inference import ClipPrediction, InferenceSession, WideNetwork, predict_clip
 from body4d.models.sam3d_body.network import hands as hands_module
 from body4d.models.sam3d_body.network import model as model_module
 from body4d.models.sam3d_body.network.hands import FullPass, hand_crops, refine_with_hands, run_hands

@@ -20,24 +20,19 @@ from body4d.core.occlusion import OcclusionSegment
 from body4d.core.stages import ignore_progress
 from body4d.core.types import BodyTrack, Camera, Clip, MaskTrack
 from body4d.models.sam3d_body import estimator as estimator_module
-from body4d.models.sam3d_body.checkpoint import dense_mapping
-from body4d.models.sam3d_body.estimator import (
+from body4d.models.sam3d_body.agreement import (
     BODY_JOINTS,
-    FACE_COLUMNS,
     HAND_KEYPOINTS,
-    MAX_BATCH_SIZE,
-    MODEL_COLUMNS,
     OUTSIDE_VISIBILITY,
     PREDICTED_HAND_VISIBILITY,
-    SHAPE_COLUMNS,
-    InferenceSession,
-    QueuedPrediction,
-    Sam3dBodyEstimator,
     frame_confidence,
     inside_frame,
     keypoint_visibility,
     mask_agreement,
 )
+from body4d.models.sam3d_body.checkpoint import dense_mapping
+from body4d.models.sam3d_body.estimator import MAX_BATCH_SIZE, Sam3dBodyEstimator
+from body4d.models.sam3d_body.inference import FACE_COLUMNS, MODEL_COLUMNS, SHAPE_COLUMNS, InferenceSession, QueuedPrediction
 from body4d.models.sam3d_body.network import hands as hands_module
 from body4d.models.sam3d_body.person_crops import iter_crop_batches
 from mhr_files import make_rig, save_script
