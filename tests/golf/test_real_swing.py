@@ -3,7 +3,7 @@
 How: contact sheets of all 264 frames of ``golf_swing.mp4`` (29.97 frames/s, slowed down; down the line; a right-handed golfer with a
 driver), then enlarged crops of the hands, the club head and the ball, frame by frame.
 
-Running the pipeline on the clip takes about 40 s, which is too dear for a test of every day: a finished run is read from the folder that
+The clip is run here, with preset lite and without pictures (half a minute), or a finished run is read from the folder that
 ``BODY4D_GOLF_RUN`` names (``body4d run golf_swing.mp4 --out FOLDER``).
 """
 
@@ -12,10 +12,13 @@ from pathlib import Path
 
 import pytest
 
+from body4d.config import Settings
 from body4d.core.scene_io import load_scene
+from body4d.golf.analysis import analyze
 from body4d.golf.club.shaft import track_shaft
 from body4d.golf.sound import strike_onsets
 from body4d.golf.types import EVENTS
+from body4d.run.pipeline import Pipeline
 from body4d.video.reader import VideoReader
 
 LABELS = {
@@ -56,19 +59,20 @@ def test_every_event_has_a_label_and_they_are_in_order():
 
 
 @pytest.fixture(scope="module")
-def golf_run(shared: Path) -> Path:
-    run = os.environ.get("BODY4D_GOLF_RUN", "")
-    if not (Path(run) / "scene.npz").is_file():
-        pytest.skip("BODY4D_GOLF_RUN names no finished run of golf_swing.mp4, and making one takes 40 s")
-    return Path(run)
+def golf_run(shared: Path, lite_models: object, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    if run := os.environ.get("BODY4D_GOLF_RUN"):
+        return Path(run)
+    out = tmp_path_factory.mktemp("golf_swing")
+    settings = Settings.model_validate({"preset": "lite", "pictures": {"enabled": False}})
+    Pipeline.load(settings).run(shared / "videos" / "golf_swing.mp4", out)
+    return out
 
 
 @pytest.fixture(scope="module")
 def swing(golf_run: Path, shared: Path):
-    analysis = pytest.importorskip("body4d.golf.analysis", reason="the analysis is not built yet")
     scene = load_scene(golf_run / "scene.npz", shared / "videos" / "golf_swing.mp4")
     club = track_shaft(VideoReader(scene.clip), scene.people[0], scene.camera)
-    found = analysis.analyze(scene, audio_onset_s=strike_onsets(scene.clip).times_s, club=club)
+    found = analyze(scene, audio_onset_s=strike_onsets(scene.clip).times_s, club=club)
     return found.swings[found.main]
 
 
