@@ -19,17 +19,22 @@ from body4d.core.errors import InputError, RunWarning, SettingsError
         ("swing.mp4", "swing.mp4"),
         ("../../etc/passwd", "passwd"),
         ("C:\\clips\\a b.mov", "a b.mov"),
-        ("<img src=x onerror=alert(1)>.mp4", "img src_x onerror_alert_1_.mp4"),
-        ("Schwung – Übung.mp4", "Schwung _ Übung.mp4"),
+        ("<img src=x onerror=alert(1)>.mp4", "<img src=x onerror=alert(1)>.mp4"),
+        ("Schwung – Übung.mp4", "Schwung – Übung.mp4"),
+        ("Driver, Sunday (2).mp4", "Driver, Sunday (2).mp4"),
+        ("U\u0308bung \U0001f3cc.mp4", "Übung \U0001f3cc.mp4"),
+        ("swing\u202e4pm.exe", "swing 4pm.exe"),
         ("...", "clip"),
+        ("a/..", "clip"),
         ("", "clip"),
-        ("a\r\nSet-Cookie: x.mp4", "a_Set-Cookie_ x.mp4"),
+        ("a\r\nSet-Cookie: x.mp4", "a Set-Cookie: x.mp4"),
         ("x" * 300 + ".mp4", "x" * 56 + ".mp4"),
     ],
 )
-def test_names_are_made_harmless(given: str, shown: str) -> None:
+def test_names_are_shown_as_they_were_given_in_one_line_without_a_folder(given: str, shown: str) -> None:
     assert shown_name(given) == shown
     assert shown_name(shown) == shown
+    assert Path("clip.mp4").with_name(shown).name == shown  # as files that tell the clip's name need it
 
 
 @pytest.mark.parametrize(
@@ -67,6 +72,7 @@ def test_problems_reveal_no_paths(message: str, shown: str) -> None:
         "facts": {"file": "swing.mp4", "others": [{"at": "y"}], "frame": 3},
     }
     assert public_problem(InputError("This clip is old.", code="a"), Path("/x/clip"), "swing").message == "This clip is old."
+    assert public_problem(error, CLIP, "my clip.mp4").hint == "See my clip.mp4."
 
 
 def test_the_page_offers_its_own_remedies() -> None:
@@ -123,7 +129,9 @@ def test_limits_of_size_are_those_shown_before() -> None:
 
 
 def test_options_become_settings() -> None:
-    settings = settings_for(Settings(), RunOptions("all", start_s=1.0, end_s=3.0, fov_deg=0, moving=True, sex="male", age_years=12), ())
+    settings = settings_for(
+        Settings(), RunOptions("all", start_s=1.0, end_s=3.0, fov_deg=0, moving=True, sex="male", age_years=12, rotate_deg=270), ()
+    )
     assert (settings.people.count, settings.video.start_s, settings.video.end_s) == (4, 1.0, 3.0)
     assert settings.camera.fov_deg is None
     assert settings.camera.motion == "moving"
@@ -137,6 +145,7 @@ def test_options_become_settings() -> None:
         (RunOptions(fov_deg=500), (), "Field of view cannot be 500: it must be below 170 degrees"),
         (RunOptions(person_height_m=183), (), "Height cannot be 183: it must be below 2.6 metres"),
         (RunOptions(age_years=300), (), "Age cannot be 300"),
+        (RunOptions(rotate_deg=45), (), "Turn of the picture cannot be 45: it should be 0, 90, 180 or 270"),
         (RunOptions(sex="<b>"), (), "Body cannot be"),
         (RunOptions("<b>"), (), "Whom to follow"),
         (RunOptions(), tuple(ClickPrompt(0, number, point_px=(1, 1)) for number in range(1, 7)), "6 people are chosen, and 4 is the most"),

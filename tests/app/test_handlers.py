@@ -64,7 +64,14 @@ class StubWorker:
         rejected = tuple(p for p in task.prompts if p.point_px is not None and p.point_px[0] < 2)
         warnings = tuple(RunWarning("prompt_points_at_nobody", "There is nobody here.", "Use --other.") for _ in rejected)
         return Preview(
-            task.frame, 30, 30.0, 1.0, WIDTH, HEIGHT, FramePeople(PEOPLE, warnings, rejected, tuple(person.mask_code for person in PEOPLE))
+            task.frame,
+            30,
+            30.0,
+            1.0,
+            WIDTH,
+            HEIGHT,
+            FramePeople(PEOPLE, warnings, rejected, tuple(person.mask_code for person in PEOPLE)),
+            task.rotate_deg,
         )
 
     def end(self) -> None:
@@ -117,7 +124,7 @@ def test_a_token_is_there_before_anybody_looks_into_the_file(page: PageHandlers,
         token = (await page.open_upload(str(upload(uploads)), "../mein <b> Schwung.mp4"))["token"]
         assert not worker.tasks
         answer = await page.choice(token)
-        assert (answer["clip"]["name"], answer["found"], answer["chosen"]) == ("mein _b_ Schwung.mp4", "2 people were found.", [])
+        assert (answer["clip"]["name"], answer["found"], answer["chosen"]) == ("mein <b> Schwung.mp4", "2 people were found.", [])
         assert [person["id"] for person in answer["people"]] == [0, 0]
         assert answer["estimate"].startswith("Takes about ")
         for path in ("/etc/passwd", None, 3, str(uploads), {"path": "x"}):
@@ -230,6 +237,33 @@ def test_settings_are_refused_in_the_pages_words_and_not_kept(page: PageHandlers
             assert problem["field"] == name
             assert words in problem["message"]
         assert service.session(token).info.options == RunOptions()
+
+    asyncio.run(visit())
+
+
+def test_a_picture_that_is_turned_keeps_its_clicks_and_has_its_own_pictures(
+    page: PageHandlers, service: AppService, worker: StubWorker, uploads: Path
+) -> None:
+    async def visit() -> None:
+        token = await opened(page, uploads)
+        await page.click(token, 0, ON_ANNA, "choose")
+        await service.film_strip(service.session(token))
+        before = await page.choice(token)
+        await page.set_options(token, {"rotate_deg": 90})
+        after = await page.choice(token)
+        # Clockwise: what was on the left, half way down, is at the top in the middle.
+        info = service.session(token).info
+        assert (info.width_px, info.height_px) == (HEIGHT, WIDTH)
+        assert info.prompts[0].point_px == pytest.approx((HEIGHT * (1 - ON_ANNA[1]), WIDTH * ON_ANNA[0]))
+        assert after["picture"] != before["picture"]
+        assert after["options"]["rotate_deg"] == 90
+        await service.film_strip(service.session(token))
+        await page.run(token)
+        queued = service.runs.find(service.session(token).key)
+        assert queued is not None
+        assert isinstance(queued.task, RunTask)
+        assert queued.task.settings.video.rotate_deg == 90
+        assert [task.rotate_deg for task in worker.tasks if isinstance(task, PreviewTask | FilmStripTask)] == [0, 0, 90, 90]
 
     asyncio.run(visit())
 

@@ -200,10 +200,10 @@ def test_keys_and_numbers_do_what_a_mouse_does_and_a_reload_keeps_it(browser: An
     assert page.get_attribute("#b4-people button", "aria-pressed") == "true"
     page.focus("#b4-frame")
     page.keyboard.press("ArrowRight")
-    wait_until(page, "document.querySelector('#b4-picker img').src.endsWith('?1')")
+    wait_until(page, "document.querySelector('#b4-picker img').src.endsWith('?1-0')")
     page.fill("#b4-frame-number", "5")
     page.keyboard.press("Enter")
-    wait_until(page, "document.querySelector('#b4-picker img').src.endsWith('?5')")
+    wait_until(page, "document.querySelector('#b4-picker img').src.endsWith('?5-0')")
     page.focus("#b4-end")
     for _ in range(4):
         page.keyboard.press("ArrowLeft")
@@ -211,26 +211,28 @@ def test_keys_and_numbers_do_what_a_mouse_does_and_a_reload_keeps_it(browser: An
     # The moment that is shown moves into what is kept, and the numbers move the handles.
     page.fill("#b4-end-s", "0.2")
     page.keyboard.press("Tab")
-    wait_until(page, "document.querySelector('#b4-picker img').src.endsWith('?3')")
+    wait_until(page, "document.querySelector('#b4-picker img').src.endsWith('?3-0')")
     page.click("#b4-settings summary")
     page.select_option("#b4-unit", "ft")
     page.fill("#b4-feet", "6")
     page.fill("#b4-inches", "1")
     with page.expect_response(lambda answer: '"moving":true' in (answer.request.post_data or "")):
         page.check("#b4-moving")
+    page.select_option("#b4-rotate", "180")
+    wait_until(page, "document.querySelector('#b4-picker img').src.endsWith('?3-180')")
     page.reload()
     page.wait_for_selector("#b4-run", state="visible")
     assert page.inner_text("#b4-run") == "Make this person 3D"
     page.click("#b4-settings summary")
-    ids = ("#b4-frame-number", "#b4-end-s", "#b4-feet", "#b4-inches", "#b4-age", "#b4-fov")
-    assert [page.input_value(field) for field in ids] == ["3", "0.2", "6", "1", "", ""]
+    ids = ("#b4-frame-number", "#b4-end-s", "#b4-feet", "#b4-inches", "#b4-age", "#b4-fov", "#b4-rotate")
+    assert [page.input_value(field) for field in ids] == ["3", "0.2", "6", "1", "", "", "180"]
     assert page.is_checked("#b4-moving")
     # Another video has none of this; and Back leads to the one before.
     page.click("#b4-other")
     assert "?run=" not in page.url
     upload(page, walk)
     assert page.inner_text("#b4-run") == "Make it 3D"
-    assert [page.input_value(field) for field in ids[2:]] == ["", "", "", ""]
+    assert [page.input_value(field) for field in ids[2:]] == ["", "", "", "", "0"]
     assert not page.is_checked("#b4-moving")
     page.go_back()
     page.wait_for_selector("#b4-upload", state="visible")

@@ -189,6 +189,10 @@ def test_a_film_strip_takes_key_frames_near_its_tiles(tmp_path: Path) -> None:
     assert runner.run(FilmStripTask(make_video(tmp_path / "clip.mp4", frames=6), tmp_path / "strip.jpg"), ignore_events) is None
     with Image.open(tmp_path / "strip.jpg") as strip:
         assert strip.width == pytest.approx(strip.height * 12 * 64 / 48, rel=0.35)
+    # As wide a clip turned by a quarter gives higher tiles.
+    runner.run(FilmStripTask(tmp_path / "clip.mp4", tmp_path / "turned.jpg", 90), ignore_events)
+    with Image.open(tmp_path / "turned.jpg") as strip:
+        assert strip.width < strip.height * 12
 
 
 def test_clicks_are_answered_by_models_that_stay_loaded(tiny_checkpoints: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -209,3 +213,7 @@ def test_clicks_are_answered_by_models_that_stay_loaded(tiny_checkpoints: Path, 
     with Image.open(tmp_path / "frame.jpg") as painted:
         assert painted.size == (preview.width_px, preview.height_px)
     assert len(loads) == 1
+    turned = runner.run(PreviewTask(clip, tmp_path / "frame.jpg", 2, rotate_deg=90), ignore_events)
+    assert turned is not None
+    assert (turned.width_px, turned.height_px) == (preview.height_px, preview.width_px)
+    assert turned.masks()[0].shape == (turned.height_px, turned.width_px)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from body4d.app.api import prompts_from_json
-from body4d.app.prompts import ClickPrompt, is_same_mask, match_mask, person_of_click, prompted_people, run_prompts
+from body4d.app.prompts import ClickPrompt, is_same_mask, match_mask, person_of_click, prompted_people, run_prompts, turned_prompt
 from body4d.core.errors import InputError, SettingsError
 
 SQUARE = np.zeros((10, 10), bool)
@@ -106,3 +106,21 @@ def test_prompts_of_the_api() -> None:
 def test_same_mask() -> None:
     assert is_same_mask(SQUARE, SQUARE)
     assert not is_same_mask(SQUARE, np.roll(SQUARE, 2, axis=0))
+
+
+def test_clicks_turn_with_the_picture() -> None:
+    mask = np.zeros((20, 40), bool)
+    mask[2:8, 5:30] = True
+    for prompt, edges in ((click((5.5, 2.5)), None), (ClickPrompt(0, box_px=(5.0, 2.0, 30.0, 8.0)), (5, 2, 30, 8))):
+        for quarters in range(4):
+            turned = turned_prompt(prompt, 90 * quarters, 40, 20)
+            there = np.rot90(mask, -quarters)
+            if edges is None:
+                marked = np.zeros((20, 40), bool)
+                marked[2, 5] = True
+                (row,), (column,) = np.nonzero(np.rot90(marked, -quarters))
+                assert turned.point_px == (column + 0.5, row + 0.5)
+            else:
+                rows, columns = np.flatnonzero(there.any(axis=1)), np.flatnonzero(there.any(axis=0))
+                assert turned.box_px == (columns[0], rows[0], columns[-1] + 1, rows[-1] + 1)
+        assert turned_prompt(turned_prompt(prompt, 90, 40, 20), 270, 20, 40) == prompt

@@ -59,7 +59,7 @@ def test_a_result_is_told_in_the_pages_words_without_the_servers(client, session
         "golf": "golf.json",
     }
     assert told["people"] == [{"id": 1, "frames": 5, "height_m": 1.83, "height_assumed": True}]
-    assert told["name"] == "My _swing_.mp4"
+    assert told["name"] == "My <swing>.mp4"
     assert [file["name"] for file in told["files"]] == ["overlay.mp4", "body.html", "golf.pdf", "body.glb", "everything.zip"]
     assert str(session.folder) not in json.dumps(told)
     assert "--fov" not in json.dumps(told)

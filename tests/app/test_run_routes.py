@@ -81,8 +81,8 @@ def test_my_runs_are_listed_renamed_and_deleted(served: Served) -> None:
     assert rows[0]["expires_s"] == pytest.approx(time.time() + 24 * 3600, abs=60)
     assert rows[0]["bytes"] > len(RESULT)
     assert served.client.get(rows[0]["picture"]).content == b"picture"
-    renamed = served.client.patch(f"runs/{token}", json={"name": "<b>my best</b> drive"}).json()
-    assert renamed["name"] == served.service.session(token).info.name == "b_ drive"
+    renamed = served.client.patch(f"runs/{token}", json={"name": "<b>my best</b> drive, 3/4"}).json()
+    assert renamed["name"] == served.service.session(token).info.name == "<b>my best<-b> drive, 3-4"
     assert served.client.patch(f"runs/{token}", json={"name": ""}).status_code == 422
     assert served.client.post("my-runs", json={"tokens": ["a"] * 1000}).status_code == 422
     folder, uploads = served.service.session(token).folder, served.root / "uploads"
@@ -247,7 +247,7 @@ def test_nobody_waits_for_the_disk_of_another(tmp_path: Path, monkeypatch: pytes
         try:
             video = {"path": path, "meta": {"_type": "gradio.FileData"}}
             event = served.client.post(
-                "gradio_api/call/run", json={"data": [video, "main", [], "", None, None, None, None, None, False, "auto", None]}
+                "gradio_api/call/run", json={"data": [video, "main", [], "", None, None, None, None, None, False, "auto", None, 0]}
             )
             with served.client.stream("GET", f"gradio_api/call/run/{event.json()['event_id']}") as answer:
                 assert '"done"' in "".join(answer.iter_text())

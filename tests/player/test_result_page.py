@@ -121,6 +121,14 @@ def test_the_swings_moments_are_marks_keys_and_numbers_and_another_swing_is_besi
     assert np.median(apart[2:]) == pytest.approx(2, abs=2)
     page.click("#play")
     until(page, lambda: page.evaluate(READ_OTHER_VIDEO) == min(page.evaluate(READ_STATE)["video"] + 2, FRAMES - 1))
+    # In the app's page on a laptop the buttons over the 3D picture keep one line; on a phone the table is as wide as the screen.
+    page.set_viewport_size({"width": 1106, "height": 900})
+    until(page, lambda: page.locator("#stage.wide").count())
+    assert page.evaluate("document.querySelector('#top').clientHeight < 60")
+    page.set_viewport_size({"width": 358, "height": 844})
+    page.keyboard.press("4")
+    until(page, lambda: page.locator("#measures td.sure").count())
+    assert page.evaluate("[...document.querySelectorAll('.table')].every((table) => table.scrollWidth <= table.clientWidth)")
     page.check("#as-ghost")
     assert not page.is_visible("#other-video")
 

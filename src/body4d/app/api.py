@@ -9,7 +9,7 @@ import gradio as gr
 from gradio.events import api
 
 from body4d.app.file_references import NOT_AN_UPLOAD, uploaded_path
-from body4d.app.forms import RunOptions
+from body4d.app.forms import RunOptions, settings_for
 from body4d.app.names import PublicProblem, shown_name
 from body4d.app.prompts import INSIDE, ClickPrompt
 from body4d.app.queue import QueuedTask, server_stops
@@ -57,12 +57,13 @@ def add_api(service: AppService, uploads: Path) -> None:
         moving: bool = False,
         sex: str = "auto",
         age_years: float | None = None,
+        rotate_deg: int = 0,
     ) -> AsyncIterator[dict]:
         """Run a clip. Yields {"state", "stages", ...} now and then, at last {"state": "done", "run", "files", "people", "warnings"}, or
         {"state": "refused", "error": {"code", "message", "hint", "facts"}} followed by an error that says the same."""
         try:
             upload = await asyncio.to_thread(_uploaded, video, uploads)
-            options = RunOptions(people, start_s, end_s, fps, fov_deg, person_height_m, moving, sex, age_years)
+            options = RunOptions(people, start_s, end_s, fps, fov_deg, person_height_m, moving, sex, age_years, rotate_deg)
             clicks = prompts_from_json(prompts or [])
             async for answer in _run(service, upload, options, clicks, text):
                 yield answer
@@ -84,7 +85,8 @@ class _RunRefused(Exception):
 
 
 async def _run(service: AppService, upload: Path, options: RunOptions, prompts: tuple[ClickPrompt, ...], text: str) -> AsyncIterator[dict]:
-    session, _ = await service.open_upload(upload)
+    settings_for(service.settings, options, prompts)  # Refused before anything is looked at.
+    session, _ = await service.open_upload(upload, options.rotate_deg)
     session = await asyncio.to_thread(service.sessions.set_prompts, session, prompts)
     session, queued = await service.start_run(session, options, text)
     async for now in service.follow(queued):

@@ -92,9 +92,10 @@ def check_upload(path: Path, settings: Settings) -> Clip:
     return clip
 
 
-def without_range(settings: VideoSettings) -> VideoSettings:
-    """The same settings for the whole clip: people are chosen on any frame of it."""
-    return settings.model_copy(update={"start_s": None, "end_s": None, "fps": None})
+def whole_turned(settings: VideoSettings, rotate_deg: int) -> VideoSettings:
+    """The same settings for the whole clip, turned as a visitor asks: people are chosen on any frame of it."""
+    update = {"start_s": None, "end_s": None, "fps": None, "rotate_deg": rotate_deg or settings.rotate_deg}
+    return settings.model_copy(update=update)
 
 
 def _header_refusal(path: Path, settings: AppSettings) -> InputError | None:
@@ -119,7 +120,7 @@ def _pixels(megapixels: float) -> str:
 
 @dataclass(frozen=True)
 class RunOptions:
-    """The form of settings. None: as the clip says, or the default."""
+    """The form of settings. None: as the clip says, or the default. ``rotate_deg``: clockwise, besides what the file prescribes."""
 
     people: str = "main"
     start_s: float | None = None
@@ -130,6 +131,7 @@ class RunOptions:
     moving: bool = False
     sex: str = "auto"
     age_years: float | None = None
+    rotate_deg: int = 0
 
     def range_s(self, seconds: float) -> tuple[float, float]:
         """The part of a clip of this length that is run, in seconds."""
@@ -142,6 +144,7 @@ _FIELDS: tuple[tuple[str, str, str, str], ...] = (
     ("video", "start_s", "From second", "seconds"),
     ("video", "end_s", "To second", "seconds"),
     ("video", "fps", "Frames a second", ""),
+    ("video", "rotate_deg", "Turn of the picture", "degrees"),
     ("camera", "fov_deg", "Field of view", "degrees"),
     ("camera", "person_height_m", "Height", "metres"),
     ("fit", "sex", "Body", ""),

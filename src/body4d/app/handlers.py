@@ -11,11 +11,11 @@ import numpy as np
 
 from body4d.app import html
 from body4d.app.file_references import NOT_AN_UPLOAD, uploaded_path
-from body4d.app.forms import options_from_json, options_to_json, settings_for
+from body4d.app.forms import RunOptions, options_from_json, options_to_json, settings_for
 from body4d.app.names import MAX_NAME_LENGTH
 from body4d.app.preview import Preview, add_bounded, decode_mask, inner_point_px, outline_path, people_by_known_masks
 from body4d.app.progress import duration, waiting_json, working_json
-from body4d.app.prompts import INSIDE, OUTSIDE, ClickPrompt, person_of_click, prompted_people
+from body4d.app.prompts import INSIDE, OUTSIDE, ClickPrompt, person_of_click, prompted_people, turned_prompt
 from body4d.app.queue import server_stops
 from body4d.app.service import AppService
 from body4d.app.sessions import SessionInfo, UserSession
@@ -82,12 +82,14 @@ class PageHandlers:
         """A click (x, y) or a box (x0, y0, x1, y1) on a frame, in shares of the picture. ``person`` 0: whoever is meant by it."""
         session = await self.session(token)
         preview = self._known.get(session.key)
-        if preview is None or preview.frame != frame:
+        if preview is None or (preview.frame, preview.rotate_deg) != (frame, session.info.options.rotate_deg):
             await self.choice(token, frame)
             preview = self._known[session.key]
         added: list[ClickPrompt] = []
 
         def add(info: SessionInfo) -> Mapping[str, Any]:
+            if info.options.rotate_deg != preview.rotate_deg:
+                raise Cancelled("The picture was turned meanwhile.", code="preview_replaced")
             prompt = click_prompt(at, mode, preview, info.prompts)
             prompt = replace(prompt, person_id=person) if person else prompt
             self._check_number((*info.prompts, prompt))
@@ -134,7 +136,7 @@ class PageHandlers:
         """Keep the form of settings with the clip; how long a run would take with them. Raises SettingsError, and keeps nothing then."""
         options = options_from_json(fields)
         settings_for(self.service.settings, options, ())
-        session = await self.service.change(token, lambda _: {"options": options})
+        session = await self.service.change(token, lambda info: with_options(info, options))
         return {"options": options_to_json(options), "estimate": self._estimate(session), "warning": _outside_range(session)}
 
     async def _choice(self, session: UserSession) -> Answer:
@@ -144,7 +146,7 @@ class PageHandlers:
     async def _preview(self, session: UserSession) -> tuple[UserSession, Preview]:
         """The people on the session's frame: by the masks that are known, else by the process that finds people."""
         info, known = session.info, self._known.get(session.key)
-        if known is not None and known.frame == info.frame:
+        if known is not None and (known.frame, known.rotate_deg) == (info.frame, info.options.rotate_deg):
             on_frame = await asyncio.to_thread(
                 people_by_known_masks, known, info.prompts, info.text, draws_by_clicks=self.service.preset == "sam"
             )
@@ -170,7 +172,7 @@ class PageHandlers:
                 "width_px": preview.width_px, "height_px": preview.height_px,
             },
             "frame": preview.frame,
-            "picture": f"runs/{session.token}/{session.picture.name}?{preview.frame}",
+            "picture": f"runs/{session.token}/{session.picture.name}?{preview.frame}-{preview.rotate_deg}",
             "people": _people_json(preview),
             "clicks": [_click_json(prompt, preview) for prompt in info.prompts if prompt.frame == preview.frame],
             "chosen": [{"id": number, "colour": _colour(number)} for number in chosen],
@@ -249,6 +251,15 @@ def _as_asked(session: UserSession, asked: SessionInfo, rejected: tuple[ClickPro
     kept = tuple(prompt for prompt in asked.prompts if prompt not in rejected)
     update = {"prompts": kept, "text": asked.text, "revision": asked.revision}
     return replace(session, info=session.info.model_copy(update=update))
+
+
+def with_options(info: SessionInfo, options: RunOptions) -> Mapping[str, Any]:
+    """What changes in a session with these settings: where the picture is turned, clicks and measures turn with it. Pure."""
+    turn = (options.rotate_deg - info.options.rotate_deg) % 360
+    size = (info.width_px, info.height_px)
+    prompts = tuple(turned_prompt(prompt, turn, *size) for prompt in info.prompts)
+    width, height = size if turn % 180 == 0 else size[::-1]
+    return {"options": options, "prompts": prompts, "width_px": width, "height_px": height}
 
 
 def click_prompt(shares: list[float], mode: str, preview: Preview, prompts: tuple[ClickPrompt, ...]) -> ClickPrompt:

@@ -15,13 +15,19 @@ _PATH = re.compile(r"(?<![\w:/.])(?:[A-Za-z]:\\|/)(?:[^\s/\\'\"]+[/\\])*[^\s/\\'
 
 
 def shown_name(name: str) -> str:
-    """What an uploaded file is called on the page and in downloads: letters, digits, spaces and ``._-`` only, no folder, never empty."""
-    last = PurePosixPath(unicodedata.normalize("NFKC", name).replace("\\", "/")).name
-    kept = re.sub(r"[^\w .\-]+", "_", last).strip(" ._-")
-    kept = re.sub(r"_{2,}", "_", kept)
+    """What an uploaded file is called wherever a visitor sees it: as they called it, in one line, without a folder, never empty.
+
+    It is text like any other, for whoever shows it to escape: ``<b>`` may stand in it. Control and format characters do not; those that
+    change the direction of writing would let a name look like another one.
+    """
+    last = unicodedata.normalize("NFC", name).replace("\\", "/").rstrip("/").rpartition("/")[2]
+    # Categories of Unicode: Z is space, C control, format, surrogate and unassigned.
+    kept = "".join(" " if unicodedata.category(char)[0] in "ZC" else char for char in last)
+    kept = re.sub(" {2,}", " ", kept).strip()
+    kept = "" if not kept.strip(".") else kept
     if len(kept) > MAX_NAME_LENGTH:
         suffix = PurePosixPath(kept).suffix[:8]
-        kept = kept[: MAX_NAME_LENGTH - len(suffix)] + suffix
+        kept = kept[: MAX_NAME_LENGTH - len(suffix)].rstrip() + suffix
     return kept or "clip"
 
 
@@ -42,10 +48,12 @@ def download_name(name: str, file: str) -> str:
 def hide_paths(text: str, video: Path | None = None, name: str = "") -> str:
     """A text in which the clip ``video`` is called ``name``, and every other path is cut to its last name: visitors learn nothing of the
     server's folders."""
-    text = text.replace(str(video), name) if video else text
+    held = "\0"  # The name comes last: parts of it may look like a path, or like our own name for the clip.
+    text = text.replace(str(video), held) if video else text
     text = _PATH.sub(lambda match: re.split(r"[/\\]", match[0])[-1], text)
     # Without a suffix its name is a word, which other sentences have too.
-    return text.replace(video.name, name) if video and video.suffix else text
+    text = text.replace(video.name, held) if video and video.suffix else text
+    return text.replace(held, name)
 
 
 @dataclass(frozen=True)

@@ -55,7 +55,7 @@ class FramePeople:
 
 @dataclass(frozen=True)
 class Preview:
-    """A frame as the page shows it: the measures of its clip, and its people."""
+    """A frame as the page shows it: the measures of its clip, and its people. ``rotate_deg`` is how far a visitor had it turned."""
 
     frame: int
     frames: int
@@ -64,6 +64,7 @@ class Preview:
     width_px: int
     height_px: int
     on_frame: FramePeople
+    rotate_deg: int = 0
 
     def masks(self) -> list[Bool[np.ndarray, "h w"]]:
         """Everybody's masks, at the clip's size."""
@@ -206,7 +207,7 @@ class FramePeopleFinder:
 
     def __init__(self, segmenter: Callable[[], Segmenter], draws_by_clicks: bool) -> None:
         self._segmenter, self._draws_by_clicks = segmenter, draws_by_clicks
-        self._frames: dict[tuple[Path, int], _FrameCache] = {}
+        self._frames: dict[tuple[Path, int, int], _FrameCache] = {}
 
     def find(self, source: SingleFrameSource, prompts: Sequence[ClickPrompt] = (), text: str = "") -> FramePeople:
         """Everybody on a frame. Prompts for other frames are ignored. Nobody found is a warning, not an error."""
@@ -218,7 +219,7 @@ class FramePeopleFinder:
         return _FrameQuestion(source.frame, size_px, self._frame_cache(source), self._draws_by_clicks, ask).people(prompts, text)
 
     def _frame_cache(self, source: SingleFrameSource) -> _FrameCache:
-        key = (source.whole_clip.path, source.frame)
+        key = (source.whole_clip.path, source.whole_clip.rotation_deg, source.frame)
         if key not in self._frames:
             add_bounded(self._frames, key, _FrameCache(self._segment(source, ())), MAX_FRAMES_KEPT)
         return self._frames[key]

@@ -1,7 +1,7 @@
 """Clicks and boxes of a visitor: which person each is for, and the prompts that a run makes of them. Pure."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -47,6 +47,19 @@ class ClickPrompt:
     def locates_person(self) -> bool:
         """Whether this alone says where the person is: a box, or a click on them."""
         return self.box_px is not None or self.label == INSIDE
+
+
+def turned_prompt(prompt: ClickPrompt, clockwise_deg: int, width_px: int, height_px: int) -> ClickPrompt:
+    """The same click or box after a picture of this size was turned clockwise by a multiple of 90 degrees."""
+    for _ in range(clockwise_deg // 90 % 4):
+        if prompt.point_px is not None:
+            x, y = prompt.point_px
+            prompt = replace(prompt, point_px=(height_px - y, x))
+        elif prompt.box_px is not None:
+            left, top, right, bottom = prompt.box_px
+            prompt = replace(prompt, box_px=(height_px - bottom, left, height_px - top, right))
+        width_px, height_px = height_px, width_px
+    return prompt
 
 
 def prompted_people(prompts: Iterable[ClickPrompt]) -> list[int]:

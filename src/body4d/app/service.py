@@ -45,6 +45,9 @@ MIN_SWEEP_S = 1.0
 TAKE_OVER_EVERY_S = 1.0
 """How often a server looks whether the one before it has ended."""
 
+TURNS_DEG = (0, 90, 180, 270)
+"""How far a visitor may have the picture turned, clockwise."""
+
 PREVIEWS_PER_RUN = 4
 """More previews than runs may wait: each takes seconds."""
 
@@ -168,11 +171,13 @@ class AppService:
             raise fault()
         return clip
 
-    async def open_upload(self, upload: Path) -> tuple[UserSession, Preview]:
-        """A new session for an uploaded clip or the example, and the people on its first frame. Raises what
+    async def open_upload(self, upload: Path, rotate_deg: int = 0) -> tuple[UserSession, Preview]:
+        """A new session for an uploaded clip or the example, turned clockwise, and the people on its first frame. Raises what
         ``preview`` raises; nothing is kept then."""
         session = await asyncio.to_thread(self.sessions.create, upload, upload.name)
         try:
+            if rotate_deg:
+                session = await self.change(session.token, lambda _: {"options": RunOptions(rotate_deg=rotate_deg)})
             return await self.preview(session)
         except Body4DError as error:
             if error.code != "server_stopping":
@@ -185,7 +190,7 @@ class AppService:
         Raises Cancelled where a newer preview of this session came before it, else the error of the task in
         which the clip has its visitor's name.
         """
-        task = PreviewTask(session.video, session.picture, frame, session.info.prompts, text)
+        task = PreviewTask(session.video, session.picture, frame, session.info.prompts, text, session.info.options.rotate_deg)
         queued = self.previews.submit(session.key, task, end_older=False)
         await self._wait(self.previews, queued)
         if queued.state == "interrupted":
@@ -210,11 +215,12 @@ class AppService:
         """A JPEG with pictures of the clip side by side, made now if it must be. Raises what made it fail."""
 
         def begin() -> QueuedTask | None:
-            key = _strip_key(session)
+            turn = session.info.options.rotate_deg
+            key = _strip_key(session, turn)
             with self._starting:  # Of two at once the second finds the task of the first or, in this order, what that has made.
                 queued = self.previews.find(key)
                 if queued is None and not session.strip.is_file():
-                    queued = self.previews.submit(key, FilmStripTask(session.video, session.strip))
+                    queued = self.previews.submit(key, FilmStripTask(session.video, session.strip, turn))
                 return queued
 
         queued = await asyncio.to_thread(begin)
@@ -301,8 +307,9 @@ class AppService:
 
     def delete(self, session: UserSession) -> None:
         """End what works for a session, and delete all that is kept of it. Waits for the disk. Raises OutputError."""
-        for queue, key in ((self.runs, session.key), (self.previews, session.key), (self.previews, _strip_key(session))):
-            queue.cancel(key)
+        self.runs.cancel(session.key)
+        for key in (session.key, *(_strip_key(session, turn) for turn in TURNS_DEG)):
+            self.previews.cancel(key)
         self.sessions.delete(session)
 
     def make_room(self, incoming_bytes: float) -> bool:
@@ -333,8 +340,8 @@ def note_run(sessions: SessionStore, queued: QueuedTask) -> None:
         write_entry(folder, after_change(entry, queued.state, queued.error))
 
 
-def _strip_key(session: UserSession) -> str:
-    return f"{session.key}-strip"
+def _strip_key(session: UserSession, rotate_deg: int) -> str:
+    return f"{session.key}-strip-{rotate_deg}"
 
 
 def frames_to_run(session: UserSession, options: RunOptions) -> int:

@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -107,7 +107,9 @@ class UserSession:
 
     @property
     def strip(self) -> Path:
-        return self.folder / FILM_STRIP
+        """The film strip as the picture is turned now."""
+        turn = self.info.options.rotate_deg
+        return self.folder / (FILM_STRIP.replace(".", f"_{turn}.") if turn else FILM_STRIP)
 
     @property
     def finished(self) -> bool:
@@ -125,8 +127,10 @@ class UserSession:
 
     def served_file(self, name: str) -> Path | None:
         """The file of this session that may be served under ``name``, or None."""
-        if name in (FRAME_PICTURE, FILM_STRIP):
-            path = self.folder / name
+        if name == FRAME_PICTURE:
+            path = self.picture
+        elif name == FILM_STRIP:
+            path = self.strip
         elif name in SERVED or PERSON_FILE.fullmatch(name):
             path = self.run / name
         else:
@@ -179,7 +183,7 @@ class SessionStore:
         """A new session for the same clip with the same choice, under a token of its own. What the run of the old one holds is taken over,
         so that stages whose inputs are the same are not done again; the old one stays as it is."""
         branched = self._made(session.info.model_copy(update={"created_s": time.time()}), session.video)
-        for name in (FRAME_PICTURE, FILM_STRIP):
+        for name in (FRAME_PICTURE, session.strip.name):
             if (session.folder / name).is_file():
                 shutil.copyfile(session.folder / name, branched.folder / name)
         branched.run.mkdir()
@@ -194,8 +198,8 @@ class SessionStore:
         """The same session, with the measures of its clip kept. A clip that is too long starts cut to the longest part that may be run."""
         measures = {name: getattr(preview, name) for name in ("frames", "fps", "seconds", "width_px", "height_px")}
         max_s = min(self._settings.max_seconds, self._settings.max_frames / preview.fps if preview.fps else preview.seconds)
-        cut = {"options": RunOptions(end_s=round(max_s, 2))} if preview.seconds > max_s else {}
-        return self.change(session, lambda _: {**measures, **cut, "preset": preset})
+        end = {"end_s": round(max_s, 2)} if preview.seconds > max_s else {}
+        return self.change(session, lambda info: {**measures, "options": replace(info.options, **end), "preset": preset})
 
     def set_prompts(self, session: UserSession, prompts: Iterable[ClickPrompt]) -> UserSession:
         """The same session, with these prompts alone."""
@@ -203,8 +207,8 @@ class SessionStore:
         return self.change(session, lambda _: {"prompts": kept})
 
     def rename(self, session: UserSession, name: str) -> UserSession:
-        """The session under another name, as ``shown_name`` allows it."""
-        return self.change(session, lambda _: {"name": shown_name(name)})
+        """The session under another name, as ``shown_name`` allows it; what is typed holds no folders, so nothing is cut off at a slash."""
+        return self.change(session, lambda _: {"name": shown_name(re.sub(r"[/\\]", "-", name))})
 
     def change(self, session: UserSession, change: Callable[[SessionInfo], Mapping[str, Any]]) -> UserSession:
         """The session with the fields that ``change`` gives for it as it is now: of two clicks at once, each sees the other's. Raises

@@ -10,7 +10,7 @@ from zipfile import ZIP_STORED, ZipFile
 import numpy as np
 from jaxtyping import Float
 
-from body4d.app.forms import check_upload, without_range
+from body4d.app.forms import check_upload, whole_turned
 from body4d.app.preview import FramePeopleFinder, Preview, SingleFrameSource, add_bounded, write_jpeg
 from body4d.app.prompts import ClickPrompt, run_prompts
 from body4d.config import Settings
@@ -56,6 +56,7 @@ class PreviewTask:
     frame: int = 0
     prompts: tuple[ClickPrompt, ...] = ()
     text: str = ""
+    rotate_deg: int = 0
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,7 @@ class FilmStripTask:
 
     video: Path
     picture: Path
+    rotate_deg: int = 0
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,7 @@ class TaskRunner:
         self._settings = settings
         self._loaded: Segmenter | None = None
         self._finder = FramePeopleFinder(self._segmenter, draws_by_clicks=settings.preset == "sam")
-        self._sources: dict[tuple[Path, int], SingleFrameSource] = {}
+        self._sources: dict[tuple[Path, int, int], SingleFrameSource] = {}
 
     def run(self, task: Task, listener: EventListener) -> Preview | None:
         """Do a task. Raises Body4DError."""
@@ -100,7 +102,7 @@ class TaskRunner:
         if isinstance(task, RunTask):
             run_clip(task, listener)
         elif isinstance(task, FilmStripTask):
-            write_film_strip(task.video, task.picture, self._settings)
+            write_film_strip(task.video, task.picture, self._turned(task.rotate_deg))
         elif isinstance(task, ExampleTask):
             os.nice(EXAMPLE_NICENESS)  # Its process does nothing else.
             film_example(task.folder)
@@ -110,19 +112,21 @@ class TaskRunner:
 
     def _preview(self, task: PreviewTask) -> Preview:
         """Raises InputError where the file is refused."""
-        source = self._source(task.video, task.frame)
+        source = self._source(task.video, task.frame, task.rotate_deg)
         clip, prompts = source.whole_clip, [prompt for prompt in task.prompts if prompt.frame == source.frame]
         on_frame = self._finder.find(source, prompts, task.text)
         write_jpeg(source.picture, task.picture)
         seconds = float(clip.times_s[-1])
-        return Preview(source.frame, len(clip), clip.fps, seconds, clip.width_px, clip.height_px, on_frame)
+        return Preview(source.frame, len(clip), clip.fps, seconds, clip.width_px, clip.height_px, on_frame, task.rotate_deg)
 
-    def _source(self, video: Path, frame: int) -> SingleFrameSource:
+    def _turned(self, rotate_deg: int) -> Settings:
+        return self._settings.model_copy(update={"video": whole_turned(self._settings.video, rotate_deg)})
+
+    def _source(self, video: Path, frame: int, rotate_deg: int) -> SingleFrameSource:
         """The frame of a clip that is within the limits, the last one for a frame beyond it."""
-        key = (video, frame)
+        key = (video, frame, rotate_deg)
         if key not in self._sources:
-            settings = self._settings.model_copy(update={"video": without_range(self._settings.video)})
-            add_bounded(self._sources, key, _read_frame(video, frame, settings), MAX_PICTURES_KEPT)
+            add_bounded(self._sources, key, _read_frame(video, frame, self._turned(rotate_deg)), MAX_PICTURES_KEPT)
         return self._sources[key]
 
     def _segmenter(self) -> Segmenter:
@@ -147,12 +151,12 @@ def _read_frame(video: Path, frame: int, settings: Settings) -> SingleFrameSourc
 
 
 def write_film_strip(video: Path, picture: Path, settings: Settings) -> None:
-    """The pictures of a film strip in one JPEG. Raises InputError, OutputError."""
+    """The pictures of a film strip in one JPEG; ``settings`` are for the whole clip. Raises InputError, OutputError."""
     from PIL import Image
 
     from body4d.video import VideoReader
 
-    clip = check_upload(video, settings.model_copy(update={"video": without_range(settings.video)}))
+    clip = check_upload(video, settings)
     reader = VideoReader(clip)
     tiles = []
     for frame in strip_frames(clip.times_s, key_times_s(video), STRIP_TILES):

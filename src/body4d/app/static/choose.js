@@ -239,7 +239,7 @@
     stripPicture = null;
     drawStrip();
     picture.onload = () => { if (mine === token) { stripPicture = picture; drawStrip(); } };
-    picture.src = `runs/${mine}/strip`;
+    picture.src = `runs/${mine}/strip?${$("#b4-rotate").value}`; // Another address once it is turned: no browser shows the old one.
   };
   new ResizeObserver(drawStrip).observe(strip);
 
@@ -268,12 +268,14 @@
   const collect = () => ({
     people: form.elements.people.value, sex: form.elements.sex.value, moving: $("#b4-moving").checked,
     person_height_m: heightM(), age_years: numberOf("#b4-age"), fps: numberOf("#b4-fps"), fov_deg: numberOf("#b4-fov"),
+    rotate_deg: Number($("#b4-rotate").value),
     start_s: range[0] > 0.001 ? +range[0].toFixed(3) : null, end_s: range[1] < shown.clip.seconds - 0.001 ? +range[1].toFixed(3) : null,
   });
   const fill = ({ options, clip }) => {
     form.elements.people.value = options.people;
     form.elements.sex.value = options.sex;
     $("#b4-moving").checked = options.moving;
+    $("#b4-rotate").value = options.rotate_deg;
     for (const [selector, value] of [["#b4-age", options.age_years], ["#b4-fps", options.fps], ["#b4-fov", options.fov_deg]])
       $(selector).value = value ?? "";
     showHeight(options.person_height_m);
@@ -295,6 +297,10 @@
         $("#b4-estimate").textContent = answer.estimate;
         say("run", answer.warning);
         point("");
+        if (options.rotate_deg !== shown.options.rotate_deg) {
+          loadStrip();
+          await change("choice");
+        }
       } catch (error) {
         if (mine !== token) return;
         problem = error;

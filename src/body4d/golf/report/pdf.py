@@ -40,7 +40,8 @@ class _Sheet:
 
     def text(self, x: float, y: float, text: str, size: float = _TEXT, colour: palette.Colour = palette.INK, **options: Any) -> None:
         """``text`` with the top of its line at (x, y)."""
-        self.figure.text(x / WIDTH_IN, 1 - y / HEIGHT_IN, text, fontsize=size, color=colour.day, va="top", **options)
+        # The name of a clip may hold dollar signs, which are no formula.
+        self.figure.text(x / WIDTH_IN, 1 - y / HEIGHT_IN, text, fontsize=size, color=colour.day, va="top", parse_math=False, **options)
 
     def axes(self, x: float, y: float, width: float, height: float):
         return self.figure.add_axes((x / WIDTH_IN, 1 - (y + height) / HEIGHT_IN, width / WIDTH_IN, height / HEIGHT_IN))
