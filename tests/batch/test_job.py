@@ -156,7 +156,13 @@ class SerialWorkers:
 
 @pytest.mark.parametrize(
     ("names", "flags", "exit_code", "lines"),
-    [(["a", "b"], [], 0, 2), (["a", "nobody"], [], 12, 2), (["nobody", "odd"], [], 13, 2), (["a", "nobody", "z"], ["--fail-fast"], 12, 2)],
+    [
+        (["a", "b"], [], 0, 2),
+        (["a", "nobody"], [], 12, 2),
+        (["nobody", "odd"], [], 13, 2),
+        (["a", "nobody", "z"], ["--fail-fast"], 12, 2),
+        (["nobody", "z"], ["--fail-fast"], 12, 1),
+    ],
 )
 def test_the_exit_code_tells_all_some_or_none(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, names: list[str], flags: list[str], exit_code: int, lines: int

@@ -32,6 +32,7 @@ def test_globs_lists_and_paths(tmp_path: Path) -> None:
     made(tmp_path, "x/a.mp4", "x/deep/b.mp4", "y/c.mp4")
     out = tmp_path / "out"
     assert names(f"{tmp_path}/x/**/*.mp4", out) == ["a.mp4", "deep/b.mp4"]
+    assert names(f"{tmp_path}/x/**/b.mp4", out) == ["deep/b.mp4"]  # whatever else matches
     (tmp_path / "list.txt").write_text("# mine\ny/c.mp4\n\nx/a.mp4\ny/c.mp4\n")
     assert names(tmp_path / "list.txt", out) == ["y/c.mp4", "x/a.mp4"]
     assert names([tmp_path / "x/a.mp4", str(tmp_path / "x/deep/b.mp4")], out) == ["a.mp4", "deep/b.mp4"]

@@ -13,9 +13,11 @@ from body4d.core import caches
 def temporary(tmp_path, monkeypatch):
     (tmp_path / "tmp").mkdir()
     monkeypatch.setattr(caches.tempfile, "gettempdir", lambda: str(tmp_path / "tmp"))
-    caches.temporary_cache.cache_clear()
+    for cached in (caches.temporary_cache, caches._writable_or_temporary):
+        cached.cache_clear()
     yield
-    caches.temporary_cache.cache_clear()
+    for cached in (caches.temporary_cache, caches._writable_or_temporary):
+        cached.cache_clear()
 
 
 def test_the_users_cache_is_used_where_it_can_be_written(tmp_path, monkeypatch):
@@ -30,6 +32,14 @@ def test_a_home_that_takes_nothing_gives_a_temporary_folder_of_ones_own(tmp_path
     folder = caches.cache_folder()
     assert folder.parent == tmp_path / "tmp"
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+
+
+def test_it_stays_though_the_home_is_made_meanwhile(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file" / "cache"))
+    (tmp_path / "file").write_text("")
+    first = caches.cache_folder()
+    (tmp_path / "file").unlink()
+    assert caches.cache_folder() == first != tmp_path / "file" / "cache"
 
 
 def test_no_home_at_all(monkeypatch):

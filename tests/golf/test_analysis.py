@@ -122,6 +122,7 @@ def test_known_turns_of_the_authored_swing(analysis: GolfAnalysis) -> None:
     assert value(swing, "tempo_ratio", None) == pytest.approx(3.0, abs=0.25)
     assert swing.tempo is not None
     assert swing.tempo.frame_time_s == pytest.approx(1 / 60)
+    assert swing.tempo.ratio_bar == swing.measure("tempo_ratio", None).bar
 
 
 @pytest.mark.parametrize("view", ["face-on", "down-the-line"])

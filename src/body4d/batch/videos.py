@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from glob import has_magic, iglob
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +77,9 @@ def find_videos(source: str | os.PathLike[str] | Iterable[str | os.PathLike[str]
         return _some_videos(VideoList(folder, tuple(sorted(_walk(folder, _absolute(out))))), source)
     elif has_magic(os.fspath(source)) and not Path(source).exists():
         videos = sorted(_absolute(path) for path in iglob(os.fspath(source), recursive=True) if Path(path).is_file())
+        # Names below what is fixed in the pattern stay what they are, whatever else matches another time.
+        fixed = takewhile(lambda part: not has_magic(part), Path(source).parts[:-1])
+        return _some_videos(VideoList(_absolute(Path(*fixed)), tuple(videos)), source)
     elif Path(source).suffix.lower() in VIDEO_SUFFIXES:
         videos = [_absolute(source)]
     else:

@@ -78,7 +78,7 @@ def batch(
                     display(Event("videos", "working", ended, len(runs), left_s=runs.left_s(ended)))
         except KeyboardInterrupt:
             raise Cancelled("Stopped. What was finished is kept; the same command goes on from there.") from None
-    _end(report, len(runs), quiet=quiet, as_json=as_json)
+    _end(report, len(runs), stopped=fail_fast and bool(report.count["failed"]), quiet=quiet, as_json=as_json)
 
 
 def _print(summary: "VideoSummary", *, quiet: bool, as_json: bool) -> None:
@@ -93,7 +93,7 @@ def _print(summary: "VideoSummary", *, quiet: bool, as_json: bool) -> None:
         typer.echo(f"{summary.state:13} {summary.name}: {figures}")
 
 
-def _end(report: "BatchReport", total: int, *, quiet: bool, as_json: bool) -> None:
+def _end(report: "BatchReport", total: int, *, stopped: bool, quiet: bool, as_json: bool) -> None:
     """Tell what has become of all, and exit as it was."""
     from body4d.cli.output import print_json
 
@@ -104,5 +104,8 @@ def _end(report: "BatchReport", total: int, *, quiet: bool, as_json: bool) -> No
         typer.echo(f"\n{done} of {total} done ({count['already done']} of them before), {count['failed']} failed\n{report.page}")
     if done == total:
         return
-    kind: type[Body4DError] = SomeFailedError if done else NoneDoneError
+    kind: type[Body4DError] = SomeFailedError if done or stopped else NoneDoneError
+    if stopped:
+        seen = done + count["failed"]
+        raise kind(f"Stopped at the first failure; {seen} of {total} videos were looked at.", hint=f"{report.page} says why.")
     raise kind(f"{total - done} of {total} videos are not done.", hint=f"{report.page} says why; the same command tries them again.")

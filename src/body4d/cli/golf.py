@@ -58,7 +58,14 @@ def golf(
     video: Annotated[Path | None, typer.Option(help="Of a run: where the clip is, if it was moved.", metavar="VIDEO")] = None,
     config: options.Config = None,
     preset: Annotated[str | None, typer.Option(help="Of a clip: auto, lite (CPU) or sam (GPU, official checkpoints).")] = None,
-    person_height: Annotated[float | None, typer.Option(help="Of a clip: the golfer's height in metres; fixes the scale.")] = None,
+    start: options.Start = None,
+    end: options.End = None,
+    rotate: options.Rotate = None,
+    fov: options.Fov = None,
+    focal_mm35: options.FocalMm35 = None,
+    person_height: options.PersonHeight = None,
+    sex: options.Sex = None,
+    age: options.Age = None,
     assignments: options.Set = None,
     fresh: options.Fresh = False,
     quiet: options.Quiet = False,
@@ -71,7 +78,17 @@ def golf(
     from body4d.run.golf import golf_of_run
 
     chosen = parse_golf_options(view, hand, target, capture_fps, person)
-    run_flags = {"preset": preset, "camera.person_height_m": person_height}
+    run_flags = {
+        "preset": preset,
+        "video.start_s": start,
+        "video.end_s": end,
+        "video.rotate_deg": rotate,
+        "camera.fov_deg": fov,
+        "camera.focal_mm35": focal_mm35,
+        "camera.person_height_m": person_height,
+        "fit.sex": sex,
+        "fit.age_years": age,
+    }
     run, folder = _run_folder(source, out, config, assignments, run_flags, fresh=fresh, quiet=quiet, as_json=as_json)
     with choose_display(quiet=quiet, as_json=as_json) as display:
         found = golf_of_run(run, folder, chosen, compare=compare, video=video, listener=display)

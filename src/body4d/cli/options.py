@@ -25,6 +25,14 @@ ShowUncertainty = Annotated[
 Landmarks = Annotated[
     str | None, typer.Option(help="BlazePose's landmark model (lite): auto (heavy where it can be had), heavy or full.", metavar="MODEL")
 ]
+Start = Annotated[float | None, typer.Option(help="First moment to look at, in seconds.")]
+End = Annotated[float | None, typer.Option(help="Last moment to look at, in seconds.")]
+Rotate = Annotated[int | None, typer.Option(help="Turn the film clockwise by 90, 180 or 270 degrees, where its tag was lost.")]
+Fov = Annotated[float | None, typer.Option(help="Horizontal field of view in degrees; wins over what the file or a model says.")]
+FocalMm35 = Annotated[float | None, typer.Option(help="35 mm equivalent focal length in millimetres.")]
+PersonHeight = Annotated[float | None, typer.Option(help="Height of the main person in metres; fixes the scale. Else the mean is assumed.")]
+Sex = Annotated[str | None, typer.Option(help="Sex of the main person: auto (default), female or male (lite).")]
+Age = Annotated[float | None, typer.Option(help="Age of the main person in years; without it an adult (lite).")]
 Run = Annotated[Path, typer.Argument(help="A run folder, such as runs/clip.", metavar="RUN")]
 
 

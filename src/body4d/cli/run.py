@@ -30,22 +30,20 @@ def run(
     unclick: prompts.Unclick = None,
     box: prompts.Box = None,
     people: Annotated[str | None, typer.Option(help="How many to follow: a number, all, or main (default).", metavar="N|all|main")] = None,
-    start: Annotated[float | None, typer.Option(help="First moment to look at, in seconds.")] = None,
-    end: Annotated[float | None, typer.Option(help="Last moment to look at, in seconds.")] = None,
+    start: options.Start = None,
+    end: options.End = None,
     fps: Annotated[float | None, typer.Option(help="Look at no more than this many frames a second.")] = None,
     max_side: Annotated[int | None, typer.Option(help="Shrink frames so that the longer side is at most this, in pixels.")] = None,
-    rotate: Annotated[int | None, typer.Option(help="Turn the film clockwise by 90, 180 or 270 degrees, where its tag was lost.")] = None,
-    fov: Annotated[float | None, typer.Option(help="Horizontal field of view in degrees; wins over what the file or a model says.")] = None,
-    focal_mm35: Annotated[float | None, typer.Option(help="35 mm equivalent focal length in millimetres.")] = None,
+    rotate: options.Rotate = None,
+    fov: options.Fov = None,
+    focal_mm35: options.FocalMm35 = None,
     camera: Annotated[str | None, typer.Option(help="static (default) or moving: then no floor is claimed to be fixed.")] = None,
     ground: Annotated[
         str | None, typer.Option(help="auto (default): feet that rest do not slide, where the camera stands still; or off.")
     ] = None,
-    person_height: Annotated[
-        float | None, typer.Option(help="Height of the main person in metres; fixes the scale. Else the mean is assumed.")
-    ] = None,
-    sex: Annotated[str | None, typer.Option(help="Sex of the main person: auto (default), female or male (lite).")] = None,
-    age: Annotated[float | None, typer.Option(help="Age of the main person in years; without it an adult (lite).")] = None,
+    person_height: options.PersonHeight = None,
+    sex: options.Sex = None,
+    age: options.Age = None,
     occlusion: Annotated[
         str | None, typer.Option(help="Complete hidden people (sam): auto (where somebody may be hidden), on (everywhere) or off.")
     ] = None,

@@ -20,8 +20,15 @@ def user_cache(environment: Mapping[str, str] = os.environ) -> Path | None:
 
 
 def cache_folder() -> Path:
-    """The folder that caches are made in: ``user_cache`` where it can be written, else ``temporary_cache``."""
-    cache = user_cache()
+    """The folder that caches are made in: ``user_cache`` where it can be written, else ``temporary_cache``.
+
+    It stays the same for the process: another program may make the home meanwhile.
+    """
+    return _writable_or_temporary(user_cache())
+
+
+@lru_cache
+def _writable_or_temporary(cache: Path | None) -> Path:
     return cache if cache is not None and can_write(cache) else temporary_cache()
 
 

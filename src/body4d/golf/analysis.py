@@ -269,6 +269,8 @@ def _measured(scene: Scene, motion: BodyMotion, swing: _Found, options: GolfOpti
     measures = event_measures(curves, rows, proxies, found.address_rows, judging)
     tempo = swing_tempo(motion, rows)
     measures += _over_swing(motion, curves, rows, proxies, tempo, judging)
+    if tempo is not None:  # One error for one number: that of filmed swings, where there is one.
+        tempo = replace(tempo, ratio_bar=next(measure.bar for measure in measures if measure.name == "tempo_ratio"))
     sequence = None
     arm_rate = None
     if "top" in rows and "impact" in rows:

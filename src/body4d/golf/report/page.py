@@ -150,7 +150,7 @@ def _strip(swing: Swing, pictures: Sequence[EventPicture]) -> str:
         if picture is not None and picture.body is not None:
             images += _img(picture.body, f"{label}: the body seen {words.view_words(swing)}")
         sure = words.confidence_words(event.confidence)
-        notes = [f"frame {event.frame}"] + ([sure] if sure != "sure" else []) + ([words.PROXY_NOTE] if event.proxy else [])
+        notes = [f"frame {event.frame}"] + ([sure] if sure != "sure" else []) + ([words.proxy_note(event)] if event.proxy else [])
         items.append(
             f"<li><figure>{images}<figcaption><b>{label}</b>{escape(time if name != 'impact' else '0.00 s')}<br>"
             f"{escape('; '.join(notes))}</figcaption></figure></li>"

@@ -116,7 +116,7 @@ def _strip(sheet: _Sheet, swing: Swing, pictures: Sequence[EventPicture]) -> Non
         if event is not None:
             sure = words.confidence_words(event.confidence)
             lines = [words.event_time_words(swing, event) if name != "impact" else "0.00 s"]
-            lines += ([sure] if sure != "sure" else []) + (["from the body,", "club not seen"] if event.proxy else [])
+            lines += ([sure] if sure != "sure" else []) + ([words.proxy_note(event)] if event.proxy else [])
         sheet.text(x, y + (0.24 if name == "mid_follow_through" else 0.13), "\n".join(lines), 5.8, palette.PALE, linespacing=1.2)
     sheet.y += rows * (height + gap) + 0.62
 

@@ -8,7 +8,8 @@ import numpy as np
 from body4d.core.version import __version__
 from body4d.golf.types import EVENT_LABELS, EVENTS, GolfAnalysis, Measure, Swing, SwingEvent
 
-PROXY_NOTE = "from the body, club not seen"
+PROXY_NOTE = "from the body alone"
+BETWEEN_SIGHTINGS = "between sightings of the club"
 
 LIMITS = (
     "One camera sees least of what happens towards and away from it, so turns carry wide error bars, and it cannot tell the club's speed, "
@@ -33,6 +34,11 @@ SOURCES = (
 )
 
 _SURE, _LIKELY = 0.9, 0.7  # Shares of right answers that are called "sure" and "likely".
+
+
+def proxy_note(event: SwingEvent) -> str:
+    """What stands for the club at a moment at which it was not seen."""
+    return BETWEEN_SIGHTINGS if event.method.startswith("the club") else PROXY_NOTE
 
 
 def confidence_words(confidence: float, *, given: bool = False) -> str:
@@ -119,7 +125,7 @@ def class_words(measures: Sequence[Measure]) -> str:
     if any(math.isfinite(measure.value) and not math.isfinite(measure.bar) for measure in measures):
         out.append("Where ± is missing, the error is not known.")
     if any(measure.proxy for measure in measures):
-        out.append(f"† {PROXY_NOTE}.")
+        out.append("† at a moment that is worked out without seeing the club.")
     return " ".join(out)
 
 
