@@ -31,7 +31,6 @@ _TITLES = {
     "frames_per_s": "frames/s",
     "error_2d_percent_of_height": "2D error %",
     "mask_iou": "mask IoU",
-    "warnings": "flags",
 }
 
 
@@ -124,7 +123,8 @@ class BatchReport:
         # The browser fetches a sheet when its row comes into view.
         sheet = f'<a href="{folder}/{SHEET}"><img loading="lazy" src="{folder}/{SHEET}" alt=""></a>' if row["state"] != "failed" else ""
         cells = [_cell(row[name]) for name in _COLUMNS[:-1]]
-        cells[0] = f'<td><a href="{folder}/">{html.escape(row["name"])}</a></td>'
+        if row["state"] != "failed":  # Of a video that cannot be opened there is no folder.
+            cells[0] = f'<td><a href="{folder}/">{html.escape(row["name"])}</a></td>'
         stages = [_cell(row["stages"].get(stage)) for stage in STAGES_BEFORE]
         return f'<tr class="{row["state"].split()[-1]}"><td>{sheet}</td>{"".join(cells)}{"".join(stages)}</tr>\n'
 
@@ -141,15 +141,15 @@ _HEAD = """<!doctype html>
 <html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>body4d batch</title>
 <style>
 body { font: 14px system-ui, sans-serif; margin: 1rem; color-scheme: light dark }
-table { border-collapse: collapse } td, th { padding: .3rem .6rem; border-bottom: 1px solid #8884; text-align: left; vertical-align: top }
-th { cursor: pointer; position: sticky; top: 0; background: Canvas } td.n { text-align: right; font-variant-numeric: tabular-nums }
+div { overflow-x: auto } table { border-collapse: collapse } td { max-width: 20rem; overflow-wrap: anywhere } td, th { padding: .3rem .6rem; border-bottom: 1px solid #8884; text-align: left; vertical-align: top }
+th { cursor: pointer; white-space: nowrap } td.n { text-align: right; font-variant-numeric: tabular-nums }
 tr.failed { background: #e5484d22 } img { width: 15rem; max-height: 12rem; object-fit: cover; object-position: top }
 </style>
 <h1>body4d batch</h1><p>{summary}. A click on a heading sorts.</p>
-<table><thead><tr>{head}</tr></thead><tbody>
+<div><table><thead><tr>{head}</tr></thead><tbody>
 """
 
-_TAIL = """</tbody></table>
+_TAIL = """</tbody></table></div>
 <script>
 document.querySelectorAll("th").forEach((head, column) => head.addEventListener("click", () => {
   const body = document.querySelector("tbody"), up = head.dataset.up !== "1"
