@@ -275,8 +275,10 @@ def test_back_leads_from_the_result_to_the_choice(finished: FinishedRun) -> None
 
 def test_nothing_of_the_server_is_on_the_page(finished: FinishedRun, running_app: RunningApp) -> None:
     text = finished.page.content()
-    for secret in (str(running_app.folder), str(running_app.folder.parent), "Traceback", "site-packages", "onerror=alert(1)"):
+    for secret in (str(running_app.folder), str(running_app.folder.parent), "Traceback", "site-packages", "<img src=x"):
         assert secret not in text
+    assert "&lt;img src=x onerror=alert(1)&gt;.mp4" in text  # the name as it was given, as text
+    assert not finished.page.locator("[onerror]").count()
     assert finished.page.evaluate("window.alerted === undefined")
 
 
@@ -317,7 +319,8 @@ def test_each_download_opens(finished: FinishedRun, tmp_path: Path) -> None:
     assert glb.animations
     assert glb.skins
     # Called as the visitor calls it, and not as the server does.
-    assert b"<title>img src" in got["body.html"]
+    assert b"<title>&lt;img src=x onerror=alert(1)&gt;" in got["body.html"]
+    assert b"<img src=x" not in got["body.html"]
     assert got["person_1.bvh"].startswith(b"HIERARCHY")
     with np.load(io.BytesIO(got["body.npz"]), allow_pickle=False) as numbers:
         assert len(numbers.files) > 3

@@ -67,6 +67,7 @@ STALE: dict[str, tuple[Any, tuple[str, ...], tuple[str, ...]]] = {
     "compute.compile": ("off", NONE, NONE),
     "compute.batch_size": (2, NONE, NONE),
     "compute.max_memory_share": (0.5, NONE, NONE),
+    "compute.keep_loaded": (True, NONE, NONE),
     "weights.num_connections": (1, NONE, NONE),
     "weights.max_retries": (1, NONE, NONE),
     "fit.sex": ("male", FROM_BODIES, NONE),
