@@ -141,7 +141,8 @@ _HEAD = """<!doctype html>
 <html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>body4d batch</title>
 <style>
 body { font: 14px system-ui, sans-serif; margin: 1rem; color-scheme: light dark }
-div { overflow-x: auto } table { border-collapse: collapse } td { max-width: 20rem; overflow-wrap: anywhere } td, th { padding: .3rem .6rem; border-bottom: 1px solid #8884; text-align: left; vertical-align: top }
+div { overflow-x: auto } table { border-collapse: collapse } td { max-width: 20rem; overflow-wrap: anywhere }
+td, th { padding: .3rem .6rem; border-bottom: 1px solid #8884; text-align: left; vertical-align: top }
 th { cursor: pointer; white-space: nowrap } td.n { text-align: right; font-variant-numeric: tabular-nums }
 tr.failed { background: #e5484d22 } img { width: 15rem; max-height: 12rem; object-fit: cover; object-position: top }
 </style>
