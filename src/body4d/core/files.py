@@ -23,19 +23,10 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
     exception in the block leaves an older ``path`` as it was. Missing folders are made. Raises OutputError.
     """
     part = path.with_name(f".{path.name}.part")  # a fixed name, so that what a kill leaves behind is replaced by the next run
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with part.open("wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)
-    except OSError as error:
-        _remove(part)
-        raise output_error(path, error) from error
-    except BaseException:
-        _remove(part)
-        raise
+    with _in_place_of(path, part), part.open("wb") as file:
+        yield file
+        file.flush()
+        os.fsync(file.fileno())
 
 
 @contextmanager
@@ -45,12 +36,19 @@ def atomic_path(path: Path) -> Iterator[Path]:
     Nothing but OSError tells a full disk from a fault of the library, so what it raises otherwise goes through as it is.
     """
     part = path.with_name(f".{path.stem}.part{path.suffix}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    with _in_place_of(path, part):
         part.touch()
         yield part
         with part.open("rb+") as file:
             os.fsync(file.fileno())
+
+
+@contextmanager
+def _in_place_of(path: Path, part: Path) -> Iterator[None]:
+    """Rename ``part``, which the block writes, over ``path``; where the block fails, remove it. Makes missing folders."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield
         os.replace(part, path)
     except OSError as error:
         _remove(part)

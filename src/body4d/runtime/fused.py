@@ -4,6 +4,7 @@ On CUDA these are Triton kernels, which make a block as fast as a compiled one w
 is not installed (torch for Windows has none), they are plain torch. Sums and angles are float32.
 """
 
+from functools import lru_cache
 from importlib.util import find_spec
 from types import ModuleType
 
@@ -13,17 +14,18 @@ from torch import Tensor
 from torch.nn import functional as F
 
 
+@lru_cache
+def has_fused_kernels(device: torch.device) -> bool:
+    """Whether the functions of this module are single kernels on ``device``."""
+    return device.type == "cuda" and find_spec("triton") is not None
+
+
 def _kernels(x: Tensor) -> ModuleType | None:
-    if not x.is_cuda or find_spec("triton") is None:
+    if not has_fused_kernels(x.device):
         return None
     from body4d.runtime import triton_kernels
 
     return triton_kernels
-
-
-def has_fused_kernels(device: torch.device) -> bool:
-    """Whether the functions of this module are single kernels on ``device``."""
-    return device.type == "cuda" and find_spec("triton") is not None
 
 
 def add_norm(
