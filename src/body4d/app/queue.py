@@ -155,17 +155,18 @@ class TaskQueue:
         """Where a live task stands; all zeros for one that has ended."""
         with self._changed:
             ahead = self._queued[: self._queued.index(queued)] if queued in self._queued else []
-            elapsed = self._clock() - self._queued[0].started_s if ahead and self._queued[0].state == "working" else 0.0
-            starts_in_s = waiting_time_s([other.frames for other in ahead], elapsed, self._run_time)
+            starts_in_s = waiting_time_s([other.frames for other in ahead], self._elapsed_s(), self._run_time)
             return QueuePosition(len(ahead), starts_in_s, self._run_time.seconds(queued.frames))
 
     def estimate(self, frames: int) -> QueuePosition:
         """Where a task of so many frames would stand if it came now."""
         with self._changed:
-            first = self._queued[0] if self._queued else None
-            elapsed = self._clock() - first.started_s if first is not None and first.state == "working" else 0.0
-            starts_in_s = waiting_time_s([other.frames for other in self._queued], elapsed, self._run_time)
+            starts_in_s = waiting_time_s([other.frames for other in self._queued], self._elapsed_s(), self._run_time)
             return QueuePosition(len(self._queued), starts_in_s, self._run_time.seconds(frames))
+
+    def _elapsed_s(self) -> float:
+        """Since the task at work began; 0 where none is."""
+        return self._clock() - self._queued[0].started_s if self._queued and self._queued[0].state == "working" else 0.0
 
     def cancel(self, key: str) -> bool:
         """Cancel the task of a key; whether there was one. Its process is ended before this returns."""
