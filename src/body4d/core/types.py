@@ -3,7 +3,6 @@
 Axes, units and orders are defined in docs/conventions.md.
 """
 
-import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from body4d.core.camera import Camera
 from body4d.core.errors import RunWarning
 from body4d.core.joints import JOINT_SETS, joint_names
 
@@ -137,59 +137,6 @@ class Prompt:
 
 LEVEL_SIGMA_DEG = (12.0, 3.0)
 """How far from level cameras are held, in pitch and in roll, where nothing in the picture shows it (``Camera.gravity``)."""
-
-
-@dataclass(frozen=True)
-class Camera:
-    """One pinhole camera for a whole clip: square pixels, no distortion. Pixels from the top-left corner of the picture."""
-
-    focal_px: float
-    cx_px: float
-    cy_px: float
-    width_px: int
-    height_px: int
-    source: str = "default"
-    """Where the focal length comes from: "fov", "focal_mm35", "metadata", "moge", "default"."""
-    static: bool = True
-    """False where the camera is known to move."""
-    focal_spread: float | None = None
-    """Standard deviation of single frames' focal lengths as a share of it, where it was estimated from frames."""
-    gravity: tuple[float, float, float] | None = None
-    """Direction of gravity in the camera's axes, as a unit vector, as far as the picture's own verticals show it; None where not asked."""
-    gravity_sigma_deg: tuple[float, float] | None = None
-    """Standard deviations of its pitch (about the camera's x axis) and roll (about its z axis)."""
-
-    def __post_init__(self) -> None:
-        if not (np.isfinite(self.focal_px) and self.focal_px > 0):
-            raise ValueError(f"focal_px must be positive, found {self.focal_px}")
-
-    @property
-    def K(self) -> Float[np.ndarray, "3 3"]:
-        """Intrinsic matrix."""
-        return np.array([[self.focal_px, 0, self.cx_px], [0, self.focal_px, self.cy_px], [0, 0, 1]], dtype=np.float64)
-
-    @property
-    def fov_deg(self) -> float:
-        """Horizontal field of view in degrees."""
-        return float(np.degrees(2 * np.arctan(self.width_px / (2 * self.focal_px))))
-
-    def project(self, points_m: Float[np.ndarray, "*batch 3"]) -> Float[np.ndarray, "*batch 2"]:
-        """Pixels of points in camera axes. Points at or behind the camera plane come out as NaN."""
-        z = points_m[..., 2:]
-        with np.errstate(divide="ignore", invalid="ignore"):
-            xy = points_m[..., :2] / np.where(z > 1e-6, z, np.nan)
-        return xy * self.focal_px + np.array([self.cx_px, self.cy_px])
-
-    def scaled(self, factor: float) -> "Camera":
-        """The same camera for pictures resized by ``factor``."""
-        return dataclasses.replace(
-            self,
-            focal_px=self.focal_px * factor,
-            cx_px=self.cx_px * factor,
-            cy_px=self.cy_px * factor,
-            width_px=round(self.width_px * factor),
-            height_px=round(self.height_px * factor),
-        )
 
 
 @dataclass(frozen=True)
@@ -398,7 +345,7 @@ class Scene:
     camera: Camera
     people: tuple[BodyTrack, ...]
     T_world_camera: Float[np.ndarray, "4 4"] = field(default_factory=lambda: np.diag([1.0, -1.0, -1.0, 1.0]))
-    """Camera axes to the floor-aligned world, y up."""
+    """Camera axes, of the first frame where the camera moves, to the floor-aligned world, y up."""
     preset: str = "lite"
     warnings: tuple[RunWarning, ...] = ()
     """What the user should know: what was assumed, and what could not be tracked."""
@@ -417,6 +364,10 @@ class Scene:
             if track.person_id == person_id:
                 return track
         raise KeyError(f"no person {person_id}; there are {[p.person_id for p in self.people]}")
+
+    def T_world_camera_at(self, frames: Int[np.ndarray, " n"]) -> Float[np.ndarray, "n 4 4"]:
+        """Camera axes of some frames to the world."""
+        return self.T_world_camera @ self.camera.T_reference_camera_at(frames)
 
     def visible_at(self, frame: int) -> Iterator[tuple[BodyTrack, int]]:
         """Everybody followed at clip frame ``frame``, each with the row of their track."""
