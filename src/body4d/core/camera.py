@@ -49,8 +49,7 @@ class CameraPath:
 class Camera:
     """The pinhole camera of a clip: square pixels, no distortion. Pixels from the top-left corner of the picture.
 
-    Without a ``path`` it is one camera for all frames. With one, ``focal_px`` is that of the first frame, and ``at(frame)`` is the camera
-    of another.
+    Without a ``path`` it is one camera for all frames. With one, ``focal_px`` is that of the first frame; ``at(frame)`` gives others.
     """
 
     focal_px: float
