@@ -60,7 +60,7 @@ def upright_segments(rgb: UInt8[np.ndarray, "h w 3"], people: Bool[np.ndarray, "
     found = cv2.createLineSegmentDetector().detect(grey)[0]
     if found is None:
         return np.zeros((0, 4))
-    segments = found[:, 0].astype(np.float64) / scale
+    segments = found.reshape(-1, 4).astype(np.float64) / scale  # (n, 1, 4) before OpenCV 5
     across, along = np.abs(segments[:, 2] - segments[:, 0]), np.abs(segments[:, 3] - segments[:, 1])
     keep = (np.hypot(across, along) > MIN_LENGTH_SHARE * max(height, width)) & (across < np.tan(np.radians(MAX_SLANT_DEG)) * along)
     for share in (0.1, 0.5, 0.9):

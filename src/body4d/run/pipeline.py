@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -20,6 +20,9 @@ from body4d.core.types import MAX_COUPLED_STEP_S, BodyTrack, Camera, Clip, MaskT
 from body4d.run.record import BODIES, GLB, HIDDEN, MASKS, OVERLAY, SCENE, SHEET, VIEWS, versions
 from body4d.run.run_folder import RunFolder, StageResult
 from body4d.runtime.memory import NO_DEVICE, DeviceMemory
+
+if TYPE_CHECKING:
+    from body4d.run.presets import PipelineComponents
 
 StageFn = Callable[[Path, ProgressFn], StageResult | None]
 Smoother = Callable[[BodyTrack, Rig, Clip, MotionSettings], BodyTrack]
@@ -174,17 +177,22 @@ class Pipeline:
 
         Raises MissingDependencyError, SettingsError, WeightsError, or OutputError where they cannot be written.
         """
-        from body4d.camera.background import read_background
         from body4d.config.loading import load_settings
+        from body4d.run.presets import load_components
+
+        settings = settings or load_settings()
+        return Pipeline.of_components(settings, load_components(settings, listener))
+
+    @staticmethod
+    def of_components(settings: Settings, components: "PipelineComponents") -> "Pipeline":
+        """A pipeline of these models, with all that a run does besides them."""
+        from body4d.camera.background import read_background
         from body4d.motion.foot_contact import hold_foot_contacts
         from body4d.motion.ground_plane import floor_transform
         from body4d.motion.smoother import smooth
-        from body4d.run.presets import load_components
         from body4d.video.audio import sound_problem
         from body4d.video.cuts import find_cuts
 
-        settings = settings or load_settings()
-        components = load_components(settings, listener)
         return Pipeline(
             settings,
             components.preset,

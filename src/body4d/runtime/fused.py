@@ -61,6 +61,19 @@ def rotate_(x: Float[Tensor, "b n c"], cos: Float[Tensor, "cells d"], sin: Float
     return x
 
 
+WIDE_HEAD = 128
+"""Wider heads go to FlashAttention on CUDA: for 36,400 keys of 256 it takes 0.63 ms, cuDNN, which torch would choose, 0.82 (H200)."""
+
+
+def attend(
+    q: Float[Tensor, "b heads n d"], k: Float[Tensor, "b heads m d"], v: Float[Tensor, "b heads m d"]
+) -> Float[Tensor, "b heads n d"]:
+    """Scaled dot-product attention, without a mask and without gradients."""
+    if q.is_cuda and q.shape[-1] > WIDE_HEAD and q.dtype != torch.float32:
+        return torch.ops.aten._scaled_dot_product_flash_attention(q, k, v)[0]
+    return F.scaled_dot_product_attention(q, k, v)
+
+
 def silu_product_(gate: Float[Tensor, "*n"], up: Float[Tensor, "*n"]) -> Float[Tensor, "*n"]:
     """``silu(gate) * up`` in the place of contiguous ``gate``."""
     kernels = _kernels(gate)

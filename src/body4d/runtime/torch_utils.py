@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Literal
 
@@ -54,6 +55,10 @@ def copy_to_host(tensor: Tensor) -> tuple[np.ndarray, Callable[[], object]]:
     return host.numpy(), copied.synchronize
 
 
+COPY_THREADS = 4
+"""Images are copied into pinned memory side by side: one thread moves a frame of 1080 lines in one to two milliseconds."""
+
+
 class FrameUploader:
     """Copies images to ``device``.
 
@@ -62,15 +67,15 @@ class FrameUploader:
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
+        self._pool = ThreadPoolExecutor(COPY_THREADS, thread_name_prefix="body4d-upload") if device.type == "cuda" else None
         self._slots: list[tuple[Tensor, torch.cuda.Event] | None] = [None, None]
 
     def __call__(self, images: Sequence[Shaped[np.ndarray, "..."]]) -> Shaped[Tensor, "f ..."]:
         """The images, all of one shape, as one tensor on the device."""
-        if self._device.type != "cuda":
+        if self._pool is None:
             return torch.from_numpy(np.stack(images)).to(self._device)
         staged, copied = self._buffer(len(images), images[0])
-        for row, image in zip(staged, images, strict=True):
-            row.copy_(torch.from_numpy(image))
+        list(self._pool.map(np.copyto, staged.numpy(), images))
         uploaded = staged.to(self._device, non_blocking=True)
         copied.record()
         return uploaded

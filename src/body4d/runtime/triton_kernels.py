@@ -32,22 +32,38 @@ def _add_norm_kernel(
 
 
 @triton.jit
-def _rotate_kernel(
-    x_ptr, cos_ptr, sin_ptr, tokens, cells, heads, HEADS: tl.constexpr, HALF: tl.constexpr, STRIDE: tl.constexpr, APART: tl.constexpr
-):
+def _rotate_kernel(x_ptr, cos_ptr, sin_ptr, tokens, cells, heads, HEADS: tl.constexpr, HALF: tl.constexpr):
     row = tl.program_id(0).to(tl.int64)
     cell = row % cells
     token = (row // cells) * tokens + tokens - cells + cell
     head, pair = tl.arange(0, HEADS)[:, None], tl.arange(0, HALF)[None, :]
     inside = (head < heads) & (pair < HALF)
-    at = x_ptr + token * heads * 2 * HALF + head * 2 * HALF + pair * STRIDE
-    a, b = tl.load(at, mask=inside, other=0.0), tl.load(at + APART, mask=inside, other=0.0)
-    angle = cell * 2 * HALF + pair * STRIDE
-    cos_a, cos_b = tl.load(cos_ptr + angle), tl.load(cos_ptr + angle + APART)
-    sin_a, sin_b = tl.load(sin_ptr + angle), tl.load(sin_ptr + angle + APART)
+    at = x_ptr + token * heads * 2 * HALF + head * 2 * HALF + pair
+    a, b = tl.load(at, mask=inside, other=0.0), tl.load(at + HALF, mask=inside, other=0.0)
+    angle = cell * 2 * HALF + pair
+    cos_a, cos_b = tl.load(cos_ptr + angle), tl.load(cos_ptr + angle + HALF)
+    sin_a, sin_b = tl.load(sin_ptr + angle), tl.load(sin_ptr + angle + HALF)
     x, y = a.to(tl.float32), b.to(tl.float32)
     tl.store(at, (x * cos_a - y * sin_a).to(a.dtype), mask=inside)
-    tl.store(at + APART, (y * cos_b + x * sin_b).to(a.dtype), mask=inside)
+    tl.store(at + HALF, (y * cos_b + x * sin_b).to(a.dtype), mask=inside)
+
+
+@triton.jit
+def _rotate_neighbours_kernel(x_ptr, cos_ptr, sin_ptr, tokens, cells, heads, HEADS: tl.constexpr, SIZE: tl.constexpr):
+    # Numbers are loaded and stored as they lie, and parted into pairs in between: every other one alone would be ten times slower.
+    row = tl.program_id(0).to(tl.int64)
+    cell = row % cells
+    token = (row // cells) * tokens + tokens - cells + cell
+    head, number = tl.arange(0, HEADS)[:, None], tl.arange(0, SIZE)[None, :]
+    inside = (head < heads) & (number < SIZE)
+    at = x_ptr + token * heads * SIZE + head * SIZE + number
+    angle = cell * SIZE + tl.arange(0, SIZE)
+    whole = tl.load(at, mask=inside, other=0.0)
+    x, y = tl.split(tl.reshape(whole.to(tl.float32), (HEADS, SIZE // 2, 2)))
+    cos_x, cos_y = tl.split(tl.reshape(tl.load(cos_ptr + angle), (1, SIZE // 2, 2)))
+    sin_x, sin_y = tl.split(tl.reshape(tl.load(sin_ptr + angle), (1, SIZE // 2, 2)))
+    turned = tl.reshape(tl.join(x * cos_x - y * sin_x, y * cos_y + x * sin_y), (HEADS, SIZE))
+    tl.store(at, turned.to(whole.dtype), mask=inside)
 
 
 @triton.jit
@@ -73,11 +89,11 @@ def add_norm(x: Tensor, added: Tensor, scale: Tensor | None, weight: Tensor, bia
 def rotate_(x: Tensor, cos: Tensor, sin: Tensor, *, interleaved: bool) -> Tensor:
     count, tokens, width = x.shape
     cells, size = cos.shape
-    heads, half = width // size, size // 2
-    _rotate_kernel[(count * cells,)](
-        x, cos, sin, tokens, cells, heads,
-        HEADS=triton.next_power_of_2(heads), HALF=half, STRIDE=2 if interleaved else 1, APART=1 if interleaved else half,
-    )  # fmt: skip
+    heads, grid = width // size, (count * cells,)
+    if interleaved:
+        _rotate_neighbours_kernel[grid](x, cos, sin, tokens, cells, heads, HEADS=triton.next_power_of_2(heads), SIZE=size)
+    else:
+        _rotate_kernel[grid](x, cos, sin, tokens, cells, heads, HEADS=triton.next_power_of_2(heads), HALF=size // 2)
     return x
 
 

@@ -12,7 +12,7 @@ from body4d.models.sam3.checkpoint import load_sam3
 from body4d.models.sam3.network import Sam3Network
 from body4d.models.sam3.object_tracker import ObjectTracker
 from body4d.models.sam3.prompts import FramePrompt
-from body4d.models.sam3.transformers_compat import cast_weights, require_supported_transformers
+from body4d.models.sam3.transformers_compat import cast_weights, fuse_memory_attention, require_supported_transformers
 from body4d.runtime.cuda_graphs import CudaGraphRecorder
 from sam3_files import write_tiny_sam3
 
@@ -72,3 +72,17 @@ def test_another_minor_version_of_transformers_is_refused() -> None:
     for version in ("5.22.0", "5.24.0", "6.23.0"):
         with pytest.raises(MissingDependencyError, match=rf"transformers {version} is installed, and SAM-3 works only with 5\.23"):
             require_supported_transformers(version)
+
+
+@pytest.mark.parametrize("num_pointers", [0, 3])
+def test_attention_to_memory_is_what_transformers_computes(folder: Path, num_pointers: int) -> None:
+    model = load_sam3(folder, torch.device("cpu")).model
+    attention = model.tracker_model.memory_attention
+    cells, channels = len(attention.position_ids), attention.config.memory_attention_hidden_size
+    made = torch.Generator().manual_seed(0)
+    now, position = (torch.randn(cells, 1, channels, generator=made) for _ in range(2))
+    memory, memory_position = (torch.randn(2 * cells + num_pointers, 1, 64, generator=made) for _ in range(2))
+    with torch.inference_mode():
+        expected = attention(now, memory, position, memory_position, num_pointers)
+        fuse_memory_attention(model.tracker_model)
+        torch.testing.assert_close(attention(now, memory, position, memory_position, num_pointers), expected)

@@ -16,7 +16,7 @@ from torch.nn.functional import interpolate
 
 from body4d.models.sam3.checkpoint import Sam3Weights
 from body4d.models.sam3.identity import MIN_MATCH_IOU, mask_iou, non_maximum_suppression
-from body4d.models.sam3.transformers_compat import cast_weights, compile_layers, keep_grid_on_host, record_tracker
+from body4d.models.sam3.transformers_compat import cast_weights, compile_layers, fuse_memory_attention, keep_grid_on_host, record_tracker
 from body4d.models.sam3.window_encoder import WindowEncoder
 from body4d.runtime.cuda_graphs import CudaGraphRecorder
 from body4d.runtime.fused import has_fused_kernels
@@ -95,6 +95,7 @@ class Sam3Network:
         self._upload = FrameUploader(device)
         if dtype != torch.float32:
             cast_weights(self.model, dtype)
+        fuse_memory_attention(self.tracker)
         self.cuda_graphs = record_tracker(self.tracker)
         keep_grid_on_host(self.model.detector_model, *self.tracker.prompt_encoder.image_embedding_size)
         fused = dtype != torch.float32 and has_fused_kernels(device) and WindowEncoder.serves(self._backbone)

@@ -6,6 +6,7 @@ Members of transformers' classes that are not public are read or replaced here a
 - ``Sam3TrackerVideoModel._run_single_frame_inference``: previous mask logits beside new clicks (``previous_mask_logits``);
 - ``Sam3TrackerVideoModel._single_frame_forward`` and the ``forward`` of its memory attention and memory encoder: recorded as CUDA graphs
   (``record_tracker``);
+- the ``forward`` of the memory attention's ``self_attn`` and ``cross_attn_image``: positions in one pass (``fuse_memory_attention``);
 - the ``forward`` of the vision encoder's layers: compiled (``compile_layers``);
 - ``_get_coords`` of the detector's decoder and ``_prepare_multilevel_features`` of its encoder: the grid's size is told by the host
   (``keep_grid_on_host``).
@@ -23,6 +24,7 @@ from torch import Tensor, nn
 
 from body4d.core.errors import MissingDependencyError
 from body4d.runtime.cuda_graphs import CudaGraphRecorder
+from body4d.runtime.fused import attend, rotate_
 from body4d.runtime.torch_utils import set_compile_cache
 
 TRANSFORMERS_VERSION = "5.23"
@@ -142,13 +144,35 @@ def keep_grid_on_host(detector: Any, height: int, width: int) -> None:
     detector.detr_encoder._prepare_multilevel_features = flattened
 
 
+def fuse_memory_attention(tracker: Any) -> None:
+    """Have the tracker's memory attention turn queries and keys by their positions in one pass, and attend with the quickest kernel."""
+    for layer in tracker.memory_attention.layers:
+        for module in (layer.self_attn, layer.cross_attn_image):
+            module.forward = partial(_rotary_attention, module)
+
+
+def _rotary_attention(
+    module: Any, query: Tensor, key: Tensor, value: Tensor, position_embeddings: tuple[Tensor, Tensor], num_k_exclude_rope: int = 0
+) -> tuple[Tensor, None]:
+    """What ``Sam3TrackerVideoRoPEAttention.forward`` gives for (1, 1, n, c) queries.
+
+    Keys are those of whole frames one after another, whose positions begin anew with each, then ``num_k_exclude_rope`` without one.
+    """
+    q, k, v = (project(x)[0] for project, x in ((module.q_proj, query), (module.k_proj, key), (module.v_proj, value)))
+    cos, sin = (one.float().reshape(-1, one.shape[-1]).contiguous() for one in position_embeddings)
+    rotate_(q, cos, sin, interleaved=True)
+    rotate_(k[:, : k.shape[1] - num_k_exclude_rope].view(-1, len(cos), k.shape[2]), cos, sin, interleaved=True)
+    q, k, v = (x.unflatten(-1, (module.num_attention_heads, -1)).transpose(1, 2) for x in (q, k, v))
+    return module.o_proj(attend(q, k, v).transpose(1, 2).flatten(2)[None]), None
+
+
 def record_tracker(tracker: Any) -> CudaGraphRecorder:
     """Have the tracker's three chains of small steps recorded: memory attention, mask decoder without prompts, memory encoder.
 
     The tracker is a chain of a thousand small steps for each person and frame, which take longer to launch than to do.
     """
     graphs = CudaGraphRecorder("SAM-3's tracker", max_graphs=MAX_GRAPHS, record_after=RECORD_AFTER, priority=-1)
-    attend, encode = type(tracker.memory_attention).forward, type(tracker.memory_encoder).forward
+    remember, encode = type(tracker.memory_attention).forward, type(tracker.memory_encoder).forward
     decode = type(tracker)._single_frame_forward
 
     def memory_attention(
@@ -159,7 +183,7 @@ def record_tracker(tracker: Any) -> CudaGraphRecorder:
         num_object_pointer_tokens: int = 0,
     ) -> Tensor:
         def steps(features: Tensor, memory: Tensor, position: Tensor, memory_position: Tensor) -> tuple[Tensor, ...]:
-            return (attend(tracker.memory_attention, features, memory, position, memory_position, num_object_pointer_tokens),)
+            return (remember(tracker.memory_attention, features, memory, position, memory_position, num_object_pointer_tokens),)
 
         inputs = (current_vision_features, memory, current_vision_position_embeddings, memory_posision_embeddings)
         return graphs(steps, inputs, ("attention", num_object_pointer_tokens))[0]

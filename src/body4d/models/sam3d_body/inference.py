@@ -103,6 +103,8 @@ class SentBatch:
     frames: UInt8[Tensor, "f h w 3"]
     masks: UInt8[Tensor, "n h w"] | None
     """Of each crop, 0 or 1."""
+    boxes_px: Float[Tensor, "n 4"]
+    image_index: Int[Tensor, " n"]
     arrived: Any
     """The ``torch.cuda.Event`` after it; None where sending waits for the device."""
 
@@ -111,7 +113,7 @@ class SentBatch:
         if self.arrived is not None:
             stream = torch.cuda.current_stream()
             stream.wait_event(self.arrived)
-            for tensor in (self.frames, self.masks):
+            for tensor in (self.frames, self.masks, self.boxes_px, self.image_index):
                 if tensor is not None:
                     tensor.record_stream(stream)
 
@@ -164,17 +166,18 @@ class InferenceSession:
             masks = None
             if self._settings.mask_prompt:  # Decoded masks are contiguous by columns: copied as rows they take ten times as long.
                 masks = self._upload_masks([np.ascontiguousarray(crop.mask.T).view(np.uint8) for crop in crops]).mT
+            # Here and not in ``queue``: torch waits for its stream when it sends what is not pinned, and this stream is soon done.
+            boxes = torch.from_numpy(np.stack([crop.box_px for crop in crops]).astype(np.float32)).to(self._device)
+            index = torch.tensor([crop.image_index for crop in crops], device=self._device)
             arrived = None if self._stream is None else self._stream.record_event()
-        return SentBatch(images, crops, frames, masks, arrived)
+        return SentBatch(images, crops, frames, masks, boxes, index, arrived)
 
     @torch.inference_mode()
     def queue(self, batch: SentBatch, rows: slice, net: Sam3dBody | None = None) -> QueuedPrediction:
         """Have the network look at some of a batch's crops, by ``net`` where it is given."""
         net, settings, crops = net or self._net, self._settings, batch.crops[rows]
         batch.wait()
-        boxes = torch.from_numpy(np.stack([crop.box_px for crop in crops]).astype(np.float32)).to(self._device)
-        index = torch.tensor([crop.image_index for crop in crops], device=self._device)
-        placed = body_crops(boxes, index, self._K.expand(len(crops), 3, 3), net.sizes)
+        placed = body_crops(batch.boxes_px[rows], batch.image_index[rows], self._K.expand(len(crops), 3, 3), net.sizes)
         masks = None if batch.masks is None else batch.masks[rows] * 255
         first = estimate_bodies(net, self._mhr, batch.frames, placed, masks)
         if settings.mode == "body":
