@@ -8,8 +8,8 @@
 - lite runs on --cores cores. sam takes checkpoints of the published sizes from --weights, made-up ones too (SAM-3D-Body's by
   benchmarks/full_size_checkpoint.py): SAM-3 follows the people's boxes for its time, and the masks that the bodies are made from are those
   of preset lite, so that there is work whatever the weights say.
-- ``--weights random`` needs no checkpoints and none of lite's packages: SAM-3, MoGe-2 and SAM-3D-Body of the published sizes are made in the
-  process, with random weights, so that loading is not measured. The clip is set into 1080 lines. SAM-3 is asked by text, upright bars stand
+- ``--weights random`` needs no checkpoints and none of lite's packages: SAM-3, MoGe-2 and SAM-3D-Body of the published sizes are made in
+  the process, with random weights, so that loading is not measured. The clip is set into 1080 lines. SAM-3 is asked by text, upright bars stand
   for what it finds (as in masks.py), every network works for its time, and masks, camera and bodies of RUN, a finished run of lite of CLIP,
   are handed on. The first run of the process is told apart from the second.
 
@@ -158,7 +158,6 @@ def random_pipeline(settings: Any, given: GivenRun, size: str) -> Any:
     """Preset sam with random networks, which are kept: of the published sizes, or "tiny"."""
     import masks as masks_benchmark
     import torch
-    from camera import random_net as random_moge
     from made_body import SIZES, made_rig, random_net
 
     from body4d.models.moge.estimator import MogeCameraEstimator, MogeFocalEstimator
@@ -170,6 +169,7 @@ def random_pipeline(settings: Any, given: GivenRun, size: str) -> Any:
     from body4d.run.presets import PipelineComponents
     from body4d.runtime.device import choose_device, gpu_peak_bytes, reset_gpu_peak
     from body4d.runtime.memory import DeviceMemory
+    from camera import random_net as random_moge
 
     device, full = choose_device(settings.compute), size == "full"
     weights = masks_benchmark.weights_of("random" if full else "tiny", device)

@@ -216,9 +216,13 @@ class MaskTrack:
     def _coco(self, row: int) -> Any:
         return {"size": [self.height_px, self.width_px], "counts": self.codes[row]}
 
-    def mask(self, row: int) -> Bool[np.ndarray, "height width"]:
-        """Mask of row ``row``. Its columns are contiguous, not its rows."""
-        return _coco_mask().decode(self._coco(row)).view(bool)
+    def mask(self, row: int, *, in_background: bool = False) -> Bool[np.ndarray, "height width"]:
+        """Mask of row ``row``. Its columns are contiguous, not its rows.
+
+        ``in_background``: other threads run meanwhile, which pycocotools does not let them; it takes half as long again.
+        """
+        mask = _decoded(self.codes[row], self.height_px, self.width_px) if in_background else None
+        return _coco_mask().decode(self._coco(row)).view(bool) if mask is None else mask
 
     def boxes_px(self) -> Float[np.ndarray, "t 4"]:
         """Boxes around the masks: left, top, right, bottom. An empty mask gives zeros."""
@@ -250,6 +254,27 @@ class MaskTrack:
             counts.pop()
         code = _coco_mask().frPyObjects({"size": [height, width], "counts": counts}, height, width)
         return bytes(code["counts"])
+
+
+def _decoded(code: bytes, height: int, width: int) -> Bool[np.ndarray, "height width"] | None:
+    """A mask of its compressed COCO run-length code; None for one with empty runs, as other programs may write.
+
+    A code is a list of run lengths, from the third on as differences to the one two before, each in groups of five bits, lowest first: 32
+    is set in every group but a number's last, and 16 in the last one of a negative number (cocoapi, maskApi.c).
+    """
+    groups = np.frombuffer(code, np.uint8).astype(np.int64) - 48
+    last = np.flatnonzero((groups & 32) == 0)
+    first = np.append(0, last[:-1] + 1)
+    size = last - first + 1
+    place = np.arange(len(groups)) - np.repeat(first, size)
+    runs = np.add.reduceat((groups & 31) << 5 * place, first)
+    runs -= np.where(groups[last] & 16, 1 << 5 * size, 0)
+    runs[1::2], runs[2::2] = np.cumsum(runs[1::2]), np.cumsum(runs[2::2])
+    if not runs[1:].all():
+        return None
+    flips = np.zeros(height * width, bool)
+    flips[np.cumsum(runs[:-1])] = True
+    return np.logical_xor.accumulate(flips, out=flips).reshape(width, height).T
 
 
 @dataclass(frozen=True)

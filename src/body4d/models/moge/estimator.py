@@ -17,7 +17,15 @@ from body4d.core.types import Camera
 from body4d.models.moge.checkpoint import find_moge, load_moge
 from body4d.models.moge.network.camera import focal_and_shift, focal_px, sampled_uv
 from body4d.models.moge.network.model import Moge, bytes_per_image
-from body4d.runtime.device import AdaptiveBatcher, choose_batch_size, choose_device, choose_dtype, free_memory_bytes, release_memory
+from body4d.runtime.device import (
+    AdaptiveBatcher,
+    allocated_bytes,
+    choose_batch_size,
+    choose_device,
+    choose_dtype,
+    free_memory_bytes,
+    release_memory,
+)
 
 MAX_BATCH = {"cuda": 8, "mps": 4, "cpu": 1}
 """Frames that go through the network together, by device: one of 3,600 patches fills a CPU, eight fill a large GPU."""
@@ -106,10 +114,12 @@ class MogeCameraEstimator:
             progress(1, 1)
             camera = ideal_camera(clip, focal, source, self._camera)
             return StageOutput(camera, focal_warnings(camera))
+        device = choose_device(self._compute)
+        before = allocated_bytes(device)
         try:
-            focals, memory_warning = self._estimate_focals(frames, progress)
+            focals, memory_warning = self._estimate_focals(frames, device, progress)
         finally:
-            release_memory()
+            release_memory(device, before)
         consensus = agree_on_focal(focals, clip.width_px)
         if consensus.focal_px is None:
             camera = ideal_camera(clip, focal, source, self._camera)
@@ -117,8 +127,10 @@ class MogeCameraEstimator:
             camera = ideal_camera(clip, consensus.focal_px, "moge", self._camera, consensus.spread)
         return StageOutput(camera, (*focal_warnings(camera), *(w for w in (consensus.warning, memory_warning) if w)))
 
-    def _estimate_focals(self, frames: FrameSource, progress: ProgressFn) -> tuple[Float[np.ndarray, " f"], RunWarning | None]:
-        clip, device = frames.clip, choose_device(self._compute)
+    def _estimate_focals(
+        self, frames: FrameSource, device: torch.device, progress: ProgressFn
+    ) -> tuple[Float[np.ndarray, " f"], RunWarning | None]:
+        clip = frames.clip
         index = sample_frames(len(clip), self._settings.num_frames)
         progress(0, len(index))
         images = [image for _, image in frames.read(index.start, index.stop, index.step)]

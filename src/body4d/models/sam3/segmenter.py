@@ -27,6 +27,7 @@ from body4d.models.sam3.streaming import FrameEncoder, MaskEncoder
 from body4d.runtime.device import (
     AdaptiveBatcher,
     ahead_of_others,
+    allocated_bytes,
     choose_batch_size,
     choose_device,
     choose_dtype,
@@ -77,6 +78,7 @@ class Sam3Segmenter:
         if not len(frames.clip):
             return StageOutput(())
         device = choose_device(self._compute)
+        before = allocated_bytes(device)
         weights = self._kept_weights or self._load(device)
         self._kept_weights = weights if self._settings.keep_loaded else None
         try:
@@ -90,7 +92,7 @@ class Sam3Segmenter:
         finally:
             del weights
             network = segmentation = None
-            release_memory()
+            release_memory(device, before)
 
 
 class _ClipSegmentation:

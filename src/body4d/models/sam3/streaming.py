@@ -3,8 +3,10 @@
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import wait as wait_for
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import lru_cache
 from typing import Any, TypeVar
 
 import numpy as np
@@ -147,25 +149,31 @@ def prefetch(items: Iterator[Item], device: torch.device, tensors: Callable[[Ite
         with torch.cuda.stream(stream):
             return next(items, None), stream.record_event()
 
-    with ThreadPoolExecutor(1, thread_name_prefix="body4d-encode") as worker:
-        try:
+    worker = _encode_thread()
+    pending = worker.submit(make)
+    try:
+        while True:
+            item, made = pending.result()
+            if item is None:
+                return
             pending = worker.submit(make)
-            while True:
-                item, made = pending.result()
-                if item is None:
-                    return
-                pending = worker.submit(make)
-                here = torch.cuda.current_stream(device)
-                here.wait_event(made)
-                with torch.inference_mode():  # They may be inference tensors, which can be touched nowhere else.
-                    for tensor in tensors(item):
-                        tensor.record_stream(here)
-                yield item
-        finally:
-            worker.shutdown()
-            close = getattr(items, "close", None)
-            if close is not None:
-                close()
+            here = torch.cuda.current_stream(device)
+            here.wait_event(made)
+            with torch.inference_mode():  # They may be inference tensors, which can be touched nowhere else.
+                for tensor in tensors(item):
+                    tensor.record_stream(here)
+            yield item
+    finally:
+        wait_for([pending])
+        close = getattr(items, "close", None)
+        if close is not None:
+            close()
+
+
+@lru_cache
+def _encode_thread() -> ThreadPoolExecutor:
+    """The process' one thread for encoding ahead: cuDNN plans its attention anew in every thread, which takes half a second."""
+    return ThreadPoolExecutor(1, thread_name_prefix="body4d-encode")
 
 
 class MaskEncoder:

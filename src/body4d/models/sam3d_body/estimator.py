@@ -37,6 +37,7 @@ from body4d.models.sam3d_body.inference import (
 from body4d.models.sam3d_body.network.model import Sam3dBody
 from body4d.runtime.device import (
     AdaptiveBatcher,
+    allocated_bytes,
     choose_batch_size,
     choose_device,
     choose_dtype,
@@ -96,6 +97,7 @@ class Sam3dBodyEstimator:
         """
         device = choose_device(self._compute)
         dtype = choose_dtype(self._compute, device, torch.float16)
+        before = allocated_bytes(device)
         net, mhr = self._load(device, dtype)
         wide = WideNetwork(lambda: self._load(device, WIDE_DTYPE[device.type])[0] if dtype == torch.float16 else None)
         num_crops = sum(len(track) for track in masks) * (3 if self._settings.mode == "full" else 1)
@@ -119,7 +121,7 @@ class Sam3dBodyEstimator:
         finally:
             del net, mhr, wide
             session = None  # It refers to both.
-            release_memory()
+            release_memory(device, before)
 
 
 def build_track(

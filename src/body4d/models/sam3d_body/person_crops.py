@@ -43,7 +43,7 @@ def iter_crop_batches(
     images: list[np.ndarray] = []
     crops: list[PersonCrop] = []
     for frame, image in frames.read(min(tracks_on), max(tracks_on) + 1):
-        people = [(person, row, amodal[person].mask(row)) for person, row in tracks_on.get(frame, ())]
+        people = [(person, row, amodal[person].mask(row, in_background=True)) for person, row in tracks_on.get(frame, ())]
         people = [(person, row, mask) for person, row, mask in people if mask.any()]
         if crops and len(crops) + len(people) > batch_size():
             yield images, crops
