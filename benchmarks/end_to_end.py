@@ -9,9 +9,9 @@
   benchmarks/full_size_checkpoint.py): SAM-3 follows the people's boxes for its time, and the masks that the bodies are made from are those
   of preset lite, so that there is work whatever the weights say.
 - ``--weights random`` needs no checkpoints and none of lite's packages: SAM-3, MoGe-2 and SAM-3D-Body of the published sizes are made in
-  the process, with random weights, so that loading is not measured. The clip is set into 1080 lines. SAM-3 is asked by text, upright bars stand
-  for what it finds (as in masks.py), every network works for its time, and masks, camera and bodies of RUN, a finished run of lite of CLIP,
-  are handed on. The first run of the process is told apart from the second.
+  the process, with random weights, so that loading is not measured. The clip is set into 1080 lines. SAM-3 is asked by text, upright
+  bars stand for what it finds (as in masks.py), every network works for its time, and masks, camera and bodies of RUN, a finished run of
+  lite of CLIP, are handed on. The first run of the process is told apart from the second.
 
 Every run is a process of its own: seconds of the whole command by the clock and of the processor, seconds and memory of each stage.
 """

@@ -32,7 +32,14 @@ from body4d.models.sam3d_body.agreement import (
 )
 from body4d.models.sam3d_body.checkpoint import dense_mapping
 from body4d.models.sam3d_body.estimator import MAX_BATCH_SIZE, Sam3dBodyEstimator
-from body4d.models.sam3d_body.inference import FACE_COLUMNS, MODEL_COLUMNS, SHAPE_COLUMNS, InferenceSession, QueuedPrediction
+from body4d.models.sam3d_body.inference import (
+    FACE_COLUMNS,
+    MODEL_COLUMNS,
+    SHAPE_COLUMNS,
+    InferenceSession,
+    QueuedPrediction,
+    masks_of_edges,
+)
 from body4d.models.sam3d_body.network import hands as hands_module
 from body4d.models.sam3d_body.person_crops import iter_crop_batches
 from mhr_files import make_rig, save_script
@@ -196,7 +203,7 @@ def test_each_frame_is_read_once_at_its_own_size_and_none_for_nobody(masks) -> N
     assert [[crop.person for crop in crops] for _, crops in batches] == [[0], [0, 1]]
     for images, crops in batches:
         assert all(image.shape == (H, W, 3) for image in images)
-        assert all(crop.mask.shape == (H, W) for crop in crops)
+        assert all(len(crop.edges) == 2 * 60 for crop in crops)  # a bar of 60 columns
     np.testing.assert_array_equal(batches[1][0][0], frames.pictures[3])
     np.testing.assert_array_equal(batches[0][1][0].box_px, [46, 20, 106, 220])
 
@@ -292,7 +299,7 @@ def test_an_occluded_person_gets_a_completed_image_of_their_own(masks) -> None:
     for row in (1, 2, 3):
         crop = by_row[0, row]
         assert crop.box_px.tolist() == [40 + 3 * row, 20, 100 + 3 * row, 220]  # of the amodal mask
-        assert crop.mask.sum() == 60 * 200
+        assert np.diff(crop.edges)[::2].sum() == 60 * 200
         own, filmed = images[crop.image_index], frames.pictures[row]
         assert (own[120:220, 40 + 3 * row : 100 + 3 * row] == (255, 0, 0)).all()
         np.testing.assert_array_equal(own[:120], filmed[:120])  # what is visible stays as it was filmed
@@ -340,6 +347,18 @@ def test_hands_cover_each_finger_and_its_wrist() -> None:
         assert all(name.startswith(side.upper()) for name in names[part])
 
 
+def edges_of(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray, tuple[int, int]]:
+    """Edges, box and the frame's width and height of a mask."""
+    track = MaskTrack(1, np.array([0]), (MaskTrack.encode(mask),), *mask.shape)
+    return track.edges(0), track.boxes_px()[0], mask.shape[::-1]
+
+
+def test_masks_are_made_of_their_edges() -> None:
+    made = np.random.default_rng(0).random((3, 7, 5)) > 0.5
+    found = masks_of_edges([edges_of(mask)[0] for mask in made], 7, 5, torch.device("cpu"))
+    np.testing.assert_array_equal(found.numpy(), made)
+
+
 @pytest.mark.parametrize(
     ("what", "point", "share"),
     [
@@ -352,22 +371,22 @@ def test_hands_cover_each_finger_and_its_wrist() -> None:
     ],
 )
 def test_agreement_of_one_point(what: str, point: tuple[float, float], share: float) -> None:
-    assert mask_agreement(np.array([point], float), person_mask()) == share
+    assert mask_agreement(np.array([point], float), *edges_of(person_mask())) == share
 
 
 def test_agreement_is_a_share_and_an_empty_mask_agrees_with_nothing() -> None:
     points = np.array([[100, 100], [100, 200], [10, 10], [100, 240.0]])
-    assert mask_agreement(points, person_mask()) == 0.75
-    assert mask_agreement(points, np.zeros((300, 200), bool)) == 0.0
+    assert mask_agreement(points, *edges_of(person_mask())) == 0.75
+    assert mask_agreement(points, *edges_of(np.zeros((300, 200), bool))) == 0.0
 
 
 def test_confidence_counts_main_joints_alone_and_keeps_a_floor() -> None:
     points = np.full((70, 2), [10.0, 10.0])
-    assert frame_confidence(points, person_mask(), 0.05) == 0.05
+    assert frame_confidence(points, *edges_of(person_mask()), 0.05) == 0.05
     points[BODY_JOINTS] = [100, 100]
-    assert frame_confidence(points, person_mask(), 0.05) == 1.0
+    assert frame_confidence(points, *edges_of(person_mask()), 0.05) == 1.0
     points[BODY_JOINTS[:5]] = [10, 10]
-    assert frame_confidence(points, person_mask(), 0.05) == pytest.approx(12 / 17)
+    assert frame_confidence(points, *edges_of(person_mask()), 0.05) == pytest.approx(12 / 17)
 
 
 def test_visibility_of_hands_predicted_and_of_points_outside() -> None:

@@ -30,6 +30,11 @@ class WindowEncoder:
         device = vit.layer_norm.weight.device
         self._order = window_order(self._side, self._side, config.window_size).to(device)
         self._rows = torch.argsort(self._order)
+        conv, side_px = vit.embeddings.patch_embeddings.projection, config.image_size
+        self._patch_px, self._patch_weight = config.patch_size, conv.weight.flatten(1)
+        # What the embeddings are besides the product of pixels and weights: positions, and a bias where there is one.
+        with torch.inference_mode():
+            self._rest = vit.embeddings(torch.zeros(1, 3, side_px, side_px, dtype=conv.weight.dtype, device=device)).float()[:, self._order]
         self._positions = {layer.window_size > 0: self._rotations(layer, device) for layer in vit.layers}
 
     @staticmethod
@@ -48,7 +53,10 @@ class WindowEncoder:
     def __call__(self, pixels: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b cells c"]:
         """The last hidden state, by rows."""
         vit, window = self._vit, self._vit.config.window_size**2
-        x = F.layer_norm(vit.embeddings(pixels).float()[:, self._order], (vit.config.hidden_size,), *_norm(vit.layer_norm))
+        # A convolution whose stride is its size, as one product: cuDNN takes six times as long.
+        patches = F.pixel_unshuffle(pixels.to(self._dtype), self._patch_px).flatten(2).mT[:, self._order]
+        x = F.linear(patches, self._patch_weight.to(self._dtype)).float() + self._rest
+        x = F.layer_norm(x, (vit.config.hidden_size,), *_norm(vit.layer_norm))
         added = torch.zeros_like(x, dtype=self._dtype)
         for layer in vit.layers:
             x, added = self._layer(layer, x, added, window if layer.window_size else x.shape[1])
@@ -64,7 +72,17 @@ class WindowEncoder:
         q, k, v = (part.unflatten(-1, (self._heads, -1)).transpose(1, 2) for part in (q, k, self._linear(normed, attention.v_proj)))
         attended = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(x.shape)
         x, normed = add_norm(x, self._linear(attended, attention.o_proj), None, *_norm(layer.layer_norm2))
-        return x, self._linear(F.gelu(self._linear(normed, mlp.fc1)), mlp.fc2)
+        return x, self._linear(self._linear_gelu(normed, mlp.fc1), mlp.fc2)
+
+    def _linear_gelu(self, x: Tensor, layer: Any) -> Tensor:
+        """GELU of a product. On CUDA the product's kernel computes it, before its sums are rounded, which saves a pass through memory.
+
+        It does so by tanh, 0.02 % off, and is yet nearer to float32 (0.17 %) than the exact function of rounded sums (0.24 %).
+        """
+        if not x.is_cuda or self._dtype == torch.float32:
+            return F.gelu(self._linear(x, layer))
+        weight, bias = layer.weight.to(self._dtype), layer.bias.to(self._dtype)
+        return torch.ops.aten._addmm_activation(bias, x.flatten(0, -2), weight.mT, use_gelu=True).view(*x.shape[:-1], -1)
 
     def _linear(self, x: Tensor, layer: Any) -> Tensor:
         return F.linear(x, layer.weight.to(self._dtype), layer.bias.to(self._dtype))

@@ -1,7 +1,7 @@
 """How far a predicted body is to be believed: the share of its joints that agree with the mask, and which keypoints were to be seen."""
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 
 from body4d.core.joints import Coco17, Mhr70
 
@@ -41,20 +41,33 @@ def keypoint_visibility(
 
 
 def mask_agreement(
-    points_px: Float[np.ndarray, "n 2"], mask: Bool[np.ndarray, "h w"], reach_per_height: float = MASK_REACH_PER_HEIGHT
+    points_px: Float[np.ndarray, "n 2"],
+    edges: Int[np.ndarray, " m"],
+    box_px: Float[np.ndarray, " 4"],
+    size_px: tuple[int, int],
+    reach_per_height: float = MASK_REACH_PER_HEIGHT,
 ) -> float:
-    """Share of the points that lie inside the frame and on the mask, or within ``reach_per_height`` of the mask's height of it."""
-    rows = np.flatnonzero(mask.any(1))
-    if not len(rows):
-        return 0.0
-    reach = max(round(reach_per_height * (rows[-1] + 1 - rows[0])), 0)
-    inside = inside_frame(points_px, mask.shape[1], mask.shape[0])
-    agreeing = 0
-    for x, y in points_px[inside].astype(np.int64):
-        agreeing += bool(mask[max(y - reach, 0) : y + reach + 1, max(x - reach, 0) : x + reach + 1].any())
-    return agreeing / len(points_px)
+    """Share of the points that lie inside the frame and on the mask, or within ``reach_per_height`` of the mask's height of it.
+
+    The mask is that of ``edges`` (``MaskTrack.edges``) within ``box_px``, in a frame of ``size_px`` (width, height).
+    """
+    width, height = size_px
+    reach = round(reach_per_height * (box_px[3] - box_px[1]))
+    x, y = points_px[inside_frame(points_px, width, height)].astype(np.int64)[..., None].swapaxes(0, 1)
+    columns = x + np.arange(-reach, reach + 1)
+    first, end = columns * height + np.maximum(y - reach, 0), columns * height + np.minimum(y + reach + 1, height)
+    # A stretch of a column meets the mask where it begins inside it, or where an edge is in it.
+    before = np.searchsorted(edges, first, side="right")
+    meets = (before % 2 == 1) | (np.searchsorted(edges, end, side="left") > before)
+    return float((meets & (columns >= 0) & (columns < width)).any(1).sum()) / len(points_px)
 
 
-def frame_confidence(points_px: Float[np.ndarray, "70 2"], mask: Bool[np.ndarray, "h w"], min_confidence: float) -> float:
+def frame_confidence(
+    points_px: Float[np.ndarray, "70 2"],
+    edges: Int[np.ndarray, " m"],
+    box_px: Float[np.ndarray, " 4"],
+    size_px: tuple[int, int],
+    min_confidence: float,
+) -> float:
     """Confidence in one frame's body: the share of its main joints that agree with the mask, at least ``min_confidence``."""
-    return max(mask_agreement(points_px[BODY_JOINTS], mask), min_confidence)
+    return max(mask_agreement(points_px[BODY_JOINTS], edges, box_px, size_px), min_confidence)

@@ -148,7 +148,7 @@ class InferenceSession:
         self, net: Sam3dBody, mhr: MhrModel, camera: Camera, settings: Sam3dBodySettings, device: torch.device, wide: WideNetwork
     ) -> None:
         self._net, self._mhr, self._settings, self._device, self._wide = net, mhr, settings, device, wide
-        self._upload, self._upload_masks = FrameUploader(device), FrameUploader(device)
+        self._upload = FrameUploader(device)
         self._stream = side_stream(device, "send") if device.type == "cuda" else None
         self._K = torch.tensor(camera.K, dtype=torch.float32, device=device)
 
@@ -156,7 +156,7 @@ class InferenceSession:
         """Memory that one person in one frame takes: image and mask of this batch and of the next, and the network's work on a crop."""
         clip = frames.clip
         work = self._net.sizes.bytes_per_crop(dtype.itemsize, hands=self._settings.mode == "full")
-        return 2 * clip.width_px * clip.height_px * 4 + work
+        return (2 * 4 + 1) * clip.width_px * clip.height_px + work  # One more while masks are made.
 
     @torch.inference_mode()
     def send(self, images: Sequence[UInt8[np.ndarray, "h w 3"]], crops: Sequence[PersonCrop]) -> SentBatch:
@@ -164,8 +164,8 @@ class InferenceSession:
         with torch.cuda.stream(self._stream):  # None changes nothing
             frames = self._upload(images)
             masks = None
-            if self._settings.mask_prompt:  # Decoded masks are contiguous by columns: copied as rows they take ten times as long.
-                masks = self._upload_masks([np.ascontiguousarray(crop.mask.T).view(np.uint8) for crop in crops]).mT
+            if self._settings.mask_prompt:
+                masks = masks_of_edges([crop.edges for crop in crops], frames.shape[1], frames.shape[2], self._device)
             # Here and not in ``queue``: torch waits for its stream when it sends what is not pinned, and this stream is soon done.
             boxes = torch.from_numpy(np.stack([crop.box_px for crop in crops]).astype(np.float32)).to(self._device)
             index = torch.tensor([crop.image_index for crop in crops], device=self._device)
@@ -194,6 +194,15 @@ class InferenceSession:
         if wide is None:
             return found
         return self.queue(self.send(images, queued.crops), slice(None), wide).fetch()
+
+
+def masks_of_edges(edges: Sequence[Int[np.ndarray, " n"]], height: int, width: int, device: torch.device) -> UInt8[Tensor, "n h w"]:
+    """The masks, 0 or 1, whose edges are given (``MaskTrack.edges``)."""
+    mask = np.repeat(np.arange(len(edges)), [len(one) for one in edges])
+    place = torch.from_numpy(mask * height * width + np.concatenate(edges)).to(device)
+    turns = torch.zeros(len(edges) * height * width, dtype=torch.uint8, device=device).index_fill_(0, place, 1)
+    inside = turns.view(len(edges), -1).cumsum(1, dtype=torch.uint8).bitwise_and_(1)
+    return inside.view(len(edges), width, height).mT
 
 
 def sent_ahead(session: InferenceSession, batches: Iterator[tuple[list[np.ndarray], list[PersonCrop]]]) -> Iterator[SentBatch]:
@@ -229,7 +238,7 @@ def predict_clip(
     """The predictions of everybody on every frame that has their mask; None where no frame has any."""
     parts: list[BodyPrediction] = []
     crops_done: list[tuple[int, int, float]] = []
-    total = sum(len(track) for track in masks)
+    total, size_px = sum(len(track) for track in masks), (frames.clip.width_px, frames.clip.height_px)
     progress(0, total)
     waiting: list[tuple[SentBatch, QueuedPrediction]] = []
 
@@ -238,7 +247,8 @@ def predict_clip(
             prediction = session.fetch(batch.images, queued)
             parts.append(prediction)
             for crop, points_px in zip(queued.crops, prediction.keypoints_px, strict=True):
-                crops_done.append((crop.person, crop.row, frame_confidence(points_px, crop.mask, min_confidence)))
+                confidence = frame_confidence(points_px, crop.edges, crop.box_px, size_px, min_confidence)
+                crops_done.append((crop.person, crop.row, confidence))
         waiting.clear()
         progress(len(crops_done), total)
 

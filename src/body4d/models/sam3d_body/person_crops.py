@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, UInt8
+from jaxtyping import Int, UInt8
 
 from body4d.core.occlusion import OcclusionSegment, completed_frame, segments_of_person, with_amodal_masks
 from body4d.core.stages import FrameSource
@@ -20,7 +20,8 @@ class PersonCrop:
     """Index of their mask track."""
     row: int
     """Row of that track."""
-    mask: Bool[np.ndarray, "h w"]
+    edges: Int[np.ndarray, " n"]
+    """Their mask's, as ``MaskTrack.edges``. Thousands of masks are not decoded on the host, where other work would wait for it."""
     box_px: np.ndarray
 
 
@@ -43,13 +44,12 @@ def iter_crop_batches(
     images: list[np.ndarray] = []
     crops: list[PersonCrop] = []
     for frame, image in frames.read(min(tracks_on), max(tracks_on) + 1):
-        people = [(person, row, amodal[person].mask(row, in_background=True)) for person, row in tracks_on.get(frame, ())]
-        people = [(person, row, mask) for person, row, mask in people if mask.any()]
+        people = [(person, row) for person, row in tracks_on.get(frame, ()) if boxes[person][row, 2] > boxes[person][row, 0]]
         if crops and len(crops) + len(people) > batch_size():
             yield images, crops
             images, crops = [], []
         frame_image_index: int | None = None
-        for person, row, mask in people:
+        for person, row in people:
             index, completed = len(images), _completed_image(image, frame, masks[person], row, own_segments[person])
             if completed is not None:
                 images.append(completed)
@@ -58,7 +58,7 @@ def iter_crop_batches(
                 images.append(image)
             else:
                 index = frame_image_index
-            crops.append(PersonCrop(index, person, row, mask, boxes[person][row]))
+            crops.append(PersonCrop(index, person, row, amodal[person].edges(row), boxes[person][row]))
     if crops:
         yield images, crops
 
