@@ -22,11 +22,12 @@ export PYTHONDONTWRITEBYTECODE :=
 # Files with slow tests first, each on one worker, so that what a file shares is made once.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
-.PHONY: help setup test test-fast lint docs format demo faults audit
+.PHONY: help setup test test-fast test-cuda lint docs format demo faults audit
 help:
 	@echo "make demo [VIDEO=clip.mp4]   run on a clip, or on a synthetic golf swing and print the scores"
 	@echo "make test                    all tests"
 	@echo "make test-fast               those without a child process, a browser or the body model's set-up: a minute and a half"
+	@echo "make test-cuda               those that need a GPU"
 	@echo "make lint                    ruff, ruff format, pyright, import contracts"
 	@echo "make faults                  kills, injected faults and mutated videos, in the quick form: one to three minutes"
 	@echo "make audit                   known holes in the packages, as far as the advisory services answer"
@@ -70,6 +71,10 @@ test: $(STAMP) $(VALIDATOR) $(AXE) $(BUNDLER)
 
 test-fast: $(STAMP)
 	$(PYTEST) -m "not slow"
+
+# On a machine with a GPU, whose .venv holds a torch with CUDA.
+test-cuda:
+	$(BIN)/python -m pytest -m cuda tests/runtime tests/models tests/bodies
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

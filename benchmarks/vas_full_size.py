@@ -87,7 +87,8 @@ def random_networks(device: torch.device, dtype: torch.dtype) -> VasNetworks:
     from diffusers.schedulers.scheduling_euler_discrete import EulerDiscreteScheduler
     from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
-    from body4d.models.diffusion_vas.network.unet import VasUnet, use_fast_layers
+    from body4d.models.diffusion_vas.network.fast_layers import use_fast_layers
+    from body4d.models.diffusion_vas.network.unet import VasUnet
 
     return VasNetworks(
         unet=use_fast_layers(made(lambda: VasUnet.from_config(dict(UNET)), device, dtype)),
@@ -154,7 +155,7 @@ class Operations:
 
 def on_meta(net: Any) -> Any:
     """A copy of a network without its numbers, as it was before it was timed or compiled."""
-    from body4d.models.diffusion_vas.network.unet import use_fast_layers
+    from body4d.models.diffusion_vas.network.fast_layers import use_fast_layers
 
     forward = net.__dict__.pop("forward", None)
     try:

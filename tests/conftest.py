@@ -105,9 +105,20 @@ def pytest_runtest_logstart() -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files with slow tests come first: what is short fills the gaps at the end, when workers run out of files."""
+    """Files with slow tests come first: what is short fills the gaps at the end, when workers run out of files. Without a GPU, tests
+    marked cuda are skipped."""
     slow = {item.path for item in items if item.get_closest_marker("slow")}
     items.sort(key=lambda item: item.path not in slow)
+    on_gpu = [item for item in items if item.get_closest_marker("cuda")]
+    if on_gpu and not has_cuda():
+        for item in on_gpu:
+            item.add_marker(pytest.mark.skip(reason="needs a GPU and a torch with CUDA"))
+
+
+def has_cuda() -> bool:
+    import torch  # seconds, which tests without networks spare
+
+    return torch.cuda.is_available()
 
 
 SMALL_PROGRAMS = {"git", "mount", "umount", "nvidia-smi", "ldconfig", "gcc", "ld"}

@@ -140,7 +140,7 @@ def test_running_out_of_memory_is_for_the_caller(capture: Capture) -> None:
     assert recorder.enabled
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="CUDA graphs need CUDA")
+@pytest.mark.cuda
 @pytest.mark.parametrize("options", [{"record_after": 3}, {"row_step": 8}])
 def test_recorded_steps_are_the_plain_ones(options: dict[str, int]) -> None:
     recorder = CudaGraphRecorder("steps", max_graphs=2, **options)  # type: ignore[arg-type]

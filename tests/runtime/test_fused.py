@@ -5,12 +5,12 @@ import torch
 from torch.nn import functional as F
 
 from body4d.models.sam3d_body.network.backbone import BlockWeights, apply_rope, dinov3_block, fused_dinov3_block
-from body4d.runtime.fused import add_norm, rotate_, silu_product_
+from body4d.runtime.fused import add_mixed, add_norm, attention_over_frames, blend, gelu_product, group_norm, rotate_, silu_product_
 
 HEADS, SIZE, CELLS, TOKENS = 3, 8, 6, 9
 WIDTH = HEADS * SIZE
 
-CUDA = pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="kernels need CUDA"))
+CUDA = pytest.param("cuda", marks=pytest.mark.cuda)
 
 
 def made(*shape: int, seed: int = 0, device: str = "cpu") -> torch.Tensor:
@@ -32,6 +32,48 @@ def test_a_wide_sum_gives_a_narrow_norm(device: str) -> None:
     x, added, weight, bias = (made(*s, seed=k, device=device) for k, s in enumerate([(4, WIDTH), (4, WIDTH), (WIDTH,), (WIDTH,)]))
     total, normed = add_norm(x, added.bfloat16(), None, weight, bias, 1e-5)
     assert (total.dtype, normed.dtype) == (torch.float32, torch.bfloat16)
+
+
+@pytest.mark.parametrize("device", ["cpu", CUDA])
+def test_rows_of_which_each_is_added_to_several(device: str) -> None:
+    """A sum with its norm, a share of a sum, a mixture of two sums: of 3 rows, each goes to 4 of 12."""
+    x, y, added = (made(12, WIDTH, seed=k, device=device) for k in range(3))
+    shared, weight, bias, share = (made(*s, seed=3 + k, device=device) for k, s in enumerate([(3, WIDTH), (WIDTH,), (WIDTH,), (1,)]))
+    each = shared.repeat_interleave(4, 0)
+    total, normed = add_norm(x, added, None, weight, bias, 1e-5, shared)
+    torch.testing.assert_close(total, x + added + each)
+    torch.testing.assert_close(normed, F.layer_norm(x + added + each, (WIDTH,), weight, bias, 1e-5))
+    torch.testing.assert_close(add_mixed(x, added, share, shared), x + (added + each) * share)
+    torch.testing.assert_close(add_mixed(x, added, None, shared), x + added + each)
+    torch.testing.assert_close(blend(x, shared, y, added, share), (x - each) * (1 - share) + (y + added) * share)
+
+
+@pytest.mark.parametrize("device", ["cpu", CUDA])
+@pytest.mark.parametrize("silu", [True, False])
+@pytest.mark.parametrize("length", [4, 600])  # 600: more rows than are summed together
+def test_a_group_norm_with_channels_last(device: str, silu: bool, length: int) -> None:
+    x, weight, bias, shared = (made(*s, seed=k, device=device) for k, s in enumerate([(2, length, 96), (96,), (96,), (4, 96)]))
+    expected = F.group_norm((x + shared.repeat_interleave(length // 2, 0).view(x.shape)).transpose(1, 2), 32, weight, bias, 1e-5)
+    expected = (F.silu(expected) if silu else expected).transpose(1, 2)
+    torch.testing.assert_close(group_norm(x, weight, bias, 32, 1e-5, shared, silu=silu), expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("device", ["cpu", CUDA])
+def test_half_the_columns_times_gelu_of_the_others(device: str) -> None:
+    x = made(5, 2 * 700, device=device)
+    torch.testing.assert_close(gelu_product(x), x[:, :700] * F.gelu(x[:, 700:]))
+
+
+@pytest.mark.parametrize("device", ["cpu", CUDA])
+@pytest.mark.parametrize("size", [16, 24])  # a power of two, and what the kernel does not take
+def test_places_attend_to_themselves_on_other_frames(device: str, size: int) -> None:
+    frames, places = 5, 3
+    qkv = made(2 * frames, places, 3 * 2 * size, device=device)
+    found = attention_over_frames(qkv, frames, 2)
+    q, k, v = (part.reshape(2, frames, places, 2, size) for part in qkv.chunk(3, -1))
+    weight = torch.einsum("vtphs,vuphs->vphtu", q, k).div(size**0.5).softmax(-1)
+    expected = torch.einsum("vphtu,vuphs->vtphs", weight, v).reshape(found.shape)
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("device", ["cpu", CUDA])

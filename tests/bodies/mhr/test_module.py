@@ -247,7 +247,7 @@ def test_compiled_whole_it_is_the_same_body(body: MhrBody, backend: str) -> None
             torch.testing.assert_close(ours, wanted, rtol=0, atol=1e-3)
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.cuda
 def test_a_gpu_gives_the_same_body(body: MhrBody) -> None:
     inputs = given(3)
     on_gpu, _ = MhrBody(body.file, sparse=False).to("cuda")(*(a.to("cuda") for a in inputs))

@@ -1,5 +1,6 @@
 """Diffusion-VAS's networks: fast layers against diffusers' own, the order of embeddings, windows that overlap, and the goldens."""
 
+import copy
 import importlib
 import os
 from collections.abc import Callable
@@ -7,12 +8,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from diffusers.models.attention_processor import Attention
+from diffusers.models.autoencoders.autoencoder_kl_temporal_decoder import AutoencoderKLTemporalDecoder
 from torch import Tensor, nn
 
+import vas_files
 from body4d.models.diffusion_vas.checkpoint import load_vas
+from body4d.models.diffusion_vas.network.fast_layers import FrameConv, use_fast_layers
 from body4d.models.diffusion_vas.network.sampler import SamplerOptions, VasNetworks, denoise, guidance_embeddings, window_weights
-from body4d.models.diffusion_vas.network.unet import FrameConv, SingleKeyAttention, use_fast_layers
+from body4d.models.diffusion_vas.network.unet import VasUnet
 from vas_files import write_tiny_diffusion_vas
 
 ROOT = Path(__file__).parents[3]
@@ -30,21 +33,55 @@ def test_a_convolution_over_frames(frames: int) -> None:
     torch.testing.assert_close(FrameConv(conv)(x), conv(x))
 
 
-def test_attention_to_a_single_key() -> None:
-    torch.manual_seed(0)
-    attention = Attention(query_dim=16, cross_attention_dim=8, heads=2, dim_head=8)
-    queries, key = made(3, 5, 16), made(3, 1, 8).squeeze(0)
-    expected = attention(queries, encoder_hidden_states=key)
-    attention.set_processor(SingleKeyAttention())  # type: ignore[arg-type]
-    torch.testing.assert_close(attention(queries, encoder_hidden_states=key), expected)
-    with pytest.raises(AssertionError, match="more than one embedding"):
-        attention(queries, encoder_hidden_states=torch.cat([key, key], 1))
-
-
 def test_only_what_fits_is_changed() -> None:
     kept = [nn.Conv3d(2, 2, 3, padding=1), nn.Conv3d(2, 2, (3, 1, 1), stride=(2, 1, 1)), nn.Conv2d(2, 2, 3)]
     net = use_fast_layers(nn.Sequential(*kept, nn.Conv3d(2, 2, (3, 1, 1), padding=(1, 0, 0))))
     assert [type(module) for module in net] == [nn.Conv3d, nn.Conv3d, nn.Conv2d, FrameConv]
+
+
+@pytest.fixture(scope="module")
+def plain() -> tuple[nn.Module, nn.Module]:
+    """A tiny UNet and VAE of diffusers' own layers."""
+    nets = VasUnet.from_config({**vas_files.UNET, "in_channels": 12}), AutoencoderKLTemporalDecoder.from_config(vas_files.VAE)
+    for seed, net in enumerate(nets):
+        net.load_state_dict(vas_files.made_up({key: tuple(value.shape) for key, value in net.state_dict().items()}, seed))
+    return tuple(net.float().eval() for net in nets)  # type: ignore[return-value]
+
+
+PRECISIONS = [("cpu", torch.float32), *(pytest.param("cuda", dtype, marks=pytest.mark.cuda) for dtype in (torch.float16, torch.bfloat16))]
+
+
+def assert_as_exact(found: Tensor, plain: Tensor, exact: Tensor) -> None:
+    """What the fast layers give is as near to float32 as what diffusers' layers give in the same precision, and no farther than that."""
+    off, usual = (((one.cpu().float() - exact).square().mean() / exact.square().mean()).sqrt() for one in (found, plain))
+    assert off <= max(1.2 * usual, 1e-5), f"{off:.2e}, diffusers' own {usual:.2e}"
+
+
+@pytest.mark.parametrize(("device", "dtype"), PRECISIONS)
+@pytest.mark.parametrize(("height", "width", "frames"), [(8, 8, 3), (7, 10, 5)])  # sizes that halve without and with a remainder
+@torch.inference_mode()
+def test_the_unet_s_fast_layers_give_diffusers_numbers(
+    plain: tuple[nn.Module, nn.Module], device: str, dtype: torch.dtype, height: int, width: int, frames: int
+) -> None:
+    slow, fast = (change(copy.deepcopy(plain[0])).to(device, dtype) for change in (lambda net: net, use_fast_layers))
+    inputs = made(2, frames, 12, height, width), torch.tensor(1.0), made(2, frames, 16), torch.tensor([[7.0, 127, 0.02]]).expand(2, 3)
+    given = [one.to(device, dtype if one.ndim > 2 else None) for one in inputs]
+    assert_as_exact(fast(*given), slow(*given), plain[0](*inputs))
+
+
+@pytest.mark.parametrize(("device", "dtype"), PRECISIONS)
+@torch.inference_mode()
+def test_the_vae_s_fast_layers_give_diffusers_numbers(plain: tuple[nn.Module, nn.Module], device: str, dtype: torch.dtype) -> None:
+    slow, fast = (change(copy.deepcopy(plain[1])).to(device, dtype) for change in (lambda net: net, use_fast_layers))
+    images, latents = made(2, 3, 32, 64), made(6, 4, 4, 8)
+
+    def both_ways(net: nn.Module, device: str, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        encoded = net.encode(images.to(device, dtype)).latent_dist.mode()  # type: ignore[operator]
+        return encoded, net.decode(latents.to(device, dtype), num_frames=3).sample  # type: ignore[operator]
+
+    results = both_ways(fast, device, dtype), both_ways(slow, device, dtype), both_ways(plain[1], "cpu", torch.float32)
+    for found, usual, exact in zip(*results, strict=True):
+        assert_as_exact(found, usual, exact)
 
 
 def test_embeddings_in_the_published_order_and_the_right_one() -> None:

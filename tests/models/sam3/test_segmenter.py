@@ -446,7 +446,7 @@ def test_without_cuda_nothing_is_prefetched() -> None:
     assert list(passed) == [2, 3]
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="streams need CUDA")
+@pytest.mark.cuda
 def test_prefetched_items_are_complete_when_used() -> None:
     def items() -> Iterator[torch.Tensor]:
         for i in range(6):

@@ -8,7 +8,7 @@ from transformers.models.sam3.modeling_sam3 import Sam3ViTModel
 from body4d.models.sam3.window_encoder import WindowEncoder, window_order
 
 
-@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA"))])
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.cuda)])
 @torch.inference_mode()
 def test_it_gives_the_same_hidden_state(device: str) -> None:
     torch.manual_seed(0)

@@ -78,7 +78,7 @@ def build_vas(
     from transformers.models.clip.configuration_clip import CLIPVisionConfig
     from transformers.models.clip.modeling_clip import CLIPVisionModelWithProjection
 
-    from body4d.models.diffusion_vas.network.unet import use_fast_layers
+    from body4d.models.diffusion_vas.network.fast_layers import use_fast_layers
 
     def vae() -> Any:
         return AutoencoderKLTemporalDecoder.from_config(dict(configs["vae"]))
@@ -101,7 +101,8 @@ def build_vas(
 
 def build_unet(config: Mapping[str, Any], state: Mapping[str, Tensor], source: str) -> "VasUnet":
     """The UNet that a config describes, with a state dict under the published names."""
-    from body4d.models.diffusion_vas.network.unet import VasUnet, use_fast_layers
+    from body4d.models.diffusion_vas.network.fast_layers import use_fast_layers
+    from body4d.models.diffusion_vas.network.unet import VasUnet
 
     def make() -> Any:
         return VasUnet.from_config({**config, "in_channels": 3 * LATENT_CHANNELS})

@@ -8,7 +8,7 @@ from typing import Protocol
 import numpy as np
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from body4d.config import ComputeSettings, OcclusionSettings
 from body4d.core.errors import RunWarning
@@ -24,7 +24,6 @@ from body4d.models.diffusion_vas.network.sampler import (
 )
 from body4d.models.diffusion_vas.windows import split_windows
 from body4d.runtime.device import AdaptiveBatcher, choose_batch_size, free_memory_bytes
-from body4d.runtime.torch_utils import set_compile_cache
 
 NoiseKey = tuple[int, int]
 """A person's id and a clip frame. The noise of an image depends on these alone, so that results do not depend on how people are grouped."""
@@ -46,8 +45,6 @@ MAX_TENSOR_ELEMENTS = 2**31 - 1
 
 _VAE_CHANNELS = 128
 """Channels of the VAE's finest maps; twice as many on the way out."""
-
-_COMPILED_BLOCKS = ("SpatioTemporalResBlock", "TransformerSpatioTemporalModel")
 
 
 class VideoDiffusion(Protocol):
@@ -177,25 +174,6 @@ def bytes_per_row(frames: int, latent_size: Sequence[int], nets: VasNetworks) ->
     return int(frames * latent_size[0] * latent_size[1] * (skipped + 20 * widths[0]) * nets.dtype.itemsize)
 
 
-def compile_unet(nets: VasNetworks) -> VasNetworks:
-    """The same networks, the UNet's blocks compiled where there is CUDA. Whether it pays, benchmarks/occlusion.py measures."""
-    if nets.device.type == "cuda":
-        set_compile_cache()
-        _compile_blocks(nets.unet)
-    return nets
-
-
-def _compile_blocks(net: nn.Module) -> None:
-    """Compile each of the UNet's blocks; equal blocks share what is compiled."""
-    import torch._dynamo
-
-    blocks = [module for module in net.modules() if type(module).__name__ in _COMPILED_BLOCKS]
-    # Every pair of widths and every image size is compiled for itself, which is more than torch's own limit.
-    torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, 8 * len(blocks))
-    for block in blocks:
-        block.compile(dynamic=False)
-
-
 def pipeline_from_folder(
     folder: Path, pipeline_index: int, settings: OcclusionSettings, compute: ComputeSettings
 ) -> Callable[[torch.device, torch.dtype], VasPipeline]:
@@ -203,7 +181,6 @@ def pipeline_from_folder(
     folder = find_vas(folder)
 
     def load(device: torch.device, dtype: torch.dtype) -> VasPipeline:
-        nets = load_vas(folder, device, dtype)
-        return VasPipeline(compile_unet(nets) if compute.compile == "on" else nets, pipeline_index, settings, compute)
+        return VasPipeline(load_vas(folder, device, dtype), pipeline_index, settings, compute)
 
     return load

@@ -1,14 +1,11 @@
-"""Stable Video Diffusion's UNet (Blattmann et al. 2023) as Diffusion-VAS changed it, and exact shortcuts in diffusers' networks."""
+"""Stable Video Diffusion's UNet (Blattmann et al. 2023) as Diffusion-VAS changed it."""
 
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from diffusers.models.unets.unet_spatio_temporal_condition import UNetSpatioTemporalConditionModel
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn import functional
-
-Net = TypeVar("Net", bound=nn.Module)
 
 
 class VasUnet(UNetSpatioTemporalConditionModel):
@@ -56,38 +53,3 @@ class VasUnet(UNetSpatioTemporalConditionModel):
 
 def _context_of(block: nn.Module, context: Tensor) -> dict[str, Tensor]:
     return {"encoder_hidden_states": context} if getattr(block, "has_cross_attention", False) else {}
-
-
-class SingleKeyAttention:
-    """A processor for ``diffusers``' Attention where there is a single key: a softmax over one is one, so its value answers any query."""
-
-    def __call__(
-        self, attn: Any, hidden_states: Float[Tensor, "n l c"], encoder_hidden_states: Float[Tensor, "n 1 d"], attention_mask: None = None
-    ) -> Float[Tensor, "n l c"]:
-        assert encoder_hidden_states.shape[1] == 1, "attention to more than one embedding"
-        value = attn.to_out[0](attn.to_v(encoder_hidden_states))
-        return value.expand(-1, hidden_states.shape[1], -1)
-
-
-class FrameConv(nn.Module):
-    """A 3D convolution over frames alone, done as a 2D one, for which libraries are tuned."""
-
-    def __init__(self, conv: nn.Conv3d) -> None:
-        super().__init__()
-        self.weight, self.bias, self.padding = conv.weight, conv.bias, conv.padding
-
-    def forward(self, x: Float[Tensor, "b c t h w"]) -> Float[Tensor, "b out t h w"]:
-        out = functional.conv2d(x.flatten(3), self.weight.squeeze(-1), self.bias, padding=(int(self.padding[0]), 0))
-        return out.unflatten(3, x.shape[3:])
-
-
-def use_fast_layers(net: Net) -> Net:
-    """``net`` with both shortcuts wherever they apply, exact but for rounding. Its weights stay as they are."""
-    for module in list(net.modules()):
-        cross_attention = getattr(module, "attn2", None)
-        if cross_attention is not None:
-            cross_attention.set_processor(SingleKeyAttention())
-        for name, child in list(module.named_children()):
-            if type(child) is nn.Conv3d and child.kernel_size[1:] == (1, 1) and child.stride == (1, 1, 1) and child.padding[1:] == (0, 0):
-                setattr(module, name, FrameConv(child))
-    return net
