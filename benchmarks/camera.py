@@ -24,13 +24,12 @@ from torch.utils.flop_counter import FlopCounterMode
 from body4d.camera.lens import sample_frames
 from body4d.camera.motion import camera_motion
 from body4d.config import CameraSettings, ComputeSettings, MogeSettings, VideoSettings
-from body4d.core.stages import ignore_progress
+from body4d.core.stages import FrameSource, ignore_progress
 from body4d.models.moge.checkpoint import load_moge
 from body4d.models.moge.estimator import MogeCameraEstimator, MogeFocalEstimator
 from body4d.models.moge.network.config import MogeSizes, StackSizes
 from body4d.models.moge.network.model import Moge
 from body4d.runtime.device import choose_device, choose_dtype
-from body4d.video import VideoReader, VideoWriter, probe
 
 RATE, SECONDS = 30, 10
 WIDTHS = (1024, 256, 128, 64, 32)
@@ -66,6 +65,8 @@ def random_net(device: torch.device) -> Moge:
 def make_clip(path: Path, width: int, height: int) -> None:
     """A still picture with structure of many sizes under noise, so that decoding is work."""
     import cv2
+
+    from body4d.video import VideoWriter
 
     rng = np.random.default_rng(0)
     base = sum(cv2.resize(rng.random((height // n + 1, width // n + 1, 3), np.float32), (width, height)) for n in (6, 20, 70, 200))
@@ -138,6 +139,8 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
+    from body4d.video import VideoReader, probe
+
     compute = ComputeSettings(device=args.device, precision=args.precision)
     settings, camera = MogeSettings(num_frames=args.frames), CameraSettings()
     device = choose_device(compute)
@@ -157,7 +160,7 @@ def main() -> None:
 
 
 def measure(
-    network: MogeFocalEstimator, frames: VideoReader, settings: MogeSettings, camera: CameraSettings, compute: ComputeSettings,
+    network: MogeFocalEstimator, frames: FrameSource, settings: MogeSettings, camera: CameraSettings, compute: ComputeSettings,
     device: torch.device, dtype: torch.dtype, repeats: int,
 ) -> dict[str, Any]:  # fmt: skip
     """All figures of one clip."""

@@ -136,7 +136,7 @@ def refuse(what: object) -> None:
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
     """Fixtures included, whatever their scope."""
     _offences.clear()
-    if item.get_closest_marker("slow"):
+    if item.get_closest_marker("slow") or item.get_closest_marker("cuda"):  # Triton starts compilers
         return (yield)
     with pytest.MonkeyPatch.context() as patch:
         popen = subprocess.Popen.__init__

@@ -49,16 +49,22 @@ def choose_dtype(compute: ComputeSettings, device: torch.device, published: torc
 
 
 def cuda_bytes() -> int:
-    """Memory of the CUDA device that this process uses, free or not; 0 without one."""
-    return torch.cuda.get_device_properties(0).total_memory if torch.cuda.is_available() else 0
+    """Memory of the CUDA device that this process may use, free or not; 0 without one."""
+    return _allowed_bytes(torch.device("cuda", 0)) if torch.cuda.is_available() else 0
+
+
+def _allowed_bytes(device: torch.device) -> int:
+    """Memory of a CUDA device, or the share of it to which ``torch.cuda.set_per_process_memory_fraction`` holds this process."""
+    return int(torch.cuda.get_device_properties(device).total_memory * torch.cuda.get_per_process_memory_fraction(device))
 
 
 def free_memory_bytes(device: torch.device) -> int:
     """Memory that can still be allocated: of the device, else of the machine or of the container that confines the process."""
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
+        reserved = torch.cuda.memory_reserved(device)
         # What torch reserves and does not use is free too.
-        return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return max(min(free, _allowed_bytes(device) - reserved) + reserved - torch.cuda.memory_allocated(device), 0)
     if device.type == "mps":
         return max(torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory(), 0)
     return machine_free_bytes()
