@@ -76,10 +76,10 @@ def bodies(compute: ComputeSettings, tiny: bool, mode: str = "full") -> Pass:
 
 
 def camera(compute: ComputeSettings, tiny: bool) -> Pass:
-    from camera import random_net
     from masks import MadeFrames
 
     from body4d.models.moge import estimator
+    from camera import random_net
 
     record(estimator)
     frames, settings = MadeFrames(2, (160, 120)) if tiny else MadeFrames(32, FULL_HD), MogeSettings()

@@ -20,6 +20,8 @@ from body4d.runtime.fused import add_mixed, add_norm, attention_over_frames, ble
 
 Net = TypeVar("Net", bound=nn.Module)
 
+_UNKNOWN = "a variant that no published network has"
+
 
 def to_rows(x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n l c"]:
     """The pixels of maps as rows; no copy where channels lie last."""
@@ -64,7 +66,7 @@ class ResidualBlock(nn.Module):
     def __init__(self, block: ResnetBlock2D) -> None:
         super().__init__()
         plain = block.time_embedding_norm == "default" and block.output_scale_factor == 1 and not (block.up or block.down)
-        assert plain, "a residual block that no published network has"
+        assert plain, _UNKNOWN
         self.norm1, self.conv1, self.norm2, self.conv2 = block.norm1, block.conv1, block.norm2, block.conv2
         self.time_emb_proj, self.conv_shortcut = block.time_emb_proj, block.conv_shortcut
 
@@ -87,7 +89,8 @@ class VideoResidualBlock(nn.Module):
     def __init__(self, block: SpatioTemporalResBlock) -> None:
         super().__init__()
         over_frames, mixer = block.temporal_res_block, block.time_mixer
-        assert mixer.merge_strategy != "fixed" and over_frames.conv_shortcut is None, "a residual block that no published network has"
+        known = mixer.merge_strategy != "fixed" and over_frames.conv_shortcut is None
+        assert known, _UNKNOWN
         self.spatial_res_block = ResidualBlock(block.spatial_res_block)
         self.norm1, self.norm2, self.time_emb_proj = over_frames.norm1, over_frames.norm2, over_frames.time_emb_proj
         self.conv1, self.conv2 = FrameConv(over_frames.conv1), FrameConv(over_frames.conv2)
@@ -114,7 +117,7 @@ class VideoTransformer(nn.Module):
 
     def __init__(self, model: TransformerSpatioTemporalModel) -> None:
         super().__init__()
-        assert len(model.transformer_blocks) == 1, "a transformer that no published network has"
+        assert len(model.transformer_blocks) == 1, _UNKNOWN
         self.norm, self.proj_in, self.proj_out = model.norm, model.proj_in, model.proj_out
         self.time_pos_embed, self.time_proj, self.mix_factor = model.time_pos_embed, model.time_proj, model.time_mixer.mix_factor
         self.spatial, self.over_frames = model.transformer_blocks[0], model.temporal_transformer_blocks[0]
@@ -163,7 +166,8 @@ class Doubling(nn.Module):
 
     def __init__(self, block: Upsample2D) -> None:
         super().__init__()
-        assert block.use_conv and block.interpolate and block.norm is None, "a layer that no published network has"
+        known = block.use_conv and block.interpolate and block.norm is None
+        assert known, _UNKNOWN
         self.conv = block.conv
 
     def forward(self, x: Float[Tensor, "n c h w"], output_size: Any = None) -> Float[Tensor, "n c height width"]:
