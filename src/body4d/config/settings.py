@@ -197,8 +197,8 @@ class ComputeSettings(Section):
     compile: Literal["auto", "on", "off"] = Field(
         default="auto",
         description="Whether to compile the image encoders of SAM-3D-Body and SAM-3, which takes about 15 s. auto does so on cuda only "
-        "where Triton is missing, whose kernels are as fast without the wait, and where the clip is long enough to win the time back; on "
-        "also compiles the UNet of Diffusion-VAS. Results differ by rounding at most.",
+        "where Triton is missing, whose kernels are as fast without the wait, and where the clip is long enough to win the time back. "
+        "Results differ by rounding at most.",
         json_schema_extra=SPEED_ONLY,
     )
     batch_size: int | None = Field(

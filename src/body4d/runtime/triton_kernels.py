@@ -198,11 +198,12 @@ def add_norm(
 ) -> tuple[Tensor, Tensor]:
     width = x.shape[-1]
     rows, block = x.numel() // width, triton.next_power_of_2(width)
+    warps = NARROW_WARPS if block <= NARROW_ROW else ROW_WARPS
     total, normed = torch.empty_like(x), torch.empty_like(added)
     _add_norm_kernel[(rows,)](
         x, added, x if scale is None else scale, x if shared is None else shared, weight, bias, total, normed,
         width, 1 if shared is None else rows // len(shared), eps,
-        HAS_SCALE=scale is not None, HAS_SHARED=shared is not None, BLOCK=block, num_warps=NARROW_WARPS if block <= NARROW_ROW else ROW_WARPS,
+        HAS_SCALE=scale is not None, HAS_SHARED=shared is not None, BLOCK=block, num_warps=warps,
     )  # fmt: skip
     return total, normed
 
