@@ -1,0 +1,146 @@
+"""Compiled ray casting at a floor, boxes and balls with textures: the kernel of ``yard.py``.
+
+Textures are square with a power of two of texels to the side. All levels of one lie end to end, the finest first (mipmaps: Williams,
+"Pyramidal parametrics", SIGGRAPH 1983); a texel as wide as a pixel is mixed from the two levels next to it. Stage axes: y down, floor y = 0.
+"""
+
+import numpy as np
+
+from body4d.core.compiled import compiled
+
+PAVING, BRICKS, PLANKS, LEAVES, PLASTER, HORIZON = range(6)
+"""Numbers of the textures. The floor has the first, balls have leaves, and what no ray hits is the horizon."""
+
+TEXTURE_M = (8.0, 6.0, 2.0, 3.0, 5.0, np.nan)
+"""Side of what a texture shows, in metres, after which it repeats; the horizon goes round once."""
+
+HORIZON_UP = 1.2
+"""The tangent of the elevation at the upper edge of the horizon's texture; its lower edge is level."""
+
+_WIDE_M = 37.0  # the floor's large patches: its leaves' texture, this large, keeps it from repeating visibly
+_CLEAR_M = 140.0  # distance over which things fade to a third of their colour
+_HAZE_R, _HAZE_G, _HAZE_B = 196.0, 206.0, 214.0
+_AMBIENT, _SUNLIT = 0.62, 0.55
+_FAR = 1e9
+
+
+@compiled
+def _texel(pyramid, texture, level, side, u, v):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+    """Colour at ``u``, ``v`` in texels of the finest level, interpolated within ``level``."""
+    first, n = 0, side
+    for _ in range(level):
+        first += n * n
+        n >>= 1
+    scale = n / side
+    x, y = u * scale - 0.5, v * scale - 0.5
+    ix, iy = int(np.floor(x)), int(np.floor(y))
+    fx, fy = x - ix, y - iy
+    x0, x1, y0, y1 = ix & (n - 1), (ix + 1) & (n - 1), (iy & (n - 1)) * n + first, ((iy + 1) & (n - 1)) * n + first
+    a, b, c, d = (1 - fx) * (1 - fy), fx * (1 - fy), (1 - fx) * fy, fx * fy
+    p = pyramid[texture]
+    return (
+        a * p[y0 + x0, 0] + b * p[y0 + x1, 0] + c * p[y1 + x0, 0] + d * p[y1 + x1, 0],
+        a * p[y0 + x0, 1] + b * p[y0 + x1, 1] + c * p[y1 + x0, 1] + d * p[y1 + x1, 1],
+        a * p[y0 + x0, 2] + b * p[y0 + x1, 2] + c * p[y1 + x0, 2] + d * p[y1 + x1, 2],
+    )
+
+
+@compiled
+def _sample(pyramid, texture, side, u, v, width):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+    """Colour at ``u``, ``v`` as a pixel sees it that is ``width`` wide; all in texels of the finest level."""
+    last = int(np.log2(side))
+    level = min(max(np.log2(max(width, 1e-9)), 0.0), last - 0.001)
+    fine = int(level)
+    share = level - fine
+    r0, g0, b0 = _texel(pyramid, texture, fine, side, u, v)
+    if share < 1e-3:
+        return r0, g0, b0
+    r1, g1, b1 = _texel(pyramid, texture, fine + 1, side, u, v)
+    return r0 + share * (r1 - r0), g0 + share * (g1 - g0), b0 + share * (b1 - b0)
+
+
+@compiled
+def _nearest_box(eye, dx, dy, dz, boxes):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+    """Multiple of the direction at which the first box is hit, its number, and the axis of the face (slabs: Kay & Kajiya 1986)."""
+    ix, iy, iz = 1 / (dx if dx != 0 else 1e-12), 1 / (dy if dy != 0 else 1e-12), 1 / (dz if dz != 0 else 1e-12)
+    nearest, number, axis = _FAR, -1, 0
+    for b in range(boxes.shape[0]):
+        x0, x1 = (boxes[b, 0] - eye[0]) * ix, (boxes[b, 3] - eye[0]) * ix
+        y0, y1 = (boxes[b, 1] - eye[1]) * iy, (boxes[b, 4] - eye[1]) * iy
+        z0, z1 = (boxes[b, 2] - eye[2]) * iz, (boxes[b, 5] - eye[2]) * iz
+        xn, yn, zn = min(x0, x1), min(y0, y1), min(z0, z1)
+        enter = max(xn, yn, zn)
+        if 1e-3 < enter < nearest and enter < min(max(x0, x1), max(y0, y1), max(z0, z1)):
+            nearest, number, axis = enter, b, (0 if enter == xn else (1 if enter == yn else 2))
+    return nearest, number, axis
+
+
+@compiled
+def _nearest_ball(eye, dx, dy, dz, balls):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+    """Multiple of the direction at which the first ball is hit, and its number."""
+    length2 = dx * dx + dy * dy + dz * dz
+    nearest, number = _FAR, -1
+    for b in range(balls.shape[0]):
+        ox, oy, oz = eye[0] - balls[b, 0], eye[1] - balls[b, 1], eye[2] - balls[b, 2]
+        half = ox * dx + oy * dy + oz * dz
+        rest = half * half - length2 * (ox * ox + oy * oy + oz * oz - balls[b, 3] * balls[b, 3])
+        if rest > 0:
+            at = (-half - np.sqrt(rest)) / length2
+            if 1e-3 < at < nearest:
+                nearest, number = at, b
+    return nearest, number
+
+
+@compiled
+def cast_rays(out, rotation, eye, lens, boxes, balls, texture_m, pyramid, sun):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+    """Fill ``out`` (H, W, 3) float32 in [0, 255].
+
+    ``rotation`` (3, 3) takes camera axes to the stage's, ``eye`` (3,) is the camera there, ``lens`` (3,) focal length and principal point
+    in pixels. ``boxes`` (B, 8): least corner, greatest corner, texture, tint; ``balls`` (N, 4): centre, radius; ``sun`` (3,): the way
+    light travels, a unit vector.
+    """
+    side = int(np.sqrt(3 * pyramid.shape[1] / 4) + 0.5)
+    focal = lens[0]
+    for row in range(out.shape[0]):
+        for column in range(out.shape[1]):
+            x, y = (column + 0.5 - lens[1]) / focal, (row + 0.5 - lens[2]) / focal
+            dx = rotation[0, 0] * x + rotation[0, 1] * y + rotation[0, 2]
+            dy = rotation[1, 0] * x + rotation[1, 1] * y + rotation[1, 2]
+            dz = rotation[2, 0] * x + rotation[2, 1] * y + rotation[2, 2]
+            length = np.sqrt(x * x + y * y + 1)
+            at_floor = -eye[1] / dy if dy > 1e-9 else _FAR
+            at_box, box, axis = _nearest_box(eye, dx, dy, dz, boxes)
+            at_ball, ball = _nearest_ball(eye, dx, dy, dz, balls)
+            at = min(at_floor, at_box, at_ball)
+            if at >= _FAR:
+                up = -dy / np.sqrt(dx * dx + dz * dz + 1e-12)
+                u = (np.arctan2(dx, dz) / (2 * np.pi) + 0.5) * side
+                v = min(max(1 - up / HORIZON_UP, 0.0), 0.999) * side
+                r, g, b = _sample(pyramid, HORIZON, side, u, v, side / (2 * np.pi * focal))
+                out[row, column, 0], out[row, column, 1], out[row, column, 2] = r, g, b
+                continue
+            hx, hy, hz = eye[0] + at * dx, eye[1] + at * dy, eye[2] + at * dz
+            width_m = at * length / focal  # of the pixel, across the ray
+            if at == at_box:
+                texture = int(boxes[box, 6])
+                d = dx if axis == 0 else (dy if axis == 1 else dz)
+                texel = side / texture_m[texture]
+                u, v = (hz if axis == 0 else hx), (hz if axis == 1 else hy)
+                r, g, b = _sample(pyramid, texture, side, u * texel, v * texel, width_m * texel / np.sqrt(max(abs(d) / length, 1e-2)))
+                light = boxes[box, 7] * (_AMBIENT + _SUNLIT * max(sun[axis] * (1.0 if d > 0 else -1.0), 0.0))
+            elif at == at_ball:
+                nx, ny, nz = hx - balls[ball, 0], hy - balls[ball, 1], hz - balls[ball, 2]
+                radius = balls[ball, 3]
+                texel = side / texture_m[LEAVES]
+                u, v = np.arctan2(nx, nz) * radius, np.arcsin(min(max(ny / radius, -1.0), 1.0)) * radius
+                r, g, b = _sample(pyramid, LEAVES, side, u * texel, v * texel, width_m * texel)
+                light = _AMBIENT + _SUNLIT * max(-(nx * sun[0] + ny * sun[1] + nz * sun[2]) / radius, 0.0)
+            else:
+                wide = width_m / np.sqrt(max(dy / length, 1e-3)) * side
+                r, g, b = _sample(pyramid, PAVING, side, hx * side / texture_m[PAVING], hz * side / texture_m[PAVING], wide / texture_m[PAVING])
+                _, patch, _ = _sample(pyramid, LEAVES, side, hx * side / _WIDE_M, hz * side / _WIDE_M, wide / _WIDE_M)
+                light = 0.8 + patch / 280.0
+            clear = np.exp(-at * length / _CLEAR_M)
+            out[row, column, 0] = r * light * clear + _HAZE_R * (1 - clear)
+            out[row, column, 1] = g * light * clear + _HAZE_G * (1 - clear)
+            out[row, column, 2] = b * light * clear + _HAZE_B * (1 - clear)
