@@ -179,8 +179,16 @@ def make_moving_clip(
         raise ValueError(f"one or two people walk through a yard, found {people}")
     actors = create_walkers(people, seconds, seed)
     filming = moving_camera(move, lens_camera(_checked_size(size)), _way(actors[0], seconds), seconds, seed)
-    setup = _ClipSetup(filming, actors, _colours(actors), make_yard(seed))
+    yard = make_yard(seed)
+    place = _still_yard(yard, filming) if filming.kind == "static" else yard
+    setup = _ClipSetup(filming, actors, _colours(actors), place)
     return _film(setup, Path(folder), move, Fraction(rate), seconds, seed, f"camera move {move}, seed {seed}")
+
+
+def _still_yard(yard: Yard, filming: FilmingCamera) -> np.ndarray:
+    """What a camera that stands still sees of ``yard``, drawn once for all frames."""
+    T_camera_stage = filming.views(np.zeros(1)).T_camera_stage[0]
+    return np.mean([yard.picture(filming.camera, T_camera_stage, offset) for offset in YARD_OFFSETS_PX], axis=0)
 
 
 def _way(actor: Actor, seconds: float) -> Callable[[np.ndarray], np.ndarray]:

@@ -27,10 +27,8 @@ _FAR = 1e9
 @compiled
 def _texel(pyramid, texture, level, side, u, v):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
     """Colour at ``u``, ``v`` in texels of the finest level, interpolated within ``level``."""
-    first, n = 0, side
-    for _ in range(level):
-        first += n * n
-        n >>= 1
+    n = side >> level
+    first = (4 * (side * side - n * n)) // 3
     scale = n / side
     x, y = u * scale - 0.5, v * scale - 0.5
     ix, iy = int(np.floor(x)), int(np.floor(y))
@@ -60,11 +58,40 @@ def _sample(pyramid, texture, side, u, v, width):  # type: ignore[no-untyped-def
 
 
 @compiled
-def _nearest_box(eye, dx, dy, dz, boxes):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
-    """Multiple of the direction at which the first box is hit, its number, and the axis of the face (slabs: Kay & Kajiya 1986)."""
+def _extent(rotation, eye, lens, low, high, width, height):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+    """Columns and rows (first, end, first, end) that a box may cover; all of them where it reaches behind the camera."""
+    left, right, top, bottom = _FAR, -_FAR, _FAR, -_FAR
+    for corner in range(8):
+        ox = (high[0] if corner & 1 else low[0]) - eye[0]
+        oy = (high[1] if corner & 2 else low[1]) - eye[1]
+        oz = (high[2] if corner & 4 else low[2]) - eye[2]
+        x = rotation[0, 0] * ox + rotation[1, 0] * oy + rotation[2, 0] * oz
+        y = rotation[0, 1] * ox + rotation[1, 1] * oy + rotation[2, 1] * oz
+        z = rotation[0, 2] * ox + rotation[1, 2] * oy + rotation[2, 2] * oz
+        if z < 0.01:
+            return 0, width, 0, height
+        x, y = lens[0] * x / z + lens[1], lens[0] * y / z + lens[2]
+        left, right, top, bottom = min(left, x), max(right, x), min(top, y), max(bottom, y)
+    return (
+        int(min(max(left - 1, 0), width)),
+        int(min(max(right + 2, 0), width)),
+        int(min(max(top - 1, 0), height)),
+        int(min(max(bottom + 2, 0), height)),
+    )
+
+
+@compiled
+def _nearest_box(eye, dx, dy, dz, boxes, near, count, column, columns):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+    """Multiple of the direction at which the first box is hit, its number, and the axis of the face (slabs: Kay & Kajiya 1986).
+
+    Only the ``count`` boxes named in ``near`` are tried, and of them those whose ``columns`` hold ``column``.
+    """
     ix, iy, iz = 1 / (dx if dx != 0 else 1e-12), 1 / (dy if dy != 0 else 1e-12), 1 / (dz if dz != 0 else 1e-12)
     nearest, number, axis = _FAR, -1, 0
-    for b in range(boxes.shape[0]):
+    for k in range(count):
+        b = near[k]
+        if column < columns[b, 0] or column >= columns[b, 1]:
+            continue
         x0, x1 = (boxes[b, 0] - eye[0]) * ix, (boxes[b, 3] - eye[0]) * ix
         y0, y1 = (boxes[b, 1] - eye[1]) * iy, (boxes[b, 4] - eye[1]) * iy
         z0, z1 = (boxes[b, 2] - eye[2]) * iz, (boxes[b, 5] - eye[2]) * iz
@@ -76,11 +103,14 @@ def _nearest_box(eye, dx, dy, dz, boxes):  # type: ignore[no-untyped-def]  # noq
 
 
 @compiled
-def _nearest_ball(eye, dx, dy, dz, balls):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
-    """Multiple of the direction at which the first ball is hit, and its number."""
+def _nearest_ball(eye, dx, dy, dz, balls, near, count, column, columns):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+    """Multiple of the direction at which the first ball is hit, and its number; the others as in ``_nearest_box``."""
     length2 = dx * dx + dy * dy + dz * dz
     nearest, number = _FAR, -1
-    for b in range(balls.shape[0]):
+    for k in range(count):
+        b = near[k]
+        if column < columns[b, 0] or column >= columns[b, 1]:
+            continue
         ox, oy, oz = eye[0] - balls[b, 0], eye[1] - balls[b, 1], eye[2] - balls[b, 2]
         half = ox * dx + oy * dy + oz * dz
         rest = half * half - length2 * (ox * ox + oy * oy + oz * oz - balls[b, 3] * balls[b, 3])
@@ -101,16 +131,32 @@ def cast_rays(out, rotation, eye, lens, boxes, balls, texture_m, pyramid, sun): 
     """
     side = int(np.sqrt(3 * pyramid.shape[1] / 4) + 0.5)
     focal = lens[0]
-    for row in range(out.shape[0]):
-        for column in range(out.shape[1]):
+    height, width = out.shape[0], out.shape[1]
+    box_extent, ball_extent = np.empty((len(boxes), 4), np.int64), np.empty((len(balls), 4), np.int64)
+    for b in range(len(boxes)):
+        box_extent[b] = _extent(rotation, eye, lens, boxes[b, :3], boxes[b, 3:6], width, height)
+    for b in range(len(balls)):
+        ball_extent[b] = _extent(rotation, eye, lens, balls[b, :3] - balls[b, 3], balls[b, :3] + balls[b, 3], width, height)
+    near_boxes, near_balls = np.empty(len(boxes), np.int64), np.empty(len(balls), np.int64)
+    for row in range(height):
+        count_boxes, count_balls = 0, 0
+        for b in range(len(boxes)):
+            if box_extent[b, 2] <= row < box_extent[b, 3]:
+                near_boxes[count_boxes] = b
+                count_boxes += 1
+        for b in range(len(balls)):
+            if ball_extent[b, 2] <= row < ball_extent[b, 3]:
+                near_balls[count_balls] = b
+                count_balls += 1
+        for column in range(width):
             x, y = (column + 0.5 - lens[1]) / focal, (row + 0.5 - lens[2]) / focal
             dx = rotation[0, 0] * x + rotation[0, 1] * y + rotation[0, 2]
             dy = rotation[1, 0] * x + rotation[1, 1] * y + rotation[1, 2]
             dz = rotation[2, 0] * x + rotation[2, 1] * y + rotation[2, 2]
             length = np.sqrt(x * x + y * y + 1)
             at_floor = -eye[1] / dy if dy > 1e-9 else _FAR
-            at_box, box, axis = _nearest_box(eye, dx, dy, dz, boxes)
-            at_ball, ball = _nearest_ball(eye, dx, dy, dz, balls)
+            at_box, box, axis = _nearest_box(eye, dx, dy, dz, boxes, near_boxes, count_boxes, column, box_extent)
+            at_ball, ball = _nearest_ball(eye, dx, dy, dz, balls, near_balls, count_balls, column, ball_extent)
             at = min(at_floor, at_box, at_ball)
             if at >= _FAR:
                 up = -dy / np.sqrt(dx * dx + dz * dz + 1e-12)
@@ -138,7 +184,8 @@ def cast_rays(out, rotation, eye, lens, boxes, balls, texture_m, pyramid, sun): 
             else:
                 wide = width_m / np.sqrt(max(dy / length, 1e-3)) * side
                 r, g, b = _sample(pyramid, PAVING, side, hx * side / texture_m[PAVING], hz * side / texture_m[PAVING], wide / texture_m[PAVING])
-                _, patch, _ = _sample(pyramid, LEAVES, side, hx * side / _WIDE_M, hz * side / _WIDE_M, wide / _WIDE_M)
+                level = int(np.log2(max(wide / _WIDE_M, 1.0))) + 1  # faint and soft: it needs no mixing of levels
+                _, patch, _ = _texel(pyramid, LEAVES, level, side, hx * side / _WIDE_M, hz * side / _WIDE_M)
                 light = 0.8 + patch / 280.0
             clear = np.exp(-at * length / _CLEAR_M)
             out[row, column, 0] = r * light * clear + _HAZE_R * (1 - clear)

@@ -123,11 +123,14 @@ def _paving(rng: np.random.Generator) -> np.ndarray:
     grey = np.array([150.0, 148, 140]) * (0.7 + 0.5 * own)
     colour = np.where(own > 0.88, np.array([150.0, 92, 74]) * (0.6 + own / 2), np.where(own < 0.1, np.array([84.0, 86, 92]), grey))
     colour = np.where(stone, colour, 66.0)
-    u, v = _grid()
     for _ in range(420):
-        cu, cv, size, turn = rng.random(), rng.random(), rng.uniform(0.002, 0.006), rng.uniform(0, np.pi)
-        x, y = (u - cu) * np.cos(turn) + (v - cv) * np.sin(turn), (v - cv) * np.cos(turn) - (u - cu) * np.sin(turn)
-        colour[np.abs(x) / (2.2 * size) + np.abs(y) / size < 1] = np.array([92.0, 70, 38]) * rng.uniform(0.5, 1.8)
+        size, turn = rng.uniform(2, 6), rng.uniform(0, np.pi)  # texels, radians
+        x, y = np.meshgrid(np.arange(-14, 15), np.arange(-14, 15))
+        along, across = x * np.cos(turn) + y * np.sin(turn), y * np.cos(turn) - x * np.sin(turn)
+        left, top = rng.integers(0, TEXTURE_PX - 29, 2)
+        part = colour[top : top + 29, left : left + 29]
+        part[np.abs(along) / (2.2 * size) + np.abs(across) / size < 1] = np.array([92.0, 70, 38]) * rng.uniform(0.5, 1.8)
+    u, v = _grid()
     line = (np.abs(v - 0.31) < 0.006) & (smooth_noise(rng, u * 64, v * 64, repeats=64) > 0.25)
     colour[line] = (222, 214, 190)
     return colour * _speckle(rng)
