@@ -73,7 +73,7 @@ def film(move: str, seed: int, out: Path) -> SyntheticClip:
 
 def settings_of(way: str, assignments: list[str]) -> Settings:
     """Preset lite without pictures; one person is looked for."""
-    chosen = {"preset": "lite", "pictures.enabled": False, "tracking.people": 1, "camera.motion": way}
+    chosen = {"preset": "lite", "pictures.enabled": False, "blazepose.max_people": 1, "camera.motion": way}
     return load_settings(None, chosen | parse_assignments(assignments))
 
 

@@ -46,15 +46,15 @@ def _texel(pyramid, texture, level, side, u, v):  # type: ignore[no-untyped-def]
 @compiled
 def _sample(pyramid, texture, side, u, v, width):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
     """Colour at ``u``, ``v`` as a pixel sees it that is ``width`` wide; all in texels of the finest level."""
-    last = int(np.log2(side))
-    level = min(max(np.log2(max(width, 1e-9)), 0.0), last - 0.001)
+    level = min(max(np.log2(max(width, 1e-9)), 0.0), np.log2(side) - 0.001)
     fine = int(level)
     share = level - fine
-    r0, g0, b0 = _texel(pyramid, texture, fine, side, u, v)
-    if share < 1e-3:
-        return r0, g0, b0
-    r1, g1, b1 = _texel(pyramid, texture, fine + 1, side, u, v)
-    return r0 + share * (r1 - r0), g0 + share * (g1 - g0), b0 + share * (b1 - b0)
+    r, g, b = 0.0, 0.0, 0.0
+    for step in range(2):  # a loop, so that it is compiled once
+        r1, g1, b1 = _texel(pyramid, texture, fine + step, side, u, v)
+        weight = share if step else 1 - share
+        r, g, b = r + weight * r1, g + weight * g1, b + weight * b1
+    return r, g, b
 
 
 @compiled
@@ -158,36 +158,39 @@ def cast_rays(out, rotation, eye, lens, boxes, balls, texture_m, pyramid, sun): 
             at_box, box, axis = _nearest_box(eye, dx, dy, dz, boxes, near_boxes, count_boxes, column, box_extent)
             at_ball, ball = _nearest_ball(eye, dx, dy, dz, balls, near_balls, count_balls, column, ball_extent)
             at = min(at_floor, at_box, at_ball)
+            hx, hy, hz = eye[0] + at * dx, eye[1] + at * dy, eye[2] + at * dz
+            width_m = at * length / focal  # of the pixel, across the ray
+            clear = np.exp(-at * length / _CLEAR_M)
             if at >= _FAR:
+                texture, light, clear = HORIZON, 1.0, 1.0
                 up = -dy / np.sqrt(dx * dx + dz * dz + 1e-12)
                 u = (np.arctan2(dx, dz) / (2 * np.pi) + 0.5) * side
                 v = min(max(1 - up / HORIZON_UP, 0.0), 0.999) * side
-                r, g, b = _sample(pyramid, HORIZON, side, u, v, side / (2 * np.pi * focal))
-                out[row, column, 0], out[row, column, 1], out[row, column, 2] = r, g, b
-                continue
-            hx, hy, hz = eye[0] + at * dx, eye[1] + at * dy, eye[2] + at * dz
-            width_m = at * length / focal  # of the pixel, across the ray
-            if at == at_box:
+                wide = side / (2 * np.pi * focal)
+            elif at == at_box:
                 texture = int(boxes[box, 6])
                 d = dx if axis == 0 else (dy if axis == 1 else dz)
                 texel = side / texture_m[texture]
-                u, v = (hz if axis == 0 else hx), (hz if axis == 1 else hy)
-                r, g, b = _sample(pyramid, texture, side, u * texel, v * texel, width_m * texel / np.sqrt(max(abs(d) / length, 1e-2)))
+                u, v = (hz if axis == 0 else hx) * texel, (hz if axis == 1 else hy) * texel
+                wide = width_m * texel / np.sqrt(max(abs(d) / length, 1e-2))
                 light = boxes[box, 7] * (_AMBIENT + _SUNLIT * max(sun[axis] * (1.0 if d > 0 else -1.0), 0.0))
             elif at == at_ball:
+                texture = LEAVES
                 nx, ny, nz = hx - balls[ball, 0], hy - balls[ball, 1], hz - balls[ball, 2]
                 radius = balls[ball, 3]
                 texel = side / texture_m[LEAVES]
-                u, v = np.arctan2(nx, nz) * radius, np.arcsin(min(max(ny / radius, -1.0), 1.0)) * radius
-                r, g, b = _sample(pyramid, LEAVES, side, u * texel, v * texel, width_m * texel)
+                u, v = np.arctan2(nx, nz) * radius * texel, np.arcsin(min(max(ny / radius, -1.0), 1.0)) * radius * texel
+                wide = width_m * texel
                 light = _AMBIENT + _SUNLIT * max(-(nx * sun[0] + ny * sun[1] + nz * sun[2]) / radius, 0.0)
             else:
-                wide = width_m / np.sqrt(max(dy / length, 1e-3)) * side
-                r, g, b = _sample(pyramid, PAVING, side, hx * side / texture_m[PAVING], hz * side / texture_m[PAVING], wide / texture_m[PAVING])
-                level = int(np.log2(max(wide / _WIDE_M, 1.0))) + 1  # faint and soft: it needs no mixing of levels
+                texture = PAVING
+                wide_m = width_m / np.sqrt(max(dy / length, 1e-3))
+                texel = side / texture_m[PAVING]
+                u, v, wide = hx * texel, hz * texel, wide_m * texel
+                level = int(np.log2(max(wide_m * side / _WIDE_M, 1.0))) + 1  # faint and soft: it needs no mixing of levels
                 _, patch, _ = _texel(pyramid, LEAVES, level, side, hx * side / _WIDE_M, hz * side / _WIDE_M)
                 light = 0.8 + patch / 280.0
-            clear = np.exp(-at * length / _CLEAR_M)
+            r, g, b = _sample(pyramid, texture, side, u, v, wide)
             out[row, column, 0] = r * light * clear + _HAZE_R * (1 - clear)
             out[row, column, 1] = g * light * clear + _HAZE_G * (1 - clear)
             out[row, column, 2] = b * light * clear + _HAZE_B * (1 - clear)
