@@ -1,6 +1,6 @@
 """How far a motion is from the truth. Pure numpy and scipy; metres, seconds; definitions and sources are also in docs/evaluation.md.
 
-Joints are in camera axes. Times may be uneven: derivatives are divided differences over the true times, so that one movement filmed at
+Joints are in camera axes, for world errors in the world. Times may be uneven: derivatives are divided differences over the true times, so that one movement filmed at
 30, 60 or 240 frames/s, or at a variable rate, has the same speed and acceleration.
 """
 
@@ -37,20 +37,28 @@ def mpjpe_m(joints_m: Joints, truth_m: Joints) -> float:
     return float(np.linalg.norm(joints_m - truth_m, axis=-1).mean())
 
 
-def procrustes_aligned(joints_m: Joints, truth_m: Joints) -> Joints:
-    """``joints_m`` translated, rotated and scaled, each frame by itself, to the least squared distance from ``truth_m``.
+def similarity(
+    points_m: Float[np.ndarray, "t k 3"], truth_m: Float[np.ndarray, "t k 3"], *, fixed_scale: bool = False
+) -> tuple[Float[np.ndarray, " t"], Float[np.ndarray, "t 3 3"], Float[np.ndarray, "t 3"]]:
+    """Scale s, rotation R and translation t of each frame so that s R x + t is at the least squared distance from the truth.
 
     In closed form by SVD, without reflection: Umeyama, "Least-squares estimation of transformation parameters", TPAMI 1991, eqs. 40–42.
     """
-    mean, mean_truth = joints_m.mean(1, keepdims=True), truth_m.mean(1, keepdims=True)
-    a, b = joints_m - mean, truth_m - mean_truth
+    mean, mean_truth = points_m.mean(1, keepdims=True), truth_m.mean(1, keepdims=True)
+    a, b = points_m - mean, truth_m - mean_truth
     u, d, vt = np.linalg.svd(np.swapaxes(b, 1, 2) @ a)
     sign = np.ones_like(d)
     sign[:, 2] = np.sign(np.linalg.det(u @ vt))
     rotation = (u * sign[:, None]) @ vt
     size = np.sum(a**2, axis=(1, 2))
-    scale = np.sum(d * sign, -1) / np.where(size > 0, size, 1.0)
-    return scale[:, None, None] * a @ np.swapaxes(rotation, 1, 2) + mean_truth
+    scale = np.ones(len(d)) if fixed_scale else np.sum(d * sign, -1) / np.where(size > 0, size, 1.0)
+    return scale, rotation, (mean_truth - scale[:, None, None] * mean @ np.swapaxes(rotation, 1, 2))[:, 0]
+
+
+def procrustes_aligned(joints_m: Joints, truth_m: Joints) -> Joints:
+    """``joints_m`` translated, rotated and scaled, each frame by itself, to the least squared distance from ``truth_m``."""
+    scale, rotation, offset = similarity(joints_m, truth_m)
+    return scale[:, None, None] * joints_m @ np.swapaxes(rotation, 1, 2) + offset[:, None]
 
 
 def pa_mpjpe_m(joints_m: Joints, truth_m: Joints) -> float:
@@ -129,6 +137,49 @@ def foot_sliding_m_s(feet_m: Joints, truth_feet_m: Joints, times_s: Times, frame
             parts.append(speed[true_speed < MAX_CONTACT_SPEED_M_S])
     standing = np.concatenate(parts) if parts else np.zeros(0)
     return float(standing.mean()) if len(standing) else float("nan")
+
+
+WORLD_WINDOW_FRAMES = 100
+"""World errors are taken over windows of so many frames, as Ye et al., SLAHMR, CVPR 2023, introduced and WHAM and GVHMR do."""
+
+
+def world_mpjpe_m(joints_m: Joints, truth_m: Joints) -> tuple[float, float]:
+    """W-MPJPE and WA-MPJPE of joints in the world: MPJPE after one similarity for each window of ``WORLD_WINDOW_FRAMES`` frames.
+
+    For the first it is the one that aligns the window's first two frames, so that drift counts; for the second the whole window (Shin et
+    al., WHAM, CVPR 2024, section 4; Shen et al., GVHMR, SIGGRAPH Asia 2024, section 4.1). NaN with fewer than two frames.
+    """
+    if len(joints_m) < 2:
+        return float("nan"), float("nan")
+    first, whole = [], []
+    for start in range(0, len(joints_m), WORLD_WINDOW_FRAMES):
+        found, true = joints_m[start : start + WORLD_WINDOW_FRAMES], truth_m[start : start + WORLD_WINDOW_FRAMES]
+        for errors, rows in ((first, slice(0, 2)), (whole, slice(None))):
+            scale, rotation, offset = similarity(found[rows].reshape(1, -1, 3), true[rows].reshape(1, -1, 3))
+            errors.append(np.linalg.norm(scale[0] * found @ rotation[0].T + offset[0] - true, axis=-1).mean(1))
+    return float(np.concatenate(first).mean()), float(np.concatenate(whole).mean())
+
+
+def root_translation_error_share(root_m: Points, truth_m: Points) -> float:
+    """RTE: mean distance of the root from the true one after one rigid motion (no scale), as a share of the length of the true way.
+
+    WHAM and GVHMR, as above. NaN where the true root does not move.
+    """
+    length = float(np.linalg.norm(np.diff(truth_m, axis=0), axis=-1).sum())
+    _, rotation, offset = similarity(root_m[None], truth_m[None], fixed_scale=True)
+    error = float(np.linalg.norm(root_m @ rotation[0].T + offset[0] - truth_m, axis=-1).mean())
+    return error / length if length > 0 else float("nan")
+
+
+WALK_STEP_S = 1.0
+
+
+def walked_m(floor_m: Float[np.ndarray, "t 2"], times_s: Times) -> float:
+    """Length of a way over the floor, in steps of ``WALK_STEP_S``: what a body sways from side to side within one is no way."""
+    steps = max(round(float(times_s[-1] - times_s[0]) / WALK_STEP_S), 1)
+    at_s = np.linspace(times_s[0], times_s[-1], steps + 1)
+    places = np.stack([np.interp(at_s, times_s, floor_m[:, axis]) for axis in (0, 1)], -1)
+    return float(np.linalg.norm(np.diff(places, axis=0), axis=-1).sum())
 
 
 def peak_speed_m_s(point_m: Points, times_s: Times, frame_index: Frames) -> float:

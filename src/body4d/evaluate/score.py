@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from body4d.core.errors import InputError
-from body4d.core.types import BodyTrack, MaskTrack, Scene
+from body4d.core.types import BodyTrack, Camera, MaskTrack, Scene
 from body4d.evaluate import metrics
 
 SCORED_JOINTS = (
@@ -63,23 +63,40 @@ def score_scene(scene: Scene, masks: Sequence[MaskTrack], truth_scene: Scene, tr
 
     Raises InputError where the two are not of one video.
     """
-    truth_frame = _truth_frames(scene, truth_scene)
-    overlaps, mean_iou = _overlaps(masks, truth_masks, truth_frame)
-    counts = metrics.clear_mot(overlaps)
-    matched = metrics.match_identities(counts.overlap_sum)
+    truth_frame = truth_frames(scene, truth_scene)
+    counts, matched, mean_iou = _match(masks, truth_masks, truth_frame)
     bodies = {p.person_id: p for p in scene.people}
     people = []
     for truth in truth_scene.people:
         track_id = matched.get(truth.person_id)
         iou = mean_iou.get((truth.person_id, track_id), float("nan")) if track_id is not None else float("nan")
-        people.append(_score_person(truth, bodies.get(track_id) if track_id is not None else None, track_id, iou, scene, truth_frame))
+        body = bodies.get(track_id) if track_id is not None else None
+        people.append(_score_person(truth, body, track_id, iou, scene, truth_scene.camera, truth_frame))
     return RunScore(tuple(people), len(scene.clip), counts.identity_switches, counts.misses, counts.false_positives, counts.mota)
+
+
+def matched_people(
+    scene: Scene, masks: Sequence[MaskTrack], truth_scene: Scene, truth_masks: Sequence[MaskTrack]
+) -> list[tuple[BodyTrack, BodyTrack | None]]:
+    """Each true person, and the run's body of the predicted track that matches best."""
+    _, matched, _ = _match(masks, truth_masks, truth_frames(scene, truth_scene))
+    bodies = {p.person_id: p for p in scene.people}
+    return [(truth, bodies.get(matched.get(truth.person_id, -1))) for truth in truth_scene.people]
+
+
+def _match(
+    masks: Sequence[MaskTrack], truth_masks: Sequence[MaskTrack], truth_frame: np.ndarray
+) -> tuple[metrics.ClearMotCounts, dict[int, int], dict[tuple[int, int], float]]:
+    """CLEAR MOT counts, the predicted track of each true person, and the mean IoU of all pairs."""
+    overlaps, mean_iou = _overlaps(masks, truth_masks, truth_frame)
+    counts = metrics.clear_mot(overlaps)
+    return counts, metrics.match_identities(counts.overlap_sum), mean_iou
 
 
 _OTHER_VIDEO_HINT = "Score a run of the video that lies beside the truth."
 
 
-def _truth_frames(scene: Scene, truth: Scene) -> np.ndarray:
+def truth_frames(scene: Scene, truth: Scene) -> np.ndarray:
     """For each frame of the run's clip, the truth's frame."""
     run, true = scene.clip, truth.clip
     truth_frame = {int(f): i for i, f in enumerate(true.source_frames)}
@@ -143,7 +160,13 @@ def _masks_at(tracks: Sequence[MaskTrack], rows: Sequence[dict[int, int]], frame
 
 
 def _score_person(
-    truth: BodyTrack, body: BodyTrack | None, track_id: int | None, iou: float, scene: Scene, truth_frame: np.ndarray
+    truth: BodyTrack,
+    body: BodyTrack | None,
+    track_id: int | None,
+    iou: float,
+    scene: Scene,
+    truth_camera: Camera,
+    truth_frame: np.ndarray,
 ) -> PersonScore:
     in_truth = [(f, row) for f, t in enumerate(truth_frame) if (row := truth.row(int(t))) is not None]
     in_both = [(f, row, body.row(f)) for f, row in in_truth if body is not None and body.row(f) is not None]
@@ -158,14 +181,21 @@ def _score_person(
             for track, rows in ((body, body_rows), (truth, truth_rows))
         )  # type: ignore[return-value]
 
+    # Speeds are those of people alone: in the axes of the first frame's camera, by the true path for both.
+    T = truth_camera.T_reference_camera_at(truth_frame[frames])
+
+    def standing(points: np.ndarray) -> np.ndarray:
+        return points if truth_camera.path is None else np.einsum("tab,tkb->tka", T[:, :3, :3], points) + T[:, None, :3, 3]
+
     predicted, true = joints(SCORED_JOINTS)
     hips = SCORED_JOINTS.index("left_hip"), SCORED_JOINTS.index("right_hip")
     aligned, true_aligned = metrics.pelvis_aligned(predicted, *hips), metrics.pelvis_aligned(true, *hips)
     lateral, depth = metrics.lateral_and_depth_error_m(aligned, true_aligned)
-    feet, true_feet = joints(FOOT_JOINTS)
+    feet, true_feet = (standing(points) for points in joints(FOOT_JOINTS))
+    moved, true_moved = standing(predicted), standing(true)
     peaks = [
         [metrics.peak_speed_m_s(set_[:, SCORED_JOINTS.index(f"{side}_wrist")], times_s, frames) for side in ("left", "right")]
-        for set_ in (predicted, true)
+        for set_ in (moved, true_moved)
     ]
     return PersonScore(
         truth_id=truth.person_id,
@@ -177,9 +207,9 @@ def _score_person(
         absolute_mpjpe_mm=1e3 * metrics.mpjpe_m(predicted, true),
         lateral_error_mm=1e3 * lateral,
         depth_error_mm=1e3 * depth,
-        acceleration_error_m_s2=metrics.acceleration_error_m_s2(predicted, true, times_s, frames),
-        jitter_m_s3=metrics.jitter_m_s3(predicted, times_s, frames),
-        truth_jitter_m_s3=metrics.jitter_m_s3(true, times_s, frames),
+        acceleration_error_m_s2=metrics.acceleration_error_m_s2(moved, true_moved, times_s, frames),
+        jitter_m_s3=metrics.jitter_m_s3(moved, times_s, frames),
+        truth_jitter_m_s3=metrics.jitter_m_s3(true_moved, times_s, frames),
         foot_sliding_m_s=metrics.foot_sliding_m_s(feet, true_feet, times_s, frames),
         peak_wrist_speed_kept=float(np.mean(np.array(peaks[0]) / np.array(peaks[1]))),
         mask_iou=iou,

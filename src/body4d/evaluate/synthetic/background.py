@@ -26,15 +26,20 @@ def render_meadow(camera: Camera, T_camera_stage: Float[np.ndarray, "4 4"], seed
     down = rays[..., 1]
     bearing = np.arctan2(rays[..., 0], rays[..., 2])
     up = np.negative(down) / np.linalg.norm(rays[..., [0, 2]], axis=-1)
-    picture = _sky(up, bearing, rng)
-    trees = _noise_at(rng, bearing * 40, np.zeros_like(bearing))
-    edge = 0.035 + 0.03 * trees + 0.008 * _noise_at(rng, bearing * 300, np.zeros_like(bearing))
-    leaves = _noise_at(rng, bearing * 160, up * 160)
-    cover = np.clip((edge - up) / 0.004, 0, 1)[..., None]
-    picture = picture * (1 - cover) + cover * (_TREES * (0.8 + 0.5 * leaves[..., None]) * 0.8 + 0.2 * _HAZE)
+    picture = horizon(up, bearing, rng)
     ground = _ground(rays, eye, rng)
     below = np.clip(down / 0.004, 0, 1)[..., None]
     return (picture * (1 - below) + ground * below).astype(np.float32)
+
+
+def horizon(up: Float[np.ndarray, "*b"], bearing: Float[np.ndarray, "*b"], rng: np.random.Generator) -> Float[np.ndarray, "*b 3"]:
+    """Colours in [0, 255] of sky and far trees, by the tangent of the elevation and the bearing in radians."""
+    sky = _sky(up, bearing, rng)
+    trees = smooth_noise(rng, bearing * 40, np.zeros_like(bearing))
+    edge = 0.035 + 0.03 * trees + 0.008 * smooth_noise(rng, bearing * 300, np.zeros_like(bearing))
+    leaves = smooth_noise(rng, bearing * 160, up * 160)
+    cover = np.clip((edge - up) / 0.004, 0, 1)[..., None]
+    return sky * (1 - cover) + cover * (_TREES * (0.8 + 0.5 * leaves[..., None]) * 0.8 + 0.2 * _HAZE)
 
 
 def _rays(camera: Camera) -> np.ndarray:
@@ -49,7 +54,7 @@ def _rays(camera: Camera) -> np.ndarray:
 def _sky(up: np.ndarray, bearing: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     share = np.clip(up / 0.7, 0, 1)[..., None] ** 0.7
     sky = _HORIZON * (1 - share) + _ZENITH * share
-    clouds = _noise_at(rng, bearing * 9, up * 22) * 0.6 + _noise_at(rng, bearing * 25, up * 60) * 0.4
+    clouds = smooth_noise(rng, bearing * 9, up * 22) * 0.6 + smooth_noise(rng, bearing * 25, up * 60) * 0.4
     white = np.clip((clouds - 0.5) * 2.2, 0, 0.75)[..., None]
     return sky * (1 - white) + 248 * white
 
@@ -61,19 +66,20 @@ def _ground(rays: np.ndarray, eye: np.ndarray, rng: np.random.Generator) -> np.n
     shade = np.ones_like(far)
     for size_m, strength in ((3.0, 0.16), (0.6, 0.14), (0.12, 0.16), (0.025, 0.22)):
         visible_share = 1 / (1 + (far * 0.012 / size_m) ** 2)
-        shade += strength * visible_share * (_noise_at(rng, x / size_m, z / size_m) * 2 - 1)
+        shade += strength * visible_share * (smooth_noise(rng, x / size_m, z / size_m) * 2 - 1)
     haze = (1 - np.exp(-far / _HAZE_M))[..., None] * 0.7
     return _GRASS * shade[..., None] * (1 - haze) + _HAZE * haze
 
 
-def _noise_at(rng: np.random.Generator, u: np.ndarray, v: np.ndarray) -> Any:
-    """Smooth noise in [0, 1] with features about 1 wide, at coordinates ``u``, ``v``; repeats every 256."""
-    table = rng.random((256, 256), dtype=np.float32)
+def smooth_noise(rng: np.random.Generator, u: np.ndarray, v: np.ndarray, repeats: int = 256) -> Any:
+    """Smooth noise in [0, 1] with features about 1 wide, at coordinates ``u``, ``v``; repeats every ``repeats`` (a power of two)."""
+    table = rng.random((repeats, repeats), dtype=np.float32)
+    last = repeats - 1
     iu, iv = np.floor(u).astype(np.int64), np.floor(v).astype(np.int64)
     fu, fv = (u - iu).astype(np.float32), (v - iv).astype(np.float32)
     fu, fv = fu * fu * (3 - 2 * fu), fv * fv * (3 - 2 * fv)
-    a, b = table[iv & 255, iu & 255], table[iv & 255, (iu + 1) & 255]
-    c, d = table[(iv + 1) & 255, iu & 255], table[(iv + 1) & 255, (iu + 1) & 255]
+    a, b = table[iv & last, iu & last], table[iv & last, (iu + 1) & last]
+    c, d = table[(iv + 1) & last, iu & last], table[(iv + 1) & last, (iu + 1) & last]
     return (a * (1 - fu) + b * fu) * (1 - fv) + (c * (1 - fu) + d * fu) * fv
 
 

@@ -92,6 +92,30 @@ def create_actors(kind: ClipKind, seconds: float, seed: int) -> tuple[Actor, ...
     return tuple(people)
 
 
+WALK_OFF_SIDEWAYS_RAD = 0.25
+"""Walkers before a camera that moves come nearer by this angle while they cross the picture, so that their depth changes, too."""
+
+_OTHER_WALKER_M = 1.4  # the second walker is this much farther off
+
+
+def create_walkers(people: int, seconds: float, seed: int) -> tuple[Actor, ...]:
+    """One or two people who walk past the middle of the stage in opposite directions, the first to the right; shapes and clothes by ``seed``."""
+    rng = np.random.default_rng([seed, 2])
+    clothes = rng.permutation(len(OUTFITS))
+
+    def action(rig: Rig, heading: float, place: np.ndarray) -> Callable[[np.ndarray], ActorMotion]:
+        walk = WalkCycle(rig)
+        return lambda times_s: _placed(ActorMotion(*walk.poses(times_s - seconds / 2)), heading, place)
+
+    walkers = []
+    for i in range(people):
+        shape = (np.array(_SHAPES[i]) + _SHAPE_SPREAD * rng.uniform(-1, 1, len(_SHAPES[i]))).astype(np.float32)
+        rig = body_model("anny").rig(shape)
+        heading = (-np.pi / 2 + WALK_OFF_SIDEWAYS_RAD, np.pi / 2 + WALK_OFF_SIDEWAYS_RAD)[i]
+        walkers.append(Actor(i + 1, shape, rig, OUTFITS[clothes[i]], action(rig, heading, np.array([0.0, 0.0, i * _OTHER_WALKER_M]))))
+    return tuple(walkers)
+
+
 def create_motion_actor(motion: MotionCapture, seed: int, *, with_club: bool = False) -> tuple[Actor, RetargetedMotion]:
     """One person who performs a recorded ``motion``; shape and clothes depend on ``seed``."""
     rng = np.random.default_rng([seed, 2])
@@ -125,20 +149,32 @@ def _placed(motion: ActorMotion, heading_rad: float, place_m: np.ndarray, shift_
     return transform_motion(replace(motion, root_m=motion.root_m + (0.0 if shift_m is None else shift_m)), turn, place_m)
 
 
-def transform_motion(motion: ActorMotion, rotation: Float[np.ndarray, "3 3"], offset_m: Float[np.ndarray, "3"]) -> ActorMotion:
-    """``motion`` in other axes: x' = rotation x + offset."""
+def transform_motion(motion: ActorMotion, rotation: Float[np.ndarray, "*t 3 3"], offset_m: Float[np.ndarray, "*t 3"]) -> ActorMotion:
+    """``motion`` in other axes: x' = rotation x + offset, one for all moments or one for each."""
+
+    def turned(vectors: np.ndarray) -> np.ndarray:
+        return vectors @ rotation.T if rotation.ndim == 2 else np.einsum("tab,tb->ta", rotation, vectors)
+
     rotations = motion.rotations.copy()
     rotations[:, 0] = matrix_to_rotvec(rotation @ rotvec_to_matrix(rotations[:, 0]))
     club = motion.club
     if club is not None:
-        club = GolfClub(club.hands_m @ rotation.T + offset_m, club.shaft @ rotation.T, club.face @ rotation.T, club.length_m)
-    return ActorMotion(rotations, motion.root_m @ rotation.T + offset_m, club)
+        club = GolfClub(turned(club.hands_m) + offset_m, turned(club.shaft), turned(club.face), club.length_m)
+    return ActorMotion(rotations, turned(motion.root_m) + offset_m, club)
+
+
+def lens_camera(size_px: tuple[int, int]) -> Camera:
+    """A phone's main lens for pictures of ``size_px`` (width, height)."""
+    width, height = size_px
+    focal = _FOCAL_MM35 / _DIAGONAL_MM35 * float(np.hypot(width, height))
+    return Camera(focal, width / 2, height / 2, width, height, source="default")
 
 
 def place_camera(kind: ClipKind, view: CameraView, size_px: tuple[int, int]) -> tuple[Camera, Float[np.ndarray, "4 4"]]:
     """The camera and its ``T_camera_stage``. It is at chest height and looks a little down."""
     width, height = size_px
-    focal = _FOCAL_MM35 / _DIAGONAL_MM35 * float(np.hypot(width, height))
+    lens = lens_camera(size_px)
+    focal = lens.focal_px
     # Bearing of the camera from the middle of the stage (0: in front, 90: at the −x side, behind a golfer's hands).
     bearing = {"down-the-line": 90.0, "face-on": 0.0, "front": 0.0, "side": 0.0, "oblique": 40.0}[view]
     if kind == "walk":
@@ -158,7 +194,7 @@ def place_camera(kind: ClipKind, view: CameraView, size_px: tuple[int, int]) -> 
     transform = np.eye(4)
     transform[:3, :3] = rotation
     transform[:3, 3] = np.negative(rotation @ eye)
-    return Camera(focal, width / 2, height / 2, width, height, source="default"), transform
+    return lens, transform
 
 
 def place_camera_around(
@@ -169,8 +205,8 @@ def place_camera_around(
     It looks at the middle of the points. ``azimuth_deg`` is its bearing from there (0: in front, 90: at the −x side, the right hand's),
     ``elevation_deg`` is positive where it looks down. Raises ValueError where it would be below the floor.
     """
-    width, height = size_px
-    focal = _FOCAL_MM35 / _DIAGONAL_MM35 * float(np.hypot(width, height))
+    lens = lens_camera(size_px)
+    focal = lens.focal_px
     middle = (points_m.min(0) + points_m.max(0)) / 2
     rotation = axis_rotation(0, np.array(np.radians(elevation_deg))) @ axis_rotation(1, np.array(-np.radians(azimuth_deg)))
     seen = (points_m - middle) @ rotation.T
@@ -181,4 +217,4 @@ def place_camera_around(
     transform = np.eye(4)
     transform[:3, :3] = rotation
     transform[:3, 3] = np.negative(rotation @ eye)
-    return Camera(focal, width / 2, height / 2, width, height, source="default"), transform
+    return lens, transform
