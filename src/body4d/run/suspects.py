@@ -10,7 +10,8 @@ from body4d.core.errors import RunWarning
 from body4d.core.types import BodyTrack, Clip
 
 MAX_SPEED_M_S = {"wrist": 20.0, "ankle": 20.0, "hip": 12.0}
-"""Nobody is faster, each against the world (the camera, where its path is unknown): a pitcher's or golfer's wrist reaches 10 m/s, a kicking ankle 20, a sprinter 12."""
+"""Nobody is faster, each against the world, or the camera where its path is unknown: a pitcher's or golfer's wrist reaches 10 m/s, a
+kicking ankle 20, a sprinter 12."""
 MIN_OVERLAP, MIN_OVERLAP_SHARE = 0.5, 0.7
 """A body whose silhouette overlaps its mask less than this, or than this share of what is usual for the person, is in another pose."""
 MAX_PAUSE_S = 0.1
