@@ -160,7 +160,7 @@ def stick_track(person_id: int, rig: Rig, camera: Camera) -> BodyTrack:
     )
 
 
-def fake_smoother(track: BodyTrack, rig: Rig, clip: Clip, settings: MotionSettings) -> BodyTrack:
+def fake_smoother(track: BodyTrack, rig: Rig, clip: Clip, settings: MotionSettings, eye_m: np.ndarray | None = None) -> BodyTrack:
     return track
 
 

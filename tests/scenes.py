@@ -3,15 +3,17 @@
 import dataclasses
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from body4d.bodies.anny import DEFAULT_SHAPE
 from body4d.bodies.registry import body_model
+from body4d.core.camera import CameraPath
 from body4d.core.errors import RunWarning
 from body4d.core.rig import Rig
 from body4d.core.types import BodyTrack, Camera, Clip, HandTrack, LandmarkTrack, MaskTrack, Scene
+from body4d.geometry.rotations import rotvec_to_matrix
 from fakes import stick_rig
 
 # How far joints swing, in radians; all others stay as they rest, as they do in a fit.
@@ -46,6 +48,23 @@ def make_clip(frames: int = 10, *, rate: Fraction = Fraction(30000, 1001), varia
         source_frames=np.arange(frames),
         variable_rate=variable_rate,
     )
+
+
+def moving_camera(frames: int, kind: Literal["rotating", "moving"] | None, zoom: float = 1.0, pan_deg: float = 40.0) -> Camera:
+    """A camera of 640x480 that pans to the right and nods, on the spot or while it travels to the left and sways; still where ``kind`` is
+    None. Its focal length grows by the factor ``zoom``."""
+    still = Camera(600.0, 320.0, 240.0, 640, 480)
+    if kind is None:
+        return still
+    share = np.linspace(0, 1, frames)
+    turns = np.stack([0.03 * np.sin(9 * share), np.radians(pan_deg) * share, 0.02 * np.sin(7 * share)], -1)
+    T = np.tile(np.eye(4), (frames, 1, 1))
+    T[:, :3, :3] = rotvec_to_matrix(turns)
+    if kind == "moving":
+        T[:, :3, 3] = np.stack([-1.0 * share, 0.05 * np.sin(20 * share), 0.1 * np.sin(11 * share)], -1)
+    none = np.zeros(frames)
+    focal_px = 600.0 * zoom**share
+    return dataclasses.replace(still, static=False, path=CameraPath(kind, T, focal_px, none, none, none, scale_source="bodies"))
 
 
 def make_track(person_id: int, frame_index: np.ndarray, clip: Clip, camera: Camera, *, seed: int = 0, body: str = "anny") -> BodyTrack:

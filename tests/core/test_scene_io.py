@@ -16,9 +16,20 @@ from body4d.core import files as atomic
 from body4d.core import scene_io as scene_file
 from body4d.core.errors import InputError, OutputError, RunWarning
 from body4d.core.occlusion import OcclusionSegment
-from body4d.core.scene_io import load_bodies, load_hidden, load_masks, load_scene, save_bodies, save_hidden, save_masks, save_scene
+from body4d.core.scene_io import (
+    load_bodies,
+    load_camera,
+    load_hidden,
+    load_masks,
+    load_scene,
+    save_bodies,
+    save_camera,
+    save_hidden,
+    save_masks,
+    save_scene,
+)
 from fakes import stick_rig
-from scenes import make_masks, make_scene, same
+from scenes import make_masks, make_scene, moving_camera, same
 
 
 @pytest.fixture(scope="module")
@@ -63,6 +74,17 @@ def test_camera_comes_back_the_same(scene, change, tmp_path):
     camera = dataclasses.replace(scene.camera, **change)
     save_scene(dataclasses.replace(scene, camera=camera), tmp_path / "scene.npz")
     assert same(load_scene(tmp_path / "scene.npz").camera, camera)
+
+
+def test_a_cameras_path_comes_back_the_same_and_is_absent_where_there_is_none(scene, tmp_path):
+    camera = moving_camera(len(scene.clip), "moving", zoom=1.5)
+    save_scene(dataclasses.replace(scene, camera=camera), tmp_path / "scene.npz")
+    save_camera(camera, tmp_path / "camera.npz")
+    assert same(load_scene(tmp_path / "scene.npz").camera, camera)
+    assert same(load_camera(tmp_path / "camera.npz"), camera)
+    save_scene(scene, tmp_path / "still.npz")
+    with np.load(tmp_path / "still.npz") as archive:
+        assert not any(name.startswith("camera/path") for name in archive.files)
 
 
 def test_optional_track_arrays_stay_absent(scene, tmp_path):

@@ -25,6 +25,7 @@ from body4d.motion.foot_contact import (
     hold_foot_contacts,
     solve_two_bone_ik,
 )
+from scenes import moving_camera
 
 pytestmark = pytest.mark.slow  # Anny is set up
 
@@ -184,6 +185,15 @@ def test_off_is_off(walk, rig, change):
 def test_with_a_moving_camera_no_feet_are_held(walk, rig):
     camera = dataclasses.replace(CAMERA, static=False)
     assert hold_foot_contacts([walk], {1: rig}, make_clip(90), camera, WORLD, DEFAULT)[0] is walk
+
+
+def test_before_a_camera_with_a_path_feet_are_held_in_the_world(walk, rig):
+    """Of a camera on a tripod, a pan changes nothing; of one that travels, depth is along the ray of each frame."""
+    clip, drifting = make_clip(len(walk)), wobbling(walk, rig)
+    pan, travel = (moving_camera(len(walk), kind) for kind in ("rotating", "moving"))
+    out = {c.path.kind: hold_foot_contacts([drifting], {1: rig}, clip, c, WORLD, MotionSettings())[0] for c in (pan, travel)}
+    np.testing.assert_array_equal(out["rotating"].joints_m, held(drifting, rig).joints_m)
+    assert sliding(out["moving"], walk) < 1.2 * sliding(held(drifting, rig), walk) < 0.6 * sliding(drifting, walk)
 
 
 def test_is_symmetric_in_time(walk, rig):

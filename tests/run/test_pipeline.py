@@ -24,12 +24,14 @@ from body4d.core.scene_io import load_hidden, load_scene
 from body4d.core.stages import StageOutput
 from body4d.core.types import Camera, Clip
 from body4d.motion.ground_plane import sole_m
+from body4d.motion.world import to_frames, to_reference
 from body4d.run.pipeline import sparse_frames_warnings
-from body4d.run.record import BODIES, FILES, GLB, HIDDEN, MASKS, OVERLAY, RUN, SCENE, SHEET, VIEWS, read_run, summary
+from body4d.run.record import BODIES, CAMERA, FILES, GLB, HIDDEN, MASKS, OVERLAY, RUN, SCENE, SHEET, VIEWS, read_run, summary
 from fakes import FRAMES, Calls, FakeBodies, FakeCamera, FakeSegmenter, fake_draw, fake_pipeline
+from scenes import moving_camera
 
 STAGES = ["probe", "masks", "occlusion", "camera", "bodies", "motion", "pictures", "files"]
-SAME_BYTES = [MASKS, HIDDEN, BODIES, SCENE, OVERLAY, VIEWS, SHEET, GLB]
+SAME_BYTES = [MASKS, HIDDEN, CAMERA, BODIES, SCENE, OVERLAY, VIEWS, SHEET, GLB]
 
 
 @pytest.fixture
@@ -122,6 +124,47 @@ def test_a_moving_camera_settles_nobody(video: Path, tmp_path: Path) -> None:
 
     scene = fake_pipeline(camera=Moving(Calls()), floor=never, foot_contact=never).run(video, tmp_path / "run")
     np.testing.assert_array_equal(scene.T_world_camera, np.diag([1.0, -1.0, -1.0, 1.0]))
+
+
+def test_before_a_camera_with_a_path_people_are_settled_in_the_world(video: Path, tmp_path: Path) -> None:
+    """Smoother, floor and feet see somebody at rest where they rest, and the scene has them in the axes of their frame again."""
+    camera = dataclasses.replace(moving_camera(FRAMES, "moving"), width_px=64, height_px=48)
+    calls, at_rest, eyes = Calls(), np.array([0.1, 0.2, 4.0]), []
+
+    class Bodies(FakeBodies):
+        def estimate(self, frames, masks, camera, progress, occlusions=()):
+            output = super().estimate(frames, masks, camera, progress, occlusions)
+            rested = [dataclasses.replace(t, translation_m=np.tile(at_rest, (len(t), 1))) for t in output.value]
+            return dataclasses.replace(output, value=to_frames(rested, camera))
+
+    def smoother(track, rig, clip, settings, eye_m):
+        np.testing.assert_allclose(track.translation_m, np.tile(at_rest, (FRAMES, 1)), atol=1e-12)
+        eyes.append(eye_m)
+        return track
+
+    def background(frames, given, settings, masks, progress):
+        return StageOutput(dataclasses.replace(camera, path=dataclasses.replace(camera.path, scale_source="none")))
+
+    def settle_scale(given, people, clip):
+        return StageOutput(camera, (RunWarning("scale", "The path's length is known."),))
+
+    def floor(people, given):
+        assert given.path.scale_source == "bodies"
+        return np.diag([1.0, -1.0, -1.0, 1.0])
+
+    given = {"smoother": smoother, "background": background, "settle_scale": settle_scale, "floor": floor}
+    pipeline = fake_pipeline(calls=calls, bodies=Bodies(calls), **given)
+    scene = pipeline.run(video, tmp_path / "run")
+    np.testing.assert_array_equal(eyes[0], camera.path.T_reference_camera[:, :3, 3])
+    np.testing.assert_allclose(to_reference(scene.people, scene.camera)[0].translation_m[-1], at_rest, atol=1e-12)
+    assert np.ptp(scene.people[0].translation_m[:, 0]) > 1
+    assert scene.camera.path.scale_source == "bodies"
+    assert "scale" in [warning.code for warning in scene.warnings]
+    result = read_run(tmp_path / "run").stages["camera"].result
+    assert result["path"] == {"kind": "moving", "source": "background", "scale_source": "none"}
+    again = pipeline.run(video, tmp_path / "run")
+    np.testing.assert_array_equal(again.camera.path.T_reference_camera, scene.camera.path.T_reference_camera)
+    assert calls.names.count("camera") == 1
 
 
 @pytest.mark.parametrize(

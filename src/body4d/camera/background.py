@@ -10,7 +10,7 @@ from body4d.camera.motion import NUM_FRAMES, camera_motion, motion_warnings, peo
 from body4d.camera.verticals import gravity_from_segments, upright_segments, witness_weights
 from body4d.config import CameraSettings
 from body4d.core.errors import RunWarning
-from body4d.core.stages import FrameSource, StageOutput
+from body4d.core.stages import FrameSource, ProgressFn, StageOutput, ignore_progress
 from body4d.core.types import Camera, Clip, MaskTrack
 
 EVERY_FRAME_READ = 4
@@ -18,7 +18,13 @@ EVERY_FRAME_READ = 4
 again, fewer leave those behind people unseen."""
 
 
-def read_background(frames: FrameSource, camera: Camera, settings: CameraSettings, masks: Sequence[MaskTrack] = ()) -> StageOutput[Camera]:
+def read_background(
+    frames: FrameSource,
+    camera: Camera,
+    settings: CameraSettings,
+    masks: Sequence[MaskTrack] = (),
+    progress: ProgressFn = ignore_progress,
+) -> StageOutput[Camera]:
     """The camera with the direction of gravity, where it stands still, and warnings where it does not; not static where there are several.
 
     Raises MissingDependencyError without OpenCV.

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from body4d.core.camera import CameraPath
 from body4d.core.errors import InputError, RunWarning
 from body4d.core.files import atomic_file
 from body4d.core.occlusion import OcclusionSegment
@@ -35,6 +36,8 @@ _RIG_WHOLE = ("parents", "faces", "skin_indices")
 _HIDDEN_ARRAYS = ("frame_index", "hidden", "visible_share", "box_px", "pictures")
 _LANDMARK_ARRAYS = ("points_px", "depth_px", "world_m", "visibility")
 _HAND_ARRAYS = ("points_px", "world_m", "score", "right_probability")
+_PATH_ARRAYS = ("T_reference_camera", "focal_px", "rotation_sigma_deg", "position_sigma_m", "focal_sigma")
+_PATH_NAMES = ("kind", "source", "scale_source")
 
 
 def save_scene(scene: Scene, path: AnyPath) -> None:
@@ -54,15 +57,8 @@ def save_scene(scene: Scene, path: AnyPath) -> None:
         "clip/focal_mm35": np.nan if clip.focal_mm35 is None else clip.focal_mm35,
         "clip/variable_rate": clip.variable_rate,
         "clip/cuts": clip.cuts,
-        "camera/K": camera.K,
-        "camera/size_px": [camera.width_px, camera.height_px],
-        "camera/source": camera.source,
-        "camera/static": camera.static,
+        **_camera_arrays(camera),
     }
-    if camera.focal_spread is not None:
-        arrays["camera/focal_spread"] = camera.focal_spread
-    if camera.gravity is not None and camera.gravity_sigma_deg is not None:
-        arrays |= {"camera/gravity": camera.gravity, "camera/gravity_sigma_deg": camera.gravity_sigma_deg}
     if clip.capture_rate is not None:
         arrays["clip/capture_rate"] = [clip.capture_rate.numerator, clip.capture_rate.denominator]
     write_npz(path, "scene", arrays | _body_arrays(scene.people))
@@ -91,27 +87,26 @@ def load_scene(path: AnyPath, video: AnyPath | None = None) -> Scene:
             variable_rate=bool(data["clip/variable_rate"]),
             cuts=data.get("clip/cuts", np.zeros(0, np.int64)),  # not in files of versions before cuts were looked for
         )
-        K = data["camera/K"]
-        camera = Camera(
-            focal_px=float(K[0, 0]),
-            cx_px=float(K[0, 2]),
-            cy_px=float(K[1, 2]),
-            width_px=int(data["camera/size_px"][0]),
-            height_px=int(data["camera/size_px"][1]),
-            source=str(data["camera/source"]),
-            static=bool(data["camera/static"]),
-            focal_spread=float(data["camera/focal_spread"]) if "camera/focal_spread" in data else None,
-            gravity=tuple(data["camera/gravity"].tolist()) if "camera/gravity" in data else None,
-            gravity_sigma_deg=tuple(data["camera/gravity_sigma_deg"].tolist()) if "camera/gravity" in data else None,
-        )
         return Scene(
             clip=clip,
-            camera=camera,
+            camera=_camera(data),
             people=_bodies(data),
             T_world_camera=data["T_world_camera"],
             preset=str(data["preset"]),
             warnings=tuple(RunWarning.from_json(json.loads(str(warning))) for warning in data["warnings"]),
         )
+
+
+def save_camera(camera: Camera, path: AnyPath) -> None:
+    """Write the camera alone: what a run keeps of the stage ``camera``. Raises OutputError."""
+    write_npz(path, "camera", _camera_arrays(camera))
+
+
+def load_camera(path: AnyPath) -> Camera:
+    """Read what ``save_camera`` wrote. Raises InputError as ``load_scene``."""
+    data = _read_npz(path, "camera")
+    with _reading(path):
+        return _camera(data)
 
 
 def save_bodies(tracks: Sequence[BodyTrack], path: AnyPath) -> None:
@@ -220,6 +215,44 @@ def _code_arrays(key: str, codes: Sequence[bytes]) -> dict[str, Any]:
 def _codes(data: Mapping[str, np.ndarray], key: str) -> tuple[bytes, ...]:
     rle = data[f"{key}/rle"].tobytes()
     return tuple(rle[a:b] for a, b in pairwise(data[f"{key}/rle_offsets"].tolist()))
+
+
+def _camera_arrays(camera: Camera) -> dict[str, Any]:
+    arrays: dict[str, Any] = {
+        "camera/K": camera.K,
+        "camera/size_px": [camera.width_px, camera.height_px],
+        "camera/source": camera.source,
+        "camera/static": camera.static,
+    }
+    if camera.focal_spread is not None:
+        arrays["camera/focal_spread"] = camera.focal_spread
+    if camera.gravity is not None and camera.gravity_sigma_deg is not None:
+        arrays |= {"camera/gravity": camera.gravity, "camera/gravity_sigma_deg": camera.gravity_sigma_deg}
+    if camera.path is not None:
+        arrays |= {f"camera/path/{name}": getattr(camera.path, name) for name in (*_PATH_NAMES, *_PATH_ARRAYS)}
+    return arrays
+
+
+def _camera(data: Mapping[str, np.ndarray]) -> Camera:
+    K = data["camera/K"]
+    path = None
+    if "camera/path/kind" in data:
+        names: dict[str, Any] = {name: str(data[f"camera/path/{name}"]) for name in _PATH_NAMES}
+        arrays: dict[str, Any] = {name: data[f"camera/path/{name}"] for name in _PATH_ARRAYS}
+        path = CameraPath(**names, **arrays)
+    return Camera(
+        focal_px=float(K[0, 0]),
+        cx_px=float(K[0, 2]),
+        cy_px=float(K[1, 2]),
+        width_px=int(data["camera/size_px"][0]),
+        height_px=int(data["camera/size_px"][1]),
+        source=str(data["camera/source"]),
+        static=bool(data["camera/static"]),
+        focal_spread=float(data["camera/focal_spread"]) if "camera/focal_spread" in data else None,
+        gravity=tuple(data["camera/gravity"].tolist()) if "camera/gravity" in data else None,
+        gravity_sigma_deg=tuple(data["camera/gravity_sigma_deg"].tolist()) if "camera/gravity" in data else None,
+        path=path,
+    )
 
 
 def _body_arrays(tracks: Sequence[BodyTrack]) -> dict[str, Any]:

@@ -374,6 +374,8 @@ class Scene:
 
     def __post_init__(self) -> None:
         _check("T_world_camera", self.T_world_camera, (4, 4), "f")
+        if self.camera.path is not None and len(self.camera.path) != len(self.clip):
+            raise ValueError(f"the camera's path has {len(self.camera.path)} frames, the clip {len(self.clip)}")
         ids = [p.person_id for p in self.people]
         if len(set(ids)) != len(ids):
             raise ValueError(f"person ids must differ, found {ids}")

@@ -11,6 +11,7 @@ from body4d.core.errors import InputError
 from body4d.core.rig import Rig
 from body4d.core.types import BodyTrack, Scene
 from body4d.geometry.rotations import matrix_to_rotvec, rotvec_to_matrix
+from body4d.motion.world import to_reference
 
 # Names of the bones in Anny's rig and in MHR's.
 UPPER_LEGS = {"left": ("upperleg01.L", "l_upleg"), "right": ("upperleg01.R", "r_upleg")}
@@ -55,6 +56,7 @@ def body_motion(scene: Scene, track: BodyTrack, time_scale: float, rig: Rig | No
     Raises InputError for a rig without the bones known here.
     """
     rig = rig or rig_of(track)
+    (track,) = to_reference((track,), scene.camera)
     frames = np.arange(track.frame_index[0], track.frame_index[-1] + 1)
     to_world = scene.T_world_camera[:3, :3].astype(np.float64)
     points = track.joints_m.astype(np.float64) @ to_world.T + scene.T_world_camera[:3, 3]

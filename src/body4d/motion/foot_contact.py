@@ -19,6 +19,7 @@ from body4d.core.rig import Rig
 from body4d.core.types import BodyTrack, Camera, Clip
 from body4d.geometry.rotations import matrix_to_rotvec, rotation_between, rotvec_to_matrix
 from body4d.motion.gaps import true_runs
+from body4d.motion.world import eye_path_m
 
 SIDES = ("left", "right")
 POINTS = ("heel", "big_toe")
@@ -75,20 +76,31 @@ def hold_foot_contacts(
 ) -> tuple[BodyTrack, ...]:
     """Smoothed ``people`` with feet in contact held. ``rigs`` are by person id; ``T_world_camera`` is the floor-aligned world.
 
-    People are unchanged where ``settings.ground`` is off, the camera moves, or a joint set has no heels and toes.
+    Where the camera moves along a path, people are in reference axes (``body4d.motion.world``). They are unchanged where
+    ``settings.ground`` is off, the camera moves on an unknown path, or a joint set has no heels and toes.
     """
-    if settings.ground == "off" or not settings.enabled or not camera.static:
+    if settings.ground == "off" or not settings.enabled or not camera.has_world:
         return tuple(people)
+    eye_m = eye_path_m(camera)
     times_s = clip.times_s * clip.time_scale
     up = T_world_camera[1, :3]
     stretches = clip.stretch_index
-    return tuple(_hold_person(track, rigs[track.person_id], times_s, stretches, up, settings.max_foot_correction_m) for track in people)
+    return tuple(
+        _hold_person(track, rigs[track.person_id], times_s, stretches, up, settings.max_foot_correction_m, eye_m) for track in people
+    )
 
 
 def _hold_person(
-    track: BodyTrack, rig: Rig, times_s: np.ndarray, stretches: np.ndarray, up: np.ndarray, max_correction_m: float
+    track: BodyTrack,
+    rig: Rig,
+    times_s: np.ndarray,
+    stretches: np.ndarray,
+    up: np.ndarray,
+    max_correction_m: float,
+    eye_m: np.ndarray | None,
 ) -> BodyTrack:
-    """One person with feet in contact held; ``up`` (3,) is the world's upward direction in camera axes."""
+    """One person with feet in contact held; ``up`` (3,) is the world's upward direction in the track's axes, ``eye_m`` (n, 3) where in them
+    the camera is on each frame of the clip, None at their origin."""
     legs = [leg for leg in (find_leg(rig, side) for side in SIDES) if leg is not None]
     if len(legs) < 2 or any(f"{side}_{part}" not in track.joint_names for side in SIDES for part in POINTS):
         return track
@@ -97,8 +109,10 @@ def _hold_person(
     cuts = np.flatnonzero((np.diff(track.frame_index) != 1) | (np.diff(stretches[track.frame_index]) > 0)) + 1
     for rows in np.split(np.arange(len(track)), cuts):
         if len(rows) > 3:
-            segment_times_s = times_s[track.frame_index[rows]]
-            local[rows], root[rows] = _hold_segment(rig, legs, track, local[rows], root[rows], segment_times_s, up, max_correction_m)
+            frames = track.frame_index[rows]
+            ray = root[rows] if eye_m is None else root[rows] - eye_m[frames]
+            view = ray / np.linalg.norm(ray, axis=-1, keepdims=True)
+            local[rows], root[rows] = _hold_segment(rig, legs, track, local[rows], root[rows], view, times_s[frames], up, max_correction_m)
     joints = rig.keypoints(*rig.forward(local, root))
     return dataclasses.replace(
         track,
@@ -114,16 +128,17 @@ def _hold_segment(
     track: BodyTrack,
     local: np.ndarray,
     root: np.ndarray,
+    view: np.ndarray,
     times_s: np.ndarray,
     up: np.ndarray,
     max_correction_m: float,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Rotations (T, J, 3, 3) and root positions (T, 3) of consecutive frames with feet in contact held."""
+    """Rotations (T, J, 3, 3) and root positions (T, 3) of consecutive frames with feet in contact held; ``view`` (T, 3) are unit rays to
+    the root."""
     sigma_m = np.zeros(len(track.joint_names)) if track.joint_sigma_m is None else np.median(track.joint_sigma_m, axis=0)
     columns = [track.joint_names.index(f"{side}_{part}") for side in SIDES for part in POINTS]
     G, p = rig.forward(local, root)
     points = rig.keypoints(G, p)[:, columns]
-    view = root / np.linalg.norm(root, axis=-1, keepdims=True)
     max_wander_m = MAX_WANDER_M + MAX_WANDER_SIGMAS * sigma_m[columns]
     in_contact = detect_contacts(points, view, times_s, up, max_wander_m)
     constraints = [contact_constraint(points[:, i], in_contact[:, i], times_s) for i in range(len(columns))]

@@ -8,6 +8,7 @@ from jaxtyping import Float
 from body4d.core.joints import joint_names
 from body4d.core.rig import Rig
 from body4d.core.types import LEVEL_SIGMA_DEG, BodyTrack, Camera
+from body4d.motion.world import points_to_frames
 
 FOOT_JOINTS = tuple(f"{side}_{part}" for side in ("left", "right") for part in ("big_toe", "small_toe", "heel"))
 ANKLES = ("left_ankle", "right_ankle")
@@ -52,7 +53,8 @@ _LEVEL = np.diag([1.0, -1.0, -1.0, 1.0])
 def floor_transform(people: Sequence[BodyTrack], camera: Camera) -> Float[np.ndarray, "4 4"]:
     """``T_world_camera`` of the floor-aligned world: y up, metres, origin on the floor below the first person's first pelvis.
 
-    The camera looks along the world's -z, as far as that is level. What is right in the picture has greater x.
+    Where the camera moves along a path, ``people`` are in reference axes (``body4d.motion.world``), and so is what the transform takes.
+    The camera (of the first frame) looks along the world's -z, as far as that is level. What is right in the picture has greater x.
 
     The floor is the plane through the lowest footholds of everybody over the clip: heels and toes, or ankles where a joint set has no
     feet. Its tilt is the most likely one given gravity as the picture's verticals show it (else a camera level within
@@ -86,7 +88,7 @@ def _depth_below_floor_m(people: Sequence[BodyTrack], camera: Camera, transform:
         if track.observed.any():
             points = track.joints_m[track.observed].astype(np.float64)
             heights = (points * transform[1, :3]).sum(-1) + transform[1, 3]
-            depth = -np.where(_in_picture(points, camera), heights, 0.0).min(1)
+            depth = -np.where(_in_picture(points, track.frame_index[track.observed], camera), heights, 0.0).min(1)
             if np.median(depth) > MAX_BELOW_FLOOR_M:
                 lowest = max(lowest, float(depth.max()) + BODY_BEYOND_JOINTS_M)
     return lowest
@@ -140,15 +142,16 @@ def _foot_points(people: Sequence[BodyTrack], camera: Camera) -> list[np.ndarray
     for track in people:
         names = [n for n in FOOT_JOINTS if n in track.joint_names] or [n for n in ANKLES if n in track.joint_names]
         columns = [track.joint_names.index(n) for n in names]
-        points = track.joints_m[track.observed][:, columns].reshape(-1, 3).astype(np.float64)
-        everywhere.append(points)
-        in_picture.append(points[_in_picture(points, camera)])
+        points = track.joints_m[track.observed][:, columns].astype(np.float64)
+        everywhere.append(points.reshape(-1, 3))
+        in_picture.append(points[_in_picture(points, track.frame_index[track.observed], camera)])
     return in_picture if any(len(points) for points in in_picture) else everywhere
 
 
-def _in_picture(points_m: np.ndarray, camera: Camera) -> np.ndarray:
+def _in_picture(points_m: np.ndarray, frames: np.ndarray, camera: Camera) -> np.ndarray:
+    """Which points (n, k, 3) lie in the picture of their frame (n,), as (n, k)."""
     with np.errstate(invalid="ignore"):
-        px = camera.project(points_m)
+        px = camera.project_at(points_to_frames(points_m, frames, camera), frames)
         return np.all((px >= 0) & (px < [camera.width_px, camera.height_px]), axis=-1)
 
 

@@ -1,7 +1,8 @@
 """Smooth one person's motion over the whole clip without slowing what is fast. Pure numpy.
 
 Each joint's rotation is filtered by an RTS smoother in the tangent space of SO(3), rolled out along the trajectory itself, and the root's
-translation as direction and log-distance from the camera, because distance is by far the noisier of the two.
+translation as direction and log-distance from the camera, because distance is by far the noisier of the two. Where the camera moves along
+a known path, all this is done in axes that stay (``body4d.motion.world``), with the translation across and along each frame's own ray.
 The cut-off follows the motion: at each moment the lowest one is taken that loses nothing beyond noise (Lepski's method), so that slow
 motion is smoothed strongly and a stroke keeps its speed.
 The body's shape is one for the whole clip and is not touched: only pose and place change from frame to frame.
@@ -13,6 +14,7 @@ Kalman filter", 2017; rolling: Jupp & Kent, "Fitting smooth paths to spherical d
 """
 
 import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,6 +29,7 @@ from body4d.motion.gaps import BodyChannels, bridged_confidence, bridged_segment
 from body4d.motion.outliers import burst_outliers, chordal_points, single_frame_outliers
 from body4d.motion.rts_smoother import jerk_density, rts_smooth
 from body4d.motion.uncertainty import MIN_ROTATION_SIGMA_DEG, descendant_matrix, joint_sigma_m
+from body4d.motion.world import ray_axes, rolled_out
 
 MIN_DRIVEN_RAD = 1e-4
 """A joint that turns less than this over the clip is not driven by the pose, and keeps its rotation exactly."""
@@ -54,8 +57,11 @@ CHUNK_FRAMES = 1024
 """Frames posed at once."""
 
 
-def smooth(track: BodyTrack, rig: Rig, clip: Clip, settings: MotionSettings) -> BodyTrack:
+def smooth(track: BodyTrack, rig: Rig, clip: Clip, settings: MotionSettings, eye_m: Float[np.ndarray, "n 3"] | None = None) -> BodyTrack:
     """``track`` smoothed over its whole length, its short gaps bridged.
+
+    The track is in the axes of a camera that stands still at their origin or, with ``eye_m``, which is where the camera is on each frame of
+    the clip, in axes that stay.
 
     Rows of the result cover every clip frame from the first to the last observed one, except gaps longer than ``settings.max_gap_s`` and
     those across which nothing is smoothed (``Clip.stretch_index``).
@@ -72,7 +78,7 @@ def smooth(track: BodyTrack, rig: Rig, clip: Clip, settings: MotionSettings) -> 
         return track
     times_s = clip.times_s * clip.time_scale
     rows = np.flatnonzero(track.observed)
-    observations = _TrackObservations(track, rig, rows, times_s[track.frame_index[rows]])
+    observations = _TrackObservations(track, rig, rows, times_s[track.frame_index[rows]], eye_m)
     segments = bridged_segments(track.frame_index[rows], times_s, settings.max_gap_s, clip.stretch_index)
     parts = [observations.smooth_segment(frames, times_s, settings) for frames in segments]
     rotations, translation, rotation_variance, translation_variance = (np.concatenate(p) for p in zip(*parts, strict=True))
@@ -84,7 +90,7 @@ def smooth(track: BodyTrack, rig: Rig, clip: Clip, settings: MotionSettings) -> 
 class _TrackObservations:
     """The observed rows of one track: what was measured, and how noisy each part of it is over the whole track."""
 
-    def __init__(self, track: BodyTrack, rig: Rig, rows: np.ndarray, times_s: np.ndarray) -> None:
+    def __init__(self, track: BodyTrack, rig: Rig, rows: np.ndarray, times_s: np.ndarray, eye_m: np.ndarray | None) -> None:
         self.frames = track.frame_index[rows]
         local = rotvec_to_matrix(track.rotations[rows].astype(np.float64))
         turned = np.linalg.norm(matrix_to_rotvec(np.swapaxes(local[:1], 2, 3) @ local), axis=-1)
@@ -102,14 +108,15 @@ class _TrackObservations:
         joint_visibility = visibility @ keypoint_relevance(rig)[self.driven].T
         self.rotation_variance_ratio = 1 / np.clip(joint_visibility * weight[:, None], MIN_WEIGHT, 1)
         self.translation_variance_ratio = 1 / np.clip(visibility.mean(1) * weight, MIN_WEIGHT, 1)[:, None]
-        self.view = ViewCoordinates.around(track.translation_m[rows].astype(np.float64))
-        self.direction, self.log_distance = self.view.from_points(track.translation_m[rows].astype(np.float64))
         self.rotation_sigma = noise_sigma(
             times_s, unroll_rotations(self.local), self.rotation_variance_ratio, np.radians(MIN_ROTATION_SIGMA_DEG)
         )
-        ratio, min_sigma = self.translation_variance_ratio, MIN_TRANSLATION_SIGMA_SHARE
-        self.direction_sigma = noise_sigma(times_s, self.direction[:, None], ratio, min_sigma)
-        self.distance_sigma = noise_sigma(times_s, self.log_distance[:, None, None], ratio, min_sigma)
+        root_m = track.translation_m[rows].astype(np.float64)
+        self.root = (
+            _StillView(times_s, root_m, self.translation_variance_ratio)
+            if eye_m is None
+            else _MovingView(times_s, root_m, self.translation_variance_ratio, self.frames, eye_m)
+        )
 
     def smooth_segment(
         self, frames: np.ndarray, times_s: np.ndarray, settings: MotionSettings
@@ -132,13 +139,67 @@ class _TrackObservations:
             channels = BodyChannels(self.driven == 0, self.mirror)
             local, variance = smooth_rotations(times, on_timeline(self.local, np.nan), variances, settings, channels)
             rotations[:, self.driven], rotation_variance[:, self.driven] = matrix_to_rotvec(local), variance
-        ratio = on_timeline(self.translation_variance_ratio, np.inf)
+        translation, translation_variance = self.root.smooth(times, frames, on_timeline, settings)
+        return rotations, translation, rotation_variance, translation_variance
+
+
+OnTimeline = Callable[[np.ndarray, float], np.ndarray]
+"""Spreads values of the observed rows over the frames of a segment, with another value where nothing was observed."""
+
+
+class _StillView:
+    """Root positions seen by a camera that stands still at the origin of their axes."""
+
+    def __init__(self, times_s: np.ndarray, root_m: np.ndarray, variance_ratio: np.ndarray) -> None:
+        self.ratio = variance_ratio
+        self.view = ViewCoordinates.around(root_m)
+        self.direction, self.log_distance = self.view.from_points(root_m)
+        self.direction_sigma = noise_sigma(times_s, self.direction[:, None], variance_ratio, MIN_TRANSLATION_SIGMA_SHARE)
+        self.distance_sigma = noise_sigma(times_s, self.log_distance[:, None, None], variance_ratio, MIN_TRANSLATION_SIGMA_SHARE)
+
+    def smooth(
+        self, times_s: np.ndarray, frames: np.ndarray, on_timeline: OnTimeline, settings: MotionSettings
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Positions (T, 3) on the frames of a segment, and their variances (T,) in m² over all axes."""
+        ratio = on_timeline(self.ratio, np.inf)
         direction = on_timeline(self.direction, np.nan)[:, None]
-        direction, direction_variance = smooth_series(times, direction, ratio * self.direction_sigma**2, settings)
+        direction, direction_variance = smooth_series(times_s, direction, ratio * self.direction_sigma**2, settings)
         log_m = on_timeline(self.log_distance, np.nan)[:, None, None]
-        log_m, log_variance = smooth_series(times, log_m, ratio * self.distance_sigma**2, settings, DISTANCE_VARIANCE_SCALE)
-        translation_variance = np.exp(2 * log_m[:, 0, 0]) * (2 * direction_variance[:, 0] + log_variance[:, 0])
-        return rotations, self.view.to_points(direction[:, 0], log_m[:, 0, 0]), rotation_variance, translation_variance
+        log_m, log_variance = smooth_series(times_s, log_m, ratio * self.distance_sigma**2, settings, DISTANCE_VARIANCE_SCALE)
+        variance = np.exp(2 * log_m[:, 0, 0]) * (2 * direction_variance[:, 0] + log_variance[:, 0])
+        return self.view.to_points(direction[:, 0], log_m[:, 0, 0]), variance
+
+
+class _MovingView:
+    """Root positions in axes that stay, seen by a camera that is at ``eye_m`` (n, 3) on the frames of the clip.
+
+    The path of the root is rolled out in axes that go with the ray to it (``rolled_out``), so that across the ray and along it are filtered
+    apart, as for a camera that stands still, and what is smoothed is the person's own path and not the camera's.
+    """
+
+    def __init__(self, times_s: np.ndarray, root_m: np.ndarray, variance_ratio: np.ndarray, frames: np.ndarray, eye_m: np.ndarray) -> None:
+        self.root_m, self.eye_m = root_m, eye_m
+        # Errors are shares of the distance.
+        self.ratio = variance_ratio * ((root_m - eye_m[frames]) ** 2).sum(-1, keepdims=True)
+        path = rolled_out(root_m, ray_axes(root_m, eye_m[frames]))
+        self.across_sigma = noise_sigma(times_s, path[:, None, :2], self.ratio, MIN_TRANSLATION_SIGMA_SHARE)
+        self.along_sigma = noise_sigma(times_s, path[:, None, 2:], self.ratio, MIN_TRANSLATION_SIGMA_SHARE)
+
+    def smooth(
+        self, times_s: np.ndarray, frames: np.ndarray, on_timeline: OnTimeline, settings: MotionSettings
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """As ``_StillView.smooth``."""
+        measured, ratio = on_timeline(self.root_m, np.nan), on_timeline(self.ratio, np.inf)
+        known = np.isfinite(ratio[:, 0])
+        reference = np.stack([np.interp(times_s, times_s[known], measured[known, axis]) for axis in range(3)], -1)
+        axes = ray_axes(reference, self.eye_m[frames])
+        path = rolled_out(reference, axes)
+        values = np.where(known[:, None], path, np.nan)[:, None]
+        across, across_variance = smooth_series(times_s, values[..., :2], ratio * self.across_sigma**2, settings)
+        along, along_variance = smooth_series(times_s, values[..., 2:], ratio * self.along_sigma**2, settings, DISTANCE_VARIANCE_SCALE)
+        # What smoothing has changed is put back in each frame's own axes, so that the sums of steps cannot drift.
+        change = np.concatenate([across[:, 0], along[:, 0]], -1) - path
+        return reference + np.einsum("tab,tb->ta", axes, change), 2 * across_variance[:, 0] + along_variance[:, 0]
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,7 @@ from body4d.core.progress import EventListener, ignore_events
 from body4d.core.rig import Rig
 from body4d.core.stages import AmodalCompleter, BodyEstimator, CameraEstimator, FrameSource, ProgressFn, Segmenter, StageOutput
 from body4d.core.types import MAX_COUPLED_STEP_S, BodyTrack, Camera, Clip, MaskTrack, Prompt, Scene
-from body4d.run.record import BODIES, GLB, HIDDEN, MASKS, OVERLAY, SCENE, SHEET, VIEWS, versions
+from body4d.run.record import BODIES, CAMERA, GLB, HIDDEN, MASKS, OVERLAY, SCENE, SHEET, VIEWS, versions
 from body4d.run.run_folder import RunFolder, StageResult
 from body4d.runtime.memory import NO_DEVICE, DeviceMemory
 
@@ -25,8 +25,9 @@ if TYPE_CHECKING:
     from body4d.run.presets import PipelineComponents
 
 StageFn = Callable[[Path, ProgressFn], StageResult | None]
-Smoother = Callable[[BodyTrack, Rig, Clip, MotionSettings], BodyTrack]
-BackgroundFn = Callable[[FrameSource, Camera, CameraSettings, Sequence[MaskTrack]], StageOutput[Camera]]
+Smoother = Callable[[BodyTrack, Rig, Clip, MotionSettings, np.ndarray | None], BodyTrack]
+BackgroundFn = Callable[[FrameSource, Camera, CameraSettings, Sequence[MaskTrack], ProgressFn], StageOutput[Camera]]
+ScaleFn = Callable[[Camera, Sequence[BodyTrack], Clip], StageOutput[Camera]]
 FloorFinder = Callable[[Sequence[BodyTrack], Camera], np.ndarray]
 FindCutsFn = Callable[[FrameSource, ProgressFn], StageOutput[np.ndarray]]
 SoundCheck = Callable[[Clip], RunWarning | None]
@@ -95,8 +96,15 @@ LEVEL: np.ndarray = np.diag([1.0, -1.0, -1.0, 1.0])
 """Camera axes to a world that has only turned its axes: y up."""
 
 
-def no_background(frames: FrameSource, camera: Camera, settings: CameraSettings, masks: Sequence[MaskTrack]) -> StageOutput[Camera]:
+def no_background(
+    frames: FrameSource, camera: Camera, settings: CameraSettings, masks: Sequence[MaskTrack], progress: ProgressFn
+) -> StageOutput[Camera]:
     """The camera as it is: nothing is read from the background."""
+    return StageOutput(camera)
+
+
+def no_scale(camera: Camera, people: Sequence[BodyTrack], clip: Clip) -> StageOutput[Camera]:
+    """The camera's path in whatever unit it has."""
     return StageOutput(camera)
 
 
@@ -125,9 +133,11 @@ class ShotFrames:
         return self.source.read(first, last, step)
 
 
-def _camera_from_json(fields: Mapping[str, Any]) -> Camera:
-    pairs: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()}
-    return Camera(**pairs)
+def _camera_facts(camera: Camera) -> dict[str, Any]:
+    """What ``run.json`` tells of a camera: all but its path's arrays, which camera.npz holds."""
+    facts = {f.name: getattr(camera, f.name) for f in fields(camera) if f.name != "path"}
+    path = camera.path
+    return facts if path is None else facts | {"path": {"kind": path.kind, "source": path.source, "scale_source": path.scale_source}}
 
 
 def no_foot_contact(
@@ -141,10 +151,11 @@ def no_foot_contact(
 class Pipeline:
     """A preset's models, one for each stage, and the settings they run with. ``Pipeline.load(settings)`` makes one.
 
-    Without a ``completer`` nobody is completed. ``smoother``, ``floor`` and ``foot_contact`` (holds feet that rest) are pure. ``rig_of``
+    Without a ``completer`` nobody is completed. ``smoother``, ``floor``, ``foot_contact`` (holds feet that rest) and ``settle_scale``
+    (gives the path of a moving camera its length) are pure. ``rig_of``
     gives the body a track was fitted with, ``open_clip`` probes a video, ``draw`` and ``write_glb`` write what others look at.
     ``find_cuts`` says where the film is cut, ``check_sound`` why its sound cannot be carried along.
-    ``background`` adds the direction of gravity to the camera, and warns where the camera moves. ``warnings`` belong to the result,
+    ``background`` adds the direction of gravity to the camera and, where it moves, its path. ``warnings`` belong to the result,
     ``setup_warnings`` to this machine today alone.
     ``weights`` names the checkpoint of each stage that has one, and ``sources`` its origin and licence.
     """
@@ -165,6 +176,7 @@ class Pipeline:
     weights: Mapping[str, str] = field(default_factory=dict)
     memory: DeviceMemory = NO_DEVICE
     background: BackgroundFn = no_background
+    settle_scale: ScaleFn = no_scale
     sources: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     completer: AmodalCompleter | None = None
     foot_contact: FootContactFn = no_foot_contact
@@ -227,7 +239,7 @@ class Pipeline:
         What an earlier run into the same folder finished with the same inputs is taken over, unless ``fresh``. Raises InputError,
         NoPersonError, OutputError, and Cancelled where the user or ``listener`` stops it.
         """
-        from body4d.core.scene_io import load_bodies, load_hidden, load_masks, load_scene
+        from body4d.core.scene_io import load_bodies, load_camera, load_hidden, load_masks, load_scene
 
         s = self.settings
         started = time.monotonic()
@@ -259,7 +271,8 @@ class Pipeline:
             masks = load_masks(run.file(MASKS))
             stage("occlusion", [HIDDEN], self._occlusion(frames, masks, run))
             hidden = load_hidden(run.file(HIDDEN))
-            camera = _camera_from_json(stage("camera", [], self._camera(frames, masks)))
+            stage("camera", [CAMERA], self._camera(frames, masks))
+            camera = load_camera(run.file(CAMERA))
             stage("bodies", [BODIES], self._bodies(frames, masks, camera, hidden))
             bodies = load_bodies(run.file(BODIES))
             stage("motion", [SCENE], self._motion(frames.clip, bodies, masks, camera, run))
@@ -331,9 +344,12 @@ class Pipeline:
 
     def _camera(self, frames: FrameSource, masks: Sequence[MaskTrack]) -> StageFn:
         def make(into: Path, progress: ProgressFn) -> StageResult:
+            from body4d.core.scene_io import save_camera
+
             camera = self.camera.estimate(frames, progress)
-            background = self.background(frames, camera.value, self.settings.camera, masks)
-            return StageResult((*camera.warnings, *background.warnings), asdict(background.value))
+            background = self.background(frames, camera.value, self.settings.camera, masks, progress)
+            save_camera(background.value, into / CAMERA)
+            return StageResult((*camera.warnings, *background.warnings), _camera_facts(background.value))
 
         return make
 
@@ -347,41 +363,47 @@ class Pipeline:
 
         return make
 
-    def _motion(self, clip: Clip, bodies: Sequence[BodyTrack], masks: Sequence[MaskTrack], camera: Camera, run: RunFolder) -> StageFn:
+    def _motion(self, clip: Clip, bodies: Sequence[BodyTrack], masks: Sequence[MaskTrack], unscaled: Camera, run: RunFolder) -> StageFn:
         def make(into: Path, progress: ProgressFn) -> StageResult:
             from body4d.core.scene_io import save_scene
             from body4d.motion.uncertainty import with_systematic_error
+            from body4d.motion.world import eye_path_m, to_frames, to_reference
             from body4d.run.quality import measure_mask_iou, quality_warnings, report_people
             from body4d.run.suspects import suspect_warnings
 
             rigs = {track.person_id: self.rig_of(track) for track in bodies}
-            people = tuple(self._smoothed(track, rigs[track.person_id], clip) for track in bodies)
+            scaled = self.settle_scale(unscaled, bodies, clip)
+            camera, eye_m = scaled.value, eye_path_m(scaled.value)
+            people = to_reference(bodies, camera)
+            people = tuple(self._smoothed(track, rigs[track.person_id], clip, eye_m) for track in people)
             people, floor = self._grounded(people, rigs, clip, camera)
+            people = to_frames(people, camera)
             # After the feet, whose contacts are judged by how still they are and not by where they may be.
             people = tuple(with_systematic_error(track, rigs[track.person_id].height_m) for track in people)
             # After the feet, so that the overlap is that of the body which is kept.
             people = measure_mask_iou(people, rigs, masks, camera, progress)
-            scene = Scene(clip, camera, people, floor, self.preset, run.warnings)
+            scene = Scene(clip, camera, people, floor, self.preset, distinct_warnings([*run.warnings, *scaled.warnings]))
             save_scene(scene, into / SCENE)
             heights = {person_id: rig.height_m for person_id, rig in rigs.items()}
             reports = report_people(scene, heights)
-            warnings = (*quality_warnings(people, reports), *suspect_warnings(people, clip))
+            warnings = (*scaled.warnings, *quality_warnings(people, reports), *suspect_warnings(to_reference(people, camera), clip))
             return StageResult(warnings, [asdict(person) for person in reports])
 
         return make
 
-    def _smoothed(self, track: BodyTrack, rig: Rig, clip: Clip) -> BodyTrack:
-        out = self.smoother(track, rig, clip, self.settings.motion) if self.settings.motion.enabled else track
+    def _smoothed(self, track: BodyTrack, rig: Rig, clip: Clip, eye_m: np.ndarray | None) -> BodyTrack:
+        out = self.smoother(track, rig, clip, self.settings.motion, eye_m) if self.settings.motion.enabled else track
         return out if out.joints_raw_m is not None else replace(out, joints_raw_m=track.joints_m)
 
     def _grounded(
         self, people: Sequence[BodyTrack], rigs: Mapping[int, Rig], clip: Clip, camera: Camera
     ) -> tuple[tuple[BodyTrack, ...], np.ndarray]:
-        """``people`` with resting feet held, and the floor they stand on. A moving camera has no floor that stays where it is."""
+        """``people`` (in reference axes, where the camera moves along a path) with resting feet held, and the floor they stand on. A camera
+        that moves on an unknown path has no floor that stays where it is."""
         from body4d.motion.ground_plane import sole_m
 
         motion = self.settings.motion
-        if not camera.static:
+        if not camera.has_world:
             return tuple(people), LEVEL
         people = self.foot_contact(people, rigs, clip, camera, self.floor(people, camera), motion)
         # Feet that no longer wander tell the floor once more, and the world's origin goes with the first person.

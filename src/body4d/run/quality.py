@@ -14,6 +14,7 @@ from body4d.core.stages import ProgressFn
 from body4d.core.types import BodyTrack, Camera, MaskTrack, Scene
 from body4d.evaluate.metrics import jitter_m_s3, mask_iou
 from body4d.evaluate.score import SCORED_JOINTS
+from body4d.motion.world import to_reference
 from body4d.runtime.cores import usable_cores
 
 MIN_VISIBILITY = 0.5
@@ -71,7 +72,8 @@ def report_people(scene: Scene, heights_m: Mapping[int, float]) -> tuple[PersonR
 def error_2d_px(track: BodyTrack, camera: Camera) -> float | None:
     """See ``PersonReport``."""
     columns = [i for i, name in enumerate(track.joint_names) if name in BODY_KEYPOINTS]
-    distance_px = np.linalg.norm(camera.project(track.joints_m) - track.keypoints_px, axis=-1)[:, columns]
+    projected_px = camera.project_at(track.joints_m, track.frame_index)
+    distance_px = np.linalg.norm(projected_px - track.keypoints_px, axis=-1)[:, columns]
     counted = track.observed[:, None] & (track.visibility[:, columns] >= MIN_VISIBILITY) & np.isfinite(distance_px)
     return float(distance_px[counted].mean()) if counted.any() else None
 
@@ -79,8 +81,9 @@ def error_2d_px(track: BodyTrack, camera: Camera) -> float | None:
 def standing_height_px(track: BodyTrack, camera: Camera, height_m: float) -> float | None:
     """Median over observed frames of how tall the standing body would be at the person's distance, in pixels."""
     depth_m = track.translation_m[track.observed, 2]
-    depth_m = depth_m[depth_m > 0]
-    return float(np.median(camera.focal_px * height_m / depth_m)) if len(depth_m) else None
+    focal_px = camera.focal_px_at(track.frame_index[track.observed])
+    height_px = focal_px[depth_m > 0] * height_m / depth_m[depth_m > 0]
+    return float(np.median(height_px)) if len(height_px) else None
 
 
 def _report_person(track: BodyTrack, scene: Scene, height_m: float | None) -> PersonReport:
@@ -88,6 +91,7 @@ def _report_person(track: BodyTrack, scene: Scene, height_m: float | None) -> Pe
     height_px = standing_height_px(track, scene.camera, height_m) if height_m else None
     percent = 100 * error_px / height_px if error_px is not None and height_px else None
     iou = _mean_finite(track.mask_iou)
+    (still,) = to_reference((track,), scene.camera)  # The camera's own shake is none of the person's.
     return PersonReport(
         id=track.person_id,
         frames_visible=int(track.observed.sum()),
@@ -95,8 +99,8 @@ def _report_person(track: BodyTrack, scene: Scene, height_m: float | None) -> Pe
         error_2d_percent_of_height=_rounded(percent, 3),
         mask_iou=_rounded(iou, 4),
         explains_poorly=(percent is not None and percent > POOR_ERROR_PERCENT) or (iou is not None and iou < POOR_MASK_IOU),
-        jitter=_rounded(_jitter(track, track.joints_m, scene), 3),
-        jitter_raw=_rounded(_jitter(track, track.joints_raw_m, scene), 3),
+        jitter=_rounded(_jitter(still, still.joints_m, scene), 3),
+        jitter_raw=_rounded(_jitter(still, still.joints_raw_m, scene), 3),
         height_m=_rounded(height_m, 4),
         height_assumed=track.height_assumed,
     )
@@ -208,7 +212,7 @@ def _silhouette_ious(
             continue
         other_masks = [other_mask for other in others if (other_mask := _mask_at(other, int(frame))) is not None]
         occluded = np.logical_or.reduce(other_masks) & ~mask if other_masks else None
-        out[n] = silhouette_iou(silhouette(vertices[n], rig.faces, camera), mask, occluded)
+        out[n] = silhouette_iou(silhouette(vertices[n], rig.faces, camera.at(int(frame))), mask, occluded)
     return out
 
 

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from body4d.core.errors import InputError, RunWarning
 
-RUN, MASKS, HIDDEN, BODIES, SCENE = "run.json", "masks.npz", "hidden.npz", "bodies.npz", "scene.npz"
+RUN, MASKS, HIDDEN, CAMERA, BODIES, SCENE = "run.json", "masks.npz", "hidden.npz", "camera.npz", "bodies.npz", "scene.npz"
 OVERLAY, VIEWS, SHEET, GLB = "overlay.mp4", "views.mp4", "contact_sheet.png", "body.glb"
 
 
@@ -25,6 +25,7 @@ FILES = {
     SCENE: "all numbers: joints in metres, rotations, camera",
     MASKS: "a mask per person and frame",
     HIDDEN: "people completed where they are hidden (preset sam)",
+    CAMERA: "the camera, with its path where it moves",
     BODIES: "bodies before smoothing",
     RUN: "settings, versions, seconds, warnings",
 }

@@ -10,7 +10,8 @@ from body4d.core.errors import RunWarning
 from body4d.core.types import BodyTrack, Clip
 
 MAX_SPEED_M_S = {"wrist": 20.0, "ankle": 20.0, "hip": 12.0}
-"""Nobody is faster, each against the camera: a pitcher's or golfer's wrist reaches 10 m/s, a kicking ankle 20, a sprinter 12."""
+"""Nobody is faster, each against the world, or the camera where its path is unknown: a pitcher's or golfer's wrist reaches 10 m/s, a
+kicking ankle 20, a sprinter 12."""
 MIN_OVERLAP, MIN_OVERLAP_SHARE = 0.5, 0.7
 """A body whose silhouette overlaps its mask less than this, or than this share of what is usual for the person, is in another pose."""
 MAX_PAUSE_S = 0.1
@@ -30,7 +31,7 @@ _CLAUSES = {"low_overlap": "the body covers little of the person's mask", "impos
 
 
 def suspect_stretches(track: BodyTrack, clip: Clip) -> tuple[SuspectStretch, ...]:
-    """When a person's body is probably wrong, in order."""
+    """When a person's body is probably wrong, in order. The track is in axes that stay, as far as they are known."""
     times_s = clip.times_s[track.frame_index]
     flags = {"low_overlap": _has_low_overlap(track), "impossible_speed": _is_too_fast(track, times_s * clip.time_scale, clip.shot_index)}
     rows = np.flatnonzero(np.any(list(flags.values()), axis=0))

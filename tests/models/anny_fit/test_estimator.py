@@ -14,8 +14,9 @@ from body4d.core.stages import ignore_progress
 from body4d.core.types import LandmarkTrack, MaskTrack, Scene
 from body4d.models.anny_fit.estimator import AnnyBodyEstimator
 from body4d.models.anny_fit.mean_height import mean_height_m
+from body4d.motion.world import to_frames, to_reference
 from body4d.render.rasterizer import silhouette
-from scenes import make_scene
+from scenes import make_scene, moving_camera
 
 FRAMES = 24
 pytestmark = pytest.mark.slow  # Anny is set up
@@ -38,7 +39,8 @@ def observed(scene: Scene, noise_px: float = 1.0, depth_noise_m: float = 0.05) -
     for person in scene.people:
         rig = body_model("anny").rig(person.shape)
         vertices = rig.vertices(*rig.forward(person.rotations, person.translation_m))
-        codes = tuple(MaskTrack.encode(silhouette(v, rig.faces, scene.camera)) for v in vertices)
+        cameras = [scene.camera.at(frame) for frame in person.frame_index.tolist()]
+        codes = tuple(MaskTrack.encode(silhouette(v, rig.faces, camera)) for v, camera in zip(vertices, cameras, strict=True))
         t = len(person)
         points = np.full((t, 33, 2), 0.0)
         world = np.zeros((t, 33, 3))
@@ -46,7 +48,7 @@ def observed(scene: Scene, noise_px: float = 1.0, depth_noise_m: float = 0.05) -
         for joint in Body29:
             if joint.name in Blazepose33.__members__:
                 z = Blazepose33[joint.name]
-                points[:, z] = scene.camera.project(person.joints_m[:, joint])
+                points[:, z] = scene.camera.project_at(person.joints_m[:, joint], person.frame_index)
                 world[:, z] = (person.joints_m - hips)[:, joint]
         points += rng.normal(size=points.shape) * noise_px
         world[..., 2] += rng.normal(size=(1, 33)) * depth_noise_m
@@ -154,6 +156,25 @@ def test_a_height_that_is_not_given_is_the_mean_and_is_called_assumed(scene, mas
     assert boy.shape[0] == MALE
     assert body_model("anny").rig(boy.shape).height_m == pytest.approx(1.273, abs=1e-4)
     assert boy.height_assumed is True
+
+
+@pytest.mark.parametrize("kind", ["rotating", "moving"])
+def test_before_a_camera_that_turns_zooms_and_moves_the_body_is_the_same(scene, found, kind):
+    camera = moving_camera(FRAMES, kind, zoom=1.6, pan_deg=10.0)
+    still = dataclasses.replace(scene.camera, focal_px=camera.focal_px)
+    camera = dataclasses.replace(camera, cx_px=still.cx_px, cy_px=still.cy_px, width_px=still.width_px, height_px=still.height_px)
+    moved = dataclasses.replace(scene, people=to_frames(scene.people, camera), camera=camera)
+    masks = observed(moved)
+    (seen,) = fit(moved, masks)
+    projected = camera.project_at(seen.joints_m, seen.frame_index)
+    assert np.nanmean(np.linalg.norm(projected - seen.keypoints_px, axis=-1)) < 5.0
+    np.testing.assert_allclose(seen.keypoints_px[:, Body29.NOSE], masks[0].landmarks.points_px[:, Blazepose33.NOSE])
+    (placed,) = to_reference((seen,), camera)
+    truth = scene.people[0]
+    assert np.linalg.norm(relative(placed.joints_m) - relative(truth.joints_m), axis=-1)[:, : Body29.LEFT_BIG_TOE].mean() < 0.06
+    # The camera's own path is not the person's: the root goes as before the camera that stands still.
+    apart = (placed.translation_m - truth.translation_m) - (found.translation_m - truth.translation_m).mean(0)
+    assert np.linalg.norm(apart - apart.mean(0), axis=-1).mean() < 0.05
 
 
 def test_sex_and_age_are_the_main_persons():

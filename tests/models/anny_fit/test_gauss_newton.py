@@ -14,6 +14,7 @@ from body4d.models.anny_fit.initialization import initial_rotations, with_initia
 from body4d.models.anny_fit.joint_limits import DRIVEN_JOINTS, joint_limits
 from body4d.models.anny_fit.kinematic_chain import KinematicChain
 from body4d.models.anny_fit.observations import BODY_PARTS
+from body4d.models.anny_fit.steady_acceleration import steady_acceleration
 from body4d.models.anny_fit.types import ChainPose, Observations, Palms
 
 T, FOCAL, CENTRE = 12, 900.0, np.array([320.0, 240.0])
@@ -87,6 +88,37 @@ def test_every_step_lowers_the_cost(problem):
     start = initial_pose(problem, pose, observations)
     costs = [problem.normal_equations(problem.solve(start, observations, n), observations, None, True).cost for n in (0, 1, 3, 8)]
     assert costs[0] > costs[1] > costs[2] > costs[3]
+
+
+@pytest.mark.parametrize("with_path", [False, True], ids=["turns", "turns and moves"])
+def test_frames_are_tied_in_axes_that_stay_where_the_camera_turns(problem, with_path):
+    """The equations of a body seen by a camera that turns are those before a still camera, each frame's unknowns turned with it."""
+    pose = truth(problem)
+    turns = rotvec_to_matrix(np.stack([0.1 * np.sin(np.arange(T)), 0.15 * np.arange(T), 0.05 * np.cos(np.arange(T))], -1))
+    places = np.stack([0.2 * np.arange(T), 0.1 * np.sin(np.arange(T)), np.zeros(T)], -1) * with_path
+    backwards = np.swapaxes(turns, 1, 2)
+    local = pose.local.copy()
+    local[:, 0] = backwards @ local[:, 0]
+    seen = ChainPose(local, np.einsum("tab,tb->ta", backwards, pose.translation_m - places))
+    still = observe(problem, pose)
+    moved = dataclasses.replace(still, R_reference_camera=turns, camera_m=places if with_path else None)
+
+    def equations(pose: ChainPose, observations: Observations) -> residuals.NormalEquations:
+        G, p = problem.chain.forward(pose.local, pose.translation_m)
+        x, J = problem.chain.points_and_jacobian(G, p, problem.keypoints)
+        system = residuals.NormalEquations.empty(T, J.shape[-1])
+        term = residuals.acceleration if observations.R_reference_camera is None else steady_acceleration
+        term(system, problem.chain, pose.local, x, J, G, observations)
+        return system
+
+    want, got = equations(pose, still), equations(seen, moved)
+    turn = np.stack([np.kron(np.eye(got.g.shape[1] // 3), R) for R in turns])  # from each frame's unknowns to those of the still camera
+    back = np.swapaxes(turn, 1, 2)
+    assert got.cost_by_term == pytest.approx(want.cost_by_term)
+    np.testing.assert_allclose(got.g, np.einsum("tpq,tq->tp", back, want.g), atol=1e-6)
+    np.testing.assert_allclose(got.H, back @ want.H @ turn, atol=1e-5)
+    np.testing.assert_allclose(got.H1, back[:-1] @ want.H1 @ turn[1:], atol=1e-5)
+    np.testing.assert_allclose(got.H2, back[:-2] @ want.H2 @ turn[2:], atol=1e-5)
 
 
 def test_one_wild_landmark_does_not_move_the_body(problem):

@@ -14,6 +14,7 @@ import torch
 import sam3d_helpers as helpers
 from body4d.bodies.mhr.module import load_mhr
 from body4d.config import ComputeSettings, Sam3dBodySettings
+from body4d.core.camera import CameraPath
 from body4d.core.errors import DeviceError, InputError, RunWarning
 from body4d.core.joints import Coco17, Mhr70
 from body4d.core.occlusion import OcclusionSegment
@@ -243,6 +244,20 @@ def test_a_known_height_scales_everybody_and_no_picture(parts, masks) -> None:
         np.testing.assert_allclose(CAMERA.project(other.joints_m), CAMERA.project(one.joints_m), atol=0.01)
         points = [t.rig.keypoints(*t.rig.forward(t.rotations.astype(float), t.translation_m.astype(float))) for t in (one, other)]
         np.testing.assert_allclose(points[1], points[0] * factor, rtol=1e-3, atol=1e-4)
+
+
+def test_each_frame_is_seen_with_its_own_focal_length(parts, masks) -> None:
+    """Frames before a zoom are as before a lens that stays short, those after it as before one that always was long."""
+    focal_px = np.array([300.0, 300.0, 300.0, 600.0, 600.0])
+    none, still = np.zeros(FRAMES), np.tile(np.eye(4), (FRAMES, 1, 1))
+    zooming = replace(CAMERA, static=False, path=CameraPath("rotating", still, focal_px, none, none, none))
+    of_camera = {}
+    for name, camera in {"zooming": zooming, "short": CAMERA, "long": replace(CAMERA, focal_px=600.0)}.items():
+        estimator = Sam3dBodyEstimator(lambda device, dtype: parts, Sam3dBodySettings(mode="body"), ComputeSettings(device="cpu"))
+        of_camera[name] = estimator.estimate(Frames(), masks[:1], camera, ignore_progress).value[0]
+    for rows, name in ((slice(0, 3), "short"), (slice(3, 5), "long")):
+        np.testing.assert_allclose(of_camera["zooming"].parameters[rows], of_camera[name].parameters[rows], atol=1e-5)
+        np.testing.assert_allclose(of_camera["zooming"].joints_m[rows], of_camera[name].joints_m[rows], atol=1e-4)
 
 
 def test_models_are_loaded_when_work_begins(parts) -> None:

@@ -100,6 +100,7 @@ def _step_cost(a: ShaftLine, b: ShaftLine, elapsed_s: float) -> float:
 
 def hands_in_picture(track: BodyTrack, row: int, camera: Camera) -> tuple[np.ndarray, float, list[np.ndarray]]:
     """The middle of both hands, the picture's scale there in pixels for a metre, and the elbows, at ``row`` of ``track``."""
+    camera = camera.at(int(track.frame_index[row]))
     names = ("left_index", "left_pinky", "right_index", "right_pinky", "left_elbow", "right_elbow")
     columns = [track.joint_names.index(name) for name in names]
     points = track.joints_m[row, columns].astype(np.float64)

@@ -39,7 +39,6 @@ def event_pictures(swing: Swing, person_id: int, scene: Scene, frames: FrameSour
     golfer = _only_during(scene, person_id, swing)
     x0, y0, x1, y1 = _narrowed(people_box(golfer), scene.clip.width_px)
     width = max(1, round(HEIGHT_PX * (x1 - x0) / (y1 - y0)))
-    camera = resized_camera(scene.camera, width, HEIGHT_PX, (x0, y0), HEIGHT_PX / (y1 - y0))
     ahead = -swing.frame.ball if swing.frame.view == "down-the-line" else swing.frame.target
     panel = VirtualViewPanel.of(golfer, standing_camera(golfer, ahead, width, HEIGHT_PX), SAMPLES, shadows=True)
     panel = replace(panel, trails_px=np.full_like(panel.trails_px, np.nan))  # A trail of the pelvis is a scribble under the feet.
@@ -51,6 +50,7 @@ def event_pictures(swing: Swing, person_id: int, scene: Scene, frames: FrameSour
         overlay = None
         if event.frame in pictures:
             crop = resize_image(np.ascontiguousarray(pictures[event.frame][y0:y1, x0:x1]), width, HEIGHT_PX)
+            camera = resized_camera(scene.camera.at(event.frame), width, HEIGHT_PX, (x0, y0), HEIGHT_PX / (y1 - y0))
             overlay = draw_overlay(crop, people, camera, SAMPLES, labels=False)
         out.append(EventPicture(event, overlay, panel.draw(people, event.frame, labels=False) if people else None))
     return tuple(out)

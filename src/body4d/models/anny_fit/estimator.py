@@ -34,7 +34,7 @@ from body4d.config import FitSettings
 from body4d.core.errors import Cancelled, RunWarning
 from body4d.core.occlusion import OcclusionSegment
 from body4d.core.stages import FrameSource, ProgressFn, StageOutput
-from body4d.core.types import BodyTrack, Camera, Clip, MaskTrack
+from body4d.core.types import BodyTrack, Camera, Clip, LandmarkTrack, MaskTrack
 from body4d.geometry.rotations import matrix_to_rotvec
 from body4d.models.anny_fit.gauss_newton import PoseProblem, ShapeVariant
 from body4d.models.anny_fit.hands import seen_hands
@@ -42,7 +42,8 @@ from body4d.models.anny_fit.initialization import initial_rotations, with_initia
 from body4d.models.anny_fit.joint_limits import DRIVEN_JOINTS, joint_limits
 from body4d.models.anny_fit.kinematic_chain import KinematicChain, PointSet
 from body4d.models.anny_fit.mean_height import mean_height_m
-from body4d.models.anny_fit.observations import BODY_PARTS, BodyLandmarks, build_observations, select_rows, shot_rows
+from body4d.models.anny_fit.observations import BODY_PARTS, BodyLandmarks, build_observations, select_rows, shot_rows, steady_rays_px
+from body4d.models.anny_fit.residuals import extent_along
 from body4d.models.anny_fit.sides import joined_sides, leaping_arm, settle_sides, sides_warning, unclear_spans
 from body4d.models.anny_fit.silhouette import OUTLINE_MARGIN_PER_HEIGHT, SurfaceSample, match_silhouettes, outline_points
 from body4d.models.anny_fit.types import ChainPose, Observations, SilhouetteMatches
@@ -170,12 +171,14 @@ class _PersonFit:
             raise ValueError(f"person {track.person_id} has no landmarks, which this fit needs")
         self.body, self.track, self.clip, self.camera, self.settings = body, track, clip, camera, settings
         self.pool = pool
-        seen = BodyLandmarks.from_track(track.landmarks).in_camera_axes(camera)
+        # A lens that zooms is a matter of the picture's scale alone: all that is seen is brought to one focal length.
+        landmarks = _without_zoom(track.landmarks, camera, track.frame_index)
+        seen = BodyLandmarks.from_track(landmarks).in_camera_axes(camera)
         self.shots = shot_rows(clip, track.frame_index)
         real_s = clip.times_s[track.frame_index] * clip.time_scale
         self.sides = joined_sides([settle_sides(seen.rows(rows), real_s[rows]) for rows in self.shots])
         self.landmarks = self.sides.landmarks
-        times_s, hands = clip.times_s[track.frame_index], track.landmarks.hands
+        times_s, hands = clip.times_s[track.frame_index], landmarks.hands
         self.hands = seen_hands(hands, seen, self.landmarks, times_s, camera) if hands else None
         self.centre_px = np.array([camera.cx_px, camera.cy_px])
         self.outline_sigma_px = OUTLINE_SIGMA_PER_HEIGHT * self.landmarks.height_px
@@ -184,6 +187,7 @@ class _PersonFit:
     def _outline(self, row: int) -> tuple[np.ndarray, np.ndarray]:
         """Points of the body's outline on one frame, inside that of the clothes, and their outward normals."""
         points, normals = outline_points(self.track.mask(row))
+        points = self.camera.without_zoom(points[None], self.track.frame_index[row : row + 1])[0]
         return points - OUTLINE_MARGIN_PER_HEIGHT * self.landmarks.height_px * normals, normals
 
     def run(self, given: _GivenShape, progress: Callable[[int], None]) -> BodyTrack:
@@ -194,10 +198,14 @@ class _PersonFit:
         pose = self._initial_pose(problem)
         depth = pose.translation_m[:, 2]
         focal_px = self.camera.focal_px
-        observations = build_observations(self.landmarks, self.track.frame_index, self.clip, depth, focal_px, self.settings)
+        turns = None if self.camera.path is None else self.camera.T_reference_camera_at(self.track.frame_index)
+        steady = None if turns is None else steady_rays_px(self.landmarks.points_px, turns[:, :3, :3], self.camera)
+        observations = build_observations(self.landmarks, self.track.frame_index, self.clip, depth, focal_px, self.settings, steady)
         if self.camera.gravity is not None and self.camera.gravity_sigma_deg is not None:
             down, pitch_sigma_deg = np.array(self.camera.gravity), self.camera.gravity_sigma_deg[0]
             observations = dataclasses.replace(observations, down=down, pitch_sigma_deg=pitch_sigma_deg)
+        if turns is not None:
+            observations = _with_turns(observations, turns, self.camera)
         observations = dataclasses.replace(observations, depth_sigma_m=observations.depth_sigma_m * self.sides.doubt[:, None])
 
         observations = self._with_hands(observations)
@@ -208,8 +216,8 @@ class _PersonFit:
         problem, surface = self._problem(shape)
         pose = self._without_leaps(problem, self._solve_frames(problem, pose, observations, MAX_STEPS_AFTER_SHAPE))
         progress(2 * T // 5)
-        # One camera that stands still sees one floor, whatever was cut out.
-        shots = [np.arange(T)] if self.camera.static else self.shots
+        # One camera that keeps its place sees one floor, whatever was cut out.
+        shots = [np.arange(T)] if self.camera.has_world else self.shots
         floor_m = np.zeros(T)
         for rows in shots:
             part = ChainPose(pose.local[rows], pose.translation_m[rows])
@@ -369,7 +377,9 @@ class _PersonFit:
             rotations=rotations,
             translation_m=translation,
             joints_m=joints,
-            keypoints_px=np.where(self.sides.measured[..., None], self.landmarks.points_px, np.nan),
+            keypoints_px=self.camera.with_zoom(
+                np.where(self.sides.measured[..., None], self.landmarks.points_px, np.nan), self.track.frame_index
+            ),
             visibility=self.landmarks.visibility,
             confidence=_confidence(joints, self.landmarks, self.camera) * (1 - self.sides.ambiguity),
             observed=np.ones(len(translation), bool),
@@ -377,10 +387,30 @@ class _PersonFit:
         )
 
 
+def _without_zoom(landmarks: LandmarkTrack, camera: Camera, frames: np.ndarray) -> LandmarkTrack:
+    """Landmarks as they would be seen at the focal length of the clip's first frame."""
+    if camera.path is None:
+        return landmarks
+    hands = landmarks.hands and dataclasses.replace(landmarks.hands, points_px=camera.without_zoom(landmarks.hands.points_px, frames))
+    return dataclasses.replace(landmarks, points_px=camera.without_zoom(landmarks.points_px, frames), hands=hands)
+
+
+def _with_turns(observations: Observations, T_reference_camera: np.ndarray, camera: Camera) -> Observations:
+    """``observations`` tied in axes that stay, where the camera turns: of a path without a length its turns alone are known."""
+    R = T_reference_camera[:, :3, :3]
+    is_to_scale = camera.path is not None and camera.path.kind == "moving" and camera.path.scale_source != "none"
+    return dataclasses.replace(
+        observations,
+        down=np.einsum("tba,b->ta", R, observations.down),
+        R_reference_camera=R,
+        camera_m=T_reference_camera[:, :3, 3] if is_to_scale else None,
+    )
+
+
 def _floor_distance(problem: PoseProblem, pose: ChainPose, observations: Observations) -> float:
     """How far below the camera the floor under resting feet lies, in metres, or NaN where no foot rests."""
     G, p = problem.chain.forward(pose.local, pose.translation_m)
-    below = problem.chain.points(G, p, problem.keypoints) @ observations.down
+    below = extent_along(problem.chain.points(G, p, problem.keypoints), observations.down)
     resting = [below[observations.foot_contact[:, side] > 0, k] for side, feet in enumerate(BODY_PARTS.feet) for k in feet]
     depths = np.concatenate(resting)
     return float(np.median(depths)) if len(depths) else float("nan")

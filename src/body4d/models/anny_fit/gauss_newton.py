@@ -27,6 +27,7 @@ from body4d.models.anny_fit.residuals import (
     separation,
     silhouette_distance,
 )
+from body4d.models.anny_fit.steady_acceleration import steady_acceleration
 from body4d.models.anny_fit.types import BodyParts, ChainPose, Observations, SilhouetteMatches
 
 INITIAL_DAMPING, MIN_DAMPING, MAX_DAMPING = 1e-3, 1e-5, 1e4
@@ -98,7 +99,8 @@ class PoseProblem:
             points = self._surface_points(pose, G, p, matches.surface)
             silhouette_distance(system, points, matches, self.focal_px, self.centre_px)
         if coupled:
-            acceleration(system, self.chain, pose.local, x, J, G, observations)
+            term = acceleration if observations.R_reference_camera is None else steady_acceleration
+            term(system, self.chain, pose.local, x, J, G, observations)
         system.assemble()
         return system
 

@@ -1,6 +1,7 @@
 """From BlazePose's landmarks to what the pose solver weighs: landmarks with standard deviations, feet at rest, and joined hands."""
 
 import dataclasses
+import functools
 import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -157,8 +158,12 @@ def build_observations(
     depth_m: Float[np.ndarray, " t"],
     focal_px: float,
     settings: FitSettings,
+    steady_px: Float[np.ndarray, "t 29 3"] | None = None,
 ) -> Observations:
-    """Observations of one person. ``depth_m`` is the person's distance, which turns motion in the picture into metres."""
+    """Observations of one person. ``depth_m`` is the person's distance, which turns motion in the picture into metres.
+
+    Where the camera turns, ``steady_px`` are the landmarks' rays in axes that stay, at the picture's scale: motion is read from them.
+    """
     height = landmarks.height_px
     is_known = np.isfinite(landmarks.points_px).all(-1)
     sigma = settings.landmark_sigma_per_height * height / np.sqrt(np.clip(landmarks.visibility, MIN_VISIBILITY, 1))
@@ -166,7 +171,7 @@ def build_observations(
     sigma[:, list(BODY_PARTS.hips)] *= HIP_SIGMA_FACTOR
     depth_sigma = settings.depth_sigma_m / np.sqrt(np.clip(landmarks.visibility, MIN_DEPTH_VISIBILITY, 1))
     times = clip.times_s[frame_index] * clip.time_scale
-    p = landmarks.points_px
+    p = landmarks.points_px if steady_px is None else steady_px
     is_hidden = landmarks.visibility[:, [B.LEFT_WRIST, B.RIGHT_WRIST]].min(1) < HIDDEN_WRIST_VISIBILITY
     foot_contact, joined = np.zeros((len(p), 2)), np.zeros(len(p))
     acceleration_sigma_m = np.zeros((len(p), len(B), 3))
@@ -176,7 +181,7 @@ def build_observations(
         acceleration_sigma_m[rows] = acceleration_sigma(p[rows], times[rows], depth_m[rows] / focal_px, settings.acceleration_m_s2)
         joined[rows] = hands_joined(p[rows, B.LEFT_WRIST], p[rows, B.RIGHT_WRIST], times[rows], height, is_hidden[rows])
     return Observations(
-        points_px=p,
+        points_px=landmarks.points_px,
         sigma_px=np.where(is_known, sigma, np.inf),
         depth_m=landmarks.world_m[..., 2] - landmarks.world_m[:, list(BODY_PARTS.hips), 2].mean(1, keepdims=True),
         depth_sigma_m=np.where(is_known, depth_sigma, np.inf),
@@ -188,6 +193,16 @@ def build_observations(
         hands_joined=joined,
         foot_contact=foot_contact,
     )
+
+
+def steady_rays_px(
+    points_px: Float[np.ndarray, "t k 2"], R_reference_camera: Float[np.ndarray, "t 3 3"], camera: Camera
+) -> Float[np.ndarray, "t k 3"]:
+    """Unit rays to points of the picture in axes that stay, times the focal length: they move as the points would in a steady picture."""
+    off = points_px - [camera.cx_px, camera.cy_px]
+    ray = np.concatenate([off, np.full((*off.shape[:-1], 1), camera.focal_px)], axis=-1)
+    ray *= camera.focal_px / np.linalg.norm(ray, axis=-1, keepdims=True)
+    return np.einsum("tab,tkb->tka", R_reference_camera, ray)
 
 
 def shot_rows(clip: Clip, frame_index: Int[np.ndarray, " t"]) -> list[Int[np.ndarray, " rows"]]:
@@ -213,6 +228,9 @@ def select_rows(observations: Observations, rows: Int[np.ndarray, " n"]) -> Obse
     palms = observations.palms and Palms(observations.palms.directions[rows], observations.palms.weight[rows])
     parts = {f: getattr(observations, f)[rows] for f in fields}
     floor_m = np.broadcast_to(observations.floor_m, len(observations.points_px))[rows]
+    if observations.R_reference_camera is not None:
+        parts |= {"down": observations.down[rows], "R_reference_camera": observations.R_reference_camera[rows]}
+        parts |= {"camera_m": None if observations.camera_m is None else observations.camera_m[rows]}
     return dataclasses.replace(observations, is_consecutive=is_consecutive, palms=palms, floor_m=floor_m, **parts)
 
 
@@ -235,7 +253,7 @@ def acceleration_sigma(points_px: np.ndarray, times_s: np.ndarray, m_per_px: np.
     return np.stack([sigma, sigma, DEPTH_ACCELERATION_SHARE * sigma], -1)
 
 
-def foot_at_rest(points_px: Float[np.ndarray, "t 2"], times_s: Float[np.ndarray, " t"], height_px: float) -> Bool[np.ndarray, " t"]:
+def foot_at_rest(points_px: Float[np.ndarray, "t d"], times_s: Float[np.ndarray, " t"], height_px: float) -> Bool[np.ndarray, " t"]:
     """On which frames a point of a foot rests: where it hardly moves within ``MIN_REST_S``.
 
     ``times_s`` are real seconds (slow motion already undone). A track shorter than three frames never rests.
@@ -246,8 +264,8 @@ def foot_at_rest(points_px: Float[np.ndarray, "t 2"], times_s: Float[np.ndarray,
 
 
 def hands_joined(
-    left_px: Float[np.ndarray, "t 2"],
-    right_px: Float[np.ndarray, "t 2"],
+    left_px: Float[np.ndarray, "t d"],
+    right_px: Float[np.ndarray, "t d"],
     times_s: Float[np.ndarray, " t"],
     height_px: float,
     is_hidden: Bool[np.ndarray, " t"] | None = None,
@@ -281,9 +299,9 @@ def _motion_within(points_px: np.ndarray, times_s: np.ndarray, window_s: float) 
     half = window_s / 2
     start, stop = times_s[0], times_s[-1]
     before, after = np.clip(times_s - half, start, stop), np.clip(times_s + half, start, stop)
-    moved = [np.interp(after, times_s, points_px[:, a]) - np.interp(before, times_s, points_px[:, a]) for a in range(2)]
+    moved = [np.interp(after, times_s, points_px[:, a]) - np.interp(before, times_s, points_px[:, a]) for a in range(points_px.shape[1])]
     span = np.maximum(after - before, 1e-9)
-    return np.hypot(*moved) * window_s / span
+    return functools.reduce(np.hypot, moved) * window_s / span
 
 
 def _runs(flags: np.ndarray, times_s: np.ndarray, max_pause_s: float) -> list[tuple[int, int]]:

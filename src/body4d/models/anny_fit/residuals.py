@@ -134,6 +134,16 @@ def _scatter_lower(band: np.ndarray, blocks: np.ndarray, offset: int, P: int) ->
         view[:n, column, offset * P + first - column : (offset + 1) * P - column] = blocks[:, column, first:]
 
 
+def extent_along(x: np.ndarray, direction: np.ndarray) -> np.ndarray:
+    """How far points (T, 3) or (T, K, 3) lie along ``direction``, one (3,) for all frames or one for each (T, 3)."""
+    return x @ direction if direction.ndim == 1 else np.einsum("t...a,ta->t...", x, direction)
+
+
+def _slope_along(J: np.ndarray, direction: np.ndarray) -> np.ndarray:
+    """The same of derivatives (T, 3, P)."""
+    return direction @ J if direction.ndim == 1 else np.einsum("tap,ta->tp", J, direction)
+
+
 def robust_weights(residual: np.ndarray, scale: float) -> np.ndarray:
     """Square roots of the weights (T, M) of the Geman-McClure loss, for residual norms (T, M) in standard deviations."""
     return 1.0 / (1.0 + (residual / scale) ** 2)
@@ -247,7 +257,7 @@ def floor_contact(system: NormalEquations, x: np.ndarray, J: np.ndarray, observa
     for side, points in enumerate(parts.feet):
         scale = (observations.foot_contact[:, side] * is_known / FLOOR_SIGMA_M)[:, None]
         for k in points:
-            height, slope = x[:, k] @ observations.down, observations.down @ J[:, k]
+            height, slope = extent_along(x[:, k], observations.down), _slope_along(J[:, k], observations.down)
             system.add("floor", (height[:, None] - floor_m) * scale, slope[:, None] * scale[..., None])
 
 
@@ -259,16 +269,17 @@ def balance(system: NormalEquations, x: np.ndarray, J: np.ndarray, observations:
     down = observations.down
     centre, feet = parts.mass_weights, parts.feet_weights
     over = np.einsum("k,tka->ta", centre - feet, x)
-    is_standing = -(over @ down) > MIN_STANDING_RISE_M
+    is_standing = -extent_along(over, down) > MIN_STANDING_RISE_M
     if not is_standing.any():
         return
-    away = np.array([0.0, 0.0, 1.0]) - down[2] * down
-    away /= np.linalg.norm(away)
+    away = np.array([0.0, 0.0, 1.0]) - down[..., 2:] * down
+    away /= np.linalg.norm(away) if away.ndim == 1 else np.linalg.norm(away, axis=-1, keepdims=True)
     at_rest = observations.foot_contact.min(1)
     sigma = BALANCE_SIGMA_M * (1 - at_rest) + RESTING_BALANCE_SIGMA_M * at_rest
-    scale = is_standing / np.hypot(sigma, -(over @ down) * np.tan(np.radians(observations.pitch_sigma_deg)))
-    residual = ((over @ away) * scale)[:, None]
-    slope = np.einsum("k,tkp->tp", centre - feet, np.einsum("tkap,a->tkp", J, away))
+    scale = is_standing / np.hypot(sigma, -extent_along(over, down) * np.tan(np.radians(observations.pitch_sigma_deg)))
+    residual = (extent_along(over, away) * scale)[:, None]
+    of_point = np.einsum("tkap,a->tkp", J, away) if away.ndim == 1 else np.einsum("tkap,ta->tkp", J, away)
+    slope = np.einsum("k,tkp->tp", centre - feet, of_point)
     system.add("balance", residual, (slope * scale[:, None])[:, None], robust_weights(residual, OUTLIER_SIGMAS))
 
 

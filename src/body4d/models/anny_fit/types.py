@@ -46,9 +46,11 @@ class Observations:
         hands_joined: How surely the two hands hold one thing, in [0, 1].
         foot_contact: How surely the left and the right foot rest on the floor, in [0, 1].
         floor_m: Distance of the floor from the camera along ``down``, of all frames or of each; NaN where it is unknown.
-        down: Direction of gravity in camera axes.
+        down: Direction of gravity in camera axes, of all frames or of each where the camera turns.
         pitch_sigma_deg: How far it may be off, about the camera's x axis.
         palms: Which way the palms face; None where no hands were read.
+        R_reference_camera: Rotations from each frame's camera axes to axes that stay, where the camera turns; None where it does not.
+        camera_m: Positions of a camera that moves, in axes that stay; None where it does not move, or how far is unknown.
     """
 
     points_px: Float[np.ndarray, "t k 2"]
@@ -61,9 +63,11 @@ class Observations:
     hands_joined: Float[np.ndarray, " t"]
     foot_contact: Float[np.ndarray, "t 2"]
     floor_m: float | Float[np.ndarray, " t"] = float("nan")
-    down: Float[np.ndarray, " 3"] = field(default_factory=lambda: np.array([0.0, 1.0, 0.0]))
+    down: Float[np.ndarray, " 3"] | Float[np.ndarray, "t 3"] = field(default_factory=lambda: np.array([0.0, 1.0, 0.0]))
     pitch_sigma_deg: float = LEVEL_SIGMA_DEG[0]
     palms: Palms | None = None
+    R_reference_camera: Float[np.ndarray, "t 3 3"] | None = None
+    camera_m: Float[np.ndarray, "t 3"] | None = None
 
 
 @dataclass(frozen=True)

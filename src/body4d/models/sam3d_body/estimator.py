@@ -141,7 +141,7 @@ def build_track(
     shape = rig_shape(bodies.parameters[confident, SHAPE_COLUMNS], bodies.parameters[confident, MODEL_COLUMNS])
     visibility = keypoint_visibility(bodies.keypoints_px, bodies.hand_used, camera.width_px, camera.height_px)
     rig = mhr.rig(shape)
-    rotations, translation = place_body(bodies, shape, visibility, camera, mhr, rig)
+    rotations, translation = place_body(bodies, frame_index, shape, visibility, camera, mhr, rig)
     return BodyTrack(
         person_id=track.person_id,
         body=mhr.name,
@@ -162,7 +162,7 @@ def build_track(
 
 
 def place_body(
-    bodies: BodyPrediction, shape: np.ndarray, visibility: np.ndarray, camera: Camera, mhr: MhrBody, rig: Rig
+    bodies: BodyPrediction, frame_index: np.ndarray, shape: np.ndarray, visibility: np.ndarray, camera: Camera, mhr: MhrBody, rig: Rig
 ) -> tuple[Float[np.ndarray, "t joints 3"], Float[np.ndarray, "t 3"]]:
     """Local rotations and root positions of the one body ``shape``, so that its keypoints project where each frame's are seen.
 
@@ -170,7 +170,7 @@ def place_body(
     """
     rotations, root = rig_motion(mhr, shape, bodies.parameters[:, MODEL_COLUMNS], np.zeros((len(visibility), 3)))
     points = rig.keypoints(*rig.forward(rotations.astype(np.float64), root.astype(np.float64)))
-    translation = solve_translation(points, bodies.keypoints_px, camera.K, visibility)
+    translation = solve_translation(points, camera.without_zoom(bodies.keypoints_px, frame_index), camera.K, visibility)
     # A body almost at the lens, or seen at fewer than two keypoints, stays where the network has it.
     solved = np.isfinite(translation).all(-1) & (translation[:, 2] > 0)
     translation = np.where(solved[:, None], translation, bodies.root_m)

@@ -105,6 +105,8 @@ class SentBatch:
     """Of each crop, 0 or 1."""
     boxes_px: Float[Tensor, "n 4"]
     image_index: Int[Tensor, " n"]
+    K: Float[Tensor, "n 3 3"]
+    """The intrinsic matrix of each crop's frame."""
     arrived: Any
     """The ``torch.cuda.Event`` after it; None where sending waits for the device."""
 
@@ -113,7 +115,7 @@ class SentBatch:
         if self.arrived is not None:
             stream = torch.cuda.current_stream()
             stream.wait_event(self.arrived)
-            for tensor in (self.frames, self.masks, self.boxes_px, self.image_index):
+            for tensor in (self.frames, self.masks, self.boxes_px, self.image_index, self.K):
                 if tensor is not None:
                     tensor.record_stream(stream)
 
@@ -150,6 +152,7 @@ class InferenceSession:
         self._net, self._mhr, self._settings, self._device, self._wide = net, mhr, settings, device, wide
         self._upload = FrameUploader(device)
         self._stream = side_stream(device, "send") if device.type == "cuda" else None
+        self._camera = camera
         self._K = torch.tensor(camera.K, dtype=torch.float32, device=device)
 
     def bytes_per_crop(self, frames: FrameSource, dtype: torch.dtype) -> int:
@@ -169,21 +172,29 @@ class InferenceSession:
             # Here and not in ``queue``: torch waits for its stream when it sends what is not pinned, and this stream is soon done.
             boxes = torch.from_numpy(np.stack([crop.box_px for crop in crops]).astype(np.float32)).to(self._device)
             index = torch.tensor([crop.image_index for crop in crops], device=self._device)
+            K = self._intrinsics(crops)
             arrived = None if self._stream is None else self._stream.record_event()
-        return SentBatch(images, crops, frames, masks, boxes, index, arrived)
+        return SentBatch(images, crops, frames, masks, boxes, index, K, arrived)
 
     @torch.inference_mode()
     def queue(self, batch: SentBatch, rows: slice, net: Sam3dBody | None = None) -> QueuedPrediction:
         """Have the network look at some of a batch's crops, by ``net`` where it is given."""
         net, settings, crops = net or self._net, self._settings, batch.crops[rows]
         batch.wait()
-        placed = body_crops(batch.boxes_px[rows], batch.image_index[rows], self._K.expand(len(crops), 3, 3), net.sizes)
+        placed = body_crops(batch.boxes_px[rows], batch.image_index[rows], batch.K[rows], net.sizes)
         masks = None if batch.masks is None else batch.masks[rows] * 255
         first = estimate_bodies(net, self._mhr, batch.frames, placed, masks)
         if settings.mode == "body":
             return QueuedPrediction.from_output(crops, first.output, torch.zeros(len(crops), 2, dtype=torch.bool, device=self._device))
         full = estimate_with_hands(net, self._mhr, batch.frames, first, upstream_exact=settings.upstream_exact)
         return QueuedPrediction.from_output(crops, full.output, full.hand_used)
+
+    def _intrinsics(self, crops: Sequence[PersonCrop]) -> Float[Tensor, "b 3 3"]:
+        """The intrinsic matrix of each crop's frame."""
+        if self._camera.path is None:
+            return self._K.expand(len(crops), 3, 3)
+        of_frames = np.stack([self._camera.at(crop.frame).K for crop in crops])
+        return torch.from_numpy(of_frames.astype(np.float32)).to(self._device)
 
     def fetch(self, images: Sequence[UInt8[np.ndarray, "h w 3"]], queued: QueuedPrediction) -> BodyPrediction:
         """The result of what was queued, by the wider network where it is not finite."""

@@ -20,6 +20,8 @@ class PersonCrop:
     """Index of their mask track."""
     row: int
     """Row of that track."""
+    frame: int
+    """The clip frame of that row."""
     edges: Int[np.ndarray, " n"]
     """Their mask's, as ``MaskTrack.edges``. Thousands of masks are not decoded on the host, where other work would wait for it."""
     box_px: np.ndarray
@@ -58,7 +60,7 @@ def iter_crop_batches(
                 images.append(image)
             else:
                 index = frame_image_index
-            crops.append(PersonCrop(index, person, row, amodal[person].edges(row), boxes[person][row]))
+            crops.append(PersonCrop(index, person, row, frame, amodal[person].edges(row), boxes[person][row]))
     if crops:
         yield images, crops
 
