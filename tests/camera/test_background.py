@@ -44,12 +44,32 @@ def test_a_still_camera_before_posts_is_level():
     assert output.value.gravity_sigma_deg[1] < 2.5
 
 
-def test_a_moving_camera_has_no_one_direction_of_gravity():
-    output = read_background(Room(step_px=8), CAMERA, CameraSettings())
+def test_a_camera_taken_for_static_that_moves_has_no_one_direction_of_gravity():
+    output = read_background(Room(step_px=8), CAMERA, CameraSettings(motion="static"))
     assert [warning.code for warning in output.warnings] == ["camera_seems_to_move"]
     assert output.value.gravity is None
-    told = dataclasses.replace(CAMERA, static=False)
-    assert read_background(Room(), told, CameraSettings(motion="moving")).value.gravity is None
+    assert output.value.path is None
+
+
+def test_a_turning_camera_has_a_path_and_gravity_in_the_axes_of_its_first_frame():
+    output = read_background(Room(step_px=8), CAMERA, CameraSettings(motion="rotating"))
+    assert [warning.code for warning in output.warnings] == ["camera_path"]
+    camera = output.value
+    assert camera.path is not None
+    assert not camera.static
+    assert camera.gravity == pytest.approx((0, 1, 0), abs=0.06)
+    # The wall goes by to the left: the camera turns to the right, towards its x axis.
+    assert camera.path.T_reference_camera[-1, 0, 2] == pytest.approx(np.sin(np.arctan(29 * 8 / 550)), rel=0.1)
+
+
+def test_a_moving_camera_without_corners_stays_in_camera_space():
+    room = Room(step_px=8)
+    plain = dataclasses.replace(CAMERA, static=False)
+    room._wall[:] = 80
+    output = read_background(room, plain, CameraSettings(motion="moving"))
+    assert [warning.code for warning in output.warnings] == ["camera_moves"]
+    assert "too few corners" in output.warnings[0].text
+    assert (output.value.path, output.value.static, output.value.gravity) == (None, False, None)
 
 
 def test_beyond_a_cut_there_is_another_camera_or_the_same():
