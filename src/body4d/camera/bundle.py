@@ -1,5 +1,5 @@
-"""Bundle adjustment (Triggs et al. 2000, "Bundle adjustment: a modern synthesis"): the cameras of some frames, and the points they see, from
-where each was seen. Levenberg-Marquardt, points eliminated by the Schur complement, a robust loss for what moves by itself.
+"""Bundle adjustment (Triggs et al. 2000, "Bundle adjustment: a modern synthesis"): the cameras of some frames and the points they see, from
+where each was seen. Levenberg-Marquardt; points are eliminated by the Schur complement; a robust loss for what moves by itself.
 
 A point is homogeneous, ``(d, rho)`` of unit length: the direction ``d`` from the reference camera and the inverse distance ``rho`` along it
 (Civera et al. 2008). Nothing special happens to points far away. With ``rho`` held at 0, and cameras at the origin, it is the adjustment of
@@ -25,7 +25,7 @@ MIN_NOISE_PX = 0.03
 SIGMA_PER_MEDIAN = 1.0 / 1.1774
 """Standard deviation per axis in a median length of two-dimensional normal errors."""
 MAX_ROUNDS, MAX_STEPS = 4, 12
-CONVERGED_SHARE = 1e-5
+CONVERGED_SHARE = 1e-4
 """A step that lowers the cost by a smaller share is the last one of its round."""
 
 
@@ -98,10 +98,11 @@ def project(cameras: Cameras, points: Float[np.ndarray, "n 4"], seen: Observatio
     return np.exp(cameras.log_focal[seen.camera])[:, None] * y[:, :2] / z, y
 
 
-def bearings(xy_px: Float[np.ndarray, "n 2"], focal_px: Float[np.ndarray, "*n"] | float) -> Float[np.ndarray, "n 3"]:
-    """Unit directions, in camera axes, of pixels from the principal point."""
-    out = np.concatenate([xy_px / np.asarray(focal_px).reshape(-1, 1), np.ones((len(xy_px), 1))], axis=1)
-    return out / np.linalg.norm(out, axis=1, keepdims=True)
+def bearings(xy_px: Float[np.ndarray, "n 2"], focal_px: np.ndarray | float) -> Float[np.ndarray, "*s n 3"]:
+    """Unit directions, in camera axes, of pixels from the principal point. Focal lengths are one, or (S, N, 1) for S sets of directions."""
+    xy = xy_px / focal_px
+    out = np.concatenate([xy, np.ones((*xy.shape[:-1], 1))], axis=-1)
+    return out / np.linalg.norm(out, axis=-1, keepdims=True)
 
 
 def adjust(

@@ -4,7 +4,7 @@ Neighbouring keyframes give a first guess (least median of squares over pairs of
 it, and every other frame is resected against the directions found.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -15,7 +15,7 @@ from body4d.core.camera import Camera
 
 MIN_ZOOM_SHARE = 0.03
 """A focal length that changes by less over the clip is one focal length: lenses breathe by a few hundredths as they focus."""
-NUM_SAMPLES = 200
+NUM_SAMPLES = 64
 """Pairs of corners tried between two keyframes. With half of the corners on moving things, one in four pairs is good."""
 MIN_PAIR_SHARE = 0.15
 """Corners of a pair are at least this share of the diagonal apart, as near ones say nothing of a zoom."""
@@ -67,25 +67,28 @@ def relative_turn(
     if not len(far):
         far = np.flatnonzero(span_a > 0)[:NUM_SAMPLES]
     zooms = np.clip(span_b[far] / span_a[far], 0.2, 5.0) if may_zoom else np.ones(len(far))
-    a = bearings(a_px, focal_px)
-    best, best_median = (np.eye(3), 1.0), np.inf
-    for i, j, zoom in zip(first[far], second[far], zooms, strict=True):
-        b = bearings(b_px, focal_px * zoom)
-        R = _aligning(a[[i, j]], b[[i, j]])
-        median = float(np.median(((a - b @ R.T) ** 2).sum(1)))
-        if median < best_median:
-            best, best_median = (R, float(zoom)), median
-    b = bearings(b_px, focal_px * best[1])
-    near = ((a - b @ best[0].T) ** 2).sum(1) <= 6.25 * best_median
-    return _aligning(a[near], b[near]), best[1]
+    i, j = first[far], second[far]
+    a, b = bearings(a_px, focal_px), bearings(b_px, np.outer(zooms, np.full(len(b_px), focal_px))[..., None] if may_zoom else focal_px)
+    b = np.broadcast_to(b, (len(far), *a.shape))
+    each = np.arange(len(far))
+    turns = _aligning(_frames_of(a[i], a[j]), _frames_of(b[each, i], b[each, j]))
+    squares = ((a - b @ turns.swapaxes(1, 2)) ** 2).sum(-1)
+    medians = np.median(squares, axis=1)
+    best = int(medians.argmin())
+    near = squares[best] <= 6.25 * medians[best]
+    return _aligning(a[None, near], b[best][None, near])[0], float(zooms[best])
+
+
+def _frames_of(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Two directions (S, 3) and what is at right angles to both, as rows (S, 3, 3)."""
+    return np.stack([x, y, np.cross(x, y)], axis=1)
 
 
 def _aligning(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """The rotation R with R b nearest to a (Kabsch 1976); for two directions, their cross product is the third."""
-    if len(a) == 2:
-        a, b = (np.concatenate([x, np.cross(x[:1], x[1:])]) for x in (a, b))
-    U, _, Vt = np.linalg.svd(a.T @ b)
-    return U @ np.diag([1, 1, np.sign(np.linalg.det(U @ Vt))]) @ Vt
+    """For each set of directions (S, N, 3) the rotation R (S, 3, 3) with R b nearest to a (Kabsch 1976)."""
+    U, _, Vt = np.linalg.svd(a.swapaxes(1, 2) @ b)
+    U[:, :, 2] *= np.sign(np.linalg.det(U @ Vt))[:, None]
+    return U @ Vt
 
 
 def chained(tracks: FeatureTracks, camera: Camera, may_zoom: bool) -> Cameras:
@@ -127,11 +130,14 @@ def adjust_rotating(
     freedom = Freedom(focal=given, focal_sigma=max(focal_sigma, MIN_FOCAL_SIGMA), given_log_focal=given_log_focal)
     if may_zoom:
         zooming = Freedom(focal="each", focal_sigma=max(focal_sigma, MIN_FOCAL_SIGMA), given_log_focal=given_log_focal)
-        cameras = guess or chained(tracks, camera, may_zoom)
-        adjusted = adjust(cameras, first_directions(cameras, problem), problem.seen, zooming, min_noise_px)
+        guess = guess or chained(tracks, camera, may_zoom)
+        adjusted = adjust(guess, first_directions(guess, problem), problem.seen, zooming, min_noise_px, rounds=2)
         if np.ptp(adjusted.cameras.log_focal) > MIN_ZOOM_SHARE:
+            adjusted = adjust(adjusted.cameras, adjusted.points, problem.seen, zooming, min_noise_px)
             return problem, with_covariance(adjusted, problem.seen, zooming), zooming
+        guess = adjusted.cameras
     cameras = guess or chained(tracks, camera, may_zoom=False)
+    cameras = replace(cameras, log_focal=np.full(len(cameras), cameras.log_focal[0] if focal_sigma > 0 else given_log_focal))
     adjusted = adjust(cameras, first_directions(cameras, problem), problem.seen, freedom, min_noise_px)
     return problem, with_covariance(adjusted, problem.seen, freedom), freedom
 
