@@ -58,14 +58,14 @@ class Freedom:
         moving: Cameras have positions and points distances; else cameras turn on the spot.
         focal: "fixed", one for all cameras ("shared"), or one for each ("each").
         given_log_focal: The first camera's focal length as it was given, and ``focal_sigma`` its standard deviation as a share of it.
-        first_free: Cameras before this one are held.
+        held: Cameras whose rotation and position stay, where it is not the first one alone.
     """
 
     moving: bool = False
     focal: str = "shared"
     given_log_focal: float = 0.0
     focal_sigma: float = 0.3
-    first_free: int = 1
+    held: Bool[np.ndarray, " k"] | None = None
 
 
 @dataclass(frozen=True)
@@ -106,14 +106,20 @@ def bearings(xy_px: Float[np.ndarray, "n 2"], focal_px: np.ndarray | float) -> F
 
 
 def adjust(
-    cameras: Cameras, points: Float[np.ndarray, "n 4"], seen: Observations, freedom: Freedom, min_noise_px: float, rounds: int = MAX_ROUNDS
+    cameras: Cameras,
+    points: Float[np.ndarray, "n 4"],
+    seen: Observations,
+    freedom: Freedom,
+    min_noise_px: float,
+    rounds: int = MAX_ROUNDS,
+    steps: int = MAX_STEPS,
 ) -> Adjusted:
-    """Cameras and points that explain the observations best. The noise is estimated along, once a round."""
+    """Cameras and points that explain the observations best. The noise is estimated along, once a round of at most so many steps."""
     problem = _Problem(cameras, seen, freedom, len(points))
     for _ in range(rounds):
         residual_px = _lengths(cameras, points, seen)
         noise_px = max(min_noise_px, SIGMA_PER_MEDIAN * float(np.median(residual_px)))
-        cameras, points = problem.descend(cameras, points, noise_px)
+        cameras, points = problem.descend(cameras, points, noise_px, steps)
     residual_px = _lengths(cameras, points, seen)
     noise_px = max(min_noise_px, SIGMA_PER_MEDIAN * float(np.median(residual_px)))
     return Adjusted(cameras, points, noise_px, 1 / (1 + (residual_px / (CAUCHY_SCALE * noise_px)) ** 2), residual_px)
@@ -174,7 +180,7 @@ class _Problem:
         k = len(cameras)
         self.column = np.full((k, 7), -1)
         free = np.zeros((k, 7), bool)
-        free[freedom.first_free :, : 6 if freedom.moving else 3] = True
+        free[:, : 6 if freedom.moving else 3] = (np.arange(k) > 0)[:, None] if freedom.held is None else ~freedom.held[:, None]
         free[:, 6] = freedom.focal == "each"
         self.column[free] = np.arange(free.sum())
         self.num_columns = int(free.sum())
@@ -195,10 +201,10 @@ class _Problem:
         )
         self._num_points = num_points
 
-    def descend(self, cameras: Cameras, points: np.ndarray, noise_px: float) -> tuple[Cameras, np.ndarray]:
+    def descend(self, cameras: Cameras, points: np.ndarray, noise_px: float, steps: int) -> tuple[Cameras, np.ndarray]:
         """Levenberg-Marquardt at a given noise."""
         damping, cost = 1e-4, self._cost(cameras, points, noise_px)
-        for _ in range(MAX_STEPS):
+        for _ in range(steps):
             system = self._normal_equations(cameras, points, noise_px)
             for _ in range(6):
                 stepped = self._stepped(cameras, points, system, damping)
