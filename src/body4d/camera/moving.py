@@ -47,9 +47,9 @@ class LostWayError(Exception):
 
 
 def adjust_moving(
-    tracks: FeatureTracks, camera: Camera, focal_sigma: float, rotating: Adjusted, min_noise_px: float
+    tracks: FeatureTracks, camera: Camera, focal_sigma: float, min_noise_px: float
 ) -> tuple[KeyframeProblem, Adjusted, Freedom]:
-    """The keyframes' rotations and positions, and one focal length. ``rotating`` is what a camera that only turns makes of them.
+    """The keyframes' rotations and positions, and one focal length.
 
     Raises LostWayError where no two keyframes have parallax, or one cannot be added.
     """
