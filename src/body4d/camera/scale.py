@@ -18,19 +18,23 @@ from body4d.core.types import BodyTrack, Clip
 
 SUPPORTS = ("left_heel", "left_big_toe", "right_heel", "right_big_toe", "left_ankle", "right_ankle")
 """Joints one of which rests while somebody stands or walks."""
-STEP_S = 0.2
-"""Time over which a resting joint is compared with itself: a foot rests for 0.3 s and more while somebody runs, 0.6 s in a walk."""
+STEP_S = 0.14
+"""Time over which a resting joint is compared with itself: a foot rests for 0.25 s and more while somebody runs, 0.6 s in a walk."""
 ACROSS_SIGMA_M, ALONG_SIGMA_M = 0.015, 0.06
 """How far a resting joint seems to move in that time, across the line of sight and along it."""
 LOSS_LIMIT = 3.0
 """Misfit, in standard deviations, beyond which nobody's foot rests at that moment, as in a jump."""
 MIN_TRAVEL_SHARE = 0.02
 """A camera that moves by less than this share of the background's distance is turned alone where its length is not known."""
+RESTLESS_SIGMA = 0.4
+"""Standard deviation of the scale, as a share of it, if no foot ever rested; where feet rest half of the time, as in a run, half of it."""
+MIN_SIGMA_SHARE = 0.03
+"""No scale is better known: feet of a fitted body slide a little wherever they are."""
 MIN_MOMENTS = 8
 """Moments with a foot to look at, at least."""
 MAX_SIGMA_SHARE = 0.35
 """A scale that is less certain is none."""
-NUM_SCALES, NUM_RESAMPLED, BLOCK_S = 240, 60, 1.0
+NUM_SCALES, NUM_RESAMPLED, BLOCK_S = 600, 60, 1.0
 """Scales tried on a logarithmic grid, and resampled sets of blocks of the clip by which the scale's spread is found (Künsch 1989)."""
 
 
@@ -110,8 +114,9 @@ def scale_from_bodies(path: CameraPath, people: Sequence[BodyTrack], clip: Clip)
     sums = np.array([loss[:, block == k].sum(1) for k in blocks])
     picked = rng.integers(0, len(blocks), (NUM_RESAMPLED, len(blocks)))
     resampled = np.log(scales[sums[picked].sum(1).argmin(1)] / scale)
-    # What the grid cannot resolve, and what one block alone cannot show.
-    sigma = float(np.hypot(1.4826 * np.median(np.abs(resampled)), np.log(scales[1] / scales[0]))) if len(blocks) > 1 else MAX_SIGMA_SHARE
+    spread = 1.4826 * float(np.median(np.abs(resampled))) if len(blocks) > 1 else MAX_SIGMA_SHARE / 2
+    resting_share = float(np.mean(((a + scale * b) ** 2).sum(-1).min(1) < LOSS_LIMIT**2))
+    sigma = float(np.linalg.norm([spread, MIN_SIGMA_SHARE, RESTLESS_SIGMA * (1 - resting_share)]))
     return ScaleEstimate(scale, sigma, "bodies")
 
 
