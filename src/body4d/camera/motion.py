@@ -142,11 +142,11 @@ def people_mask(masks: Sequence[MaskTrack], frame: int, size: tuple[int, ...]) -
     return out
 
 
-def prepare_frame(rgb: UInt8[np.ndarray, "h w 3"], people: Bool[np.ndarray, "h w"], side_px: int = SIDE_PX) -> BackgroundFrame:
-    """A frame as far as its background is compared, shrunk to ``side_px`` on its longer side."""
+def prepare_frame(rgb: UInt8[np.ndarray, "h w 3"], people: Bool[np.ndarray, "h w"]) -> BackgroundFrame:
+    """A frame as far as its background is compared."""
     import cv2
 
-    factor = min(1.0, side_px / max(rgb.shape))
+    factor = min(1.0, SIDE_PX / max(rgb.shape))
     size = (max(1, round(rgb.shape[1] * factor)), max(1, round(rgb.shape[0] * factor)))
     grey = cv2.resize(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY), size, interpolation=cv2.INTER_AREA)
     small = cv2.resize(people.astype(np.uint8), size, interpolation=cv2.INTER_AREA)
