@@ -159,7 +159,9 @@ def _losses(a: Float[np.ndarray, "m j 3"], b: Float[np.ndarray, "m j 3"], scale:
 def _refined(a: np.ndarray, b: np.ndarray, low: float, high: float) -> float:
     from scipy.optimize import minimize_scalar
 
-    found = minimize_scalar(lambda log: float(_losses(a, b, float(np.exp(log))).mean()), bounds=(np.log(low), np.log(high)), method="bounded")
+    found = minimize_scalar(
+        lambda log: float(_losses(a, b, float(np.exp(log))).mean()), bounds=(np.log(low), np.log(high)), method="bounded"
+    )
     return float(np.exp(found.x))
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, UInt8
 
 from body4d.camera.motion import MASK_MARGIN_SHARE, BackgroundFrame, people_mask
 from body4d.core.stages import FrameSource, ProgressFn, ignore_progress
