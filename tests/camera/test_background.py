@@ -36,6 +36,21 @@ class Room:
             yield frame, self._wall[:, frame * self._step : frame * self._step + WIDTH]
 
 
+class TurningRoom(Room):
+    """The wall seen by a camera that turns to the right by half a degree a frame."""
+
+    def read(self, first=0, last=None, step=1):
+        import cv2
+
+        for frame in range(first, len(self.clip) if last is None else last, step):
+            turn = np.eye(3)
+            turn[[0, 0, 2, 2], [0, 2, 0, 2]] = [f(np.radians(0.5 * frame)) for f in (np.cos, np.sin, lambda a: -np.sin(a), np.cos)]
+            K = CAMERA.K
+            # From the middle of the wall, which the first frame looks at.
+            homography = K @ turn.T @ np.linalg.inv(K) @ np.array([[1, 0, -WIDTH], [0, 1, 0], [0, 0, 1.0]])
+            yield frame, cv2.warpPerspective(self._wall, homography, (WIDTH, HEIGHT))
+
+
 def test_a_still_camera_before_posts_is_level():
     output = read_background(Room(), CAMERA, CameraSettings())
     assert output.warnings == ()
@@ -44,12 +59,34 @@ def test_a_still_camera_before_posts_is_level():
     assert output.value.gravity_sigma_deg[1] < 2.5
 
 
-def test_a_moving_camera_has_no_one_direction_of_gravity():
-    output = read_background(Room(step_px=8), CAMERA, CameraSettings())
+def test_a_camera_taken_for_static_that_moves_has_no_one_direction_of_gravity():
+    output = read_background(Room(step_px=8), CAMERA, CameraSettings(motion="static"))
     assert [warning.code for warning in output.warnings] == ["camera_seems_to_move"]
     assert output.value.gravity is None
-    told = dataclasses.replace(CAMERA, static=False)
-    assert read_background(Room(), told, CameraSettings(motion="moving")).value.gravity is None
+    assert output.value.path is None
+
+
+def test_a_turning_camera_has_a_path_and_gravity_in_the_axes_of_its_first_frame():
+    output = read_background(TurningRoom(), CAMERA, CameraSettings())
+    assert [warning.code for warning in output.warnings] == ["camera_path"]
+    camera = output.value
+    assert camera.path is not None
+    assert not camera.static
+    assert camera.gravity == pytest.approx((0, 1, 0), abs=0.06)
+    assert camera.path.kind == "rotating"
+    # To the right: what the last frame looks at lies towards the first one's x axis.
+    turned = np.degrees(np.arctan2(*camera.path.T_reference_camera[:, [0, 2], 2].T))
+    assert turned == pytest.approx(0.5 * np.arange(30), abs=0.1)
+
+
+def test_a_moving_camera_without_corners_stays_in_camera_space():
+    room = Room(step_px=8)
+    plain = dataclasses.replace(CAMERA, static=False)
+    room._wall[:] = 80
+    output = read_background(room, plain, CameraSettings(motion="moving"))
+    assert [warning.code for warning in output.warnings] == ["camera_moves"]
+    assert "too few corners" in output.warnings[0].text
+    assert (output.value.path, output.value.static, output.value.gravity) == (None, False, None)
 
 
 def test_beyond_a_cut_there_is_another_camera_or_the_same():

@@ -157,8 +157,9 @@ def test_clip(pairs: list[PairMotion], motion: ClipMotion) -> None:
     [
         (ClipMotion("still"), "static", ()),
         (ClipMotion("unknown"), "static", ("cannot be seen",)),
-        (ClipMotion("moving", 0.12), "static", ("seems to move (its picture shifts by 12% of the diagonal or more)", "--camera moving")),
+        (ClipMotion("moving", 0.12), "static", ("seems to move (its picture shifts by 12% of the diagonal or more)", "--camera auto")),
         (ClipMotion("moving", 0.12, 0.5), "static", ("zoomed by 2.00 or more",)),
+        (ClipMotion("moving", 0.12), "auto", ("The camera moves (its picture", "bodies stay in the camera's axes", "--camera static")),
         (ClipMotion("moving", 0.12), "moving", ("bodies stay in the camera's axes", "no floor is claimed")),
         (ClipMotion("still"), "moving", ("bodies stay in the camera's axes", "--camera static")),
     ],

@@ -62,9 +62,9 @@ def focal_warnings(camera: Camera) -> tuple[RunWarning, ...]:
 
 
 def ideal_camera(clip: Clip, focal_px: float, source: str, settings: CameraSettings, spread: float | None = None) -> Camera:
-    """A camera whose axis goes through the middle of the picture, and which stands still unless the user says that it moves."""
+    """A camera whose axis goes through the middle of the picture, and which stands still as long as nobody says that it moves."""
     middle = (clip.width_px / 2, clip.height_px / 2)
-    return Camera(focal_px, *middle, clip.width_px, clip.height_px, source, settings.motion == "static", spread)
+    return Camera(focal_px, *middle, clip.width_px, clip.height_px, source, settings.motion in ("auto", "static"), spread)
 
 
 def choose_focal(settings: CameraSettings, width_px: int, height_px: int, metadata_mm35: float | None) -> tuple[float, str]:

@@ -71,7 +71,8 @@ class PairMotion:
 class ClipMotion:
     """The largest motions among a clip's pairs of frames. ``num_moved`` of the ``num_pairs`` that are not unknown did not stand still.
 
-    ``has_other_cameras``: a cut leads to another camera, or to another place of it. Motions are those within shots.
+    ``has_other_cameras``: a cut leads to another camera, or to another place of it. Motions are those within shots. ``is_lost``: nothing is
+    known although the frames have corners enough, as where the camera turns away between any two of them.
     """
 
     kind: Literal["still", "moving", "unknown"]
@@ -81,6 +82,7 @@ class ClipMotion:
     num_pairs: int = 0
     num_moved: int = 0
     has_other_cameras: bool = False
+    is_lost: bool = False
 
 
 class BackgroundFrame(NamedTuple):
@@ -117,8 +119,17 @@ def camera_motion(frames: FrameSource, masks: Sequence[MaskTrack] = (), progress
             (pairs if shots[index[before]] == shots[frame] else across).append(pair)
         progress(len(prepared), len(index))
     motion = clip_motion(pairs) if len(index) > 1 else ClipMotion("still")
+    if motion.kind == "unknown":
+        motion = replace(motion, is_lost=all(_has_corners(frame) for frame in prepared))
     # Where not even the same camera's corners are found again beyond a cut, it is another camera, or another place of it.
     return replace(motion, has_other_cameras=any(pair.kind != "still" for pair in across))
+
+
+def _has_corners(frame: BackgroundFrame) -> bool:
+    """Whether the background has corners enough to say something."""
+    height, width = frame.grey.shape
+    corners = _corners(frame)
+    return len(corners) >= MIN_POINTS and _spread_points(corners[:, 0], width, height)[1] >= MIN_CELLS
 
 
 def people_mask(masks: Sequence[MaskTrack], frame: int, size: tuple[int, ...]) -> Bool[np.ndarray, "h w"]:
@@ -144,13 +155,21 @@ def prepare_frame(rgb: UInt8[np.ndarray, "h w 3"], people: Bool[np.ndarray, "h w
     return BackgroundFrame(grey, np.where(grown > 0, 0, 255).astype(np.uint8))
 
 
+def _corners(frame: BackgroundFrame) -> Float[np.ndarray, "n 1 2"]:
+    """Corners of the background, in OpenCV's pixels."""
+    import cv2
+
+    distance = max(frame.grey.shape) * CORNER_DISTANCE_SHARE
+    corners = cv2.goodFeaturesToTrack(frame.grey, MAX_CORNERS, CORNER_QUALITY, distance, mask=frame.background)
+    return np.zeros((0, 1, 2), np.float32) if corners is None else corners
+
+
 def track_corners(before: BackgroundFrame, after: BackgroundFrame) -> tuple[Float[np.ndarray, "n 2"], Float[np.ndarray, "n 2"]]:
     """Corners of one frame's background and their places in another (Lucas-Kanade), in pixels of the shrunk frames."""
     import cv2
 
-    distance = max(before.grey.shape) * CORNER_DISTANCE_SHARE
-    corners = cv2.goodFeaturesToTrack(before.grey, MAX_CORNERS, CORNER_QUALITY, distance, mask=before.background)
-    if corners is None:
+    corners = _corners(before)
+    if not len(corners):
         return np.zeros((0, 2)), np.zeros((0, 2))
     options = {"winSize": (WINDOW_PX, WINDOW_PX), "maxLevel": NUM_PYRAMID_LEVELS}
     tracked, is_tracked, _ = cv2.calcOpticalFlowPyrLK(before.grey, after.grey, corners, None, **options)  # type: ignore[call-overload]
@@ -221,28 +240,34 @@ def clip_motion(pairs: Sequence[PairMotion]) -> ClipMotion:
     )
 
 
-def motion_warnings(motion: ClipMotion, settings: CameraSettings) -> tuple[RunWarning, ...]:
-    """What the user should know about ``motion``, in view of the setting ``motion``."""
+def motion_warnings(motion: ClipMotion, settings: CameraSettings, reason: str = "") -> tuple[RunWarning, ...]:
+    """What the user should know about ``motion`` where no path of the camera is known, in view of the setting ``motion``. ``reason`` says
+    why a path that was looked for was not found."""
     if motion.has_other_cameras:
         message = (
             "A cut leads to another camera: bodies stay in the axes of the camera that sees them, and no floor is claimed to be fixed."
         )
         return (RunWarning("several_cameras", message, "--start and --end choose one shot, which then has its floor."),)
-    if settings.motion == "moving":
-        message = "The camera moves: bodies stay in the camera's axes of their frame, and no floor is claimed to be fixed."
+    stays = "bodies stay in the camera's axes of their frame, and no floor is claimed to be fixed."
+    because = f" Its path is not known, as {reason}." if reason else " No path is looked for across cuts."
+    zoom = max(motion.zoom, 1 / motion.zoom)
+    facts = {"shift_share": motion.shift_share, "zoom": zoom, "reason": reason}
+    if settings.motion in ("rotating", "moving"):
+        message = f"The camera moves: {stays}{because}"
         if motion.kind != "still":
-            return (RunWarning("camera_moves", message),)
+            return (RunWarning("camera_moves", message, facts=facts),)
         message += " The background stands still, though."
-        return (RunWarning("camera_moves_but_still", message, "--camera static would give a floor and a path over it."),)
+        return (RunWarning("camera_moves_but_still", message, "--camera static would give a floor and a path over it.", facts),)
     if motion.kind == "unknown":
         message = "Whether the camera moves cannot be seen from the background; it is taken to stand still."
-        return (RunWarning("camera_motion_unknown", message, "Use --camera moving if it moves."),)
+        return (RunWarning("camera_motion_unknown", message, "Use --camera moving if it moves.", facts),)
     if motion.kind == "still":
         return ()
     what = [f"its picture shifts by {100 * motion.shift_share:.0f}% of the diagonal or more"]
-    zoom = max(motion.zoom, 1 / motion.zoom)
     if zoom >= MIN_ZOOM:
         what.append(f"is zoomed by {zoom:.2f} or more, for which no one focal length is right")
+    if settings.motion == "auto":
+        message = f"The camera moves ({' and '.join(what)}): {stays}{because}"
+        return (RunWarning("camera_moves", message, "--camera static gives a floor all the same, where it hardly moves.", facts),)
     message = f"The camera seems to move ({' and '.join(what)}): paths over the floor are not to be trusted."
-    facts = {"shift_share": motion.shift_share, "zoom": zoom}
-    return (RunWarning("camera_seems_to_move", message, "--camera moving keeps bodies in the camera's axes instead.", facts),)
+    return (RunWarning("camera_seems_to_move", message, "--camera auto looks for its path.", facts),)

@@ -9,7 +9,7 @@ lines, and where they stand close together or agree on no direction.
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Bool, Float, Int, UInt8
 
 from body4d.core.types import LEVEL_SIGMA_DEG, Camera
 
@@ -74,8 +74,11 @@ def witness_weights(segments: Float[np.ndarray, "n 4"], side_px: int) -> Float[n
     return FULL_WEIGHT * np.minimum(_lengths(segments) / (FULL_WEIGHT_SHARE * side_px), 1)
 
 
-def gravity_from_segments(segments: Float[np.ndarray, "n 4"], weights: Float[np.ndarray, " n"], camera: Camera) -> GravityEstimate:
-    """Mean and spread of the posterior over pitch and roll. ``weights`` say how many witnesses each segment is."""
+def gravity_from_segments(
+    segments: Float[np.ndarray, "n 4"], weights: Float[np.ndarray, " n"], camera: Camera, frames: Int[np.ndarray, " n"] | None = None
+) -> GravityEstimate:
+    """Mean and spread of the posterior over pitch and roll. ``weights`` say how many witnesses each segment is, and ``frames`` which frame
+    showed it: of a camera with a path, gravity is in the axes of the first."""
     pitch, roll = np.meshgrid(
         np.arange(-MAX_PITCH_DEG, MAX_PITCH_DEG + STEP_DEG, STEP_DEG),
         np.arange(-MAX_ROLL_DEG, MAX_ROLL_DEG + STEP_DEG, STEP_DEG),
@@ -85,7 +88,7 @@ def gravity_from_segments(segments: Float[np.ndarray, "n 4"], weights: Float[np.
         ((pitch - PITCH_PRIOR_DEG[0]) / PITCH_PRIOR_DEG[1]) ** 2 + ((roll - ROLL_PRIOR_DEG[0]) / ROLL_PRIOR_DEG[1]) ** 2
     )
     directions = down_vector(pitch, roll)
-    normals, sigma = _segment_planes(segments, camera)
+    normals, sigma = _segment_planes(segments, camera, np.zeros(len(segments), int) if frames is None else frames)
     num_lines = 0.0
     for normal, s, weight in zip(normals, sigma, weights, strict=True):
         log_posterior += weight * np.log(_likelihood(np.arcsin(np.clip(directions @ normal, -1, 1)), s))
@@ -110,11 +113,13 @@ def down_vector(pitch_deg: Float[np.ndarray, "*n"] | float, roll_deg: Float[np.n
     return np.stack([np.sin(roll) * np.cos(pitch), np.cos(roll) * np.cos(pitch), -np.sin(pitch) * np.ones_like(roll)], axis=-1)
 
 
-def _segment_planes(segments: np.ndarray, camera: Camera) -> tuple[np.ndarray, np.ndarray]:
-    """Unit normals (N, 3) of the planes through the camera and each segment, and the standard deviations (N,) of their angles."""
-    ends = np.concatenate(
-        [(segments.reshape(-1, 2, 2) - [camera.cx_px, camera.cy_px]) / camera.focal_px, np.ones((len(segments), 2, 1))], axis=2
-    )
+def _segment_planes(segments: np.ndarray, camera: Camera, frames: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Unit normals (N, 3) of the planes through the camera and each segment, in reference axes, and the standard deviations (N,) of their
+    angles."""
+    focal_px = camera.focal_px_at(frames)[:, None, None]
+    ends = np.concatenate([(segments.reshape(-1, 2, 2) - [camera.cx_px, camera.cy_px]) / focal_px, np.ones((len(segments), 2, 1))], axis=2)
+    if camera.path is not None:
+        ends = ends @ camera.path.T_reference_camera[frames, :3, :3].swapaxes(1, 2)
     normals = np.cross(ends[:, 0], ends[:, 1])
     normals /= np.linalg.norm(normals, axis=1, keepdims=True)
     shrunken = _lengths(segments) * min(1.0, SIDE_PX / max(camera.width_px, camera.height_px))

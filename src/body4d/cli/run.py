@@ -37,7 +37,7 @@ def run(
     rotate: options.Rotate = None,
     fov: options.Fov = None,
     focal_mm35: options.FocalMm35 = None,
-    camera: Annotated[str | None, typer.Option(help="static (default) or moving: then no floor is claimed to be fixed.")] = None,
+    camera: Annotated[str | None, typer.Option(help="How it moves: auto (default), static, rotating (tripod) or moving.")] = None,
     ground: Annotated[
         str | None, typer.Option(help="auto (default): feet that rest do not slide, where the camera stands still; or off.")
     ] = None,

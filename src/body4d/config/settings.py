@@ -63,7 +63,7 @@ class PeopleSettings(Section):
 
 
 class CameraSettings(Section):
-    """The one camera of the clip. Precedence: fov_deg, focal_mm35, the file's metadata, MoGe-2 (preset sam), the default."""
+    """The camera of the clip. Its focal length is from the first of fov_deg, focal_mm35, the file's metadata, MoGe-2 (sam), the default."""
 
     fov_deg: float | None = Field(
         default=None,
@@ -91,9 +91,11 @@ class CameraSettings(Section):
         description="Height of the main person in metres. It fixes the scale of all sizes and distances. Without it preset lite assumes "
         "the mean of the person's age and sex.",
     )
-    motion: Literal["static", "moving"] = Field(
-        default="static",
-        description="Whether the camera stands still. With moving, bodies stay in the camera's axes of their frame, and there is no floor.",
+    motion: Literal["auto", "static", "rotating", "moving"] = Field(
+        default="auto",
+        description="How the camera moves: static stands still, rotating turns and zooms in one place (a tripod), moving changes its place "
+        "too; auto finds out from the background. Where its path cannot be found, bodies stay in the camera's axes of their frame, and there "
+        "is no floor.",
     )
 
 

@@ -1,0 +1,236 @@
+"""The path of a clip's camera: how it turns, zooms and moves, from the background of every frame.
+
+Corners are tracked through the clip (``tracks``); a camera that only turns and zooms is adjusted to them (``rotating``), and, where this
+leaves parallax unexplained, one that changes its place (``moving``). What explains them better is the path.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+import numpy as np
+
+from body4d.camera.bundle import Adjusted, Cameras, Freedom
+from body4d.camera.motion import MIN_MOTION_SHARE, BackgroundFrame, require_headless_opencv
+from body4d.camera.moving import LostWayError, adjust_moving
+from body4d.camera.rotating import MIN_NOISE_SHARE, MIN_ZOOM_SHARE, FrameCameras, KeyframeProblem, adjust_rotating, all_frames
+from body4d.camera.tracks import MIN_TRACKED, FeatureTracks, tie_keyframes, track_background
+from body4d.core.camera import Camera, CameraPath
+from body4d.core.errors import RunWarning
+from body4d.core.stages import FrameSource, ProgressFn, ignore_progress
+from body4d.core.types import MaskTrack
+
+FOCAL_SIGMA: Mapping[str, float] = {"fov": 0.0, "focal_mm35": 0.0, "metadata": 0.05, "moge": 0.1, "default": 0.25}
+"""Standard deviation of a focal length as a share of it, by its source. What the user says is not doubted; metadata does not know how far
+stabilisation crops; phones and cameras that film people have 20 to 50 mm and more."""
+MIN_FRAMES_SHARE = 0.98
+"""Share of the frames on which enough corners must be seen."""
+GRIC_LIMIT = 9.0
+"""Squared residual, in variances, beyond which an observation is an outlier to either model."""
+MIN_GAIN = 0.1
+"""Gain of a camera that changes its place from which it is believed. On synthetic tracks a tripod's is below 0, a hand's sway by 10 cm
+gives 3 and more, and a walk that begins after a pan 0.2."""
+MAX_RESIDUAL_SHARE, MIN_EXPLAINED_SHARE = 1e-3, 0.5
+"""A path must take this share of the observations to within this share of the diagonal: two pixels of 1080p."""
+SELF_CALIBRATED, MAX_SIGMA_SHARE = "self_calibration", 0.5
+"""``Camera.source`` of a focal length that the camera's turn gave, as it does where its standard deviation is less than this share of what
+it was before."""
+
+
+@dataclass(frozen=True)
+class PathEstimate:
+    """What the background says of the camera. ``path`` is None unless the camera was found to turn or move.
+
+    Attributes:
+        reason: Why nothing is known, as a sentence; empty where something is.
+        facts: Figures of the estimate.
+    """
+
+    kind: Literal["still", "rotating", "moving", "unknown"]
+    path: CameraPath | None = None
+    reason: str = ""
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+def estimate_path(
+    frames: FrameSource,
+    camera: Camera,
+    masks: Sequence[MaskTrack] = (),
+    motion: Literal["auto", "rotating", "moving"] = "auto",
+    progress: ProgressFn = ignore_progress,
+) -> PathEstimate:
+    """The path of the camera of a clip that is one shot. Reads the clip once. ``camera`` gives the focal length to begin with, and by its
+    source how far it is trusted. Raises MissingDependencyError without OpenCV."""
+    require_headless_opencv()
+    tracks, pictures = track_background(frames, masks, progress)
+    return path_from_tracks(tracks, camera, motion, pictures)
+
+
+def path_from_tracks(
+    tracks: FeatureTracks,
+    camera: Camera,
+    motion: Literal["auto", "rotating", "moving"] = "auto",
+    pictures: Mapping[int, BackgroundFrame] | None = None,
+) -> PathEstimate:
+    """The path of the camera that saw the tracked corners. Keyframes that see a place again are tied where their ``pictures`` are given."""
+    if problem := _why_unknown(tracks):
+        return PathEstimate("unknown", reason=problem)
+    if motion == "auto" and _largest_motion_share(tracks) < MIN_MOTION_SHARE:
+        return PathEstimate("still")
+    turning = _turning(tracks, camera, pictures)
+    travelling = None
+    if motion != "rotating":
+        try:
+            travelling = Model(tracks, *adjust_moving(tracks, camera, _focal_sigma(camera), MIN_NOISE_SHARE * tracks.diagonal_px))
+        except LostWayError as error:
+            if motion == "moving":
+                return PathEstimate("unknown", reason=str(error))
+    gain = 0.0 if travelling is None else parallax_gain(turning, travelling)
+    chosen = travelling if travelling is not None and (motion == "moving" or gain > MIN_GAIN) else turning
+    explained_share = float(np.mean(chosen.adjusted.residual_px < MAX_RESIDUAL_SHARE * tracks.diagonal_px))
+    if explained_share < MIN_EXPLAINED_SHARE:
+        reason = f"neither a turn nor a change of place explains more than {100 * explained_share:.0f}% of what the background does"
+        return PathEstimate("unknown", reason=reason)
+    found = all_frames(chosen.tracks, camera, chosen.problem, chosen.adjusted, chosen.freedom)
+    kind = "moving" if chosen.freedom.moving else "rotating"
+    facts = {**_facts(found, chosen.adjusted), "explained_share": round(explained_share, 3), "parallax_gain": round(gain, 3)}
+    return PathEstimate(kind, _path(kind, found), facts=facts)
+
+
+@dataclass(frozen=True)
+class Model:
+    """What a kind of motion makes of the keyframes, and the corners it was adjusted to."""
+
+    tracks: FeatureTracks
+    problem: KeyframeProblem
+    adjusted: Adjusted
+    freedom: Freedom
+
+
+def _focal_sigma(camera: Camera) -> float:
+    return FOCAL_SIGMA.get(camera.source, FOCAL_SIGMA["default"])
+
+
+def _turning(tracks: FeatureTracks, camera: Camera, pictures: Mapping[int, BackgroundFrame] | None) -> Model:
+    """A camera that only turns and zooms, with keyframes that see a place again tied."""
+    problem, adjusted, freedom = adjust_rotating(tracks, camera, _focal_sigma(camera), may_zoom=True)
+    if pictures:
+        tied = tie_keyframes(tracks, pictures, _Homographies(adjusted.cameras, camera))
+        if len(tied.frame) > len(tracks.frame):
+            tracks = tied
+            zooms = freedom.focal == "each"
+            problem, adjusted, freedom = adjust_rotating(tracks, camera, _focal_sigma(camera), zooms, adjusted.cameras)
+    return Model(tracks, problem, adjusted, freedom)
+
+
+def parallax_gain(turning: Model, travelling: Model) -> float:
+    """By how much a camera that changes its place explains the corners better than one that only turns, for each observation: the
+    difference of their geometric robust information criteria (Torr 1998), which charge a model for every number that it may choose.
+    """
+    noise_px = travelling.adjusted.noise_px
+    cost = 0.0
+    for model, sign, of_point, of_camera in ((turning, 1, 2, 3), (travelling, -1, 3, 6)):
+        num_points, num_seen = len(model.problem.track), len(model.adjusted.residual_px)
+        misfit = np.minimum((model.adjusted.residual_px / noise_px) ** 2, GRIC_LIMIT).sum()
+        price = of_point * num_points * np.log(2 * num_seen / num_points) + of_camera * len(model.problem.keyframes) * np.log(num_seen)
+        cost += sign * float(misfit + price) / num_seen
+    return cost
+
+
+class _Homographies:
+    """Where a keyframe sees what another one saw, of a camera that only turns and zooms."""
+
+    def __init__(self, cameras: Cameras, camera: Camera) -> None:
+        self._cameras = cameras
+        self._K = np.tile(camera.K, (len(cameras), 1, 1))
+        self._K[:, 0, 0] = self._K[:, 1, 1] = np.exp(cameras.log_focal)
+        self._K_inverse = np.linalg.inv(self._K)
+
+    def __call__(self, a: int, b: int) -> np.ndarray:
+        return self._K[b] @ self._cameras.R[b].T @ self._cameras.R[a] @ self._K_inverse[a]
+
+
+def _why_unknown(tracks: FeatureTracks) -> str:
+    """Why the corners say nothing of the camera; empty where they do."""
+    counts = np.bincount(tracks.frame, minlength=tracks.num_frames)
+    few = float(np.mean(counts < MIN_TRACKED))
+    if few > 1 - MIN_FRAMES_SHARE:
+        return f"the background has too few corners to follow on {100 * few:.0f}% of the frames"
+    if len(tracks.breaks):
+        return f"the background is lost between frames {tracks.breaks[0] - 1} and {tracks.breaks[0]}, by a blur or a fast turn"
+    return ""
+
+
+def _largest_motion_share(tracks: FeatureTracks) -> float:
+    """How far the background moves, as a share of the diagonal: the largest median way of the corners of a keyframe while they are seen."""
+    largest = 0.0
+    for frame in range(tracks.num_frames):
+        keyframe = int(tracks.keyframes[np.searchsorted(tracks.keyframes, frame, side="right") - 1])
+        for first in {0, keyframe}:
+            a, b = tracks.common(first, frame)
+            if len(a) >= MIN_TRACKED:
+                largest = max(largest, float(np.median(np.linalg.norm(tracks.xy_px[a] - tracks.xy_px[b], axis=1))))
+    return largest / tracks.diagonal_px
+
+
+def _path(kind: Literal["rotating", "moving"], found: FrameCameras) -> CameraPath:
+    """In the form of the results. Numbers are rounded, so that the last bits, which differ between machines, are not carried along."""
+    cameras, covariance = found.cameras, found.covariance
+    T = np.tile(np.eye(4), (len(cameras), 1, 1))
+    T[:, :3, :3], T[:, :3, 3] = cameras.R, cameras.position
+    rotation = np.degrees(np.sqrt(np.linalg.eigvalsh(covariance[:, :3, :3])[:, -1].clip(0)))
+    position = np.sqrt(np.linalg.eigvalsh(covariance[:, 3:6, 3:6])[:, -1].clip(0))
+    focal = np.sqrt(covariance[:, 6, 6].clip(0))
+    return CameraPath(
+        kind, np.round(T, 9), np.round(np.exp(cameras.log_focal), 4), *(np.round(sigma, 6) for sigma in (rotation, position, focal))
+    )
+
+
+def _facts(found: FrameCameras, adjusted: Adjusted) -> dict[str, Any]:
+    focal = np.exp(found.cameras.log_focal)
+    angle = np.degrees(np.arccos(np.clip((np.trace(found.cameras.R, axis1=1, axis2=2) - 1) / 2, -1, 1)))
+    return {
+        "rotation_deg": round(float(angle.max()), 2),
+        "zoom": round(float(focal.max() / focal.min()), 3),
+        "focal_sigma": round(adjusted.focal_sigma, 4),
+        "noise_px": round(adjusted.noise_px, 3),
+        "explained_share": round(float(np.mean(adjusted.weight > 0.5)), 3),
+    }
+
+
+def with_path(camera: Camera, estimate: PathEstimate) -> Camera:
+    """The camera as the estimate has it: with its path, not static without one unless it stands still. A focal length that was not given
+    and that the path knows better is the path's."""
+    if estimate.path is None:
+        return replace(camera, static=camera.static if estimate.kind == "unknown" else estimate.kind == "still")
+    focal_px = float(estimate.path.focal_px[0])
+    sigma = float(estimate.facts["focal_sigma"])
+    prior = FOCAL_SIGMA.get(camera.source, FOCAL_SIGMA["default"])
+    known_better = sigma < MAX_SIGMA_SHARE * prior
+    return replace(
+        camera,
+        focal_px=focal_px,
+        static=False,
+        path=estimate.path,
+        source=SELF_CALIBRATED if known_better else camera.source,
+        focal_spread=sigma if known_better else camera.focal_spread,
+    )
+
+
+def path_warnings(camera: Camera, estimate: PathEstimate) -> tuple[RunWarning, ...]:
+    """What the user should know of a path that was found: which, and how sure it is."""
+    if estimate.path is None:
+        return ()
+    path, facts = estimate.path, dict(estimate.facts)
+    what = f"turns by up to {facts['rotation_deg']:.0f} degrees"
+    if facts["zoom"] > 1 + MIN_ZOOM_SHARE:
+        what += f" and zooms by {facts['zoom']:.2f}"
+    if path.kind == "moving":
+        what += " and changes its place"
+    sigma = float(np.quantile(path.rotation_sigma_deg, 0.9))
+    message = (
+        f"The camera {what}: its path is estimated from the background, on nine frames of ten to within {max(sigma, 0.01):.2g} degrees."
+    )
+    if camera.source == SELF_CALIBRATED:
+        message += f" Its turn also tells the horizontal field of view, {camera.fov_deg:.1f} degrees."
+    return (RunWarning("camera_path", message, "--camera static, rotating or moving decides otherwise.", {"kind": path.kind, **facts}),)
