@@ -168,11 +168,11 @@ def _annotations(rr: Any, scene: Scene, sets: dict[str, int]) -> Any:
 
 def _write_joints(rr: Any, out: Any, scene: Scene, track: BodyTrack, class_id: int, colour: tuple[int, int, int]) -> None:
     """All joints of each frame in the world."""
-    path, T, names = f"world/person_{track.person_id}/joints", scene.T_world_camera, track.joint_names
+    path, names = f"world/person_{track.person_id}/joints", track.joint_names
     shown = rr.Points3D.from_fields(radii=[_JOINT_RADIUS_M], colors=[colour], class_ids=[class_id], show_labels=False)
     out.log(path, shown, static=True)
     for rows, frames in _stretches(track):
-        places = (track.joints_m[rows] @ T[:3, :3].T + T[:3, 3]).astype(np.float32)
+        places = scene.world_points(track.joints_m[rows], frames).astype(np.float32)
         ids = np.tile(np.arange(len(names), dtype=np.uint16), len(frames))
         columns = rr.Points3D.columns(positions=places.reshape(-1, 3), keypoint_ids=ids).partition([len(names)] * len(frames))
         out.send_columns(path, _times(rr, scene.clip, frames), columns)

@@ -66,18 +66,19 @@ class Skeleton:
         return np.abs(self.rotations - self.rotations[:1]).max(axis=(0, 2, 3)) > MAX_STILL_CHANGE
 
 
-def build_skeleton(rig: Rig, track: BodyTrack, T_world_camera: Float[np.ndarray, "4 4"], rows: slice = slice(None)) -> Skeleton:
-    """``track``'s movement, or that of some of its ``rows``, as a y-up skeleton in the world of ``T_world_camera``."""
+def build_skeleton(rig: Rig, track: BodyTrack, scene: Scene, rows: slice = slice(None)) -> Skeleton:
+    """``track``'s movement, or that of some of its ``rows``, as a y-up skeleton in the world of ``scene``."""
     # With v' = C v for rest points: world = Rw (G (v - rest) + p) + tw = (Rw G C) (v' - rest') + (Rw p + tw), and C cancels below the root.
     C = REST_TO_Y_UP
     local = C @ rotvec_to_matrix(track.rotations[rows].astype(np.float64)) @ C
-    local[:, 0] = T_world_camera[:3, :3] @ C @ local[:, 0]
+    frames = track.frame_index[rows]
+    local[:, 0] = scene.T_world_camera_at(frames)[:, :3, :3] @ C @ local[:, 0]
     return Skeleton(
         names=rig.joint_names,
         parents=rig.parents,
         rest_m=rig.rest_joints_m @ C,
         rotations=local,
-        root_m=track.translation_m[rows] @ T_world_camera[:3, :3].T + T_world_camera[:3, 3],
+        root_m=scene.world_points(track.translation_m[rows], frames),
     )
 
 
@@ -113,6 +114,6 @@ def skeletons_at(rig: Rig, track: BodyTrack, scene: Scene, at_s: Float[np.ndarra
         low = max(int(np.searchsorted(times_s, at[0], side="right")) - 1, 0)
         high = min(int(np.searchsorted(times_s, at[1], side="right")) + 1, len(times_s))
         rows = slice(low, high)
-        stretch = build_skeleton(rig, track, scene.T_world_camera, rows)
+        stretch = build_skeleton(rig, track, scene, rows)
         rotations, root_m = resample_skeleton(stretch, times_s[rows], wanted)
         yield replace(stretch, rotations=rotations, root_m=root_m)

@@ -102,7 +102,7 @@ def _write(scene: Scene, track: BodyTrack, path: Path, options: ExportOptions, k
     at_s, step_s = frame_grid(scene.clip, options.fps)
     fit = PointFit(source.fitted, source.weights, source.free)
     picks = np.unique(np.linspace(0, len(track) - 1, _SHAPE_FRAMES).round().astype(int))
-    stills = [build_skeleton(rig_of(track), track, scene.T_world_camera, slice(k, k + 1)) for k in picks]
+    stills = [build_skeleton(rig_of(track), track, scene, slice(k, k + 1)) for k in picks]
     betas = fit.shape(np.concatenate([source.targets(still)[0] for still in stills]), source.prior_m)
     poses, roots, means, worsts, done = [], [], [], [], 0
     for stretch in skeletons_at(rig_of(track), track, scene, at_s):
@@ -207,7 +207,7 @@ class _Joints:
     name, prior_m = "joints", _JOINTS_PRIOR_M
 
     def __init__(self, rig: Rig, track: BodyTrack, scene: Scene, model: SmplModel) -> None:
-        skeleton = build_skeleton(rig, track, scene.T_world_camera, slice(0, 1))
+        skeleton = build_skeleton(rig, track, scene, slice(0, 1))
         at = part_joints(skeleton.names)
         require_parts(at, f"a fit of {model.kind.upper()}")
         straight = t_pose_turns(skeleton, at)
