@@ -105,6 +105,22 @@ class Camera:
             xy = points_m[..., :2] / np.where(z > 1e-6, z, np.nan)
         return xy * self.focal_px + np.array([self.cx_px, self.cy_px])
 
+    def project_at(self, points_m: Float[np.ndarray, "n *k 3"], frames: Int[np.ndarray, " n"]) -> Float[np.ndarray, "n *k 2"]:
+        """``project`` of points in the camera axes of their own frame."""
+        return self.with_zoom(self.project(points_m), frames)
+
+    def with_zoom(self, pixels: Float[np.ndarray, "n *k 2"], frames: Int[np.ndarray, " n"]) -> Float[np.ndarray, "n *k 2"]:
+        """Where pixels of the first frame's focal length are at that of each frame."""
+        return pixels if self.path is None else self._zoomed(pixels, self.path.focal_px[frames] / self.focal_px)
+
+    def without_zoom(self, pixels: Float[np.ndarray, "n *k 2"], frames: Int[np.ndarray, " n"]) -> Float[np.ndarray, "n *k 2"]:
+        """Where pixels of each frame's focal length would be at that of the first: with them the clip has one focal length."""
+        return pixels if self.path is None else self._zoomed(pixels, self.focal_px / self.path.focal_px[frames])
+
+    def _zoomed(self, pixels: np.ndarray, factor: np.ndarray) -> np.ndarray:
+        centre = np.array([self.cx_px, self.cy_px])
+        return (pixels - centre) * factor.reshape(-1, *[1] * (pixels.ndim - 1)) + centre
+
     def scaled(self, factor: float) -> "Camera":
         """The same camera for pictures resized by ``factor``."""
         return dataclasses.replace(

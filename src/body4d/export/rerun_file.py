@@ -139,16 +139,27 @@ def _playable(clip: Clip, folder: Path) -> tuple[Path, int, np.ndarray]:
 
 
 def _write_camera(rr: Any, out: Any, scene: Scene, scale: float) -> None:
-    """The pinhole, in the video's pixels; its axes are x right, y down, z forward."""
-    T, camera = scene.T_world_camera, scene.camera.scaled(scale)
-    out.log("world/camera", rr.Transform3D(translation=T[:3, 3], mat3x3=T[:3, :3]), static=True)
-    pinhole = rr.Pinhole(
-        image_from_camera=camera.K,
-        resolution=[camera.width_px, camera.height_px],
-        camera_xyz=rr.ViewCoordinates.RDF,
-        image_plane_distance=_PICTURE_DISTANCE_M,
-    )
-    out.log("world/camera", pinhole, static=True)
+    """The pinhole, in the video's pixels, on each frame where it moves; its axes are x right, y down, z forward."""
+    camera, path = scene.camera.scaled(scale), "world/camera"
+    resolution = [camera.width_px, camera.height_px]
+    if camera.path is None:
+        T = scene.T_world_camera
+        out.log(path, rr.Transform3D(translation=T[:3, 3], mat3x3=T[:3, :3]), static=True)
+        pinhole = rr.Pinhole(
+            image_from_camera=camera.K, resolution=resolution, camera_xyz=rr.ViewCoordinates.RDF, image_plane_distance=_PICTURE_DISTANCE_M
+        )
+        out.log(path, pinhole, static=True)
+        return
+    # What is static would hide what is told of a frame, so that the fixed part of the pinhole is told without the moving one.
+    fixed = {"resolution": resolution, "camera_xyz": rr.ViewCoordinates.RDF, "image_plane_distance": _PICTURE_DISTANCE_M}
+    out.log(path, rr.Pinhole.from_fields(**fixed), static=True)
+    for first in range(0, len(scene.clip), CHUNK_FRAMES):
+        frames = np.arange(first, min(first + CHUNK_FRAMES, len(scene.clip)))
+        T, K = scene.T_world_camera_at(frames), np.stack([camera.at(int(frame)).K for frame in frames])
+        # Rerun's matrices go column by column.
+        turns, lenses = np.swapaxes(T[:, :3, :3], 1, 2).reshape(-1, 9), np.swapaxes(K, 1, 2).reshape(-1, 9)
+        places = rr.Transform3D.columns(translation=T[:, :3, 3], mat3x3=turns)
+        out.send_columns(path, _times(rr, scene.clip, frames), [*places, *rr.Pinhole.columns(image_from_camera=lenses)])
 
 
 def _annotations(rr: Any, scene: Scene, sets: dict[str, int]) -> Any:

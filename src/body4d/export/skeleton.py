@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float, Int
 from body4d.core.rig import Rig
 from body4d.core.types import BodyTrack, Scene
 from body4d.export.frame_grid import rows_between
-from body4d.geometry.rotations import matrix_to_rotvec, rotvec_to_matrix
+from body4d.geometry.rotations import interpolated_rotations, rotvec_to_matrix
 
 REST_TO_Y_UP = np.diag([1.0, -1.0, -1.0])
 """Rest axes (y down, face along -z) to asset axes (y up, face along +z, left hand at +x): a half turn, so handedness stays."""
@@ -90,10 +90,7 @@ def resample_skeleton(
     Rotations go along the shortest arc on SO(3), the root along a line; before the first and after the last frame both are held.
     """
     left, right, share = rows_between(times_s, at_s)
-    a, b = skeleton.rotations[left], skeleton.rotations[right]
-    turned = a @ rotvec_to_matrix(share[:, None, None] * matrix_to_rotvec(np.swapaxes(a, -1, -2) @ b))
-    # Frames that are hit exactly keep their bits: no rounding through the logarithm.
-    rotations = np.where((share == 0)[:, None, None, None], a, turned)
+    rotations = interpolated_rotations(skeleton.rotations[left], skeleton.rotations[right], share)
     return rotations, skeleton.root_m[left] + share[:, None] * (skeleton.root_m[right] - skeleton.root_m[left])
 
 
