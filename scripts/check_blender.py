@@ -194,7 +194,9 @@ def lay_over_video(scene: "Scene", folder: Path, out: Path) -> None:
         frame = int(path.stem.rpartition("_")[2])
         with np.load(path) as held:
             rgba = held["rgba"]
-        picture = next(iter(VideoReader(scene.clip).read(frame, frame + 1)))[1] if is_there else np.full((*rgba.shape[:2], 3), 128, np.uint8)
+        picture = (
+            next(iter(VideoReader(scene.clip).read(frame, frame + 1)))[1] if is_there else np.full((*rgba.shape[:2], 3), 128, np.uint8)
+        )
         laid = picture * (1 - rgba[..., 3:]) + 255 * rgba[..., :3]
         Image.fromarray(laid.clip(0, 255).astype(np.uint8)).save(out / f"{path.stem}.png")
 

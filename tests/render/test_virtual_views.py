@@ -6,7 +6,15 @@ import numpy as np
 import pytest
 
 from body4d.core.types import Scene
-from body4d.render.virtual_views import VirtualCamera, floor_directions, render_floor, scene_bounds, side_camera, top_camera, view_directions
+from body4d.render.virtual_views import (
+    VirtualCamera,
+    floor_directions,
+    render_floor,
+    scene_bounds,
+    side_camera,
+    top_camera,
+    view_directions,
+)
 from scenes import make_floor, make_scene, stick_scene, with_moving_camera
 
 pytestmark = pytest.mark.slow  # Anny is set up

@@ -156,10 +156,8 @@ def _write_camera(rr: Any, out: Any, scene: Scene, scale: float) -> None:
     for first in range(0, len(scene.clip), CHUNK_FRAMES):
         frames = np.arange(first, min(first + CHUNK_FRAMES, len(scene.clip)))
         T, K = scene.T_world_camera_at(frames), np.stack([camera.at(int(frame)).K for frame in frames])
-        # Rerun's matrices go column by column.
-        turns, lenses = np.swapaxes(T[:, :3, :3], 1, 2).reshape(-1, 9), np.swapaxes(K, 1, 2).reshape(-1, 9)
-        places = rr.Transform3D.columns(translation=T[:, :3, 3], mat3x3=turns)
-        out.send_columns(path, _times(rr, scene.clip, frames), [*places, *rr.Pinhole.columns(image_from_camera=lenses)])
+        places = rr.Transform3D.columns(translation=T[:, :3, 3], mat3x3=T[:, :3, :3])
+        out.send_columns(path, _times(rr, scene.clip, frames), [*places, *rr.Pinhole.columns(image_from_camera=K)])
 
 
 def _annotations(rr: Any, scene: Scene, sets: dict[str, int]) -> Any:

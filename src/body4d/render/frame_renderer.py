@@ -323,11 +323,15 @@ class FrameRenderer:
     def render(self, frame: int, rgb: UInt8[np.ndarray, "h w 3"], people: Sequence[RenderPerson]) -> FrameImages:
         """Both pictures of clip frame ``frame``, whose video picture is ``rgb``, with everybody in it."""
         samples = self._settings.samples_per_pixel
-        overlay = draw_overlay(resize_image(rgb, *self.overlay_size_px), people, self._overlay_camera.at(frame), samples, labels=self._labels)
+        overlay = draw_overlay(
+            resize_image(rgb, *self.overlay_size_px), people, self._overlay_camera.at(frame), samples, labels=self._labels
+        )
         if self._front_size_px == self.overlay_size_px:
             front = overlay.copy()
         else:
-            front = draw_overlay(resize_image(rgb, *self._front_size_px), people, self._front_camera.at(frame), samples, labels=self._labels)
+            front = draw_overlay(
+                resize_image(rgb, *self._front_size_px), people, self._front_camera.at(frame), samples, labels=self._labels
+            )
         side, top = (panel.draw(people, frame, labels=self._labels) for panel in (self._side, self._top))
         return FrameImages(overlay, self._compose(frame, front, side, top))
 
