@@ -79,6 +79,7 @@ class App {
     panel.nameViews(swing ? { front: "Face-on", side: "Down the line" } : { front: "Front", side: "Side" });
     panel.connect(this);
     this.connectVideo();
+    this.stage.setWays(true);
     if (swing) this.golf.show(swing);
     this.showCurves(swing);
     if (this.mode === "result") this.connectResult(swing);
@@ -234,7 +235,7 @@ class App {
 
   offers(id) {
     const { has } = this.stage;
-    return { trails: has.wrists, uncertainty: has.clouds, "curves-switch": this.mode === "viewer" && Boolean(this.movement) }[id] ?? true;
+    return { trails: has.wrists, ways: has.ways, uncertainty: has.clouds, "curves-switch": this.mode === "viewer" && Boolean(this.movement) }[id] ?? true;
   }
 
   setSwitch(id, on) {
@@ -243,6 +244,7 @@ class App {
       skeleton: () => stage.setSkeleton(on),
       "see-through": () => stage.setSeeThrough(on),
       trails: () => stage.setTrails(on),
+      ways: () => stage.setWays(on),
       uncertainty: () => stage.setClouds(on),
       follow: () => stage.setFollowing(on),
       "two-views": () => this.showSecond(on),
