@@ -390,7 +390,9 @@ class App {
       const tall = height === null ? "" : `, ${height.toFixed(2)} m tall${assumed ? " (assumed: enter the height before a run, if you know it)" : ""}`;
       return make(page, "li", {}, `Person ${id}: seen on ${frames} frames${tall}.`);
     });
-    page.getElementById("notes").replaceChildren(...people, ...result.notes.map((note) => make(page, "li", {}, note)));
+    const moves = "The camera moves: bodies go through one world, and the view “Camera” follows it. Other views show its way (under “Show”).";
+    const camera = this.stage.has.ways ? [make(page, "li", {}, moves)] : [];
+    page.getElementById("notes").replaceChildren(...people, ...camera, ...result.notes.map((note) => make(page, "li", {}, note)));
   }
 
   // Comparing swings.
