@@ -4,8 +4,9 @@
 
 ENV is a folder for an environment of its own, which is made with Blender's package bpy (GPL-3.0, 0.8 GB) where it is missing: bpy wants one
 Python and an older numpy than body4d. RUN is a finished run whose first person is followed on every frame of an even clip; USD
-needs body4d[usd]. BVHs are compared bone by bone, GLB, FBX and USD vertex by vertex, in twelve frames. Where a file has a camera, the body is
-rendered from it and its outline compared with that of the overlay. With --pictures FOLDER the renderings are laid over the video there.
+needs body4d[usd]. BVHs are compared bone by bone, GLB, FBX and USD vertex by vertex, in twelve frames. Where a file has a camera, so are
+the places of vertices in its picture, and in two frames the body's outline, rendered from it, with that of the overlay. --pictures FOLDER
+keeps the renderings, laid over the video.
 """
 
 import argparse
@@ -125,12 +126,14 @@ for case in facts["bodies"]:
             np.savez(f"{folder}/seen_{case['file']}_{case['reader']}_{frame}.npz", rgba=rgba)
             ious.append(iou)
             centres.append(centre)
-    rest = surface(meshes[0], deformed=False)
+    rest, seen = surface(meshes[0], deformed=False), {}
+    if has_camera:
+        seen = {"worst_px": round(max(pixels), 3), "worst_iou": round(min(ious), 4), "worst_centre_px": round(max(centres), 3)}
     print(json.dumps({
         "file": case["file"], "reader": case["reader"], "bones": len(armature.data.bones), "worst_mm": round(1000 * np.max(off), 4),
         "median_mm": round(1000 * float(np.median(off)), 4), "soles_mm": round(1000 * max(low), 4),
         "soles_at_rest_mm": round(1000 * abs(rest[:, 1].min()), 4), "fps": round(scene.render.fps / scene.render.fps_base, 4),
-        **({"worst_px": round(max(pixels), 3), "worst_iou": round(min(ious), 4), "worst_centre_px": round(max(centres), 3)} if has_camera else {}),
+        **seen,
         "last_key": armature.animation_data.action.frame_range[1] - first, "objects": sorted(o.type for o in bpy.data.objects),
     }))
 """

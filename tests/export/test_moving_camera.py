@@ -107,7 +107,7 @@ def test_a_glb_s_camera_pans_and_zooms_with_the_video(bodies, zoom, tmp_path):
         yfov = player.array(player.doc["animations"][0]["samplers"][channel["sampler"]]["output"])
         player.doc["animations"][0]["channels"].remove(channel)
     for frame in (0, 3, 5):
-        time = np.float32(scene.clip.times_s[frame])
+        time = float(np.float32(scene.clip.times_s[frame]))
         view = np.linalg.inv(player.world(time)[player.node("camera")])
         seen = player.vertices("person_1", time) @ view[:3, :3].T + view[:3, 3]
         scale = scene.clip.height_px / 2 / np.tan(yfov[frame] / 2)

@@ -143,7 +143,8 @@ def _animate(stage: Any, animation: Any, character: Character, at_s: np.ndarray)
 
 
 def _add_camera(stage: Any, scene: Scene, at_s: np.ndarray) -> None:
-    """The clip's camera, with a sample at every time code where it moves. USD's cameras look along -z with y up, as glTF's do; lengths of the lens are tenths of the stage's unit."""
+    """The clip's camera, with a sample at every time code where it moves. USD's cameras look along -z with y up, as glTF's do; lengths of
+    the lens are tenths of the stage's unit."""
     Gf, UsdGeom = _pxr("Gf", "UsdGeom")
 
     camera, motion = scene.camera, CameraMotion.at(scene, at_s)

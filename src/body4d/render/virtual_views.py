@@ -72,7 +72,7 @@ def floor_directions(T_world_camera: Float[np.ndarray, "4 4"]) -> tuple[Float[np
 
 
 def view_directions(scene: Scene) -> tuple[Float[np.ndarray, " 3"], Float[np.ndarray, " 3"]]:
-    """``floor_directions`` for the whole clip: in the mean those of a camera that moves, or those of its first frame where it turns round."""
+    """``floor_directions`` for the whole clip: in the mean those of a camera that moves, of its first frame where it turns round."""
     if scene.camera.path is None:
         return floor_directions(scene.T_world_camera)
     frames = np.unique(np.linspace(0, len(scene.clip) - 1, _NUM_DIRECTIONS).round().astype(int))
@@ -115,7 +115,7 @@ def standing_camera(scene: Scene, ahead: Float[np.ndarray, " 3"], width_px: int,
 
 
 def top_camera(scene: Scene, width_px: int, height_px: int) -> VirtualCamera:
-    """From above: what was far away is at the top, the clip's camera is below. A camera that moves is in the picture too, unless it is far off."""
+    """From above: what was far away is at the top, the clip's camera is below. One that moves is in the picture, unless it is far off."""
     right, _ = view_directions(scene)
     return _fit_camera(scene, right, np.array([0.0, -1.0, 0.0]), _TOP_FOV_DEG, width_px, height_px, _near_places(scene))
 
