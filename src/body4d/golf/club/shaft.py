@@ -102,7 +102,6 @@ def hands_in_picture(track: BodyTrack, row: int, camera: Camera) -> tuple[np.nda
     """The middle of both hands, the picture's scale there in pixels for a metre, and the elbows, at ``row`` of ``track``."""
     names = ("left_index", "left_pinky", "right_index", "right_pinky", "left_elbow", "right_elbow")
     columns = [track.joint_names.index(name) for name in names]
-    camera = camera.at(int(track.frame_index[row]))
     points = track.joints_m[row, columns].astype(np.float64)
     seen = track.keypoints_px[row, columns].astype(np.float64)
     px = np.where(np.isfinite(seen), seen, camera.project(points))

@@ -51,7 +51,7 @@ def event_pictures(swing: Swing, person_id: int, scene: Scene, frames: FrameSour
         overlay = None
         if event.frame in pictures:
             crop = resize_image(np.ascontiguousarray(pictures[event.frame][y0:y1, x0:x1]), width, HEIGHT_PX)
-            overlay = draw_overlay(crop, people, camera.at(event.frame), SAMPLES, labels=False)
+            overlay = draw_overlay(crop, people, camera, SAMPLES, labels=False)
         out.append(EventPicture(event, overlay, panel.draw(people, event.frame, labels=False) if people else None))
     return tuple(out)
 
