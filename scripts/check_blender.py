@@ -4,7 +4,9 @@
 
 ENV is a folder for an environment of its own, which is made with Blender's package bpy (GPL-3.0, 0.8 GB) where it is missing: bpy wants one
 Python and an older numpy than body4d. RUN is a finished run whose first person is followed on every frame of an even clip; USD
-needs body4d[usd]. BVHs are compared bone by bone, GLB, FBX and USD vertex by vertex, in twelve frames.
+needs body4d[usd]. BVHs are compared bone by bone, GLB, FBX and USD vertex by vertex, in twelve frames. Where a file has a camera, so are
+the places of vertices in its picture, and in two frames the body's outline, rendered from it, with that of the overlay. --pictures FOLDER
+keeps the renderings, laid over the video.
 """
 
 import argparse
@@ -13,14 +15,51 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from body4d.core.types import Scene
 
 BPY = "bpy==5.0.1"  # the last for Python 3.11
+
+RENDERED = (3, 10)
+"""Which of the twelve frames are rendered: a picture takes seconds."""
+
+MIN_IOU = 0.98
+"""Of the outlines of a body in Blender's picture and in ours; both round them to whole pixels."""
 
 _INSIDE_BLENDER = """
 import json, sys
 import bpy
 import numpy as np
+from bpy_extras.object_utils import world_to_camera_view
+
+def in_picture(scene, body, truth, row):
+    # How far any vertex is in the camera's picture from where it was filmed, in pixels.
+    (scene.camera,) = [o for o in bpy.data.objects if o.type == "CAMERA"]
+    width, height = (int(v) for v in truth["size_px"])
+    scene.render.resolution_x, scene.render.resolution_y, scene.render.resolution_percentage = width, height, 100
+    held = body.evaluated_get(bpy.context.evaluated_depsgraph_get())
+    places = [world_to_camera_view(scene, scene.camera, held.matrix_world @ v.co) for v in held.to_mesh().vertices]
+    pixels = np.array([(x * width, (1 - y) * height) for x, y, _ in places])
+    return float(np.abs(pixels - truth["pixels"][row]).max())
+
+def rendered(scene, truth, row):
+    # The camera's picture, what part of the body's outlines is in both, and how far apart their middles are, in pixels.
+    render = scene.render
+    height, width = render.resolution_y, render.resolution_x
+    render.engine, render.film_transparent, render.filepath = "CYCLES", True, folder + "/seen.png"
+    cycles = scene.cycles
+    cycles.samples, cycles.pixel_filter_type, cycles.use_denoising, cycles.max_bounces = 8, "BOX", False, 0
+    if scene.world is None:
+        scene.world = bpy.data.worlds.new("sky")
+    bpy.ops.render.render(write_still=True)
+    image = bpy.data.images.load(folder + "/seen.png")
+    rgba = np.array(image.pixels[:], np.float32).reshape(height, width, 4)[::-1]
+    bpy.data.images.remove(image)
+    mask, known = rgba[..., 3] > 0.5, np.unpackbits(truth["masks"][row])[: width * height].reshape(height, width) > 0
+    centres = [np.array(np.nonzero(m)).mean(1) for m in (mask, known)]
+    return rgba, float((mask & known).sum() / (mask | known).sum()), float(np.linalg.norm(centres[0] - centres[1]))
 
 def y_up(points):
     return np.stack([points[:, 0], points[:, 2], -points[:, 1]], axis=1)
@@ -71,18 +110,30 @@ for case in facts["bodies"]:
     stretch, first = read(folder + "/" + case["file"], case["reader"], facts["rate"])
     scene, meshes = bpy.context.scene, [o for o in bpy.data.objects if o.type == "MESH"]
     (armature,) = [o for o in bpy.data.objects if o.type == "ARMATURE"]
-    off, low = [], []
+    off, low, pixels, ious, centres = [], [], [], [], []
+    has_camera = any(o.type == "CAMERA" for o in bpy.data.objects)
     for frame, points in zip(truth["frames"], truth["surface_m"]):
         at = frame * stretch + first
         scene.frame_set(int(at), subframe=at % 1)
         found = surface(meshes[0])
         off.append(np.linalg.norm(found - points, axis=1))
         low.append(abs(found[:, 1].min() - points[:, 1].min()))
-    rest = surface(meshes[0], deformed=False)
+        if has_camera:
+            row = len(low) - 1
+            pixels.append(in_picture(scene, meshes[0], truth, row))
+        if has_camera and row in facts["rendered"]:
+            rgba, iou, centre = rendered(scene, truth, row)
+            np.savez(f"{folder}/seen_{case['file']}_{case['reader']}_{frame}.npz", rgba=rgba)
+            ious.append(iou)
+            centres.append(centre)
+    rest, seen = surface(meshes[0], deformed=False), {}
+    if has_camera:
+        seen = {"worst_px": round(max(pixels), 3), "worst_iou": round(min(ious), 4), "worst_centre_px": round(max(centres), 3)}
     print(json.dumps({
         "file": case["file"], "reader": case["reader"], "bones": len(armature.data.bones), "worst_mm": round(1000 * np.max(off), 4),
         "median_mm": round(1000 * float(np.median(off)), 4), "soles_mm": round(1000 * max(low), 4),
         "soles_at_rest_mm": round(1000 * abs(rest[:, 1].min()), 4), "fps": round(scene.render.fps / scene.render.fps_base, 4),
+        **seen,
         "last_key": armature.animation_data.action.frame_range[1] - first, "objects": sorted(o.type for o in bpy.data.objects),
     }))
 """
@@ -94,7 +145,7 @@ _BODIES: tuple[tuple[str, dict[str, Any], tuple[str, ...], float], ...] = (
     ("glb", {"rig": "unreal", "camera": False}, ("glb",), 1.0),
     ("glb", {"rig": "vrm", "rest": "t", "camera": False}, ("glb",), 50.0),
     ("fbx", {}, ("fbx", "old fbx"), 1.0),
-    ("fbx", {"rig": "mixamo"}, ("fbx", "old fbx"), 1.0),
+    ("fbx", {"rig": "mixamo", "camera": False}, ("fbx", "old fbx"), 1.0),
     ("fbx", {"rig": "unreal", "units": "m"}, ("fbx", "old fbx"), 1.0),
     ("usd", {}, ("usd",), 1.0),
     ("usd", {"rig": "mixamo", "camera": False}, ("usd",), 1.0),
@@ -105,15 +156,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("env", type=Path)
     parser.add_argument("run", type=Path)
+    parser.add_argument("--pictures", type=Path, help="a folder for what each file's camera shows, over the video")
     parser.add_argument("--blender-python", default=sys.executable, help="the Python that the environment is made with (3.11)")
     args = parser.parse_args()
+
+    from body4d.core.scene_io import load_scene
+
     python = args.env / "bin" / "python"
     if not python.is_file():
         subprocess.run([args.blender_python, "-m", "venv", args.env], check=True)
         subprocess.run([python, "-m", "pip", "install", "--quiet", BPY], check=True)
     with tempfile.TemporaryDirectory() as folder:
-        allowed = write_cases(args.run, Path(folder), str(python))
+        scene = load_scene(args.run / "scene.npz")
+        allowed = write_cases(scene, Path(folder), str(python))
         done = subprocess.run([python, "-I", "-c", _INSIDE_BLENDER, folder], capture_output=True, text=True, check=False)
+        if args.pictures and done.returncode == 0:
+            lay_over_video(scene, Path(folder), args.pictures)
     lines = [line for line in done.stdout.splitlines() if line.startswith("{")]
     print("\n".join(lines))
     found = [json.loads(line) for line in lines]
@@ -121,23 +179,43 @@ def main() -> None:
         sys.exit(done.stderr[-2000:])
     for line in found:
         stray = line.get("objects", ["MESH"]).count("MESH") != 1
-        if line["worst_mm"] > allowed[line["file"]] or line.get("soles_at_rest_mm", 0) > 1 or stray:
+        beside = line.get("worst_iou", 1) < MIN_IOU and allowed[line["file"]] <= 1
+        if line["worst_mm"] > allowed[line["file"]] or line.get("soles_at_rest_mm", 0) > 1 or stray or beside:
             sys.exit(f"{line['file']} is not in Blender what it is here")
 
 
-def write_cases(run: Path, folder: Path, blender: str) -> dict[str, float]:
+def lay_over_video(scene: "Scene", folder: Path, out: Path) -> None:
+    """What each file's camera showed in Blender, over the clip's own pictures; over grey where the clip is not there any more."""
+    import numpy as np
+    from PIL import Image
+
+    from body4d.video.reader import VideoReader
+
+    out.mkdir(parents=True, exist_ok=True)
+    is_there = scene.clip.path.is_file()
+    for path in folder.glob("seen_*.npz"):
+        frame = int(path.stem.rpartition("_")[2])
+        with np.load(path) as held:
+            rgba = held["rgba"]
+        picture = (
+            next(iter(VideoReader(scene.clip).read(frame, frame + 1)))[1] if is_there else np.full((*rgba.shape[:2], 3), 128, np.uint8)
+        )
+        laid = picture * (1 - rgba[..., 3:]) + 255 * rgba[..., :3]
+        Image.fromarray(laid.clip(0, 255).astype(np.uint8)).save(out / f"{path.stem}.png")
+
+
+def write_cases(scene: "Scene", folder: Path, blender: str) -> dict[str, float]:
     """Files of the first person in every format and by every rig, and where bones and surface are in twelve frames; returns how far each
     may be off, in millimetres."""
     import numpy as np
 
     from body4d.bodies.registry import rig_of
-    from body4d.core.scene_io import load_scene
     from body4d.export import ExportOptions, export_scene
     from body4d.export.frame_grid import frame_grid
     from body4d.export.retarget import retarget
     from body4d.export.skeleton import skeletons_at
+    from body4d.render.rasterizer import silhouette
 
-    scene = load_scene(run / "scene.npz")
     track = scene.people[0]
     at_s, step_s = frame_grid(scene.clip)
     frames = np.unique(np.linspace(0, len(at_s) - 1, 12).astype(int))
@@ -154,9 +232,18 @@ def write_cases(run: Path, folder: Path, blender: str) -> dict[str, float]:
         np.savez(folder / f"{name}.npz", frames=frames, names=np.array(names), joints_m=joints)
         cases.append({"file": f"{name}.bvh", "truth": f"{name}.npz", "scale": 0.01 if units == "cm" else 1.0})
     rows = np.searchsorted(track.frame_index, frames)
-    T, rig = scene.T_world_camera, rig_of(track)
+    rig = rig_of(track)
     G, p = rig.forward(track.rotations[rows].astype(float), track.translation_m[rows].astype(float))
-    np.savez(folder / "surface.npz", frames=frames, surface_m=rig.vertices(G, p) @ T[:3, :3].T + T[:3, 3])
+    vertices = rig.vertices(G, p).astype(float)
+    cameras = [scene.camera.at(int(frame)) for frame in frames]
+    np.savez(
+        folder / "surface.npz",
+        frames=frames,
+        surface_m=scene.world_points(vertices, frames),
+        size_px=[scene.clip.width_px, scene.clip.height_px],
+        pixels=np.stack([camera.project(points) for camera, points in zip(cameras, vertices, strict=True)]),
+        masks=np.stack([np.packbits(silhouette(points, rig.faces, camera)) for camera, points in zip(cameras, vertices, strict=True)]),
+    )
     bodies, allowed = [], {case["file"]: 1.0 for case in cases}
     for fmt, choices, readers, limit_mm in _BODIES:
         name = "_".join([fmt, *(str(value) for key, value in choices.items() if key != "camera")]) + f".{fmt}"
@@ -164,7 +251,7 @@ def write_cases(run: Path, folder: Path, blender: str) -> dict[str, float]:
         export_scene(scene, fmt, folder / name, options)
         bodies += [{"file": name, "reader": reader} for reader in readers]
         allowed[name] = limit_mm
-    (folder / "cases.json").write_text(json.dumps({"skeletons": cases, "bodies": bodies, "rate": 1 / step_s}))
+    (folder / "cases.json").write_text(json.dumps({"skeletons": cases, "bodies": bodies, "rate": 1 / step_s, "rendered": RENDERED}))
     return allowed
 
 

@@ -13,7 +13,7 @@ from body4d.core.camera import CameraPath
 from body4d.core.errors import RunWarning
 from body4d.core.rig import Rig
 from body4d.core.types import BodyTrack, Camera, Clip, HandTrack, LandmarkTrack, MaskTrack, Scene
-from body4d.geometry.rotations import rotvec_to_matrix
+from body4d.geometry.rotations import matrix_to_rotvec, rotvec_to_matrix
 from fakes import stick_rig
 
 # How far joints swing, in radians; all others stay as they rest, as they do in a fit.
@@ -163,6 +163,30 @@ def stick_scene(**choices: Any) -> Scene:
     """``make_scene`` with boxes that carry their rig, for what needs no body model and is quick."""
     scene = make_scene(body="stick", **choices)
     return dataclasses.replace(scene, people=tuple(dataclasses.replace(track, rig=stick_rig()) for track in scene.people))
+
+
+def with_moving_camera(scene: Scene, *, pan_deg: float = 25.0, zoom: float = 1.4, aside_m: float = 0.8) -> Scene:
+    """The same people in the same world, seen by a camera that pans to the right, rolls a little, zooms in and moves to the left."""
+    camera, share = scene.camera, np.linspace(0, 1, len(scene.clip))
+    turns = rotvec_to_matrix(share[:, None] * np.radians(pan_deg) * np.array([0.1, 1.0, 0.05]))
+    to_reference = np.tile(np.eye(4), (len(share), 1, 1))
+    to_reference[:, :3, :3] = turns
+    to_reference[:, :3, 3] = share[:, None] * np.array([-aside_m, 0.05, 0.1])
+    zeros = np.zeros(len(share))
+    path = CameraPath("moving", to_reference, camera.focal_px * (1 + (zoom - 1) * share), zeros, zeros, zeros)
+    moving = dataclasses.replace(camera, path=path, static=False)
+    people = []
+    for track in scene.people:
+        back, at = np.swapaxes(turns[track.frame_index], 1, 2), to_reference[track.frame_index, :3, 3]
+        rotations = track.rotations.copy()
+        rotations[:, 0] = matrix_to_rotvec(back @ rotvec_to_matrix(track.rotations[:, 0].astype(np.float64)))
+        joints = np.einsum("tab,tkb->tka", back, track.joints_m - at[:, None]).astype(np.float32)
+        places = np.einsum("tab,tb->ta", back, track.translation_m - at).astype(np.float32)
+        seen_px = np.stack([moving.at(int(f)).project(points) for f, points in zip(track.frame_index, joints, strict=True)])
+        measured = np.where(np.isnan(track.keypoints_px), np.nan, seen_px).astype(np.float32)
+        changes = {"rotations": rotations, "joints_m": joints, "translation_m": places, "keypoints_px": measured, "joints_raw_m": joints}
+        people.append(dataclasses.replace(track, **changes))
+    return dataclasses.replace(scene, camera=moving, people=tuple(people))
 
 
 def make_floor(tilt_rad: float = 0.15, camera_height_m: float = 1.4) -> np.ndarray:

@@ -1,5 +1,6 @@
 // Fetching and parsing the GLB, with an error for the user where that fails.
 import { GLTFLoader } from "three/examples/jsm/loaders/GLTFLoader.js";
+import { readLens } from "./clip_camera.js";
 
 /** An error whose message is shown to the user: what is wrong and what to do. */
 export class UserFacingError extends Error {}
@@ -94,6 +95,7 @@ export async function parseGlb(bytes) {
     console.warn(error);
     throw broken;
   }
+  gltf.lens = await readLens(gltf);
   let skins = 0;
   gltf.scene.traverse((node) => (skins += node.isSkinnedMesh ? 1 : 0));
   if (!skins) throw new UserFacingError("There is nobody in this file: no body with a skeleton was found. Export the run to glb anew.");

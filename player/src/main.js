@@ -79,6 +79,7 @@ class App {
     panel.nameViews(swing ? { front: "Face-on", side: "Down the line" } : { front: "Front", side: "Side" });
     panel.connect(this);
     this.connectVideo();
+    this.stage.setWays(true);
     if (swing) this.golf.show(swing);
     this.showCurves(swing);
     if (this.mode === "result") this.connectResult(swing);
@@ -234,7 +235,7 @@ class App {
 
   offers(id) {
     const { has } = this.stage;
-    return { trails: has.wrists, uncertainty: has.clouds, "curves-switch": this.mode === "viewer" && Boolean(this.movement) }[id] ?? true;
+    return { trails: has.wrists, ways: has.ways, uncertainty: has.clouds, "curves-switch": this.mode === "viewer" && Boolean(this.movement) }[id] ?? true;
   }
 
   setSwitch(id, on) {
@@ -243,6 +244,7 @@ class App {
       skeleton: () => stage.setSkeleton(on),
       "see-through": () => stage.setSeeThrough(on),
       trails: () => stage.setTrails(on),
+      ways: () => stage.setWays(on),
       uncertainty: () => stage.setClouds(on),
       follow: () => stage.setFollowing(on),
       "two-views": () => this.showSecond(on),
@@ -388,7 +390,9 @@ class App {
       const tall = height === null ? "" : `, ${height.toFixed(2)} m tall${assumed ? " (assumed: enter the height before a run, if you know it)" : ""}`;
       return make(page, "li", {}, `Person ${id}: seen on ${frames} frames${tall}.`);
     });
-    page.getElementById("notes").replaceChildren(...people, ...result.notes.map((note) => make(page, "li", {}, note)));
+    const moves = "The camera moves: bodies go through one world, and the view “Camera” follows it. Other views show its way (under “Show”).";
+    const camera = this.stage.has.ways ? [make(page, "li", {}, moves)] : [];
+    page.getElementById("notes").replaceChildren(...people, ...camera, ...result.notes.map((note) => make(page, "li", {}, note)));
   }
 
   // Comparing swings.

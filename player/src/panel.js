@@ -3,8 +3,8 @@ import { make, toggleButton } from "./dom.js";
 
 const VIEW_KEYS = { 1: "free", 2: "camera", 3: "front", 4: "side", 5: "top" };
 const VIEW_ORDER = ["free", "camera", "front", "side", "top"];
-const SWITCHES = ["skeleton", "see-through", "trails", "uncertainty", "follow", "two-views", "curves-switch"];
-const SWITCH_KEYS = { s: "skeleton", x: "see-through", t: "trails", u: "uncertainty", f: "follow", w: "two-views" };
+const SWITCHES = ["skeleton", "see-through", "trails", "ways", "uncertainty", "follow", "two-views", "curves-switch"];
+const SWITCH_KEYS = { s: "skeleton", x: "see-through", t: "trails", p: "ways", u: "uncertainty", f: "follow", w: "two-views" };
 
 export class Panel {
   constructor(page) {

@@ -8,6 +8,9 @@ const PADDING_M = 0.15; // Joints are inside the body: the crown and the fingert
 const NUM_SAMPLES = 48; // Frames from which the bounds of the motion are taken.
 const TRAIL_S = 1.5; // A swing's downswing and follow-through; longer paths of a long clip are a tangle.
 const TRAIL_RADIUS_M = 0.008;
+const WAY_RADIUS_M = 0.01;
+const CAMERA_COLOUR = 0x808a96;
+const NUM_WAY_POINTS = 1200; // A tube of more is nothing but heavier.
 const SEE_THROUGH = 0.35;
 const BONE_RADIUS_M = 0.012;
 const NUM_BONE_SIDES = 6;
@@ -35,6 +38,7 @@ export function findPeople(gltf) {
 export function setVisible(person, visible) {
   person.mesh.visible = visible;
   if (person.trails) person.trails.visible = visible && Boolean(person.showTrails);
+  if (person.way) person.way.visible = visible && Boolean(person.showWay);
   if (person.skeleton) person.skeleton.visible = visible && Boolean(person.showSkeleton);
   if (person.clouds) person.clouds.visible = visible && Boolean(person.showClouds);
 }
@@ -105,6 +109,49 @@ class FramesCurve extends Curve {
 const wristBones = (person) => person.mesh.skeleton.bones.filter((bone) => /wrist(\.[lr])?$/i.test(bone.userData.name ?? bone.name));
 
 export const haveWrists = (people) => people.some((person) => wristBones(person).length > 0);
+
+/**
+ * Adds to `scene` the way over the floor of everybody, `person.way`, and that of the clip's camera. Returns the camera's places and its way,
+ * which is shown or hidden whole; the playback stays at its time.
+ */
+export function buildWays(people, playback, scene, camera) {
+  const startTime = playback.time;
+  const places = [];
+  const stretches = new Map(people.map((person) => [person, [[]]]));
+  for (const time of spreadTimes(playback.times)) {
+    playback.show(time);
+    camera.updateWorldMatrix(true, false);
+    places.push(new Vector3().setFromMatrixPosition(camera.matrixWorld));
+    for (const [person, found] of stretches) {
+      person.root.updateWorldMatrix(true, false);
+      if (isFollowed(person)) found.at(-1).push(new Vector3().setFromMatrixPosition(person.root.matrixWorld).setY(WAY_RADIUS_M));
+      else if (found.at(-1).length) found.push([]);
+    }
+  }
+  playback.show(startTime);
+  for (const [person, found] of stretches) {
+    person.way = new Group();
+    for (const points of found.filter(({ length }) => length > 1)) person.way.add(wayOf(points, person.colour));
+    scene.add(person.way);
+  }
+  const cameraWay = new Group();
+  const leaves = places.some((place) => place.distanceTo(places[0]) > WAY_RADIUS_M); // one on a tripod stays where it is
+  if (leaves) cameraWay.add(wayOf(places, new Color(CAMERA_COLOUR)));
+  scene.add(cameraWay);
+  return { places, cameraWay };
+}
+
+function wayOf(points, colour) {
+  const way = new Mesh(new TubeGeometry(new FramesCurve(points), points.length - 1, WAY_RADIUS_M, 5), new MeshBasicMaterial({ color: colour }));
+  way.frustumCulled = false;
+  return way;
+}
+
+/** All times, or as many of them as a way needs. */
+function spreadTimes(times) {
+  const count = Math.min(times.length, NUM_WAY_POINTS);
+  return Array.from({ length: count }, (_, i) => times[Math.round(((times.length - 1) * i) / Math.max(count - 1, 1))]);
+}
 
 /** Adds everybody's wrist paths to `scene`; the playback stays at its time. */
 export function buildTrails(people, playback, scene) {

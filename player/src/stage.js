@@ -1,9 +1,10 @@
 // The 3D part of the page: one drawing surface behind one or two panes, each with its own view of the same people.
 import { Color, Group, Scene } from "three";
 import { overlayMove } from "./align.js";
+import { ClipCamera, drawnCamera, isNear } from "./clip_camera.js";
 import { Poser } from "./playback.js";
 import {
-  buildClouds, buildSkeleton, buildTrails, findPeople, groundPosition, haveWrists, initialHeading, motionBounds, setSeeThrough, setVisible,
+  buildClouds, buildSkeleton, buildTrails, buildWays, findPeople, groundPosition, haveWrists, initialHeading, motionBounds, setSeeThrough, setVisible,
   updateClouds, updateSkeletons, updateTrails,
 } from "./people.js";
 import { SlowWatch } from "./quality.js";
@@ -53,10 +54,26 @@ export class Stage {
     gltf.scene.updateMatrixWorld(true);
     this.renderer = createRenderer(canvas, false);
     this.listen();
-    const clipCamera = gltf.cameras[0] ?? null;
-    this.panes = panes.map(({ element, margins, onChange }) => new Pane(this, element, { bounds: this.bounds, heading, turns, clipCamera, margins, onChange }));
-    this.setDark = addLightsAndFloor(this.scene, this.bounds.box, this.panes[0].views.heading);
-    this.has = { camera: Boolean(clipCamera), wrists: haveWrists(this.people) && this.poser.lastFrame > 0, clouds: this.clouded().length > 0 };
+    const clip = (this.clip = gltf.cameras[0] ? new ClipCamera(gltf) : null);
+    this.ways = clip?.moves ? this.buildWays() : null;
+    clip?.show(this.poser.time);
+    const places = this.ways?.places ?? (clip ? [clip.pose().position] : []);
+    const seenFromAbove = this.ways && isNear(places, this.bounds.box) ? places : [];
+    const given = { bounds: this.bounds, heading, turns, clip, places, seenFromAbove };
+    this.panes = panes.map(({ element, margins, onChange }) => new Pane(this, element, { ...given, margins, onChange }));
+    const setFloorDark = addLightsAndFloor(this.scene, this.bounds.box, this.panes[0].views.heading);
+    this.setDark = (dark) => {
+      setFloorDark(dark);
+      this.ways?.camera.setDark(dark);
+    };
+    this.has = { camera: Boolean(clip), ways: Boolean(this.ways), wrists: haveWrists(this.people) && this.poser.lastFrame > 0, clouds: this.clouded().length > 0 };
+  }
+
+  /** The ways of people and camera, and the camera itself, as other views show them. */
+  buildWays() {
+    const camera = drawnCamera();
+    this.scene.add(camera.drawn);
+    return { ...buildWays(this.people, this.poser, this.scene, this.clip.camera), camera, shown: false };
   }
 
   clouded() {
@@ -99,6 +116,8 @@ export class Stage {
     this.rest(clockMs, playing);
     const moved = this.poser.time !== time;
     this.poser.show(time);
+    this.clip?.show(this.poser.time);
+    this.ways?.camera.update(this.clip);
     if (this.following && moved) this.follow();
     const { frame } = this.poser;
     if (this.ghost) this.ghost.poser.show(this.ghost.timeOf(frame));
@@ -138,6 +157,7 @@ export class Stage {
       renderer.setViewport(...place);
       renderer.setScissor(...place);
       for (const other of this.panes) other.headlight.visible = other === pane;
+      if (this.ways) for (const object of [this.ways.camera.drawn, this.ways.cameraWay]) object.visible = this.ways.shown && pane.views.view !== "camera";
       const restore = this.sideBySide && this.ghost && shown.length > 1 ? this.divide(pane === shown[1]) : null;
       if (restore) renderer.shadowMap.needsUpdate = !this.light;
       renderer.render(this.scene, pane.camera);
@@ -147,7 +167,7 @@ export class Stage {
 
   /** Side by side: one pane shows the people of this clip, the other those of the one compared with. */
   divide(other) {
-    const hidden = other ? [...this.people.flatMap((p) => [p.mesh, p.trails, p.skeleton, p.clouds]), null] : [this.ghost.group];
+    const hidden = other ? [...this.people.flatMap((p) => [p.mesh, p.trails, p.way, p.skeleton, p.clouds]), null] : [this.ghost.group];
     const were = hidden.filter(Boolean).map((object) => [object, object.visible]);
     for (const [object] of were) object.visible = false;
     return () => {
@@ -173,6 +193,12 @@ export class Stage {
   setTrails(on) {
     if (on && !this.people.some((person) => person.trails)) buildTrails(this.people, this.poser, this.scene);
     this.setOfAll("showTrails", on);
+  }
+
+  setWays(on) {
+    if (!this.ways) return;
+    this.ways.shown = on;
+    this.setOfAll("showWay", on);
   }
 
   setSkeleton(on) {

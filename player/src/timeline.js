@@ -2,6 +2,15 @@
 
 const TOLERANCE_S = 1e-4; // Files keep times in ticks, down to a microsecond in ours and a tenth of a millisecond in others.
 
+/** The value at `time` between samples at rising `times`; held before the first and after the last. */
+export function valueBetween(times, values, time) {
+  const timeline = new Timeline(times);
+  const left = timeline.frameAt(time);
+  const right = Math.min(left + 1, timeline.last);
+  const share = right > left ? Math.min(Math.max((time - times[left]) / (times[right] - times[left]), 0), 1) : 0;
+  return values[left] + (values[right] - values[left]) * share;
+}
+
 /** The frames' times in seconds, rising. */
 export class Timeline {
   constructor(times) {

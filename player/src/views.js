@@ -1,5 +1,5 @@
 // The camera's views: the clip's own camera, fixed sides, and free orbiting by the user.
-import { MathUtils, Quaternion, Spherical, Vector3 } from "three";
+import { MathUtils, Spherical, Vector3 } from "three";
 import { OrbitControls } from "three/examples/jsm/controls/OrbitControls.js";
 
 const FOV_DEG = 30; // A longish lens: limbs near and far can be compared.
@@ -10,11 +10,15 @@ const TILT = { free: 12, front: 4, side: 4, top: 89.9 };
 
 export class Views {
   /** `turns` are directions {front, side} about the floor's normal from which these views look, where they are known better than by the first
-   * person's face. `margins` () => pixels {top, bottom} that buttons cover. `onChange(view)` is called on every change, by button or by orbiting. */
-  constructor(camera, element, { bounds, heading, turns = {}, clipCamera, margins, onChange }) {
-    Object.assign(this, { camera, element, bounds, turns, clipCamera, margins, onChange });
+   * person's face. `clip` is the clip's camera, null where the file has none, and `places` all its places; `seenFromAbove` are those that belong
+   * into the view from above. `margins` () => pixels {top, bottom} that buttons cover. `onChange(view)` is called on every change, by button or
+   * by orbiting. */
+  constructor(camera, element, { bounds, heading, turns = {}, clip, places = [], seenFromAbove = [], margins, onChange }) {
+    Object.assign(this, { camera, element, bounds, turns, clip, margins, onChange });
+    this.boundsFromAbove = { ...bounds, points: [...bounds.points, ...seenFromAbove] };
     this.centre = bounds.box.getCenter(new Vector3());
-    this.heading = heading ?? this.cameraSide();
+    this.cameraSide = this.sideOf(places);
+    this.heading = heading ?? this.cameraSide;
     this.transition = null;
     this.view = "free";
     this.movedByUser = false;
@@ -23,10 +27,10 @@ export class Views {
     this.controls.addEventListener("start", () => this.onUserControl());
   }
 
-  /** The angle about the floor's normal from which the clip was filmed. */
-  cameraSide() {
-    if (!this.clipCamera) return 0;
-    const away = this.clipCamera.getWorldPosition(new Vector3()).sub(this.centre);
+  /** The angle about the floor's normal from which the clip was filmed, in the mean of the camera's places. */
+  sideOf(places) {
+    if (!places.length) return 0;
+    const away = places.reduce((sum, place) => sum.add(place), new Vector3()).divideScalar(places.length).sub(this.centre);
     return Math.atan2(away.x, away.z);
   }
 
@@ -42,10 +46,10 @@ export class Views {
   show(view, immediately = false) {
     this.view = view;
     this.movedByUser = false;
-    const goal = view === "camera" && this.clipCamera ? this.clipCameraPose() : this.orbitPose(view);
+    const goal = this.goalOf(view);
     this.onChange(view);
     const withoutTransition = immediately || matchMedia("(prefers-reduced-motion: reduce)").matches;
-    if (withoutTransition) return this.interpolate(goal, 1, goal);
+    if (withoutTransition) return this.place(goal);
     this.transition = { goal, from: this.currentPose(), startMs: null };
   }
 
@@ -70,15 +74,28 @@ export class Views {
     return { position: position.clone(), quaternion: quaternion.clone(), target: this.controls.target.clone(), fov };
   }
 
-  /** One step of the transition at `clock` milliseconds; true while the picture changes. */
+  goalOf(view) {
+    return view === "camera" && this.clip ? this.clipCameraPose() : this.orbitPose(view);
+  }
+
+  /** One step of the transition at `clock` milliseconds, or after the clip's camera where that moves; true while the picture changes. */
   step(clock) {
-    if (!this.transition) return false;
+    const follows = this.view === "camera" && this.clip?.moves;
+    if (!this.transition) {
+      if (follows) this.place(this.clipCameraPose());
+      return false;
+    }
     this.transition.startMs ??= clock;
     const share = Math.min((clock - this.transition.startMs) / TRANSITION_MS, 1);
-    const { from, goal } = this.transition;
+    const { from } = this.transition;
+    const goal = follows ? this.clipCameraPose() : this.transition.goal;
     this.interpolate(from, share < 1 ? share * share * (3 - 2 * share) : 1, goal);
     if (share >= 1) this.transition = null;
     return true;
+  }
+
+  place(goal) {
+    this.interpolate(goal, 1, goal);
   }
 
   interpolate(from, share, goal) {
@@ -97,26 +114,27 @@ export class Views {
 
   /** The clip's camera with its own lens, the whole of its picture in the window. */
   clipCameraPose() {
-    const position = this.clipCamera.getWorldPosition(new Vector3());
-    const quaternion = this.clipCamera.getWorldQuaternion(new Quaternion());
+    const { position, quaternion } = this.clip.pose();
+    const { fov: clipFov, aspect } = this.clip.camera;
     const forward = new Vector3(0, 0, -1).applyQuaternion(quaternion);
     const depth = Math.max(this.centre.clone().sub(position).dot(forward), 0.5);
-    const half = Math.tan(MathUtils.degToRad(this.clipCamera.fov) / 2);
-    const fov = 2 * MathUtils.radToDeg(Math.atan(half * Math.max(1 / this.freeHeightShare(), this.clipCamera.aspect / this.camera.aspect)));
+    const half = Math.tan(MathUtils.degToRad(clipFov) / 2);
+    const fov = 2 * MathUtils.radToDeg(Math.atan(half * Math.max(1 / this.freeHeightShare(), aspect / this.camera.aspect)));
     return { position, quaternion, target: position.clone().addScaledVector(forward, depth), fov };
   }
 
   /** A view of the motion from a fixed side, as near as all of it stays in the picture. */
   orbitPose(view) {
     const front = this.turns.front ?? this.heading;
-    const turn = { free: front + FREE_VIEW_TURN, front, side: this.turns.side ?? front - Math.PI / 2, top: this.cameraSide() }[view] ?? front;
+    const turn = { free: front + FREE_VIEW_TURN, front, side: this.turns.side ?? front - Math.PI / 2, top: this.cameraSide }[view] ?? front;
     const phi = MathUtils.degToRad(90 - (TILT[view] ?? TILT.free));
     const back = new Vector3().setFromSphericalCoords(1, phi, turn);
     const right = new Vector3(Math.cos(turn), 0, -Math.sin(turn));
     const up = new Vector3().crossVectors(back, right);
     const tan = Math.tan(MathUtils.degToRad(FOV_DEG) / 2) * FILL_SHARE;
-    const upright = fit(this.bounds, this.centre, up, back, tan * this.freeHeightShare());
-    const across = fit(this.bounds, this.centre, right, back, tan * this.camera.aspect);
+    const bounds = view === "top" ? this.boundsFromAbove : this.bounds;
+    const upright = fit(bounds, this.centre, up, back, tan * this.freeHeightShare());
+    const across = fit(bounds, this.centre, right, back, tan * this.camera.aspect);
     const distance = Math.max(upright.distance, across.distance, 1);
     const target = this.centre.clone().addScaledVector(up, upright.shift).addScaledVector(right, across.shift);
     return { position: target.clone().addScaledVector(back, distance), quaternion: null, target, fov: FOV_DEG };

@@ -8,7 +8,7 @@ import { angleDeg, Drawing } from "../src/drawing.js";
 import { momentLink, pastedToken, readMoment } from "../src/links.js";
 import { SlowWatch } from "../src/quality.js";
 import { RunList, staysText } from "../src/runs.js";
-import { Timeline } from "../src/timeline.js";
+import { Timeline, valueBetween } from "../src/timeline.js";
 
 const VARIABLE = [0, 0.033, 0.066, 0.2, 0.21, 0.4];
 const TOKEN = "a".repeat(32);
@@ -55,6 +55,12 @@ test("a frame is shown from its time to the next one's, at a variable rate too",
   }
   assert.ok(Math.abs(timeline.timeOfExact(2.5) - 0.133) < 1e-9);
   assert.equal(timeline.timeOfExact(99), 0.4);
+});
+
+test("a value between samples is on the line between them, and held at the ends", () => {
+  const at = (time) => valueBetween([0, 0.5, 2], [1, 2, 5], time);
+  assert.deepEqual([-1, 0, 0.25, 0.5, 1, 2, 9].map(at), [1, 1, 1.5, 2, 3, 5, 5]);
+  assert.equal(valueBetween([0], [3], 7), 3);
 });
 
 test("without a video the browser's clock drives, slower on request, and turns back between the marks", () => {

@@ -118,11 +118,11 @@ def test_angles_do_not_jump_when_someone_turns_round_and_round(tmp_path):
 def test_fingers_are_written_where_they_move(scene):
     track = scene.people[0]
     rig = body_model("anny").rig(track.shape)
-    still = build_skeleton(rig, track, scene.T_world_camera)
+    still = build_skeleton(rig, track, scene)
     assert kept_joints(still).sum() == 36
     rotations = track.rotations.copy()
     rotations[1:, rig.joint_names.index("finger2-2.L")] = 0.2
-    moving = build_skeleton(rig, dataclasses.replace(track, rotations=rotations), scene.T_world_camera)
+    moving = build_skeleton(rig, dataclasses.replace(track, rotations=rotations), scene)
     kept = {n for n, k in zip(rig.joint_names, kept_joints(moving), strict=True) if k}
     assert {"finger2-3.L", "finger5-1.L", "metacarpal1.L"} <= kept
     assert not {"finger2-2.R", "toe1-1.L", "eye.L"} & kept
@@ -159,7 +159,7 @@ def test_angles_go_smoothly_through_the_singularity(start):
 
 def test_sampling_goes_along_the_arc_and_holds_at_the_ends(scene):
     track = scene.people[0]
-    skeleton = build_skeleton(body_model("anny").rig(track.shape), track, scene.T_world_camera)
+    skeleton = build_skeleton(body_model("anny").rig(track.shape), track, scene)
     times = scene.clip.times_s[track.frame_index]
     rotations, root = resample_skeleton(skeleton, times, np.array([times[0] - 1, times[1], (times[1] + times[2]) / 2, times[-1] + 1]))
     assert np.array_equal(rotations[0], skeleton.rotations[0])
@@ -180,7 +180,7 @@ def test_a_second_reader_finds_the_same_joints_by_every_rig(scene, options, tmp_
     top = bvhio.readAsHierarchy(str(path))
     joints = [joint for joint, _, _ in top.layout()]
     truth = world_joints(scene, track)
-    skeleton = build_skeleton(body_model("anny").rig(track.shape), track, scene.T_world_camera)
+    skeleton = build_skeleton(body_model("anny").rig(track.shape), track, scene)
     plan = plan_retarget(skeleton, options.rig, options.rest)
     sources = {name: skeleton.names[j] for name, j in zip(plan.names, plan.source, strict=True)}
     per_metre = 100 if options.units == "cm" else 1
@@ -197,7 +197,7 @@ def test_every_choice_puts_the_joints_in_the_same_places(scene, rig, rest, units
     track = scene.people[0]
     options = ExportOptions(rig=rig, rest=rest, units=units)
     names, joints, _, _ = read(export_scene(scene, "bvh", tmp_path, options)[0])
-    skeleton = build_skeleton(body_model("anny").rig(track.shape), track, scene.T_world_camera)
+    skeleton = build_skeleton(body_model("anny").rig(track.shape), track, scene)
     plan, places = plan_retarget(skeleton, rig, rest), skeleton.forward()[1]
     sources = dict(zip(plan.names, plan.source, strict=True))
     for k, name in enumerate(names):

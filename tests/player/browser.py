@@ -14,6 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+PAN = {"pan_deg": 12, "zoom": 1.2, "aside_m": 0.3}
+"""How the camera of /run/pan.glb moves."""
+
 
 class _Quiet(SimpleHTTPRequestHandler):
     """Files, and parts of them as videos are asked for: without these no browser can seek."""

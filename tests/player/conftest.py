@@ -33,17 +33,18 @@ def site_root(tmp_path_factory):
 @pytest.fixture(scope="session")
 def site(site_root):
     """The address of a server with the player under /player/ and movements under /run/."""
-    from browser import serving
+    from browser import PAN, serving
 
     from body4d.export import export_scene
     from body4d.player import player_folder
-    from scenes import make_scene
+    from scenes import make_scene, with_moving_camera
 
     root = site_root
     shutil.copytree(player_folder(), root / "player", ignore=shutil.ignore_patterns("__pycache__"))
     export_scene(make_scene(frames=30), "glb", root / "run" / "one.glb")
     export_scene(make_scene(people=2, frames=24, gaps=True), "glb", root / "run" / "two.glb")
     export_scene(make_scene(frames=1), "glb", root / "run" / "still.glb")
+    export_scene(with_moving_camera(make_scene(frames=30), **PAN), "glb", root / "run" / "pan.glb")
     whole = (root / "run" / "one.glb").read_bytes()
     (root / "run" / "cut.glb").write_bytes(whole[: len(whole) // 2])
     (root / "run" / "text.glb").write_text("This is no movement at all, whatever its name says.")

@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
-from browser import coloured, differ, picture
+from browser import PAN, coloured, differ, picture
 
 from body4d.bodies.registry import rig_of
 from body4d.export import export_scene
-from scenes import make_scene
+from scenes import make_scene, with_moving_camera
 
 pytestmark = pytest.mark.slow  # A browser is started
 
@@ -89,15 +89,17 @@ def test_each_view_is_another_picture_and_a_drag_frees_it(visit):
     assert coloured(picture(page)).sum() < 0.9 * coloured(turned).sum(), "the wheel did not move away"
 
 
-@pytest.mark.parametrize("frame", [0, 17])
-def test_the_camera_view_is_the_clips_own_picture(visit, frame):
-    page = visit("one", f"{STILL}&view=camera&frame={frame}", size=(640, 480))
+@pytest.mark.parametrize(("name", "frame"), [("one", 17), ("pan", 0), ("pan", 29)])
+def test_the_camera_view_is_the_clips_own_picture(visit, name, frame):
+    page = visit(name, f"{STILL}&view=camera&frame=3", size=(640, 480))
+    page.keyboard.press("p")  # the ways on the floor would be taken for people
+    page.locator("#scrub").fill(str(frame))
     page.wait_for_timeout(200)
     found = coloured(picture(page))
-    scene = make_scene(frames=30)
+    scene = with_moving_camera(make_scene(frames=30), **PAN) if name == "pan" else make_scene(frames=30)
     track, rig = scene.people[0], rig_of(scene.people[0])
     turns, places = rig.forward(track.rotations[frame : frame + 1].astype(float), track.translation_m[frame : frame + 1].astype(float))
-    seen = scene.camera.project(rig.vertices(turns, places)[0])
+    seen = scene.camera.at(frame).project(rig.vertices(turns, places)[0])
     # The clip's picture lies between the buttons above and below, whole and centred.
     top, bottom = page.evaluate("(() => { const t = document.getElementById('top'), b = document.getElementById('bar');"
                                 "return [t.offsetTop + t.offsetHeight, b.offsetTop]; })()")  # fmt: skip
@@ -105,6 +107,15 @@ def test_the_camera_view_is_the_clips_own_picture(visit, frame):
     rows, columns = np.flatnonzero(found.any(1)), np.flatnonzero(found.any(0))
     box = [columns[0], rows[0], columns[-1] + 1, rows[-1] + 1]
     assert np.allclose(box, [*seen.min(0), *seen.max(0)], atol=2.5)
+
+
+def test_ways_of_people_and_camera_are_shown_where_it_moves(visit):
+    page = visit("pan", f"{STILL}&view=top&frame=15", reduced_motion="reduce")
+    page.wait_for_timeout(200)
+    shown = picture(page)
+    page.keyboard.press("p")
+    page.wait_for_timeout(200)
+    assert differ(shown, picture(page)) > 60
 
 
 @pytest.mark.parametrize(("speed", "frame"), [("0.1", 1), ("1", 11)])

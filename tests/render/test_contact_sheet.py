@@ -34,11 +34,11 @@ def test_speed_is_that_of_the_fastest_joint_and_none_across_an_absence() -> None
     joints[:, 9, 0] = index * 0.3
     rows = {n: getattr(person, n)[:6] for n in ("rotations", "translation_m", "keypoints_px", "visibility", "confidence", "observed")}
     track = dataclasses.replace(person, frame_index=index, joints_m=joints, **rows, mask_iou=None, joints_raw_m=None)
-    speed = joint_speed(track, scene.clip.times_s)
+    speed = joint_speed(track, scene)
     np.testing.assert_allclose(speed[[0, 1, 11, 12]], 3, rtol=1e-5)
     np.testing.assert_allclose(speed[[2, 10]], 1.5, rtol=1e-5)
     assert np.all(speed[3:10] == 0)
-    assert np.all(joint_speed(make_scene(1, 1).people[0], TIMES_S) == 0)
+    assert np.all(joint_speed(make_scene(1, 1).people[0], make_scene(1, 1)) == 0)
 
 
 def test_frames_crowd_where_most_moves() -> None:

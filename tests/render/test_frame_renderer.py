@@ -15,13 +15,15 @@ from body4d.render.frame_renderer import (
     PanelLayout,
     RenderPerson,
     ScenePoser,
+    VirtualViewPanel,
     draw_overlay,
     pelvis_on_floor,
     resized_camera,
 )
 from body4d.render.rasterizer import silhouette
 from body4d.render.style import CERTAIN_SIGMA_M, FAINT_OPACITY, UNCERTAIN_SIGMA_M
-from scenes import make_floor, make_scene
+from body4d.render.virtual_views import top_camera
+from scenes import make_floor, make_scene, stick_scene, with_moving_camera
 
 pytestmark = pytest.mark.slow  # Anny is set up
 
@@ -44,7 +46,7 @@ def render(scene: Scene, frames: Sequence[int], settings: PictureSettings = QUIC
 def test_the_trail_is_under_the_pelvis_on_the_floor() -> None:
     scene = make_scene(1, 5)
     person = scene.people[0]
-    ground = pelvis_on_floor(person.joints_m, person.joint_names, scene.T_world_camera)
+    ground = pelvis_on_floor(scene, person)
     hips = (person.joint("left_hip") + person.joint("right_hip")) / 2
     world = hips @ make_floor()[:3, :3].T + make_floor()[:3, 3]
     assert np.all(ground[:, 1] == 0)
@@ -83,6 +85,36 @@ def test_the_skinned_body_lies_on_the_joints_of_the_track(scene: Scene) -> None:
                 x, y = scene.camera.project(person.joint(name)[row])
                 if 3 < x < 637 and 3 < y < 477:
                     assert mask[int(y) - 3 : int(y) + 4, int(x) - 3 : int(x) + 4].any(), name
+
+
+@pytest.mark.parametrize("frame", [0, 4, 8])
+def test_a_moving_camera_s_overlay_is_that_of_its_frame(frame: int) -> None:
+    scene = with_moving_camera(make_scene(1, 9), pan_deg=15, zoom=1.3, aside_m=0.4)
+    plain, settings = np.full((480, 640, 3), GREY, np.uint8), QUICK.model_copy(update={"overlay_opacity": 1.0})
+    renderer, pose = FrameRenderer(scene, settings), ScenePoser(scene, show_uncertainty=False).at(frame)[0]
+    drawn = (renderer.render(frame, plain, [RenderPerson.of(pose, 1.0)]).overlay != GREY).any(-1)
+    camera = dataclasses.replace(scene.camera, focal_px=600 * (1 + 0.3 * frame / 8), path=None)
+    seen = silhouette(pose.vertices_m(), pose.rig.faces, camera)
+    assert drawn[seen].mean() > 0.995
+    assert np.sum(drawn & ~seen) < 0.1 * np.sum(seen)  # Antialiased edges alone.
+    for x, y in camera.project(scene.people[0].joints_m[frame].astype(np.float64)):
+        if 3 < x < 637 and 3 < y < 477:
+            assert drawn[int(y) - 3 : int(y) + 4, int(x) - 3 : int(x) + 4].any()
+
+
+def test_a_moving_camera_is_drawn_from_above_and_people_are_where_they_are_in_the_world() -> None:
+    still = stick_scene(frames=9)
+    scene = with_moving_camera(still)
+    panel = VirtualViewPanel.of(scene, top_camera(scene, 300, 300), 4, shadows=False, paths=True)
+    expected = panel.view.project(pelvis_on_floor(still, still.people[0]))
+    np.testing.assert_allclose(panel.trails_px[0], expected, atol=0.01)
+    places = panel.view.project(scene.T_world_camera_at(np.arange(9))[:, :3, 3])
+    assert np.all((places > 0) & (places < 300))
+    assert panel.camera_px is not None
+    np.testing.assert_allclose(panel.camera_px[:, 0], places, atol=0.01)
+    empty = panel.draw([], 8, labels=False)
+    for x, y in places[[0, 8]]:
+        assert empty[int(y) - 1 : int(y) + 2, int(x) - 1 : int(x) + 2].sum(-1).min() < 550  # The way's beginning, and the camera now.
 
 
 def test_faint_frames_show_more_of_the_video(scene: Scene) -> None:

@@ -1,11 +1,21 @@
 """Virtual views: where their cameras stand, and that the grid lines lie at whole metres."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
 from body4d.core.types import Scene
-from body4d.render.virtual_views import VirtualCamera, floor_directions, render_floor, scene_bounds, side_camera, top_camera
-from scenes import make_floor, make_scene
+from body4d.render.virtual_views import (
+    VirtualCamera,
+    floor_directions,
+    render_floor,
+    scene_bounds,
+    side_camera,
+    top_camera,
+    view_directions,
+)
+from scenes import make_floor, make_scene, stick_scene, with_moving_camera
 
 pytestmark = pytest.mark.slow  # Anny is set up
 
@@ -53,6 +63,21 @@ def test_the_top_view_has_the_filming_camera_at_the_bottom_and_its_right_on_the_
     assert to_right[0] > here[0] + 20
     assert abs(to_right[1] - here[1]) < 1e-6
     assert farther[1] < here[1] - 20
+
+
+def test_with_a_moving_camera_the_side_view_looks_across_the_way_that_people_go() -> None:
+    still = stick_scene(frames=30)
+    joints = still.people[0].joints_m + np.linspace(0, 4, 30)[:, None, None].astype(np.float32) * np.array([1, 0, 0], np.float32)
+    walking = dataclasses.replace(still, people=(dataclasses.replace(still.people[0], joints_m=joints),))
+    assert side_camera(walking, 200, 200).T_view_world[2, 0] == pytest.approx(-1, abs=0.02)  # a still camera's view is from its right
+    moved = with_moving_camera(walking)
+    forward = side_camera(moved, 200, 200).T_view_world[2]
+    assert abs(forward[0]) < 0.1
+    assert forward[2] < -0.9  # from the camera's side
+    right, ahead = view_directions(moved)
+    turns = [floor_directions(T)[1] for T in moved.T_world_camera_at(np.array([0, 29]))]
+    assert all(0.9 < ahead @ turn < 0.999 for turn in turns)
+    assert abs(right @ ahead) < 1e-9
 
 
 def test_the_heading_is_what_the_camera_sees() -> None:

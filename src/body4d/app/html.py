@@ -23,7 +23,7 @@ DOWNLOADS: Mapping[str, tuple[str, str]] = {
 }
 
 PAGE_SENTENCES: Mapping[str, str] = {
-    "camera_moves": "The camera moves: the body is shown as the camera sees it, without a fixed floor.",
+    "camera_moves": "The camera moves, and how was not found out: the body is shown as the camera sees it, without a fixed floor.",
     "camera_moves_but_still": "“The camera moves” is ticked, but the background stands still.",
     "camera_motion_unknown": "It cannot be seen whether the camera moves; it is taken to stand still.",
     "fov_assumed": "How wide your camera sees was not in the file: a phone's main lens is assumed. Sizes and distances depend on it.",

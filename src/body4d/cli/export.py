@@ -28,7 +28,9 @@ def export(
     ] = None,
     markers: Annotated[str, typer.Option(help="Markers of TRC and C3D: halpe26 or opencap.", metavar="SET")] = "halpe26",
     up: Annotated[str, typer.Option(help="Upward axis of a C3D: y or z.", metavar="AXIS")] = "y",
-    camera: Annotated[bool, typer.Option("--camera/--no-camera", help="The clip's camera in GLB and USD.")] = True,
+    camera: Annotated[
+        bool, typer.Option("--camera/--no-camera", help="The clip's camera in GLB and USD, and in FBX where it moves.")
+    ] = True,
     blender: Annotated[str, typer.Option(help="Blender, or a Python with bpy, which writes FBX. Default: found.", metavar="PATH")] = "",
     body_models: Annotated[
         Path | None,

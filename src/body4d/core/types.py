@@ -393,6 +393,14 @@ class Scene:
         """Camera axes of some frames to the world."""
         return self.T_world_camera @ self.camera.T_reference_camera_at(frames)
 
+    def world_points(self, points_m: Float[np.ndarray, "n *k 3"], frames: Int[np.ndarray, " n"]) -> Float[np.ndarray, "n *k 3"]:
+        """Points in the camera axes of their frames, in the world."""
+        if self.camera.path is None:  # one product for all frames, whose rounding files of still cameras have always had
+            return points_m @ self.T_world_camera[:3, :3].T + self.T_world_camera[:3, 3]
+        T = self.T_world_camera_at(frames)
+        points = points_m.reshape(len(frames), -1, 3) @ np.swapaxes(T[:, :3, :3], 1, 2) + T[:, None, :3, 3]
+        return points.reshape(points_m.shape)
+
     def visible_at(self, frame: int) -> Iterator[tuple[BodyTrack, int]]:
         """Everybody followed at clip frame ``frame``, each with the row of their track."""
         for track in self.people:

@@ -132,7 +132,7 @@ class _Person:
 
 def bvh_plan(rig: Rig, track: BodyTrack, scene: Scene, at_s: Float[np.ndarray, " n"], options: ExportOptions) -> RetargetPlan:
     """Which bones one person's file has, and which of them are not rigid."""
-    first = build_skeleton(rig, track, scene.T_world_camera, slice(0, 1))
+    first = build_skeleton(rig, track, scene, slice(0, 1))
     moves = moving_joints(track)
     plan = plan_retarget(first, options.rig, options.rest, kept_joints(first, moves), moves)
     if options.rig == "native":

@@ -99,7 +99,7 @@ def make_character(
         raise SettingsError("LAFAN1's skeleton is for BVH: a mesh has no use for its axes.", code="rig_without_mesh",
                             hint="Take native, mixamo, unreal or vrm.")  # fmt: skip
     rig = rig_of(track)
-    first = build_skeleton(rig, track, scene.T_world_camera, slice(0, 1))
+    first = build_skeleton(rig, track, scene, slice(0, 1))
     moves = moving_joints(track)
     plan = plan_retarget(first, options.rig, options.rest or "a", moves=moves)
     if twists:

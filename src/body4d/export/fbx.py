@@ -18,6 +18,7 @@ import numpy as np
 from body4d.core.errors import Body4DError, MissingDependencyError
 from body4d.core.files import atomic_file
 from body4d.core.types import BodyTrack, Scene
+from body4d.export.camera_motion import SENSOR_MM, CameraMotion
 from body4d.export.character import Character, make_character
 from body4d.export.frame_grid import frame_grid
 from body4d.export.options import ExportOptions
@@ -108,8 +109,19 @@ def _write(scene: Scene, people: Sequence[BodyTrack], path: Path, options: Expor
             index = [other.person_id for other in scene.people].index(track.person_id)
             characters.append(_save(character, at_s, folder / character.name, index, alone=len(people) == 1, rig_name=options.rig))
         facts = {"characters": characters, "frames": len(at_s), "step_s": step_s, "per_metre": _PER_METRE[options.units]}
+        if options.camera and scene.camera.path is not None:
+            facts["camera"] = _save_camera(scene, at_s, folder)
         (folder / "facts.json").write_text(json.dumps(facts))
         blender.write(folder, path)
+
+
+def _save_camera(scene: Scene, at_s: np.ndarray, folder: Path) -> dict[str, Any]:
+    """``camera.npz`` for the worker, and what it needs to know of the lens."""
+    camera, motion = scene.camera, CameraMotion.at(scene, at_s)
+    lens_mm = motion.focal_px * SENSOR_MM / camera.width_px
+    np.savez(folder / "camera.npz", places_m=motion.place_m, quats=motion.y_up_quats, lens_mm=lens_mm)
+    shift = [(camera.width_px / 2 - camera.cx_px) / camera.width_px, (camera.cy_px - camera.height_px / 2) / camera.width_px]
+    return {"sensor_mm": SENSOR_MM, "shift": shift, "size_px": [camera.width_px, camera.height_px], "zooms": motion.zooms}
 
 
 def _save(character: Character, at_s: np.ndarray, folder: Path, index: int, *, alone: bool, rig_name: str) -> dict[str, Any]:

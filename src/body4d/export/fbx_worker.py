@@ -36,9 +36,12 @@ def main(folder: Path) -> None:
     scene.frame_start, scene.frame_end = 0, facts["frames"] - 1
     for character in facts["characters"]:
         _add_character(bpy, folder / character["folder"], character, facts["per_metre"])
+    if "camera" in facts:
+        with np.load(folder / "camera.npz", allow_pickle=False) as motion:
+            _add_camera(bpy, facts["camera"], motion, facts["per_metre"])
     bpy.ops.export_scene.fbx(
         filepath=str(folder / "made.fbx"),
-        object_types={"ARMATURE", "MESH"},
+        object_types={"ARMATURE", "MESH", "CAMERA"},
         use_space_transform=False,
         axis_forward="-Z",
         axis_up="Y",
@@ -89,26 +92,54 @@ def _add_character(bpy: Any, folder: Path, character: dict[str, Any], per_metre:
     _animate(bpy, skeleton, character, arrays, per_metre)
 
 
+def _add_camera(bpy: Any, lens: dict[str, Any], motion: Any, per_metre: float) -> None:
+    """The clip's camera, a key on every frame."""
+    camera = bpy.data.cameras.new("camera")
+    camera.sensor_fit, camera.sensor_width = "HORIZONTAL", lens["sensor_mm"]
+    camera.shift_x, camera.shift_y = lens["shift"]
+    camera.lens = float(motion["lens_mm"][0])
+    camera.clip_start, camera.clip_end = 0.01 * per_metre, 1000 * per_metre
+    node = bpy.data.objects.new("camera", camera)
+    node.rotation_mode = "QUATERNION"
+    bpy.context.collection.objects.link(node)
+    render = bpy.context.scene.render
+    render.resolution_x, render.resolution_y = lens["size_px"]  # the exporter's proportions of the picture
+    curves = _new_curves(bpy, node, "OBJECT", "camera")
+    for column, values in enumerate(motion["quats"][:, [3, 0, 1, 2]].T):
+        _keys(curves, "rotation_quaternion", column, values)
+    for column, values in enumerate((motion["places_m"] * per_metre).T):
+        _keys(curves, "location", column, values)
+    if lens["zooms"]:
+        _keys(_new_curves(bpy, camera, "CAMERA", "lens"), "lens", 0, motion["lens_mm"])
+
+
+def _new_curves(bpy: Any, thing: Any, kind: str, name: str) -> Any:
+    """Where curves of a new action of ``thing`` are made; ``kind`` is Blender's word for what it is."""
+    animation = thing.animation_data_create()
+    animation.action = action = bpy.data.actions.new(name)
+    if not hasattr(action, "layers"):  # before Blender 4.4
+        return action.fcurves
+    animation.action_slot = slot = action.slots.new(id_type=kind, name=name)
+    return action.layers.new("movement").strips.new(type="KEYFRAME").channelbag(slot, ensure=True).fcurves
+
+
+def _keys(curves: Any, path: str, column: int, values: np.ndarray) -> None:
+    """A curve with a key on every frame."""
+    curve = curves.new(path, index=column)
+    curve.keyframe_points.add(len(values))
+    curve.keyframe_points.foreach_set("co", np.stack([np.arange(len(values)), values], axis=1).astype(np.float32).reshape(-1))
+    curve.keyframe_points.foreach_set("interpolation", [_LINEAR] * len(values))
+    curve.update()
+
+
 def _animate(bpy: Any, skeleton: Any, character: dict[str, Any], arrays: dict[str, np.ndarray], per_metre: float) -> None:
     """Keys of all bones. A bone's place is told from where it is at rest, in its own axes, which are the world's or those above."""
-    skeleton.animation_data_create()
-    action = bpy.data.actions.new(character["name"])
-    skeleton.animation_data.action = action
-    if hasattr(action, "layers"):
-        slot = action.slots.new(id_type="OBJECT", name=character["name"])
-        skeleton.animation_data.action_slot = slot
-        curves = action.layers.new("movement").strips.new(type="KEYFRAME").channelbag(slot, ensure=True).fcurves
-    else:  # before Blender 4.4
-        curves = action.fcurves
+    curves = _new_curves(bpy, skeleton, "OBJECT", character["name"])
     parents, rest = arrays["parents"], np.array(arrays["rest"])
     offsets = rest - np.where(parents[:, None] >= 0, rest[np.maximum(parents, 0)], 0.0)
 
     def keys(bone: int, path: str, column: int, values: np.ndarray) -> None:
-        curve = curves.new(f'pose.bones["{bpy.utils.escape_identifier(character["bones"][bone])}"].{path}', index=column)
-        curve.keyframe_points.add(len(values))
-        curve.keyframe_points.foreach_set("co", np.stack([np.arange(len(values)), values], axis=1).astype(np.float32).reshape(-1))
-        curve.keyframe_points.foreach_set("interpolation", [_LINEAR] * len(values))
-        curve.update()
+        _keys(curves, f'pose.bones["{bpy.utils.escape_identifier(character["bones"][bone])}"].{path}', column, values)
 
     for bone in range(len(parents)):
         quats = arrays["quats"][:, bone] if arrays["turning"][bone] else arrays["quats"][:1, bone]

@@ -98,7 +98,8 @@ _TABLE = (
     ),
     ExportFormat(
         "fbx", "person_{id}.fbx", "A person, rigged, skinned and animated", "Unreal, Unity, Maya, MotionBuilder, Cinema 4D",
-        "fbx:write_fbx", options=(*_SKELETON, "together", "blender"), together="fbx:write_fbx_together", program="fbx:BlenderProgram.find",
+        "fbx:write_fbx", options=(*_SKELETON, "together", "camera", "blender"), together="fbx:write_fbx_together",
+        program="fbx:BlenderProgram.find",
     ),
     ExportFormat(
         "usd", "body.usdc", "Everybody, rigged, skinned and animated, with the camera",

@@ -11,15 +11,16 @@ from jaxtyping import Bool, Float, Int
 from body4d.core.files import atomic_file
 from body4d.core.rig import vertex_normals
 from body4d.core.types import BodyTrack, Clip, Scene
+from body4d.export.camera_motion import CameraMotion
 from body4d.export.character import Character, continuous_quats, make_character
 from body4d.export.gltf_builder import GltfBuilder
 from body4d.export.options import ExportOptions
-from body4d.export.skeleton import REST_TO_Y_UP
 from body4d.render.shading import srgb_to_linear
 from body4d.render.style import person_colour
 
 ROUGHNESS = 0.75  # cloth and skin, neither mirror nor chalk
 _NEAR_M = 0.01
+_POINTER = "KHR_animation_pointer"
 
 
 def write_glb(scene: Scene, path: Path, options: ExportOptions) -> None:
@@ -54,7 +55,7 @@ def build_glb(scene: Scene, options: ExportOptions) -> GltfBuilder:
         roots.append(person)
     gltf.animations = [animation]
     if options.camera:
-        roots.append(_add_camera(builder, scene))
+        roots.append(_add_camera(builder, animation, scene))
     clip = scene.clip
     extras = {
         "units": "m",
@@ -157,6 +158,14 @@ def add_channel(
     animation.channels.append(gl.AnimationChannel(sampler=len(animation.samplers) - 1, target=target))
 
 
+def add_pointer_channel(builder: GltfBuilder, animation: gl.Animation, pointer: str, times: int, values: np.ndarray) -> None:
+    """Any property of the document, by KHR_animation_pointer: core glTF animates nodes alone. Readers without it leave it still."""
+    builder.gltf.extensionsUsed = sorted({*builder.gltf.extensionsUsed, _POINTER})
+    animation.samplers.append(gl.AnimationSampler(input=times, output=builder.add(values), interpolation="LINEAR"))
+    target = gl.AnimationChannelTarget(path="pointer", extensions={_POINTER: {"pointer": pointer}})
+    animation.channels.append(gl.AnimationChannel(sampler=len(animation.samplers) - 1, target=target))
+
+
 def _animate(builder: GltfBuilder, animation: gl.Animation, character: Character, clip: Clip, person: int, joints: list[int]) -> None:
     """Channels of one person: the root's position, every joint that turns or slides, and whether the person is followed."""
     track = character.track
@@ -195,11 +204,19 @@ def gltf_normals(vertices_m: Float[np.ndarray, "v 3"], faces: Int[np.ndarray, "f
     return normals
 
 
-def _add_camera(builder: GltfBuilder, scene: Scene) -> int:
-    """The clip's camera. glTF's cameras look along -z with y up and have their principal point in the middle."""
-    camera = scene.camera
-    yfov = 2 * np.arctan(camera.height_px / (2 * camera.focal_px))
-    lens = gl.Perspective(aspectRatio=camera.width_px / camera.height_px, yfov=float(yfov), znear=_NEAR_M)
+def _add_camera(builder: GltfBuilder, animation: gl.Animation, scene: Scene) -> int:
+    """The clip's camera, animated where it moves. glTF's cameras look along -z with y up and have their principal point in the middle."""
+    camera, clip = scene.camera, scene.clip
+    moves = camera.path is not None
+    motion = CameraMotion.at(scene, clip.times_s if moves else clip.times_s[:1])
+    yfov = 2 * np.arctan(camera.height_px / (2 * motion.focal_px))
+    lens = gl.Perspective(aspectRatio=camera.width_px / camera.height_px, yfov=float(yfov[0]), znear=_NEAR_M)
     builder.gltf.cameras.append(gl.Camera(name="camera", type="perspective", perspective=lens))
-    rotation = continuous_quats((scene.T_world_camera[:3, :3] @ REST_TO_Y_UP)[None])[0]
-    return builder.node(name="camera", camera=0, translation=scene.T_world_camera[:3, 3].tolist(), rotation=rotation.tolist())
+    node = builder.node(name="camera", camera=0, translation=motion.place_m[0].tolist(), rotation=motion.y_up_quats[0].tolist())
+    if moves:
+        times = builder.add(clip.times_s.astype(np.float32), bounds=True)
+        add_channel(builder, animation, node, "translation", times, motion.place_m.astype(np.float32))
+        add_channel(builder, animation, node, "rotation", times, motion.y_up_quats)
+        if motion.zooms:
+            add_pointer_channel(builder, animation, "/cameras/0/perspective/yfov", times, yfov.astype(np.float32))
+    return node

@@ -51,7 +51,7 @@ def marker_motion(scene: Scene, track: BodyTrack, options: ExportOptions) -> Mar
 def facing_x(track: BodyTrack, scene: Scene) -> Float[np.ndarray, "3 3"]:
     """The turn about the upright axis after which the person faces +x in their first frame, as OpenSim's models do."""
     sides = [track.joint(f"left_{joint}")[0] - track.joint(f"right_{joint}")[0] for joint in ("hip", "shoulder")]
-    left = scene.T_world_camera[:3, :3] @ np.sum(sides, axis=0)
+    left = scene.T_world_camera_at(track.frame_index[:1])[0, :3, :3] @ np.sum(sides, axis=0)
     forward = np.array([left[2], 0.0, -left[0]]) * -1.0  # left × up
     length = np.linalg.norm(forward)
     cos, sin = forward[[0, 2]] / length if length > 1e-6 else (1.0, 0.0)

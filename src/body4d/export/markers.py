@@ -84,7 +84,7 @@ class MarkerSet:
         for k, name in enumerate(self.keypoints):
             if name:
                 points[:, k] = track.joint(name)[rows] if name in track.joint_names else np.nan
-        return points @ scene.T_world_camera[:3, :3].T + scene.T_world_camera[:3, 3]
+        return scene.world_points(points, track.frame_index[rows])
 
 
 def marker_set(rig: Rig, markers: str) -> MarkerSet:

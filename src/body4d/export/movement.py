@@ -46,8 +46,7 @@ def movement_json(scene: Scene) -> str:
 
 
 def _person(track: BodyTrack, scene: Scene) -> dict[str, Any]:
-    T = scene.T_world_camera
-    world = {name: track.joint(name).astype(np.float64) @ T[:3, :3].T + T[:3, 3] for name in track.joint_names}
+    world = {name: scene.world_points(track.joint(name).astype(np.float64), track.frame_index) for name in track.joint_names}
     times_s = scene.clip.times_s[track.frame_index] * scene.clip.time_scale
     return {
         "person_id": track.person_id,

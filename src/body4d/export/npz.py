@@ -48,10 +48,22 @@ def write_body_npz(scene: Scene, path: Path, options: ExportOptions) -> None:
         "camera_K": scene.camera.K,
         "size_px": np.array([clip.width_px, clip.height_px]),
         "T_world_camera": scene.T_world_camera,
+        **_path(scene),
         "frame_rate": np.array([clip.rate.numerator, clip.rate.denominator]),
         "times_s": clip.times_s,
     }
     write_npz(path, "export", arrays)
+
+
+def _path(scene: Scene) -> dict[str, np.ndarray]:
+    """The camera on each of the clip's frames, where it moves."""
+    if scene.camera.path is None:
+        return {}
+    frames = np.arange(len(scene.clip))
+    return {
+        "T_world_camera_at": scene.T_world_camera_at(frames),
+        "camera_K_at": np.stack([scene.camera.at(int(frame)).K for frame in frames]),
+    }
 
 
 def _sigma(scene: Scene, rows: np.ndarray) -> dict[str, np.ndarray]:

@@ -139,16 +139,25 @@ def _playable(clip: Clip, folder: Path) -> tuple[Path, int, np.ndarray]:
 
 
 def _write_camera(rr: Any, out: Any, scene: Scene, scale: float) -> None:
-    """The pinhole, in the video's pixels; its axes are x right, y down, z forward."""
-    T, camera = scene.T_world_camera, scene.camera.scaled(scale)
-    out.log("world/camera", rr.Transform3D(translation=T[:3, 3], mat3x3=T[:3, :3]), static=True)
-    pinhole = rr.Pinhole(
-        image_from_camera=camera.K,
-        resolution=[camera.width_px, camera.height_px],
-        camera_xyz=rr.ViewCoordinates.RDF,
-        image_plane_distance=_PICTURE_DISTANCE_M,
-    )
-    out.log("world/camera", pinhole, static=True)
+    """The pinhole, in the video's pixels, on each frame where it moves; its axes are x right, y down, z forward."""
+    camera, path = scene.camera.scaled(scale), "world/camera"
+    resolution = [camera.width_px, camera.height_px]
+    if camera.path is None:
+        T = scene.T_world_camera
+        out.log(path, rr.Transform3D(translation=T[:3, 3], mat3x3=T[:3, :3]), static=True)
+        pinhole = rr.Pinhole(
+            image_from_camera=camera.K, resolution=resolution, camera_xyz=rr.ViewCoordinates.RDF, image_plane_distance=_PICTURE_DISTANCE_M
+        )
+        out.log(path, pinhole, static=True)
+        return
+    # What is static would hide what is told of a frame, so that the fixed part of the pinhole is told without the moving one.
+    fixed = {"resolution": resolution, "camera_xyz": rr.ViewCoordinates.RDF, "image_plane_distance": _PICTURE_DISTANCE_M}
+    out.log(path, rr.Pinhole.from_fields(**fixed), static=True)
+    for first in range(0, len(scene.clip), CHUNK_FRAMES):
+        frames = np.arange(first, min(first + CHUNK_FRAMES, len(scene.clip)))
+        T, K = scene.T_world_camera_at(frames), np.stack([camera.at(int(frame)).K for frame in frames])
+        places = rr.Transform3D.columns(translation=T[:, :3, 3], mat3x3=T[:, :3, :3])
+        out.send_columns(path, _times(rr, scene.clip, frames), [*places, *rr.Pinhole.columns(image_from_camera=K)])
 
 
 def _annotations(rr: Any, scene: Scene, sets: dict[str, int]) -> Any:
@@ -168,11 +177,11 @@ def _annotations(rr: Any, scene: Scene, sets: dict[str, int]) -> Any:
 
 def _write_joints(rr: Any, out: Any, scene: Scene, track: BodyTrack, class_id: int, colour: tuple[int, int, int]) -> None:
     """All joints of each frame in the world."""
-    path, T, names = f"world/person_{track.person_id}/joints", scene.T_world_camera, track.joint_names
+    path, names = f"world/person_{track.person_id}/joints", track.joint_names
     shown = rr.Points3D.from_fields(radii=[_JOINT_RADIUS_M], colors=[colour], class_ids=[class_id], show_labels=False)
     out.log(path, shown, static=True)
     for rows, frames in _stretches(track):
-        places = (track.joints_m[rows] @ T[:3, :3].T + T[:3, 3]).astype(np.float32)
+        places = scene.world_points(track.joints_m[rows], frames).astype(np.float32)
         ids = np.tile(np.arange(len(names), dtype=np.uint16), len(frames))
         columns = rr.Points3D.columns(positions=places.reshape(-1, 3), keypoint_ids=ids).partition([len(names)] * len(frames))
         out.send_columns(path, _times(rr, scene.clip, frames), columns)

@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float, Int
 from body4d.core.rig import Rig
 from body4d.core.types import BodyTrack, Scene
 from body4d.export.frame_grid import rows_between
-from body4d.geometry.rotations import matrix_to_rotvec, rotvec_to_matrix
+from body4d.geometry.rotations import interpolated_rotations, rotvec_to_matrix
 
 REST_TO_Y_UP = np.diag([1.0, -1.0, -1.0])
 """Rest axes (y down, face along -z) to asset axes (y up, face along +z, left hand at +x): a half turn, so handedness stays."""
@@ -66,18 +66,19 @@ class Skeleton:
         return np.abs(self.rotations - self.rotations[:1]).max(axis=(0, 2, 3)) > MAX_STILL_CHANGE
 
 
-def build_skeleton(rig: Rig, track: BodyTrack, T_world_camera: Float[np.ndarray, "4 4"], rows: slice = slice(None)) -> Skeleton:
-    """``track``'s movement, or that of some of its ``rows``, as a y-up skeleton in the world of ``T_world_camera``."""
+def build_skeleton(rig: Rig, track: BodyTrack, scene: Scene, rows: slice = slice(None)) -> Skeleton:
+    """``track``'s movement, or that of some of its ``rows``, as a y-up skeleton in the world of ``scene``."""
     # With v' = C v for rest points: world = Rw (G (v - rest) + p) + tw = (Rw G C) (v' - rest') + (Rw p + tw), and C cancels below the root.
     C = REST_TO_Y_UP
     local = C @ rotvec_to_matrix(track.rotations[rows].astype(np.float64)) @ C
-    local[:, 0] = T_world_camera[:3, :3] @ C @ local[:, 0]
+    frames = track.frame_index[rows]
+    local[:, 0] = scene.T_world_camera_at(frames)[:, :3, :3] @ C @ local[:, 0]
     return Skeleton(
         names=rig.joint_names,
         parents=rig.parents,
         rest_m=rig.rest_joints_m @ C,
         rotations=local,
-        root_m=track.translation_m[rows] @ T_world_camera[:3, :3].T + T_world_camera[:3, 3],
+        root_m=scene.world_points(track.translation_m[rows], frames),
     )
 
 
@@ -89,10 +90,7 @@ def resample_skeleton(
     Rotations go along the shortest arc on SO(3), the root along a line; before the first and after the last frame both are held.
     """
     left, right, share = rows_between(times_s, at_s)
-    a, b = skeleton.rotations[left], skeleton.rotations[right]
-    turned = a @ rotvec_to_matrix(share[:, None, None] * matrix_to_rotvec(np.swapaxes(a, -1, -2) @ b))
-    # Frames that are hit exactly keep their bits: no rounding through the logarithm.
-    rotations = np.where((share == 0)[:, None, None, None], a, turned)
+    rotations = interpolated_rotations(skeleton.rotations[left], skeleton.rotations[right], share)
     return rotations, skeleton.root_m[left] + share[:, None] * (skeleton.root_m[right] - skeleton.root_m[left])
 
 
@@ -113,6 +111,6 @@ def skeletons_at(rig: Rig, track: BodyTrack, scene: Scene, at_s: Float[np.ndarra
         low = max(int(np.searchsorted(times_s, at[0], side="right")) - 1, 0)
         high = min(int(np.searchsorted(times_s, at[1], side="right")) + 1, len(times_s))
         rows = slice(low, high)
-        stretch = build_skeleton(rig, track, scene.T_world_camera, rows)
+        stretch = build_skeleton(rig, track, scene, rows)
         rotations, root_m = resample_skeleton(stretch, times_s[rows], wanted)
         yield replace(stretch, rotations=rotations, root_m=root_m)

@@ -21,6 +21,7 @@ from body4d.core.errors import WeightsError
 from body4d.core.rig import Rig
 from body4d.core.scene_io import write_npz
 from body4d.core.types import BodyTrack, Scene
+from body4d.export.camera_motion import CameraMotion
 from body4d.export.frame_grid import followed_at, frame_grid
 from body4d.export.options import ExportOptions
 from body4d.export.retarget import require_parts, t_pose_turns
@@ -102,7 +103,7 @@ def _write(scene: Scene, track: BodyTrack, path: Path, options: ExportOptions, k
     at_s, step_s = frame_grid(scene.clip, options.fps)
     fit = PointFit(source.fitted, source.weights, source.free)
     picks = np.unique(np.linspace(0, len(track) - 1, _SHAPE_FRAMES).round().astype(int))
-    stills = [build_skeleton(rig_of(track), track, scene.T_world_camera, slice(k, k + 1)) for k in picks]
+    stills = [build_skeleton(rig_of(track), track, scene, slice(k, k + 1)) for k in picks]
     betas = fit.shape(np.concatenate([source.targets(still)[0] for still in stills]), source.prior_m)
     poses, roots, means, worsts, done = [], [], [], [], 0
     for stretch in skeletons_at(rig_of(track), track, scene, at_s):
@@ -120,6 +121,7 @@ def _write(scene: Scene, track: BodyTrack, path: Path, options: ExportOptions, k
     arrays = _arrays(scene, track, model, np.concatenate(poses), trans, betas, 1 / step_s)
     mean_mm, worst_mm = (1000 * np.concatenate(values) for values in (means, worsts))
     arrays |= {
+        **_camera(scene, at_s),
         "times_s": at_s,
         "followed": followed_at(track, scene.clip, at_s, step_s),
         "fit_by": source.name,
@@ -135,9 +137,6 @@ def _arrays(
     scene: Scene, track: BodyTrack, model: SmplModel, poses: np.ndarray, trans: np.ndarray, betas: np.ndarray, rate: float
 ) -> dict[str, Any]:
     """AMASS's keys (those of its SMPL-X edition too), then ours."""
-    clip = scene.clip
-    to_z_up = np.eye(4)
-    to_z_up[:3, :3] = Y_UP_TO_Z_UP
     arrays: dict[str, Any] = {
         "poses": poses,
         "trans": trans,
@@ -157,10 +156,25 @@ def _arrays(
         "person_id": track.person_id,
         "body": track.body,
         "model_file": model.path.name,
-        "T_world_camera": to_z_up @ scene.T_world_camera,
-        "camera_K": scene.camera.K,
-        "size_px": [clip.width_px, clip.height_px],
     }
+
+
+def _camera(scene: Scene, at_s: np.ndarray) -> dict[str, Any]:
+    """The camera in the z-up world: that of the first frame, and where it moves that of each row too."""
+    to_z_up = np.eye(4)
+    to_z_up[:3, :3] = Y_UP_TO_Z_UP
+    camera = scene.camera
+    arrays: dict[str, Any] = {
+        "T_world_camera": to_z_up @ scene.T_world_camera,
+        "camera_K": camera.K,
+        "size_px": [scene.clip.width_px, scene.clip.height_px],
+    }
+    if camera.path is not None:
+        motion = CameraMotion.at(scene, at_s)
+        K = np.tile(camera.K, (len(at_s), 1, 1))
+        K[:, 0, 0] = K[:, 1, 1] = motion.focal_px
+        arrays |= {"T_world_camera_at": to_z_up @ motion.T_world_camera, "camera_K_at": K}
+    return arrays
 
 
 class _Source(Protocol):
@@ -207,7 +221,7 @@ class _Joints:
     name, prior_m = "joints", _JOINTS_PRIOR_M
 
     def __init__(self, rig: Rig, track: BodyTrack, scene: Scene, model: SmplModel) -> None:
-        skeleton = build_skeleton(rig, track, scene.T_world_camera, slice(0, 1))
+        skeleton = build_skeleton(rig, track, scene, slice(0, 1))
         at = part_joints(skeleton.names)
         require_parts(at, f"a fit of {model.kind.upper()}")
         straight = t_pose_turns(skeleton, at)

@@ -15,8 +15,8 @@ _FRAMES_PER_CHUNK = 32
 def world_surfaces(scene: Scene, track: BodyTrack) -> Iterator[tuple[slice, Float[np.ndarray, "t vertices 3"]]]:
     """Rows of ``track`` and their vertices, float32, metres, in the floor-aligned world."""
     rig = rig_of(track)
-    R, t = scene.T_world_camera[:3, :3], scene.T_world_camera[:3, 3]
     for first in range(0, len(track), _FRAMES_PER_CHUNK):
         rows = slice(first, min(first + _FRAMES_PER_CHUNK, len(track)))
         G, p = rig.forward(track.rotations[rows].astype(np.float64), track.translation_m[rows].astype(np.float64))
-        yield rows, rig.vertices(R @ G, p @ R.T + t)
+        frames = track.frame_index[rows]
+        yield rows, rig.vertices(scene.T_world_camera_at(frames)[:, None, :3, :3] @ G, scene.world_points(p, frames))

@@ -10,17 +10,15 @@ import numpy as np
 
 from body4d.core.files import atomic_file
 from body4d.core.types import Scene
+from body4d.export.camera_motion import SENSOR_MM, CameraMotion
 from body4d.export.character import Character, make_character
 from body4d.export.frame_grid import frame_grid
 from body4d.export.glb import ROUGHNESS, gltf_normals, visibility_keys
 from body4d.export.options import ExportOptions
-from body4d.export.skeleton import REST_TO_Y_UP
 from body4d.render.shading import srgb_to_linear
 from body4d.render.style import person_colour
 
 _ROOT = "/body4d"
-_SENSOR_MM = 36.0
-"""The width that a lens is given for; any does, since USD's camera is a ratio."""
 
 _SAVE_EVERY = 2048
 """Frames after which what was written goes to the disk, so that memory does not grow with the clip."""
@@ -60,7 +58,7 @@ def _write_stage(scene: Scene, path: Path, options: ExportOptions) -> None:
     for index, track in enumerate(scene.people):
         _add_person(stage, make_character(scene, track, options, at_s), at_s, index)
     if options.camera:
-        _add_camera(stage, scene)
+        _add_camera(stage, scene, at_s)
     stage.Save()
 
 
@@ -144,23 +142,31 @@ def _animate(stage: Any, animation: Any, character: Character, at_s: np.ndarray)
                 stage.Save()
 
 
-def _add_camera(stage: Any, scene: Scene) -> None:
-    """The clip's camera. USD's cameras look along -z with y up, as glTF's do; lengths of the lens are tenths of the stage's unit."""
+def _add_camera(stage: Any, scene: Scene, at_s: np.ndarray) -> None:
+    """The clip's camera, with a sample at every time code where it moves. USD's cameras look along -z with y up, as glTF's do; lengths of
+    the lens are tenths of the stage's unit."""
     Gf, UsdGeom = _pxr("Gf", "UsdGeom")
 
-    camera, T = scene.camera, scene.T_world_camera
+    camera, motion = scene.camera, CameraMotion.at(scene, at_s)
     out = UsdGeom.Camera.Define(stage, f"{_ROOT}/camera")
     # Tenths of a unit, which is the metre here: a film 36 mm wide is 0.36 of them.
-    per_px = _SENSOR_MM / 100 / camera.width_px
+    per_px = SENSOR_MM / 100 / camera.width_px
     out.CreateHorizontalApertureAttr(camera.width_px * per_px)
     out.CreateVerticalApertureAttr(camera.height_px * per_px)
-    out.CreateFocalLengthAttr(camera.focal_px * per_px)
+    focal = out.CreateFocalLengthAttr(camera.focal_px * per_px)
     out.CreateHorizontalApertureOffsetAttr((camera.width_px / 2 - camera.cx_px) * per_px)
     out.CreateVerticalApertureOffsetAttr((camera.cy_px - camera.height_px / 2) * per_px)
     out.CreateClippingRangeAttr(Gf.Vec2f(0.01, 1000.0))
-    matrix = np.eye(4)
-    matrix[:3, :3], matrix[3, :3] = (T[:3, :3] @ REST_TO_Y_UP).T, T[:3, 3]  # USD multiplies rows from the left
-    out.AddTransformOp().Set(Gf.Matrix4d(matrix.tolist()))
+    matrices = np.tile(np.eye(4), (len(at_s), 1, 1))
+    matrices[:, :3, :3], matrices[:, 3, :3] = np.swapaxes(motion.y_up_rotations, 1, 2), motion.place_m  # USD multiplies rows from the left
+    place = out.AddTransformOp()
+    if camera.path is None:
+        place.Set(Gf.Matrix4d(matrices[0].tolist()))
+        return
+    for code, matrix in enumerate(matrices):
+        place.Set(Gf.Matrix4d(matrix.tolist()), code)
+        if motion.zooms:
+            focal.Set(float(motion.focal_px[code]) * per_px, code)
 
 
 def _pxr(*names: str) -> list[Any]:

@@ -66,6 +66,15 @@ def matrix_to_rotvec(matrix: Float[np.ndarray, "*b 3 3"]) -> Float[np.ndarray, "
     return quat_to_rotvec(matrix_to_quat(matrix))
 
 
+def interpolated_rotations(
+    a: Float[np.ndarray, "n *b 3 3"], b: Float[np.ndarray, "n *b 3 3"], share: Float[np.ndarray, " n"]
+) -> Float[np.ndarray, "n *b 3 3"]:
+    """Rotations at ``share`` of the shortest arc from ``a`` to ``b``. Where the share is 0 they keep ``a``'s bits."""
+    along = share.reshape(-1, *[1] * (a.ndim - 2))
+    turned = a @ rotvec_to_matrix(along * matrix_to_rotvec(np.swapaxes(a, -1, -2) @ b))
+    return np.where((along == 0)[..., None], a, turned)
+
+
 def rotation_between(a: Float[np.ndarray, "*#b 3"], b: Float[np.ndarray, "*#b 3"]) -> Float[np.ndarray, "*c 3 3"]:
     """The smallest rotation that turns direction ``a`` into direction ``b``.
 

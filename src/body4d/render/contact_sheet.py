@@ -11,7 +11,7 @@ from PIL import Image
 from body4d.config import PictureSettings
 from body4d.core.types import BodyTrack, Camera, Scene
 from body4d.render.drawing import paste_sprite, text_sprite
-from body4d.render.frame_renderer import BoxPx, RenderPerson, VirtualViewPanel, draw_overlay, resize_image, resized_camera
+from body4d.render.frame_renderer import MOVING_TITLES, BoxPx, RenderPerson, VirtualViewPanel, draw_overlay, resize_image, resized_camera
 from body4d.render.virtual_views import side_camera
 
 CELL_HEIGHT_PX = 320
@@ -23,7 +23,6 @@ MAX_WIDTH_PX = 2400
 MOTION_SHARE = 0.5
 """How the frames of the sheet are chosen: 0 spreads them evenly in time, 1 puts them only where most moves."""
 
-_ROWS = ("picture", "overlay", "side")
 _GAP_PX, _MARGIN_PX, _HEADER_PX, _GUTTER_PX = 6, 18, 34, 86
 _PAPER, _INK, _PALE = (255, 255, 255), (52, 58, 66), (140, 147, 156)
 _CELL_ASPECTS = (0.5, 1.5)
@@ -47,6 +46,8 @@ class ContactSheet:
     camera: Camera
     side: VirtualViewPanel
     samples: int
+    rows: tuple[str, str, str]
+    """What the rows show."""
 
     @staticmethod
     def of(scene: Scene, settings: PictureSettings) -> "ContactSheet":
@@ -55,13 +56,14 @@ class ContactSheet:
         width, height = cell_size(len(frames), (x1 - x0) / (y1 - y0))
         camera = resized_camera(scene.camera, width, height, (x0, y0), height / (y1 - y0))
         side = VirtualViewPanel.of(scene, side_camera(scene, width, height), settings.samples_per_pixel, shadows=True)
-        return ContactSheet(frames, scene.clip.times_s, crop, (width, height), camera, side, settings.samples_per_pixel)
+        rows = ("picture", "overlay", "side" if scene.camera.path is None else MOVING_TITLES[0][0])
+        return ContactSheet(frames, scene.clip.times_s, crop, (width, height), camera, side, settings.samples_per_pixel, rows)
 
     def column(self, frame: int, rgb: UInt8[np.ndarray, "H W 3"], people: Sequence[RenderPerson]) -> SheetColumn:
         """The cells of one of the sheet's frames."""
         x0, y0, x1, y1 = self.crop_px
         picture = resize_image(np.ascontiguousarray(rgb[y0:y1, x0:x1]), *self.cell_size_px)
-        overlay = draw_overlay(picture, people, self.camera, self.samples, labels=False)
+        overlay = draw_overlay(picture, people, self.camera.at(frame), self.samples, labels=False)
         return picture, overlay, self.side.draw(people, frame, labels=False)
 
     def image(self, columns: Sequence[SheetColumn]) -> Image.Image:
@@ -70,7 +72,7 @@ class ContactSheet:
         gutter, room = _GUTTER_PX, MAX_WIDTH_PX - 2 * _MARGIN_PX - _GUTTER_PX
         blocks = math.ceil(len(columns) / max(1, room // (width + _GAP_PX)))
         per_block = math.ceil(len(columns) / blocks)
-        block_height = _HEADER_PX + len(_ROWS) * (height + _GAP_PX) + _MARGIN_PX
+        block_height = _HEADER_PX + len(self.rows) * (height + _GAP_PX) + _MARGIN_PX
         size = (blocks * block_height + _MARGIN_PX, gutter + per_block * (width + _GAP_PX) - _GAP_PX + 2 * _MARGIN_PX, 3)
         page = np.empty(size, np.uint8)
         page[:] = _PAPER
@@ -82,7 +84,7 @@ class ContactSheet:
                 y = top + _HEADER_PX + row * (height + _GAP_PX)
                 page[y : y + height, left : left + width] = cell
                 if column == 0:
-                    name = text_sprite(_ROWS[row], 20, _INK)
+                    name = text_sprite(self.rows[row], 20, _INK)
                     paste_sprite(page, name, _MARGIN_PX, y + (height - name.shape[0]) / 2)
         return Image.fromarray(page)
 
@@ -106,7 +108,7 @@ def choose_sheet_frames(scene: Scene, count: int) -> Int[np.ndarray, " m"]:
     times = scene.clip.times_s
     speed, followed = np.zeros(len(times)), np.zeros(len(times), bool)
     for track in scene.people:
-        speed = np.maximum(speed, joint_speed(track, times))
+        speed = np.maximum(speed, joint_speed(track, scene))
         followed[track.frame_index] = True
     candidates = np.flatnonzero(followed) if followed.any() else np.arange(len(times))
     return candidates[spread_frames(times[candidates], speed[candidates], count, MOTION_SHARE)]
@@ -115,7 +117,7 @@ def choose_sheet_frames(scene: Scene, count: int) -> Int[np.ndarray, " m"]:
 def people_box(scene: Scene) -> BoxPx:
     """The part (x0, y0, x1, y1) of the picture in which everybody moves during the clip, with some room, in sensible proportions."""
     width, height = scene.clip.width_px, scene.clip.height_px
-    tracks = [scene.camera.project(track.joints_m.astype(np.float64)) for track in scene.people]
+    tracks = [scene.camera.project_at(track.joints_m.astype(np.float64), track.frame_index) for track in scene.people]
     tracks = [points[np.isfinite(points).all((1, 2))] for points in tracks]  # Joints behind the camera are nowhere in the picture.
     tracks = [points for points in tracks if len(points)]
     if not tracks:
@@ -133,12 +135,15 @@ def people_box(scene: Scene) -> BoxPx:
     return int(corner[0]), int(corner[1]), int(end[0]), int(end[1])
 
 
-def joint_speed(track: BodyTrack, times_s: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
+def joint_speed(track: BodyTrack, scene: Scene) -> Float[np.ndarray, " n"]:
     """Speed in m/s of a person's fastest joint at each frame of the clip, 0 where the person is not followed."""
+    times_s = scene.clip.times_s
     out = np.zeros(len(times_s))
     if len(track) < 2:
         return out
-    steps = np.linalg.norm(np.diff(track.joints_m, axis=0), axis=-1).max(-1) / np.diff(times_s[track.frame_index])
+    still = scene.camera.path is None
+    joints = track.joints_m if still else scene.world_points(track.joints_m, track.frame_index)
+    steps = np.linalg.norm(np.diff(joints, axis=0), axis=-1).max(-1) / np.diff(times_s[track.frame_index])
     steps[np.diff(track.frame_index) > 1] = 0
     # A frame is as fast as the steps to and from it.
     out[track.frame_index] = (np.append(steps, steps[-1]) + np.insert(steps, 0, steps[0])) / 2

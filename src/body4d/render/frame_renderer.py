@@ -14,7 +14,7 @@ from body4d.bodies.registry import rig_of
 from body4d.config import PictureSettings
 from body4d.core.rig import Rig
 from body4d.core.types import BodyTrack, Camera, Scene
-from body4d.render.drawing import PAPER, draw_shadow, draw_trail, label_sprite, paste_sprite, text_sprite
+from body4d.render.drawing import INK, PAPER, draw_shadow, draw_trail, label_sprite, paste_sprite, text_sprite
 from body4d.render.kernels import enlarge
 from body4d.render.rasterizer import Mesh, ShadedMesh, draw, shade_mesh
 from body4d.render.style import (
@@ -26,12 +26,20 @@ from body4d.render.style import (
     tint_by_uncertainty,
     vertex_uncertainty,
 )
-from body4d.render.virtual_views import VirtualCamera, floor_directions, render_floor, scene_bounds, side_camera, top_camera
+from body4d.render.virtual_views import VirtualCamera, render_floor, scene_bounds, side_camera, top_camera, view_directions
 
 BoxPx = tuple[int, int, int, int]
 
 TRAIL_S = 4.0
 """How much of the pelvis's past is drawn on the floor; a longer trail becomes a scribble."""
+
+MOVING_TITLES = (("world", "stands still"), ("top", "camera in black"))
+"""Names and captions of the virtual views where the clip's camera moves."""
+
+_PATH_STRENGTH = 0.45  # of whole paths, so that the last seconds stand out
+_CAMERA_SHARE = 0.09  # Length of the pyramid that stands for the camera, as a share of what the view shows.
+_MIN_CAMERA_M = 0.15
+_FRUSTUM = [0, 1, 2, 0, 4, 3, 0, 1, 3, 4, 2]  # One line through all edges, from the lens (0) to the corners, twice along some.
 
 _POSED_FRAMES = 64  # Frames posed at a time: bounds memory in long clips.
 _HEAD_TOP_M = 0.18  # From the nose to above the crown, where a person's number stands.
@@ -145,8 +153,10 @@ def resized_camera(
 ) -> Camera:
     """``camera`` for a picture of another size: resized, or the part from ``corner_px`` on, ``zoom`` times as large."""
     factor = width_px / camera.width_px if zoom is None else zoom
+    path = camera.path
     return replace(
         camera,
+        path=None if path is None else replace(path, focal_px=path.focal_px * factor),
         focal_px=camera.focal_px * factor,
         cx_px=(camera.cx_px - corner_px[0]) * factor,
         cy_px=(camera.cy_px - corner_px[1]) * factor,
@@ -168,23 +178,37 @@ def draw_overlay(
 
 @dataclass(frozen=True)
 class VirtualViewPanel:
-    """One fixed virtual view: the empty ``floor`` and each person's ``trails_px``, NaN where they are not followed."""
+    """One fixed virtual view: the empty ``floor`` and each person's ``trails_px``, NaN where they are not followed.
+
+    ``camera_px`` are lines that draw a moving camera on each frame; None where it is not shown.
+    """
 
     view: VirtualCamera
     floor: UInt8[np.ndarray, "h w 3"]
     trails_px: Float[np.ndarray, "people frames 2"]
     times_s: Float[np.ndarray, " frames"]
-    T_world_camera: Float[np.ndarray, "4 4"]
+    T_world_camera: Float[np.ndarray, " frames 4 4"]
     samples: int
     shadows: bool = True
+    camera_px: Float[np.ndarray, "frames lines 2"] | None = None
 
     @staticmethod
-    def of(scene: Scene, view: VirtualCamera, samples: int, *, shadows: bool) -> "VirtualViewPanel":
+    def of(scene: Scene, view: VirtualCamera, samples: int, *, shadows: bool, paths: bool = False) -> "VirtualViewPanel":
+        """``paths``: where the camera moves, its whole path and the people's are on the floor, and it is drawn where it is."""
         trails = np.full((len(scene.people), len(scene.clip), 2), np.nan, np.float32)
         for index, track in enumerate(scene.people):
-            trails[index, track.frame_index] = view.project(pelvis_on_floor(track.joints_m, track.joint_names, scene.T_world_camera))
-        floor = render_floor(view, scene_bounds(scene), floor_directions(scene.T_world_camera))
-        return VirtualViewPanel(view, floor, trails, scene.clip.times_s, scene.T_world_camera, samples, shadows)
+            trails[index, track.frame_index] = view.project(pelvis_on_floor(scene, track))
+        floor = render_floor(view, scene_bounds(scene), view_directions(scene))
+        to_world = scene.T_world_camera_at(np.arange(len(scene.clip)))
+        lines = None
+        if paths and scene.camera.path is not None:
+            size_m = max(_MIN_CAMERA_M, _CAMERA_SHARE * view.camera.height_px * float(view.T_view_world[2, 3]) / view.camera.focal_px)
+            lines = view.project(_camera_lines(scene, to_world, size_m)).astype(np.float32)
+            radius, whole = max(0.8, view.camera.height_px / 450), np.full(len(to_world), _PATH_STRENGTH)
+            for index, trail in enumerate(trails):
+                draw_trail(floor, trail, whole, radius, person_colour(index))
+            draw_trail(floor, view.project(to_world[:, :3, 3]), whole, radius, INK)
+        return VirtualViewPanel(view, floor, trails, scene.clip.times_s, to_world, samples, shadows, lines)
 
     def draw(self, people: Sequence[RenderPerson], frame: int, *, labels: bool) -> UInt8[np.ndarray, "h w 3"]:
         """The view at ``frame``, with trails of the last ``TRAIL_S``."""
@@ -194,7 +218,10 @@ class VirtualViewPanel:
         strengths = np.linspace(0.08, 0.95, frame + 1 - first)
         for index in range(len(self.trails_px)):
             draw_trail(picture, self.trails_px[index, first : frame + 1], strengths, max(1.2, height / 300), person_colour(index))
-        R, t = self.T_world_camera[:3, :3].astype(np.float32), self.T_world_camera[:3, 3].astype(np.float32)
+        if self.camera_px is not None:
+            draw_trail(picture, self.camera_px[frame], np.ones(len(_FRUSTUM)), max(1.0, height / 400), INK)
+        T = self.T_world_camera[frame].astype(np.float32)
+        R, t = T[:3, :3], T[:3, 3]
         meshes = []
         for person in people:
             pose, world = person.pose, person.vertices_m @ R.T + t
@@ -209,14 +236,23 @@ class VirtualViewPanel:
         return picture
 
 
-def pelvis_on_floor(
-    joints_m: Float[np.ndarray, "t k 3"], names: tuple[str, ...], T_world_camera: Float[np.ndarray, "4 4"]
-) -> Float[np.ndarray, "t 3"]:
-    """The point of the floor, in world axes with y = 0, under the pelvis of ``joints_m`` in camera axes."""
-    hips = (joints_m[:, names.index("left_hip")] + joints_m[:, names.index("right_hip")]) / 2
-    world = hips @ T_world_camera[:3, :3].T + T_world_camera[:3, 3]
+def pelvis_on_floor(scene: Scene, track: BodyTrack) -> Float[np.ndarray, "t 3"]:
+    """The point of the floor, in world axes with y = 0, under a person's pelvis."""
+    world = scene.world_points((track.joint("left_hip") + track.joint("right_hip")) / 2, track.frame_index)
     world[:, 1] = 0
     return world
+
+
+def _camera_lines(scene: Scene, T_world_camera: Float[np.ndarray, "t 4 4"], depth_m: float) -> Float[np.ndarray, "t lines 3"]:
+    """A line through what the camera sees up to ``depth_m``, a pyramid of its picture's shape, on each frame in world axes."""
+    camera = scene.camera
+    corners = np.array([(0, 0), *((x, y) for y in (0, camera.height_px) for x in (0, camera.width_px))], float)
+    rays = np.concatenate([corners - (camera.cx_px, camera.cy_px), np.full((5, 1), camera.focal_px)], axis=1)
+    rays = np.repeat(rays[None], len(T_world_camera), axis=0)
+    rays[..., 2] = camera.focal_px_at(np.arange(len(T_world_camera)))[:, None]
+    points = rays / rays[..., 2:] * depth_m
+    points[:, 0] = 0
+    return (points @ np.swapaxes(T_world_camera[:, :3, :3], 1, 2) + T_world_camera[:, None, :3, 3])[:, _FRUSTUM]
 
 
 def _draw_number(picture: np.ndarray, pose: PosedPerson, camera: Camera, head_m: np.ndarray) -> None:
@@ -280,16 +316,22 @@ class FrameRenderer:
         self._front_camera = resized_camera(scene.camera, *self._front_size_px)
         samples = settings.samples_per_pixel
         self._side = VirtualViewPanel.of(scene, side_camera(scene, *_size(self.layout.side)), samples, shadows=True)
-        self._top = VirtualViewPanel.of(scene, top_camera(scene, *_size(self.layout.top)), samples, shadows=False)
+        self._top = VirtualViewPanel.of(scene, top_camera(scene, *_size(self.layout.top)), samples, shadows=False, paths=True)
+        still = scene.camera.path is None
+        self._titles = (("side", "camera on the left"), ("top", "camera at the bottom")) if still else MOVING_TITLES
 
     def render(self, frame: int, rgb: UInt8[np.ndarray, "h w 3"], people: Sequence[RenderPerson]) -> FrameImages:
         """Both pictures of clip frame ``frame``, whose video picture is ``rgb``, with everybody in it."""
         samples = self._settings.samples_per_pixel
-        overlay = draw_overlay(resize_image(rgb, *self.overlay_size_px), people, self._overlay_camera, samples, labels=self._labels)
+        overlay = draw_overlay(
+            resize_image(rgb, *self.overlay_size_px), people, self._overlay_camera.at(frame), samples, labels=self._labels
+        )
         if self._front_size_px == self.overlay_size_px:
             front = overlay.copy()
         else:
-            front = draw_overlay(resize_image(rgb, *self._front_size_px), people, self._front_camera, samples, labels=self._labels)
+            front = draw_overlay(
+                resize_image(rgb, *self._front_size_px), people, self._front_camera.at(frame), samples, labels=self._labels
+            )
         side, top = (panel.draw(people, frame, labels=self._labels) for panel in (self._side, self._top))
         return FrameImages(overlay, self._compose(frame, front, side, top))
 
@@ -298,10 +340,10 @@ class FrameRenderer:
         canvas = np.empty((height, width, 3), np.uint8)
         canvas[:] = 255
         size = max(13, self.layout.size_px[1] // 34)
-        for name, note, box, panel in (
-            ("camera", "", self.layout.front, front),
-            ("side", "camera on the left", self.layout.side, side),
-            ("top", "camera at the bottom", self.layout.top, top),
+        for (name, note), box, panel in (
+            (("camera", ""), self.layout.front, front),
+            (self._titles[0], self.layout.side, side),
+            (self._titles[1], self.layout.top, top),
         ):
             x0, y0, x1, y1 = box
             part = canvas[y0:y1, x0:x1]

@@ -15,6 +15,11 @@ _OUTLIER_PERCENT = 0.5  # Share of frames left out at either end: one wrong fram
 _TILT_DEG = 9.0  # The side camera looks down a little, or the floor would be a line.
 _SIDE_FOV_DEG, _TOP_FOV_DEG = 24.0, 14.0  # Long lenses: sizes can be compared across the view.
 _FILL_SHARE = 0.9  # Share of the panel that the scene takes.
+_NUM_DIRECTIONS = 200  # Frames from which the mean direction of a camera that moves is taken.
+_MIN_COMMON_SHARE = 0.3  # Length of the mean of unit vectors below which they have no common direction: an orbit of more than 270 degrees.
+_MIN_WAY_M = 1.5  # Who goes less far stays in their place.
+_MAX_CAMERA_GROWTH, _ALWAYS_SHOWN_M = 3.0, 8.0
+# The top view is at most so many times wider for the camera's sake, or so wide: half a metre of shoulders is then 20 of 356 pixels.
 
 _SKY, _HAZE, _FLOOR, _LINE, _STRONG_LINE = (
     np.array(c, float) for c in ((250, 251, 252), (231, 234, 238), (222, 226, 231), (178, 186, 196), (140, 150, 162))
@@ -46,8 +51,7 @@ def scene_bounds(scene: Scene) -> tuple[Float[np.ndarray, " 3"], Float[np.ndarra
 
 def _world_joints(scene: Scene) -> list[np.ndarray]:
     """Everybody's joints (T, K, 3) in world axes."""
-    R, t = scene.T_world_camera[:3, :3], scene.T_world_camera[:3, 3]
-    return [track.joints_m @ R.T + t for track in scene.people if len(track)]
+    return [scene.world_points(track.joints_m, track.frame_index) for track in scene.people if len(track)]
 
 
 def _spans(tracks: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray] | None:
@@ -67,10 +71,40 @@ def floor_directions(T_world_camera: Float[np.ndarray, "4 4"]) -> tuple[Float[np
     return np.cross(ahead, [0, 1, 0]), ahead
 
 
+def view_directions(scene: Scene) -> tuple[Float[np.ndarray, " 3"], Float[np.ndarray, " 3"]]:
+    """``floor_directions`` for the whole clip: in the mean those of a camera that moves, of its first frame where it turns round."""
+    if scene.camera.path is None:
+        return floor_directions(scene.T_world_camera)
+    frames = np.unique(np.linspace(0, len(scene.clip) - 1, _NUM_DIRECTIONS).round().astype(int))
+    ahead = np.mean([floor_directions(T)[1] for T in scene.T_world_camera_at(frames)], axis=0)
+    length = np.linalg.norm(ahead)
+    if length < _MIN_COMMON_SHARE:
+        return floor_directions(scene.T_world_camera)
+    return np.cross(ahead / length, [0, 1, 0]), ahead / length
+
+
 def side_camera(scene: Scene, width_px: int, height_px: int) -> VirtualCamera:
-    """From the right of the clip's camera: what was far away is on the right, the clip's camera is on the left."""
-    right, _ = floor_directions(scene.T_world_camera)
+    """From the right of the clip's camera: what was far away is on the right, the clip's camera is on the left.
+
+    Where that one moves along with people who cover ground, this one looks across their way, from its side.
+    """
+    right, ahead = view_directions(scene)
+    along = None if scene.camera.path is None else _main_way(scene)
+    if along is not None:
+        across = np.cross([0, 1, 0], along)
+        return standing_camera(scene, across * (1 if across @ ahead >= 0 else -1), width_px, height_px)
     return standing_camera(scene, -right, width_px, height_px)
+
+
+def _main_way(scene: Scene) -> Float[np.ndarray, " 3"] | None:
+    """The direction on the floor in which people cover most ground, a unit vector; None where they hardly leave their place."""
+    middles = [joints.mean(1)[:, [0, 2]] for joints in _world_joints(scene)]
+    if not middles:
+        return None
+    places = np.concatenate(middles)
+    axis = np.linalg.svd(places - places.mean(0), full_matrices=False)[2][0]
+    low, high = np.percentile(places @ axis, [_OUTLIER_PERCENT, 100 - _OUTLIER_PERCENT])
+    return np.array([axis[0], 0.0, axis[1]]) if high - low >= _MIN_WAY_M else None
 
 
 def standing_camera(scene: Scene, ahead: Float[np.ndarray, " 3"], width_px: int, height_px: int) -> VirtualCamera:
@@ -81,20 +115,36 @@ def standing_camera(scene: Scene, ahead: Float[np.ndarray, " 3"], width_px: int,
 
 
 def top_camera(scene: Scene, width_px: int, height_px: int) -> VirtualCamera:
-    """From above: what was far away is at the top, the clip's camera is below."""
-    right, _ = floor_directions(scene.T_world_camera)
-    return _fit_camera(scene, right, np.array([0.0, -1.0, 0.0]), _TOP_FOV_DEG, width_px, height_px)
+    """From above: what was far away is at the top, the clip's camera is below. One that moves is in the picture, unless it is far off."""
+    right, _ = view_directions(scene)
+    return _fit_camera(scene, right, np.array([0.0, -1.0, 0.0]), _TOP_FOV_DEG, width_px, height_px, _near_places(scene))
 
 
-def _fit_camera(scene: Scene, right: np.ndarray, forward: np.ndarray, fov_deg: float, width_px: int, height_px: int) -> VirtualCamera:
-    """The camera along ``forward`` whose picture is just filled by all that moves, centred by shifting the principal point."""
+def _near_places(scene: Scene) -> list[np.ndarray]:
+    """Where a camera that moves is (T, 1, 3) in world axes; nothing where people would be too small beside its path."""
+    if scene.camera.path is None:
+        return []
+    places = scene.T_world_camera_at(np.arange(len(scene.clip)))[:, None, :3, 3]
+    low, high = scene_bounds(scene)
+    whole = np.maximum(high, places.max(0)[0]) - np.minimum(low, places.min(0)[0])
+    limit = max(_MAX_CAMERA_GROWTH * float(np.max((high - low)[[0, 2]])), _ALWAYS_SHOWN_M)
+    return [places] if np.max(whole[[0, 2]]) <= limit else []
+
+
+def _fit_camera(
+    scene: Scene, right: np.ndarray, forward: np.ndarray, fov_deg: float, width_px: int, height_px: int, besides: Sequence[np.ndarray] = ()
+) -> VirtualCamera:
+    """The camera along ``forward`` whose picture is just filled by all that moves, centred by shifting the principal point.
+
+    ``besides`` are points (T, K, 3) in world axes that shall be in it too.
+    """
     low, high = scene_bounds(scene)
     distance = max(np.linalg.norm(high - low), _MIN_EXTENT_M) / 2 / np.tan(np.radians(fov_deg / 2))
     transform = np.eye(4)
     transform[:3, :3] = np.stack([right, np.cross(forward, right), forward])
     transform[:3, 3] = [0, 0, distance] - transform[:3, :3] @ (low + high) / 2
     view = VirtualCamera(Camera(1.0, 0.0, 0.0, width_px, height_px), transform)
-    spans = _spans([view.project(joints) for joints in _world_joints(scene)])
+    spans = _spans([view.project(points) for points in (*_world_joints(scene), *besides)])
     if spans is None:
         corners = view.project(np.array(_EMPTY_BOUNDS_M))
         spans = corners.min(0), corners.max(0)
