@@ -5,8 +5,8 @@
     python benchmarks/world.py --clip VIDEO ... --truly static|rotating|moving [--json]    real clips: what their camera is called
 
 Each film shows one walker, who does the same in all of them, in a yard (body4d.evaluate.synthetic.clip.make_moving_clip); ``static`` is the
-control. Each is run once for every --way, a value of the setting ``camera.motion``: ``auto`` is what a user gets, ``static`` what they would
-get if nobody looked whether the camera moves. The figures (docs/evaluation.md): rotation, path and focal length of the camera; world MPJPE
+control. Each is run once for every --way, a value of the setting ``camera.motion``: ``auto`` is what a user gets, ``static`` what they
+would get if nobody looked whether the camera moves. The figures (docs/evaluation.md): rotation, path and focal length of the camera; world MPJPE
 over windows of 100 frames, root translation error, walked distance and foot sliding of the body; and how often which camera is called what.
 Processor seconds are user and system of this process and its children.
 

@@ -278,7 +278,7 @@ class _Problem:
         n, d = self._num_points, self._dims
         diagonal = damping * np.einsum("nii->ni", V) + 1e-9 + 1e-12 * np.trace(V, axis1=1, axis2=2)[:, None] / d
         inverse = np.linalg.inv(V + diagonal[:, :, None] * np.eye(d))
-        return sparse.bsr_matrix((inverse, np.arange(n), np.arange(n + 1)), shape=(d * n, d * n)).tocsr()
+        return sparse.bsr_matrix((inverse, np.arange(n), np.arange(n + 1)), shape=(d * n, d * n)).tocsr()  # pyright: ignore[reportReturnType]
 
     def _stepped(self, cameras: Cameras, points: np.ndarray, system: tuple, damping: float) -> tuple[Cameras, np.ndarray]:
         H_cc, W, V, g_c, g_p, basis = system
@@ -325,5 +325,5 @@ def resect(
         )
         if step > 1 and np.abs(J @ change[free]).max() < 0.02 * noise_px:
             break
-    covariance[np.ix_(free, free)] = np.linalg.inv(A)
+    covariance[np.ix_(free, free)] = np.linalg.inv(A)  # pyright: ignore[reportPossiblyUnbound]
     return camera, covariance

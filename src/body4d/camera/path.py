@@ -182,7 +182,10 @@ def _path(kind: Literal["rotating", "moving"], found: FrameCameras) -> CameraPat
     position = np.sqrt(np.linalg.eigvalsh(covariance[:, 3:6, 3:6])[:, -1].clip(0))
     focal = np.sqrt(covariance[:, 6, 6].clip(0))
     return CameraPath(
-        kind, np.round(T, 9), np.round(np.exp(cameras.log_focal), 4), *(np.round(sigma, 6) for sigma in (rotation, position, focal))
+        kind,
+        np.round(T, 9),
+        np.round(np.exp(cameras.log_focal), 4),
+        *(np.round(sigma, 6) for sigma in (rotation, position, focal)),  # pyright: ignore[reportArgumentType]
     )
 
 

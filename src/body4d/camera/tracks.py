@@ -213,7 +213,7 @@ class FeatureTracker:
     def _has_moved_on(self, picture: BackgroundFrame) -> bool:
         if len(self._points) < max(MIN_SURVIVING_SHARE * self._num_at_keyframe, MIN_TRACKED):
             return True
-        start = np.array([self._at_keyframe[i] for i in self._ids if i in self._at_keyframe])
+        start = np.array([self._at_keyframe[i] for i in self._ids if i in self._at_keyframe])  # pyright: ignore[reportArgumentType]
         now = self._points[[i in self._at_keyframe for i in self._ids]]
         moved = float(np.median(np.linalg.norm(now - start, axis=1))) if len(now) else np.inf
         return moved > KEYFRAME_MOTION_SHARE * float(np.hypot(*picture.grey.shape))
@@ -246,7 +246,7 @@ def follow(
     flags = 0 if guess is None else cv2.OPTFLOW_USE_INITIAL_FLOW
     first = None if guess is None else guess.astype(np.float32)[:, None]
     found, is_found, _ = cv2.calcOpticalFlowPyrLK(before.grey, after.grey, start, first, flags=flags, **options)  # type: ignore[call-overload]
-    home = None if first is None else found - (guess.astype(np.float32)[:, None] - start)
+    home = None if first is None else found - (guess.astype(np.float32)[:, None] - start)  # pyright: ignore[reportOptionalMemberAccess]
     back, is_back, _ = cv2.calcOpticalFlowPyrLK(after.grey, before.grey, found, home, flags=flags, **options)  # type: ignore[call-overload]
     round_trip = np.linalg.norm(back[:, 0] - start[:, 0], axis=1)
     good = (is_found[:, 0] > 0) & (is_back[:, 0] > 0) & (round_trip < MAX_ROUND_TRIP_PX)

@@ -94,8 +94,8 @@ class CameraSettings(Section):
     motion: Literal["auto", "static", "rotating", "moving"] = Field(
         default="auto",
         description="How the camera moves: static stands still, rotating turns and zooms in one place (a tripod), moving changes its place "
-        "too; auto finds out from the background. Where its path cannot be found, bodies stay in the camera's axes of their frame, and there "
-        "is no floor.",
+        "too; auto finds out from the background. Where its path cannot be found, bodies stay in the camera's axes of their frame, "
+        "and there is no floor.",
     )
 
 

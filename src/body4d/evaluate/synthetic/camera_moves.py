@@ -127,7 +127,7 @@ def _moved(
         aim = 0.35 * aim + 0.65 * late
     elif move == "dolly":
         eye += np.stack([DOLLY_HALF_M * (2 * share - 1), 0 * share, DOLLY_NEARER_M * share], -1)
-        aim = eye + [0.0, EYE_HEIGHT_M - CHEST_M, EYE_M]
+        aim = eye + np.array([0.0, EYE_HEIGHT_M - CHEST_M, EYE_M])
     return eye, aim, angles, zoom
 
 

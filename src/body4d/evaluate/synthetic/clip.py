@@ -365,7 +365,7 @@ def _truth_scene(setup: _ClipSetup, clip: Clip, times_s: np.ndarray, masks: Sequ
         frames = np.array([f for f, frame in enumerate(masks) if frame[i].any()], np.int64)
         moments = _in_camera(setup, actor, times_s[frames])
         joints = actor.rig.keypoints(*actor.rig.forward(moments.rotations, moments.root_m))
-        keypoints = np.stack([setup.view(times_s[f])[0].project(points) for f, points in zip(frames, joints, strict=True)])
+        keypoints = np.stack([setup.view(times_s[f])[0].project(points) for f, points in zip(frames, joints, strict=True)])  # pyright: ignore[reportArgumentType]
         track = BodyTrack(
             person_id=actor.person_id,
             body="anny",

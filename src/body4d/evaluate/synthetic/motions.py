@@ -99,7 +99,7 @@ _OTHER_WALKER_M = 1.4  # the second walker is this much farther off
 
 
 def create_walkers(people: int, seconds: float, seed: int) -> tuple[Actor, ...]:
-    """One or two people who walk past the middle of the stage in opposite directions, the first to the right; shapes and clothes by ``seed``."""
+    """One or two people who walk past the middle of the stage in opposite directions, the first to the right, dressed by ``seed``."""
     rng = np.random.default_rng([seed, 2])
     clothes = rng.permutation(len(OUTFITS))
 

@@ -1,7 +1,8 @@
 """Compiled ray casting at a floor, boxes and balls with textures: the kernel of ``yard.py``.
 
 Textures are square with a power of two of texels to the side. All levels of one lie end to end, the finest first (mipmaps: Williams,
-"Pyramidal parametrics", SIGGRAPH 1983); a texel as wide as a pixel is mixed from the two levels next to it. Stage axes: y down, floor y = 0.
+"Pyramidal parametrics", SIGGRAPH 1983); a texel as wide as a pixel is mixed from the two levels next to it. Stage axes: y down,
+floor y = 0.
 """
 
 import numpy as np
@@ -25,7 +26,7 @@ _FAR = 1e9
 
 
 @compiled
-def _texel(pyramid, texture, level, side, u, v):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+def _texel(pyramid, texture, level, side, u, v):  # type: ignore[no-untyped-def]
     """Colour at ``u``, ``v`` in texels of the finest level, interpolated within ``level``."""
     n = side >> level
     first = (4 * (side * side - n * n)) // 3
@@ -44,7 +45,7 @@ def _texel(pyramid, texture, level, side, u, v):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def _sample(pyramid, texture, side, u, v, width):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+def _sample(pyramid, texture, side, u, v, width):  # type: ignore[no-untyped-def]
     """Colour at ``u``, ``v`` as a pixel sees it that is ``width`` wide; all in texels of the finest level."""
     level = min(max(np.log2(max(width, 1e-9)), 0.0), np.log2(side) - 0.001)
     fine = int(level)
@@ -58,7 +59,7 @@ def _sample(pyramid, texture, side, u, v, width):  # type: ignore[no-untyped-def
 
 
 @compiled
-def _extent(rotation, eye, lens, low, high, width, height):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+def _extent(rotation, eye, lens, low, high, width, height):  # type: ignore[no-untyped-def]
     """Columns and rows (first, end, first, end) that a box may cover; all of them where it reaches behind the camera."""
     left, right, top, bottom = _FAR, -_FAR, _FAR, -_FAR
     for corner in range(8):
@@ -81,7 +82,7 @@ def _extent(rotation, eye, lens, low, high, width, height):  # type: ignore[no-u
 
 
 @compiled
-def _nearest_box(eye, dx, dy, dz, boxes, near, count, column, columns):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+def _nearest_box(eye, dx, dy, dz, boxes, near, count, column, columns):  # type: ignore[no-untyped-def]
     """Multiple of the direction at which the first box is hit, its number, and the axis of the face (slabs: Kay & Kajiya 1986).
 
     Only the ``count`` boxes named in ``near`` are tried, and of them those whose ``columns`` hold ``column``.
@@ -103,7 +104,7 @@ def _nearest_box(eye, dx, dy, dz, boxes, near, count, column, columns):  # type:
 
 
 @compiled
-def _nearest_ball(eye, dx, dy, dz, balls, near, count, column, columns):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+def _nearest_ball(eye, dx, dy, dz, balls, near, count, column, columns):  # type: ignore[no-untyped-def]
     """Multiple of the direction at which the first ball is hit, and its number; the others as in ``_nearest_box``."""
     length2 = dx * dx + dy * dy + dz * dz
     nearest, number = _FAR, -1
@@ -122,7 +123,7 @@ def _nearest_ball(eye, dx, dy, dz, balls, near, count, column, columns):  # type
 
 
 @compiled
-def cast_rays(out, rotation, eye, lens, boxes, balls, texture_m, pyramid, sun):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+def cast_rays(out, rotation, eye, lens, boxes, balls, texture_m, pyramid, sun):  # type: ignore[no-untyped-def]
     """Fill ``out`` (H, W, 3) float32 in [0, 255].
 
     ``rotation`` (3, 3) takes camera axes to the stage's, ``eye`` (3,) is the camera there, ``lens`` (3,) focal length and principal point

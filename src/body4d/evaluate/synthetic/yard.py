@@ -1,7 +1,7 @@
 """A yard with houses, crates, posts and trees at many distances, as a camera sees it from anywhere: what a moving camera films.
 
-Pictures are made by casting a ray through each pixel at planes, boxes and balls with drawn textures (paving, bricks, planks, leaves), whose
-details fade before they are finer than a pixel (mipmaps: Williams, "Pyramidal parametrics", SIGGRAPH 1983). The floor is y = 0 of the stage.
+Pictures are made by casting a ray through each pixel at planes, boxes and balls with drawn textures (paving, bricks, planks,
+leaves), whose details fade before they are finer than a pixel (mipmaps: Williams, "Pyramidal parametrics", SIGGRAPH 1983). The floor is y = 0 of the stage.
 """
 
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from jaxtyping import Float, Float32
 
 from body4d.core.types import Camera
 from body4d.evaluate.synthetic.background import SUN, horizon, smooth_noise
-from body4d.evaluate.synthetic.ray_caster import BRICKS, HORIZON_UP, LEAVES, PLANKS, PLASTER, TEXTURE_M, cast_rays
+from body4d.evaluate.synthetic.ray_caster import BRICKS, HORIZON_UP, PLANKS, PLASTER, TEXTURE_M, cast_rays
 
 TEXTURE_PX = 1024
 
@@ -89,7 +89,7 @@ def _pyramid(texture: np.ndarray) -> np.ndarray:
     levels = [texture.astype(np.float32)]
     while len(levels[-1]) > 1:
         t = levels[-1]
-        levels.append((t[::2, ::2] + t[1::2, ::2] + t[::2, 1::2] + t[1::2, 1::2]) / 4)
+        levels.append((t[::2, ::2] + t[1::2, ::2] + t[::2, 1::2] + t[1::2, 1::2]) / 4)  # pyright: ignore[reportArgumentType]
     return np.concatenate([level.reshape(-1, 3) for level in levels])
 
 
@@ -103,7 +103,7 @@ def _grid() -> tuple[np.ndarray, np.ndarray]:
 def _speckle(rng: np.random.Generator, sizes: tuple[int, ...] = (256, 64, 16)) -> np.ndarray:
     """Noise (H, W, 1) about 1 with features of several sizes, in features to the side; it repeats without a seam."""
     u, v = _grid()
-    return 1 + sum(0.22 * (smooth_noise(rng, u * n, v * n, repeats=n) - 0.5) for n in sizes)[..., None]
+    return 1 + sum(0.22 * (smooth_noise(rng, u * n, v * n, repeats=n) - 0.5) for n in sizes)[..., None]  # pyright: ignore[reportIndexIssue]
 
 
 def _cells(rng: np.random.Generator, columns: int, rows: int, joint: float, *, staggered: bool) -> tuple[np.ndarray, np.ndarray]:
@@ -201,5 +201,7 @@ def _paint_window(colour: np.ndarray, rng: np.random.Generator, left: float, top
     for i in range(2):
         for k in range(3):
             pane = np.array([70.0, 88, 104]) * rng.uniform(0.45, 1.5)
-            _paint_rectangle(colour, left + 0.008 + i * width / 2, top + 0.008 + k * height / 3, width / 2 - 0.016, height / 3 - 0.016, tuple(pane))
+            _paint_rectangle(
+                colour, left + 0.008 + i * width / 2, top + 0.008 + k * height / 3, width / 2 - 0.016, height / 3 - 0.016, tuple(pane)
+            )
     _paint_rectangle(colour, left - 0.02, top + height + 0.008, width + 0.04, 0.014, (168, 160, 148))

@@ -1,3 +1,6 @@
+# diffusers tells its submodules as Tensor | Module, which cannot be called.
+# pyright: reportCallIssue=false, reportAttributeAccessIssue=false, reportOptionalCall=false, reportArgumentType=false
+# pyright: reportOptionalMemberAccess=false, reportIndexIssue=false, reportOperatorIssue=false, reportOptionalSubscript=false
 """diffusers' blocks of Stable Video Diffusion's networks with their own weights, computed with channels last.
 
 Rows are pixels, columns channels, from the first layer to the last: convolutions, products and attention all read that layout, so nothing
