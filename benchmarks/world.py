@@ -6,8 +6,9 @@
 
 Each film shows one walker, who does the same in all of them, in a yard (body4d.evaluate.synthetic.clip.make_moving_clip); ``static`` is the
 control. Each is run once for every --way, a value of the setting ``camera.motion``: ``auto`` is what a user gets, ``static`` what they
-would get if nobody looked whether the camera moves. The figures (docs/evaluation.md): rotation, path and focal length of the camera; world MPJPE
-over windows of 100 frames, root translation error, walked distance and foot sliding of the body; and how often which camera is called what.
+would get if nobody looked whether the camera moves. The figures (docs/evaluation.md): rotation, path and focal length of the camera;
+world MPJPE over windows of 100 frames, root translation error, walked distance and foot sliding of the body; and how often which
+camera is called what.
 Processor seconds are user and system of this process and its children.
 
 Published systems (GVHMR, WHAM, TRAM, PromptHMR) are not run here: all need trained weights and body models that must be asked for. Their

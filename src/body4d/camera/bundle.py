@@ -325,5 +325,5 @@ def resect(
         )
         if step > 1 and np.abs(J @ change[free]).max() < 0.02 * noise_px:
             break
-    covariance[np.ix_(free, free)] = np.linalg.inv(A)  # pyright: ignore[reportPossiblyUnbound]
+    covariance[np.ix_(free, free)] = np.linalg.inv(A)  # pyright: ignore[reportPossiblyUnboundVariable]
     return camera, covariance

@@ -1,7 +1,7 @@
 """How far a motion is from the truth. Pure numpy and scipy; metres, seconds; definitions and sources are also in docs/evaluation.md.
 
-Joints are in camera axes, for world errors in the world. Times may be uneven: derivatives are divided differences over the true times, so that one
-movement filmed at 30, 60 or 240 frames/s, or at a variable rate, has the same speed and acceleration.
+Joints are in camera axes, for world errors in the world. Times may be uneven: derivatives are divided differences over the true times, so
+that one movement filmed at 30, 60 or 240 frames/s, or at a variable rate, has the same speed and acceleration.
 """
 
 from collections.abc import Mapping, Sequence

@@ -1,7 +1,8 @@
 """A yard with houses, crates, posts and trees at many distances, as a camera sees it from anywhere: what a moving camera films.
 
-Pictures are made by casting a ray through each pixel at planes, boxes and balls with drawn textures (paving, bricks, planks,
-leaves), whose details fade before they are finer than a pixel (mipmaps: Williams, "Pyramidal parametrics", SIGGRAPH 1983). The floor is y = 0 of the stage.
+Pictures are made by casting a ray through each pixel at planes, boxes and balls with drawn textures (paving, bricks, planks, leaves),
+whose details fade before they are finer than a pixel (mipmaps: Williams, "Pyramidal parametrics", SIGGRAPH 1983). The floor is y = 0 of
+the stage.
 """
 
 from dataclasses import dataclass
