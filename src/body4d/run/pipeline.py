@@ -199,6 +199,7 @@ class Pipeline:
     def of_components(settings: Settings, components: "PipelineComponents") -> "Pipeline":
         """A pipeline of these models, with all that a run does besides them."""
         from body4d.camera.background import read_background
+        from body4d.camera.scale import settle_scale
         from body4d.motion.foot_contact import hold_foot_contacts
         from body4d.motion.ground_plane import floor_transform
         from body4d.motion.smoother import smooth
@@ -218,6 +219,7 @@ class Pipeline:
             weights=components.weights,
             memory=components.memory,
             background=read_background,
+            settle_scale=settle_scale,
             sources=components.sources,
             completer=components.completer,
             foot_contact=hold_foot_contacts,
