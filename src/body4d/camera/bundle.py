@@ -21,7 +21,7 @@ MIN_DEPTH = 1e-3
 CAUCHY_SCALE = 2.385
 """Residual, in standard deviations, from which an observation counts less: 95 % efficient where errors are normal."""
 MIN_NOISE_PX = 0.03
-"""Observations are never taken to be better, in pixels of the clip over a thousand of its longer side."""
+"""CornerObservations are never taken to be better, in pixels of the clip over a thousand of its longer side."""
 SIGMA_PER_MEDIAN = 1.0 / 1.1774
 """Standard deviation per axis in a median length of two-dimensional normal errors."""
 MAX_ROUNDS, MAX_STEPS = 4, 12
@@ -42,7 +42,7 @@ class Cameras:
 
 
 @dataclass(frozen=True)
-class Observations:
+class CornerObservations:
     """M observations: which camera saw which point where, in pixels from the principal point."""
 
     camera: Int[np.ndarray, " m"]
@@ -89,7 +89,7 @@ class Adjusted:
     focal_sigma: float = 0.0
 
 
-def project(cameras: Cameras, points: Float[np.ndarray, "n 4"], seen: Observations) -> tuple[np.ndarray, np.ndarray]:
+def project(cameras: Cameras, points: Float[np.ndarray, "n 4"], seen: CornerObservations) -> tuple[np.ndarray, np.ndarray]:
     """Pixels (M, 2) from the principal point, and points (M, 3) in the axes of the camera that sees them."""
     R, position = cameras.R[seen.camera], cameras.position[seen.camera]
     point = points[seen.point]
@@ -108,7 +108,7 @@ def bearings(xy_px: Float[np.ndarray, "n 2"], focal_px: np.ndarray | float) -> F
 def adjust(
     cameras: Cameras,
     points: Float[np.ndarray, "n 4"],
-    seen: Observations,
+    seen: CornerObservations,
     freedom: Freedom,
     min_noise_px: float,
     rounds: int = MAX_ROUNDS,
@@ -125,14 +125,14 @@ def adjust(
     return Adjusted(cameras, points, noise_px, 1 / (1 + (residual_px / (CAUCHY_SCALE * noise_px)) ** 2), residual_px)
 
 
-def with_covariance(adjusted: Adjusted, seen: Observations, freedom: Freedom) -> Adjusted:
+def with_covariance(adjusted: Adjusted, seen: CornerObservations, freedom: Freedom) -> Adjusted:
     """The adjustment with its uncertainty: the inverse of the reduced normal equations."""
     problem = _Problem(adjusted.cameras, seen, freedom, len(adjusted.points))
     covariance, focal_sigma = problem.covariance(adjusted.cameras, adjusted.points, adjusted.noise_px)
     return replace(adjusted, covariance=covariance, focal_sigma=focal_sigma)
 
 
-def _lengths(cameras: Cameras, points: np.ndarray, seen: Observations) -> np.ndarray:
+def _lengths(cameras: Cameras, points: np.ndarray, seen: CornerObservations) -> np.ndarray:
     xy, y = project(cameras, points, seen)
     return np.where(y[:, 2] > MIN_DEPTH, np.linalg.norm(xy - seen.xy_px, axis=1), 1e6)
 
@@ -152,7 +152,7 @@ def tangents(points: Float[np.ndarray, "n 4"], moving: bool) -> Float[np.ndarray
 
 
 def jacobians(
-    cameras: Cameras, points: np.ndarray, seen: Observations, basis: np.ndarray
+    cameras: Cameras, points: np.ndarray, seen: CornerObservations, basis: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Pixels (M, 2), points in camera axes (M, 3), and derivatives of the pixels by the camera (M, 2, 7: rotation, position, log focal
     length) and by the point (M, 2, d)."""
@@ -174,7 +174,7 @@ def jacobians(
 class _Problem:
     """The columns of one adjustment, and its steps."""
 
-    def __init__(self, cameras: Cameras, seen: Observations, freedom: Freedom, num_points: int) -> None:
+    def __init__(self, cameras: Cameras, seen: CornerObservations, freedom: Freedom, num_points: int) -> None:
         self._seen, self._freedom = seen, freedom
         self._dims = 3 if freedom.moving else 2
         k = len(cameras)
@@ -305,7 +305,7 @@ def resect(
     num_steps: int = 8,
 ) -> tuple[Cameras, Float[np.ndarray, "7 7"]]:
     """One camera that sees known points where they were seen, from one that is near it; and the covariance of its parameters."""
-    seen = Observations(np.zeros(len(points), int), np.arange(len(points)), xy_px)
+    seen = CornerObservations(np.zeros(len(points), int), np.arange(len(points)), xy_px)
     basis, covariance = np.zeros((len(points), 4, 1)), np.zeros((7, 7))
     scale = CAUCHY_SCALE * noise_px
     for step in range(num_steps):

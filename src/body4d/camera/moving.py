@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Bool, Float
 
-from body4d.camera.bundle import Adjusted, Cameras, Freedom, Observations, adjust, bearings, project, resect, with_covariance
+from body4d.camera.bundle import Adjusted, Cameras, Freedom, CornerObservations, adjust, bearings, project, resect, with_covariance
 from body4d.camera.rotating import KeyframeProblem, keyframe_problem, relative_turn
 from body4d.camera.tracks import FeatureTracks
 from body4d.core.camera import Camera
@@ -116,12 +116,12 @@ def _start_pairs(num_keyframes: int) -> list[tuple[int, int]]:
     return pairs[::every]
 
 
-def _by_keyframe(seen: Observations, num_keyframes: int) -> list[np.ndarray]:
+def _by_keyframe(seen: CornerObservations, num_keyframes: int) -> list[np.ndarray]:
     order = np.argsort(seen.camera, kind="stable")
     return np.split(order, np.searchsorted(seen.camera[order], np.arange(1, num_keyframes)))
 
 
-def _common(by_keyframe: list[np.ndarray], seen: Observations, a: int, b: int) -> tuple[np.ndarray, np.ndarray]:
+def _common(by_keyframe: list[np.ndarray], seen: CornerObservations, a: int, b: int) -> tuple[np.ndarray, np.ndarray]:
     _, at_a, at_b = np.intersect1d(seen.point[by_keyframe[a]], seen.point[by_keyframe[b]], return_indices=True)
     return by_keyframe[a][at_a], by_keyframe[b][at_b]
 
@@ -176,7 +176,7 @@ def _place(state: _State, candidates: np.ndarray, problem: KeyframeProblem, log_
     # Of the two signs, the one that is before the camera which saw it first.
     ahead = ((solution[:, :3] - solution[:, 3:] * state.position[seen.camera[rows[first]]]) * in_reference[first]).sum(1)
     solution *= np.where(ahead < 0, -1.0, 1.0)[:, None]
-    subset = Observations(seen.camera[rows], inverse, seen.xy_px[rows])
+    subset = CornerObservations(seen.camera[rows], inverse, seen.xy_px[rows])
     _, y = project(cameras, solution, subset)
     behind = np.zeros(len(point), bool)
     np.logical_or.at(behind, inverse, y[:, 2] <= 0)
@@ -210,7 +210,7 @@ def _settle(state: _State, k: int, problem: KeyframeProblem, log_focal: float, m
     point, inverse = np.unique(seen.point[rows], return_inverse=True)
     camera, camera_inverse = np.unique(seen.camera[rows], return_inverse=True)
     cameras = Cameras(state.R[camera], state.position[camera], np.full(len(camera), log_focal))
-    subset = Observations(camera_inverse, inverse, seen.xy_px[rows])
+    subset = CornerObservations(camera_inverse, inverse, seen.xy_px[rows])
     freedom = Freedom(True, "fixed", log_focal, 1e-3, held=~is_free[camera])
     adjusted = adjust(cameras, state.points[point], subset, freedom, min_noise_px, rounds=1, steps=4)
     state.R[camera], state.position[camera] = adjusted.cameras.R, adjusted.cameras.position
@@ -227,7 +227,7 @@ def _from_first(state: _State) -> _State:
     return _State(R, position, points / np.linalg.norm(points, axis=1, keepdims=True), state.solved, state.placed)
 
 
-def _in_units(adjusted: Adjusted, seen: Observations) -> Adjusted:
+def _in_units(adjusted: Adjusted, seen: CornerObservations) -> Adjusted:
     """The same with the median distance of the corners that the first keyframe sees as the unit of length."""
     of_first = adjusted.points[np.unique(seen.point[seen.camera == 0])]
     unit = float(np.median(np.linalg.norm(of_first[:, :3], axis=1) / np.maximum(of_first[:, 3], 1e-6)))

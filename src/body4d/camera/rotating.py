@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Float, Int
 
-from body4d.camera.bundle import Adjusted, Cameras, Freedom, Observations, adjust, bearings, resect, with_covariance
+from body4d.camera.bundle import Adjusted, Cameras, Freedom, CornerObservations, adjust, bearings, resect, with_covariance
 from body4d.camera.tracks import MIN_TRACKED, FeatureTracks
 from body4d.core.camera import Camera
 
@@ -31,7 +31,7 @@ class KeyframeProblem:
 
     keyframes: Int[np.ndarray, " k"]
     track: Int[np.ndarray, " n"]
-    seen: Observations
+    seen: CornerObservations
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ def keyframe_problem(tracks: FeatureTracks, camera: Camera) -> KeyframeProblem:
     rows = rows[is_tied[point]]
     track, point = np.unique(tracks.track[rows], return_inverse=True)
     xy = tracks.xy_px[rows] - [camera.cx_px, camera.cy_px]
-    return KeyframeProblem(tracks.keyframes, track, Observations(number[tracks.frame[rows]], point, xy))
+    return KeyframeProblem(tracks.keyframes, track, CornerObservations(number[tracks.frame[rows]], point, xy))
 
 
 def relative_turn(
