@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Bool, Float
 
-from body4d.camera.bundle import Adjusted, Cameras, Freedom, CornerObservations, adjust, bearings, project, resect, with_covariance
+from body4d.camera.bundle import Adjusted, Cameras, CornerObservations, Freedom, adjust, bearings, project, resect, with_covariance
 from body4d.camera.rotating import KeyframeProblem, keyframe_problem, relative_turn
 from body4d.camera.tracks import FeatureTracks
 from body4d.core.camera import Camera

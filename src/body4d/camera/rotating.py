@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Float, Int
 
-from body4d.camera.bundle import Adjusted, Cameras, Freedom, CornerObservations, adjust, bearings, resect, with_covariance
+from body4d.camera.bundle import Adjusted, Cameras, CornerObservations, Freedom, adjust, bearings, resect, with_covariance
 from body4d.camera.tracks import MIN_TRACKED, FeatureTracks
 from body4d.core.camera import Camera
 
