@@ -1,5 +1,7 @@
 """Batches that give way to memory, and which device and precision are taken."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from hypothesis import given
@@ -113,3 +115,36 @@ def test_networks_are_kept_where_the_settings_ask() -> None:
     assert once("gpu", "float") is not once("gpu", "half")
     assert loaded == [("gpu", "half"), ("gpu", "float")]
     assert each("gpu", "half") is not each("gpu", "half")
+
+
+@pytest.mark.parametrize("name", ["cuda", "cuda:0"])
+def test_a_limit_on_torch_counts_as_the_card_s_memory(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The card has 80 of 100 bytes free; torch may take 30, holds 20 and uses 15."""
+
+    def share(index: int) -> float:
+        if isinstance(index, torch.device) and index.index is None:  # as torch 2.11 and 2.13 do
+            raise ValueError(f"Expected a torch.device with a specified index or an integer, but got:{index}")
+        return 0.3
+
+    for asked, answer in {
+        "current_device": lambda: 0,
+        "mem_get_info": lambda device: (80, 100),
+        "memory_reserved": lambda device: 20,
+        "memory_allocated": lambda device: 15,
+        "get_device_properties": lambda device: SimpleNamespace(total_memory=100),
+        "get_per_process_memory_fraction": share,
+        "is_available": lambda: True,
+    }.items():
+        monkeypatch.setattr(torch.cuda, asked, answer)
+    assert free_memory_bytes(torch.device(name)) == 15
+    assert device.cuda_bytes() == 30
+
+
+@pytest.mark.cuda
+def test_the_real_card_s_free_memory_follows_a_limit() -> None:
+    total = torch.cuda.get_device_properties(0).total_memory
+    torch.cuda.set_per_process_memory_fraction(0.05)
+    try:
+        assert 0 < free_memory_bytes(torch.device("cuda")) <= 0.05 * total
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0)

@@ -55,7 +55,9 @@ def cuda_bytes() -> int:
 
 def _allowed_bytes(device: torch.device) -> int:
     """Memory of a CUDA device, or the share of it to which ``torch.cuda.set_per_process_memory_fraction`` holds this process."""
-    return int(torch.cuda.get_device_properties(device).total_memory * torch.cuda.get_per_process_memory_fraction(device))
+    # The latter takes no device without a number.
+    index = torch.cuda.current_device() if device.index is None else device.index
+    return int(torch.cuda.get_device_properties(index).total_memory * torch.cuda.get_per_process_memory_fraction(index))
 
 
 def free_memory_bytes(device: torch.device) -> int:
