@@ -196,6 +196,11 @@ def random_pipeline(settings: Any, given: GivenRun, size: str) -> Any:
     return Pipeline.of_components(settings, parts)
 
 
+def stage_costs(record: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Seconds and memory of each stage of a run's record."""
+    return {name: {key: stage[key] for key in ("seconds", "cpu_peak_mb", "gpu_peak_mb")} for name, stage in record["stages"].items()}
+
+
 def run_random(video: Path, out: Path, run: Path, frames: int, size: str) -> list[dict[str, Any]]:
     """What one process does with random weights: the whole way twice."""
     import resource
@@ -209,26 +214,20 @@ def run_random(video: Path, out: Path, run: Path, frames: int, size: str) -> lis
         pipeline.run(video, out, fresh=True)
         wall_s = time.perf_counter() - began
         record = json.loads((out / "run.json").read_text())
-        stages = {name: {key: stage[key] for key in ("seconds", "cpu_peak_mb", "gpu_peak_mb")} for name, stage in record["stages"].items()}
+        stages = stage_costs(record)
         most_mb = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
         rows.append({"run": number, "frames": frames, "wall_s": round(wall_s, 2), "frames_per_s": round(frames / wall_s, 1)})
         rows[-1] |= {"most_mb": most_mb, "stages": stages}
     return rows
 
 
-class TimedSegmenter:
-    """A segmenter that works for its time and then hands out given masks."""
-
-    def __init__(self, real: Any, masks: Any) -> None:
-        self._real, self._masks, self.cache_inputs = real, masks, [real.cache_inputs, "given masks"]
+class BoxedSegmenter(Timed):
+    """A segmenter that follows the boxes of given masks for its time and then hands out the masks."""
 
     def track(self, frames: Any, prompts: Any, progress: Any) -> Any:
-        from body4d.core.stages import StageOutput
         from body4d.core.types import Prompt
 
-        boxes = [Prompt(int(mask.frame_index[0]), mask.person_id, box_px=mask.boxes_px()[0]) for mask in self._masks]
-        self._real.track(frames, boxes, progress)
-        return StageOutput(self._masks)
+        return super().track(frames, [Prompt(int(m.frame_index[0]), m.person_id, box_px=m.boxes_px()[0]) for m in self._given], progress)
 
 
 def run_once(video: Path, out: Path, preset: str, weights: str | None, masks: Path | None) -> None:
@@ -240,7 +239,7 @@ def run_once(video: Path, out: Path, preset: str, weights: str | None, masks: Pa
     flags = {"preset": preset, "people.count": "all"} | ({"weights.folder": weights} if weights else {})
     pipeline = Pipeline.load(load_settings(None, flags, {}))
     if masks is not None:
-        pipeline = dataclasses.replace(pipeline, segmenter=TimedSegmenter(pipeline.segmenter, load_masks(masks)))
+        pipeline = dataclasses.replace(pipeline, segmenter=BoxedSegmenter(pipeline.segmenter, load_masks(masks)))
     pipeline.run(video, out, fresh=True)
 
 
@@ -254,7 +253,7 @@ def measure(video: Path, out: Path, preset: str, weights: str | None, masks: Pat
     if status:
         raise SystemExit(f"the run of {video.name} failed (status {status})")
     record = json.loads((out / "run.json").read_text())
-    stages = {name: {key: stage[key] for key in ("seconds", "cpu_peak_mb", "gpu_peak_mb")} for name, stage in record["stages"].items()}
+    stages = stage_costs(record)
     people = len(record["stages"]["motion"]["result"])
     return {
         "people": people,

@@ -55,9 +55,10 @@ def adjust_moving(
     """
     problem = keyframe_problem(tracks, camera)
     log_focal = float(np.log(camera.focal_px))
-    state = _begin(problem, tracks, log_focal)
+    by_keyframe = _by_keyframe(problem.seen, len(problem.keyframes))
+    state = _begin(problem, by_keyframe, tracks, log_focal)
     for k in _order(state.solved):
-        _add(state, k, problem, tracks, log_focal, min_noise_px)
+        _add(state, k, problem, by_keyframe, tracks, log_focal, min_noise_px)
     _place(state, np.flatnonzero(~state.placed), problem, log_focal)
     state = _from_first(state)
     K = len(state.R)
@@ -73,11 +74,10 @@ def parallax_deg(a: Float[np.ndarray, "n 3"], b: Float[np.ndarray, "n 3"], R: Fl
     return np.degrees(np.linalg.norm(a - b @ R.T, axis=1))
 
 
-def _begin(problem: KeyframeProblem, tracks: FeatureTracks, log_focal: float) -> _State:
+def _begin(problem: KeyframeProblem, by_keyframe: list[np.ndarray], tracks: FeatureTracks, log_focal: float) -> _State:
     """Two keyframes with much parallax and many corners in common, and the corners they place."""
     import cv2
 
-    by_keyframe = _by_keyframe(problem.seen, len(problem.keyframes))
     focal = float(np.exp(log_focal))
     best, best_score = None, 0.0
     for a, b in _start_pairs(len(problem.keyframes)):
@@ -117,6 +117,7 @@ def _start_pairs(num_keyframes: int) -> list[tuple[int, int]]:
 
 
 def _by_keyframe(seen: CornerObservations, num_keyframes: int) -> list[np.ndarray]:
+    """The rows of each keyframe's observations."""
     order = np.argsort(seen.camera, kind="stable")
     return np.split(order, np.searchsorted(seen.camera[order], np.arange(1, num_keyframes)))
 
@@ -133,10 +134,17 @@ def _order(solved: Bool[np.ndarray, " k"]) -> list[int]:
     return [*range(first + 1, last), *range(last + 1, len(solved)), *range(first - 1, -1, -1)]
 
 
-def _add(state: _State, k: int, problem: KeyframeProblem, tracks: FeatureTracks, log_focal: float, min_noise_px: float) -> None:
+def _add(
+    state: _State,
+    k: int,
+    problem: KeyframeProblem,
+    by_keyframe: list[np.ndarray],
+    tracks: FeatureTracks,
+    log_focal: float,
+    min_noise_px: float,
+) -> None:
     """One keyframe more, next to one that is known: resected, its corners placed, and adjusted with its neighbours."""
     seen = problem.seen
-    by_keyframe = _by_keyframe(seen, len(problem.keyframes))
     near = min(np.flatnonzero(state.solved), key=lambda other: abs(int(other) - k))
     rows = by_keyframe[k]
     known = rows[state.placed[seen.point[rows]]]
@@ -218,7 +226,7 @@ def _settle(state: _State, k: int, problem: KeyframeProblem, log_focal: float, m
 
 
 def _from_first(state: _State) -> _State:
-    """In the axes of the first keyframe, with the median distance of the corners as the unit of length."""
+    """In the axes of the first keyframe."""
     R0, p0 = state.R[0], state.position[0]
     x, rho = state.points[:, :3], state.points[:, 3:]
     x = (x - rho * p0) @ R0

@@ -16,6 +16,7 @@ from jaxtyping import Bool, Float, Int
 from body4d.core.camera import Camera
 from body4d.core.errors import RunWarning
 from body4d.core.joints import JOINT_SETS, joint_names
+from body4d.geometry.camera import transform_points
 
 if TYPE_CHECKING:
     from body4d.core.rig import Rig
@@ -397,9 +398,7 @@ class Scene:
         """Points in the camera axes of their frames, in the world."""
         if self.camera.path is None:  # one product for all frames, whose rounding files of still cameras have always had
             return points_m @ self.T_world_camera[:3, :3].T + self.T_world_camera[:3, 3]
-        T = self.T_world_camera_at(frames)
-        points = points_m.reshape(len(frames), -1, 3) @ np.swapaxes(T[:, :3, :3], 1, 2) + T[:, None, :3, 3]
-        return points.reshape(points_m.shape)
+        return transform_points(self.T_world_camera_at(frames), points_m.reshape(len(frames), -1, 3)).reshape(points_m.shape)
 
     def visible_at(self, frame: int) -> Iterator[tuple[BodyTrack, int]]:
         """Everybody followed at clip frame ``frame``, each with the row of their track."""

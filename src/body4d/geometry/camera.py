@@ -1,7 +1,12 @@
-"""Where a posed body is in camera axes, from where its points are in the picture. Pure numpy."""
+"""Points and the cameras that see them: a transform for each frame, and where a posed body is, from its points in the picture. Numpy."""
 
 import numpy as np
 from jaxtyping import Float
+
+
+def transform_points(T_a_b: Float[np.ndarray, "t 4 4"], points: Float[np.ndarray, "t n 3"]) -> Float[np.ndarray, "t n 3"]:
+    """Points of each frame in axes b, in axes a: by a rigid transform of its own."""
+    return points @ np.swapaxes(T_a_b[:, :3, :3], 1, 2) + T_a_b[:, None, :3, 3]
 
 
 def solve_translation(

@@ -12,6 +12,7 @@ from jaxtyping import Float, Int
 
 from body4d.core.camera import Camera
 from body4d.core.types import BodyTrack
+from body4d.geometry.camera import transform_points
 from body4d.geometry.rotations import matrix_to_rotvec, rotation_between, rotvec_to_matrix
 
 
@@ -67,8 +68,7 @@ def _moved(track: BodyTrack, T: np.ndarray) -> BodyTrack:
 
 
 def _points(points_m: np.ndarray, T: np.ndarray) -> np.ndarray:
-    moved = points_m.astype(np.float64) @ np.swapaxes(T[:, :3, :3], 1, 2) + T[:, None, :3, 3]
-    return moved.astype(points_m.dtype)
+    return transform_points(T, points_m.astype(np.float64)).astype(points_m.dtype)
 
 
 def _inverse(T: np.ndarray) -> np.ndarray:

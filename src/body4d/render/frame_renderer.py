@@ -14,6 +14,7 @@ from body4d.bodies.registry import rig_of
 from body4d.config import PictureSettings
 from body4d.core.rig import Rig
 from body4d.core.types import BodyTrack, Camera, Scene
+from body4d.geometry.camera import transform_points
 from body4d.render.drawing import INK, PAPER, draw_shadow, draw_trail, label_sprite, paste_sprite, text_sprite
 from body4d.render.kernels import enlarge
 from body4d.render.rasterizer import Mesh, ShadedMesh, draw, shade_mesh
@@ -252,7 +253,7 @@ def _camera_lines(scene: Scene, T_world_camera: Float[np.ndarray, "t 4 4"], dept
     rays[..., 2] = camera.focal_px_at(np.arange(len(T_world_camera)))[:, None]
     points = rays / rays[..., 2:] * depth_m
     points[:, 0] = 0
-    return (points @ np.swapaxes(T_world_camera[:, :3, :3], 1, 2) + T_world_camera[:, None, :3, 3])[:, _FRUSTUM]
+    return transform_points(T_world_camera, points)[:, _FRUSTUM]
 
 
 def _draw_number(picture: np.ndarray, pose: PosedPerson, camera: Camera, head_m: np.ndarray) -> None:

@@ -344,13 +344,9 @@ def acceleration(
     n, K = residual.shape[:2]
     P = J.shape[-1]
     rows = J.reshape(T, 3 * K, P)
-    # Second differences x[t] - 2 x[t+1] + x[t+2]: what their squares, and they themselves, give to each frame and to pairs of frames.
     w = ((inverse_sigma * weights) ** 2).reshape(n, 3 * K)
     wr = (residual * weights**2 * inverse_sigma).reshape(n, 3 * K)
-    zero = np.zeros((1, 3 * K))
-    own = np.concatenate([w, zero, zero]) + 4 * np.concatenate([zero, w, zero]) + np.concatenate([zero, zero, w])
-    pull = np.concatenate([wr, zero, zero]) - 2 * np.concatenate([zero, wr, zero]) + np.concatenate([zero, zero, wr])
-    to_next = -2 * (np.concatenate([w, zero]) + np.concatenate([zero, w]))
+    own, pull, to_next = second_difference_shares(w, wr)
     for frames in frame_blocks(T):
         block = rows[frames]
         transposed = np.swapaxes(block, -1, -2)
@@ -364,6 +360,18 @@ def acceleration(
             coupled[some] += transposed[: max(last - frames.start, 0)] @ (rows[later] * weight[some][..., None])
     system.add_cost("acceleration", residual.reshape(n, 3 * K), np.repeat(weights[..., 0], 3, axis=1))
     _angular_acceleration(system, chain, local, G, both, observations.angular_acceleration_sigma_rad)
+
+
+def second_difference_shares(w: np.ndarray, wr: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """What second differences x[t] - 2 x[t+1] + x[t+2], weighted by ``w`` (T - 2, ...), give to each frame and to pairs of frames.
+
+    Their squares give the first result (T, ...) to each frame and the last (T - 1, ...) to it with the next one, and ``w`` to it with the
+    one after that; they themselves, weighted (``wr``, T - 2, ...), the second (T, ...) to each frame.
+    """
+    zero, nothing = np.zeros_like(w[:1]), np.zeros_like(wr[:1])
+    own = np.concatenate([w, zero, zero]) + 4 * np.concatenate([zero, w, zero]) + np.concatenate([zero, zero, w])
+    pull = np.concatenate([wr, nothing, nothing]) - 2 * np.concatenate([nothing, wr, nothing]) + np.concatenate([nothing, nothing, wr])
+    return own, pull, -2 * (np.concatenate([w, zero]) + np.concatenate([zero, w]))
 
 
 def _angular_acceleration(

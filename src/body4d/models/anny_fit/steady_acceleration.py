@@ -8,7 +8,7 @@ import numpy as np
 
 from body4d.geometry.rotations import matrix_to_rotvec
 from body4d.models.anny_fit.kinematic_chain import KinematicChain
-from body4d.models.anny_fit.residuals import FAST_MOTION_SIGMAS, NormalEquations, frame_blocks, robust_weights
+from body4d.models.anny_fit.residuals import FAST_MOTION_SIGMAS, NormalEquations, frame_blocks, robust_weights, second_difference_shares
 from body4d.models.anny_fit.types import Observations
 
 
@@ -37,11 +37,7 @@ def steady_acceleration(
     turned = R[1:-1, None] * ((inverse_sigma * weights) ** 2)[:, :, None, :]
     w = turned @ np.swapaxes(R[1:-1], -1, -2)[:, None]
     wr = (residual * weights**2 * inverse_sigma) @ np.swapaxes(R[1:-1], -1, -2)
-    none, nothing = np.zeros((1, K, 3, 3)), np.zeros((1, K, 3))
-    # Second differences place[t] - 2 place[t+1] + place[t+2]: what their squares, and they themselves, give to each frame and to pairs.
-    own = np.concatenate([w, none, none]) + 4 * np.concatenate([none, w, none]) + np.concatenate([none, none, w])
-    pull = np.concatenate([wr, nothing, nothing]) - 2 * np.concatenate([nothing, wr, nothing]) + np.concatenate([nothing, nothing, wr])
-    to_next = -2 * (np.concatenate([w, none]) + np.concatenate([none, w]))
+    own, pull, to_next = second_difference_shares(w, wr)
     rows = R[:, None] @ J
     for frames in frame_blocks(T):
         block = rows[frames]
