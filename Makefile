@@ -74,7 +74,7 @@ test-fast: $(STAMP)
 
 # On a machine with a GPU, whose .venv holds a torch with CUDA.
 test-cuda:
-	BODY4D_UNTRIED_KERNELS=1 $(BIN)/python -m pytest -m cuda tests/runtime tests/models tests/bodies
+	$(BIN)/python -m pytest -m cuda tests/runtime tests/models tests/bodies
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -4,7 +4,6 @@ On CUDA these are Triton kernels, which make a block as fast as a compiled one w
 is not installed (torch for Windows has none), they are plain torch. Sums and angles are float32.
 """
 
-import os
 from functools import lru_cache
 from importlib.util import find_spec
 from types import ModuleType
@@ -29,11 +28,6 @@ def _kernels(x: Tensor) -> ModuleType | None:
     return triton_kernels
 
 
-def _untried_kernels(x: Tensor) -> ModuleType | None:
-    """Kernels that have never run on a GPU: only where the environment asks for them; plain torch computes the same."""
-    return _kernels(x) if os.environ.get("BODY4D_UNTRIED_KERNELS") else None
-
-
 def add_norm(
     x: Float[Tensor, "*rows c"],
     added: Float[Tensor, "*rows c"],
@@ -47,7 +41,7 @@ def add_norm(
 
     ``shared`` is added besides: its rows each to as many consecutive rows of x.
     """
-    kernels = _kernels(x) if shared is None else _untried_kernels(x)
+    kernels = _kernels(x)
     if kernels is not None:
         return kernels.add_norm(x, added, scale, weight, bias, eps, shared)
     total = x + (added if scale is None else added * scale).to(x.dtype)
@@ -66,7 +60,7 @@ def group_norm(
     silu: bool = True,
 ) -> Float[Tensor, "n l c"]:
     """Group norm of contiguous ``x + shared``, channels last, each of the n by itself; then ``silu``. ``shared`` as in ``add_norm``."""
-    kernels = _untried_kernels(x)
+    kernels = _kernels(x)
     if kernels is not None:
         return kernels.group_norm(x, weight, bias, groups, eps, shared, silu=silu)
     normed = F.group_norm((x if shared is None else _add_shared(x, shared)).transpose(1, 2), groups, weight, bias, eps).transpose(1, 2)
@@ -80,7 +74,7 @@ def add_mixed(
     shared: Float[Tensor, "groups c"],
 ) -> Float[Tensor, "*rows c"]:
     """``x + (added + shared) * scale``, all contiguous; scale None is 1. ``shared`` as in ``add_norm``."""
-    kernels = _untried_kernels(x)
+    kernels = _kernels(x)
     if kernels is not None:
         return kernels.add_mixed(x, added, scale, shared)
     more = _add_shared(added, shared)
@@ -95,7 +89,7 @@ def blend(
     share: Float[Tensor, "1"],
 ) -> Float[Tensor, "*rows c"]:
     """``x - shared`` and ``y + added``, mixed with ``share`` of the latter; all contiguous. ``shared`` as in ``add_norm``."""
-    kernels = _untried_kernels(x)
+    kernels = _kernels(x)
     if kernels is not None:
         return kernels.blend(x, shared, y, added, share)
     return torch.lerp(_add_shared(x, -shared), y + added, share.to(x.dtype))
@@ -103,7 +97,7 @@ def blend(
 
 def gelu_product(x: Float[Tensor, "*n two_c"]) -> Float[Tensor, "*n c"]:
     """The first half of contiguous x's columns times gelu of the second."""
-    kernels = _untried_kernels(x)
+    kernels = _kernels(x)
     if kernels is not None:
         return kernels.gelu_product(x)
     up, gate = x.chunk(2, dim=-1)
@@ -116,7 +110,7 @@ def attention_over_frames(qkv: Float[Tensor, "f l three_c"], frames: int, heads:
     A row of contiguous ``qkv`` holds queries, keys and values of all heads.
     """
     size = qkv.shape[-1] // 3 // heads
-    kernels = _untried_kernels(qkv)
+    kernels = _kernels(qkv)
     # Frames are padded to a power of two, all of a head in registers.
     if kernels is not None and frames <= 64 and size in (16, 32, 64, 128):
         return kernels.attention_over_frames(qkv, frames, heads)
