@@ -2,7 +2,6 @@
 
 import struct
 from collections.abc import Sequence
-from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -45,19 +44,11 @@ def corners(rgb: np.ndarray) -> str:
     return "".join(letters.get(tuple(int(c > 110) for c in rgb[y, x]), "?") for y, x in spots)
 
 
-# On several frame threads x265 hands out garbage time stamps now and then.
-DEFAULT_OPTIONS = {"libx264": {"crf": "8"}, "libx265": {"x265-params": "log-level=none:crf=8:frame-threads=1:pools=none"}}
+# Of a clip shorter than its reordering of B frames, the wheel's x265 leaves decoding times unset: garbage that FFmpeg's muxer refuses.
+DEFAULT_OPTIONS = {"libx264": {"crf": "8"}, "libx265": {"x265-params": "log-level=none:crf=8:bframes=0"}}
 
 
-def make_video(path: Path, *args: Any, **options: Any) -> Path:
-    """Write a clip as ``_write_video`` does. The wheel's x265 now and then makes a stream that FFmpeg's muxer refuses: then once more."""
-    for _ in range(2):
-        with suppress(av.error.PatchWelcomeError):
-            return _write_video(path, *args, **options)
-    return _write_video(path, *args, **options)
-
-
-def _write_video(
+def make_video(
     path: Path,
     frames: int | Sequence[np.ndarray] = 12,
     *,
