@@ -128,6 +128,23 @@ def test_an_upload_goes_with_the_last_session_made_of_it(sessions: SessionStore)
     assert not arrived.parent.exists()
 
 
+def test_an_upload_that_is_moved_during_the_sweep_is_left_out(sessions: SessionStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    sessions.uploads.mkdir(parents=True, exist_ok=True)
+    for name in ("moved", "stays"):
+        (sessions.uploads / name).write_bytes(b"video")
+    is_file = Path.is_file
+
+    def then_moved(path: Path) -> bool:
+        found = is_file(path)
+        if path.name == "moved":
+            path.unlink()
+        return found
+
+    monkeypatch.setattr(Path, "is_file", then_moved)
+    assert sessions.sweep(()) == []
+    assert [path.name for path in sessions.uploads.iterdir()] == ["stays"]
+
+
 def test_quick_changes_of_a_choice_see_each_other(sessions: SessionStore, tmp_path: Path) -> None:
     session = sessions.create(upload(tmp_path), "a.mp4")
 

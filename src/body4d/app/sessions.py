@@ -291,7 +291,11 @@ class SessionStore:
 
     def _sweep_uploads(self, now_s: float, keep_bytes: float) -> float:
         """Delete uploads that were left behind, and older ones where all together are too large. Returns what those left take."""
-        files = [FolderUsage(str(path), path.stat().st_mtime, _own_bytes(path)) for path in self.uploads.rglob("*") if path.is_file()]
+        files = []
+        for path in self.uploads.rglob("*"):
+            with suppress(OSError):  # Gone meanwhile: an upload that is done moves out of its temporary file.
+                if path.is_file():
+                    files.append(FolderUsage(str(path), path.stat().st_mtime, _own_bytes(path)))
         young = {file.name for file in files if now_s - file.used_s < YOUNG_UPLOAD_S}
         deleted = set(folders_to_delete(files, now_s, KEEP_UPLOADS_S, keep_bytes, young))
         for name in deleted:
