@@ -63,6 +63,9 @@ class ScriptedNetwork:
     def bytes_per_frame(self, height_px, width_px):
         return 1
 
+    def bytes_per_person(self):
+        return 1
+
     def encode_text(self, text: str) -> Any:
         return text
 
@@ -91,6 +94,9 @@ class ScriptedTracker:
     @property
     def conditioning_frames(self):
         return tuple(self.conditioning)
+
+    def remembered(self, frame, reverse):
+        return None  # each alone
 
     def reinit_from_mask(self, frame, mask):
         self.initial_mask = (frame, mask)

@@ -23,7 +23,7 @@ from body4d.models.sam3.identity import (
     reidentify,
 )
 from body4d.models.sam3.network import MIN_MASK_CELLS, Sam3Detections, Sam3Network
-from body4d.models.sam3.object_tracker import ObjectTracker
+from body4d.models.sam3.object_tracker import GroupTracker, ObjectTracker
 from body4d.models.sam3.streaming import EncodedFrame, MaskRank
 
 CONDITIONING_EVERY_FRAMES = 16
@@ -105,17 +105,18 @@ class MultiObjectTracker:
     dropped. ``track_limit_reached``: somebody was not followed because of ``settings.max_people``.
     """
 
-    def __init__(self, network: Sam3Network, clip: Clip, settings: Sam3Settings) -> None:
+    def __init__(self, network: Sam3Network, clip: Clip, settings: Sam3Settings, group: GroupTracker) -> None:
         self.tracklets: list[Tracklet] = []
         self.false_positives: list[int] = []
         self.track_limit_reached = False
-        self._network, self._clip, self._settings = network, clip, settings
+        self._network, self._clip, self._settings, self._group = network, clip, settings, group
         self._next_obj_id = 0
 
     def track_frame(self, frame: EncodedFrame) -> list[ObjectLogits]:
         """Everybody on this frame."""
         active = [t for t in self.tracklets if t.tracker is not None]
-        logits = {t.obj_id: t.tracker.track_frame(frame.frame, frame.features) for t in active if t.tracker is not None}
+        tracked = self._group.track_frame([t.tracker for t in active if t.tracker is not None], frame.frame, frame.features)
+        logits = {t.obj_id: one for t, one in zip(active, tracked, strict=True)}
         if frame.detections is not None:
             self._associate(frame, frame.detections, active, logits)
         kept = {t.obj_id: t for t in self.tracklets}

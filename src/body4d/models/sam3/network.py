@@ -16,7 +16,14 @@ from torch.nn.functional import interpolate
 
 from body4d.models.sam3.checkpoint import Sam3Weights
 from body4d.models.sam3.identity import MIN_MATCH_IOU, mask_iou, non_maximum_suppression
-from body4d.models.sam3.transformers_compat import cast_weights, compile_layers, fuse_memory_attention, keep_grid_on_host, record_tracker
+from body4d.models.sam3.transformers_compat import (
+    MAX_GRAPHS,
+    cast_weights,
+    compile_layers,
+    fuse_memory_attention,
+    keep_grid_on_host,
+    record_tracker,
+)
 from body4d.models.sam3.window_encoder import WindowEncoder
 from body4d.runtime.cuda_graphs import CudaGraphRecorder
 from body4d.runtime.fused import has_fused_kernels
@@ -33,6 +40,9 @@ _MEAN, _STD = 0.5, 0.5
 
 MAX_SEARCH_GRAPHS = 3
 """CUDA graphs kept of the encoder, and of the search: full batches, the last one, and one more size."""
+
+MAX_SEARCHES = 8
+"""Texts times frames that the detector searches at once: memory that full batches of frames leave, since it runs on few of them."""
 
 _TEXT_TOKENS = 32
 """Length of a text, padded or cut; the text encoder takes no other."""
@@ -164,29 +174,42 @@ class Sam3Network:
         """What the texts detect on frames given by their encoding (B, cells, C)."""
         count = len(hidden)
         per_frame: list[list[tuple[np.ndarray, np.ndarray]]] = [[] for _ in range(count)]
-        for text in texts:
-            pred_masks, scores = self._search_graphs(self._search, (hidden, text.features, text.attention_mask), "search")
+        together = max(1, MAX_SEARCHES // count)
+        for first in range(0, len(texts), together):
+            some = texts[first : first + together]
+            features, attention_masks = torch.cat([t.features for t in some]), torch.cat([t.attention_mask for t in some])
+            pred_masks, scores = self._search_graphs(self._search, (hidden, features, attention_masks), "search")
             likely = scores > self._min_detection_score
-            for i in range(count):
-                masks = (pred_masks[i][likely[i]] > 0).cpu().numpy()
-                per_frame[i].append((masks, scores[i][likely[i]].cpu().numpy()))
+            for row in range(len(some) * count):
+                masks = (pred_masks[row][likely[row]] > 0).cpu().numpy()
+                per_frame[row % count].append((masks, scores[row][likely[row]].cpu().numpy()))
         return [merge_detections(per_text, self.mask_size) for per_text in per_frame]
 
-    def _search(self, hidden: Tensor, features: Tensor, attention_mask: Tensor) -> tuple[Tensor, Tensor]:
-        """Mask logits (B, queries, h, w) and scores (B, queries) of one text on encoded frames; it does not wait for the device."""
+    def _search(self, hidden: Tensor, features: Tensor, attention_masks: Tensor) -> tuple[Tensor, Tensor]:
+        """Mask logits (T B, queries, h, w) and scores (T B, queries) of T texts on B encoded frames, text by text; it does not wait for the
+        device."""
         from transformers.models.sam3.modeling_sam3 import Sam3VisionEncoderOutput
 
         detector: Any = self.model.detector_model
         count, (height, width) = len(hidden), self.tracker.prompt_encoder.image_embedding_size
-        feature_maps, position_encodings = detector.vision_encoder.neck(hidden.view(count, height, width, -1).permute(0, 3, 1, 2))
+        maps, positions = detector.vision_encoder.neck(hidden.view(count, height, width, -1).permute(0, 3, 1, 2))
+        maps, positions = ([one[None].expand(len(features), -1, -1, -1, -1).flatten(0, 1) for one in some] for some in (maps, positions))
         out = detector(
-            vision_embeds=Sam3VisionEncoderOutput(
-                last_hidden_state=hidden, fpn_hidden_states=feature_maps, fpn_position_encoding=position_encodings
-            ),
-            text_embeds=_TextOutput(features.expand(count, -1, -1)),
-            attention_mask=attention_mask.expand(count, -1),
+            vision_embeds=Sam3VisionEncoderOutput(last_hidden_state=hidden, fpn_hidden_states=maps, fpn_position_encoding=positions),
+            text_embeds=_TextOutput(features[:, None].expand(-1, count, -1, -1).flatten(0, 1)),
+            attention_mask=attention_masks[:, None].expand(-1, count, -1).flatten(0, 1),
         )
-        return out.pred_masks, out.pred_logits.float().sigmoid() * out.presence_logits.float().sigmoid().view(count, 1)
+        return out.pred_masks, out.pred_logits.float().sigmoid() * out.presence_logits.float().sigmoid().view(-1, 1)
+
+    def bytes_per_person(self) -> int:
+        """Memory that one more person takes in a batch of people: keys and values of as many remembered frames as are read at once, twice
+        because numbers are cast, what the recordings read, and the finest maps of masks."""
+        config, tracker = self.model.config.tracker_config, self.tracker
+        height, width = tracker.prompt_encoder.image_embedding_size
+        tokens = height * width * (tracker.num_maskmem - 1 + config.max_cond_frame_num)
+        attention = tokens * (2 * 2 * config.memory_attention_hidden_size + 4 * tracker.mem_dim) * 4
+        recorded = MAX_GRAPHS * 2 * tokens * tracker.mem_dim * 4
+        return attention + recorded + self.image_size_px**2 * 4 * _MAX_FINE_MAPS
 
     def bytes_per_frame(self, height_px: int, width_px: int) -> int:
         """Memory that one frame takes on its way through the encoder and the detector."""

@@ -5,6 +5,8 @@ is given each frame's features, and forgets what the tracker does not read again
 influence each other in the tracker, and leave it when they will.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from jaxtyping import Float, Real
@@ -13,7 +15,14 @@ from torch.nn.functional import interpolate
 
 from body4d.models.sam3.network import Sam3Network, TrackerFeatures
 from body4d.models.sam3.prompts import FramePrompt
-from body4d.models.sam3.transformers_compat import StreamingSession, previous_mask_logits
+from body4d.models.sam3.transformers_compat import (
+    RememberedFrames,
+    StreamingSession,
+    previous_mask_logits,
+    remembered_frames,
+    track_people,
+)
+from body4d.runtime.device import AdaptiveBatcher
 
 _OBJ_ID = 1
 
@@ -67,6 +76,14 @@ class ObjectTracker:
             logits = self._predict(frame, reverse)
         self._forget(frame, reverse)
         return logits.float()[0, 0]
+
+    def remembered(self, frame: int, reverse: bool) -> RememberedFrames | None:
+        """What is read of the person's past on ``frame``; None where a prompt or a conditioning frame says where the person is."""
+        outputs = self._outputs["cond_frame_outputs"]
+        starts_here = self._initial_mask is not None and frame == self._initial_mask[0]
+        if not outputs or frame in outputs or frame in self._prompts or starts_here:
+            return None
+        return remembered_frames(self._tracker, self._session, frame, reverse)
 
     def _predict(self, frame: int, reverse: bool) -> Tensor:
         outputs = self._outputs
@@ -123,11 +140,14 @@ class ObjectTracker:
     def _run(self, frame: int, reverse: bool) -> Tensor:
         return self._tracker(self._session, frame_idx=frame, reverse=reverse).pred_masks
 
+    @torch.inference_mode()
     def add_conditioning_frame(self, frame: int) -> None:
         """Make a conditioning frame of the frame tracked last."""
         outputs = self._outputs
         if frame in outputs["non_cond_frame_outputs"]:
-            outputs["cond_frame_outputs"][frame] = outputs["non_cond_frame_outputs"].pop(frame)
+            # Copies: people tracked in one batch share memory, which would be kept as long as one of them keeps the frame.
+            kept = {name: value.clone() for name, value in outputs["non_cond_frame_outputs"].pop(frame).items()}
+            outputs["cond_frame_outputs"][frame] = kept
             self._session.frames_tracked_per_obj[self._index].pop(frame, None)
 
     def trim_conditioning_frames(self, max_frames: int) -> None:
@@ -160,3 +180,43 @@ class ObjectTracker:
                 self._session.frames_tracked_per_obj[self._index].pop(past, None)
         for conditioning in outputs["cond_frame_outputs"].values():
             conditioning.pop("high_res_masks", None)
+
+
+class GroupTracker:
+    """Tracks the people of a frame: in batches those who remember as many frames, each of the others alone. ``batches``: people at once."""
+
+    def __init__(self, network: Sam3Network, batches: AdaptiveBatcher) -> None:
+        self._network, self.batches = network, batches
+
+    def track_frame(
+        self, trackers: Sequence[ObjectTracker], frame: int, features: TrackerFeatures, *, reverse: bool = False
+    ) -> list[Float[Tensor, "h w"]]:
+        """What ``ObjectTracker.track_frame`` says of each."""
+        remembered = [one.remembered(frame, reverse) if min(len(trackers), self.batches.size) > 1 else None for one in trackers]
+        groups: dict[tuple[int, ...], list[int]] = {}
+        for i, past in enumerate(remembered):
+            groups.setdefault((i,) if past is None else past.size, []).append(i)
+        logits: dict[int, Tensor] = {}
+
+        def track(group: Sequence[int]) -> None:
+            if len(group) == 1:
+                logits[group[0]] = trackers[group[0]].track_frame(frame, features, reverse=reverse)
+                return
+            pasts = [past for i in group if (past := remembered[i]) is not None]
+            logits.update(zip(group, self._track_together([trackers[i] for i in group], pasts, frame, features, reverse), strict=True))
+
+        for group in groups.values():
+            self.batches.run(len(group), lambda rows, group=group: track(group[rows]))
+        return [logits[i] for i in range(len(trackers))]
+
+    @torch.inference_mode()
+    def _track_together(
+        self, trackers: Sequence[ObjectTracker], pasts: Sequence[RememberedFrames], frame: int, features: TrackerFeatures, reverse: bool
+    ) -> Float[Tensor, "b h w"]:
+        network, sessions = self._network, [one._session for one in trackers]
+        maps, position = features.feature_maps, features.position_encoding
+        with network.autocast():
+            logits = track_people(network.tracker, network.cuda_graphs, sessions, pasts, frame, maps, position, reverse)
+        for one in trackers:
+            one._forget(frame, reverse)
+        return logits

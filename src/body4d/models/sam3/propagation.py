@@ -9,7 +9,7 @@ from jaxtyping import Float
 from body4d.core.stages import ProgressFn
 from body4d.core.types import Clip, MaskTrack
 from body4d.models.sam3.network import Sam3Network
-from body4d.models.sam3.object_tracker import ObjectTracker
+from body4d.models.sam3.object_tracker import GroupTracker, ObjectTracker
 from body4d.models.sam3.streaming import FrameEncoder, MaskEncoder, MaskRank
 
 MAX_LOST_FRAMES = 30
@@ -61,8 +61,10 @@ class FrameProgress:
 class Propagator:
     """Follows people through ``clip``."""
 
-    def __init__(self, network: Sam3Network, clip: Clip, encoder: FrameEncoder, progress: FrameProgress) -> None:
-        self._network, self._encoder, self._progress = network, encoder, progress
+    def __init__(
+        self, network: Sam3Network, clip: Clip, encoder: FrameEncoder, group: GroupTracker, progress: FrameProgress
+    ) -> None:
+        self._network, self._encoder, self._group, self._progress = network, encoder, group, progress
         self._size_px, self._last_frame = (clip.width_px, clip.height_px), len(clip) - 1
 
     def run(self, prompted: Mapping[int, PromptedObject], detected_late: Mapping[int, MaskTrack]) -> dict[int, dict[int, bytes]]:
@@ -110,11 +112,9 @@ class Propagator:
         for batch in self._encoder.stream(first, last, reverse=reverse, needed=needed):
             for encoded in batch:
                 here = [job for job in active if job.covers(encoded.frame)]
-                people = [
-                    (job.key, job.tracker.track_frame(encoded.frame, encoded.features, reverse=reverse), MaskRank.CONFIRMED) for job in here
-                ]
+                logits = self._group.track_frame([job.tracker for job in here], encoded.frame, encoded.features, reverse=reverse)
                 if masks is not None:
-                    masks.add(encoded.frame, people)
+                    masks.add(encoded.frame, [(job.key, one, MaskRank.CONFIRMED) for job, one in zip(here, logits, strict=True)])
                 self._progress.step()
                 remaining -= 1
             if masks is not None:

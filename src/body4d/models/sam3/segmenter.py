@@ -20,7 +20,7 @@ from body4d.models.sam3.checkpoint import Sam3Weights, load_sam3
 from body4d.models.sam3.identity import is_same_person
 from body4d.models.sam3.multi_tracker import MultiObjectTracker, Tracklet
 from body4d.models.sam3.network import Sam3Network
-from body4d.models.sam3.object_tracker import ObjectTracker
+from body4d.models.sam3.object_tracker import GroupTracker, ObjectTracker
 from body4d.models.sam3.prompts import ObjectPrompt, match_prompt_to_track, parse_prompts
 from body4d.models.sam3.propagation import FrameProgress, PromptedObject, Propagator, first_mask
 from body4d.models.sam3.streaming import FrameEncoder, MaskEncoder
@@ -45,6 +45,9 @@ MaskCodes = dict[int, bytes]
 
 MAX_BATCH = {"cuda": 8, "mps": 2, "cpu": 1}
 """Frames encoded together at most, by device: more gains no speed, and a CPU is full with one."""
+
+MAX_PEOPLE_TOGETHER = {"cuda": 8, "mps": 4, "cpu": 1}
+"""People tracked in one batch at most, by device."""
 
 COMPILE_MIN_FRAMES = 2000
 """Shorter clips are not compiled for: 8 ms gained per frame pay back the 17 s that compiling takes (H200, empty cache)."""
@@ -112,11 +115,17 @@ class _ClipSegmentation:
         clip, device = frames.clip, network.device
         self._size_px = (clip.width_px, clip.height_px)
         frame_bytes = network.bytes_per_frame(clip.height_px, clip.width_px)
-        size = choose_batch_size(free_memory_bytes(device), frame_bytes, compute, MAX_BATCH.get(device.type, 1))
+        free = free_memory_bytes(device)
+        size = choose_batch_size(free, frame_bytes, compute, MAX_BATCH.get(device.type, 1))
         self._batches = AdaptiveBatcher(size, "frames")
+        # Frames are encoded while people are tracked in the frames before.
+        together = choose_batch_size(
+            free - size * frame_bytes, network.bytes_per_person(), compute, MAX_PEOPLE_TOGETHER.get(device.type, 1)
+        )
+        self._group = GroupTracker(network, AdaptiveBatcher(together, "people"))
         self._encoder = FrameEncoder(network, frames, self._batches, settings.detect_every_frames)
         self._progress = FrameProgress(progress)
-        self._propagator = Propagator(network, clip, self._encoder, self._progress)
+        self._propagator = Propagator(network, clip, self._encoder, self._group, self._progress)
 
     def run(self, prompts: Sequence[ObjectPrompt], texts: Sequence[str]) -> tuple[MaskTrack, ...]:
         """Everybody who is prompted for, in that order, then those whom ``texts`` find, main person first."""
@@ -138,7 +147,7 @@ class _ClipSegmentation:
 
     def _track_detected(self, texts: Sequence[str]) -> tuple[MultiObjectTracker, dict[int, MaskTrack]]:
         """Everybody whom any of the texts detects, followed forwards, by object id."""
-        tracker = MultiObjectTracker(self._network, self._clip, self._settings)
+        tracker = MultiObjectTracker(self._network, self._clip, self._settings, self._group)
         if not texts:
             return tracker, {}
         features = [self._network.encode_text(text) for text in texts]
@@ -287,8 +296,7 @@ class _ClipSegmentation:
             limit = self._settings.max_people
             message = f"More than {limit} people are in the picture; later ones were not followed."
             self.warnings.append(RunWarning("too_many_people", message, facts={"limit": limit}))
-        if self._batches.warning:
-            self.warnings.append(self._batches.warning)
+        self.warnings += [batches.warning for batches in (self._batches, self._group.batches) if batches.warning]
 
 
 def _candidate(track: MaskTrack, tracklet: Tracklet) -> SubjectCandidate:

@@ -6,21 +6,28 @@ Members of transformers' classes that are not public are read or replaced here a
 - ``Sam3TrackerVideoModel._run_single_frame_inference``: previous mask logits beside new clicks (``previous_mask_logits``);
 - ``Sam3TrackerVideoModel._single_frame_forward`` and the ``forward`` of its memory attention and memory encoder: recorded as CUDA graphs
   (``record_tracker``);
-- the ``forward`` of the memory attention's ``self_attn`` and ``cross_attn_image``: positions in one pass (``fuse_memory_attention``);
+- ``Sam3TrackerVideoModel._gather_memory_frame_outputs``, ``_build_memory_attention_inputs``, ``_get_object_pointers``,
+  ``_process_object_pointers``, ``_use_multimask`` and ``_encode_new_memory``, and a session's outputs: several people at once
+  (``track_people``);
+- the ``forward`` of the memory attention's ``self_attn`` and ``cross_attn_image``: positions in one pass, and several people's memories
+  (``fuse_memory_attention``);
 - the ``forward`` of the vision encoder's layers: compiled (``compile_layers``);
 - ``_get_coords`` of the detector's decoder and ``_prepare_multilevel_features`` of its encoder: the grid's size is told by the host
   (``keep_grid_on_host``).
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from importlib import metadata
 from types import SimpleNamespace
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn.functional import interpolate
 
 from body4d.core.errors import MissingDependencyError
 from body4d.runtime.cuda_graphs import CudaGraphRecorder
@@ -56,7 +63,10 @@ def require_supported_transformers(version: str = metadata.version("transformers
 
 require_supported_transformers()  # Another version may not even have what is imported next.
 
-from transformers.models.sam3_tracker_video.modeling_sam3_tracker_video import Sam3TrackerVideoInferenceSession  # noqa: E402
+from transformers.models.sam3_tracker_video.modeling_sam3_tracker_video import (  # noqa: E402
+    NO_OBJ_SCORE,
+    Sam3TrackerVideoInferenceSession,
+)
 
 
 class StreamingSession(Sam3TrackerVideoInferenceSession):
@@ -154,16 +164,18 @@ def fuse_memory_attention(tracker: Any) -> None:
 def _rotary_attention(
     module: Any, query: Tensor, key: Tensor, value: Tensor, position_embeddings: tuple[Tensor, Tensor], num_k_exclude_rope: int = 0
 ) -> tuple[Tensor, None]:
-    """What ``Sam3TrackerVideoRoPEAttention.forward`` gives for (1, 1, n, c) queries.
+    """What ``Sam3TrackerVideoRoPEAttention.forward`` gives for (1, 1, n, c) queries, or (b, 1, n, c) to b people's keys and values.
 
-    Keys are those of whole frames one after another, whose positions begin anew with each, then ``num_k_exclude_rope`` without one.
+    Queries of one may go to the keys of b. Keys are those of whole frames one after another, whose positions begin anew with each, then
+    ``num_k_exclude_rope`` without one.
     """
-    q, k, v = (project(x)[0] for project, x in ((module.q_proj, query), (module.k_proj, key), (module.v_proj, value)))
+    q, k, v = (project(x).squeeze(1) for project, x in ((module.q_proj, query), (module.k_proj, key), (module.v_proj, value)))
     cos, sin = (one.float().reshape(-1, one.shape[-1]).contiguous() for one in position_embeddings)
     rotate_(q, cos, sin, interleaved=True)
-    rotate_(k[:, : k.shape[1] - num_k_exclude_rope].view(-1, len(cos), k.shape[2]), cos, sin, interleaved=True)
+    for one in k:
+        rotate_(one[: len(one) - num_k_exclude_rope].view(-1, len(cos), k.shape[2]), cos, sin, interleaved=True)
     q, k, v = (x.unflatten(-1, (module.num_attention_heads, -1)).transpose(1, 2) for x in (q, k, v))
-    return module.o_proj(attend(q, k, v).transpose(1, 2).flatten(2)[None]), None
+    return module.o_proj(attend(q.expand(len(k), -1, -1, -1), k, v).transpose(1, 2).flatten(2)[:, None]), None
 
 
 def record_tracker(tracker: Any) -> CudaGraphRecorder:
@@ -201,8 +213,138 @@ def record_tracker(tracker: Any) -> CudaGraphRecorder:
         return SimpleNamespace(**dict(zip(_DECODER_OUTPUTS, outputs, strict=True)))
 
     def memory_encoder(vision_features: Tensor, masks: Tensor) -> tuple[Tensor, ...]:
-        return graphs(lambda *inputs: encode(tracker.memory_encoder, *inputs), (vision_features, masks), "memory")
+        if len(masks) == 1:
+            return graphs(lambda *inputs: encode(tracker.memory_encoder, *inputs), (vision_features, masks), "memory")
+        (features,) = graphs(partial(_encode_memories, tracker.memory_encoder), (vision_features, masks), "memories")
+        # Asked for one person: transformers keeps the position encoding of one size, which must not be made within a recording.
+        position = tracker.memory_encoder.position_encoding(features[:1].shape, features.device, features.dtype)
+        return features, position
 
     tracker.memory_attention.forward, tracker.memory_encoder.forward = memory_attention, memory_encoder
     tracker._single_frame_forward = mask_decoder
     return graphs
+
+
+def _encode_memories(encoder: Any, vision_features: Tensor, masks: Tensor) -> tuple[Tensor]:
+    """What ``Sam3TrackerVideoMemoryEncoder.forward`` makes of one frame's features (1, c, h, w) and the masks (b, 1, H, W) on it."""
+    fused = encoder.memory_fuser(encoder.feature_projection(vision_features) + encoder.mask_downsampler(masks))
+    return (encoder.projection(fused),)
+
+
+@dataclass(frozen=True)
+class RememberedFrames:
+    """What the tracker reads of a person's past on a frame without a prompt: mask memories of some frames, object pointers of others.
+
+    ``memories``: (distance in frames, what is kept of the frame), the distance 0 for conditioning frames. ``pointer_offsets``: signed
+    distances in frames, of which ``max_pointers`` - 1 is taken for 1.
+    """
+
+    memories: tuple[tuple[int, dict[str, Tensor]], ...]
+    pointers: tuple[Tensor, ...]
+    pointer_offsets: tuple[int, ...]
+    max_pointers: int
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Numbers of memories and of pointers; people with the same can be tracked in one batch."""
+        return len(self.memories), len(self.pointers)
+
+
+def remembered_frames(tracker: Any, session: StreamingSession, frame: int, reverse: bool) -> RememberedFrames:
+    """What the tracker reads on ``frame`` of the one person of a session."""
+    memories = tracker._gather_memory_frame_outputs(session, 0, frame, reverse)
+    offsets, pointers, most = tracker._get_object_pointers(session, 0, frame, session.num_frames, session.inference_device, reverse)
+    return RememberedFrames(tuple((offset, out) for offset, out in memories if out is not None), tuple(pointers), tuple(offsets), most)
+
+
+def track_people(
+    tracker: Any,
+    graphs: CudaGraphRecorder,
+    sessions: Sequence[StreamingSession],
+    remembered: Sequence[RememberedFrames],
+    frame: int,
+    feature_maps: Sequence[Tensor],
+    position_encoding: Tensor,
+    reverse: bool,
+) -> Float[Tensor, "b h w"]:
+    """Mask logits on a frame without a prompt of b people, each in a session of their own, who remember frames of the same ``size``.
+
+    What the tracker does for one person, for all of them in one go; what depends on the frame alone is done once. Nothing is kept of a
+    person unless all went well.
+    """
+    memory, position, num_pointer_tokens = _memories(tracker, remembered)
+    coarse = tracker.memory_attention(
+        current_vision_features=feature_maps[-1],
+        memory=memory.transpose(0, 1),
+        current_vision_position_embeddings=position_encoding,
+        memory_posision_embeddings=position.transpose(0, 1),
+        num_object_pointer_tokens=num_pointer_tokens,
+    )[0]
+    maps = [one.permute(1, 2, 0).unflatten(2, size) for one, size in zip(feature_maps, tracker.backbone_feature_sizes, strict=True)]
+    coarse = coarse.transpose(1, 2).unflatten(2, maps[-1].shape[2:])
+    masks, fine_masks, pointers, scores = graphs(partial(_decode_people, tracker), (*maps[:-1], coarse), "decoders")
+    memories, memory_position = tracker._encode_new_memory(feature_maps[-1], fine_masks, scores, is_mask_from_pts=False)
+    memories = memories.permute(1, 0, 2).contiguous()
+    for i, session in enumerate(sessions):
+        session.output_dict_per_obj[0]["non_cond_frame_outputs"][frame] = {
+            "pred_masks": masks[i : i + 1],
+            "object_pointer": pointers[i : i + 1],
+            "object_score_logits": scores[i : i + 1],
+            "maskmem_features": memories[i][:, None],
+            "maskmem_pos_enc": memory_position,
+        }
+        session.frames_tracked_per_obj[0][frame] = {"reverse": reverse}
+    return masks[:, 0].float()
+
+
+def _memories(tracker: Any, people: Sequence[RememberedFrames]) -> tuple[Tensor, Tensor, int]:
+    """What each remembers (b, tokens, c) and its positions, as the tracker's attention reads it, and how many tokens are pointers."""
+    features = [out["maskmem_features"] for one in people for _, out in one.memories]
+    positions: dict[Any, list[Tensor]] = {}  # Those of most are the same.
+    keys = [tuple((offset, out["maskmem_pos_enc"].dtype) for offset, out in one.memories) for one in people]
+    for key, one in zip(keys, people, strict=True):
+        if key not in positions:
+            positions[key] = tracker._build_memory_attention_inputs(one.memories, features[0].device)[1]
+    tokens = [torch.cat(features)]
+    places = [torch.cat([position for key in keys for position in positions[key]])]
+    num_pointer_tokens = 0
+    if people[0].pointers:
+        pointers = [pointer for one in people for pointer in one.pointers]
+        offsets = [offset for one in people for offset in one.pointer_offsets]
+        channels = tracker.hidden_dim
+        made = tracker._process_object_pointers(offsets, pointers, people[0].max_pointers, 1, channels, features[0].device)
+        tokens.append(made[0])
+        places.append(made[1])
+        num_pointer_tokens = len(made[0]) // len(people)
+    memory, position = (
+        torch.cat([part.float().view(len(people), -1, part.shape[-1]) for part in parts], dim=1) for parts in (tokens, places)
+    )
+    return memory, position, num_pointer_tokens
+
+
+def _decode_people(tracker: Any, fine: Tensor, middle: Tensor, coarse: Tensor) -> tuple[Tensor, ...]:
+    """Of each person on a frame without a prompt: mask logits (b, 1, h, w), the same for the memory encoder, the object pointer and its
+    score.
+
+    ``coarse`` (b, c, h, w) is the frame as each person's memory shows it; finer maps (1, c, h, w) are the same for all. transformers'
+    ``_single_frame_forward`` mixes up the rows of a batch where it chooses among several masks.
+    """
+    count = len(coarse)
+    nowhere = torch.zeros(count, 1, 1, 2, dtype=coarse.dtype, device=coarse.device)
+    labels = -torch.ones(count, 1, 1, dtype=torch.int32, device=coarse.device)
+    sparse, dense = tracker.prompt_encoder(input_points=nowhere, input_labels=labels, input_boxes=None, input_masks=None)
+    masks, ious, tokens, scores = tracker.mask_decoder(
+        image_embeddings=coarse,
+        image_positional_embeddings=tracker.get_image_wide_positional_embeddings(),
+        sparse_prompt_embeddings=sparse,
+        dense_prompt_embeddings=dense,
+        multimask_output=tracker._use_multimask(is_init_cond_frame=False, point_inputs=None),
+        high_resolution_features=[fine, middle],
+    )
+    rows, best = torch.arange(count, device=coarse.device), ious[:, 0].argmax(-1)
+    seen = scores > 0  # (b, 1, 1)
+    chosen = torch.where(seen[..., None], masks[rows, 0, best][:, None], NO_OBJ_SCORE)
+    side = tracker.image_size
+    large = interpolate(chosen.float(), (side, side), mode="bilinear", align_corners=False).to(chosen.dtype)
+    pointers = tracker.object_pointer_proj(tokens[rows, 0, best][:, None])
+    return chosen, large, torch.where(seen, pointers, tracker.no_object_pointer), scores
