@@ -40,12 +40,11 @@ def masks(compute: ComputeSettings, tiny: bool) -> Pass:
     import masks as benchmark
 
     from body4d.models.sam3 import network, segmenter
-    from body4d.models.sam3.object_tracker import ObjectTracker
     from body4d.tracking import main_subject
 
     record(segmenter)
     benchmark.keep_everybody()
-    ObjectTracker.track_frame = benchmark.barred(ObjectTracker.track_frame)
+    benchmark.answer_bars()
     network.merge_detections = benchmark.bars(1)
     main_subject.MIN_SEEN_S = main_subject.MIN_VISIBILITY = 0
     frames = benchmark.MadeFrames(4, (160, 120)) if tiny else benchmark.MadeFrames(32, FULL_HD)

@@ -162,7 +162,6 @@ def random_pipeline(settings: Any, given: GivenRun, size: str) -> Any:
 
     from body4d.models.moge.estimator import MogeCameraEstimator, MogeFocalEstimator
     from body4d.models.sam3 import network as sam3_network
-    from body4d.models.sam3.object_tracker import ObjectTracker
     from body4d.models.sam3.segmenter import Sam3Segmenter
     from body4d.models.sam3d_body.estimator import Sam3dBodyEstimator
     from body4d.run.pipeline import Pipeline
@@ -174,7 +173,7 @@ def random_pipeline(settings: Any, given: GivenRun, size: str) -> Any:
     device, full = choose_device(settings.compute), size == "full"
     weights = masks_benchmark.weights_of("random" if full else "tiny", device)
     masks_benchmark.keep_everybody()
-    ObjectTracker.track_frame = masks_benchmark.barred(ObjectTracker.track_frame)
+    masks_benchmark.answer_bars()
     sam3_network.merge_detections = masks_benchmark.bars(1)
     moge = random_moge(device) if full else None
     dtype = torch.float16 if device.type == "cuda" else torch.float32

@@ -1,6 +1,6 @@
 """How fast are the masks of preset sam, and does their memory grow? Everything but loading: frames, encoder, detector, tracker, masks.
 
-    python benchmarks/masks.py --device cuda --weights random [--people 1] [--ask text] [--frames 240] [--clip VIDEO] [--json]
+    python benchmarks/masks.py --device cuda --weights random [--people 1] [--ask text] [--texts 1] [--frames 240] [--clip VIDEO] [--json]
     python benchmarks/masks.py --device cpu --weights tiny --lengths 200,2000,20000
 
 30 frames a second are sought of one H200, 1080p and one person. Without --clip, frames with detail and noise are encoded and decoded
@@ -8,13 +8,15 @@ again; with --made they are made before they are read, and no PyAV is needed. --
 ``--weights random``: SAM-3 of the published size, so the work is the real work and the masks mean nothing; ``tiny``: tests/sam3_files.py;
 else an official folder. Random weights find nobody, so with ``--ask text`` the detector works on every fourth frame as it would and upright
 bars stand for its detections; ``clicks`` needs no detector. Nor do they follow anybody: their masks are noise of a hundred thousand edges,
-which takes as long to code as fifty people, so an upright bar stands for what the tracker says as well. Rates are of a whole pass after one
+which takes as long to code as fifty people, so an upright bar stands for what the tracker says as well. ``--texts``: so many are searched for,
+and each finds everybody. Rates are of a whole pass after one
 to warm up; shares are of one more pass that waits after every part and does nothing ahead. Operations are torch's own count of products,
 convolutions and attention. ``--lengths``: one process for each length, clicked in the middle, so both ways are gone.
 """
 
 import argparse
 import functools
+import itertools
 import json
 import resource
 import subprocess
@@ -40,7 +42,7 @@ from body4d.models.sam3 import identity, multi_tracker, streaming, transformers_
 from body4d.models.sam3 import network as sam3_network
 from body4d.models.sam3.checkpoint import Sam3Weights, load_sam3
 from body4d.models.sam3.network import Sam3Detections, Sam3Network
-from body4d.models.sam3.object_tracker import ObjectTracker
+from body4d.models.sam3.object_tracker import GroupTracker, ObjectTracker
 from body4d.models.sam3.prompts import FramePrompt
 from body4d.models.sam3.segmenter import Sam3Segmenter
 from body4d.models.sam3.streaming import MaskEncoder
@@ -124,16 +126,26 @@ def bars(people: int) -> Callable[..., Sam3Detections]:
     return found
 
 
-def barred(track_frame: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
-    """``ObjectTracker.track_frame`` with an upright bar for its answer."""
+def answer_bars(people: int = 1) -> None:
+    """Have the trackers work, and answer with upright bars side by side."""
+    track, together, count = ObjectTracker.track_frame, GroupTracker._track_together, itertools.count()
 
-    @functools.wraps(track_frame)
-    def run(*args: Any, **more: Any) -> torch.Tensor:
-        logits = track_frame(*args, **more)
+    def bar(tracker: Any, logits: torch.Tensor) -> torch.Tensor:
+        if "bar" not in vars(tracker):
+            tracker.bar = next(count) % people
         rows, columns = (torch.arange(n, device=logits.device) / n - 0.5 for n in logits.shape)
-        return 1e-9 * logits + torch.minimum(0.3 - rows.abs()[:, None], 0.1 - columns.abs())
+        columns = columns - ((tracker.bar + 0.5) / people - 0.5)
+        return 1e-9 * logits + torch.minimum(0.3 - rows.abs()[:, None], min(0.1, 0.4 / people) - columns.abs())
 
-    return run
+    @functools.wraps(track)
+    def one(tracker: Any, *args: Any, **more: Any) -> torch.Tensor:
+        return bar(tracker, track(tracker, *args, **more))
+
+    @functools.wraps(together)
+    def several(group: Any, trackers: Any, *args: Any, **more: Any) -> Any:
+        return [bar(*each) for each in zip(trackers, together(group, trackers, *args, **more), strict=True)]
+
+    ObjectTracker.track_frame, GroupTracker._track_together = one, several
 
 
 def prompts_of(people: int, clip: Clip, frame: int) -> list[Prompt]:
@@ -203,7 +215,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
     keep_everybody()
     settings = Sam3Settings(max_people=args.people)
     if args.weights in ("random", "tiny"):
-        ObjectTracker.track_frame = barred(ObjectTracker.track_frame)
+        answer_bars(args.people)
     if args.ask == "text" and args.weights in ("random", "tiny"):
         sam3_network.merge_detections = bars(args.people)
     if args.plain:
@@ -212,7 +224,8 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         frames = FirstFrames(open_frames(args, Path(folder)), args.frames)
         clip = frames.clip
-        prompts = prompts_of(args.people, clip, 0) if args.ask == "clicks" else []
+        texts = [Prompt(text=f"person {i}") for i in range(args.texts)]
+        prompts = prompts_of(args.people, clip, 0) if args.ask == "clicks" else texts
         people = PeopleSettings(count="all", min_height_share=0)
         main_subject.MIN_SEEN_S = main_subject.MIN_VISIBILITY = 0
         segmenter = Sam3Segmenter(lambda device: weights, settings, people, compute)
@@ -231,7 +244,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
         network = Sam3Network(weights, settings.min_detection_score, device, dtype)
         flops = flops_of(network, clip)
     each = flops["encoder"] + args.people * flops["tracker"]
-    each += flops["detector"] / settings.detect_every_frames if args.ask == "text" else 0
+    each += args.texts * flops["detector"] / settings.detect_every_frames if args.ask == "text" else 0
     ceiling = matmul_ceiling(device, dtype)
     rate = len(clip) / best
     return {
@@ -241,11 +254,13 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
         "compile": args.compile,
         "ask": args.ask,
         "people": args.people,
+        "texts": args.texts if args.ask == "text" else 0,
         "people_followed": len(tracks),
         "masks": sum(len(t) for t in tracks),
         "size_px": [clip.width_px, clip.height_px],
         "frames": len(clip),
         "frames_per_s": round(rate, 2),
+        "people_frames_per_s": round(args.people * rate, 2),
         "frames_per_s_sought": SOUGHT_FRAMES_PER_S,
         "plain": args.plain,
         "seconds_of_passes": [round(s, 2) for s in seconds],
@@ -264,6 +279,7 @@ def parts_of(segmenter: Sam3Segmenter, frames: FrameSource, prompts: list[Prompt
     """Share of each part in one pass that waits after every part."""
     clock = Clock(device)
     places = [(Sam3Network, "encode_frames", "encoder"), (Sam3Network, "_detect", "detector"), (ObjectTracker, "track_frame", "tracker")]
+    places += [(GroupTracker, "_track_together", "tracker")]
     places += [(MaskEncoder, "flush", "masks"), (MaskEncoder, "finish", "masks")]
     kept = [(owner, name, getattr(owner, name)) for owner, name, _ in places]
     for owner, name, part in places:
@@ -326,6 +342,7 @@ def main() -> None:
     parser.add_argument("--weights", default="tiny", help="random, tiny or a folder")
     parser.add_argument("--ask", choices=["text", "clicks"], default="text")
     parser.add_argument("--people", type=int, default=1)
+    parser.add_argument("--texts", type=int, default=1, help="with --ask text")
     parser.add_argument("--frames", type=int, default=240)
     parser.add_argument("--size", type=int, nargs=2, default=(1920, 1080))
     parser.add_argument("--clip", type=Path)

@@ -206,7 +206,7 @@ class ComputeSettings(Section):
     batch_size: int | None = Field(
         default=None,
         ge=1,
-        description="Number of crops or frames that go through a network at once. If unset, as many as free memory holds. A larger batch "
+        description="Number of crops, frames or people that go through a network at once. If unset, as many as free memory holds. A larger batch "
         "is faster on a GPU and takes more memory; results differ by rounding at most.",
         json_schema_extra=SPEED_ONLY,
     )

@@ -38,21 +38,29 @@ def _small_pieces(label: Any, cells: np.ndarray, max_cells: int) -> np.ndarray:
     return small[pieces]
 
 
-def assign_pixel_owners(scores: Iterable[Real[np.ndarray, "h w"]], ranks: Sequence[int], size: tuple[int, int]) -> Int16[np.ndarray, "h w"]:
+def assign_pixel_owners(
+    scores: Iterable[Real[np.ndarray, "h w"]],
+    ranks: Sequence[int],
+    size: tuple[int, int],
+    parts: Sequence[tuple[slice, slice]] | None = None,
+) -> Int16[np.ndarray, "h w"]:
     """Index of the mask that owns each pixel of a picture of ``size`` (height, width); −1 where no score is positive.
 
     Of several masks with a positive score the one of highest rank owns the pixel, then the one of highest score. Scores are read one
-    after another, so that many people in a large picture take no more memory than two.
+    after another, so that many people in a large picture take no more memory than two. ``parts``: of each score, the rows and columns outside
+    which it is nowhere positive.
     """
-    best = np.zeros(size, np.float32)
-    owner = np.full(size, -1, np.int16)
+    best = np.zeros(size, np.float32, order="F")  # as enlarged masks lie in memory
+    owner = np.full(size, -1, np.int16, order="F")
     rank_of_owner = np.full(len(ranks) + 1, np.iinfo(np.int64).min)
     rank_of_owner[: len(ranks)] = ranks
-    for i, score in enumerate(scores):
-        current = rank_of_owner[owner]
-        wins = (score > 0) & ((ranks[i] > current) | ((ranks[i] == current) & (score > best)))
-        best[wins] = score[wins]
-        owner[wins] = i
+    for i, whole in enumerate(scores):
+        part = parts[i] if parts is not None else (slice(None), slice(None))
+        score, best_here, owner_here = whole[part], best[part], owner[part]
+        current = rank_of_owner[owner_here]
+        wins = (score > 0) & ((ranks[i] > current) | ((ranks[i] == current) & (score > best_here)))
+        np.copyto(best_here, score, where=wins)
+        owner_here[wins] = i
     return owner
 
 

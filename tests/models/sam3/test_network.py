@@ -101,6 +101,27 @@ def test_detections_are_those_of_the_detector_alone_and_in_batches(
         assert np.mean(detections.masks != (out.pred_masks[0][order] > 0).numpy()) < 1e-3
 
 
+def test_texts_searched_in_one_batch_find_what_each_finds_alone(
+    network: Sam3Network, pictures: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("body4d.models.sam3.network.merge_detections", lambda per_text, mask_size: per_text)
+    monkeypatch.setattr("body4d.models.sam3.network.MAX_SEARCHES", 4)  # three texts on two frames are two batches
+    texts = [network.encode_text(text) for text in ("person", "somebody in a long red coat", "dog")]
+
+    def found(some: list) -> list:
+        return [per_text for _, per_text in network.encode_frames(list(pictures[:2]), [True, True], some)]
+
+    together, alone = found(texts), [found([text]) for text in texts]
+    for frame in range(2):
+        assert len(together[frame]) == len(texts)
+        for (masks, scores), one in zip(together[frame], alone, strict=True):
+            ((own_masks, own_scores),) = one[frame]
+            assert len(scores) > 0
+            assert scores == pytest.approx(own_scores, abs=1e-6)
+            assert np.array_equal(masks, own_masks)
+    assert together[0][0][1] != pytest.approx(together[0][1][1], abs=1e-4)  # the texts say different things
+
+
 @pytest.mark.skipif("BODY4D_SLOW_TESTS" not in os.environ, reason="half a minute of a C++ compiler: set BODY4D_SLOW_TESTS")
 def test_a_compiled_encoder_says_the_same(folder: Path, pictures: np.ndarray, features: list[TrackerFeatures]) -> None:
     net = Sam3Network(load_sam3(folder), 0.5, CPU, torch.float32)

@@ -202,13 +202,13 @@ class Sam3Network:
         return out.pred_masks, out.pred_logits.float().sigmoid() * out.presence_logits.float().sigmoid().view(-1, 1)
 
     def bytes_per_person(self) -> int:
-        """Memory that one more person takes in a batch of people: keys and values of as many remembered frames as are read at once, twice
-        because numbers are cast, what the recordings read, and the finest maps of masks."""
+        """Memory that one more person takes in a batch of people, who remember as many frames as the tracker reads: keys and values, what
+        they are made of, the finest maps of masks, and what CUDA graphs of the attention read, of which half are for full batches."""
         config, tracker = self.model.config.tracker_config, self.tracker
         height, width = tracker.prompt_encoder.image_embedding_size
         tokens = height * width * (tracker.num_maskmem - 1 + config.max_cond_frame_num)
-        attention = tokens * (2 * 2 * config.memory_attention_hidden_size + 4 * tracker.mem_dim) * 4
-        recorded = MAX_GRAPHS * 2 * tokens * tracker.mem_dim * 4
+        attention = tokens * (2 * config.memory_attention_hidden_size * self.dtype.itemsize + 4 * tracker.mem_dim * 4)
+        recorded = MAX_GRAPHS // 2 * 2 * tokens * tracker.mem_dim * 4
         return attention + recorded + self.image_size_px**2 * 4 * _MAX_FINE_MAPS
 
     def bytes_per_frame(self, height_px: int, width_px: int) -> int:

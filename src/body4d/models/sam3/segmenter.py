@@ -46,8 +46,8 @@ MaskCodes = dict[int, bytes]
 MAX_BATCH = {"cuda": 8, "mps": 2, "cpu": 1}
 """Frames encoded together at most, by device: more gains no speed, and a CPU is full with one."""
 
-MAX_PEOPLE_TOGETHER = {"cuda": 8, "mps": 4, "cpu": 1}
-"""People tracked in one batch at most, by device."""
+MAX_PEOPLE_TOGETHER = {"cuda": 8}
+"""People tracked in one batch at most, by device; elsewhere one by one, since a CPU is full with one."""
 
 COMPILE_MIN_FRAMES = 2000
 """Shorter clips are not compiled for: 8 ms gained per frame pay back the 17 s that compiling takes (H200, empty cache)."""

@@ -1,5 +1,6 @@
 """Frames to SAM-3 and masks from it, both in a bounded window: memory does not grow with the clip, in either direction."""
 
+import math
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -11,7 +12,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 from torch.nn.functional import interpolate
 
@@ -242,15 +243,32 @@ class MaskEncoder:
         cleaned = [fill_holes_and_specks(one, self._max_hole_cells) for one in logits]
         visible = [i for i, one in enumerate(cleaned) if ranks[i] != MaskRank.DUPLICATE and np.count_nonzero(one > 0) >= self._min_cells]
         codes: list[bytes | None] = [None] * len(obj_ids)
+        if not visible:
+            return frame, obj_ids, codes
+        shape = self._size_px[1], self._size_px[0]
+        parts = [enlarged_part(cleaned[i] > 0, shape) for i in visible]
+        enlarged = (upsample_logits(cleaned[i], self._size_px) for i in visible)
         if len(visible) == 1:
-            codes[visible[0]] = MaskTrack.encode(upsample_logits(cleaned[visible[0]], self._size_px) > 0)
-        elif visible:
-            shape = self._size_px[1], self._size_px[0]
-            owner = assign_pixel_owners((upsample_logits(cleaned[i], self._size_px) for i in visible), [ranks[i] for i in visible], shape)
-            for place, i in enumerate(visible):
-                mask = owner == place
-                codes[i] = MaskTrack.encode(mask) if mask.any() else None
+            masks = [next(enlarged)[parts[0]] > 0]
+        else:
+            owner = assign_pixel_owners(enlarged, [ranks[i] for i in visible], shape, parts)
+            masks = [owner[part] == place for place, part in enumerate(parts)]
+        for i, (rows, columns), mask in zip(visible, parts, masks, strict=True):
+            # A person alone has a code even where the mask is lost in enlarging.
+            codes[i] = MaskTrack.encode(mask, (columns.start, rows.start), shape) if len(visible) == 1 or mask.any() else None
         return frame, obj_ids, codes
+
+
+def enlarged_part(cells: Bool[np.ndarray, "h w"], shape: tuple[int, int]) -> tuple[slice, slice]:
+    """Rows and columns, of a picture of ``shape``, outside which logits that are positive in ``cells`` are not when they are enlarged."""
+    parts = []
+    for axis, side in enumerate(shape):
+        (filled,) = np.nonzero(cells.any(1 - axis))
+        pixels_per_cell = side / cells.shape[axis]
+        # A pixel lies between the centres of two cells; one pixel more is for the rounding of its place.
+        first, last = (filled[0] - 1.5) * pixels_per_cell - 1, (filled[-1] + 1.5) * pixels_per_cell + 1
+        parts.append(slice(max(0, math.floor(first)), min(side, math.ceil(last))))
+    return parts[0], parts[1]
 
 
 def upsample_logits(logits: Float[np.ndarray, "h w"], size_px: tuple[int, int]) -> Float[np.ndarray, "height width"]:

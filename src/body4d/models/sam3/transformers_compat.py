@@ -175,7 +175,10 @@ def _rotary_attention(
     for one in k:
         rotate_(one[: len(one) - num_k_exclude_rope].view(-1, len(cos), k.shape[2]), cos, sin, interleaved=True)
     q, k, v = (x.unflatten(-1, (module.num_attention_heads, -1)).transpose(1, 2) for x in (q, k, v))
-    return module.o_proj(attend(q.expand(len(k), -1, -1, -1), k, v).transpose(1, 2).flatten(2)[:, None]), None
+    # One by one: for queries of one person the kernel shares out the keys, which fills a GPU better than a batch does.
+    people = zip(q.expand(len(k), -1, -1, -1).split(1), k.split(1), v.split(1), strict=True)
+    attended = [attend(*one).transpose(1, 2).flatten(2) for one in people]
+    return module.o_proj((attended[0] if len(attended) == 1 else torch.cat(attended))[:, None]), None
 
 
 def record_tracker(tracker: Any) -> CudaGraphRecorder:
@@ -227,8 +230,19 @@ def record_tracker(tracker: Any) -> CudaGraphRecorder:
 
 def _encode_memories(encoder: Any, vision_features: Tensor, masks: Tensor) -> tuple[Tensor]:
     """What ``Sam3TrackerVideoMemoryEncoder.forward`` makes of one frame's features (1, c, h, w) and the masks (b, 1, H, W) on it."""
-    fused = encoder.memory_fuser(encoder.feature_projection(vision_features) + encoder.mask_downsampler(masks))
+    downsampler = encoder.mask_downsampler
+    for layer in downsampler.layers:
+        masks = layer.activation(_norm_channels(layer.layer_norm, layer.conv(masks)))
+    fused = encoder.memory_fuser(encoder.feature_projection(vision_features) + downsampler.final_conv(masks))
     return (encoder.projection(fused),)
+
+
+def _norm_channels(norm: Any, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
+    """Layer norm over channels. torch's own takes a block of threads for each place, of which here there are a third of a million with four
+    channels: eight tenths of a millisecond a person on an H200."""
+    centred = x.float() - x.float().mean(1, keepdim=True)
+    scale = torch.rsqrt(centred.square().mean(1, keepdim=True) + norm.eps)
+    return centred * scale * norm.weight[:, None, None] + norm.bias[:, None, None]
 
 
 @dataclass(frozen=True)
