@@ -8,8 +8,8 @@ again; with --made they are made before they are read, and no PyAV is needed. --
 ``--weights random``: SAM-3 of the published size, so the work is the real work and the masks mean nothing; ``tiny``: tests/sam3_files.py;
 else an official folder. Random weights find nobody, so with ``--ask text`` the detector works on every fourth frame as it would and upright
 bars stand for its detections; ``clicks`` needs no detector. Nor do they follow anybody: their masks are noise of a hundred thousand edges,
-which takes as long to code as fifty people, so an upright bar stands for what the tracker says as well. ``--texts``: so many are searched for,
-and each finds everybody. Rates are of a whole pass after one
+which takes as long to code as fifty people, so an upright bar stands for what the tracker says as well. ``--texts``: so many
+are searched for, and each finds everybody. Rates are of a whole pass after one
 to warm up; shares are of one more pass that waits after every part and does nothing ahead. Operations are torch's own count of products,
 convolutions and attention. ``--lengths``: one process for each length, clicked in the middle, so both ways are gone.
 """

@@ -206,8 +206,8 @@ class ComputeSettings(Section):
     batch_size: int | None = Field(
         default=None,
         ge=1,
-        description="Number of crops, frames or people that go through a network at once. If unset, as many as free memory holds. A larger batch "
-        "is faster on a GPU and takes more memory; results differ by rounding at most.",
+        description="Number of crops, frames or people that go through a network at once. If unset, as many as free memory holds. A larger "
+        "batch is faster on a GPU and takes more memory; results differ by rounding at most.",
         json_schema_extra=SPEED_ONLY,
     )
     keep_loaded: bool = Field(

@@ -47,8 +47,8 @@ def assign_pixel_owners(
     """Index of the mask that owns each pixel of a picture of ``size`` (height, width); −1 where no score is positive.
 
     Of several masks with a positive score the one of highest rank owns the pixel, then the one of highest score. Scores are read one
-    after another, so that many people in a large picture take no more memory than two. ``parts``: of each score, the rows and columns outside
-    which it is nowhere positive.
+    after another, so that many people in a large picture take no more memory than two. ``parts``: of each score, the rows and columns
+    outside which it is nowhere positive.
     """
     best = np.zeros(size, np.float32, order="F")  # as enlarged masks lie in memory
     owner = np.full(size, -1, np.int16, order="F")

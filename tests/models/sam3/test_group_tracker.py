@@ -214,7 +214,8 @@ def test_recorded_groups_are_tracked_as_one_by_one(folder: Path, monkeypatch: py
     network = make_network(folder, torch.device("cuda"))
     features = features_of(network)
     together, _ = passed(network, features, range(5), together=8)
-    groups = {shapes[1][0][0] for key, _, shapes in network.cuda_graphs._recordings if key == "memories"}
+    recorded: Any = network.cuda_graphs._recordings
+    groups = {shapes[1][0][0] for key, _, shapes in recorded if key == "memories"}
     assert network.cuda_graphs.enabled
     assert max(groups) > 1
     network.cuda_graphs.clear()

@@ -193,7 +193,7 @@ class Sam3Network:
         detector: Any = self.model.detector_model
         count, (height, width) = len(hidden), self.tracker.prompt_encoder.image_embedding_size
         maps, positions = detector.vision_encoder.neck(hidden.view(count, height, width, -1).permute(0, 3, 1, 2))
-        maps, positions = ([one[None].expand(len(features), -1, -1, -1, -1).flatten(0, 1) for one in some] for some in (maps, positions))
+        maps, positions = (tuple(one[None].expand(len(features), -1, -1, -1, -1).flatten(0, 1) for one in x) for x in (maps, positions))
         out = detector(
             vision_embeds=Sam3VisionEncoderOutput(last_hidden_state=hidden, fpn_hidden_states=maps, fpn_position_encoding=positions),
             text_embeds=_TextOutput(features[:, None].expand(-1, count, -1, -1).flatten(0, 1)),

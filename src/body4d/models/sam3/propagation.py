@@ -61,9 +61,7 @@ class FrameProgress:
 class Propagator:
     """Follows people through ``clip``."""
 
-    def __init__(
-        self, network: Sam3Network, clip: Clip, encoder: FrameEncoder, group: GroupTracker, progress: FrameProgress
-    ) -> None:
+    def __init__(self, network: Sam3Network, clip: Clip, encoder: FrameEncoder, group: GroupTracker, progress: FrameProgress) -> None:
         self._network, self._encoder, self._group, self._progress = network, encoder, group, progress
         self._size_px, self._last_frame = (clip.width_px, clip.height_px), len(clip) - 1
 
