@@ -11,7 +11,7 @@ import torch
 
 from body4d.config import Sam3Settings
 from body4d.core.types import Clip
-from body4d.models.sam3 import multi_tracker, transformers_compat
+from body4d.models.sam3 import multi_tracker, object_tracker, transformers_compat
 from body4d.models.sam3.checkpoint import load_sam3
 from body4d.models.sam3.multi_tracker import MultiObjectTracker
 from body4d.models.sam3.network import Sam3Detections, Sam3Network, TrackerFeatures
@@ -146,10 +146,21 @@ def test_five_people_of_different_states_are_tracked_as_one_by_one(
             assert memory.untyped_storage().nbytes() == memory.nbytes
 
 
-def test_two_people_and_groups_that_memory_splits(network: Sam3Network, features: list[TrackerFeatures], batches: list[int]) -> None:
-    alone, _ = passed(network, features[:FRAMES], [0, 4, 2], together=1)
-    together, _ = passed(network, features, [0, 4, 2], together=2)
-    assert set(batches) == {2}
+def test_a_group_too_large_for_memory_is_split(
+    network: Sam3Network, features: list[TrackerFeatures], batches: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = object_tracker.track_people
+
+    def short(tracker: Any, graphs: Any, sessions: Sequence[Any], *more: Any) -> torch.Tensor:
+        if len(sessions) > 2:
+            raise RuntimeError("CUDA out of memory")
+        return plain(tracker, graphs, sessions, *more)
+
+    who = [0, 1, 3, 4]
+    alone, _ = passed(network, features, who, together=1)
+    monkeypatch.setattr(object_tracker, "track_people", short)
+    together, _ = passed(network, features, who, together=8)
+    assert (batches[0], set(batches[1:])) == (4, {2})
     assert_same(together, alone, atol=2e-5)
 
 

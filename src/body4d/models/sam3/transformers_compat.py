@@ -249,8 +249,8 @@ def _norm_channels(norm: Any, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c
 class RememberedFrames:
     """What the tracker reads of a person's past on a frame without a prompt: mask memories of some frames, object pointers of others.
 
-    ``memories``: (distance in frames, what is kept of the frame), the distance 0 for conditioning frames. ``pointer_offsets``: signed
-    distances in frames, of which ``max_pointers`` - 1 is taken for 1.
+    ``memories``: (distance in frames, what is kept of the frame), the distance 0 for conditioning frames. ``pointer_offsets``: distances of
+    the pointers in frames, as parts of ``max_pointers`` - 1.
     """
 
     memories: tuple[tuple[int, dict[str, Tensor]], ...]
