@@ -19,7 +19,15 @@ from body4d.models.sam3 import identity, multi_tracker, propagation, segmenter, 
 from body4d.models.sam3.network import Sam3Detections
 from body4d.models.sam3.prompts import FramePrompt
 from body4d.models.sam3.segmenter import Sam3Segmenter, sam3_from_folder
-from body4d.models.sam3.streaming import FrameEncoder, MaskEncoder, MaskRank, prefetch, read_windows, upsample_logits
+from body4d.models.sam3.streaming import (
+    FrameEncoder,
+    MaskEncoder,
+    MaskRank,
+    enlarged_part,
+    prefetch,
+    read_windows,
+    upsample_logits,
+)
 from body4d.runtime.device import AdaptiveBatcher
 from body4d.tracking import main_subject
 from sam3_files import write_tiny_sam3
@@ -429,6 +437,19 @@ def test_codes_are_the_enlarged_masks_with_one_owner_a_pixel() -> None:
     assert np.array_equal(other.mask(0), (large[1] > 0) & (large[1] > large[0]))
     assert masks.lost_frames[7] == 0
     assert masks.lost_frames[9] == 5
+
+
+@pytest.mark.parametrize("size", [(64, 48), (211, 97), (20, 33), (320, 180)])
+def test_enlarged_masks_lie_within_their_parts(size: tuple[int, int]) -> None:
+    made = np.random.default_rng(0)
+    for _ in range(40):
+        logits = np.full((32, 32), -1e-3, np.float32)
+        (top, left), (height, width) = made.integers(0, 30, 2), made.integers(1, 12, 2)
+        logits[top : top + height, left : left + width] = made.uniform(-1, 5, logits[top : top + height, left : left + width].shape)
+        logits[top, left] = 5
+        enlarged = upsample_logits(logits, size) > 0
+        enlarged[enlarged_part(logits > 0, (size[1], size[0]))] = False
+        assert not enlarged.any()
 
 
 def test_who_is_dropped_leaves_nothing() -> None:
