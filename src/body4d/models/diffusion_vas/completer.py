@@ -171,7 +171,9 @@ class VasCompleter:
             del amodal
             release_memory()
 
-    def _read_with_depth(self, frames: FrameSource, group: Sequence[VideoCrop], device: torch.device, dtype: torch.dtype) -> list[CropImages]:
+    def _read_with_depth(
+        self, frames: FrameSource, group: Sequence[VideoCrop], device: torch.device, dtype: torch.dtype
+    ) -> list[CropImages]:
         """The images of crops and their inverse depth. The network goes before the next one comes: a card of 8 GB does not hold both at
         work. A second group of crops loads it again, which is little beside the minute that the group takes."""
         depth = self._loaders.depth(device, dtype)
