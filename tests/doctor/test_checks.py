@@ -119,6 +119,14 @@ OLD_DRIVER = replace(
             ("memory for sam", "2.0 of 48.0 GB", "other programs"),
         ),
         (
+            "a GPU smaller than any tried",
+            replace(GOOD, torch=replace(L40S, total_bytes=8_600_000_000, free_bytes=6_500_000_000)),
+            "sam",
+            "sam",
+            "lite",
+            ("memory for sam", "6.5 of 8.6", "may run out"),
+        ),
+        (
             "small GPU",
             replace(GOOD, torch=replace(L40S, total_bytes=12_000_000_000, free_bytes=11_000_000_000)),
             "sam",

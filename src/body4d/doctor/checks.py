@@ -29,7 +29,10 @@ MIN_LITE_MEMORY_GB = 2.0
 """Free memory for preset lite: a short clip of one person took 1.2 GB."""
 
 RECOMMENDED_SAM_GPU_GB = 16.0
-"""GPU memory for preset sam at full speed: SAM-3D-Body with hands took 15.0 GB when held to 24 GB (on an H100)."""
+"""GPU memory for preset sam at full speed: held to 16.1 GB, every stage ran, bodies 58 at once instead of 64 (benchmarks/cards.py)."""
+
+TRIED_SAM_GPU_GB = 7.5
+"""The least GPU memory with which preset sam was tried: what is left of a card of 8 GB (benchmarks/cards.py)."""
 
 MIN_SAM_GPU_GB = 6.0
 """With less GPU memory, preset sam is not expected to start: SAM-3's checkpoint alone has 3.4 GB. An estimate, not measured."""
@@ -176,6 +179,8 @@ def _gpu_memory(torch: TorchInfo) -> CheckResult:
         hint, blocks = f"use a GPU with {RECOMMENDED_SAM_GPU_GB:.0f} GB (at least {MIN_SAM_GPU_GB:.0f})", _SAM
     elif free < MIN_SAM_GPU_GB:
         hint, blocks = "end the other programs that use the GPU's memory (nvidia-smi names them)", _SAM
+    elif free < TRIED_SAM_GPU_GB:
+        hint = f"it may run out: the least that was tried is {TRIED_SAM_GPU_GB:g} GB free (nvidia-smi names programs that use the memory)"
     elif free < RECOMMENDED_SAM_GPU_GB:
         hint = f"it will work in small batches, slower; {RECOMMENDED_SAM_GPU_GB:.0f} GB free are needed for full speed"
     return CheckResult("memory for sam", f"{free:.1f} of {total:.1f} GB of the GPU free", hint, blocks)

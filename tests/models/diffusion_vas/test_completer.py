@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from body4d.config import ComputeSettings, OcclusionSettings
-from body4d.core.errors import RunWarning, WeightsError
+from body4d.core.errors import DeviceError, RunWarning, WeightsError
 from body4d.core.occlusion import OcclusionSegment
 from body4d.core.stages import StageOutput
 from body4d.core.types import Clip, MaskTrack
@@ -153,6 +153,35 @@ def test_who_proves_to_be_seen_is_not_completed() -> None:
     assert fakes.loaded == ["depth", "amodal"]
     assert steps[-1][0] == steps[-1][1] > 0
     assert fakes.output.warnings == FakePipeline.warnings
+
+
+def test_memory_that_does_not_suffice_costs_the_completion_and_not_the_run() -> None:
+    def runs_out(*_: object) -> Tensor:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+    fakes = FakeNetworks(OUTLINE)
+    fakes.amodal.generate = runs_out  # pyright: ignore[reportAttributeAccessIssue]
+    assert reported(fakes, crossing())[0] == ()
+    assert [warning.code for warning in fakes.output.warnings] == ["smaller_batches", "hidden_people_no_memory"]
+    asked = FakeNetworks(OUTLINE, QUICK.model_copy(update={"mode": "on"}))
+    asked.amodal.generate = runs_out  # pyright: ignore[reportAttributeAccessIssue]
+    with pytest.raises(DeviceError, match=r"does not suffice to complete hidden people \(CUDA out of memory"):
+        reported(asked, crossing())
+
+
+def test_depth_goes_on_with_fewer_frames_where_memory_runs_out() -> None:
+    class Narrow(FakeDepth):
+        def inverse_depth(self, images: Sequence[np.ndarray]) -> Tensor:
+            if len(images) > 2:
+                raise torch.OutOfMemoryError("CUDA out of memory.")
+            return super().inverse_depth(images)
+
+    fakes, narrow = FakeNetworks(OUTLINE), FakeNetworks(OUTLINE)
+    loaders = narrow.completer._loaders
+    narrow.completer._loaders = VasLoaders(narrow._load("depth", Narrow()), loaders.amodal, loaders.content)
+    expected, found = reported(fakes, crossing())[0], reported(narrow, crossing())[0]
+    assert [segment.codes for segment in found] == [segment.codes for segment in expected]
+    assert any("frames at once" in warning.text for warning in narrow.output.warnings)
 
 
 @pytest.mark.usefixtures("whole_frame")

@@ -16,13 +16,13 @@ from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
 from body4d.config import ComputeSettings, OcclusionSettings
-from body4d.core.errors import RunWarning, distinct_warnings
+from body4d.core.errors import DeviceError, RunWarning, distinct_warnings
 from body4d.core.occlusion import OcclusionSegment
 from body4d.core.stages import FrameSource, ProgressFn, StageOutput
 from body4d.core.types import Clip, MaskTrack
 from body4d.models.diffusion_vas.amodal_checks import MaskCheck, check_amodal_masks, largest_component
 from body4d.models.diffusion_vas.candidates import RowSpan, candidate_spans, padded_runs
-from body4d.models.diffusion_vas.crops import VideoCrop, group_crops, make_crop, read_crops
+from body4d.models.diffusion_vas.crops import CropImages, VideoCrop, group_crops, make_crop, read_crops
 from body4d.models.diffusion_vas.depth import depth_from_folder
 from body4d.models.diffusion_vas.pipeline import LoadVideoDiffusion, VideoDiffusion, pipeline_from_folder
 from body4d.models.diffusion_vas.windows import (
@@ -32,7 +32,16 @@ from body4d.models.diffusion_vas.windows import (
     split_windows,
     widen,
 )
-from body4d.runtime.device import choose_batch_size, choose_device, choose_dtype, free_memory_bytes, kept, release_memory
+from body4d.runtime.device import (
+    AdaptiveBatcher,
+    choose_batch_size,
+    choose_device,
+    choose_dtype,
+    free_memory_bytes,
+    is_out_of_memory,
+    kept,
+    release_memory,
+)
 
 MASK_THRESHOLD = 0.7843
 """Published: brightness of a generated mask from which on a pixel belongs to the person."""
@@ -101,8 +110,24 @@ class VasCompleter:
         return self._cached_spans[1]
 
     def complete(self, frames: FrameSource, masks: Sequence[MaskTrack], progress: ProgressFn) -> StageOutput[tuple[OcclusionSegment, ...]]:
-        """Segments in which somebody is hidden, by person, then in time. Raises WeightsError, DeviceError."""
+        """Segments in which somebody is hidden, by person, then in time; none, and a warning, where memory does not suffice, unless the
+        settings ask for them by ``mode`` "on". Raises WeightsError, DeviceError."""
         self._warnings = ()
+        try:
+            return self._complete(frames, masks, progress)
+        except (DeviceError, RuntimeError) as error:
+            if not is_out_of_memory(error) and getattr(error, "code", "") != "out_of_memory":
+                raise
+            reason = str(error).splitlines()[0]
+        # Outside the handler: the error's frames hold the tensors that must be freed.
+        release_memory()
+        hint = "Use a GPU with more free memory and --fresh, or smaller occlusion.short_side_px and occlusion.long_side_px."
+        if self._settings.mode == "on":
+            raise DeviceError(f"Memory does not suffice to complete hidden people ({reason}).", code="out_of_memory", hint=hint)
+        message = "Memory does not suffice to complete hidden people; frames in which somebody is hidden are bridged instead."
+        return StageOutput((), (*self._warnings, RunWarning("hidden_people_no_memory", message, hint, {"reason": reason})))
+
+    def _complete(self, frames: FrameSource, masks: Sequence[MaskTrack], progress: ProgressFn) -> StageOutput[tuple[OcclusionSegment, ...]]:
         settings, num_rows = self._settings, [len(track) for track in masks]
         spans = self._spans(frames.clip, masks)
         if not spans:
@@ -129,14 +154,12 @@ class VasCompleter:
         self, frames: FrameSource, crops: Sequence[VideoCrop], device: torch.device, dtype: torch.dtype, progress: "_DenoisingProgress"
     ) -> list[_CheckedCrop]:
         """The amodal masks of all crops."""
-        depth, amodal = self._loaders.depth(device, dtype), self._loaders.amodal(device, dtype)
+        amodal: VideoDiffusion | None = None
         try:
-            clip = frames.clip
-            image_bytes = depth.bytes_per_image(clip.height_px, clip.width_px)
-            batch_size = choose_batch_size(free_memory_bytes(device), image_bytes, self._compute, MAX_READ_BATCH)
             checked = []
             for group in group_crops(crops, self._max_group_frames):
-                images = read_crops(frames, group, batch_size, depth.inverse_depth)
+                images = self._read_with_depth(frames, group, device, dtype)
+                amodal = amodal or self._loaders.amodal(device, dtype)
                 visible = [crop.visible_masks() for crop in group]
                 first = torch.cat([_mask_images(torch.from_numpy(masks)) for masks in visible])
                 second = torch.cat([_depth_images(torch.stack(one.inverse_depth)) for one in images])
@@ -144,8 +167,28 @@ class VasCompleter:
                 checked += [_check_crop(*one) for one in zip(group, visible, generated, strict=True)]
             return checked
         finally:
-            self._warnings = (*self._warnings, *amodal.warnings)
-            del depth, amodal
+            self._warnings = (*self._warnings, *(amodal.warnings if amodal else ()))
+            del amodal
+            release_memory()
+
+    def _read_with_depth(
+        self, frames: FrameSource, group: Sequence[VideoCrop], device: torch.device, dtype: torch.dtype
+    ) -> list[CropImages]:
+        """The images of crops and their inverse depth. The network goes before the next one comes: a card of 8 GB does not hold both at
+        work. A second group of crops loads it again, which is little beside the minute that the group takes."""
+        depth = self._loaders.depth(device, dtype)
+        try:
+            image_bytes = depth.bytes_per_image(frames.clip.height_px, frames.clip.width_px)
+            size = choose_batch_size(free_memory_bytes(device), image_bytes, self._compute, MAX_READ_BATCH)
+            batches = AdaptiveBatcher(size, "frames")
+
+            def inverse_depth(images: Sequence[np.ndarray]) -> Tensor:
+                return torch.cat(batches.run(len(images), lambda rows: depth.inverse_depth(images[rows])))
+
+            return read_crops(frames, group, size, inverse_depth)
+        finally:
+            self._warnings = (*self._warnings, *([batches.warning] if batches.warning else []))
+            del depth
             release_memory()
 
     def _crops_to_complete(self, checked: Sequence[_CheckedCrop]) -> list[tuple[VideoCrop, _CheckedCrop]]:
