@@ -12,7 +12,7 @@ from PIL import Image
 
 from body4d.core.types import Camera
 from body4d.render import rasterizer as raster
-from body4d.render.kernels import enlarge
+from body4d.render.kernels import enlarge, shrink
 from body4d.render.rasterizer import Mesh, draw, silhouette, silhouettes, visible_mesh_index
 
 CAMERA = Camera(focal_px=60.0, cx_px=32.0, cy_px=24.0, width_px=64, height_px=48)
@@ -260,3 +260,13 @@ def test_enlarged_pictures_are_pillows(size, enlarged):
     rgb[::3] = 255  # Edges over which a cubic overshoots.
     expected = Image.fromarray(rgb).resize(enlarged[::-1], Image.Resampling.BICUBIC)
     assert np.array_equal(enlarge(rgb, enlarged[1], enlarged[0]), expected)
+
+
+@pytest.mark.parametrize(
+    ("size", "shrunk"),
+    [((54, 96), (36, 64)), ((35, 49), (34, 27)), ((5, 7), (3, 4)), ((2, 3), (1, 2)), ((9, 16), (9, 11)), ((7, 6), (7, 6))],
+)
+def test_shrunk_pictures_are_pillows(size, shrunk):
+    rgb = np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)
+    expected = Image.fromarray(rgb).resize(shrunk[::-1], Image.Resampling.BILINEAR)
+    assert np.array_equal(shrink(rgb, shrunk[1], shrunk[0]), expected)

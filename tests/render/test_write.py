@@ -16,6 +16,7 @@ from body4d.core.types import Clip, Scene
 from body4d.render import contact_sheet
 from body4d.render.frame_renderer import PanelLayout
 from body4d.render.write import write_pictures
+from body4d.video import VideoWriter
 from body4d.video.writer import DEFAULT_CRF, DEFAULT_PRESET
 from scenes import make_scene
 
@@ -162,6 +163,20 @@ def test_an_error_while_drawing_is_told_and_leaves_nothing(scene: Scene, tmp_pat
 
     with pytest.raises((ValueError, TypeError)):
         write_pictures(scene, Broken(scene.clip), *(tmp_path / n for n in ("a.mp4", "b.mp4", "c.png")), QUICK, lambda done, total: None)
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_encoder_that_fails_is_told_and_leaves_nothing(scene: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    encode = VideoWriter.encode
+
+    def full_at_four(self: VideoWriter, frame: Any) -> None:
+        if frame.width != 640 and self._written == 4:
+            raise OutputError("There is no room left.", code="no_room")
+        encode(self, frame)
+
+    monkeypatch.setattr(VideoWriter, "encode", full_at_four)
+    with pytest.raises(OutputError, match="no room"):
+        write(scene, tmp_path)
     assert not list(tmp_path.iterdir())
 
 

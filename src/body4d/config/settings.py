@@ -167,7 +167,7 @@ class PictureSettings(Section):
         ge=1,
         le=16,
         description=(
-            "Threads that render frames in parallel; if unset, one per core and at most 8. More are faster up to the number of cores; "
+            "Threads that render frames in parallel; if unset, one per core and at most 16. More are faster up to the number of cores; "
             "each holds a few pictures."
         ),
         json_schema_extra=SPEED_ONLY,

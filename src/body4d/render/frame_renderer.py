@@ -16,7 +16,7 @@ from body4d.core.rig import Rig
 from body4d.core.types import BodyTrack, Camera, Scene
 from body4d.geometry.camera import transform_points
 from body4d.render.drawing import INK, PAPER, draw_shadow, draw_trail, label_sprite, paste_sprite, text_sprite
-from body4d.render.kernels import enlarge
+from body4d.render.kernels import enlarge, shrink
 from body4d.render.rasterizer import Mesh, ShadedMesh, draw, shade_mesh
 from body4d.render.style import (
     UNCERTAIN_COLOUR,
@@ -141,10 +141,13 @@ def resize_image(rgb: UInt8[np.ndarray, "h w 3"], width_px: int, height_px: int)
     """A picture at another size; the same array where it has that size."""
     if rgb.shape[:2] == (height_px, width_px):
         return rgb
-    # Shrinking averages whole pixels anyway, so that the cheaper filter serves; whole factors are taken out first, which is quicker still.
-    shrinks = width_px * height_px < rgb.shape[0] * rgb.shape[1]
-    if width_px >= rgb.shape[1] and height_px >= rgb.shape[0]:
+    height, width = rgb.shape[:2]
+    if width_px >= width and height_px >= height:
         return enlarge(rgb, width_px, height_px)
+    # Shrinking averages whole pixels anyway, so that the cheaper filter serves; whole factors are taken out first, which is quicker still.
+    shrinks = width_px * height_px < width * height
+    if shrinks and width < 2 * width_px and height < 2 * height_px:
+        return shrink(rgb, width_px, height_px)
     method = Image.Resampling.BILINEAR if shrinks else Image.Resampling.BICUBIC
     return np.asarray(Image.fromarray(rgb).resize((width_px, height_px), method, reducing_gap=1.0 if shrinks else None))
 

@@ -5,6 +5,8 @@ from collections.abc import Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
 
 import numpy as np
 
@@ -13,15 +15,21 @@ from body4d.core.files import atomic_file
 from body4d.core.stages import FrameSource, ProgressFn, ignore_progress
 from body4d.core.types import Scene
 from body4d.render.contact_sheet import ContactSheet, SheetColumn
-from body4d.render.frame_renderer import FrameImages, FrameRenderer, PosedPerson, RenderPerson, ScenePoser
+from body4d.render.frame_renderer import FrameRenderer, PosedPerson, RenderPerson, ScenePoser
 from body4d.runtime.cores import usable_cores
 from body4d.video import VideoWriter
 
-MAX_WORKERS = 8
-"""Threads that render where no number is set, however many cores there are: the two encoders cannot follow more."""
+MAX_WORKERS = 16
+"""Threads that render where no number is set, however many cores there are: each holds two pictures, 24 MB at 1080p."""
 
 KEY_DISTANCE = 30
 """Frames between key frames of the overlay, at most: a step back took 30 ms instead of 200 in Chromium, for a fifth more bytes."""
+
+_QUEUED_FRAMES = 4
+"""Frames that wait for an encoder at most: it takes them in bursts, as it works on several at once itself."""
+
+_DrawnFrame = tuple[Any, Any, SheetColumn | None]
+"""Frames of overlay.mp4 and views.mp4 as their encoders take them, and the contact sheet's column where it shows the frame."""
 
 
 def write_pictures(
@@ -49,39 +57,83 @@ def write_pictures(
             overlay_path, *renderer.overlay_size_px, clip.times_s, audio_from, crf=crf, preset=preset, max_key_distance=KEY_DISTANCE
         ) as overlay,
         VideoWriter(views_path, *renderer.layout.size_px, clip.times_s, crf=crf, preset=preset) as views,
-        ThreadPoolExecutor(1, "body4d-encode") as encoder,
-        closing(_rendered_frames(renderer, sheet, scene, frames, settings)) as rendered,
+        _EncodingThread(overlay) as overlay_encoder,
+        _EncodingThread(views) as views_encoder,
+        closing(_drawn_frames(renderer, sheet, scene, frames, settings, overlay, views)) as drawn,
     ):
-        for done, (images, column) in enumerate(rendered, start=1):
-            # The two videos are encoded side by side.
-            written = encoder.submit(overlay.write, images.overlay)
-            views.write(images.views)
-            written.result()
+        for done, (of_overlay, of_views, column) in enumerate(drawn, start=1):
+            overlay_encoder.put(of_overlay)
+            views_encoder.put(of_views)
             if column is not None:
                 columns.append(column)
             progress(done, len(clip))
+        ends = [overlay_encoder.finish(), views_encoder.finish()]
+        for end in ends:
+            end.result()
     with atomic_file(sheet_path) as file:
         sheet.image(columns).save(file, format="PNG")
 
 
-def _rendered_frames(
-    renderer: FrameRenderer, sheet: ContactSheet, scene: Scene, frames: FrameSource, settings: PictureSettings
-) -> Generator[tuple[FrameImages, SheetColumn | None], None, None]:
-    """All frames' pictures in order, drawn ahead on ``settings.num_workers`` threads while the caller encodes."""
+class _EncodingThread:
+    """Encodes the frames of one video in a thread of its own, so that no video waits for the other; use as a context manager.
+
+    When the block ends the thread has stopped. Errors are raised by a later ``put``, or by the result of ``finish``.
+    """
+
+    def __init__(self, writer: VideoWriter) -> None:
+        self._writer = writer
+        self._pool = ThreadPoolExecutor(1, "body4d-encode")
+        self._waiting: deque[Future[None]] = deque()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def put(self, frame: Any) -> None:
+        """Encode a frame after those before it. Waits while ``_QUEUED_FRAMES`` others do."""
+        self._waiting.append(self._pool.submit(self._writer.encode, frame))
+        while len(self._waiting) > _QUEUED_FRAMES:
+            self._waiting.popleft().result()
+
+    def finish(self) -> "Future[None]":
+        """Encode all that waits, then what the encoder itself holds back. The result is there when that is done."""
+
+        def finish() -> None:
+            for frame in self._waiting:
+                frame.result()
+            self._writer.finish()
+
+        return self._pool.submit(finish)
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._pool.shutdown(cancel_futures=True)
+
+
+def _drawn_frames(
+    renderer: FrameRenderer,
+    sheet: ContactSheet,
+    scene: Scene,
+    frames: FrameSource,
+    settings: PictureSettings,
+    overlay: VideoWriter,
+    views: VideoWriter,
+) -> Generator[_DrawnFrame, None, None]:
+    """All frames' pictures in order and in the encoders' colours, drawn ahead on ``settings.num_workers`` threads."""
     num_workers = settings.num_workers or min(usable_cores(), MAX_WORKERS)
     sheet_frames = frozenset(sheet.frames.tolist())
 
-    def render(frame: int, rgb: np.ndarray, poses: Sequence[PosedPerson]) -> tuple[FrameImages, SheetColumn | None]:
+    def render(frame: int, rgb: np.ndarray, poses: Sequence[PosedPerson]) -> _DrawnFrame:
         people = [RenderPerson.of(pose, settings.overlay_opacity) for pose in poses]
-        return renderer.render(frame, rgb, people), sheet.column(frame, rgb, people) if frame in sheet_frames else None
+        images = renderer.render(frame, rgb, people)
+        column = sheet.column(frame, rgb, people) if frame in sheet_frames else None
+        return overlay.converted(images.overlay), views.converted(images.views), column
 
     poser = ScenePoser(scene, show_uncertainty=settings.show_uncertainty)
-    pending: deque[Future[tuple[FrameImages, SheetColumn | None]]] = deque()
+    pending: deque[Future[_DrawnFrame]] = deque()
     with ThreadPoolExecutor(num_workers, "body4d-render") as pool:
         try:
             for frame, rgb in frames.read():
                 pending.append(pool.submit(render, frame, rgb, poser.at(frame)))
-                # Twice as many as there are threads, so that none of them waits while the caller encodes.
+                # Twice as many as there are threads, so that none of them waits while the caller does.
                 if len(pending) >= 2 * num_workers:
                     yield pending.popleft().result()
             while pending:

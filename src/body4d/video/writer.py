@@ -2,6 +2,7 @@
 
 import math
 import os
+import threading
 from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any, Self
 import av
 import numpy as np
 from av.error import FFmpegError
+from av.video.frame import VideoFrame
 from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
 from jaxtyping import Float, Int, UInt8
 
@@ -33,6 +35,9 @@ class VideoWriter:
     has a ``sound_problem``. ``crf`` and ``preset`` are those of x264. The file appears under its name when the block ends without error;
     until then, and after an error, whatever was there before stays. ``max_key_distance`` is the most frames from one key frame to the
     next, from which a player must decode when somebody steps back; None: x264's 250. Raises OutputError where it cannot be written.
+
+    ``write`` takes pictures one by one. To spread the work over threads, ``converted`` may be called by any number of them at once;
+    ``encode``, and after the last frame ``finish``, by one at a time.
     """
 
     def __init__(
@@ -56,7 +61,8 @@ class VideoWriter:
         self._ticks, self._time_base = exact_ticks(np.asarray(times_s, np.float64))
         self._audio = AudioMuxer(audio_from) if audio_from is not None and sound_problem(audio_from) is None else None
         self._written = 0
-        self._reformatter = VideoReformatter()
+        self._finished = False
+        self._of_thread = threading.local()  # Two threads cannot share a reformatter.
 
     def __enter__(self) -> Self:
         try:
@@ -91,20 +97,30 @@ class VideoWriter:
 
     def write(self, rgb: UInt8[np.ndarray, "h w 3"]) -> None:
         """Add the next picture, of the size given at the start."""
+        self.encode(self.converted(rgb))
+
+    def converted(self, rgb: UInt8[np.ndarray, "h w 3"]) -> VideoFrame:
+        """A picture of the size given at the start in the encoder's colours, for ``encode``. Any thread may ask, in any order."""
         width, height = self._size_px
         if rgb.shape != (height, width, 3) or rgb.dtype != np.uint8:
             raise ValueError(f"pictures must be uint8 ({height}, {width}, 3), found {rgb.dtype} {rgb.shape}")
-        if self._written == len(self._ticks):
-            raise ValueError(f"all {len(self._ticks)} frames are written already")
         if height % 2 or width % 2:
             rgb = np.pad(rgb, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
-        frame = self._reformatter.reformat(
-            av.VideoFrame.from_numpy_buffer(np.ascontiguousarray(rgb), format="rgb24"),  # Read once, below, so that it needs no copy.
+        reformatter = getattr(self._of_thread, "reformatter", None)
+        if reformatter is None:
+            reformatter = self._of_thread.reformatter = VideoReformatter()
+        return reformatter.reformat(
+            VideoFrame.from_numpy_buffer(np.ascontiguousarray(rgb), format="rgb24"),  # Read once, here, so that it needs no copy.
             format="yuv420p",
             dst_colorspace=Colorspace.ITU709,
             dst_color_range=ColorRange.MPEG,
             interpolation=Interpolation.AREA | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INP,
         )
+
+    def encode(self, frame: VideoFrame) -> None:
+        """Add the next picture, as ``converted`` gave it."""
+        if self._written == len(self._ticks):
+            raise ValueError(f"all {len(self._ticks)} frames are written already")
         i = self._written
         frame.pts, frame.time_base, frame.duration = int(self._ticks[i]), self._time_base, self._duration(i)
         frame.pict_type = 0
@@ -115,6 +131,20 @@ class VideoWriter:
         except (OSError, FFmpegError) as error:
             raise self._failure(error) from error
         self._written += 1
+
+    def finish(self) -> None:
+        """Encode what the encoder still holds, after the last frame. The block's end does it where nobody has."""
+        if self._finished:
+            return
+        if self._written != len(self._ticks):
+            raise ValueError(f"{self._written} of {len(self._ticks)} frames were written")
+        try:
+            if self._audio:
+                self._audio.mux_until(self._container, float(self._ticks[-1] + self._duration(self._written - 1)) * float(self._time_base))
+            self._container.mux(self._stream.encode(None))
+        except (OSError, FFmpegError) as error:
+            raise self._failure(error) from error
+        self._finished = True
 
     def _duration(self, i: int) -> int:
         """Ticks until the next frame; the last is shown as long as the one before it."""
@@ -129,11 +159,7 @@ class VideoWriter:
             self._discard()
             return
         try:
-            if self._written != len(self._ticks):
-                raise ValueError(f"{self._written} of {len(self._ticks)} frames were written")
-            if self._audio:
-                self._audio.mux_until(self._container, float(self._ticks[-1] + self._duration(self._written - 1)) * float(self._time_base))
-            self._container.mux(self._stream.encode(None))
+            self.finish()
             self._container.close()
             if self._audio:
                 self._audio.close()
