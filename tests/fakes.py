@@ -168,12 +168,13 @@ def fake_floor(people: Sequence[BodyTrack], camera: Camera) -> np.ndarray:
     return np.diag([1.0, -1.0, -1.0, 1.0])
 
 
-def fake_draw(scene: Scene, frames: FrameSource, into: Path, settings: PictureSettings, progress: ProgressFn) -> None:
+def fake_draw(scene: Scene, frames: FrameSource, into: Path, settings: PictureSettings, progress: ProgressFn) -> Sequence[RunWarning]:
     for name in (OVERLAY, VIEWS, SHEET):
         with (into / name).open("wb") as file:
             for frame, picture in frames.read():
                 file.write(picture[:4].tobytes())
                 progress(frame + 1, FRAMES)
+    return ()
 
 
 def fake_glb(scene: Scene, path: Path) -> None:

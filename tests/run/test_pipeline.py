@@ -10,6 +10,7 @@ import sys
 import time
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -354,16 +355,20 @@ def test_what_a_network_says_of_the_lens_is_told_with_its_spread() -> None:
 
 def test_sound_that_cannot_be_kept_is_said_at_once_and_kept_in_the_record(video: Path, tmp_path: Path) -> None:
     events, drawn = [], []
+
+    def draw(*inputs: Any) -> list[RunWarning]:
+        drawn.append((inputs[3].audio, inputs[3].device))
+        return [*fake_draw(*inputs), RunWarning("pictures_on_cpu", "The GPU is full.")]
+
     pipeline = fake_pipeline(
         Settings(pictures=PictureSettings(audio=True)),
         check_sound=lambda clip: RunWarning("sound_goes_back", "It goes back."),
-        draw=lambda scene, frames, into, pictures, progress: (
-            drawn.append(pictures.audio),
-            fake_draw(scene, frames, into, pictures, progress),
-        ),
+        draw=draw,
+        picture_device="cuda",
     )
     pipeline.run(video, tmp_path / "run", listener=events.append)
-    assert drawn == [False]
+    assert drawn == [(False, "cuda")]
+    assert [event.stage for event in events if event.warning and event.warning.code == "pictures_on_cpu"] == ["pictures"]
     told = [event.stage for event in events if event.warning and event.warning.code == "sound_goes_back"]
     assert told == ["run"]
     assert next(i for i, e in enumerate(events) if e.warning) < next(i for i, e in enumerate(events) if e.stage == "masks")

@@ -5,12 +5,23 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
 
 from body4d.checkpoints.registry import BLAZEPOSE, BLAZEPOSE_HEAVY, HAND_LANDMARKS, Checkpoint
 from body4d.config import BlazePoseSettings, ComputeSettings, Settings, WeightsSettings
+from body4d.config.loading import load_settings
 from body4d.core.errors import DeviceError, MissingDependencyError, RunWarning, WeightsError
 from body4d.core.progress import Event, EventListener
-from body4d.run.presets import FIRST_TIME, NO_MOGE, choose_preset, load_components, require_lite, require_sam, why_not_sam
+from body4d.run.presets import (
+    FIRST_TIME,
+    NO_MOGE,
+    choose_picture_device,
+    choose_preset,
+    load_components,
+    require_lite,
+    require_sam,
+    why_not_sam,
+)
 from fake_checkpoints import write_fake_blazepose, write_fake_checkpoints
 
 
@@ -208,3 +219,20 @@ def test_missing_packages_are_named() -> None:
 
 def test_nothing_missing() -> None:
     require_lite(lambda name: True)
+
+
+def test_pictures_are_drawn_where_the_networks_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Preset lite does not look for a GPU, which takes loading torch, unless it is asked to."""
+
+    def device(preset: str, pictures: str = "auto", compute: str = "auto") -> str:
+        settings = load_settings(None, {"pictures.device": pictures, "compute.device": compute}, {})
+        return choose_picture_device(settings, preset)
+
+    assert device("sam", compute="cpu") == device("sam", pictures="cpu") == "cpu"
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert device("sam") == device("lite", pictures="cuda") == device("sam", pictures="cuda", compute="cpu") == "cuda"
+    assert device("lite") == device("sam", compute="cpu") == "cpu"
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert device("sam") == "cpu"
+    with pytest.raises(DeviceError, match="cuda is asked for"):
+        device("lite", pictures="cuda")

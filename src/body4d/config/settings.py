@@ -172,6 +172,12 @@ class PictureSettings(Section):
         ),
         json_schema_extra=SPEED_ONLY,
     )
+    device: Literal["auto", "cuda", "cpu"] = Field(
+        default="auto",
+        description="What draws the bodies. auto takes cuda where preset sam's networks run on it, else the CPU. The pictures are the same "
+        "within rounding. Where the GPU fails, the CPU draws on and a warning says so.",
+        json_schema_extra=SPEED_ONLY,
+    )
     encode_crf: float = Field(
         default=18.0,
         ge=0,

@@ -11,7 +11,8 @@ from PIL import Image
 from body4d.config import PictureSettings
 from body4d.core.types import BodyTrack, Camera, Scene
 from body4d.render.drawing import paste_sprite, text_sprite
-from body4d.render.frame_renderer import MOVING_TITLES, BoxPx, RenderPerson, VirtualViewPanel, draw_overlay, resize_image, resized_camera
+from body4d.render.frame_renderer import MOVING_TITLES, BoxPx, RenderPerson, VirtualViewPanel, draw_overlay, resized_camera
+from body4d.render.layers import resize_image
 from body4d.render.virtual_views import side_camera
 
 CELL_HEIGHT_PX = 320

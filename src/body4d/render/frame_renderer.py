@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float, UInt8
-from PIL import Image
 
 from body4d.bodies.registry import rig_of
 from body4d.config import PictureSettings
@@ -16,7 +15,7 @@ from body4d.core.rig import Rig
 from body4d.core.types import BodyTrack, Camera, Scene
 from body4d.geometry.camera import transform_points
 from body4d.render.drawing import INK, PAPER, draw_shadow, draw_trail, label_sprite, paste_sprite, text_sprite
-from body4d.render.kernels import enlarge, shrink
+from body4d.render.layers import Layer, LayerPainter, draw_layers
 from body4d.render.rasterizer import Mesh, ShadedMesh, draw, shade_mesh
 from body4d.render.style import (
     UNCERTAIN_COLOUR,
@@ -137,21 +136,6 @@ class RenderPerson:
         return RenderPerson(pose, vertices, shade_mesh(Mesh(vertices, pose.rig.faces, colours, opacity=overlay_opacity * pose.opacity)))
 
 
-def resize_image(rgb: UInt8[np.ndarray, "h w 3"], width_px: int, height_px: int) -> UInt8[np.ndarray, "height_px width_px 3"]:
-    """A picture at another size; the same array where it has that size."""
-    if rgb.shape[:2] == (height_px, width_px):
-        return rgb
-    height, width = rgb.shape[:2]
-    if width_px >= width and height_px >= height:
-        return enlarge(rgb, width_px, height_px)
-    # Shrinking averages whole pixels anyway, so that the cheaper filter serves; whole factors are taken out first, which is quicker still.
-    shrinks = width_px * height_px < width * height
-    if shrinks and width < 2 * width_px and height < 2 * height_px:
-        return shrink(rgb, width_px, height_px)
-    method = Image.Resampling.BILINEAR if shrinks else Image.Resampling.BICUBIC
-    return np.asarray(Image.fromarray(rgb).resize((width_px, height_px), method, reducing_gap=1.0 if shrinks else None))
-
-
 def resized_camera(
     camera: Camera, width_px: int, height_px: int, corner_px: tuple[float, float] = (0, 0), zoom: float | None = None
 ) -> Camera:
@@ -175,9 +159,13 @@ def draw_overlay(
     """Bodies over a frame ``rgb`` of ``camera``'s size, each with its number above the head where ``labels``."""
     picture = draw([person.mesh for person in people], camera, rgb, samples=samples)
     if labels:
-        for person in sorted(people, key=lambda person: -person.pose.head_m[2]):
-            _draw_number(picture, person.pose, camera, person.pose.head_m)
+        _draw_numbers(picture, people, camera)
     return picture
+
+
+def _draw_numbers(picture: np.ndarray, people: Sequence[RenderPerson], camera: Camera) -> None:
+    for person in sorted(people, key=lambda person: -person.pose.head_m[2]):
+        _draw_number(picture, person.pose, camera, person.pose.head_m)
 
 
 @dataclass(frozen=True)
@@ -216,6 +204,14 @@ class VirtualViewPanel:
 
     def draw(self, people: Sequence[RenderPerson], frame: int, *, labels: bool) -> UInt8[np.ndarray, "h w 3"]:
         """The view at ``frame``, with trails of the last ``TRAIL_S``."""
+        layer = self.layer(people, frame)
+        picture = draw(layer.meshes, layer.camera, self.floor if layer.background is None else layer.background, samples=self.samples)
+        if labels:
+            self.draw_numbers(picture, people, frame)
+        return picture
+
+    def layer(self, people: Sequence[RenderPerson], frame: int) -> Layer:
+        """The view at ``frame`` without numbers, to be drawn: the floor with trails and shadows, and bodies on it."""
         picture = self.floor.copy()
         camera, height = self.view.camera, self.view.camera.height_px
         first = int(np.searchsorted(self.times_s, self.times_s[frame] - TRAIL_S))
@@ -233,11 +229,14 @@ class VirtualViewPanel:
                 draw_shadow(picture, world, pose.rig.faces, self.view, pose.opacity)
             colours = tint_by_uncertainty(pose.colour, pose.uncertainty)
             meshes.append(Mesh(self.view.points_m(world), pose.rig.faces, colours, opacity=pose.opacity))
-        picture = draw(meshes, camera, picture, samples=self.samples)
-        if labels:
-            for person in people:
-                _draw_number(picture, person.pose, camera, self.view.points_m(R @ person.pose.head_m + t))
-        return picture
+        return Layer(meshes, camera, picture)
+
+    def draw_numbers(self, picture: UInt8[np.ndarray, "h w 3"], people: Sequence[RenderPerson], frame: int) -> None:
+        """Everybody's number above the head into the view at ``frame``."""
+        T = self.T_world_camera[frame].astype(np.float32)
+        for person in people:
+            head = self.view.points_m(T[:3, :3] @ person.pose.head_m + T[:3, 3])
+            _draw_number(picture, person.pose, self.view.camera, head)
 
 
 def pelvis_on_floor(scene: Scene, track: BodyTrack) -> Float[np.ndarray, "t 3"]:
@@ -324,20 +323,23 @@ class FrameRenderer:
         still = scene.camera.path is None
         self._titles = (("side", "camera on the left"), ("top", "camera at the bottom")) if still else MOVING_TITLES
 
-    def render(self, frame: int, rgb: UInt8[np.ndarray, "h w 3"], people: Sequence[RenderPerson]) -> FrameImages:
-        """Both pictures of clip frame ``frame``, whose video picture is ``rgb``, with everybody in it."""
-        samples = self._settings.samples_per_pixel
-        overlay = draw_overlay(
-            resize_image(rgb, *self.overlay_size_px), people, self._overlay_camera.at(frame), samples, labels=self._labels
-        )
-        if self._front_size_px == self.overlay_size_px:
-            front = overlay.copy()
-        else:
-            front = draw_overlay(
-                resize_image(rgb, *self._front_size_px), people, self._front_camera.at(frame), samples, labels=self._labels
-            )
-        side, top = (panel.draw(people, frame, labels=self._labels) for panel in (self._side, self._top))
-        return FrameImages(overlay, self._compose(frame, front, side, top))
+    def render(
+        self, frame: int, rgb: UInt8[np.ndarray, "h w 3"], people: Sequence[RenderPerson], paint: LayerPainter = draw_layers
+    ) -> FrameImages:
+        """Both pictures of clip frame ``frame``, whose video picture is ``rgb``, with everybody in it. ``paint`` draws the bodies."""
+        meshes = [person.mesh for person in people]
+        cameras = [self._overlay_camera.at(frame)]
+        if self._front_size_px != self.overlay_size_px:
+            cameras.append(self._front_camera.at(frame))
+        views = [panel.layer(people, frame) for panel in (self._side, self._top)]
+        layers = [*(Layer(meshes, camera) for camera in cameras), *views]
+        *fronts, side, top = paint(rgb, layers, self._settings.samples_per_pixel)
+        if self._labels:
+            for picture, camera in zip(fronts, cameras, strict=True):
+                _draw_numbers(picture, people, camera)
+            for picture, panel in ((side, self._side), (top, self._top)):
+                panel.draw_numbers(picture, people, frame)
+        return FrameImages(fronts[0], self._compose(frame, fronts[-1], side, top))
 
     def _compose(self, frame: int, front: np.ndarray, side: np.ndarray, top: np.ndarray) -> np.ndarray:
         width, height = self.layout.size_px

@@ -122,12 +122,12 @@ def silhouettes(
     out = np.zeros((len(vertices_m), camera.height_px, camera.width_px), np.bool_)
     faces = np.ascontiguousarray(faces, np.int32)
     for vertices, mask in zip(vertices_m, out, strict=True):
-        points, kept, _ = _projected(np.ascontiguousarray(vertices, np.float32), faces, None, camera, near_m)
+        points, kept, _ = project_mesh(np.ascontiguousarray(vertices, np.float32), faces, None, camera, near_m)
         cover_centres(points, kept, mask)
     return out
 
 
-def _projected(
+def project_mesh(
     vertices: np.ndarray, faces: np.ndarray, colours: np.ndarray | None, camera: Camera, near_m: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
     """Points as the kernels take them, and the faces and colours that remain in front of the camera."""
@@ -159,7 +159,7 @@ class _ProjectedMeshes:
         faces: list[np.ndarray] = [np.zeros((0, 3), np.int32)]
         point_count = face_count = 0
         for mesh in meshes:
-            own_points, own_faces, own_colours = _projected(mesh.vertices_m, mesh.faces, mesh.colours, camera, near_m)
+            own_points, own_faces, own_colours = project_mesh(mesh.vertices_m, mesh.faces, mesh.colours, camera, near_m)
             points.append(own_points)
             faces.append(own_faces + np.int32(point_count))
             colours.append(own_colours if own_colours is not None else mesh.colours)

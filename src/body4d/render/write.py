@@ -11,11 +11,13 @@ from typing import Any, Self
 import numpy as np
 
 from body4d.config import PictureSettings
+from body4d.core.errors import RunWarning
 from body4d.core.files import atomic_file
 from body4d.core.stages import FrameSource, ProgressFn, ignore_progress
 from body4d.core.types import Scene
 from body4d.render.contact_sheet import ContactSheet, SheetColumn
 from body4d.render.frame_renderer import FrameRenderer, PosedPerson, RenderPerson, ScenePoser
+from body4d.render.layers import DevicePainter, LayerPainter, draw_layers
 from body4d.runtime.cores import usable_cores
 from body4d.video import VideoWriter
 
@@ -40,15 +42,17 @@ def write_pictures(
     sheet_path: Path,
     settings: PictureSettings,
     progress: ProgressFn = ignore_progress,
-) -> None:
+) -> tuple[RunWarning, ...]:
     """Draw everybody of ``scene`` over ``frames`` and in virtual views.
 
     ``overlay_path`` shows bodies over the video, ``views_path`` the overlay with a side and a top view, both with the clip's own times
     and every frame of it; ``sheet_path`` (PNG) shows some frames side by side. Bodies that were bridged or are not to be trusted are
-    fainter. ``progress`` is called after each frame and may raise Cancelled; then nothing half-written is left. Raises OutputError.
+    fainter. ``progress`` is called after each frame and may raise Cancelled; then nothing half-written is left. The GPU draws where
+    ``settings.device`` is cuda, else the CPU. Returns what the user should know. Raises OutputError, and DeviceError where CUDA is missing.
     """
     clip = scene.clip
     renderer, sheet = FrameRenderer(scene, settings), ContactSheet.of(scene, settings)
+    painter = DevicePainter("cuda", settings.samples_per_pixel) if settings.device == "cuda" else None
     crf, preset = settings.encode_crf, settings.encode_preset
     audio_from = clip if settings.audio else None
     columns = []
@@ -59,7 +63,7 @@ def write_pictures(
         VideoWriter(views_path, *renderer.layout.size_px, clip.times_s, crf=crf, preset=preset) as views,
         _EncodingThread(overlay) as overlay_encoder,
         _EncodingThread(views) as views_encoder,
-        closing(_drawn_frames(renderer, sheet, scene, frames, settings, overlay, views)) as drawn,
+        closing(_drawn_frames(renderer, sheet, scene, frames, settings, painter or draw_layers, overlay, views)) as drawn,
     ):
         for done, (of_overlay, of_views, column) in enumerate(drawn, start=1):
             overlay_encoder.put(of_overlay)
@@ -72,6 +76,7 @@ def write_pictures(
             end.result()
     with atomic_file(sheet_path) as file:
         sheet.image(columns).save(file, format="PNG")
+    return () if painter is None or painter.warning is None else (painter.warning,)
 
 
 class _EncodingThread:
@@ -114,6 +119,7 @@ def _drawn_frames(
     scene: Scene,
     frames: FrameSource,
     settings: PictureSettings,
+    paint: LayerPainter,
     overlay: VideoWriter,
     views: VideoWriter,
 ) -> Generator[_DrawnFrame, None, None]:
@@ -123,7 +129,7 @@ def _drawn_frames(
 
     def render(frame: int, rgb: np.ndarray, poses: Sequence[PosedPerson]) -> _DrawnFrame:
         people = [RenderPerson.of(pose, settings.overlay_opacity) for pose in poses]
-        images = renderer.render(frame, rgb, people)
+        images = renderer.render(frame, rgb, people, paint)
         column = sheet.column(frame, rgb, people) if frame in sheet_frames else None
         return overlay.converted(images.overlay), views.converted(images.views), column
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -48,11 +48,11 @@ def open_clip(video: Path, settings: VideoSettings) -> FrameSource:
     return VideoReader(probe(video, settings))
 
 
-def draw(scene: Scene, frames: FrameSource, into: Path, settings: PictureSettings, progress: ProgressFn) -> None:
-    """Overlay, views and contact sheet into the folder ``into``."""
+def draw(scene: Scene, frames: FrameSource, into: Path, settings: PictureSettings, progress: ProgressFn) -> Sequence[RunWarning]:
+    """Overlay, views and contact sheet into the folder ``into``; what the user should know of them."""
     from body4d.render.write import write_pictures
 
-    write_pictures(scene, frames, into / OVERLAY, into / VIEWS, into / SHEET, settings, progress)
+    return write_pictures(scene, frames, into / OVERLAY, into / VIEWS, into / SHEET, settings, progress)
 
 
 def write_glb(scene: Scene, path: Path) -> None:
@@ -153,7 +153,8 @@ class Pipeline:
 
     Without a ``completer`` nobody is completed. ``smoother``, ``floor``, ``foot_contact`` (holds feet that rest) and ``settle_scale``
     (gives the path of a moving camera its length) are pure. ``rig_of``
-    gives the body a track was fitted with, ``open_clip`` probes a video, ``draw`` and ``write_glb`` write what others look at.
+    gives the body a track was fitted with, ``open_clip`` probes a video, ``draw`` and ``write_glb`` write what others look at, ``draw``
+    on ``picture_device``.
     ``find_cuts`` says where the film is cut, ``check_sound`` why its sound cannot be carried along.
     ``background`` adds the direction of gravity to the camera and, where it moves, its path. ``warnings`` belong to the result,
     ``setup_warnings`` to this machine today alone.
@@ -169,7 +170,7 @@ class Pipeline:
     floor: FloorFinder
     rig_of: Callable[[BodyTrack], Rig] = rig_of
     open_clip: Callable[[Path, VideoSettings], FrameSource] = open_clip
-    draw: Callable[[Scene, FrameSource, Path, PictureSettings, ProgressFn], None] = draw
+    draw: Callable[[Scene, FrameSource, Path, PictureSettings, ProgressFn], Sequence[RunWarning]] = draw
     write_glb: Callable[[Scene, Path], None] = write_glb
     warnings: tuple[RunWarning, ...] = ()
     setup_warnings: tuple[RunWarning, ...] = ()
@@ -182,6 +183,7 @@ class Pipeline:
     foot_contact: FootContactFn = no_foot_contact
     find_cuts: FindCutsFn = no_cuts
     check_sound: SoundCheck = any_sound
+    picture_device: Literal["cuda", "cpu"] = "cpu"
 
     @staticmethod
     def load(settings: Settings | None = None, listener: EventListener = ignore_events) -> "Pipeline":
@@ -225,6 +227,7 @@ class Pipeline:
             foot_contact=hold_foot_contacts,
             find_cuts=find_cuts,
             check_sound=sound_problem,
+            picture_device=components.picture_device,
         )
 
     def run(
@@ -419,10 +422,12 @@ class Pipeline:
         return (OVERLAY, VIEWS, SHEET) if self.settings.pictures.enabled else ()
 
     def _pictures(self, scene: Scene, frames: FrameSource, with_sound: bool) -> StageFn:
-        def make(into: Path, progress: ProgressFn) -> None:
+        def make(into: Path, progress: ProgressFn) -> StageResult:
             pictures = self.settings.pictures
-            if pictures.enabled:
-                self.draw(scene, frames, into, pictures.model_copy(update={"audio": pictures.audio and with_sound}), progress)
+            if not pictures.enabled:
+                return StageResult()
+            settled = {"audio": pictures.audio and with_sound, "device": self.picture_device}
+            return StageResult(self.draw(scene, frames, into, pictures.model_copy(update=settled), progress))
 
         return make
 

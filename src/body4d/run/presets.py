@@ -4,10 +4,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from body4d.camera.motion import require_headless_opencv
-from body4d.config import OcclusionSettings, Settings
+from body4d.config import ComputeSettings, OcclusionSettings, Settings
 from body4d.core.caches import cache_folder, user_cache
 from body4d.core.errors import MissingDependencyError, RunWarning, SettingsError, WeightsError
 from body4d.core.occlusion import OcclusionSegment
@@ -33,7 +33,8 @@ class PipelineComponents:
 
     ``warnings`` say which preset was taken and why; ``setup_warnings`` hold for this machine today alone and belong to no result.
     ``weights`` names the checkpoint of each stage that has one, ``sources`` its origin and licence, and
-    ``memory`` is how the GPU's peak is asked for. Without a ``completer`` nobody occluded is completed.
+    ``memory`` is how the GPU's peak is asked for. Without a ``completer`` nobody occluded is completed. ``picture_device`` draws the
+    pictures.
     """
 
     preset: str
@@ -46,6 +47,7 @@ class PipelineComponents:
     memory: DeviceMemory = NO_DEVICE
     sources: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     completer: AmodalCompleter | None = None
+    picture_device: Literal["cuda", "cpu"] = "cpu"
 
 
 def load_components(settings: Settings, listener: EventListener = ignore_events) -> PipelineComponents:
@@ -58,7 +60,23 @@ def load_components(settings: Settings, listener: EventListener = ignore_events)
     components = (
         with_checkpoint_sources(sam_components(settings, why), settings) if preset == "sam" else lite_components(settings, why, listener)
     )
-    return replace(components, setup_warnings=(*components.setup_warnings, *cache_warnings(user_cache(), cache_folder())))
+    return replace(
+        components,
+        setup_warnings=(*components.setup_warnings, *cache_warnings(user_cache(), cache_folder())),
+        picture_device=choose_picture_device(settings, components.preset),
+    )
+
+
+def choose_picture_device(settings: Settings, preset: str) -> Literal["cuda", "cpu"]:
+    """What draws the pictures: on ``auto`` CUDA where the preset's networks run on it anyway. Raises DeviceError where it is missing."""
+    asked = settings.pictures.device
+    if asked == "cpu" or (asked == "auto" and preset != "sam"):
+        return "cpu"
+    # Looking for a GPU loads torch, which is why preset lite only does it when asked to.
+    from body4d.runtime.device import choose_device
+
+    compute = settings.compute if asked == "auto" else ComputeSettings(device="cuda")
+    return "cuda" if choose_device(compute).type == "cuda" else "cpu"
 
 
 def cache_warnings(wanted: Path | None, used: Path) -> tuple[RunWarning, ...]:

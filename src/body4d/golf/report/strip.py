@@ -10,7 +10,8 @@ from body4d.core.stages import FrameSource
 from body4d.core.types import BodyTrack, Scene
 from body4d.golf.types import Swing, SwingEvent
 from body4d.render.contact_sheet import people_box
-from body4d.render.frame_renderer import RenderPerson, ScenePoser, VirtualViewPanel, draw_overlay, resize_image, resized_camera
+from body4d.render.frame_renderer import RenderPerson, ScenePoser, VirtualViewPanel, draw_overlay, resized_camera
+from body4d.render.layers import resize_image
 from body4d.render.virtual_views import standing_camera
 
 HEIGHT_PX = 320
