@@ -93,6 +93,7 @@ STALE: dict[str, tuple[Any, tuple[str, ...], tuple[str, ...]]] = {
     "pictures.num_sheet_frames": (6, PICTURES, PICTURES),
     "pictures.num_workers": (1, NONE, NONE),
     "pictures.device": ("cpu", NONE, NONE),
+    "pictures.encoder": ("x264", PICTURES, PICTURES),
     "pictures.encode_crf": (23, PICTURES, PICTURES),
     "pictures.encode_preset": ("fast", PICTURES, PICTURES),
 }

@@ -178,15 +178,22 @@ class PictureSettings(Section):
         "within rounding. Where the GPU fails, the CPU draws on and a warning says so.",
         json_schema_extra=SPEED_ONLY,
     )
+    encoder: Literal["auto", "x264", "nvenc"] = Field(
+        default="auto",
+        description="What encodes the videos, as H.264 in any case. auto takes nvenc, the encoder on NVIDIA's cards, where it works, else x264 "
+        "on the CPU. Cards for data centres such as A100 and H200 have none.",
+    )
     encode_crf: float = Field(
         default=18.0,
         ge=0,
         le=51,
-        description="x264's constant rate factor of the videos. A higher one gives smaller files of lower quality; 18 hardly shows.",
+        description="x264's constant rate factor of the videos, or NVENC's constant quality on the same scale. A higher one gives smaller "
+        "files of lower quality; 18 hardly shows.",
     )
     encode_preset: X264Preset = Field(
         default="veryfast",
-        description="x264's preset. A slower one gives smaller files of the same quality and encodes more slowly than the renderer draws.",
+        description="x264's preset. A slower one gives smaller files of the same quality and encodes more slowly than the renderer draws. "
+        "NVENC always takes its own p5.",
     )
 
 

@@ -48,19 +48,18 @@ def write_pictures(
     ``overlay_path`` shows bodies over the video, ``views_path`` the overlay with a side and a top view, both with the clip's own times
     and every frame of it; ``sheet_path`` (PNG) shows some frames side by side. Bodies that were bridged or are not to be trusted are
     fainter. ``progress`` is called after each frame and may raise Cancelled; then nothing half-written is left. The GPU draws where
-    ``settings.device`` is cuda, else the CPU. Returns what the user should know. Raises OutputError, and DeviceError where CUDA is missing.
+    ``settings.device`` is cuda, else the CPU. Returns what the user should know. Raises OutputError, and
+    DeviceError where CUDA or NVENC is asked for and missing.
     """
     clip = scene.clip
     renderer, sheet = FrameRenderer(scene, settings), ContactSheet.of(scene, settings)
     painter = DevicePainter("cuda", settings.samples_per_pixel) if settings.device == "cuda" else None
-    crf, preset = settings.encode_crf, settings.encode_preset
+    how = {"crf": settings.encode_crf, "preset": settings.encode_preset, "encoder": settings.encoder}
     audio_from = clip if settings.audio else None
     columns = []
     with (
-        VideoWriter(
-            overlay_path, *renderer.overlay_size_px, clip.times_s, audio_from, crf=crf, preset=preset, max_key_distance=KEY_DISTANCE
-        ) as overlay,
-        VideoWriter(views_path, *renderer.layout.size_px, clip.times_s, crf=crf, preset=preset) as views,
+        VideoWriter(overlay_path, *renderer.overlay_size_px, clip.times_s, audio_from, max_key_distance=KEY_DISTANCE, **how) as overlay,
+        VideoWriter(views_path, *renderer.layout.size_px, clip.times_s, **how) as views,
         _EncodingThread(overlay) as overlay_encoder,
         _EncodingThread(views) as views_encoder,
         closing(_drawn_frames(renderer, sheet, scene, frames, settings, painter or draw_layers, overlay, views)) as drawn,

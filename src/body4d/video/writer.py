@@ -7,7 +7,7 @@ from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import av
 import numpy as np
@@ -20,6 +20,7 @@ from body4d.core.errors import OutputError
 from body4d.core.files import WRITE_ERRORS, output_error
 from body4d.core.types import Clip
 from body4d.video.audio import AudioMuxer, sound_problem
+from body4d.video.encoders import CODECS, Encoder, encoder_options, possible_encoders
 
 DEFAULT_CRF, DEFAULT_PRESET = 18.0, "veryfast"
 _MAX_TICKS_PER_S = 1_000_000  # Times that fit no common grid are kept to a microsecond.
@@ -32,9 +33,10 @@ class VideoWriter:
     """Writes pictures shown at ``times_s`` to ``path``; use as a context manager.
 
     Sizes are padded to even by repeating the last row or column. With ``audio_from`` the sound of that clip's range is copied, unless it
-    has a ``sound_problem``. ``crf`` and ``preset`` are those of x264. The file appears under its name when the block ends without error;
-    until then, and after an error, whatever was there before stays. ``max_key_distance`` is the most frames from one key frame to the
-    next, from which a player must decode when somebody steps back; None: x264's 250. Raises OutputError where it cannot be written.
+    has a ``sound_problem``. ``crf`` and ``preset`` are those of x264; ``encoder`` "auto" takes NVENC, of like quality, where it works.
+    The file appears under its name when the block ends without error; until then, and after an error, whatever was there before stays.
+    ``max_key_distance`` is the most frames from one key frame to the next, from which a player must decode when somebody steps back;
+    None: the encoder's 250. Raises OutputError where it cannot be written, and DeviceError where NVENC is asked for and missing.
 
     ``write`` takes pictures one by one. To spread the work over threads, ``converted`` may be called by any number of them at once;
     ``encode``, and after the last frame ``finish``, by one at a time.
@@ -51,6 +53,7 @@ class VideoWriter:
         crf: float = DEFAULT_CRF,
         preset: str = DEFAULT_PRESET,
         max_key_distance: int | None = None,
+        encoder: Literal["auto", "x264", "nvenc"] = "x264",
     ) -> None:
         if not len(times_s):
             raise ValueError("a video needs at least one frame")
@@ -58,6 +61,7 @@ class VideoWriter:
         self._partial = self._path.with_name(f".{self._path.name}.partial")
         self._size_px = (width_px, height_px)
         self._crf, self._preset, self._max_key_distance = crf, preset, max_key_distance
+        self._encoders = possible_encoders(encoder, width_px + width_px % 2, height_px + height_px % 2)
         self._ticks, self._time_base = exact_ticks(np.asarray(times_s, np.float64))
         self._audio = AudioMuxer(audio_from) if audio_from is not None and sound_problem(audio_from) is None else None
         self._written = 0
@@ -65,10 +69,19 @@ class VideoWriter:
         self._of_thread = threading.local()  # Two threads cannot share a reformatter.
 
     def __enter__(self) -> Self:
+        *hopes, last = self._encoders
+        for encoder in hopes:
+            try:
+                return self._open(encoder)
+            except OutputError:  # As where other programs hold all of NVENC's sessions.
+                continue
+        return self._open(last)
+
+    def _open(self, encoder: Encoder) -> Self:
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             self._container = av.open(str(self._partial), "w", format="mp4", options={"movflags": "+faststart"})
-            self._stream = self._open_stream()
+            self._stream = self._open_stream(encoder)
             if self._audio:
                 self._audio.open(self._container)
         except (OSError, FFmpegError) as error:
@@ -76,18 +89,16 @@ class VideoWriter:
             raise self._failure(error) from error
         return self
 
-    def _open_stream(self) -> Any:
+    def _open_stream(self, encoder: Encoder) -> Any:
         width, height = (side + side % 2 for side in self._size_px)
-        # x264's macroblock tree on AVX-512 machines gives other bytes now and then for the very same pictures (PyAV 18.1, measured:
-        # 20 variants in 30 encodes of 1600x720); without it they are the same every time.
-        options = {"crf": f"{self._crf:g}", "preset": self._preset, "mbtree": "0"}
-        if self._max_key_distance is not None:
-            options["g"] = str(self._max_key_distance)
-        stream = self._container.add_stream("libx264", rate=self._average_rate(), options=options)
+        options = encoder_options(encoder, self._crf, self._preset, self._max_key_distance)
+        stream: Any = self._container.add_stream(CODECS[encoder], rate=self._average_rate(), options=options)
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         stream.time_base = stream.codec_context.time_base = self._time_base
         stream.codec_context.colorspace = stream.codec_context.color_primaries = stream.codec_context.color_trc = 1  # BT.709
         stream.codec_context.color_range = ColorRange.MPEG
+        if encoder == "nvenc":
+            stream.codec_context.open()  # It may fail, and another is taken: better now than at the first picture.
         return stream
 
     def _average_rate(self) -> Fraction:
