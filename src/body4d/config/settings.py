@@ -180,8 +180,8 @@ class PictureSettings(Section):
     )
     encoder: Literal["auto", "x264", "nvenc"] = Field(
         default="auto",
-        description="What encodes the videos, as H.264 in any case. auto takes nvenc, the encoder on NVIDIA's cards, where it works, else x264 "
-        "on the CPU. Cards for data centres such as A100 and H200 have none.",
+        description="What encodes the videos, as H.264 in any case. auto takes nvenc, the encoder on NVIDIA's cards, where it works, else "
+        "x264 on the CPU. Cards for data centres such as A100 and H200 have none.",
     )
     encode_crf: float = Field(
         default=18.0,

@@ -1,19 +1,22 @@
 """Triangles to pixels in torch, for a GPU: all pictures of a frame at once, as ``body4d.render.kernels`` draws them one by one on the CPU.
 
-Triangles are expanded to the pixels of their bounding boxes, and samples to those inside; edges are evaluated in whole numbers, and the
-nearest surface of a sample is the greatest of 64-bit keys made of depth and triangle, so that the order of threads does not count. Sums are
-float64 in a fixed order: results are the same on every call. Sizes that depend on the data bound memory, whatever a picture shows.
+Edges are evaluated in whole numbers, and the nearest surface of a sample is the greatest of 64-bit keys made of depth and triangle, so that
+the order of threads does not count. Sums are float64 in a fixed order: results are the same on every call. On CUDA three Triton kernels do
+the work. Elsewhere it is plain torch, which expands triangles to the pixels of their bounding boxes, a bounded number at a time.
 """
 
 import queue
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from types import ModuleType
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int, Int32, UInt8
 from torch import Tensor
+
+from body4d.runtime.fused import has_fused_kernels
 
 SUBPIXEL_BITS = 8
 """Points are in 1/256 pixel, as those of ``body4d.render.kernels.project_vertices``."""
@@ -61,6 +64,15 @@ class RasterPicture:
     resize: tuple[LineWeights, LineWeights] | None = None
 
 
+def raster_kernels(device: torch.device) -> ModuleType | None:
+    """The Triton kernels that do this module's work, where there are any for ``device``."""
+    if not has_fused_kernels(device):
+        return None
+    from body4d.runtime import raster_kernels as kernels
+
+    return kernels
+
+
 class DeviceRasterizer:
     """Draws pictures on a torch device. Any number of threads may call it; at most ``MAX_STREAMS`` frames are on the device at a time."""
 
@@ -68,6 +80,7 @@ class DeviceRasterizer:
         self._device, self._cuda = device, device.type == "cuda"
         self._offsets = torch.from_numpy(offsets).to(device)
         self._bounds = int(offsets.min()), int(offsets.max())
+        self._kernels = raster_kernels(device)
         self._kept: dict[int, tuple[np.ndarray, Tensor]] = {}
         self._streams: queue.LifoQueue[torch.cuda.Stream | None] = queue.LifoQueue()
         for _ in range(MAX_STREAMS):
@@ -85,7 +98,10 @@ class DeviceRasterizer:
             out = torch.empty(canvas.shape, dtype=torch.uint8, pin_memory=self._cuda)
             out.copy_(canvas, non_blocking=True)
             if stream is not None:
-                stream.synchronize()
+                # Asleep: where a thread waits awake, as is torch's way, the encoders have a core less.
+                done = torch.cuda.Event(blocking=True)
+                done.record(stream)
+                done.synchronize()
         flat = out.numpy()
         return [
             flat[first : first + p.height_px * p.width_px].reshape(p.height_px, p.width_px, 3)
@@ -148,54 +164,59 @@ class DeviceRasterizer:
 
     def _scene(self, pictures: Sequence[RasterPicture], firsts: Sequence[int]) -> "_Scene | None":
         """All meshes as one; None where there is nothing to draw."""
-        points: list[np.ndarray] = []
-        colours: list[np.ndarray] = []
-        faces: list[tuple[Tensor | np.ndarray, int]] = []
+        meshes: list[RasterMesh] = []
         of_mesh: list[list[int]] = []
         parts: list[list[int]] = []
-        vertices = pixels = 0
+        pixels = 0
         for picture, first in zip(pictures, firsts, strict=True):
             box = _extent([mesh.points for mesh in picture.meshes], picture.width_px, picture.height_px)
             if box is None:
                 continue
             left, top, right, bottom = box
-            for mesh in picture.meshes:
-                of_mesh.append([len(parts), int(mesh.two_sided), left, top, right, bottom])
-                points.append(mesh.points)
-                colours.append(mesh.colours)
-                faces.append((self._constant(mesh.faces) if mesh.kept_faces else mesh.faces, vertices))
-                vertices += len(mesh.points)
+            meshes += picture.meshes
+            of_mesh += [[len(parts), int(mesh.two_sided), left, top, right, bottom] for mesh in picture.meshes]
             parts.append([pixels, right - left, left, top, first + top * picture.width_px + left, picture.width_px])
             pixels += (right - left) * (bottom - top)
-        counts = [len(own) for own, _ in faces]
+        counts = [len(mesh.faces) for mesh in meshes]
         if not sum(counts):
             return None
+        vertices = np.cumsum([0, *(len(mesh.points) for mesh in meshes[:-1])])
+        num_faces, first_vertex, of_mesh_there, parts_there = self._tables([np.array(counts), vertices, np.array(of_mesh), np.array(parts)])
         return _Scene(
-            points=self._upload(points),
-            colours=self._upload(colours),
-            faces=torch.cat(self._numbered(faces)),
-            mesh=torch.repeat_interleave(torch.tensor(counts, device=self._device), output_size=sum(counts)),
-            of_mesh=torch.tensor(of_mesh, device=self._device),
-            parts=torch.tensor(parts, device=self._device),
+            points=self._upload([mesh.points for mesh in meshes]),
+            colours=self._upload([mesh.colours for mesh in meshes]),
+            faces=self._faces(meshes, first_vertex),
+            mesh=torch.repeat_interleave(num_faces, output_size=sum(counts)),
+            of_mesh=of_mesh_there,
+            parts=parts_there,
             pixels=pixels,
         )
 
-    def _numbered(self, faces: Sequence[tuple[Tensor | np.ndarray, int]]) -> list[Tensor]:
-        """Faces by the numbers of all meshes' vertices. Runs of the same faces are made at once."""
+    def _tables(self, arrays: Sequence[np.ndarray]) -> list[Tensor]:
+        """Small tables of whole numbers in one upload, each where kernels may count on memory's alignment."""
+        sizes = [array.size + -array.size % 16 for array in arrays]
+        padded = [np.pad(array.ravel(), (0, size - array.size)) for array, size in zip(arrays, sizes, strict=True)]
+        whole = self._upload(padded)
+        return [part[: array.size].view(array.shape) for part, array in zip(whole.split(sizes), arrays, strict=True)]
+
+    def _faces(self, meshes: Sequence[RasterMesh], first_vertex: Tensor) -> Tensor:
+        """All faces (F, 3) by the numbers of all meshes' vertices. Runs of the same faces are made at once."""
         out: list[Tensor] = []
         at = 0
-        while at < len(faces):
-            own, run = faces[at][0], 1
-            while at + run < len(faces) and faces[at + run][0] is own:
+        while at < len(meshes):
+            own, run = meshes[at], 1
+            while at + run < len(meshes) and meshes[at + run].faces is own.faces:
                 run += 1
-            there = own if isinstance(own, Tensor) else self._upload([own]).long()
-            added = torch.tensor([first for _, first in faces[at : at + run]], device=self._device)
-            out.append((there + added[:, None, None]).reshape(-1, 3))
+            there = self._constant(own.faces) if own.kept_faces else self._upload([own.faces]).long()
+            out.append((there + first_vertex[at : at + run, None, None]).view(-1, 3))
             at += run
-        return out
+        return torch.cat(out) if len(out) > 1 else out[0]
 
     def _cover(self, scene: "_Scene") -> Tensor:
         """Keys (pixels of all extents, S) int64: depth and triangle that is visible at each sample, 0 where none is."""
+        if self._kernels is not None:
+            meshes = scene.points, scene.faces, scene.mesh, scene.of_mesh, scene.parts
+            return self._kernels.cover(*meshes, self._offsets, self._bounds, scene.pixels)
         samples = len(self._offsets)
         keys = torch.zeros(scene.pixels * samples, dtype=torch.int64, device=self._device)
         front = _front_faces(scene, self._offsets, self._bounds)
@@ -231,6 +252,9 @@ class DeviceRasterizer:
         keys.scatter_reduce_(0, at, key, "amax")
 
     def _colour(self, scene: "_Scene", keys: Tensor, canvas: Tensor) -> None:
+        if self._kernels is not None:
+            self._kernels.colour(scene.points, scene.faces, scene.colours, scene.parts, self._offsets, keys, canvas)
+            return
         covered = (keys != 0).any(1).nonzero()[:, 0]
         for some in covered.split(_MAX_SAMPLES // keys.shape[1]):
             self._colour_pixels(scene, some, keys[some], canvas)
