@@ -24,7 +24,7 @@ def _corner(points_ptr, vertex, inside):
 
 
 @triton.jit
-def _triangle(points_ptr, faces_ptr, mesh_ptr, of_mesh_ptr, parts_ptr, face, inside, LEAST: tl.constexpr, MOST: tl.constexpr):
+def _triangle(points_ptr, faces_ptr, mesh_ptr, of_mesh_ptr, parts_ptr, face, inside, MIN_OFFSET: tl.constexpr, MAX_OFFSET: tl.constexpr):
     """Everything about triangles that their samples need; ``drawn`` where they are to be drawn."""
     mesh = of_mesh_ptr + tl.load(mesh_ptr + face, mask=inside, other=0) * 6
     part = parts_ptr + tl.load(mesh) * 6
@@ -38,10 +38,10 @@ def _triangle(points_ptr, faces_ptr, mesh_ptr, of_mesh_ptr, parts_ptr, face, ins
     turned = area < 0
     x1, y1, z1 = tl.where(turned, xk, xj), tl.where(turned, yk, yj), tl.where(turned, zk, zj)
     x2, y2, z2 = tl.where(turned, xj, xk), tl.where(turned, yj, yk), tl.where(turned, zj, zk)
-    first_column = tl.maximum((tl.minimum(tl.minimum(x0, x1), x2) - MOST + 255) >> 8, tl.load(mesh + 2))
-    first_row = tl.maximum((tl.minimum(tl.minimum(y0, y1), y2) - MOST + 255) >> 8, tl.load(mesh + 3))
-    last_column = tl.minimum((tl.maximum(tl.maximum(x0, x1), x2) - LEAST) >> 8, tl.load(mesh + 4) - 1)
-    last_row = tl.minimum((tl.maximum(tl.maximum(y0, y1), y2) - LEAST) >> 8, tl.load(mesh + 5) - 1)
+    first_column = tl.maximum((tl.minimum(tl.minimum(x0, x1), x2) - MAX_OFFSET + 255) >> 8, tl.load(mesh + 2))
+    first_row = tl.maximum((tl.minimum(tl.minimum(y0, y1), y2) - MAX_OFFSET + 255) >> 8, tl.load(mesh + 3))
+    last_column = tl.minimum((tl.maximum(tl.maximum(x0, x1), x2) - MIN_OFFSET) >> 8, tl.load(mesh + 4) - 1)
+    last_row = tl.minimum((tl.maximum(tl.maximum(y0, y1), y2) - MIN_OFFSET) >> 8, tl.load(mesh + 5) - 1)
     drawn = inside & (turned | ((tl.load(mesh + 1) > 0) & (area > 0))) & (first_column <= last_column) & (first_row <= last_row)
     scale = 1.0 / tl.where(drawn, tl.abs(area), 1).to(tl.float64)
     dx1, dy1, dx2, dy2 = (x1 - x0).to(tl.float64), (y1 - y0).to(tl.float64), (x2 - x0).to(tl.float64), (y2 - y0).to(tl.float64)
@@ -87,11 +87,11 @@ def _cover_pixel(
 @triton.jit(do_not_specialize=["count"])
 def _cover_small_kernel(
     points_ptr, faces_ptr, mesh_ptr, of_mesh_ptr, parts_ptr, offsets_ptr, keys_ptr, large_ptr, count,
-    SMALL: tl.constexpr, LEAST: tl.constexpr, MOST: tl.constexpr, SAMPLES: tl.constexpr, BLOCK: tl.constexpr
+    SMALL: tl.constexpr, MIN_OFFSET: tl.constexpr, MAX_OFFSET: tl.constexpr, SAMPLES: tl.constexpr, BLOCK: tl.constexpr
 ):  # fmt: skip
     face = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     (pixels, width, at, columns, a, b, c, xa, xb, xc, ya, yb, yc, z, above, slope_x, slope_y, farthest, nearest) = _triangle(
-        points_ptr, faces_ptr, mesh_ptr, of_mesh_ptr, parts_ptr, face, face < count, LEAST, MOST
+        points_ptr, faces_ptr, mesh_ptr, of_mesh_ptr, parts_ptr, face, face < count, MIN_OFFSET, MAX_OFFSET
     )
     large = pixels > SMALL
     place = tl.atomic_add(large_ptr + tl.zeros((BLOCK,), tl.int64), tl.full((BLOCK,), 1, tl.int64), mask=large, sem="relaxed")
@@ -111,14 +111,14 @@ def _cover_small_kernel(
 @triton.jit
 def _cover_large_kernel(
     points_ptr, faces_ptr, mesh_ptr, of_mesh_ptr, parts_ptr, offsets_ptr, keys_ptr, large_ptr,
-    PROGRAMS: tl.constexpr, LEAST: tl.constexpr, MOST: tl.constexpr, SAMPLES: tl.constexpr, BLOCK: tl.constexpr
+    PROGRAMS: tl.constexpr, MIN_OFFSET: tl.constexpr, MAX_OFFSET: tl.constexpr, SAMPLES: tl.constexpr, BLOCK: tl.constexpr
 ):  # fmt: skip
     lane = tl.arange(0, BLOCK).to(tl.int64)
     for n in range(tl.program_id(0), tl.load(large_ptr).to(tl.int32), PROGRAMS):
         # The same triangle in every lane.
         face = tl.load(large_ptr + 1 + n) + tl.zeros((BLOCK,), tl.int64)
         (pixels, width, at, columns, a, b, c, xa, xb, xc, ya, yb, yc, z, above, slope_x, slope_y, farthest, nearest) = _triangle(
-            points_ptr, faces_ptr, mesh_ptr, of_mesh_ptr, parts_ptr, face, face >= 0, LEAST, MOST
+            points_ptr, faces_ptr, mesh_ptr, of_mesh_ptr, parts_ptr, face, face >= 0, MIN_OFFSET, MAX_OFFSET
         )
         for first in range(0, tl.max(pixels), BLOCK):
             pixel = first + lane
@@ -209,10 +209,10 @@ def cover(
     scene = points, faces, mesh, of_mesh, parts, offsets, keys, large
     least, most = bounds
     _cover_small_kernel[(triton.cdiv(len(faces), FACE_BLOCK),)](
-        *scene, len(faces), SMALL=SMALL_PIXELS, LEAST=least, MOST=most, SAMPLES=samples, BLOCK=FACE_BLOCK, num_warps=1
+        *scene, len(faces), SMALL=SMALL_PIXELS, MIN_OFFSET=least, MAX_OFFSET=most, SAMPLES=samples, BLOCK=FACE_BLOCK, num_warps=1
     )
     _cover_large_kernel[(LARGE_PROGRAMS,)](
-        *scene, PROGRAMS=LARGE_PROGRAMS, LEAST=least, MOST=most, SAMPLES=samples, BLOCK=PIXEL_BLOCK, num_warps=1
+        *scene, PROGRAMS=LARGE_PROGRAMS, MIN_OFFSET=least, MAX_OFFSET=most, SAMPLES=samples, BLOCK=PIXEL_BLOCK, num_warps=1
     )
     return keys
 
