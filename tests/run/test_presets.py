@@ -22,6 +22,7 @@ from body4d.run.presets import (
     require_sam,
     why_not_sam,
 )
+from body4d.runtime import fused
 from fake_checkpoints import write_fake_blazepose, write_fake_checkpoints
 
 
@@ -230,6 +231,9 @@ def test_pictures_are_drawn_where_the_networks_run(monkeypatch: pytest.MonkeyPat
 
     assert device("sam", compute="cpu") == device("sam", pictures="cpu") == "cpu"
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(fused, "has_fused_kernels", lambda device: False)
+    assert device("sam") == "cpu"  # Without Triton it does not pay.
+    monkeypatch.setattr(fused, "has_fused_kernels", lambda device: device.type == "cuda")
     assert device("sam") == device("lite", pictures="cuda") == device("sam", pictures="cuda", compute="cpu") == "cuda"
     assert device("lite") == device("sam", compute="cpu") == "cpu"
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)

@@ -72,15 +72,19 @@ def load_components(settings: Settings, listener: EventListener = ignore_events)
 
 
 def choose_picture_device(settings: Settings, preset: str) -> Literal["cuda", "cpu"]:
-    """What draws the pictures: on ``auto`` CUDA where the preset's networks run on it anyway. Raises DeviceError where it is missing."""
+    """What draws the pictures: on ``auto`` CUDA where the preset's networks run on it anyway and Triton is there, without which it is no
+    quicker than the CPU. Raises DeviceError where CUDA is asked for and missing."""
     asked = settings.pictures.device
     if asked == "cpu" or (asked == "auto" and preset != "sam"):
         return "cpu"
     # Looking for a GPU loads torch, which is why preset lite only does it when asked to.
     from body4d.runtime.device import choose_device
+    from body4d.runtime.fused import has_fused_kernels
 
-    compute = settings.compute if asked == "auto" else ComputeSettings(device="cuda")
-    return "cuda" if choose_device(compute).type == "cuda" else "cpu"
+    if asked == "auto":
+        return "cuda" if has_fused_kernels(choose_device(settings.compute)) else "cpu"
+    choose_device(ComputeSettings(device="cuda"))
+    return "cuda"
 
 
 def cache_warnings(wanted: Path | None, used: Path) -> tuple[RunWarning, ...]:

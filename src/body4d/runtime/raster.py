@@ -362,10 +362,13 @@ def _front_faces(scene: _Scene, offsets: Tensor, bounds: tuple[int, int]) -> _Fr
 
 def _extent(points: Sequence[np.ndarray], width_px: int, height_px: int) -> tuple[int, int, int, int] | None:
     """Left, top, right and bottom pixel of the part of a picture that points may touch; None where it is empty."""
-    spans = [(array[:, :2].min(0), array[:, :2].max(0)) for array in points if len(array)]
-    if not spans:
-        return None
-    low = np.min([span[0] for span in spans], axis=0).astype(np.int64) >> SUBPIXEL_BITS
-    high = (np.max([span[1] for span in spans], axis=0).astype(np.int64) >> SUBPIXEL_BITS) + 1
-    (left, top), (right, bottom) = np.clip(low, 0, (width_px, height_px)), np.clip(high, 0, (width_px, height_px))
-    return (int(left), int(top), int(right), int(bottom)) if left < right and top < bottom else None
+    box = []
+    for axis, size in ((0, width_px), (1, height_px)):
+        # A column by itself: numpy takes ten times as long over both at once.
+        along = [np.ascontiguousarray(array[:, axis]) for array in points if len(array)]
+        if not along:
+            return None
+        low, high = min(float(part.min()) for part in along), max(float(part.max()) for part in along)
+        box.append((min(max(int(low) >> SUBPIXEL_BITS, 0), size), min(max((int(high) >> SUBPIXEL_BITS) + 1, 0), size)))
+    (left, right), (top, bottom) = box
+    return (left, top, right, bottom) if left < right and top < bottom else None

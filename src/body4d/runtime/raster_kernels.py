@@ -202,17 +202,17 @@ def _blend(out, level, behind, covered, SAMPLES: tl.constexpr):
 def cover(
     points: Tensor, faces: Tensor, mesh: Tensor, of_mesh: Tensor, parts: Tensor, offsets: Tensor, bounds: tuple[int, int], pixels: int
 ) -> Tensor:
-    """Keys (pixels, S) as ``raster`` makes them. ``bounds``: least and greatest of the offsets."""
+    """Keys (pixels, S) as ``raster`` makes them. ``bounds``: smallest and largest of the offsets."""
     samples = len(offsets)
     keys = torch.zeros((pixels, samples), dtype=torch.int64, device=points.device)
     large = torch.zeros(len(faces) + 1, dtype=torch.int64, device=points.device)
     scene = points, faces, mesh, of_mesh, parts, offsets, keys, large
-    least, most = bounds
+    min_offset, max_offset = bounds
     _cover_small_kernel[(triton.cdiv(len(faces), FACE_BLOCK),)](
-        *scene, len(faces), SMALL=SMALL_PIXELS, MIN_OFFSET=least, MAX_OFFSET=most, SAMPLES=samples, BLOCK=FACE_BLOCK, num_warps=1
+        *scene, len(faces), SMALL=SMALL_PIXELS, MIN_OFFSET=min_offset, MAX_OFFSET=max_offset, SAMPLES=samples, BLOCK=FACE_BLOCK, num_warps=1
     )
     _cover_large_kernel[(LARGE_PROGRAMS,)](
-        *scene, PROGRAMS=LARGE_PROGRAMS, MIN_OFFSET=least, MAX_OFFSET=most, SAMPLES=samples, BLOCK=PIXEL_BLOCK, num_warps=1
+        *scene, PROGRAMS=LARGE_PROGRAMS, MIN_OFFSET=min_offset, MAX_OFFSET=max_offset, SAMPLES=samples, BLOCK=PIXEL_BLOCK, num_warps=1
     )
     return keys
 
