@@ -174,7 +174,7 @@ class PictureSettings(Section):
     )
     device: Literal["auto", "cuda", "cpu"] = Field(
         default="auto",
-        description="What draws the bodies. auto takes cuda where preset sam's networks run on it and Triton is installed, else the CPU. The "
+        description="What draws the bodies. auto takes cuda where preset sam's networks run on it and Triton is installed, else cpu. The "
         "pictures are the same within rounding. Where the GPU fails, the CPU draws on and a warning says so.",
         json_schema_extra=SPEED_ONLY,
     )
