@@ -23,7 +23,7 @@ from scenes import make_scene
 pytestmark = pytest.mark.slow  # Anny is set up
 
 CELL_PX = 64
-QUICK = PictureSettings(panel_height_px=180, num_sheet_frames=4)
+QUICK = PictureSettings(panel_height_px=180, num_sheet_frames=4, encoder="x264")
 GREY = 90
 
 

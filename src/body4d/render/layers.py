@@ -66,8 +66,9 @@ class DevicePainter:
         if self.warning is None:
             try:
                 return self._rasterizer.draw(rgb, [_raster_picture(rgb, layer) for layer in layers])
-            except RuntimeError as error:  # Everything that torch and CUDA report.
-                self._give_up(str(error).splitlines()[0])
+            # torch, CUDA, Triton and its compiler have no error in common; what is wrong with the layers themselves the CPU says again.
+            except Exception as error:
+                self._give_up((str(error) or type(error).__name__).splitlines()[0])
         return draw_layers(rgb, layers, samples)
 
     def _give_up(self, reason: str) -> None:
