@@ -1,9 +1,10 @@
 """Cuts: frames that begin a new shot, of another camera or of the same one after some time was left out.
 
 Each frame is compared with the one before it by the local structure of a small picture, so that a change of light is none. A cut changes
-far more than the frames around it do; fast motion and blur change all of them. Where much moves anyway, a frame in doubt is judged by what
-optical flow from the one before it does not explain. Found from every frame of the file in the clip's range, because frames far apart
-differ anyway. Cross-fades, and cuts less than ``NEIGHBOUR_FRAMES`` frames apart, are not found.
+far more than the frames around it do, and optical flow from the one before it does not explain it, as it does the jerk of a hand that holds
+the camera; fast motion and blur change all of them. Where much moves anyway, a frame in doubt is judged more strictly by flow. Found from
+every frame of the file in the clip's range, because frames far apart differ anyway. Cross-fades, and cuts less than ``NEIGHBOUR_FRAMES``
+frames apart, are not found.
 """
 
 from collections import deque
@@ -35,6 +36,8 @@ NEIGHBOUR_FRAMES = 4
 MIN_CHANGE_RATIO = 2.5
 """A cut changes this many times as much as any of them. On seven real clips, each also with only every 2nd to 6th frame, no frame that is
 no cut reached more than 1.3, and a lens flare that goes out at once 2.2."""
+MIN_UNEXPLAINED_PART = 0.25
+"""The part of such a change that optical flow leaves unexplained: half and more of a cut's, 0.06 where a hand jerks the camera."""
 MIN_DOUBT_RATIO, MIN_UNEXPLAINED_RATIO = 1.6, 3.0
 """From the first ratio on a frame is in doubt. It begins a shot where what flow leaves unexplained is the second times that of any
 neighbour. The lens flare has 2.6; no other frame of those clips is in doubt."""
@@ -60,7 +63,9 @@ def find_cuts(frames: FrameSource, progress: ProgressFn = ignore_progress) -> St
 
     shares = changed_shares(pictures())
     sure, doubtful = cut_rows(shares), cut_rows(shares, MIN_DOUBT_RATIO)
-    at = np.array([row for row in doubtful.tolist() if row in sure or _is_unexplained(reader, row)], np.int64)
+    at = sure
+    if find_spec("cv2") is not None:
+        at = np.array([row for row in doubtful.tolist() if _is_unexplained(reader, row, shares[row] if row in sure else None)], np.int64)
     # A cut between two frames that are used is at the second of them.
     cuts = np.unique(np.searchsorted(clip.source_frames, reader.clip.source_frames[at]))
     return StageOutput(cuts, (*reader.warnings, *_warnings(clip, cuts)))
@@ -77,13 +82,15 @@ def changed_shares(pictures: Iterable[UInt8[np.ndarray, "h w 3"]]) -> Float[np.n
     return np.array(shares)
 
 
-def _is_unexplained(reader: VideoReader, row: int) -> bool:
-    """Whether optical flow explains far less of the frame ``row`` than of those around it. Without OpenCV nothing is said."""
-    if find_spec("cv2") is None:
-        return False
+def _is_unexplained(reader: VideoReader, row: int, sure_share: float | None) -> bool:
+    """Whether optical flow leaves enough of the frame ``row`` unexplained to begin a shot: of a change that is sure to be large beside
+    those around it, a part; of one in doubt, far more than of the frames around it."""
     first = max(0, row - NEIGHBOUR_FRAMES - 1)
     around = [rgb for _, rgb in reader.read(first, row + NEIGHBOUR_FRAMES + 1)]
-    return row - first in cut_rows(unexplained_shares(around), MIN_UNEXPLAINED_RATIO)
+    unexplained = unexplained_shares(around)
+    if sure_share is not None:
+        return bool(unexplained[row - first] >= MIN_UNEXPLAINED_PART * sure_share)
+    return row - first in cut_rows(unexplained, MIN_UNEXPLAINED_RATIO)
 
 
 def unexplained_shares(pictures: Sequence[UInt8[np.ndarray, "h w 3"]]) -> Float[np.ndarray, " n"]:
