@@ -40,7 +40,11 @@ STANDING_QUANTILE = 0.15
 """Quantile of a point's heights that is taken for its standing height: low, but with a few wrong heights below it."""
 
 DEPTH_SHARE = 0.35
-"""Speed and distance along the view count by this share, because depth is about three times as uncertain."""
+"""Speed along the view counts by this share, because depth is about three times as uncertain."""
+
+WANDER_DEPTH_SHARE = 0.15
+"""Distance along the view from the place of a contact counts by this share: over a step, what a fit says of depth wanders by a tenth of a
+metre where the foot stands still. More of it splits such a step in two, and the foot slides from one place to the other."""
 
 SPEED_WINDOW_S = 0.08
 """Speeds are taken over this time. The roll of a step takes 0.1 s."""
@@ -196,10 +200,9 @@ def stationary_rows(
     two where two means explain it best. Between the two, and where a part is shorter than ``MIN_CONTACT_S``, the point is free.
     """
     out = np.zeros(len(points_m), bool)
-    # Depth counts by the same share as in speeds. One direction is taken for the whole stretch: one that turned with the person would
-    # hide their path.
+    # One direction is taken for the whole stretch: one that turned with the person would hide their path.
     depth_axis = view.mean(0) / np.linalg.norm(view.mean(0))
-    weighted = points_m - (1 - DEPTH_SHARE) * (points_m * depth_axis).sum(-1, keepdims=True) * depth_axis
+    weighted = points_m - (1 - WANDER_DEPTH_SHARE) * (points_m * depth_axis).sum(-1, keepdims=True) * depth_axis
     smoothed = _gaussian_mean(weighted, np.ones(len(weighted)), times_s, BLEND_S / 2)
     pending = [(0, len(points_m))]
     while pending:
