@@ -37,8 +37,8 @@ MIN_CHANGE_RATIO = 2.5
 """A cut changes this many times as much as any of them. On seven real clips, each also with only every 2nd to 6th frame, no frame that is
 no cut reached more than 1.3, and a lens flare that goes out at once 2.2."""
 MIN_SURE_UNEXPLAINED_RATIO = 2.0
-"""Of such a change optical flow leaves this many times as much unexplained as of any neighbour: 2.9 and more at cuts put into real clips and
-two films, 1.4 where a hand jerks the camera."""
+"""Of such a change optical flow leaves this many times as much unexplained as of any neighbour: 2.9 and more at cuts put into real clips
+and two films, 1.4 where a hand jerks the camera."""
 MIN_DOUBT_RATIO, MIN_UNEXPLAINED_RATIO = 1.6, 3.0
 """From the first ratio on a frame is in doubt. It begins a shot where what flow leaves unexplained is the second times that of any
 neighbour. The lens flare has 2.6; no other frame of those clips is in doubt."""
