@@ -51,7 +51,7 @@ SAME_ROI_SHARE = 0.05
 """Regions whose centres are closer than this share of their side are of one person."""
 SAME_ROI_SHARE_ALONE = 0.25
 """The same for a person with nobody near, whose region may be found anew a little beside itself."""
-MAX_SETTLING_ROUNDS, SETTLED_SHARE = 8, 0.03
+MAX_SETTLING_ROUNDS, SETTLED_SHARE = 8, 0.1
 """The region of somebody new is read at most so often, until it moves and changes by less than this share of its side."""
 MAX_ROI_SIDE_SHARE = 4.0
 """Regions wider than this many of the picture's longer sides come from exploded landmarks."""
