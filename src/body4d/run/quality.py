@@ -212,7 +212,7 @@ def _silhouette_ious(
             continue
         shape = silhouette(vertices[n], rig.faces, camera.at(int(frame)))
         # Of a large picture most is neither: masks lie in memory by columns and silhouettes by rows, which are slow to compare.
-        part = tuple(slice(*_span(shape.any(axis) | mask.any(axis))) for axis in (1, 0))
+        part = tuple(slice(*_span(np.logical_or(shape.any(axis), mask.any(axis)))) for axis in (1, 0))
         other_masks = [other_mask[part] for other in others if (other_mask := _mask_at(other, int(frame))) is not None]
         occluded = np.logical_or.reduce(other_masks) & ~mask[part] if other_masks else None
         out[n] = silhouette_iou(shape[part], mask[part], occluded)

@@ -308,7 +308,7 @@ def test_a_region_that_takes_in_more_than_the_person_is_read_until_it_settles():
             poses = super().landmarks(rgb, [dataclasses.replace(roi, x_px=x) for roi in rois])
             off = [(roi.x_px - x) / 2 for roi in rois]
             return [
-                dataclasses.replace(pose, points_px=pose.points_px + (dx, 0), alignment_px=pose.alignment_px + (dx, 0))
+                dataclasses.replace(pose, points_px=pose.points_px + np.array([dx, 0]), alignment_px=pose.alignment_px + np.array([dx, 0]))
                 for pose, dx in zip(poses, off, strict=True)
                 if pose is not None
             ]

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float, Int
+from scipy.ndimage import median_filter
 
 from body4d.golf.club.lines import wrapped
 from body4d.golf.club.shaft import shaft_angles
@@ -15,13 +16,8 @@ REST_S = 0.3
 REST_SHARE = 0.03
 """At address the head keeps for this many seconds of the clip within this share of the shaft's length (some 3 cm) of one place."""
 
-DEPARTURE = 3.0
-"""When it left is reckoned from its way to this many times as far as the rim of that place: a slow takeaway crosses the rim many frames
-after it began."""
-BEFORE_S = 1.0
-"""Seconds of the clip at rest that are looked at besides."""
-NOISE = 0.3
-"""By how much, as a share of the rim, a head at rest is seen off its place; beyond it distances are off in proportion."""
+AT_REST = 1.5
+"""A head that is no farther from its place than this many times the median at rest has not left it yet: it is seen there within noise."""
 
 BACK_SHARE = 0.15
 """The head is back at the ball where it is within this share of the shaft's length of its place at address."""
@@ -66,31 +62,19 @@ def club_at_rest(club: ClubShaft, before: int, fps: float) -> ClubAtRest | None:
     away = np.linalg.norm(heads - best[1], axis=1) / reach_px
     there = np.flatnonzero(away <= 1)
     x, y = np.median((club.head_px - club.grip_px)[rows[there]], axis=0)
-    return ClubAtRest(_departure(frames, away, int(there[-1]), fps), best[1], math.atan2(y, x))
+    return ClubAtRest(_departure(frames, away, int(there[-1])), best[1], math.atan2(y, x))
 
 
-def _departure(frames: Int[np.ndarray, " n"], away: Float[np.ndarray, " n"], last: int, fps: float) -> float:
-    """When the head left the ball: ``away`` is its distance in units of the rim, which it leaves for good after row ``last``.
+def _departure(frames: Int[np.ndarray, " n"], away: Float[np.ndarray, " n"], last: int) -> float:
+    """When the head left the ball: after the last frame on which it is in its place within noise.
 
-    The break of the two straight lines, one level and one rising, that lie nearest to the distances from ``BEFORE_S`` before the rim to
-    ``DEPARTURE``: where single distances cross the rim hangs on their noise.
+    ``away`` is its distance in units of the rim, which it leaves for good after row ``last``. A takeaway may pause, so that the rim is
+    crossed many frames after it began. Single distances that stick out count by the middle one of three.
     """
-    if last + 1 == len(frames):
-        return float(frames[last])
-    after = last + 1 + int(np.argmax(away[last + 1 :] >= DEPARTURE))
-    if away[after] < DEPARTURE:
-        return float(frames[last])
-    first = int(np.searchsorted(frames, frames[last] - BEFORE_S * fps))
-    x, y = frames[first : after + 1].astype(float), away[first : after + 1]
-    weight = 1 / np.maximum(y, NOISE)
-    breaks = np.arange(x[0], x[-1], 0.25)
-    rising = np.maximum(x - breaks[:, None], 0.0) * weight
-    level, seen = np.broadcast_to(weight, rising.shape), y * weight
-    # Least squares of two numbers for every break at once: level and slope.
-    normal = np.stack([np.stack([(u * v).sum(1) for v in (level, rising)], -1) for u in (level, rising)], -2)
-    found = np.linalg.solve(normal, np.stack([level @ seen, rising @ seen], -1)[..., None])[..., 0]
-    off = ((found[:, :1] * level + found[:, 1:] * rising - seen) ** 2).sum(1)
-    return float(breaks[off.argmin()])
+    middle = median_filter(away[: last + 2], 3, mode="nearest")
+    noise = AT_REST * float(np.median(away[: last + 1][away[: last + 1] <= 1]))
+    row = int(np.flatnonzero(middle <= max(noise, float(middle.min())))[-1])
+    return (float(frames[row]) + float(frames[min(row + 1, len(frames) - 1)])) / 2
 
 
 def club_returns(club: ClubShaft, rest: ClubAtRest, first: int, last: int) -> float | None:
