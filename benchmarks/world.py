@@ -1,7 +1,9 @@
 """How well does a body walk through one world when the camera moves? Films with exact truth, by preset lite as a user runs it.
 
-    python benchmarks/world.py [--move pan zoom ...] [--seed 0 ...] [--way auto static ...] [--set KEY=VALUE ...] [--out FOLDER] [--json]
-    python benchmarks/world.py --stage camera [--move ...]    the camera's path alone, with the true masks: seconds instead of minutes
+    python benchmarks/world.py [--move pan zoom ...] [--seed 0 ...] [--way auto static ...] [--focal-mm35 26] [--set KEY=VALUE ...]
+        [--out FOLDER] [--json]
+    python benchmarks/world.py --stage camera [--move ...]    the camera's path alone, with the true masks and, for its
+        length, the true bodies: seconds instead of minutes
     python benchmarks/world.py --clip VIDEO ... --truly static|rotating|moving [--json]    real clips: what their camera is called
 
 Each film shows one walker, who does the same in all of them, in a yard (body4d.evaluate.synthetic.clip.make_moving_clip); ``static`` is the
@@ -28,48 +30,26 @@ import numpy as np
 from real_truth import known
 
 from body4d.camera.background import read_background
+from body4d.camera.scale import settle_scale
 from body4d.config import CameraSettings, Settings
 from body4d.config.loading import load_settings, parse_assignments
 from body4d.core.scene_io import load_masks, load_scene
 from body4d.core.types import Camera, Scene
 from body4d.evaluate.synthetic.camera_moves import CAMERA_MOVES
 from body4d.evaluate.synthetic.clip import SyntheticClip, make_moving_clip
-from body4d.evaluate.synthetic.motions import lens_camera
-from body4d.evaluate.world import CameraScore, WorldScore, camera_kind, score_camera, score_world
+from body4d.evaluate.synthetic.motions import PHONE_MM35, lens_camera
+from body4d.evaluate.world import CAMERA_ROWS, PERSON_ROWS, CameraScore, WorldScore, camera_kind, score_camera, score_world
 from body4d.run.pipeline import Pipeline
 from body4d.run.record import MASKS, SCENE
 from body4d.video import VideoReader, probe
 
 KINDS = ("static", "rotating", "moving", "unknown")
 
-CAMERA_ROWS = (
-    ("rotation error, mean (deg)", "rotation_error_deg", 1),
-    ("rotation error of 90 % of frames (deg)", "rotation_p90_deg", 1),
-    ("rotation error, worst (deg)", "rotation_max_deg", 1),
-    ("path (m)", "path_m", 1),
-    ("path error, share of length (%)", "path_error_share", 100),
-    ("path error, scale aligned (%)", "scaled_path_error_share", 100),
-    ("path's length against the true (%)", "path_scale", 100),
-    ("place error, worst (m)", "position_max_m", 1),
-    ("focal length error, worst (%)", "focal_max_share", 100),
-    ("zoom error, worst (%)", "zoom_max_share", 100),
-)
-PERSON_ROWS = (
-    ("W-MPJPE100 (mm)", "w_mpjpe100_mm", 1),
-    ("WA-MPJPE100 (mm)", "wa_mpjpe100_mm", 1),
-    ("root translation error (% of the way)", "root_translation_error_share", 100),
-    ("walked (m)", "walked_m", 1),
-    ("walked distance error (%)", "walked_error_share", 100),
-    ("foot sliding (mm/frame)", "foot_sliding_mm", 1),
-    ("rise and fall of the floor under the feet (m)", "climbed_m", 1),
-)
 
-
-def film(move: str, seed: int, out: Path) -> SyntheticClip:
+def film(move: str, seed: int, focal_mm35: float, folder: Path) -> SyntheticClip:
     """The film, made where it is not there yet."""
-    folder = out / f"{move}-{seed}"
     clip = SyntheticClip(folder / f"{move}.mp4", folder / "truth.npz", folder / "truth_masks.npz")
-    return clip if clip.truth.exists() else make_moving_clip(move, folder, seed=seed)  # type: ignore[arg-type]
+    return clip if clip.truth.exists() else make_moving_clip(move, folder, seed=seed, focal_mm35=focal_mm35)  # type: ignore[arg-type]
 
 
 def settings_of(way: str, assignments: list[str]) -> Settings:
@@ -93,17 +73,18 @@ def run_whole(video: Path, folder: Path, settings: Settings) -> tuple[Scene, flo
     return load_scene(folder / SCENE, video), processor_s() - began, stages
 
 
-def see_camera(clip: SyntheticClip, way: str) -> tuple[Camera, list[str], float]:
-    """The camera as stage ``camera`` sees it with the true masks, its warnings, and processor seconds."""
+def see_camera(clip: SyntheticClip, truth: Scene, way: str) -> tuple[Camera, list[str], float]:
+    """The camera as stage ``camera`` sees it with the true masks, its path as long as the true bodies make it; warnings, and seconds."""
     frames = VideoReader(probe(clip.video))
     lens = lens_camera((frames.clip.width_px, frames.clip.height_px))
     masks = load_masks(clip.truth_masks)
     began = processor_s()
     seen = read_background(frames, lens, CameraSettings(motion=way), masks)  # type: ignore[arg-type]
-    return seen.value, [warning.message for warning in seen.warnings], processor_s() - began
+    settled = settle_scale(seen.value, truth.people, frames.clip)
+    return settled.value, [warning.message for warning in (*seen.warnings, *settled.warnings)], processor_s() - began
 
 
-def print_table(names: list[str], columns: list[dict[str, Any]], rows: tuple[tuple[str, str, float], ...]) -> None:
+def print_table(columns: list[dict[str, Any]], rows: tuple[tuple[str, str, float], ...]) -> None:
     for label, key, factor in rows:
         cells = [c.get(key) for c in columns]
         print(f"{label:<48}" + "".join(f"{'–' if v is None or not np.isfinite(v) else f'{v * factor:.2f}':>12}" for v in cells))
@@ -121,6 +102,7 @@ def main() -> None:
     parser.add_argument("--move", nargs="+", choices=CAMERA_MOVES, default=list(CAMERA_MOVES))
     parser.add_argument("--seed", nargs="+", type=int, default=[0])
     parser.add_argument("--way", nargs="+", default=["auto", "static"])
+    parser.add_argument("--focal-mm35", type=float, default=PHONE_MM35, help="The lens; lite takes it for a phone's, 26 mm.")
     parser.add_argument("--stage", choices=("whole", "camera"), default="whole")
     parser.add_argument("--clip", nargs="+", type=Path, default=[])
     parser.add_argument("--truly", choices=KINDS[:3])
@@ -154,28 +136,30 @@ def films(args: argparse.Namespace, way: str) -> dict[str, Any]:
     called: Counter[tuple[str, str]] = Counter()
     for move in args.move:
         for seed in args.seed:
-            clip = film(move, seed, args.out)
+            name = f"{move}-{seed}" + ("" if args.focal_mm35 == PHONE_MM35 else f"-{args.focal_mm35:g}mm")
+            clip = film(move, seed, args.focal_mm35, args.out / name)
             truth = load_scene(clip.truth)
             if args.stage == "camera":
-                camera, warnings, taken_s = see_camera(clip, way)
+                camera, warnings, taken_s = see_camera(clip, truth, way)
                 score: CameraScore = score_camera(camera, truth.camera, np.arange(len(truth.clip)))
                 more.append({"processor_s": taken_s, "warnings": warnings})
             else:
-                folder = args.out / f"{move}-{seed}-{way}"
+                folder = args.out / f"{name}-{way}"
                 scene, taken_s, stages = run_whole(clip.video, folder, settings_of(way, args.assignments))
                 whole: WorldScore = score_world(scene, load_masks(folder / MASKS), truth, load_masks(clip.truth_masks))
                 score = whole.camera
                 people.append(asdict(whole.people[0]))
                 more.append({"processor_s": taken_s, "stages_s": stages, "warnings": [w.message for w in scene.warnings]})
-            names.append(f"{move}-{seed}")
+            names.append(name)
             cameras.append(asdict(score))
             called[score.true_kind, score.called] += 1
     if not args.json:
         print(f"\ncamera.motion = {way}\n{'':<48}" + "".join(f"{name:>12}" for name in names))
         print(f"{'called':<48}" + "".join(f"{c['called']:>12}" for c in cameras))
-        print_table(names, cameras, CAMERA_ROWS)
-        print_table(names, people, PERSON_ROWS)
-        print_table(names, more, (("processor time (s)", "processor_s", 1),))
+        print_table(cameras, CAMERA_ROWS)
+        if people:
+            print_table(people, PERSON_ROWS)
+        print_table(more, (("processor time (s)", "processor_s", 1),))
         print_called(called)
     return {
         "films": {

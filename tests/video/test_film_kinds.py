@@ -12,7 +12,7 @@ from body4d.config import VideoSettings
 from body4d.core.errors import InputError
 from body4d.video import VideoReader, VideoWriter, probe
 from body4d.video.audio import sound_problem
-from body4d.video.cuts import changed_shares, find_cuts, unexplained_shares
+from body4d.video.cuts import changed_shares, cut_rows, find_cuts, unexplained_shares
 from body4d.video.metadata import edit_list_rates
 from make_videos import corners, make_sound, make_video, number_of, quadrants, stripes
 
@@ -208,6 +208,18 @@ def test_what_flow_explains_is_motion_and_no_cut():
     assert changed_shares(moving)[1:].min() > 0.2
     assert unexplained_shares(moving).max() < 0.05
     assert unexplained_shares(jump)[3] > 5 * np.delete(unexplained_shares(jump), 3).max()
+
+
+def test_a_jerk_of_the_hand_that_holds_the_camera_is_no_cut(tmp_path):
+    pytest.importorskip("cv2")
+    rng = np.random.default_rng(3)
+    wall = np.kron(rng.integers(20, 230, (14, 40, 1)), np.ones((8, 8, 3))).astype(np.uint8)
+    left = [0] * 8 + [4] * 8  # still but for one jerk
+    held = [wall[:, 40 + x : 136 + x] for x in left]
+    assert cut_rows(changed_shares(held)).tolist() == [8]  # by the change alone it would be one
+    assert cuts_of(tmp_path, held).value.tolist() == []
+    other = [wall[:, 40:136]] * 8 + [wall[:, 180:276]] * 8
+    assert cuts_of(tmp_path, other).value.tolist() == [8]
 
 
 @pytest.mark.parametrize("name", ["videos/golf_swing.mp4", "videos/street_dance.mp4", "truth/dropjump_Cam1.mp4"])

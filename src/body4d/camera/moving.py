@@ -47,14 +47,15 @@ class LostWayError(Exception):
 
 
 def adjust_moving(
-    tracks: FeatureTracks, camera: Camera, focal_sigma: float, min_noise_px: float
+    tracks: FeatureTracks, camera: Camera, focal_sigma: float, min_noise_px: float, begin_focal_px: float | None = None
 ) -> tuple[KeyframeProblem, Adjusted, Freedom]:
-    """The keyframes' rotations and positions, and one focal length.
+    """The keyframes' rotations and positions, and one focal length: within ``focal_sigma`` (a share of it) of the camera's, beginning at
+    ``begin_focal_px`` where something better is known.
 
     Raises LostWayError where no two keyframes have parallax, or one cannot be added.
     """
     problem = keyframe_problem(tracks, camera)
-    log_focal = float(np.log(camera.focal_px))
+    log_focal = float(np.log(begin_focal_px or camera.focal_px))
     by_keyframe = _by_keyframe(problem.seen, len(problem.keyframes))
     state = _begin(problem, by_keyframe, tracks, log_focal)
     for k in _order(state.solved):
@@ -63,7 +64,7 @@ def adjust_moving(
     state = _from_first(state)
     K = len(state.R)
     cameras = Cameras(state.R, state.position, np.full(K, log_focal))
-    freedom = Freedom(True, "shared" if focal_sigma > 0 else "fixed", log_focal, max(focal_sigma, 1e-3))
+    freedom = Freedom(True, "shared" if focal_sigma > 0 else "fixed", float(np.log(camera.focal_px)), max(focal_sigma, 1e-3))
     adjusted = adjust(cameras, state.points, problem.seen, freedom, min_noise_px)
     adjusted = _in_units(adjusted, problem.seen)
     return problem, with_covariance(adjusted, problem.seen, freedom), freedom

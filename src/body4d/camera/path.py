@@ -81,7 +81,7 @@ def path_from_tracks(
     travelling = None
     if motion != "rotating":
         try:
-            travelling = Model(tracks, *adjust_moving(tracks, camera, _focal_sigma(camera), MIN_NOISE_SHARE * tracks.diagonal_px))
+            travelling = _travelling(tracks, camera, turning)
         except LostWayError as error:
             if motion == "moving":
                 return PathEstimate("unknown", reason=str(error))
@@ -123,11 +123,29 @@ def _turning(tracks: FeatureTracks, camera: Camera, pictures: Mapping[int, Backg
     return Model(tracks, problem, adjusted, freedom)
 
 
+def _travelling(tracks: FeatureTracks, camera: Camera, turning: Model) -> Model:
+    """A camera that changes its place. Raises LostWayError."""
+    prior = _focal_sigma(camera)
+    begin_focal_px = None
+    if turning.freedom.focal == "shared" and turning.adjusted.focal_sigma < MAX_SIGMA_SHARE * prior:
+        # Far from the right one the adjustment may end in a wrong one; what a turn tells of it is near, even where the place changes too.
+        begin_focal_px = float(np.exp(turning.adjusted.cameras.log_focal[0]))
+    model = Model(tracks, *adjust_moving(tracks, camera, prior, MIN_NOISE_SHARE * tracks.diagonal_px, begin_focal_px))
+    if prior > 0 and model.adjusted.focal_sigma >= MAX_SIGMA_SHARE * prior:
+        # A camera that hardly turns leaves the focal length open: all depths may be stretched with it. Then the given one stays.
+        problem, adjusted, freedom = adjust_moving(tracks, camera, 0.0, MIN_NOISE_SHARE * tracks.diagonal_px)
+        model = Model(tracks, problem, replace(adjusted, focal_sigma=prior), freedom)
+    return model
+
+
 def parallax_gain(turning: Model, travelling: Model) -> float:
     """By how much a camera that changes its place explains the corners better than one that only turns, for each observation: the
     difference of their geometric robust information criteria (Torr 1998), which charge a model for every number that it may choose.
     """
-    noise_px = travelling.adjusted.noise_px
+    # What a model may choose lies nearer to the observations than the truth does: a corner that two keyframes see, by half.
+    num_values = 2 * len(travelling.adjusted.residual_px)
+    num_free = 3 * len(travelling.problem.track) + 6 * len(travelling.problem.keyframes)
+    noise_px = travelling.adjusted.noise_px * np.sqrt(num_values / max(num_values - num_free, 1))
     cost = 0.0
     for model, sign, of_point, of_camera in ((turning, 1, 2, 3), (travelling, -1, 3, 6)):
         num_points, num_seen = len(model.problem.track), len(model.adjusted.residual_px)

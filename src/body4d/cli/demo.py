@@ -47,7 +47,7 @@ def demo(
     truth = Path("runs") / f"demo-clip-{view}"
     clip = video or make_swing(truth, cast(CameraView, view), display)
     folder = run_clip(clip, out or (None if video else Path("runs") / f"demo-{view}"), settings, display, fresh=fresh)
-    score = None if video else score_run(folder, truth)
+    score = None if video else score_run(folder, truth)[0]
     print_result(folder, quiet=quiet, as_json=as_json)
     if score and as_json:
         print_json({"event": "score", **score_as_json(score)})

@@ -69,6 +69,30 @@ class WorldPersonScore:
     """How much farther the lowest foot joint rises or sinks above the floor than the true one, from the lowest place to the highest."""
 
 
+CAMERA_ROWS: tuple[tuple[str, str, float], ...] = (
+    ("rotation error, mean (deg)", "rotation_error_deg", 1),
+    ("rotation error of 90 % of frames (deg)", "rotation_p90_deg", 1),
+    ("rotation error, worst (deg)", "rotation_max_deg", 1),
+    ("path (m)", "path_m", 1),
+    ("path error, share of length (%)", "path_error_share", 100),
+    ("path error, scale aligned (%)", "scaled_path_error_share", 100),
+    ("path's length against the true (%)", "path_scale", 100),
+    ("place error, worst (m)", "position_max_m", 1),
+    ("focal length error, worst (%)", "focal_max_share", 100),
+    ("zoom error, worst (%)", "zoom_max_share", 100),
+)
+PERSON_ROWS: tuple[tuple[str, str, float], ...] = (
+    ("W-MPJPE100 (mm)", "w_mpjpe100_mm", 1),
+    ("WA-MPJPE100 (mm)", "wa_mpjpe100_mm", 1),
+    ("root translation error (% of the way)", "root_translation_error_share", 100),
+    ("walked (m)", "walked_m", 1),
+    ("walked distance error (%)", "walked_error_share", 100),
+    ("foot sliding (mm/frame)", "foot_sliding_mm", 1),
+    ("rise and fall of the floor under the feet (m)", "climbed_m", 1),
+)
+"""Figures as tables show them: label, field, factor."""
+
+
 @dataclass(frozen=True)
 class WorldScore:
     """A run in the world: its camera, and its people in the truth's order."""
@@ -173,3 +197,17 @@ def _score_person(truth: BodyTrack, body: BodyTrack | None, scene: Scene, truth_
         foot_sliding_mm=1e3 * step_s * metrics.foot_sliding_m_s(feet, true_feet, times_s, frames),
         climbed_m=float(np.ptp(climbs)),
     )
+
+
+def world_table(score: WorldScore) -> str:
+    """The score as text: the camera, then one column per true person."""
+    lines = [f"camera {score.camera.true_kind}, called {score.camera.called}"]
+    lines += [f"{label:<48}{_cell(getattr(score.camera, name) * factor)}" for label, name, factor in CAMERA_ROWS]
+    lines.append(f"{'':<48}" + "".join(f"{f'person {p.truth_id}':>12}" for p in score.people))
+    for label, name, factor in PERSON_ROWS:
+        lines.append(f"{label:<48}" + "".join(_cell(getattr(p, name) * factor) for p in score.people))
+    return "\n".join(lines)
+
+
+def _cell(value: float) -> str:
+    return f"{value:>12.2f}" if np.isfinite(value) else f"{'–':>12}"

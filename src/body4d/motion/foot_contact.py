@@ -30,17 +30,22 @@ ENTER_SPEED_M_S = 0.25
 LEAVE_SPEED_M_S = 0.5
 """A contact ends where the point is faster than this. A stepping foot moves at 3 m/s."""
 
-ENTER_RISE_M = 0.03
+ENTER_RISE_M = 0.05
 """A contact begins where the point is less than this above its standing height."""
 
-LEAVE_RISE_M = 0.05
+LEAVE_RISE_M = 0.07
 """A contact ends where the point is more than this above its standing height: a lifted heel or a jump."""
 
 STANDING_QUANTILE = 0.15
 """Quantile of a point's heights that is taken for its standing height: low, but with a few wrong heights below it."""
 
 DEPTH_SHARE = 0.35
-"""Speed and distance along the view count by this share, because depth is about three times as uncertain."""
+"""Speed along the view counts by this share, because depth is about three times as uncertain."""
+
+WANDER_DEPTH_SHARE, WANDER_RISE_SHARE = 0.15, 0.3
+"""Distances along the view and upwards from the place of a contact count by these shares: over a step, what a fit says of depth wanders by
+a tenth of a metre where the foot stands still, and a camera that looks down sees that as a rise. More of them splits such a step in two,
+and the foot slides from one place to the other. Whether a foot is lifted, ``LEAVE_RISE_M`` says."""
 
 SPEED_WINDOW_S = 0.08
 """Speeds are taken over this time. The roll of a step takes 0.1 s."""
@@ -183,7 +188,8 @@ def detect_contacts(
         for first, last in true_runs(possible[:, i]):
             rows = slice(first, last + 1)
             if certain[rows, i].any() and times_s[last] - times_s[first] >= MIN_CONTACT_S - _EPSILON_S:
-                out[rows, i] = stationary_rows(points_m[rows, i], view[rows], times_s[rows], max_wander_m[i])
+                places = points_m[rows, i] - (1 - WANDER_RISE_SHARE) * height[rows, i, None] * up
+                out[rows, i] = stationary_rows(places, view[rows], times_s[rows], max_wander_m[i])
     return out
 
 
@@ -196,10 +202,9 @@ def stationary_rows(
     two where two means explain it best. Between the two, and where a part is shorter than ``MIN_CONTACT_S``, the point is free.
     """
     out = np.zeros(len(points_m), bool)
-    # Depth counts by the same share as in speeds. One direction is taken for the whole stretch: one that turned with the person would
-    # hide their path.
+    # One direction is taken for the whole stretch: one that turned with the person would hide their path.
     depth_axis = view.mean(0) / np.linalg.norm(view.mean(0))
-    weighted = points_m - (1 - DEPTH_SHARE) * (points_m * depth_axis).sum(-1, keepdims=True) * depth_axis
+    weighted = points_m - (1 - WANDER_DEPTH_SHARE) * (points_m * depth_axis).sum(-1, keepdims=True) * depth_axis
     smoothed = _gaussian_mean(weighted, np.ones(len(weighted)), times_s, BLEND_S / 2)
     pending = [(0, len(points_m))]
     while pending:

@@ -210,10 +210,19 @@ def _silhouette_ious(
         mask = _mask_at(own, int(frame))
         if mask is None:
             continue
-        other_masks = [other_mask for other in others if (other_mask := _mask_at(other, int(frame))) is not None]
-        occluded = np.logical_or.reduce(other_masks) & ~mask if other_masks else None
-        out[n] = silhouette_iou(silhouette(vertices[n], rig.faces, camera.at(int(frame))), mask, occluded)
+        shape = silhouette(vertices[n], rig.faces, camera.at(int(frame)))
+        # Of a large picture most is neither: masks lie in memory by columns and silhouettes by rows, which are slow to compare.
+        part = tuple(slice(*_span(np.logical_or(shape.any(axis), mask.any(axis)))) for axis in (1, 0))
+        other_masks = [other_mask[part] for other in others if (other_mask := _mask_at(other, int(frame))) is not None]
+        occluded = np.logical_or.reduce(other_masks) & ~mask[part] if other_masks else None
+        out[n] = silhouette_iou(shape[part], mask[part], occluded)
     return out
+
+
+def _span(is_set: Bool[np.ndarray, " n"]) -> tuple[int, int]:
+    """From the first that is set to behind the last."""
+    at = np.flatnonzero(is_set)
+    return (int(at[0]), int(at[-1]) + 1) if len(at) else (0, 0)
 
 
 def _mask_at(track: MaskTrack, frame: int) -> np.ndarray | None:

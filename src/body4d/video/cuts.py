@@ -1,9 +1,10 @@
 """Cuts: frames that begin a new shot, of another camera or of the same one after some time was left out.
 
 Each frame is compared with the one before it by the local structure of a small picture, so that a change of light is none. A cut changes
-far more than the frames around it do; fast motion and blur change all of them. Where much moves anyway, a frame in doubt is judged by what
-optical flow from the one before it does not explain. Found from every frame of the file in the clip's range, because frames far apart
-differ anyway. Cross-fades, and cuts less than ``NEIGHBOUR_FRAMES`` frames apart, are not found.
+far more than the frames around it do, and optical flow from the one before it does not explain it, as it does the jerk of a hand that holds
+the camera; fast motion and blur change all of them. Where much moves anyway, a frame in doubt is judged more strictly by flow. Found from
+every frame of the file in the clip's range, because frames far apart differ anyway. Cross-fades, and cuts less than ``NEIGHBOUR_FRAMES``
+frames apart, are not found.
 """
 
 from collections import deque
@@ -35,9 +36,14 @@ NEIGHBOUR_FRAMES = 4
 MIN_CHANGE_RATIO = 2.5
 """A cut changes this many times as much as any of them. On seven real clips, each also with only every 2nd to 6th frame, no frame that is
 no cut reached more than 1.3, and a lens flare that goes out at once 2.2."""
+MIN_SURE_UNEXPLAINED_RATIO = 2.0
+"""Of such a change optical flow leaves this many times as much unexplained as of any neighbour: 2.9 and more at cuts put into real clips
+and two films, 1.4 where a hand jerks the camera."""
 MIN_DOUBT_RATIO, MIN_UNEXPLAINED_RATIO = 1.6, 3.0
 """From the first ratio on a frame is in doubt. It begins a shot where what flow leaves unexplained is the second times that of any
 neighbour. The lens flare has 2.6; no other frame of those clips is in doubt."""
+FLOOR_UNEXPLAINED_SHARE = 0.001
+"""What noise alone leaves unexplained."""
 FLOOR_SHARE = 0.002
 """Changes of a smaller share of the picture count as this one."""
 
@@ -60,7 +66,9 @@ def find_cuts(frames: FrameSource, progress: ProgressFn = ignore_progress) -> St
 
     shares = changed_shares(pictures())
     sure, doubtful = cut_rows(shares), cut_rows(shares, MIN_DOUBT_RATIO)
-    at = np.array([row for row in doubtful.tolist() if row in sure or _is_unexplained(reader, row)], np.int64)
+    at = sure
+    if find_spec("cv2") is not None:
+        at = np.array([row for row in doubtful.tolist() if _is_unexplained(reader, row, is_sure=row in sure)], np.int64)
     # A cut between two frames that are used is at the second of them.
     cuts = np.unique(np.searchsorted(clip.source_frames, reader.clip.source_frames[at]))
     return StageOutput(cuts, (*reader.warnings, *_warnings(clip, cuts)))
@@ -77,18 +85,21 @@ def changed_shares(pictures: Iterable[UInt8[np.ndarray, "h w 3"]]) -> Float[np.n
     return np.array(shares)
 
 
-def _is_unexplained(reader: VideoReader, row: int) -> bool:
-    """Whether optical flow explains far less of the frame ``row`` than of those around it. Without OpenCV nothing is said."""
-    if find_spec("cv2") is None:
-        return False
+def _is_unexplained(reader: VideoReader, row: int, *, is_sure: bool) -> bool:
+    """Whether optical flow explains far less of the frame ``row`` than of those around it. ``is_sure``: it changes far more than they."""
     first = max(0, row - NEIGHBOUR_FRAMES - 1)
     around = [rgb for _, rgb in reader.read(first, row + NEIGHBOUR_FRAMES + 1)]
-    return row - first in cut_rows(unexplained_shares(around), MIN_UNEXPLAINED_RATIO)
+    unexplained, at = unexplained_shares(around), row - first
+    if is_sure:
+        beside = np.delete(unexplained, [0, at])  # the first has none before it
+        return bool(unexplained[at] >= MIN_SURE_UNEXPLAINED_RATIO * beside.max(initial=FLOOR_UNEXPLAINED_SHARE))
+    return at in cut_rows(unexplained, MIN_UNEXPLAINED_RATIO)
 
 
 def unexplained_shares(pictures: Sequence[UInt8[np.ndarray, "h w 3"]]) -> Float[np.ndarray, " n"]:
     """The share of each small picture that differs from the one before it, both as it is and moved along the optical flow; 0 for the first.
 
+    What the flow takes from beyond the border has come into view, and is no difference.
     Source of the flow: Farneback, "Two-frame motion estimation based on polynomial expansion", SCIA 2003.
     """
     import cv2
@@ -98,9 +109,11 @@ def unexplained_shares(pictures: Sequence[UInt8[np.ndarray, "h w 3"]]) -> Float[
     rows, columns = np.mgrid[0 : greys[0].shape[0], 0 : greys[0].shape[1]].astype(np.float32)
     for (before, after), (grey, next_grey) in zip(pairwise(structures), pairwise(greys), strict=True):
         flow = cv2.calcOpticalFlowFarneback(next_grey, grey, None, 0.5, 3, 11, 2, 5, 1.1, 0)  # type: ignore[call-overload]
-        moved = cv2.remap(before, columns + flow[..., 0], rows + flow[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        x, y = columns + flow[..., 0], rows + flow[..., 1]
+        moved = cv2.remap(before, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        was_seen = (x >= 0) & (x <= columns.max()) & (y >= 0) & (y <= rows.max())
         differs = [np.abs(one - after).max(-1) > CHANGED_BY for one in (before, moved)]
-        shares.append(float(np.mean(differs[0] & differs[1])))
+        shares.append(float(np.mean(differs[0] & differs[1] & was_seen)))
     return np.array(shares)
 
 

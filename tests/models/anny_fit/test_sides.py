@@ -148,3 +148,21 @@ def test_an_arm_that_leaps_in_depth_for_two_frames_is_found_and_a_fast_stroke_is
     assert np.abs(np.gradient(stroke, times)).max() > 3.5
     assert np.flatnonzero(leaping_arm(joints, times, "RIGHT")).tolist() == [20, 21]
     assert not leaping_arm(joints, times, "LEFT").any()
+
+
+@pytest.mark.parametrize("length", [1, 3])
+def test_feet_that_are_exchanged_for_a_moment_while_the_legs_pass_are_exchanged_back(length: int) -> None:
+    """Seen from the side one foot swings past the other, slower than feet can; depth stays with its label, as the network leaves it."""
+    walker = person(np.full(60, np.pi / 2))
+    feet = [B.LEFT_ANKLE, B.LEFT_HEEL, B.LEFT_BIG_TOE, B.LEFT_SMALL_TOE]
+    swing_m = np.clip(np.arange(60) - 20, 0, 20)[:, None] / 20 * 0.9 - 0.45  # 1.35 m/s
+    world = walker.world_m.copy()
+    world[:, feet, 0] += swing_m
+    true = BodyLandmarks(world[..., :2] * PX_PER_M + 500, world, walker.visibility)
+    rows = stretch(60, 24, length)
+    seen = exchanged(true, rows, feet)
+    seen = dataclasses.replace(seen, world_m=np.concatenate([seen.world_m[..., :2], world[..., 2:]], axis=-1))
+    settled = settle_sides(seen, np.arange(60) / 30)
+    assert settled.landmarks.points_px[:, feet] == pytest.approx(true.points_px[:, feet])
+    assert settled.landmarks.world_m[:, feet] == pytest.approx(world[:, feet])
+    assert settle_sides(true, np.arange(60) / 30).landmarks.points_px[:, feet] == pytest.approx(true.points_px[:, feet])

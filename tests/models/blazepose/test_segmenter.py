@@ -296,6 +296,29 @@ def test_a_detection_that_is_not_confirmed_is_nobody():
     assert tracker.tracks == []
 
 
+def test_a_region_that_takes_in_more_than_the_person_is_read_until_it_settles():
+    """Landmarks lie halfway between the middle of the region, which shows a tree as well, and the person."""
+
+    class BesideATree(ScriptedNetworks):
+        def detect(self, rgb, wanted):
+            return [RotatedRoi(roi.x_px + 120, roi.y_px, roi.side_px, 0) for roi in super().detect(rgb, wanted)]
+
+        def landmarks(self, rgb, rois):
+            (x,) = self._figures(rgb)
+            poses = super().landmarks(rgb, [dataclasses.replace(roi, x_px=x) for roi in rois])
+            off = [(roi.x_px - x) / 2 for roi in rois]
+            return [
+                dataclasses.replace(pose, points_px=pose.points_px + np.array([dx, 0]), alignment_px=pose.alignment_px + np.array([dx, 0]))
+                for pose, dx in zip(poses, off, strict=True)
+                if pose is not None
+            ]
+
+    tracker = PoseTracker(BesideATree(), S)  # pyright: ignore[reportArgumentType]
+    tracker.step(0, 0.0, painted((100, RED)))
+    (person,) = tracker.tracks
+    assert person.poses[0].points_px[23, 0] == pytest.approx(106, abs=16)  # 36 after two readings
+
+
 # --- prompts ---
 
 

@@ -24,6 +24,7 @@ from body4d.evaluate.synthetic.motions import (
     DEFAULT_SECONDS,
     DEFAULT_SIZE_PX,
     MOTION_VIEWS,
+    PHONE_MM35,
     Actor,
     ActorMotion,
     CameraView,
@@ -167,18 +168,19 @@ def make_moving_clip(
     seconds: float = MOVING_SECONDS,
     size: tuple[int, int] = MOVING_SIZE_PX,
     people: int = 1,
+    focal_mm35: float = PHONE_MM35,
 ) -> SyntheticClip:
     """Render people who walk through a yard as ``<move>.mp4``, filmed by a camera that moves as ``camera_moves.CAMERA_MOVES`` name it.
 
-    The people do the same whatever the camera does. The camera of the truth has its exact ``path``. ``people``: 1 or 2. Else as
-    ``make_clip``.
+    The people do the same whatever the camera does. The camera of the truth has its exact ``path``. ``people``: 1 or 2. ``focal_mm35`` is
+    the lens, in a zoom that of the first frame. Else as ``make_clip``.
     """
     if move not in CAMERA_MOVES:
         raise ValueError(f"unknown camera move {move!r}; known: {', '.join(CAMERA_MOVES)}")
     if people not in (1, 2):
         raise ValueError(f"one or two people walk through a yard, found {people}")
     actors = create_walkers(people, seconds, seed)
-    filming = moving_camera(move, lens_camera(_checked_size(size)), _way(actors[0], seconds), seconds, seed)
+    filming = moving_camera(move, lens_camera(_checked_size(size), focal_mm35), _way(actors[0], seconds), seconds, seed)
     yard = make_yard(seed)
     place = _still_yard(yard, filming) if filming.kind == "static" else yard
     setup = _ClipSetup(filming, actors, _colours(actors), place)

@@ -35,7 +35,7 @@ DEFAULT_SECONDS: dict[ClipKind, float] = {"swing": 2.5, "walk": 3.0, "crossing":
 DEFAULT_SIZE_PX: dict[ClipKind, tuple[int, int]] = {"swing": (544, 720), "walk": (640, 480), "crossing": (848, 480)}
 
 # A phone's main lens, by the diagonal of the picture (CIPA DCG-001), as in config.CameraSettings.
-_FOCAL_MM35, _DIAGONAL_MM35 = 26.0, 43.2666
+PHONE_MM35, _DIAGONAL_MM35 = 26.0, 43.2666
 
 # Anny's parameters: gender (0 male), age, muscle, weight, height, proportions, scale; then how far a seed moves each.
 _SHAPES: tuple[tuple[float, ...], ...] = (
@@ -163,10 +163,10 @@ def transform_motion(motion: ActorMotion, rotation: Float[np.ndarray, "*t 3 3"],
     return ActorMotion(rotations, turned(motion.root_m) + offset_m, club)
 
 
-def lens_camera(size_px: tuple[int, int]) -> Camera:
-    """A phone's main lens for pictures of ``size_px`` (width, height)."""
+def lens_camera(size_px: tuple[int, int], focal_mm35: float = PHONE_MM35) -> Camera:
+    """A lens, if nothing else is asked for a phone's main one, for pictures of ``size_px`` (width, height)."""
     width, height = size_px
-    focal = _FOCAL_MM35 / _DIAGONAL_MM35 * float(np.hypot(width, height))
+    focal = focal_mm35 / _DIAGONAL_MM35 * float(np.hypot(width, height))
     return Camera(focal, width / 2, height / 2, width, height, source="default")
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float, Int
+from scipy.ndimage import median_filter
 
 from body4d.golf.club.lines import wrapped
 from body4d.golf.club.shaft import shaft_angles
@@ -15,9 +16,8 @@ REST_S = 0.3
 REST_SHARE = 0.03
 """At address the head keeps for this many seconds of the clip within this share of the shaft's length (some 3 cm) of one place."""
 
-DEPARTURE = 3.0
-"""When it left is reckoned from the time it takes from the rim of that place to this many times as far: straight back to the middle. A slow
-takeaway crosses the rim many frames after it began."""
+AT_REST = 1.5
+"""A head that is no farther from its place than this many times the median at rest has not left it yet: it is seen there within noise."""
 
 BACK_SHARE = 0.15
 """The head is back at the ball where it is within this share of the shaft's length of its place at address."""
@@ -66,14 +66,15 @@ def club_at_rest(club: ClubShaft, before: int, fps: float) -> ClubAtRest | None:
 
 
 def _departure(frames: Int[np.ndarray, " n"], away: Float[np.ndarray, " n"], last: int) -> float:
-    """When the head left the ball: ``away`` is its distance in units of the rim, which it leaves for good after row ``last``."""
-    if last + 1 == len(frames):
-        return float(frames[last])
-    after = last + 1 + int(np.argmax(away[last + 1 :] >= DEPARTURE))
-    if away[after] < DEPARTURE:
-        return float(frames[last])
-    rim, far = (np.interp(level, away[k - 1 : k + 1], frames[k - 1 : k + 1]) for level, k in ((1.0, last + 1), (DEPARTURE, after)))
-    return max(float(rim - (far - rim) / (DEPARTURE - 1)), float(frames[0]))
+    """When the head left the ball: after the last frame on which it is in its place within noise.
+
+    ``away`` is its distance in units of the rim, which it leaves for good after row ``last``. A takeaway may pause, so that the rim is
+    crossed many frames after it began. Single distances that stick out count by the middle one of three.
+    """
+    middle = median_filter(away[: last + 2], 3, mode="nearest")
+    noise = AT_REST * float(np.median(away[: last + 1][away[: last + 1] <= 1]))
+    row = int(np.flatnonzero(middle <= max(noise, float(middle.min())))[-1])
+    return (float(frames[row]) + float(frames[min(row + 1, len(frames) - 1)])) / 2
 
 
 def club_returns(club: ClubShaft, rest: ClubAtRest, first: int, last: int) -> float | None:

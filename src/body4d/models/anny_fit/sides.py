@@ -15,6 +15,7 @@ from jaxtyping import Bool, Float, Int
 
 from body4d.core.errors import RunWarning
 from body4d.core.joints import Body29 as B
+from body4d.models.anny_fit.limb_swaps import momentary_swaps
 from body4d.models.anny_fit.observations import BodyLandmarks
 
 AS_SEEN, TURNED, DEPTH, EXCHANGED, TURNED_ABOVE = range(5)
@@ -360,6 +361,8 @@ def _settle_limbs(
         is_cut=is_cut,
     )
     settled = exchanged(landmarks, _best_path(pair, times_s)[0] == 1, left)
+    for keypoints in (left[:1], left[1:]):  # the knee, then the foot
+        settled = _without_momentary_swaps(settled, times_s, keypoints, is_cut)
     measured = np.ones((T, len(B)), bool)
     for side in ("LEFT", "RIGHT"):
         single = dataclasses.replace(
@@ -376,6 +379,13 @@ def _settle_limbs(
         settled = _interpolated(settled, times_s, lost, own)
         measured[np.ix_(lost, np.array(own))] = False
     return settled, measured
+
+
+def _without_momentary_swaps(landmarks: BodyLandmarks, times_s: np.ndarray, left: list[B], is_cut: np.ndarray) -> BodyLandmarks:
+    """``landmarks`` with ``left`` and their counterparts exchanged in the picture where the first of them is, for a moment."""
+    pair = [left[0], B[left[0].name.replace("LEFT_", "RIGHT_")]]
+    out = exchanged(landmarks, momentary_swaps(landmarks.world_m[:, pair, :2], times_s, is_cut), left)
+    return dataclasses.replace(out, world_m=np.concatenate([out.world_m[..., :2], landmarks.world_m[..., 2:]], axis=-1))
 
 
 def leaping_arm(joints_m: Float[np.ndarray, "t 29 3"], times_s: Float[np.ndarray, " t"], side: str) -> Bool[np.ndarray, " t"]:

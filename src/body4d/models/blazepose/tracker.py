@@ -51,6 +51,8 @@ SAME_ROI_SHARE = 0.05
 """Regions whose centres are closer than this share of their side are of one person."""
 SAME_ROI_SHARE_ALONE = 0.25
 """The same for a person with nobody near, whose region may be found anew a little beside itself."""
+MAX_SETTLING_ROUNDS, SETTLED_SHARE = 8, 0.1
+"""The region of somebody new is read at most so often, until it moves and changes by less than this share of its side."""
 MAX_ROI_SIDE_SHARE = 4.0
 """Regions wider than this many of the picture's longer sides come from exploded landmarks."""
 MIN_ROI_SIDE_PX = 4
@@ -237,11 +239,27 @@ class PoseTracker:
         """
         if not strangers:
             return []
-        again = self._read_landmarks(rgb, [RotatedRoi.from_alignment(d.pose.alignment_px) for d in strangers], None)
-        again = [d for d in again if d.detection.mean_visibility >= self._settings.min_start_visibility]
+        settled = [self._settled(rgb, RotatedRoi.from_alignment(d.pose.alignment_px)) for d in strangers]
+        again = [d for d in settled if d is not None and d.detection.mean_visibility >= self._settings.min_start_visibility]
         groups = self._group([*others, *again], [], [])
         heads = sorted(group[0] - len(others) for group in groups if min(group) >= len(others))
         return [again[i] for i in heads]
+
+    def _settled(self, rgb: np.ndarray, roi: RotatedRoi) -> _FrameDetection | None:
+        """Who is read in a region, and again in the region of the landmarks found there, until it stays where it is; None for nobody.
+
+        A region that takes in a tree behind somebody shrinks to the person over some readings; on later frames the last one's is near.
+        """
+        found: _FrameDetection | None = None
+        for _ in range(MAX_SETTLING_ROUNDS):
+            again = self._read_landmarks(rgb, [roi], None)
+            if not again:
+                return found
+            found, before = again[0], roi
+            roi = RotatedRoi.from_alignment(found.pose.alignment_px)
+            if roi.is_same(before, SETTLED_SHARE) and abs(roi.side_px / before.side_px - 1) < SETTLED_SHARE:
+                break
+        return found
 
     def _search(
         self,

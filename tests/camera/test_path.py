@@ -1,0 +1,96 @@
+"""The camera's path from corners that were seen, of cameras whose path is known."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from body4d.camera.path import SELF_CALIBRATED, path_from_tracks, with_path
+from body4d.camera.tracks import FeatureTracks
+from body4d.core.camera import Camera
+from body4d.geometry.rotations import matrix_to_rotvec, rotvec_to_matrix
+
+pytest.importorskip("cv2")
+WIDTH, HEIGHT, FRAMES, FOCAL_PX = 640, 360, 40, 550.0
+CAMERA = Camera(focal_px=FOCAL_PX, cx_px=WIDTH / 2, cy_px=HEIGHT / 2, width_px=WIDTH, height_px=HEIGHT, source="default")
+TIME = np.linspace(0, 1, FRAMES)
+KEYFRAMES = np.arange(0, FRAMES, 8)
+
+
+def turned(degrees_right: float) -> np.ndarray:
+    return rotvec_to_matrix(np.radians(degrees_right) * TIME[:, None] * [0.0, 1.0, 0.0])
+
+
+def moved(right_m: float) -> np.ndarray:
+    return right_m * TIME[:, None] * [1.0, 0.0, 0.0]
+
+
+def seen_by(R: np.ndarray, place_m: np.ndarray, focal_px: np.ndarray, count: int = 900, noise_px: float = 0.1) -> FeatureTracks:
+    """Corners 4 to 25 m away all around in front, as cameras (T, ...) see them, detected from the frame on that shows them."""
+    rng = np.random.default_rng(1)
+    angle, distance = rng.uniform(-1.2, 1.2, count), rng.uniform(4, 25, count)
+    points = np.stack([np.sin(angle) * distance, rng.uniform(-3, 2, count) * distance / 8, np.cos(angle) * distance], 1)
+    rows = []
+    for frame in range(FRAMES):
+        own = (points - place_m[frame]) @ R[frame]
+        xy = focal_px[frame] * own[:, :2] / np.maximum(own[:, 2:], 1e-3)
+        shown = np.flatnonzero((own[:, 2] > 0.5) & (np.abs(xy) < [WIDTH / 2, HEIGHT / 2]).all(1))
+        seen = xy[shown] + [CAMERA.cx_px, CAMERA.cy_px] + rng.normal(0, noise_px, (len(shown), 2))
+        rows.append((np.full(len(shown), frame), shown, seen))
+    frame, track, xy_px = (np.concatenate(part) for part in zip(*rows, strict=True))
+    return FeatureTracks(frame, track, xy_px, KEYFRAMES, np.zeros(0, int), FRAMES, WIDTH, HEIGHT)
+
+
+def rotation_error_deg(found: np.ndarray, true: np.ndarray) -> float:
+    return float(np.degrees(np.linalg.norm(matrix_to_rotvec(np.swapaxes(found, 1, 2) @ true), axis=1)).max())
+
+
+@pytest.mark.parametrize("zoom", [1.0, 1.6])
+def test_a_pan_gives_its_turn_its_zoom_and_the_focal_length(zoom: float) -> None:
+    R, focal = turned(45), FOCAL_PX * zoom**TIME
+    guess = dataclasses.replace(CAMERA, focal_px=1.15 * FOCAL_PX)
+    found = path_from_tracks(seen_by(R, moved(0), focal), guess)
+    assert found.kind == "rotating"
+    assert found.path is not None
+    assert rotation_error_deg(found.path.T_reference_camera[:, :3, :3], R) < 0.1
+    assert found.path.focal_px == pytest.approx(focal, rel=0.01)
+    assert with_path(guess, found).source == SELF_CALIBRATED
+
+
+def test_a_camera_on_rails_changes_its_place_and_leaves_the_given_focal_length() -> None:
+    """With a camera that does not turn, all depths may be stretched with the focal length: nothing tells it."""
+    R, place = turned(0), moved(2.5)
+    found = path_from_tracks(seen_by(R, place, np.full(FRAMES, FOCAL_PX)), CAMERA)
+    assert found.kind == "moving"
+    assert found.path is not None
+    assert found.path.focal_px == pytest.approx(FOCAL_PX)
+    camera = with_path(CAMERA, found)
+    assert (camera.source, camera.focal_spread) == ("default", CAMERA.focal_spread)
+    assert rotation_error_deg(found.path.T_reference_camera[:, :3, :3], R) < 0.1
+    way = found.path.T_reference_camera[:, :3, 3]
+    assert way / np.linalg.norm(way[-1]) == pytest.approx(place / 2.5, abs=0.01)
+
+
+@pytest.mark.parametrize("guess", [0.8, 1.3])
+def test_a_camera_that_turns_while_it_moves_tells_the_focal_length_too_however_wrong_the_first_guess_is(guess: float) -> None:
+    R, place = turned(45), moved(0.3)
+    lens = dataclasses.replace(CAMERA, focal_px=guess * FOCAL_PX)
+    found = path_from_tracks(seen_by(R, place, np.full(FRAMES, FOCAL_PX)), lens)
+    assert found.kind == "moving"
+    assert found.path is not None
+    assert found.path.focal_px == pytest.approx(FOCAL_PX, rel=0.01)
+    assert rotation_error_deg(found.path.T_reference_camera[:, :3, :3], R) < 0.1
+
+
+def test_corners_that_stay_are_seen_by_a_camera_that_stands_still() -> None:
+    found = path_from_tracks(seen_by(turned(0), moved(0), np.full(FRAMES, FOCAL_PX)), CAMERA)
+    assert (found.kind, found.path) == ("still", None)
+
+
+def test_too_few_corners_and_a_break_say_nothing_and_why() -> None:
+    few = path_from_tracks(seen_by(turned(30), moved(0), np.full(FRAMES, FOCAL_PX), count=15), CAMERA)
+    assert few.kind == "unknown"
+    assert "too few corners" in few.reason
+    whole = seen_by(turned(30), moved(0), np.full(FRAMES, FOCAL_PX))
+    broken = path_from_tracks(dataclasses.replace(whole, breaks=np.array([20])), CAMERA)
+    assert "between frames 19 and 20" in broken.reason
