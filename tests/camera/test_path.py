@@ -25,11 +25,16 @@ def moved(right_m: float) -> np.ndarray:
     return right_m * TIME[:, None] * [1.0, 0.0, 0.0]
 
 
-def seen_by(R: np.ndarray, place_m: np.ndarray, focal_px: np.ndarray, count: int = 900, noise_px: float = 0.1) -> FeatureTracks:
-    """Corners 4 to 25 m away all around in front, as cameras (T, ...) see them, detected from the frame on that shows them."""
-    rng = np.random.default_rng(1)
+def corners_around(count: int, rng: np.random.Generator) -> np.ndarray:
+    """Corners 4 to 25 m away all around in front."""
     angle, distance = rng.uniform(-1.2, 1.2, count), rng.uniform(4, 25, count)
-    points = np.stack([np.sin(angle) * distance, rng.uniform(-3, 2, count) * distance / 8, np.cos(angle) * distance], 1)
+    return np.stack([np.sin(angle) * distance, rng.uniform(-3, 2, count) * distance / 8, np.cos(angle) * distance], 1)
+
+
+def seen_by(R: np.ndarray, place_m: np.ndarray, focal_px: np.ndarray, count: int = 900, noise_px: float = 0.1) -> FeatureTracks:
+    """Corners as cameras (T, ...) see them, detected from the frame on that shows them."""
+    rng = np.random.default_rng(1)
+    points = corners_around(count, rng)
     rows = []
     for frame in range(FRAMES):
         own = (points - place_m[frame]) @ R[frame]
@@ -80,6 +85,27 @@ def test_a_camera_that_turns_while_it_moves_tells_the_focal_length_too_however_w
     assert found.path is not None
     assert found.path.focal_px == pytest.approx(FOCAL_PX, rel=0.01)
     assert rotation_error_deg(found.path.T_reference_camera[:, :3, :3], R) < 0.1
+
+
+def test_corners_depths_are_kept_in_the_paths_unit_on_the_frames_that_are_asked_for() -> None:
+    R, place, focal = turned(20), moved(2.0), np.full(FRAMES, FOCAL_PX)
+    found = path_from_tracks(seen_by(R, place, focal), CAMERA, depth_frames=(9, 30))
+    assert found.path is not None
+    assert found.corners is not None
+    unit_m = 2.0 / np.linalg.norm(found.path.T_reference_camera[-1, :3, 3])
+    points = corners_around(900, np.random.default_rng(1))
+    assert set(found.corners.frame) == {9, 30}
+    for frame in (9, 30):
+        rows = found.corners.frame == frame
+        own = (points - place[frame]) @ R[frame]
+        with np.errstate(divide="ignore"):
+            at_px = np.where(own[:, 2:] > 0, FOCAL_PX * own[:, :2] / own[:, 2:] + [CAMERA.cx_px, CAMERA.cy_px], np.inf)
+        nearest = np.linalg.norm(found.corners.xy_px[rows, None] - at_px, axis=2).argmin(1)
+        error = np.log(unit_m * found.corners.depth[rows] / own[nearest, 2])
+        assert rows.sum() > 60
+        assert abs(np.median(error)) < 0.01
+        assert np.quantile(np.abs(error), 0.9) < 0.1
+    assert path_from_tracks(seen_by(R, moved(0), focal), CAMERA, depth_frames=(9, 30)).corners is None
 
 
 def test_corners_that_stay_are_seen_by_a_camera_that_stands_still() -> None:

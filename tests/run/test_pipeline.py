@@ -142,7 +142,7 @@ def test_before_a_camera_with_a_path_people_are_settled_in_the_world(video: Path
         eyes.append(eye_m)
         return track
 
-    def background(frames, given, settings, masks, progress):
+    def background(frames, given, settings, masks, progress, depth):
         return StageOutput(dataclasses.replace(camera, path=dataclasses.replace(camera.path, scale_source="none")))
 
     def settle_scale(given, people, clip):
@@ -161,7 +161,7 @@ def test_before_a_camera_with_a_path_people_are_settled_in_the_world(video: Path
     assert scene.camera.path.scale_source == "bodies"
     assert "scale" in [warning.code for warning in scene.warnings]
     result = read_run(tmp_path / "run").stages["camera"].result
-    assert result["path"] == {"kind": "moving", "source": "background", "scale_source": "none"}
+    assert result["path"] == {"kind": "moving", "source": "background", "scale_source": "none", "depth_scale": None}
     again = pipeline.run(video, tmp_path / "run")
     np.testing.assert_array_equal(again.camera.path.T_reference_camera, scene.camera.path.T_reference_camera)
     assert calls.names.count("camera") == 1

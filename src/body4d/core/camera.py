@@ -29,7 +29,10 @@ class CameraPath:
     source: str = "background"
     """What the path was estimated from."""
     scale_source: str = "none"
-    """What gave the path its length: "none" (there is none to give), "bodies", "moge"."""
+    """What gave the path its length: "none" (there is none to give), "bodies", "moge", "bodies_and_moge"."""
+    depth_scale: tuple[float, float] | None = None
+    """Of a path without a length yet: the metres in its unit as a network's metric depth has them, and their standard deviation as a share
+    of them. None where no network was asked or none answered."""
 
     def __post_init__(self) -> None:
         t = len(self.focal_px)
@@ -43,6 +46,16 @@ class CameraPath:
 
     def __len__(self) -> int:
         return len(self.focal_px)
+
+
+@dataclass(frozen=True)
+class DepthMap:
+    """A frame's metric depth (z in camera axes) at pixels on a grid; NaN where there is no surface."""
+
+    frame: int
+    x_px: Float[np.ndarray, " columns"]
+    y_px: Float[np.ndarray, " rows"]
+    z_m: Float[np.ndarray, "rows columns"]
 
 
 @dataclass(frozen=True)
