@@ -13,7 +13,8 @@ from body4d.camera.moving import CornerDepths
 from body4d.camera.scale import ScaleEstimate, combined_scale, depth_at, scale_from_depth, settle_scale
 from body4d.core.camera import Camera, DepthMap
 from body4d.core.types import Clip
-from scenes import moving_camera
+from body4d.motion.world import to_frames, to_reference
+from scenes import moving_camera, stick_scene, with_moving_camera
 
 FRAMES = 30
 CLIP = Clip(Path("made.mp4"), 640, 480, Fraction(30), np.arange(FRAMES) / 30, np.arange(FRAMES))
@@ -135,6 +136,22 @@ def test_how_far_the_camera_goes_is_said_in_centimetres_below_a_metre_and_not_be
     warnings = settle_scale(unscaled(None), (), CLIP).warnings
     assert said in " ".join(warning.message for warning in warnings)
     assert bool(warnings) == bool(said)
+
+
+def test_a_zooming_path_whose_places_are_given_up_leaves_the_overlay_exact(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bodies were fitted with each frame's own focal length; they have no world, but the pixels they had."""
+    monkeypatch.setattr(module, "scale_from_bodies", lambda path, people, clip: None)
+    scene = with_moving_camera(stick_scene(frames=FRAMES), zoom=1.6)
+    camera = settle_scale(scene.camera, scene.people, scene.clip).value
+    assert not camera.has_world
+    assert camera.path is not None
+    assert camera.path.kind == "unplaced"
+    for before, after in zip(scene.people, to_frames(to_reference(scene.people, camera), camera), strict=True):
+        frames = before.frame_index
+        expected = scene.camera.project_at(before.joints_m.astype(np.float64), frames)
+        assert np.abs(camera.project_at(after.joints_m.astype(np.float64), frames) - expected).max() < 1e-3
+        one_lens = dataclasses.replace(camera, path=None).project_at(before.joints_m.astype(np.float64), frames)
+        assert np.abs(one_lens - expected).max() > 20
 
 
 def test_a_way_that_its_own_uncertainty_hides_is_not_told(monkeypatch: pytest.MonkeyPatch) -> None:

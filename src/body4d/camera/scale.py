@@ -65,7 +65,7 @@ def settle_scale(camera: Camera, people: Sequence[BodyTrack], clip: Clip) -> Sta
     """The camera with its path in metres. ``people`` are in the camera axes of their frames.
 
     Unchanged where it has no path, one without length (a camera that turns in one place), or one in metres already. Where the scale cannot
-    be found, a path that hardly leaves its place is taken to turn alone; any other is given up, with a warning.
+    be found, a path that hardly leaves its place is taken to turn alone; of any other only the focal lengths are kept, with a warning.
     """
     path = camera.path
     if path is None or path.kind == "rotating" or path.scale_source != "none":
@@ -85,7 +85,16 @@ def settle_scale(camera: Camera, people: Sequence[BodyTrack], clip: Clip) -> Sta
         "claimed to be fixed."
     )
     facts = {} if feet is None else {"sigma_share": round(feet.sigma_share, 3)}
-    return StageOutput(replace(camera, path=None), (RunWarning("camera_scale_unknown", message, facts=facts),))
+    return StageOutput(replace(camera, path=_without_places(path)), (RunWarning("camera_scale_unknown", message, facts=facts),))
+
+
+def _without_places(path: CameraPath) -> CameraPath | None:
+    """What is left of a path whose places are given up: bodies were fitted with each frame's focal length, and fit the picture with no
+    other. None where it is one for all frames."""
+    if np.ptp(path.focal_px) == 0:
+        return None
+    T, none = np.tile(np.eye(4), (len(path), 1, 1)), np.zeros(len(path))
+    return replace(path, kind="unplaced", T_reference_camera=T, rotation_sigma_deg=none, position_sigma_m=none, depth_scale=None)
 
 
 def combined_scale(feet: ScaleEstimate | None, depth: ScaleEstimate | None) -> ScaleEstimate | None:

@@ -16,8 +16,9 @@ class CameraPath:
     the camera axes of frame t go to ``T_reference_camera[t] @ x``. Lengths are metres.
     """
 
-    kind: Literal["rotating", "moving"]
-    """"rotating": turns and zooms on a tripod, its position fixed; "moving": changes its place too."""
+    kind: Literal["rotating", "moving", "unplaced"]
+    """"rotating": turns and zooms on a tripod, its position fixed; "moving": changes its place too; "unplaced": zooms, and it is not known
+    where it is. Bodies then stay in the camera axes of their frame, all transforms are the identity, and the focal lengths alone count."""
     T_reference_camera: Float[np.ndarray, "t 4 4"]
     focal_px: Float[np.ndarray, " t"]
     rotation_sigma_deg: Float[np.ndarray, " t"]
@@ -100,7 +101,12 @@ class Camera:
     @property
     def has_world(self) -> bool:
         """Whether it is known where the camera is on each frame, so that bodies have one world: it stands still, or has a path."""
-        return self.static or self.path is not None
+        return self.static or self.has_places
+
+    @property
+    def has_places(self) -> bool:
+        """Whether the camera moves and it is known where it is on each frame."""
+        return self.path is not None and self.path.kind != "unplaced"
 
     def at(self, frame: int) -> "Camera":
         """The camera of one frame, which has no path."""
