@@ -122,6 +122,14 @@ class Camera:
         """Camera axes of some frames to those of the first: the identity where there is no path."""
         return np.tile(np.eye(4), (len(frames), 1, 1)) if self.path is None else self.path.T_reference_camera[frames]
 
+    def homography(self, a: int, b: int) -> Float[np.ndarray, "3 3"]:
+        """Takes homogeneous pixels of frame ``a`` to where frame ``b`` sees the same: exactly where the camera only turns and zooms, else
+        for what is far away beside its change of place."""
+        if self.path is None:
+            return np.eye(3)
+        R = self.path.T_reference_camera[[a, b], :3, :3]
+        return self.at(b).K @ R[1].T @ R[0] @ np.linalg.inv(self.at(a).K)
+
     def project(self, points_m: Float[np.ndarray, "*batch 3"]) -> Float[np.ndarray, "*batch 2"]:
         """Pixels of points in camera axes. Points at or behind the camera plane come out as NaN."""
         z = points_m[..., 2:]
