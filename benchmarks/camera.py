@@ -115,7 +115,7 @@ def shares(network: MogeFocalEstimator, pictures: list[Any], device: torch.devic
     hooks = [part.register_forward_pre_hook(start) for _, part in parts] + [part.register_forward_hook(stop(n)) for n, part in parts]
     start()
     whole = began[-1]
-    points, mask = network.predict_points(pictures)
+    points, mask, _ = network.predict_points(pictures)
     for hook in hooks:
         hook.remove()
     wait(device)

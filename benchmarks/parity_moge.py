@@ -84,7 +84,7 @@ def forward_case(net: Moge, image: Tensor, case: str, golden: dict[str, Any]) ->
         ours[f"neck{i}_shape"] = torch.tensor(x.shape)
     for name, theirs in golden.items():
         yield compare(f"{case}/{name}", theirs, ours[name].numpy())
-    points, mask = net.sampled(image, tokens)
+    points, mask, _ = net.sampled(image, tokens)
     y, x = (torch.from_numpy(sampled_index(n)) for n in (height, width))
     for name, few, full in (("points", points, answer.points), ("mask", mask, part(answer.mask))):
         yield compare(f"{case}/{name} at the fit's pixels alone, against our full map", full[:, y][:, :, x].numpy(), few.numpy())

@@ -73,7 +73,9 @@ def camera(device: torch.device, dtype: torch.dtype, tiny: bool) -> Results:
         from camera import random_net
 
         net = random_net(device)
-    points, mask = MogeFocalEstimator(net, MogeSettings(), device, dtype).predict_points(picture(240, 320) if tiny else picture(720, 1280))
+    points, mask, _ = MogeFocalEstimator(net, MogeSettings(), device, dtype).predict_points(
+        picture(240, 320) if tiny else picture(720, 1280)
+    )
     return {"points": torch.as_tensor(points), "mask's probability": torch.as_tensor(mask)}
 
 

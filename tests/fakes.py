@@ -16,7 +16,7 @@ from body4d.core.joints import Body29
 from body4d.core.occlusion import OcclusionSegment
 from body4d.core.progress import EventListener
 from body4d.core.rig import Rig
-from body4d.core.stages import FrameSource, ProgressFn, StageOutput
+from body4d.core.stages import CameraOutput, FrameSource, ProgressFn, StageOutput
 from body4d.core.types import BodyTrack, Camera, Clip, MaskTrack, Prompt, Scene
 from body4d.run.pipeline import Pipeline
 from body4d.run.record import OVERLAY, SHEET, VIEWS
@@ -95,10 +95,10 @@ class FakeCamera:
     def __init__(self, calls: Calls, cache_inputs: Any = None) -> None:
         self._calls, self.cache_inputs = calls, cache_inputs
 
-    def estimate(self, frames: FrameSource, progress: ProgressFn) -> StageOutput[Camera]:
+    def estimate(self, frames: FrameSource, progress: ProgressFn) -> CameraOutput:
         self._calls.work("camera", progress)
         camera = Camera(60.0, WIDTH_PX / 2, HEIGHT_PX / 2, WIDTH_PX, HEIGHT_PX, "default")
-        return StageOutput(camera, focal_warnings(camera))
+        return CameraOutput(camera, focal_warnings(camera))
 
 
 class FakeBodies:

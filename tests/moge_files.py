@@ -55,8 +55,7 @@ def official_shapes(config: dict[str, Any], width: int = 64, depth: int = 4, gri
     for name in ("neck", "points_head", "mask_head", "normal_head"):
         if name in config:
             out |= _stack(name, config[name])
-    dims = config["scale_head"]["dims"]
-    for i, (of, to) in enumerate(pairwise(dims)):
+    for i, (of, to) in enumerate(pairwise(config["scale_head"]["dims"] if config["scale_head"] else [])):
         out |= _pair(f"scale_head.{2 * i}", (to, of))
     return out
 

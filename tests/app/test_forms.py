@@ -9,7 +9,7 @@ from body4d.app.forms import RunOptions, clip_refusal, limits_sentence, options_
 from body4d.app.html import HINTS_FIT_FOR_PAGE, PAGE_REMEDIES, PAGE_SENTENCES, problem_text
 from body4d.app.names import download_name, public_problem, shown_name, stored_name
 from body4d.app.prompts import ClickPrompt
-from body4d.config import AppSettings, Settings
+from body4d.config import AppSettings, CameraSettings, Settings
 from body4d.core.errors import InputError, RunWarning, SettingsError
 
 
@@ -130,11 +130,13 @@ def test_limits_of_size_are_those_shown_before() -> None:
 
 def test_options_become_settings() -> None:
     settings = settings_for(
-        Settings(), RunOptions("all", start_s=1.0, end_s=3.0, fov_deg=0, moving=True, sex="male", age_years=12, rotate_deg=270), ()
+        Settings(), RunOptions("all", start_s=1.0, end_s=3.0, fov_deg=0, motion="moving", sex="male", age_years=12, rotate_deg=270), ()
     )
     assert (settings.people.count, settings.video.start_s, settings.video.end_s) == (4, 1.0, 3.0)
     assert settings.camera.fov_deg is None
     assert settings.camera.motion == "moving"
+    still = Settings(camera=CameraSettings(motion="static"))
+    assert [settings_for(still, RunOptions(motion=motion), ()).camera.motion for motion in ("auto", "rotating")] == ["static", "rotating"]
     assert (settings.fit.sex, settings.fit.age_years) == ("male", 12)
 
 
@@ -147,6 +149,7 @@ def test_options_become_settings() -> None:
         (RunOptions(age_years=300), (), "Age cannot be 300"),
         (RunOptions(rotate_deg=45), (), "Turn of the picture cannot be 45: it should be 0, 90, 180 or 270"),
         (RunOptions(sex="<b>"), (), "Body cannot be"),
+        (RunOptions(motion="shaken"), (), "The camera cannot be shaken: it should be 'auto', 'static', 'rotating' or 'moving'"),
         (RunOptions("<b>"), (), "Whom to follow"),
         (RunOptions(), tuple(ClickPrompt(0, number, point_px=(1, 1)) for number in range(1, 7)), "6 people are chosen, and 4 is the most"),
     ],
@@ -157,7 +160,9 @@ def test_wrong_options_are_named_as_on_the_page(options: RunOptions, prompts: tu
 
 
 def test_the_form_comes_as_json() -> None:
-    assert options_from_json({"person_height_m": 1.83, "age_years": None, "moving": True}) == RunOptions(person_height_m=1.83, moving=True)
+    assert options_from_json({"person_height_m": 1.83, "age_years": None, "motion": "moving"}) == RunOptions(
+        person_height_m=1.83, motion="moving"
+    )
     for fields, word in (({"age_years": "old"}, "Age must be a number"), ({"x": 1}, "A setting"), ([], "A setting")):
         with pytest.raises(SettingsError, match=word):
             options_from_json(fields)

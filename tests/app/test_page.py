@@ -216,24 +216,22 @@ def test_keys_and_numbers_do_what_a_mouse_does_and_a_reload_keeps_it(browser: An
     page.select_option("#b4-unit", "ft")
     page.fill("#b4-feet", "6")
     page.fill("#b4-inches", "1")
-    with page.expect_response(lambda answer: '"moving":true' in (answer.request.post_data or "")):
-        page.check("#b4-moving")
+    with page.expect_response(lambda answer: '"motion":"rotating"' in (answer.request.post_data or "")):
+        page.select_option("#b4-motion", "rotating")
     page.select_option("#b4-rotate", "180")
     wait_until(page, "document.querySelector('#b4-picker img').src.endsWith('?3-180')")
     page.reload()
     page.wait_for_selector("#b4-run", state="visible")
     assert page.inner_text("#b4-run") == "Make this person 3D"
     page.click("#b4-settings summary")
-    ids = ("#b4-frame-number", "#b4-end-s", "#b4-feet", "#b4-inches", "#b4-age", "#b4-fov", "#b4-rotate")
-    assert [page.input_value(field) for field in ids] == ["3", "0.2", "6", "1", "", "", "180"]
-    assert page.is_checked("#b4-moving")
+    ids = ("#b4-frame-number", "#b4-end-s", "#b4-feet", "#b4-inches", "#b4-age", "#b4-fov", "#b4-motion", "#b4-rotate")
+    assert [page.input_value(field) for field in ids] == ["3", "0.2", "6", "1", "", "", "rotating", "180"]
     # Another video has none of this; and Back leads to the one before.
     page.click("#b4-other")
     assert "?run=" not in page.url
     upload(page, walk)
     assert page.inner_text("#b4-run") == "Make it 3D"
-    assert [page.input_value(field) for field in ids[2:]] == ["", "", "", "", "0"]
-    assert not page.is_checked("#b4-moving")
+    assert [page.input_value(field) for field in ids[2:]] == ["", "", "", "", "auto", "0"]
     page.go_back()
     page.wait_for_selector("#b4-upload", state="visible")
     page.go_back()

@@ -37,7 +37,7 @@ def test_only_ends_out_of_order_count_against_a_run() -> None:
 
 
 def test_an_entry_comes_back_from_the_disk(tmp_path: Path) -> None:
-    entry = new_entry(RunOptions("all", 0.5, None, fov_deg=40.0, moving=True), (ClickPrompt(3, 2, point_px=(1.5, 2.0)),), "the golfer")
+    entry = new_entry(RunOptions("all", 0.5, None, fov_deg=40.0, motion="moving"), (ClickPrompt(3, 2, point_px=(1.5, 2.0)),), "the golfer")
     write_entry(tmp_path, entry)
     assert read_entry(tmp_path) == entry
     write_entry(tmp_path / "deleted", entry)

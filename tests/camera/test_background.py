@@ -7,9 +7,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from body4d.camera import background as module
 from body4d.camera.background import read_background
+from body4d.camera.moving import CornerDepths
+from body4d.camera.path import PathEstimate
 from body4d.config import CameraSettings
+from body4d.core.camera import DepthMap
+from body4d.core.stages import DepthSource, StageOutput
 from body4d.core.types import Camera, Clip
+from scenes import moving_camera
 
 pytest.importorskip("cv2")
 WIDTH, HEIGHT = 640, 360
@@ -59,6 +65,10 @@ def test_a_still_camera_before_posts_is_level():
     assert output.value.gravity_sigma_deg[1] < 2.5
 
 
+def never(camera, progress):
+    raise AssertionError("a network was asked for depth")
+
+
 def test_a_camera_taken_for_static_that_moves_has_no_one_direction_of_gravity():
     output = read_background(Room(step_px=8), CAMERA, CameraSettings(motion="static"))
     assert [warning.code for warning in output.warnings] == ["camera_seems_to_move"]
@@ -67,7 +77,7 @@ def test_a_camera_taken_for_static_that_moves_has_no_one_direction_of_gravity():
 
 
 def test_a_turning_camera_has_a_path_and_gravity_in_the_axes_of_its_first_frame():
-    output = read_background(TurningRoom(), CAMERA, CameraSettings())
+    output = read_background(TurningRoom(), CAMERA, CameraSettings(), depth=DepthSource((4,), never))
     assert [warning.code for warning in output.warnings] == ["camera_path"]
     camera = output.value
     assert camera.path is not None
@@ -77,6 +87,29 @@ def test_a_turning_camera_has_a_path_and_gravity_in_the_axes_of_its_first_frame(
     # To the right: what the last frame looks at lies towards the first one's x axis.
     turned = np.degrees(np.arctan2(*camera.path.T_reference_camera[:, [0, 2], 2].T))
     assert turned == pytest.approx(0.5 * np.arange(30), abs=0.1)
+
+
+def test_depth_is_asked_once_where_the_camera_changes_its_place(monkeypatch):
+    path = dataclasses.replace(moving_camera(30, "moving").path, scale_source="none")
+    xy, asked, wanted = np.random.default_rng(0).uniform(50, 300, (60, 2)), [], []
+    facts = {"rotation_deg": 40.0, "zoom": 1.0, "focal_sigma": 0.01}
+    found = PathEstimate("moving", path, facts=facts, corners=CornerDepths(np.full(60, 4), xy, np.full(60, 2.0)))
+
+    def estimate(frames, camera, masks, motion, progress, depth_frames):
+        wanted.append(depth_frames)
+        return found
+
+    def measure(camera, progress):
+        asked.append(camera)
+        grid = np.linspace(0, 360, 64)
+        return StageOutput((DepthMap(4, grid, grid, np.full((64, 64), 3.0)),))
+
+    monkeypatch.setattr(module, "estimate_path", estimate)
+    camera = read_background(Room(step_px=8), CAMERA, CameraSettings(motion="moving"), depth=DepthSource((4,), measure)).value
+    assert (len(asked), wanted) == (1, [(4,)])
+    assert asked[0].path is path
+    assert camera.path.depth_scale == pytest.approx((1.5, 0.1))
+    assert read_background(Room(step_px=8), CAMERA, CameraSettings(motion="moving")).value.path.depth_scale is None
 
 
 def test_a_moving_camera_without_corners_stays_in_camera_space():

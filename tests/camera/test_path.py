@@ -25,11 +25,16 @@ def moved(right_m: float) -> np.ndarray:
     return right_m * TIME[:, None] * [1.0, 0.0, 0.0]
 
 
-def seen_by(R: np.ndarray, place_m: np.ndarray, focal_px: np.ndarray, count: int = 900, noise_px: float = 0.1) -> FeatureTracks:
-    """Corners 4 to 25 m away all around in front, as cameras (T, ...) see them, detected from the frame on that shows them."""
-    rng = np.random.default_rng(1)
+def corners_around(count: int, rng: np.random.Generator) -> np.ndarray:
+    """Corners 4 to 25 m away all around in front."""
     angle, distance = rng.uniform(-1.2, 1.2, count), rng.uniform(4, 25, count)
-    points = np.stack([np.sin(angle) * distance, rng.uniform(-3, 2, count) * distance / 8, np.cos(angle) * distance], 1)
+    return np.stack([np.sin(angle) * distance, rng.uniform(-3, 2, count) * distance / 8, np.cos(angle) * distance], 1)
+
+
+def seen_by(R: np.ndarray, place_m: np.ndarray, focal_px: np.ndarray, count: int = 900, noise_px: float = 0.1) -> FeatureTracks:
+    """Corners as cameras (T, ...) see them, detected from the frame on that shows them."""
+    rng = np.random.default_rng(1)
+    points = corners_around(count, rng)
     rows = []
     for frame in range(FRAMES):
         own = (points - place_m[frame]) @ R[frame]
@@ -80,6 +85,71 @@ def test_a_camera_that_turns_while_it_moves_tells_the_focal_length_too_however_w
     assert found.path is not None
     assert found.path.focal_px == pytest.approx(FOCAL_PX, rel=0.01)
     assert rotation_error_deg(found.path.T_reference_camera[:, :3, :3], R) < 0.1
+
+
+def pan_deg(time_s: np.ndarray) -> np.ndarray:
+    """A pan of 30 degrees in two seconds, which begins and ends at rest and turns at 30 degrees a second at its fastest."""
+    return 15 * (time_s - np.sin(np.pi * time_s) / np.pi)
+
+
+def seen_through(readout_s: float, k1: float, num_frames: int = 60, count: int = 1500) -> FeatureTracks:
+    """Corners as the camera of that pan sees them at 30 frames a second, whose rows are read one after the other, the middle one at the
+    frame's time, and whose lens has radial distortion: ``1 + k1 r^2``, in focal lengths."""
+    rng = np.random.default_rng(1)
+    points, rows = corners_around(count, rng), []
+    for frame in range(num_frames):
+        time_s = np.full(count, frame / 30)
+        for _ in range(5):
+            own = np.einsum("nij,ni->nj", rotvec_to_matrix(np.radians(pan_deg(time_s))[:, None] * [0.0, 1.0, 0.0]), points)
+            ray = own[:, :2] / np.maximum(own[:, 2:], 1e-3)
+            xy = FOCAL_PX * ray * (1 + k1 * (ray**2).sum(1, keepdims=True))
+            time_s = frame / 30 + readout_s * np.clip(xy[:, 1] / HEIGHT, -0.5, 0.5)
+        shown = np.flatnonzero((own[:, 2] > 0.5) & (np.abs(ray) < 2).all(1) & (np.abs(xy) < [WIDTH / 2, HEIGHT / 2]).all(1))
+        rows.append((np.full(len(shown), frame), shown, xy[shown] + [CAMERA.cx_px, CAMERA.cy_px] + rng.normal(0, 0.1, (len(shown), 2))))
+    frame, track, xy_px = (np.concatenate(part) for part in zip(*rows, strict=True))
+    return FeatureTracks(frame, track, xy_px, np.arange(0, num_frames, 8), np.zeros(0, int), num_frames, WIDTH, HEIGHT)
+
+
+@pytest.mark.parametrize(
+    ("readout_s", "k1", "source", "error_deg", "focal_share"),
+    [
+        (1 / 60, 0.0, "default", (0.1, 0.25), (-0.001, 0.001)),
+        (0.0, -0.05, "default", (1.5, 2.5), (0.06, 0.09)),
+        (0.0, -0.01, "default", (0.3, 0.6), (0.01, 0.02)),
+        (0.0, -0.01, "fov", (0.04, 0.1), (0.0, 0.0)),
+    ],
+)
+def test_what_a_rolling_shutter_and_a_lens_distortion_that_are_not_modelled_do_to_a_pan(
+    readout_s: float, k1: float, source: str, error_deg: tuple[float, float], focal_share: tuple[float, float]
+) -> None:
+    """The figures of docs/camera.md: the largest error of a rotation over the pan, and that of the focal length."""
+    found = path_from_tracks(seen_through(readout_s, k1), dataclasses.replace(CAMERA, source=source))
+    assert found.kind == "rotating"
+    assert found.path is not None
+    R = rotvec_to_matrix(np.radians(pan_deg(np.arange(60) / 30))[:, None] * [0.0, 1.0, 0.0])
+    assert error_deg[0] < rotation_error_deg(found.path.T_reference_camera[:, :3, :3], R) < error_deg[1]
+    assert focal_share[0] <= found.path.focal_px[0] / FOCAL_PX - 1 <= focal_share[1]
+
+
+def test_corners_depths_are_kept_in_the_paths_unit_on_the_frames_that_are_asked_for() -> None:
+    R, place, focal = turned(20), moved(2.0), np.full(FRAMES, FOCAL_PX)
+    found = path_from_tracks(seen_by(R, place, focal), CAMERA, depth_frames=(9, 30))
+    assert found.path is not None
+    assert found.corners is not None
+    unit_m = 2.0 / np.linalg.norm(found.path.T_reference_camera[-1, :3, 3])
+    points = corners_around(900, np.random.default_rng(1))
+    assert set(found.corners.frame) == {9, 30}
+    for frame in (9, 30):
+        rows = found.corners.frame == frame
+        own = (points - place[frame]) @ R[frame]
+        with np.errstate(divide="ignore"):
+            at_px = np.where(own[:, 2:] > 0, FOCAL_PX * own[:, :2] / own[:, 2:] + [CAMERA.cx_px, CAMERA.cy_px], np.inf)
+        nearest = np.linalg.norm(found.corners.xy_px[rows, None] - at_px, axis=2).argmin(1)
+        error = np.log(unit_m * found.corners.depth[rows] / own[nearest, 2])
+        assert rows.sum() > 60
+        assert abs(np.median(error)) < 0.01
+        assert np.quantile(np.abs(error), 0.9) < 0.1
+    assert path_from_tracks(seen_by(R, moved(0), focal), CAMERA, depth_frames=(9, 30)).corners is None
 
 
 def test_corners_that_stay_are_seen_by_a_camera_that_stands_still() -> None:

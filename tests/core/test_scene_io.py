@@ -82,6 +82,9 @@ def test_a_cameras_path_comes_back_the_same_and_is_absent_where_there_is_none(sc
     save_camera(camera, tmp_path / "camera.npz")
     assert same(load_scene(tmp_path / "scene.npz").camera, camera)
     assert same(load_camera(tmp_path / "camera.npz"), camera)
+    waiting = dataclasses.replace(camera, path=dataclasses.replace(camera.path, scale_source="none", depth_scale=(2.5, 0.1)))
+    save_camera(waiting, tmp_path / "camera.npz")
+    assert same(load_camera(tmp_path / "camera.npz"), waiting)
     save_scene(scene, tmp_path / "still.npz")
     with np.load(tmp_path / "still.npz") as archive:
         assert not any(name.startswith("camera/path") for name in archive.files)

@@ -10,12 +10,14 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
+from body4d.core.camera import CameraPath
 from body4d.core.stages import StageOutput
 from body4d.core.types import Camera, Clip, MaskTrack
+from body4d.geometry.rotations import rotvec_to_matrix
 from body4d.golf.club.at_ball import club_at_rest, club_returns
 from body4d.golf.club.lines import ShaftLine, find_lines, wrapped
 from body4d.golf.club.masks import club_from_masks, club_masks, line_of_mask
-from body4d.golf.club.shaft import choose_lines, head_seen, shaft_angles, track_shaft
+from body4d.golf.club.shaft import choose_lines, head_seen, lines_of_clip, shaft_angles, track_shaft
 from body4d.golf.types import ClubShaft
 from body4d.render.drawing import draw_trail
 from fakes import stick_rig, stick_track
@@ -226,6 +228,42 @@ def test_the_shaft_is_followed_and_the_background_is_not(swung):
     assert len(found.frames) >= 8
     assert np.degrees(shaft_angles(found)) == pytest.approx(degrees[found.frames], abs=1.0)
     assert np.all((found.confidence > 0.5) & (found.confidence <= 1))
+
+
+def test_before_a_camera_that_turns_the_background_is_compared_where_it_is_by_then(swung):
+    """The pole before which the hands pass moves through the pictures: it is still no club. Without its path nothing says so."""
+    still, hands, _ = swung
+    pan = np.radians(np.linspace(0, 14, FRAMES))
+    T = np.tile(np.eye(4), (FRAMES, 1, 1))
+    T[:, :3, :3] = rotvec_to_matrix(pan[:, None] * [0.0, 1.0, 0.0])
+    none = np.zeros(FRAMES)
+    path = CameraPath("rotating", T, np.full(FRAMES, CAMERA.focal_px), none, none, none)
+    camera = replace(CAMERA, static=False, path=path)
+    # Pixels of each frame to those of the first one, of which the pictures are parts.
+    back = [camera.homography(t, 0) for t in range(FRAMES)]
+    warped = [
+        np.asarray(
+            Image.fromarray(still.pictures[t]).transform(
+                (640, 480), Image.Transform.PERSPECTIVE, (H / H[2, 2]).ravel()[:8].tolist(), Image.Resampling.BICUBIC
+            )
+        )
+        for t, H in enumerate(back)
+    ]
+    forth = [np.append(at, 1) @ np.linalg.inv(H).T for at, H in zip(hands, back, strict=True)]
+    now = np.array([at[:2] / at[2] for at in forth])
+    pole = np.degrees(np.arctan2(-10, 205))
+
+    def poles(camera: Camera) -> int:
+        lines = lines_of_clip(Pictures(warped), body_with_hands_at(now), camera, 0, FRAMES)
+        return sum(abs(np.degrees(line.angle) - pole) < 8 and line.length_m > 0.4 for found in lines for line in found)
+
+    assert poles(camera) == 0
+    # Taken for still, or moving on an unknown way, or from another place: the pole is kept.
+    assert poles(CAMERA) > 0
+    assert poles(replace(CAMERA, static=False)) > 0
+    T = T.copy()
+    T[:, 0, 3] = np.linspace(0, 3, FRAMES)
+    assert poles(replace(camera, path=replace(path, kind="moving", T_reference_camera=T))) > 0
 
 
 def test_a_clip_without_a_club(swung):

@@ -22,7 +22,7 @@ from body4d.core.errors import Cancelled, NoPersonError, RunWarning
 from body4d.core.occlusion import OcclusionSegment
 from body4d.core.progress import Event
 from body4d.core.scene_io import load_hidden, load_scene
-from body4d.core.stages import StageOutput
+from body4d.core.stages import DepthSource, StageOutput
 from body4d.core.types import Camera, Clip
 from body4d.motion.ground_plane import sole_m
 from body4d.motion.world import to_frames, to_reference
@@ -143,7 +143,14 @@ def test_before_a_camera_with_a_path_people_are_settled_in_the_world(video: Path
         eyes.append(eye_m)
         return track
 
-    def background(frames, given, settings, masks, progress):
+    class Lens(FakeCamera):
+        def estimate(self, frames, progress):
+            return dataclasses.replace(super().estimate(frames, progress), depth=source)
+
+    source = DepthSource((0,), lambda camera, progress: StageOutput(()))
+
+    def background(frames, given, settings, masks, progress, depth):
+        assert depth is source
         return StageOutput(dataclasses.replace(camera, path=dataclasses.replace(camera.path, scale_source="none")))
 
     def settle_scale(given, people, clip):
@@ -154,7 +161,7 @@ def test_before_a_camera_with_a_path_people_are_settled_in_the_world(video: Path
         return np.diag([1.0, -1.0, -1.0, 1.0])
 
     given = {"smoother": smoother, "background": background, "settle_scale": settle_scale, "floor": floor}
-    pipeline = fake_pipeline(calls=calls, bodies=Bodies(calls), **given)
+    pipeline = fake_pipeline(calls=calls, bodies=Bodies(calls), camera=Lens(calls), **given)
     scene = pipeline.run(video, tmp_path / "run")
     np.testing.assert_array_equal(eyes[0], camera.path.T_reference_camera[:, :3, 3])
     np.testing.assert_allclose(to_reference(scene.people, scene.camera)[0].translation_m[-1], at_rest, atol=1e-12)
@@ -162,7 +169,7 @@ def test_before_a_camera_with_a_path_people_are_settled_in_the_world(video: Path
     assert scene.camera.path.scale_source == "bodies"
     assert "scale" in [warning.code for warning in scene.warnings]
     result = read_run(tmp_path / "run").stages["camera"].result
-    assert result["path"] == {"kind": "moving", "source": "background", "scale_source": "none"}
+    assert result["path"] == {"kind": "moving", "source": "background", "scale_source": "none", "depth_scale": None}
     again = pipeline.run(video, tmp_path / "run")
     np.testing.assert_array_equal(again.camera.path.T_reference_camera, scene.camera.path.T_reference_camera)
     assert calls.names.count("camera") == 1

@@ -54,7 +54,7 @@ def add_api(service: AppService, uploads: Path) -> None:
         fps: float | None = None,
         fov_deg: float | None = None,
         person_height_m: float | None = None,
-        moving: bool = False,
+        motion: str = "auto",
         sex: str = "auto",
         age_years: float | None = None,
         rotate_deg: int = 0,
@@ -63,7 +63,7 @@ def add_api(service: AppService, uploads: Path) -> None:
         {"state": "refused", "error": {"code", "message", "hint", "facts"}} followed by an error that says the same."""
         try:
             upload = await asyncio.to_thread(_uploaded, video, uploads)
-            options = RunOptions(people, start_s, end_s, fps, fov_deg, person_height_m, moving, sex, age_years, rotate_deg)
+            options = RunOptions(people, start_s, end_s, fps, fov_deg, person_height_m, motion, sex, age_years, rotate_deg)
             clicks = prompts_from_json(prompts or [])
             async for answer in _run(service, upload, options, clicks, text):
                 yield answer

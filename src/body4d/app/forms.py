@@ -120,7 +120,8 @@ def _pixels(megapixels: float) -> str:
 
 @dataclass(frozen=True)
 class RunOptions:
-    """The form of settings. None: as the clip says, or the default. ``rotate_deg``: clockwise, besides what the file prescribes."""
+    """The form of settings. None: as the clip says, or the default. ``motion`` is the camera's; "auto" leaves it to the app's own settings.
+    ``rotate_deg``: clockwise, besides what the file prescribes."""
 
     people: str = "main"
     start_s: float | None = None
@@ -128,7 +129,7 @@ class RunOptions:
     fps: float | None = None
     fov_deg: float | None = None
     person_height_m: float | None = None
-    moving: bool = False
+    motion: str = "auto"
     sex: str = "auto"
     age_years: float | None = None
     rotate_deg: int = 0
@@ -147,6 +148,7 @@ _FIELDS: tuple[tuple[str, str, str, str], ...] = (
     ("video", "rotate_deg", "Turn of the picture", "degrees"),
     ("camera", "fov_deg", "Field of view", "degrees"),
     ("camera", "person_height_m", "Height", "metres"),
+    ("camera", "motion", "The camera", ""),
     ("fit", "sex", "Body", ""),
     ("fit", "age_years", "Age", "years"),
 )
@@ -181,11 +183,12 @@ def settings_for(settings: Settings, options: RunOptions, prompts: Sequence[Clic
     if options.people not in PEOPLE_CHOICES:
         raise SettingsError(f"Whom to follow must be main or all, found {str(options.people)[:20]!r}.", code="people_choice_unknown")
     tree["people"]["count"] = limit if options.people == "all" else "main"
-    tree["camera"]["motion"] = "moving" if options.moving else settings.camera.motion
     for section, name, _, _ in _FIELDS:
         # An empty number field is 0 on some pages.
         if value := getattr(options, name):
             tree[section][name] = value
+    if options.motion == "auto":
+        tree["camera"]["motion"] = settings.camera.motion
     start_s, end_s = tree["video"]["start_s"], tree["video"]["end_s"]
     if start_s is not None and end_s is not None and start_s >= end_s:
         message = f"From second ({start_s:g}) must be before To second ({end_s:g})."

@@ -8,10 +8,11 @@ import numpy as np
 from body4d.camera.lens import sample_frames
 from body4d.camera.motion import NUM_FRAMES, ClipMotion, camera_motion, motion_warnings, people_mask
 from body4d.camera.path import PathEstimate, estimate_path, path_warnings, with_path
+from body4d.camera.scale import scale_from_depth
 from body4d.camera.verticals import gravity_from_segments, upright_segments, witness_weights
 from body4d.config import CameraSettings
 from body4d.core.errors import RunWarning
-from body4d.core.stages import FrameSource, ProgressFn, StageOutput, ignore_progress
+from body4d.core.stages import DepthSource, FrameSource, ProgressFn, StageOutput, ignore_progress
 from body4d.core.types import Camera, Clip, MaskTrack
 
 EVERY_FRAME_READ = 4
@@ -25,26 +26,41 @@ def read_background(
     settings: CameraSettings,
     masks: Sequence[MaskTrack] = (),
     progress: ProgressFn = ignore_progress,
+    depth: DepthSource | None = None,
 ) -> StageOutput[Camera]:
     """The camera with its path where it moves, the direction of gravity where either is known, and warnings. It is not static where it
     moves, or where there are several.
 
     The whole clip is read once more where the setting ``motion`` asks for a path, or is "auto" and a few frames say that the camera moves.
-    Raises MissingDependencyError without OpenCV.
+    ``depth`` is asked only where the camera changes its place. Raises MissingDependencyError without OpenCV.
     """
     reading = _SegmentReading(frames, masks)
     motion = camera_motion(reading, masks)
     estimate = PathEstimate("unknown")
     if settings.motion != "static" and _may_have_path(motion, settings, frames.clip):
-        estimate = estimate_path(frames, camera, masks, settings.motion, progress)
+        estimate = estimate_path(frames, camera, masks, settings.motion, progress, depth.frames if depth else ())
         camera = with_path(camera, estimate)
+    scaled = _with_depth_scale(camera, estimate, depth, progress)
+    camera = scaled.value
     moves = motion.kind == "moving" and estimate.kind != "still"
     if motion.has_other_cameras or (moves and settings.motion == "auto"):
         camera = replace(camera, static=False)
     if camera.path is not None or (camera.static and not moves):
         camera = reading.with_gravity(camera)
     warnings = path_warnings(camera, estimate) if estimate.kind != "unknown" else motion_warnings(motion, settings, estimate.reason)
-    return StageOutput(camera, warnings)
+    return StageOutput(camera, (*warnings, *scaled.warnings))
+
+
+def _with_depth_scale(camera: Camera, estimate: PathEstimate, depth: DepthSource | None, progress: ProgressFn) -> StageOutput[Camera]:
+    """The camera, with what a network's metric depth says of its path's length where it changes its place."""
+    if depth is None or estimate.corners is None or camera.path is None:
+        return StageOutput(camera)
+    maps = depth.measure(camera, progress)
+    scale = scale_from_depth(estimate.corners, maps.value)
+    if scale is None:
+        return StageOutput(camera, maps.warnings)
+    path = replace(camera.path, depth_scale=(scale.metres_per_unit, scale.sigma_share))
+    return StageOutput(replace(camera, path=path), maps.warnings)
 
 
 def _may_have_path(motion: ClipMotion, settings: CameraSettings, clip: Clip) -> bool:

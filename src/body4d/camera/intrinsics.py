@@ -6,7 +6,7 @@ import numpy as np
 
 from body4d.config import CameraSettings
 from body4d.core.errors import RunWarning, SettingsError
-from body4d.core.stages import FrameSource, ProgressFn, StageOutput
+from body4d.core.stages import CameraOutput, FrameSource, ProgressFn
 from body4d.core.types import Camera, Clip
 
 NETWORKS = {"moge": "MoGe-2"}
@@ -32,12 +32,12 @@ class GivenCamera:
     def cache_inputs(self) -> Any:
         return intrinsics_inputs(self._settings)
 
-    def estimate(self, frames: FrameSource, progress: ProgressFn) -> StageOutput[Camera]:
+    def estimate(self, frames: FrameSource, progress: ProgressFn) -> CameraOutput:
         clip = frames.clip
         focal_px, source = choose_focal(self._settings, clip.width_px, clip.height_px, clip.focal_mm35)
         progress(1, 1)
         camera = ideal_camera(clip, focal_px, source, self._settings)
-        return StageOutput(camera, focal_warnings(camera))
+        return CameraOutput(camera, focal_warnings(camera))
 
 
 def intrinsics_inputs(settings: CameraSettings) -> dict[str, Any]:

@@ -5,12 +5,26 @@ triangulation, adjustment of the latest), and a bundle adjustment over all settl
 The path's unit of length is the median distance of what the first frame sees.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 
-from body4d.camera.bundle import Adjusted, Cameras, CornerObservations, Freedom, adjust, bearings, project, resect, with_covariance
+from body4d.camera.bundle import (
+    CAUCHY_SCALE,
+    Adjusted,
+    Cameras,
+    CornerObservations,
+    Freedom,
+    adjust,
+    bearings,
+    jacobians,
+    project,
+    resect,
+    tangents,
+    with_covariance,
+)
 from body4d.camera.rotating import KeyframeProblem, keyframe_problem, relative_turn
 from body4d.camera.tracks import FeatureTracks
 from body4d.core.camera import Camera
@@ -28,6 +42,8 @@ LOCAL_KEYFRAMES = 6
 """Keyframes that are adjusted together when one is added."""
 MIN_RESECTED = 12
 """Corners of known place that a keyframe must see."""
+MAX_DEPTH_SIGMA = 0.1
+"""Standard deviation, as a share of it, of a corner's depth that is passed on: a corner of little parallax may be anywhere."""
 FREE = np.array([True] * 6 + [False])
 
 
@@ -40,6 +56,15 @@ class _State:
     points: np.ndarray
     solved: np.ndarray
     placed: np.ndarray
+
+
+@dataclass(frozen=True)
+class CornerDepths:
+    """Where corners of the background were seen on some frames, and their depth there (z in camera axes) in the path's unit."""
+
+    frame: Int[np.ndarray, " n"]
+    xy_px: Float[np.ndarray, "n 2"]
+    depth: Float[np.ndarray, " n"]
 
 
 class LostWayError(Exception):
@@ -243,3 +268,33 @@ def _in_units(adjusted: Adjusted, seen: CornerObservations) -> Adjusted:
     points = adjusted.points * [1, 1, 1, unit]
     points /= np.linalg.norm(points, axis=1, keepdims=True)
     return replace(adjusted, cameras=replace(adjusted.cameras, position=adjusted.cameras.position / unit), points=points)
+
+
+def corner_depths(
+    tracks: FeatureTracks, camera: Camera, problem: KeyframeProblem, adjusted: Adjusted, cameras: Cameras, frames: Sequence[int]
+) -> CornerDepths:
+    """Depths of the corners that are seen on some ``frames`` and that the keyframes place well. ``cameras`` are those of every frame."""
+    point_of = np.full(int(tracks.track.max(initial=0)) + 1, -1)
+    point_of[problem.track] = np.arange(len(problem.track))
+    rows = np.flatnonzero(np.isin(tracks.frame, np.array(frames)))
+    rows = rows[point_of[tracks.track[rows]] >= 0]
+    point, frame = point_of[tracks.track[rows]], tracks.frame[rows]
+    seen = CornerObservations(frame, point, tracks.xy_px[rows] - [camera.cx_px, camera.cy_px])
+    xy, y = project(cameras, adjusted.points, seen)
+    rho = adjusted.points[point, 3]
+    good = (rho > 0) & (y[:, 2] > 0) & (np.linalg.norm(xy - seen.xy_px, axis=1) < CAUCHY_SCALE * adjusted.noise_px)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        depth = y[:, 2] / rho
+        # Depth is y_z / rho: its logarithm's derivative by the homogeneous point.
+        line_of_sight = cameras.R[frame][:, :, 2]
+        by_point = np.column_stack([line_of_sight, -(line_of_sight * cameras.position[frame]).sum(1)]) / y[:, 2:]
+        by_point[:, 3] -= 1 / rho
+    basis = tangents(adjusted.points, moving=True)
+    _, _, _, by_tangent = jacobians(adjusted.cameras, adjusted.points, problem.seen, basis)
+    by_tangent *= np.sqrt(adjusted.weight)[:, None, None] / adjusted.noise_px
+    information = np.tile(1e-9 * np.eye(3), (len(problem.track), 1, 1))
+    np.add.at(information, problem.seen.point, by_tangent.swapaxes(1, 2) @ by_tangent)
+    gradient = np.einsum("mi,mij->mj", np.where(good[:, None], by_point, 0), basis[point])
+    variance = np.einsum("mi,mij,mj->m", gradient, np.linalg.inv(information)[point], gradient)
+    good &= variance < MAX_DEPTH_SIGMA**2
+    return CornerDepths(frame[good], tracks.xy_px[rows[good]], depth[good])

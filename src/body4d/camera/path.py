@@ -12,7 +12,7 @@ import numpy as np
 
 from body4d.camera.bundle import Adjusted, Cameras, Freedom
 from body4d.camera.motion import MIN_MOTION_SHARE, BackgroundFrame, require_headless_opencv
-from body4d.camera.moving import LostWayError, adjust_moving
+from body4d.camera.moving import CornerDepths, LostWayError, adjust_moving, corner_depths
 from body4d.camera.rotating import MIN_NOISE_SHARE, MIN_ZOOM_SHARE, FrameCameras, KeyframeProblem, adjust_rotating, all_frames
 from body4d.camera.tracks import MIN_TRACKED, FeatureTracks, tie_keyframes, track_background
 from body4d.core.camera import Camera, CameraPath
@@ -44,12 +44,14 @@ class PathEstimate:
     Attributes:
         reason: Why nothing is known, as a sentence; empty where something is.
         facts: Figures of the estimate.
+        corners: Of a path with places, depths of corners on the frames that were asked for.
     """
 
     kind: Literal["still", "rotating", "moving", "unknown"]
     path: CameraPath | None = None
     reason: str = ""
     facts: Mapping[str, Any] = field(default_factory=dict)
+    corners: CornerDepths | None = None
 
 
 def estimate_path(
@@ -58,12 +60,13 @@ def estimate_path(
     masks: Sequence[MaskTrack] = (),
     motion: Literal["auto", "rotating", "moving"] = "auto",
     progress: ProgressFn = ignore_progress,
+    depth_frames: Sequence[int] = (),
 ) -> PathEstimate:
     """The path of the camera of a clip that is one shot. Reads the clip once. ``camera`` gives the focal length to begin with, and by its
-    source how far it is trusted. Raises MissingDependencyError without OpenCV."""
+    source how far it is trusted. Corners' depths are kept on ``depth_frames``. Raises MissingDependencyError without OpenCV."""
     require_headless_opencv()
     tracks, pictures = track_background(frames, masks, progress)
-    return path_from_tracks(tracks, camera, motion, pictures)
+    return path_from_tracks(tracks, camera, motion, pictures, depth_frames)
 
 
 def path_from_tracks(
@@ -71,6 +74,7 @@ def path_from_tracks(
     camera: Camera,
     motion: Literal["auto", "rotating", "moving"] = "auto",
     pictures: Mapping[int, BackgroundFrame] | None = None,
+    depth_frames: Sequence[int] = (),
 ) -> PathEstimate:
     """The path of the camera that saw the tracked corners. Keyframes that see a place again are tied where their ``pictures`` are given."""
     if problem := _why_unknown(tracks):
@@ -94,7 +98,10 @@ def path_from_tracks(
     found = all_frames(chosen.tracks, camera, chosen.problem, chosen.adjusted, chosen.freedom)
     kind = "moving" if chosen.freedom.moving else "rotating"
     facts = {**_facts(found, chosen.adjusted), "explained_share": round(explained_share, 3), "parallax_gain": round(gain, 3)}
-    return PathEstimate(kind, _path(kind, found), facts=facts)
+    corners = None
+    if kind == "moving" and len(depth_frames):
+        corners = corner_depths(chosen.tracks, camera, chosen.problem, chosen.adjusted, found.cameras, depth_frames)
+    return PathEstimate(kind, _path(kind, found), facts=facts, corners=corners)
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,9 @@ class CameraPath:
     the camera axes of frame t go to ``T_reference_camera[t] @ x``. Lengths are metres.
     """
 
-    kind: Literal["rotating", "moving"]
-    """"rotating": turns and zooms on a tripod, its position fixed; "moving": changes its place too."""
+    kind: Literal["rotating", "moving", "unplaced"]
+    """"rotating": turns and zooms on a tripod, its position fixed; "moving": changes its place too; "unplaced": zooms, and it is not known
+    where it is. Bodies then stay in the camera axes of their frame, all transforms are the identity, and the focal lengths alone count."""
     T_reference_camera: Float[np.ndarray, "t 4 4"]
     focal_px: Float[np.ndarray, " t"]
     rotation_sigma_deg: Float[np.ndarray, " t"]
@@ -29,7 +30,10 @@ class CameraPath:
     source: str = "background"
     """What the path was estimated from."""
     scale_source: str = "none"
-    """What gave the path its length: "none" (there is none to give), "bodies", "moge"."""
+    """What gave the path its length: "none" (there is none to give), "bodies", "moge", "bodies_and_moge"."""
+    depth_scale: tuple[float, float] | None = None
+    """Of a path without a length yet: the metres in its unit as a network's metric depth has them, and their standard deviation as a share
+    of them. None where no network was asked or none answered."""
 
     def __post_init__(self) -> None:
         t = len(self.focal_px)
@@ -43,6 +47,16 @@ class CameraPath:
 
     def __len__(self) -> int:
         return len(self.focal_px)
+
+
+@dataclass(frozen=True)
+class DepthMap:
+    """A frame's metric depth (z in camera axes) at pixels on a grid; NaN where there is no surface."""
+
+    frame: int
+    x_px: Float[np.ndarray, " columns"]
+    y_px: Float[np.ndarray, " rows"]
+    z_m: Float[np.ndarray, "rows columns"]
 
 
 @dataclass(frozen=True)
@@ -87,7 +101,12 @@ class Camera:
     @property
     def has_world(self) -> bool:
         """Whether it is known where the camera is on each frame, so that bodies have one world: it stands still, or has a path."""
-        return self.static or self.path is not None
+        return self.static or self.has_places
+
+    @property
+    def has_places(self) -> bool:
+        """Whether the camera moves and it is known where it is on each frame."""
+        return self.path is not None and self.path.kind != "unplaced"
 
     def at(self, frame: int) -> "Camera":
         """The camera of one frame, which has no path."""
@@ -102,6 +121,14 @@ class Camera:
     def T_reference_camera_at(self, frames: Int[np.ndarray, " n"]) -> Float[np.ndarray, "n 4 4"]:
         """Camera axes of some frames to those of the first: the identity where there is no path."""
         return np.tile(np.eye(4), (len(frames), 1, 1)) if self.path is None else self.path.T_reference_camera[frames]
+
+    def homography(self, a: int, b: int) -> Float[np.ndarray, "3 3"]:
+        """Takes homogeneous pixels of frame ``a`` to where frame ``b`` sees the same: exactly where the camera only turns and zooms, else
+        for what is far away beside its change of place."""
+        if self.path is None:
+            return np.eye(3)
+        R = self.path.T_reference_camera[[a, b], :3, :3]
+        return self.at(b).K @ R[1].T @ R[0] @ np.linalg.inv(self.at(a).K)
 
     def project(self, points_m: Float[np.ndarray, "*batch 3"]) -> Float[np.ndarray, "*batch 2"]:
         """Pixels of points in camera axes. Points at or behind the camera plane come out as NaN."""

@@ -230,6 +230,8 @@ def _camera_arrays(camera: Camera) -> dict[str, Any]:
         arrays |= {"camera/gravity": camera.gravity, "camera/gravity_sigma_deg": camera.gravity_sigma_deg}
     if camera.path is not None:
         arrays |= {f"camera/path/{name}": getattr(camera.path, name) for name in (*_PATH_NAMES, *_PATH_ARRAYS)}
+        if camera.path.depth_scale is not None:
+            arrays["camera/path/depth_scale"] = camera.path.depth_scale
     return arrays
 
 
@@ -239,7 +241,8 @@ def _camera(data: Mapping[str, np.ndarray]) -> Camera:
     if "camera/path/kind" in data:
         names: dict[str, Any] = {name: str(data[f"camera/path/{name}"]) for name in _PATH_NAMES}
         arrays: dict[str, Any] = {name: data[f"camera/path/{name}"] for name in _PATH_ARRAYS}
-        path = CameraPath(**names, **arrays)
+        depth_scale = tuple(data["camera/path/depth_scale"].tolist()) if "camera/path/depth_scale" in data else None
+        path = CameraPath(**names, **arrays, depth_scale=depth_scale)
     return Camera(
         focal_px=float(K[0, 0]),
         cx_px=float(K[0, 2]),

@@ -7,6 +7,7 @@ from typing import Any, Generic, Protocol, TypeVar
 import numpy as np
 from jaxtyping import UInt8
 
+from body4d.core.camera import DepthMap
 from body4d.core.errors import RunWarning
 from body4d.core.occlusion import OcclusionSegment
 from body4d.core.types import BodyTrack, Camera, Clip, MaskTrack, Prompt
@@ -27,6 +28,22 @@ class StageOutput(Generic[T_co]):
 
     value: T_co
     warnings: tuple[RunWarning, ...] = ()
+
+
+@dataclass(frozen=True)
+class DepthSource:
+    """A network that gives metric depth on some frames of a clip, where it is asked. ``measure`` takes the clip's camera, whose focal
+    lengths are known by then; it gives no map of a frame on which the network sees nothing."""
+
+    frames: Sequence[int]
+    measure: Callable[[Camera, ProgressFn], StageOutput[tuple[DepthMap, ...]]]
+
+
+@dataclass(frozen=True)
+class CameraOutput(StageOutput[Camera]):
+    """The camera, and what can give metric depth where its path needs it."""
+
+    depth: DepthSource | None = None
 
 
 class Stage(Protocol):
@@ -64,7 +81,7 @@ class Segmenter(Stage, Protocol):
 class CameraEstimator(Stage, Protocol):
     """One camera for the clip."""
 
-    def estimate(self, frames: FrameSource, progress: ProgressFn) -> StageOutput[Camera]: ...
+    def estimate(self, frames: FrameSource, progress: ProgressFn) -> CameraOutput: ...
 
 
 class AmodalCompleter(Stage, Protocol):

@@ -112,7 +112,7 @@ def score_world(scene: Scene, masks: Sequence[MaskTrack], truth_scene: Scene, tr
 
 def camera_kind(camera: Camera) -> CameraKind:
     """What ``camera`` is taken for."""
-    if camera.path is not None:
+    if camera.path is not None and camera.path.kind != "unplaced":
         return camera.path.kind
     return "static" if camera.static else "unknown"
 

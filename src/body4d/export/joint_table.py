@@ -33,7 +33,7 @@ def joint_columns(scene: Scene) -> list[str]:
     names = _joint_names(scene)
     sigmas = [f"{name}_sigma_m" for name in names] if _has_sigma(scene) else []
     columns = [*(f"{name}_{axis}_m" for name in names for axis in "xyz"), *sigmas]
-    if scene.camera.path is not None:
+    if scene.camera.has_places:
         columns += [*(f"{name}_world_{axis}_m" for name in names for axis in "xyz"), *_CAMERA]
     return columns
 
@@ -68,7 +68,7 @@ def _values(scene: Scene, track: BodyTrack, rows: slice, names: list[str], has_s
     if track.joint_sigma_m is not None:
         sigma[:, at] = track.joint_sigma_m[rows]
     columns = [places.reshape(count, -1), sigma] if has_sigma else [places.reshape(count, -1)]
-    if scene.camera.path is not None:
+    if scene.camera.has_places:
         frames = track.frame_index[rows]
         T = scene.T_world_camera_at(frames)
         lens = scene.camera.focal_px_at(frames)[:, None]

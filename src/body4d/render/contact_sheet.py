@@ -57,7 +57,7 @@ class ContactSheet:
         width, height = cell_size(len(frames), (x1 - x0) / (y1 - y0))
         camera = resized_camera(scene.camera, width, height, (x0, y0), height / (y1 - y0))
         side = VirtualViewPanel.of(scene, side_camera(scene, width, height), settings.samples_per_pixel, shadows=True)
-        rows = ("picture", "overlay", "side" if scene.camera.path is None else MOVING_TITLES[0][0])
+        rows = ("picture", "overlay", MOVING_TITLES[0][0] if scene.camera.has_places else "side")
         return ContactSheet(frames, scene.clip.times_s, crop, (width, height), camera, side, settings.samples_per_pixel, rows)
 
     def column(self, frame: int, rgb: UInt8[np.ndarray, "H W 3"], people: Sequence[RenderPerson]) -> SheetColumn:
@@ -142,8 +142,7 @@ def joint_speed(track: BodyTrack, scene: Scene) -> Float[np.ndarray, " n"]:
     out = np.zeros(len(times_s))
     if len(track) < 2:
         return out
-    still = scene.camera.path is None
-    joints = track.joints_m if still else scene.world_points(track.joints_m, track.frame_index)
+    joints = scene.world_points(track.joints_m, track.frame_index) if scene.camera.has_places else track.joints_m
     steps = np.linalg.norm(np.diff(joints, axis=0), axis=-1).max(-1) / np.diff(times_s[track.frame_index])
     steps[np.diff(track.frame_index) > 1] = 0
     # A frame is as fast as the steps to and from it.

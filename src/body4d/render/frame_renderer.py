@@ -193,7 +193,7 @@ class VirtualViewPanel:
         floor = render_floor(view, scene_bounds(scene), view_directions(scene))
         to_world = scene.T_world_camera_at(np.arange(len(scene.clip)))
         lines = None
-        if paths and scene.camera.path is not None:
+        if paths and scene.camera.has_places:
             size_m = max(_MIN_CAMERA_M, _CAMERA_SHARE * view.camera.height_px * float(view.T_view_world[2, 3]) / view.camera.focal_px)
             lines = view.project(_camera_lines(scene, to_world, size_m)).astype(np.float32)
             radius, whole = max(0.8, view.camera.height_px / 450), np.full(len(to_world), _PATH_STRENGTH)
@@ -320,8 +320,8 @@ class FrameRenderer:
         samples = settings.samples_per_pixel
         self._side = VirtualViewPanel.of(scene, side_camera(scene, *_size(self.layout.side)), samples, shadows=True)
         self._top = VirtualViewPanel.of(scene, top_camera(scene, *_size(self.layout.top)), samples, shadows=False, paths=True)
-        still = scene.camera.path is None
-        self._titles = (("side", "camera on the left"), ("top", "camera at the bottom")) if still else MOVING_TITLES
+        still = (("side", "camera on the left"), ("top", "camera at the bottom"))
+        self._titles = MOVING_TITLES if scene.camera.has_places else still
 
     def render(
         self, frame: int, rgb: UInt8[np.ndarray, "h w 3"], people: Sequence[RenderPerson], paint: LayerPainter = draw_layers

@@ -73,7 +73,7 @@ def floor_directions(T_world_camera: Float[np.ndarray, "4 4"]) -> tuple[Float[np
 
 def view_directions(scene: Scene) -> tuple[Float[np.ndarray, " 3"], Float[np.ndarray, " 3"]]:
     """``floor_directions`` for the whole clip: in the mean those of a camera that moves, of its first frame where it turns round."""
-    if scene.camera.path is None:
+    if not scene.camera.has_places:
         return floor_directions(scene.T_world_camera)
     frames = np.unique(np.linspace(0, len(scene.clip) - 1, _NUM_DIRECTIONS).round().astype(int))
     ahead = np.mean([floor_directions(T)[1] for T in scene.T_world_camera_at(frames)], axis=0)
@@ -89,7 +89,7 @@ def side_camera(scene: Scene, width_px: int, height_px: int) -> VirtualCamera:
     Where that one moves along with people who cover ground, this one looks across their way, from its side.
     """
     right, ahead = view_directions(scene)
-    along = None if scene.camera.path is None else _main_way(scene)
+    along = _main_way(scene) if scene.camera.has_places else None
     if along is not None:
         across = np.cross([0, 1, 0], along)
         return standing_camera(scene, across * (1 if across @ ahead >= 0 else -1), width_px, height_px)
@@ -122,7 +122,7 @@ def top_camera(scene: Scene, width_px: int, height_px: int) -> VirtualCamera:
 
 def _near_places(scene: Scene) -> list[np.ndarray]:
     """Where a camera that moves is (T, 1, 3) in world axes; nothing where people would be too small beside its path."""
-    if scene.camera.path is None:
+    if not scene.camera.has_places:
         return []
     places = scene.T_world_camera_at(np.arange(len(scene.clip)))[:, None, :3, 3]
     low, high = scene_bounds(scene)

@@ -15,7 +15,16 @@ from body4d.core.errors import Cancelled, NoPersonError, RunWarning, distinct_wa
 from body4d.core.occlusion import OcclusionSegment, occlusion_warnings
 from body4d.core.progress import EventListener, ignore_events
 from body4d.core.rig import Rig
-from body4d.core.stages import AmodalCompleter, BodyEstimator, CameraEstimator, FrameSource, ProgressFn, Segmenter, StageOutput
+from body4d.core.stages import (
+    AmodalCompleter,
+    BodyEstimator,
+    CameraEstimator,
+    DepthSource,
+    FrameSource,
+    ProgressFn,
+    Segmenter,
+    StageOutput,
+)
 from body4d.core.types import MAX_COUPLED_STEP_S, BodyTrack, Camera, Clip, MaskTrack, Prompt, Scene
 from body4d.run.record import BODIES, CAMERA, GLB, HIDDEN, MASKS, OVERLAY, SCENE, SHEET, VIEWS, versions
 from body4d.run.run_folder import RunFolder, StageResult
@@ -26,7 +35,7 @@ if TYPE_CHECKING:
 
 StageFn = Callable[[Path, ProgressFn], StageResult | None]
 Smoother = Callable[[BodyTrack, Rig, Clip, MotionSettings, np.ndarray | None], BodyTrack]
-BackgroundFn = Callable[[FrameSource, Camera, CameraSettings, Sequence[MaskTrack], ProgressFn], StageOutput[Camera]]
+BackgroundFn = Callable[[FrameSource, Camera, CameraSettings, Sequence[MaskTrack], ProgressFn, DepthSource | None], StageOutput[Camera]]
 ScaleFn = Callable[[Camera, Sequence[BodyTrack], Clip], StageOutput[Camera]]
 FloorFinder = Callable[[Sequence[BodyTrack], Camera], np.ndarray]
 FindCutsFn = Callable[[FrameSource, ProgressFn], StageOutput[np.ndarray]]
@@ -97,7 +106,12 @@ LEVEL: np.ndarray = np.diag([1.0, -1.0, -1.0, 1.0])
 
 
 def no_background(
-    frames: FrameSource, camera: Camera, settings: CameraSettings, masks: Sequence[MaskTrack], progress: ProgressFn
+    frames: FrameSource,
+    camera: Camera,
+    settings: CameraSettings,
+    masks: Sequence[MaskTrack],
+    progress: ProgressFn,
+    depth: DepthSource | None,
 ) -> StageOutput[Camera]:
     """The camera as it is: nothing is read from the background."""
     return StageOutput(camera)
@@ -137,7 +151,12 @@ def _camera_facts(camera: Camera) -> dict[str, Any]:
     """What ``run.json`` tells of a camera: all but its path's arrays, which camera.npz holds."""
     facts = {f.name: getattr(camera, f.name) for f in fields(camera) if f.name != "path"}
     path = camera.path
-    return facts if path is None else facts | {"path": {"kind": path.kind, "source": path.source, "scale_source": path.scale_source}}
+    return (
+        facts
+        if path is None
+        else facts
+        | {"path": {"kind": path.kind, "source": path.source, "scale_source": path.scale_source, "depth_scale": path.depth_scale}}
+    )
 
 
 def no_foot_contact(
@@ -352,7 +371,7 @@ class Pipeline:
             from body4d.core.scene_io import save_camera
 
             camera = self.camera.estimate(frames, progress)
-            background = self.background(frames, camera.value, self.settings.camera, masks, progress)
+            background = self.background(frames, camera.value, self.settings.camera, masks, progress, camera.depth)
             save_camera(background.value, into / CAMERA)
             return StageResult((*camera.warnings, *background.warnings), _camera_facts(background.value))
 

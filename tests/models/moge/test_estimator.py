@@ -11,9 +11,17 @@ import torch
 from body4d.config import CameraSettings, ComputeSettings, MogeSettings
 from body4d.core.errors import DeviceError, SettingsError, WeightsError
 from body4d.core.stages import ignore_progress
-from body4d.core.types import Clip
+from body4d.core.types import Camera, Clip
 from body4d.models.moge.checkpoint import load_moge
-from body4d.models.moge.estimator import MogeCameraEstimator, MogeFocalEstimator, moge_from_folder
+from body4d.models.moge.estimator import (
+    FocalEstimator,
+    FrameGeometry,
+    MogeCameraEstimator,
+    MogeFocalEstimator,
+    metric_depth,
+    moge_from_folder,
+)
+from body4d.models.moge.network.camera import sampled_uv
 from moge_files import write_tiny_moge
 
 CPU = ComputeSettings(device="cpu")
@@ -41,10 +49,10 @@ class FixedFocals:
     def __init__(self, focals: Sequence[float], max_batch: int = 8) -> None:
         self.left, self.max_batch = list(focals), max_batch
 
-    def focals_px(self, images: Sequence[np.ndarray]) -> np.ndarray:
+    def look_at(self, images: Sequence[np.ndarray]) -> list[FrameGeometry]:
         if len(images) > self.max_batch:
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return np.array([self.left.pop(0) for _ in images])
+        return [FrameGeometry(self.left.pop(0)) for _ in images]
 
     def bytes_per_frame(self, height_px: int, width_px: int) -> int:
         return 1
@@ -129,6 +137,60 @@ def test_a_checkpoint_on_disk_gives_its_focal_length(tmp_path: Path) -> None:
     assert camera.focal_spread < 0.01
 
 
+def test_the_metric_depth_of_made_up_points_is_found_with_the_focal_length_that_is_known() -> None:
+    """Points of a room that the network has in other units and too near; its own focal length is not used."""
+    camera = Camera(140.0, W / 2, H / 2, W, H)
+    uv, focal, scale = sampled_uv(H, W), 140.0 / (np.hypot(W, H) / 2), 3.0
+    z_m = 4 + uv[..., 0] + 0.5 * np.sin(5 * uv[..., 1])
+    points = np.concatenate([uv * z_m[..., None] / focal, z_m[..., None]], -1) / scale - [0, 0, 0.4]
+    points[:20] = np.nan
+    depth = metric_depth(FrameGeometry(900.0, points, scale), 7, camera)
+    assert depth is not None
+    assert (depth.frame, depth.x_px[0], depth.y_px[0]) == (7, 0.5, 0.5)
+    assert depth.z_m[20:] == pytest.approx(z_m[20:], rel=1e-3)
+    assert np.isnan(depth.z_m[:20]).all()
+    points[:] = np.nan
+    assert metric_depth(FrameGeometry(900.0, points, scale), 7, camera) is None
+
+
+@pytest.mark.parametrize("settings", [{}, {"focal_mm35": 26.0}], ids=["estimated", "given"])
+def test_a_checkpoint_gives_metric_depth_where_it_is_asked_and_is_loaded_once(tmp_path: Path, settings: dict[str, float]) -> None:
+    from_folder = moge_from_folder(write_tiny_moge(tmp_path).parent, FOUR)
+    loaded = list[torch.device]()
+
+    def load(device: torch.device, dtype: torch.dtype) -> FocalEstimator:
+        loaded.append(device)
+        return from_folder(device, dtype)
+
+    frames = Frames()
+    output = MogeCameraEstimator(load, CameraSettings(**settings), FOUR, CPU).estimate(frames, ignore_progress)
+    assert output.depth is not None
+    assert len(loaded) == (0 if settings else 1)
+    assert list(output.depth.frames) == [4, 11, 18, 25]
+    maps = output.depth.measure(output.value, ignore_progress).value
+    assert len(loaded) == 1
+    assert [depth.frame for depth in maps] == [4, 11, 18, 25]
+    network, dtype = load_moge(tmp_path / "model.pt"), torch.float32
+    _, image = next(iter(frames.read(18)))
+    with torch.inference_mode():
+        whole = network.to(dtype)(torch.from_numpy(image).permute(2, 0, 1)[None].float() / 255, network.num_tokens(FOUR.detail))
+    z, metres = whole.points[0, ..., 2].numpy(), whole.metric_scale
+    assert metres is not None
+    rows, columns = (np.floor(grid).astype(int) for grid in (maps[2].y_px, maps[2].x_px))
+    # All but a shift along z is what the whole network gives.
+    shift = maps[2].z_m / float(metres) - z[rows][:, columns]
+    assert np.ptp(shift) < 1e-3
+    assert abs(shift.mean()) < (0.01 if not settings else 1.0)
+
+
+def test_a_checkpoint_that_knows_no_metres_gives_no_depth(tmp_path: Path) -> None:
+    write_tiny_moge(tmp_path, scale_head=None)
+    output = MogeCameraEstimator(moge_from_folder(tmp_path, FOUR), CameraSettings(), FOUR, CPU).estimate(Frames(), ignore_progress)
+    assert output.value.source == "moge"
+    assert output.depth is not None
+    assert output.depth.measure(output.value, ignore_progress).value == ()
+
+
 def test_batches_change_nothing(tmp_path: Path) -> None:
     write_tiny_moge(tmp_path)
     one, many = (
@@ -142,7 +204,7 @@ def test_batches_change_nothing(tmp_path: Path) -> None:
 
 def test_an_empty_mask_gives_no_focal_length(tmp_path: Path) -> None:
     network = MogeFocalEstimator(load_moge(write_tiny_moge(tmp_path)), FOUR, torch.device("cpu"), torch.float32)
-    points, mask = network.predict_points([image for _, image in Frames().read(0, 1)])
+    points, mask, _ = network.predict_points([image for _, image in Frames().read(0, 1)])
     assert np.isfinite(network.fit_focal_px(points[0], mask[0], H, W))
     assert np.isnan(network.fit_focal_px(points[0], np.zeros_like(mask[0]), H, W))
     assert network.bytes_per_frame(2 * H, 2 * W) > network.bytes_per_frame(H, W) > 0

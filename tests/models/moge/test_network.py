@@ -93,15 +93,16 @@ def test_sampled_points_are_those_of_the_whole_map(net: Moge, size: tuple[int, i
     y, x = (torch.from_numpy(sampled_index(n)) for n in size)
     with torch.inference_mode():
         whole = net(images, 80)
-        points, mask = net.sampled(images, 80)
+        points, mask, metric_scale = net.sampled(images, 80)
     assert whole.mask is not None
+    torch.testing.assert_close(metric_scale, whole.metric_scale)
     torch.testing.assert_close(points, whole.points[:, y][:, :, x], rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(mask, whole.mask[:, y][:, :, x], rtol=1e-4, atol=1e-5)
 
 
 def test_the_made_up_network_sees_with_the_focal_length_it_was_given(net: Moge) -> None:
     with torch.inference_mode():
-        points, _ = net.sampled(torch.rand(1, 3, 180, 320), 120)
+        points, *_ = net.sampled(torch.rand(1, 3, 180, 320), 120)
     found, _ = focal_and_shift(points[0].numpy().reshape(-1, 3), sampled_uv(180, 320).reshape(-1, 2))
     assert found == pytest.approx(1.5, rel=0.01)
 

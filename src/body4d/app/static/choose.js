@@ -266,7 +266,7 @@
     $("#b4-inches").value = inches === null ? "" : inches % 12;
   };
   const collect = () => ({
-    people: form.elements.people.value, sex: form.elements.sex.value, moving: $("#b4-moving").checked,
+    people: form.elements.people.value, sex: form.elements.sex.value, motion: $("#b4-motion").value,
     person_height_m: heightM(), age_years: numberOf("#b4-age"), fps: numberOf("#b4-fps"), fov_deg: numberOf("#b4-fov"),
     rotate_deg: Number($("#b4-rotate").value),
     start_s: range[0] > 0.001 ? +range[0].toFixed(3) : null, end_s: range[1] < shown.clip.seconds - 0.001 ? +range[1].toFixed(3) : null,
@@ -274,7 +274,7 @@
   const fill = ({ options, clip }) => {
     form.elements.people.value = options.people;
     form.elements.sex.value = options.sex;
-    $("#b4-moving").checked = options.moving;
+    $("#b4-motion").value = options.motion;
     $("#b4-rotate").value = options.rotate_deg;
     for (const [selector, value] of [["#b4-age", options.age_years], ["#b4-fps", options.fps], ["#b4-fov", options.fov_deg]])
       $(selector).value = value ?? "";

@@ -5,7 +5,7 @@ Nothing is guessed between frames. Angles are those of the picture: 0 points to 
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -25,6 +25,11 @@ ELSEWHERE_M = 0.25
 MAX_BACKGROUND_SUPPORT = 0.5
 """Pictures of the clip that are kept for comparison. A line with more support than this in the middle one of those whose hands are this far
 away from its own is a part of the background."""
+MIN_INSIDE_SHARE = 0.8
+"""A picture that shows less of where the line would be by then says nothing of it."""
+ACROSS_PX = 2
+"""At the working scale: a line of the background may lie so far beside where it is expected. A picture from another place, in which what is
+as far away as the hands lies farther off, is not compared."""
 
 ANGLE_SLACK = math.radians(4)
 LINE_COST = 0.06
@@ -109,13 +114,23 @@ def hands_in_picture(track: BodyTrack, row: int, camera: Camera) -> tuple[np.nda
     return px[:4].mean(0), float(camera.focal_px / points[:4, 2].mean()), [px[4], px[5]]
 
 
+@dataclass(frozen=True)
+class ReferencePicture:
+    """A picture of the clip in grey, at the working scale, and where the hands are in it."""
+
+    frame: int
+    hands_px: Float[np.ndarray, " 2"]
+    grey: Float[np.ndarray, "h w"]
+
+
 def lines_of_clip(frames: FrameSource, track: BodyTrack, camera: Camera, first: int, last: int) -> list[list[ShaftLine]]:
     """``find_lines`` on the clip's frames from ``first`` to below ``last``, read once, without lines that stay where they are while the
-    hands move on."""
+    hands move on. Whether a line stays cannot be judged where the camera moves in an unknown way, nor from places too far apart; then
+    it is kept."""
     every = max(1, (last - first) // REFERENCES)
     found: list[list[ShaftLine]] = []
     hands: list[tuple[np.ndarray, float]] = []
-    references: list[tuple[np.ndarray, np.ndarray]] = []
+    references: list[ReferencePicture] = []
     scale = 0.0
     for frame, picture in frames.read(first, last):
         row = track.row(frame)
@@ -128,29 +143,56 @@ def lines_of_clip(frames: FrameSource, track: BodyTrack, camera: Camera, first: 
         hands.append((hands_px, px_per_m))
         scale = scale or min(1.0, WORKING_PX_PER_M / px_per_m)
         if (frame - first) % every == every // 2:
-            references.append((hands_px, shrunk(picture, scale)))
-    return [
-        [line for line in lines if not _stays(line, at_px, px_per_m, references, scale)]
-        for lines, (at_px, px_per_m) in zip(found, hands, strict=True)
-    ]
+            references.append(ReferencePicture(frame, hands_px, shrunk(picture, scale)))
+    if not camera.has_world:
+        return found
+    out = []
+    for frame, (lines, (hands_px, px_per_m)) in enumerate(zip(found, hands, strict=True), first):
+        near = [other for other in references if lines and _parallax_px(camera, frame, other.frame, px_per_m) * scale < ACROSS_PX]
+        turned = [(camera.homography(frame, other.frame), other) for other in near]
+        out.append([line for line in lines if not _stays(line, hands_px, px_per_m, turned, scale)])
+    return out
+
+
+def _parallax_px(camera: Camera, a: int, b: int, px_per_m: float) -> float:
+    """How far what is as far away as the hands lies, at most, beside where the camera's turn alone takes it from one frame to another."""
+    places = camera.T_reference_camera_at(np.array([a, b]))[:, :3, 3]
+    return float(np.linalg.norm(places[1] - places[0])) * px_per_m
 
 
 def _stays(
-    line: ShaftLine, hands_px: np.ndarray, px_per_m: float, references: Sequence[tuple[np.ndarray, np.ndarray]], scale: float
+    line: ShaftLine, hands_px: np.ndarray, px_per_m: float, references: Sequence[tuple[np.ndarray, ReferencePicture]], scale: float
 ) -> bool:
-    """Whether ``line`` is seen in most of the pictures in which the hands are elsewhere: it is a part of the background."""
-    away = [grey for at_px, grey in references if np.linalg.norm(at_px - hands_px) > ELSEWHERE_M * px_per_m]
-    if len(away) < MIN_REFERENCES:
-        return False
-    vector = (line.head_px - line.grip_px) * scale
-    length = float(np.linalg.norm(vector))
-    along = vector / max(length, 1e-9)
+    """Whether ``line`` is seen in most of the pictures in which the hands are elsewhere: it is a part of the background. Each picture comes
+    with the homography that takes the line's frame to it."""
+    seen = []
+    for homography, reference in references:
+        at_px, grip_px, head_px = _mapped(homography, np.stack([hands_px, line.grip_px, line.head_px]))
+        if np.linalg.norm(reference.hands_px - at_px) > ELSEWHERE_M * px_per_m:
+            support = _support(reference.grey, grip_px * scale, head_px * scale)
+            seen += [] if support is None else [support]
+    return len(seen) >= MIN_REFERENCES and float(np.median(seen)) > MAX_BACKGROUND_SUPPORT
+
+
+def _support(grey: np.ndarray, grip: np.ndarray, head: np.ndarray) -> float | None:
+    """How much of the outer part of a line, which the body does not cover, is seen in a picture; None where it lies outside."""
+    if not np.isfinite([grip, head]).all():
+        return None
+    length = float(np.linalg.norm(head - grip))
+    along = (head - grip) / max(length, 1e-9)
     across = np.array([-along[1], along[0]])
-    # Its outer part, which the body does not cover.
     r = np.arange(0.4 * length, length, 2.0)
-    points = line.grip_px * scale + r[:, None, None] * along + np.arange(-2, 3)[:, None] * across
-    seen = [np.minimum(ridges(grey, points, across).max(1) / FULL_CONTRAST, 1).mean() for grey in away]
-    return float(np.median(seen)) > MAX_BACKGROUND_SUPPORT
+    middle = grip + r[:, None] * along
+    if np.mean(((middle >= 0) & (middle <= grey.shape[::-1])).all(1)) < MIN_INSIDE_SHARE:
+        return None
+    points = middle[:, None] + np.arange(-ACROSS_PX, ACROSS_PX + 1)[:, None] * across
+    return float(np.minimum(ridges(grey, points, across).max(1) / FULL_CONTRAST, 1).mean())
+
+
+def _mapped(homography: np.ndarray, points_px: np.ndarray) -> np.ndarray:
+    mapped = np.column_stack([points_px, np.ones(len(points_px))]) @ homography.T
+    # What is behind the other camera is nowhere in its picture.
+    return np.where(mapped[:, 2:] > 0, mapped[:, :2] / np.maximum(mapped[:, 2:], 1e-9), np.inf)
 
 
 def track_shaft(

@@ -1,6 +1,9 @@
-"""MoGe-2 (Wang et al. 2025) as a camera estimator: one focal length for the clip, the median of several frames."""
+"""MoGe-2 (Wang et al. 2025) as a camera estimator: one focal length for the clip, the median of several frames; and metric depth on them,
+where the camera's path needs a length."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -11,11 +14,12 @@ from jaxtyping import Float, UInt8
 from body4d.camera.intrinsics import choose_focal, focal_warnings, ideal_camera, intrinsics_inputs
 from body4d.camera.lens import agree_on_focal, sample_frames
 from body4d.config import CameraSettings, ComputeSettings, MogeSettings
+from body4d.core.camera import DepthMap
 from body4d.core.errors import RunWarning
-from body4d.core.stages import FrameSource, ProgressFn, StageOutput
+from body4d.core.stages import CameraOutput, DepthSource, FrameSource, ProgressFn, StageOutput
 from body4d.core.types import Camera
 from body4d.models.moge.checkpoint import find_moge, load_moge
-from body4d.models.moge.network.camera import focal_and_shift, focal_px, sampled_uv
+from body4d.models.moge.network.camera import focal_and_shift, focal_px, sampled_index, sampled_uv
 from body4d.models.moge.network.model import Moge, bytes_per_image
 from body4d.runtime.device import (
     AdaptiveBatcher,
@@ -37,11 +41,26 @@ MIN_VALID_SHARE = 0.1
 """A frame in which a smaller share of the sampled points is valid gives no focal length."""
 
 
-class FocalEstimator(Protocol):
-    """A network that estimates the focal length of single frames."""
+@dataclass(frozen=True)
+class FrameGeometry:
+    """What a network makes of one frame.
 
-    def focals_px(self, images: Sequence[UInt8[np.ndarray, "h w 3"]]) -> Float[np.ndarray, " f"]:
-        """Focal lengths in pixels of RGB frames, all of one size; NaN where a frame gives none."""
+    Attributes:
+        focal_px: Focal length in pixels; NaN where the frame gives none.
+        points: Points in camera axes, up to a shift along z, at sampled pixels; NaN where there is no surface. Times ``metric_scale`` they
+            are in metres. Both are None where the network does not know metres.
+    """
+
+    focal_px: float
+    points: Float[np.ndarray, "64 64 3"] | None = None
+    metric_scale: float | None = None
+
+
+class FocalEstimator(Protocol):
+    """A network that estimates the focal length of single frames, and may know their metric geometry."""
+
+    def look_at(self, images: Sequence[UInt8[np.ndarray, "h w 3"]]) -> list[FrameGeometry]:
+        """What it makes of RGB frames, all of one size."""
         ...
 
     def bytes_per_frame(self, height_px: int, width_px: int) -> int:
@@ -65,18 +84,23 @@ class MogeFocalEstimator:
         self.num_tokens = network.num_tokens(settings.detail)
 
     @torch.inference_mode()
-    def focals_px(self, images: Sequence[UInt8[np.ndarray, "h w 3"]]) -> Float[np.ndarray, " f"]:
-        points, mask = self.predict_points(images)
+    def look_at(self, images: Sequence[UInt8[np.ndarray, "h w 3"]]) -> list[FrameGeometry]:
+        points, mask, metric_scale = self.predict_points(images)
         height, width = images[0].shape[:2]
-        return np.array([self.fit_focal_px(p, m, height, width) for p, m in zip(points, mask, strict=True)])
+        focals = [self.fit_focal_px(p, m, height, width) for p, m in zip(points, mask, strict=True)]
+        if metric_scale is None:
+            return [FrameGeometry(focal) for focal in focals]
+        points = np.where((mask > MIN_MASK_PROBABILITY)[..., None], points, np.nan)
+        return [FrameGeometry(focal, p, float(scale)) for focal, p, scale in zip(focals, points, metric_scale, strict=True)]
 
     def predict_points(
         self, images: Sequence[UInt8[np.ndarray, "h w 3"]]
-    ) -> tuple[Float[np.ndarray, "f 64 64 3"], Float[np.ndarray, "f 64 64"]]:
-        """Points in space at sampled pixels, and the probability that each is a surface at all."""
+    ) -> tuple[Float[np.ndarray, "f 64 64 3"], Float[np.ndarray, "f 64 64"], Float[np.ndarray, " f"] | None]:
+        """Points in space at sampled pixels, the probability that each is a surface at all, and the metres in the points' unit, where the
+        checkpoint knows them."""
         batch = torch.from_numpy(np.stack(images)).to(self._device).permute(0, 3, 1, 2).float() / 255
-        points, mask = self._network.sampled(batch, self.num_tokens)
-        return points.cpu().numpy(), mask.cpu().numpy()
+        points, mask, metric_scale = self._network.sampled(batch, self.num_tokens)
+        return points.cpu().numpy(), mask.cpu().numpy(), None if metric_scale is None else metric_scale.cpu().numpy()
 
     def fit_focal_px(self, points: Float[np.ndarray, "64 64 3"], mask: Float[np.ndarray, "64 64"], height: int, width: int) -> float:
         """Focal length in pixels of one frame's points, NaN where too few of them are valid."""
@@ -96,7 +120,7 @@ class MogeCameraEstimator:
 
     What the user or the file's metadata says about the focal length takes precedence. Only where they say nothing is the network loaded,
     by ``load`` (``moge_from_folder``), and released when done. Where the estimates do not agree on a plausible focal length, the
-    default is taken with a warning.
+    default is taken with a warning. Its ``depth`` is what was seen on the way; where nothing was, the network is loaded when it is asked.
     """
 
     def __init__(self, load: LoadFocalEstimator, camera: CameraSettings, settings: MogeSettings, compute: ComputeSettings) -> None:
@@ -106,30 +130,44 @@ class MogeCameraEstimator:
     def cache_inputs(self) -> Any:
         return [intrinsics_inputs(self._camera), self._settings.cache_inputs(), self._compute.cache_inputs()]
 
-    def estimate(self, frames: FrameSource, progress: ProgressFn) -> StageOutput[Camera]:
+    def estimate(self, frames: FrameSource, progress: ProgressFn) -> CameraOutput:
         """The clip's camera. Raises SettingsError where the user's values contradict each other, WeightsError, DeviceError."""
         clip = frames.clip
         focal, source = choose_focal(self._camera, clip.width_px, clip.height_px, clip.focal_mm35)
         if source != "default":
             progress(1, 1)
             camera = ideal_camera(clip, focal, source, self._camera)
-            return StageOutput(camera, focal_warnings(camera))
-        device = choose_device(self._compute)
-        before = allocated_bytes(device)
-        try:
-            focals, memory_warning = self._estimate_focals(frames, device, progress)
-        finally:
-            release_memory(device, before)
-        consensus = agree_on_focal(focals, clip.width_px)
+            return CameraOutput(camera, focal_warnings(camera), self._depth(frames))
+        looks, memory_warning = self._look(frames, progress)
+        consensus = agree_on_focal(np.array([look.focal_px for look in looks]), clip.width_px)
         if consensus.focal_px is None:
             camera = ideal_camera(clip, focal, source, self._camera)
         else:
             camera = ideal_camera(clip, consensus.focal_px, "moge", self._camera, consensus.spread)
-        return StageOutput(camera, (*focal_warnings(camera), *(w for w in (consensus.warning, memory_warning) if w)))
+        warnings = (*focal_warnings(camera), *(w for w in (consensus.warning, memory_warning) if w))
+        return CameraOutput(camera, warnings, self._depth(frames, looks))
 
-    def _estimate_focals(
-        self, frames: FrameSource, device: torch.device, progress: ProgressFn
-    ) -> tuple[Float[np.ndarray, " f"], RunWarning | None]:
+    def _depth(self, frames: FrameSource, looks: Sequence[FrameGeometry] | None = None) -> DepthSource:
+        """Metric depth from what was seen already, or from what the network sees when it is asked."""
+        index = sample_frames(len(frames.clip), self._settings.num_frames)
+
+        def measure(camera: Camera, progress: ProgressFn) -> StageOutput[tuple[DepthMap, ...]]:
+            seen, warning = (looks, None) if looks is not None else self._look(frames, progress)
+            maps = (metric_depth(look, frame, camera) for look, frame in zip(seen, index, strict=True))
+            return StageOutput(tuple(one for one in maps if one is not None), (warning,) if warning else ())
+
+        return DepthSource(index, measure)
+
+    def _look(self, frames: FrameSource, progress: ProgressFn) -> tuple[list[FrameGeometry], RunWarning | None]:
+        """What the network, loaded for it, makes of frames spread over the clip."""
+        device = choose_device(self._compute)
+        before = allocated_bytes(device)
+        try:
+            return self._look_with(device, frames, progress)
+        finally:
+            release_memory(device, before)
+
+    def _look_with(self, device: torch.device, frames: FrameSource, progress: ProgressFn) -> tuple[list[FrameGeometry], RunWarning | None]:
         clip = frames.clip
         index = sample_frames(len(clip), self._settings.num_frames)
         progress(0, len(index))
@@ -139,12 +177,26 @@ class MogeCameraEstimator:
         size = choose_batch_size(free_memory_bytes(device), frame_bytes, self._compute, MAX_BATCH.get(device.type, 1))
         batches = AdaptiveBatcher(size, "frames")
 
-        def run(rows: slice) -> np.ndarray:
-            focals = network.focals_px(images[rows])
+        def run(rows: slice) -> list[FrameGeometry]:
+            looks = network.look_at(images[rows])
             progress(rows.stop, len(index))
-            return focals
+            return looks
 
-        return np.concatenate(batches.run(len(images), run)), batches.warning
+        return list(chain.from_iterable(batches.run(len(images), run))), batches.warning
+
+
+def metric_depth(look: FrameGeometry, frame: int, camera: Camera) -> DepthMap | None:
+    """Depth in metres on a frame of a camera whose focal length is known; None where the network saw too little or knows no metres."""
+    if look.points is None or look.metric_scale is None:
+        return None
+    valid = np.isfinite(look.points).all(-1)
+    if valid.mean() < MIN_VALID_SHARE:
+        return None
+    height, width = camera.height_px, camera.width_px
+    focal = float(camera.focal_px_at(np.array([frame]))[0]) / float(np.hypot(width, height) / 2)
+    _, shift = focal_and_shift(look.points[valid], sampled_uv(height, width)[valid], focal=focal)
+    z_m = np.where(valid, look.points[..., 2].astype(np.float64) + shift, np.nan) * look.metric_scale
+    return DepthMap(frame, sampled_index(width) + 0.5, sampled_index(height) + 0.5, np.where(z_m > 0, z_m, np.nan))
 
 
 def moge_from_folder(path: Path, settings: MogeSettings) -> LoadFocalEstimator:

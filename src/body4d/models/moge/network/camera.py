@@ -29,15 +29,18 @@ def sampled_uv(height: int, width: int) -> Float[np.ndarray, "64 64 2"]:
     return np.stack([x, y], -1) / diagonal
 
 
-def focal_and_shift(points: Float[np.ndarray, "p 3"], uv: Float[np.ndarray, "p 2"], tolerance: float = TOLERANCE) -> tuple[float, float]:
-    """Focal length and shift along z with which ``points`` project nearest to ``uv``; (nan, 0) for fewer than two points.
+def focal_and_shift(
+    points: Float[np.ndarray, "p 3"], uv: Float[np.ndarray, "p 2"], tolerance: float = TOLERANCE, focal: float | None = None
+) -> tuple[float, float]:
+    """Focal length and shift along z with which ``points`` project nearest to ``uv``; (nan, 0) for fewer than two points. With a ``focal``
+    length that is known, only the shift is found.
 
     The result need not be a camera: for points that belong to none the focal length may be tiny or negative.
     """
     if len(points) < MIN_POINTS:
         return float("nan"), 0.0
-    shift = _shift(points, uv, tolerance)
-    return _focal(points, uv, shift), shift
+    shift = _shift(points, uv, tolerance, focal)
+    return _focal(points, uv, shift) if focal is None else focal, shift
 
 
 def focal_px(focal: float, width_px: int, height_px: int) -> float:
@@ -45,14 +48,14 @@ def focal_px(focal: float, width_px: int, height_px: int) -> float:
     return float(focal * np.hypot(width_px, height_px) / 2)
 
 
-def _shift(points: np.ndarray, uv: np.ndarray, tolerance: float) -> float:
+def _shift(points: np.ndarray, uv: np.ndarray, tolerance: float, focal: float | None) -> float:
     from scipy.optimize import least_squares
 
     points, uv = points.astype(np.float64), uv.astype(np.float64)
 
     def residuals(shift: np.ndarray) -> np.ndarray:
         projected = points[:, :2] / (points[:, 2:] + shift)
-        f = (projected * uv).sum() / np.square(projected).sum()
+        f = (projected * uv).sum() / np.square(projected).sum() if focal is None else focal
         return (f * projected - uv).ravel()
 
     with np.errstate(divide="ignore", invalid="ignore"):

@@ -73,16 +73,18 @@ class Moge(nn.Module):
             points=remapped(resized(self.points_head).permute(0, 2, 3, 1), self.sizes.remap),
             mask=resized(self.mask_head)[:, 0].sigmoid() if self.mask_head is not None else None,
             normals=F.normalize(resized(self.normal_head).permute(0, 2, 3, 1), dim=-1) if self.normal_head is not None else None,
-            metric_scale=self.scale_head(cls_token.to(self._stacks_dtype)).float()[:, 0].exp() if self.scale_head is not None else None,
+            metric_scale=self._metric_scale(cls_token),
         )
 
-    def sampled(self, images: Float[Tensor, "b 3 h w"], num_tokens: int) -> tuple[Float[Tensor, "b 64 64 3"], Float[Tensor, "b 64 64"]]:
-        """Points and mask, float32, at the pixels that the camera's fit uses, and nothing else.
+    def sampled(
+        self, images: Float[Tensor, "b 3 h w"], num_tokens: int
+    ) -> tuple[Float[Tensor, "b 64 64 3"], Float[Tensor, "b 64 64"], Float[Tensor, " b"] | None]:
+        """Points and mask, float32, at the pixels that the camera's fit uses, and the metric scale; nothing else.
 
         The numbers are those of ``forward`` but for rounding: resizing and the last layer, both linear, are exchanged.
         """
         height, width = images.shape[-2:]
-        features, _ = self.encoder(images, *self.grid(height, width, num_tokens))
+        features, cls_token = self.encoder(images, *self.grid(height, width, num_tokens))
         maps = self.neck_maps(features, width / height)
 
         def sample(head: Stack) -> Tensor:
@@ -94,7 +96,10 @@ class Moge(nn.Module):
 
         points = remapped(sample(self.points_head).permute(0, 2, 3, 1), self.sizes.remap)
         mask = sample(self.mask_head)[:, 0].sigmoid() if self.mask_head is not None else torch.ones_like(points[..., 0])
-        return points, mask
+        return points, mask, self._metric_scale(cls_token)
+
+    def _metric_scale(self, cls_token: Float[Tensor, "b c"]) -> Float[Tensor, " b"] | None:
+        return None if self.scale_head is None else self.scale_head(cls_token.to(self._stacks_dtype)).float()[:, 0].exp()
 
     @property
     def _stacks_dtype(self) -> torch.dtype:
