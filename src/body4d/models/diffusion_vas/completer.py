@@ -177,10 +177,10 @@ class VasCompleter:
         """The images of crops and their inverse depth. The network goes before the next one comes: a card of 8 GB does not hold both at
         work. A second group of crops loads it again, which is little beside the minute that the group takes."""
         depth = self._loaders.depth(device, dtype)
+        image_bytes = depth.bytes_per_image(frames.clip.height_px, frames.clip.width_px)
+        size = choose_batch_size(free_memory_bytes(device), image_bytes, self._compute, MAX_READ_BATCH)
+        batches = AdaptiveBatcher(size, "frames")
         try:
-            image_bytes = depth.bytes_per_image(frames.clip.height_px, frames.clip.width_px)
-            size = choose_batch_size(free_memory_bytes(device), image_bytes, self._compute, MAX_READ_BATCH)
-            batches = AdaptiveBatcher(size, "frames")
 
             def inverse_depth(images: Sequence[np.ndarray]) -> Tensor:
                 return torch.cat(batches.run(len(images), lambda rows: depth.inverse_depth(images[rows])))

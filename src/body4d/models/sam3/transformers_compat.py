@@ -267,8 +267,10 @@ class RememberedFrames:
 def remembered_frames(tracker: Any, session: StreamingSession, frame: int, reverse: bool) -> RememberedFrames:
     """What the tracker reads on ``frame`` of the one person of a session."""
     memories = tracker._gather_memory_frame_outputs(session, 0, frame, reverse)
-    offsets, pointers, most = tracker._get_object_pointers(session, 0, frame, session.num_frames, session.inference_device, reverse)
-    return RememberedFrames(tuple((offset, out) for offset, out in memories if out is not None), tuple(pointers), tuple(offsets), most)
+    offsets, pointers, max_pointers = tracker._get_object_pointers(session, 0, frame, session.num_frames, session.inference_device, reverse)
+    return RememberedFrames(
+        tuple((offset, out) for offset, out in memories if out is not None), tuple(pointers), tuple(offsets), max_pointers
+    )
 
 
 def track_people(
