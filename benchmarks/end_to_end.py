@@ -165,7 +165,7 @@ def random_pipeline(settings: Any, given: GivenRun, size: str) -> Any:
     from body4d.models.sam3.segmenter import Sam3Segmenter
     from body4d.models.sam3d_body.estimator import Sam3dBodyEstimator
     from body4d.run.pipeline import Pipeline
-    from body4d.run.presets import PipelineComponents
+    from body4d.run.presets import PipelineComponents, choose_picture_device
     from body4d.runtime.device import choose_device, gpu_peak_bytes, reset_gpu_peak
     from body4d.runtime.memory import DeviceMemory
     from camera import random_net as random_moge
@@ -190,7 +190,7 @@ def random_pipeline(settings: Any, given: GivenRun, size: str) -> Any:
         camera = MogeCameraEstimator(lambda device, dtype: network, settings.camera, settings.moge, compute)
     parts = PipelineComponents(
         "sam", Timed(segmenter, given.masks), Timed(camera, given.camera), Timed(bodies, given.bodies),
-        memory=DeviceMemory(reset_gpu_peak, gpu_peak_bytes),
+        memory=DeviceMemory(reset_gpu_peak, gpu_peak_bytes), picture_device=choose_picture_device(settings, "sam"),
     )  # fmt: skip
     return Pipeline.of_components(settings, parts)
 
