@@ -288,13 +288,13 @@ def requests(running_app: RunningApp) -> list[tuple[str, Any]]:
     """Every address that takes a component's value, with a request for it that names ``FILE``: where a file belongs and where not."""
     config = httpx.get(f"{running_app.url}config", timeout=PATIENCE_S).json()
     found: list[tuple[str, Any]] = [
-        ("call/run", {"data": ["FILE", "main", [], "", None, None, None, None, None, False, "auto", None, 0]}),
-        ("call/run", {"data": [None, "main", ["FILE"], "", None, None, None, None, None, False, "auto", None, 0]}),
+        ("call/run", {"data": ["FILE", "main", [], "", None, None, None, None, None, "auto", "auto", None, 0]}),
+        ("call/run", {"data": [None, "main", ["FILE"], "", None, None, None, None, None, "auto", "auto", None, 0]}),
         ("call/run/", {"data": [], "session_hash": "a", "event_data": "FILE"}),
         ("call/v2/run", {"video": "FILE"}),
         ("call/v2/run/", {"video": None, "text": {"a": ["FILE"]}}),
-        ("run/run", {"data": ["FILE", "main", [], "", None, None, None, None, None, False, "auto", None, 0]}),
-        ("api/run/", {"data": ["FILE", "main", [], "", None, None, None, None, None, False, "auto", None, 0], "batched": True}),
+        ("run/run", {"data": ["FILE", "main", [], "", None, None, None, None, None, "auto", "auto", None, 0]}),
+        ("api/run/", {"data": ["FILE", "main", [], "", None, None, None, None, None, "auto", "auto", None, 0], "batched": True}),
     ]
     for event in config["dependencies"]:
         values = ["FILE"] * len(event["inputs"])
@@ -475,7 +475,7 @@ def test_gradio_itself_refuses_foreign_paths(lite_models: object, tmp_path: Path
         gradio: Any = next(route.app for route in server.routes if isinstance(route, Mount) and route.path == "")
         blocks = gradio.get_blocks()
         event = next(event for event in blocks.fns.values() if event.api_name == "run")
-        sent = [file_data(outside), "main", [], "", None, None, None, None, None, False, "auto", None, 0]
+        sent = [file_data(outside), "main", [], "", None, None, None, None, None, "auto", "auto", None, 0]
         with pytest.raises(InvalidPathError, match="was not uploaded"):
             asyncio.run(blocks.process_api(event, sent, event_id="a"))
         assert not list(tmp_path.glob("root/uploads/*/outside.mp4"))

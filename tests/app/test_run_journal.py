@@ -14,7 +14,7 @@ from body4d.app.prompts import ClickPrompt
 from body4d.app.run_journal import MAX_STARTS, RunEntry, after_change, given_up, left_over, new_entry, read_entry, write_entry
 from body4d.app.service import AppService, frames_to_run
 from body4d.app.sessions import SessionInfo, UserSession
-from body4d.core.errors import InputError
+from body4d.core.errors import InputError, SettingsError
 
 
 def changed(entry: RunEntry, *states: str) -> RunEntry:
@@ -123,3 +123,8 @@ def test_two_servers_do_not_work_on_one_run(
     finally:
         old.close()
         new.close()
+
+
+def test_a_program_that_gives_a_value_of_another_kind_is_told_which() -> None:
+    with pytest.raises(SettingsError, match=r"given for options\.motion is not understood: input should be a valid string"):
+        new_entry(RunOptions(motion=False), (), "")  # pyright: ignore[reportArgumentType]

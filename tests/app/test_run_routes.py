@@ -247,7 +247,7 @@ def test_nobody_waits_for_the_disk_of_another(tmp_path: Path, monkeypatch: pytes
         try:
             video = {"path": path, "meta": {"_type": "gradio.FileData"}}
             event = served.client.post(
-                "gradio_api/call/run", json={"data": [video, "main", [], "", None, None, None, None, None, False, "auto", None, 0]}
+                "gradio_api/call/run", json={"data": [video, "main", [], "", None, None, None, None, None, "auto", "auto", None, 0]}
             )
             with served.client.stream("GET", f"gradio_api/call/run/{event.json()['event_id']}") as answer:
                 assert '"done"' in "".join(answer.iter_text())

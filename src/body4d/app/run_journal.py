@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from body4d.app.forms import RunOptions
 from body4d.app.prompts import ClickPrompt
-from body4d.core.errors import Body4DError
+from body4d.core.errors import Body4DError, SettingsError
 from body4d.core.files import atomic_file
 
 log = logging.getLogger(__name__)
@@ -57,9 +57,15 @@ def write_entry(folder: Path, entry: RunEntry) -> None:
 
 
 def new_entry(options: RunOptions, prompts: tuple[ClickPrompt, ...], text: str) -> RunEntry:
-    """A run that is asked for now. Raises ValidationError where it could not be read back: now, and not when the next server starts."""
+    """A run that is asked for now. Raises SettingsError where it could not be read back: now, and not when the next server starts."""
     entry = RunEntry(options=options, prompts=prompts, text=text, asked_s=time.time())
-    return RunEntry.model_validate_json(entry.model_dump_json())
+    try:
+        return RunEntry.model_validate_json(entry.model_dump_json(warnings=False))
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        name = ".".join(str(part) for part in first["loc"])
+        message = f"What is given for {name} is not understood: {first['msg'][0].lower()}{first['msg'][1:]}."
+        raise SettingsError(message, code="option_not_understood", hint="docs/app.md says what each is.", option=name) from None
 
 
 def after_change(entry: RunEntry, state: str, error: Body4DError | None) -> RunEntry:
