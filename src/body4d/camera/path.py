@@ -15,7 +15,7 @@ from body4d.camera.motion import MIN_MOTION_SHARE, BackgroundFrame, require_head
 from body4d.camera.moving import CornerDepths, LostWayError, adjust_moving, corner_depths
 from body4d.camera.rotating import MIN_NOISE_SHARE, MIN_ZOOM_SHARE, FrameCameras, KeyframeProblem, adjust_rotating, all_frames
 from body4d.camera.tracks import MIN_TRACKED, FeatureTracks, tie_keyframes, track_background
-from body4d.core.camera import Camera, CameraPath
+from body4d.core.camera import Camera, CameraPath, turn_homography
 from body4d.core.errors import RunWarning
 from body4d.core.stages import FrameSource, ProgressFn, ignore_progress
 from body4d.core.types import MaskTrack
@@ -169,10 +169,9 @@ class _Homographies:
         self._cameras = cameras
         self._K = np.tile(camera.K, (len(cameras), 1, 1))
         self._K[:, 0, 0] = self._K[:, 1, 1] = np.exp(cameras.log_focal)
-        self._K_inverse = np.linalg.inv(self._K)
 
     def __call__(self, a: int, b: int) -> np.ndarray:
-        return self._K[b] @ self._cameras.R[b].T @ self._cameras.R[a] @ self._K_inverse[a]
+        return turn_homography(self._K[a], self._cameras.R[a], self._K[b], self._cameras.R[b])
 
 
 def _why_unknown(tracks: FeatureTracks) -> str:

@@ -59,6 +59,13 @@ class DepthMap:
     z_m: Float[np.ndarray, "rows columns"]
 
 
+def turn_homography(
+    K_a: Float[np.ndarray, "3 3"], R_a: Float[np.ndarray, "3 3"], K_b: Float[np.ndarray, "3 3"], R_b: Float[np.ndarray, "3 3"]
+) -> Float[np.ndarray, "3 3"]:
+    """Takes homogeneous pixels of camera a to where camera b, at the same place, sees the same. ``R`` turn camera axes to common ones."""
+    return K_b @ R_b.T @ R_a @ np.linalg.inv(K_a)
+
+
 @dataclass(frozen=True)
 class Camera:
     """The pinhole camera of a clip: square pixels, no distortion. Pixels from the top-left corner of the picture.
@@ -127,8 +134,8 @@ class Camera:
         for what is far away beside its change of place."""
         if self.path is None:
             return np.eye(3)
-        R = self.path.T_reference_camera[[a, b], :3, :3]
-        return self.at(b).K @ R[1].T @ R[0] @ np.linalg.inv(self.at(a).K)
+        R_a, R_b = self.path.T_reference_camera[[a, b], :3, :3]
+        return turn_homography(self.at(a).K, R_a, self.at(b).K, R_b)
 
     def project(self, points_m: Float[np.ndarray, "*batch 3"]) -> Float[np.ndarray, "*batch 2"]:
         """Pixels of points in camera axes. Points at or behind the camera plane come out as NaN."""

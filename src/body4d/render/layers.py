@@ -12,7 +12,7 @@ from PIL import Image
 from body4d.core.errors import RunWarning
 from body4d.core.types import Camera
 from body4d.render.kernels import enlarge, resize_weights, sample_offsets, shrink
-from body4d.render.rasterizer import NEAR_M, Mesh, ShadedMesh, draw, project_mesh, shade_mesh
+from body4d.render.rasterizer import NEAR_M, Mesh, ShadedMesh, draw, project_mesh, shade_mesh, touched_part
 
 if TYPE_CHECKING:
     from body4d.runtime.raster import RasterMesh, RasterPicture
@@ -87,13 +87,14 @@ def _raster_picture(rgb: np.ndarray, layer: Layer) -> "RasterPicture":
 
     width, height = layer.camera.width_px, layer.camera.height_px
     meshes = tuple(_raster_mesh(mesh, layer.camera) for mesh in layer.meshes)
+    part = touched_part([mesh.points for mesh in meshes], layer.camera)
     if layer.background is not None or rgb.shape[:2] == (height, width):
-        return RasterPicture(width, height, meshes, layer.background)
+        return RasterPicture(width, height, meshes, part, layer.background)
     bicubic = _is_bicubic(rgb, width, height)
     if bicubic is None:
-        return RasterPicture(width, height, meshes, resize_image(rgb, width, height))
+        return RasterPicture(width, height, meshes, part, resize_image(rgb, width, height))
     weights = resize_weights(rgb.shape[1], width, bicubic), resize_weights(rgb.shape[0], height, bicubic)
-    return RasterPicture(width, height, meshes, resize=weights)
+    return RasterPicture(width, height, meshes, part, resize=weights)
 
 
 def _raster_mesh(mesh: Mesh | ShadedMesh, camera: Camera) -> "RasterMesh":

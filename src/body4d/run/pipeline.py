@@ -150,13 +150,9 @@ class ShotFrames:
 def _camera_facts(camera: Camera) -> dict[str, Any]:
     """What ``run.json`` tells of a camera: all but its path's arrays, which camera.npz holds."""
     facts = {f.name: getattr(camera, f.name) for f in fields(camera) if f.name != "path"}
-    path = camera.path
-    return (
-        facts
-        if path is None
-        else facts
-        | {"path": {"kind": path.kind, "source": path.source, "scale_source": path.scale_source, "depth_scale": path.depth_scale}}
-    )
+    if camera.path is None:
+        return facts
+    return facts | {"path": {name: getattr(camera.path, name) for name in ("kind", "source", "scale_source", "depth_scale")}}
 
 
 def no_foot_contact(

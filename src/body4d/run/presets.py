@@ -55,11 +55,11 @@ def load_components(settings: Settings, listener: EventListener = ignore_events)
 
     Raises MissingDependencyError, SettingsError, WeightsError, DeviceError, or OutputError where files cannot be written.
     """
-    # Only ``auto`` asks: looking for a GPU loads torch.
     if settings.pictures.encoder == "nvenc":
         from body4d.video.encoders import require_nvenc
 
         require_nvenc()  # Now, and not when all the rest is done.
+    # Only ``auto`` asks: looking for a GPU loads torch.
     preset, why = choose_preset(settings.preset, why_not_sam(settings) if settings.preset == "auto" else None)
     components = (
         with_checkpoint_sources(sam_components(settings, why), settings) if preset == "sam" else lite_components(settings, why, listener)

@@ -89,11 +89,10 @@ def _is_unexplained(reader: VideoReader, row: int, *, is_sure: bool) -> bool:
     """Whether optical flow explains far less of the frame ``row`` than of those around it. ``is_sure``: it changes far more than they."""
     first = max(0, row - NEIGHBOUR_FRAMES - 1)
     around = [rgb for _, rgb in reader.read(first, row + NEIGHBOUR_FRAMES + 1)]
-    unexplained, at = unexplained_shares(around), row - first
-    if is_sure:
-        beside = np.delete(unexplained, [0, at])  # the first has none before it
-        return bool(unexplained[at] >= MIN_SURE_UNEXPLAINED_RATIO * beside.max(initial=FLOOR_UNEXPLAINED_SHARE))
-    return at in cut_rows(unexplained, MIN_UNEXPLAINED_RATIO)
+    unexplained = unexplained_shares(around)
+    if is_sure:  # Of a change that is large enough in itself no share must be left.
+        return row - first in cut_rows(unexplained, MIN_SURE_UNEXPLAINED_RATIO, 0.0, FLOOR_UNEXPLAINED_SHARE)
+    return row - first in cut_rows(unexplained, MIN_UNEXPLAINED_RATIO)
 
 
 def unexplained_shares(pictures: Sequence[UInt8[np.ndarray, "h w 3"]]) -> Float[np.ndarray, " n"]:
@@ -117,13 +116,19 @@ def unexplained_shares(pictures: Sequence[UInt8[np.ndarray, "h w 3"]]) -> Float[
     return np.array(shares)
 
 
-def cut_rows(shares: Float[np.ndarray, " n"], min_ratio: float = MIN_CHANGE_RATIO) -> Int[np.ndarray, " cuts"]:
-    """Rows whose change is ``min_ratio`` times that of any of their neighbours. Pure."""
+def cut_rows(
+    shares: Float[np.ndarray, " n"],
+    min_ratio: float = MIN_CHANGE_RATIO,
+    min_share: float = MIN_CHANGED_SHARE,
+    floor_share: float = FLOOR_SHARE,
+) -> Int[np.ndarray, " cuts"]:
+    """Rows whose change is at least ``min_share`` and ``min_ratio`` times that of any of their neighbours; smaller changes of these count
+    as ``floor_share``. Pure."""
     rows = []
-    for i in np.flatnonzero(shares >= MIN_CHANGED_SHARE):
+    for i in np.flatnonzero(shares >= min_share):
         before, after = shares[max(1, i - NEIGHBOUR_FRAMES) : i], shares[i + 1 : i + 1 + NEIGHBOUR_FRAMES]
         around = max((*before, *after), default=1.0)  # of two frames alone nothing is known
-        if shares[i] >= min_ratio * max(around, FLOOR_SHARE):
+        if shares[i] >= min_ratio * max(around, floor_share):
             rows.append(int(i))
     return np.array(rows, np.int64)
 

@@ -17,8 +17,6 @@ ENTER_COST, FRAME_COST = 4.0, 1.0
 MAX_STEP_S = 0.06
 """Between frames farther apart a limb does not stay near a straight way."""
 
-_STATES = ((0, 0), (0, 1), (1, 0), (1, 1))  # whether the frame before and the frame itself are exchanged
-
 
 def momentary_swaps(
     joints_m: Float[np.ndarray, "t 2 2"], times_s: Float[np.ndarray, " t"], is_cut: Bool[np.ndarray, " t"]
@@ -32,21 +30,18 @@ def momentary_swaps(
     if T < 3:
         return np.zeros(T, bool)
     bend = _bend_costs(joints_m, times_s, is_cut)
-    cost = np.array([0.0, ENTER_COST + FRAME_COST, ENTER_COST + FRAME_COST, ENTER_COST + 2 * FRAME_COST])
-    before = np.zeros((T, 4), int)
+    # Costs of the cheapest way to a pair of frames, each as seen (0) or exchanged (1).
+    step = np.array([[0.0, ENTER_COST + FRAME_COST], [0.0, FRAME_COST]])
+    cost = step[0, :, None] + step
+    before = np.zeros((T, 2, 2), int)
     for frame in range(2, T):
-        ways = np.full((4, 4), np.inf)
-        for a, (first, middle) in enumerate(_STATES):
-            for b in (2 * middle, 2 * middle + 1):
-                last = _STATES[b][1]
-                ways[a, b] = cost[a] + bend[frame - 2, first, middle, last] + last * FRAME_COST + (last > middle) * ENTER_COST
-        before[frame] = ways.argmin(0)
-        cost = ways.min(0)
+        ways = cost[:, :, None] + bend[frame - 2] + step
+        before[frame], cost = ways.argmin(0), ways.min(0)
     out = np.zeros(T, bool)
-    state = int(cost.argmin())
+    middle, last = np.unravel_index(int(cost.argmin()), cost.shape)
     for frame in range(T - 1, 0, -1):
-        out[frame], out[frame - 1] = _STATES[state][1], _STATES[state][0]
-        state = before[frame, state]
+        out[frame - 1], out[frame] = middle, last
+        middle, last = before[frame, middle, last], middle
     return out
 
 

@@ -219,18 +219,24 @@ class PoseTracker:
 
     def _read_landmarks(self, rgb: np.ndarray, rois: Sequence[RotatedRoi], is_unambiguous: Sequence[bool] | None) -> list[_FrameDetection]:
         """Usable detections in regions of followed people, each unambiguous or not, or (None) in regions of a search."""
-        poses = self._networks.landmarks(rgb, rois)
-        flags = is_unambiguous if is_unambiguous is not None else [False] * len(poses)
-        cleaned = [(_without_stray_pieces(pose), flag) for pose, flag in zip(poses, flags, strict=True) if pose is not None]
-        detections = [
-            _FrameDetection(pose, _identify(pose, rgb), is_unambiguous is None, flag)
-            for pose, flag in cleaned
-            if _is_usable(pose, rgb.shape, self._settings.min_keep_visibility)
-        ]
-        min_visibility = self._settings.min_start_visibility
+        return [one for one in self._read_each(rgb, rois, is_unambiguous) if one is not None]
+
+    def _read_each(
+        self, rgb: np.ndarray, rois: Sequence[RotatedRoi], is_unambiguous: Sequence[bool] | None
+    ) -> list[_FrameDetection | None]:
+        """The same by region, None where nothing usable is."""
+        flags = is_unambiguous if is_unambiguous is not None else [False] * len(rois)
         return [
-            dataclasses.replace(d, is_unambiguous=d.is_unambiguous and d.detection.mean_visibility >= min_visibility) for d in detections
+            None if pose is None else self._usable(rgb, _without_stray_pieces(pose), is_unambiguous is None, flag)
+            for pose, flag in zip(self._networks.landmarks(rgb, rois), flags, strict=True)
         ]
+
+    def _usable(self, rgb: np.ndarray, pose: PoseDetection, is_new: bool, is_unambiguous: bool) -> _FrameDetection | None:
+        if not _is_usable(pose, rgb.shape, self._settings.min_keep_visibility):
+            return None
+        detection = _identify(pose, rgb)
+        is_clear = detection.mean_visibility >= self._settings.min_start_visibility
+        return _FrameDetection(pose, detection, is_new, is_unambiguous and is_clear)
 
     def _confirm(self, rgb: np.ndarray, strangers: list[_FrameDetection], others: list[_FrameDetection]) -> list[_FrameDetection]:
         """New people who are still there, and are none of the others, when read again in the region of their own landmarks.
@@ -239,27 +245,30 @@ class PoseTracker:
         """
         if not strangers:
             return []
-        settled = [self._settled(rgb, RotatedRoi.from_alignment(d.pose.alignment_px)) for d in strangers]
-        again = [d for d in settled if d is not None and d.detection.mean_visibility >= self._settings.min_start_visibility]
+        settled = self._settled(rgb, [RotatedRoi.from_alignment(d.pose.alignment_px) for d in strangers])
+        again = [d for d in settled if d.detection.mean_visibility >= self._settings.min_start_visibility]
         groups = self._group([*others, *again], [], [])
         heads = sorted(group[0] - len(others) for group in groups if min(group) >= len(others))
         return [again[i] for i in heads]
 
-    def _settled(self, rgb: np.ndarray, roi: RotatedRoi) -> _FrameDetection | None:
-        """Who is read in a region, and again in the region of the landmarks found there, until it stays where it is; None for nobody.
+    def _settled(self, rgb: np.ndarray, rois: Sequence[RotatedRoi]) -> list[_FrameDetection]:
+        """Who is read in each region, and again in the region of the landmarks found there, until it stays where it is.
 
         A region that takes in a tree behind somebody shrinks to the person over some readings; on later frames the last one's is near.
         """
-        found: _FrameDetection | None = None
+        places, found = dict(enumerate(rois)), dict[int, _FrameDetection]()
         for _ in range(MAX_SETTLING_ROUNDS):
-            again = self._read_landmarks(rgb, [roi], None)
-            if not again:
-                return found
-            found, before = again[0], roi
-            roi = RotatedRoi.from_alignment(found.pose.alignment_px)
-            if roi.is_same(before, SETTLED_SHARE) and abs(roi.side_px / before.side_px - 1) < SETTLED_SHARE:
+            again = self._read_each(rgb, list(places.values()), None)
+            moved: dict[int, RotatedRoi] = {}
+            for (i, before), one in zip(places.items(), again, strict=True):
+                if one is not None:
+                    found[i], roi = one, RotatedRoi.from_alignment(one.pose.alignment_px)
+                    if not roi.is_same(before, SETTLED_SHARE) or abs(roi.side_px / before.side_px - 1) >= SETTLED_SHARE:
+                        moved[i] = roi
+            if not moved:
                 break
-        return found
+            places = moved
+        return [found[i] for i in sorted(found)]
 
     def _search(
         self,

@@ -116,7 +116,7 @@ class VasCompleter:
         try:
             return self._complete(frames, masks, progress)
         except (DeviceError, RuntimeError) as error:
-            if not is_out_of_memory(error) and getattr(error, "code", "") != "out_of_memory":
+            if not is_out_of_memory(error):
                 raise
             reason = str(error).splitlines()[0]
         # Outside the handler: the error's frames hold the tensors that must be freed.
