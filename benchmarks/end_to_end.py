@@ -143,9 +143,7 @@ class Timed:
         self._real, self._given, self.cache_inputs = real, given, [real.cache_inputs, "given"]
 
     def _handed_out(self, result: Any) -> Any:
-        from body4d.core.stages import StageOutput
-
-        return StageOutput(self._given, result.warnings)
+        return dataclasses.replace(result, value=self._given)
 
     def track(self, *inputs: Any) -> Any:
         return self._handed_out(self._real.track(*inputs))
