@@ -145,6 +145,14 @@ class Timed:
     def _handed_out(self, result: Any) -> Any:
         return dataclasses.replace(result, value=self._given)
 
+    def load_ahead(self, clip: Any) -> None:
+        if hasattr(self._real, "load_ahead"):
+            self._real.load_ahead(clip)
+
+    def drop_ahead(self) -> None:
+        if hasattr(self._real, "drop_ahead"):
+            self._real.drop_ahead()
+
     def track(self, *inputs: Any) -> Any:
         return self._handed_out(self._real.track(*inputs))
 

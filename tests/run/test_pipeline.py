@@ -394,3 +394,34 @@ def test_frames_far_apart_are_told(rate, capture_rate, told) -> None:
     clip = Clip(Path("a.mp4"), 64, 48, Fraction(rate), np.arange(10) / rate, np.arange(10), capture_rate and Fraction(capture_rate))
     assert len(sparse_frames_warnings(clip)) == told
     assert (clip.stretch_index[-1] == 9) == bool(told)
+
+
+class AheadBodies(FakeBodies):
+    """Bodies whose network is loaded ahead: what it is told is among the calls."""
+
+    def load_ahead(self, clip: Clip) -> None:
+        self._calls.names.append(f"load ahead of {len(clip)} frames")
+
+    def drop_ahead(self) -> None:
+        self._calls.names.append("drop")
+
+
+def test_networks_of_later_stages_are_loaded_while_earlier_ones_work(video: Path, tmp_path: Path) -> None:
+    calls = Calls()
+    fake_pipeline(calls=calls, bodies=AheadBodies(calls)).run(video, tmp_path / "run")
+    ahead = f"load ahead of {FRAMES} frames"
+    assert calls.names == [ahead, "masks", ahead, "occlusion", ahead, "camera", "bodies", "drop"]
+
+
+def test_nothing_is_loaded_for_stages_that_are_not_done(video: Path, tmp_path: Path) -> None:
+    calls = Calls()
+    fake_pipeline().run(video, tmp_path / "run")
+    fake_pipeline(calls=calls, bodies=AheadBodies(calls)).run(video, tmp_path / "run")
+    assert not any(call.startswith("load") for call in calls.names)
+
+
+def test_what_was_loaded_ahead_is_dropped_where_a_stage_fails(video: Path, tmp_path: Path) -> None:
+    calls = Calls()
+    with pytest.raises(NoPersonError):
+        fake_pipeline(segmenter=FakeSegmenter(Calls(), people=0), bodies=AheadBodies(calls)).run(video, tmp_path / "run")
+    assert calls.names[-1] == "drop"

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 from jaxtyping import UInt8
@@ -53,6 +53,20 @@ class Stage(Protocol):
     def cache_inputs(self) -> Any:
         """Everything of the settings on which this stage's result depends, as JSON values. A finished stage is done again when this
         changes, and only then; what changes speed alone is left out."""
+        ...
+
+
+@runtime_checkable
+class LoadsAhead(Protocol):
+    """A stage's model that can load its network while an earlier stage is at work."""
+
+    def load_ahead(self, clip: Clip) -> None:
+        """Begin to load what the stage needs for ``clip`` and return at once; nothing where there is no room for it. An error is raised by
+        the stage, when it begins."""
+        ...
+
+    def drop_ahead(self) -> None:
+        """Forget what was loaded ahead and not used."""
         ...
 
 

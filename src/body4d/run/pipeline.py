@@ -26,14 +26,14 @@ from body4d.core.stages import (
     StageOutput,
 )
 from body4d.core.types import MAX_COUPLED_STEP_S, BodyTrack, Camera, Clip, MaskTrack, Prompt, Scene
+from body4d.run.networks_ahead import NetworksAhead
 from body4d.run.record import BODIES, CAMERA, GLB, HIDDEN, MASKS, OVERLAY, SCENE, SHEET, VIEWS, versions
-from body4d.run.run_folder import RunFolder, StageResult
+from body4d.run.run_folder import RunFolder, StageFn, StageResult
 from body4d.runtime.memory import NO_DEVICE, DeviceMemory
 
 if TYPE_CHECKING:
     from body4d.run.presets import PipelineComponents
 
-StageFn = Callable[[Path, ProgressFn], StageResult | None]
 Smoother = Callable[[BodyTrack, Rig, Clip, MotionSettings, np.ndarray | None], BodyTrack]
 BackgroundFn = Callable[[FrameSource, Camera, CameraSettings, Sequence[MaskTrack], ProgressFn, DepthSource | None], StageOutput[Camera]]
 ScaleFn = Callable[[Camera, Sequence[BodyTrack], Clip], StageOutput[Camera]]
@@ -263,6 +263,7 @@ class Pipeline:
 
         s = self.settings
         started = time.monotonic()
+        ahead = NetworksAhead({"masks": self.segmenter, "camera": self.camera, "bodies": self.bodies})
         frames = self.open_clip(Path(video), s.video)
         # Asked now, so that it is not only said when all the work is done.
         silent = self.check_sound(frames.clip) if s.pictures.audio and s.pictures.enabled else None
@@ -277,13 +278,14 @@ class Pipeline:
         }
         with (
             cancellable(),
+            ahead.dropped_in_the_end(),
             RunFolder.open(Path(video), Path(out) if out else None, about, fresh=fresh, listener=listener, device=self.memory) as run,
         ):
             run.warn((*notes, *self.setup_warnings))
             keys = self.cache_inputs(run.input_sha256, prompts)
 
             def stage(name: str, files: Sequence[str], make: StageFn) -> Any:
-                return run.stage(name, files, make, after=STAGES_BEFORE[name], cache_inputs=keys[name])
+                return run.stage(name, files, ahead.during(name, frames.clip, make), after=STAGES_BEFORE[name], cache_inputs=keys[name])
 
             probed = stage("probe", [], self._probe(frames, time.monotonic() - started))
             frames = ShotFrames(frames, replace(frames.clip, cuts=np.array(probed["cuts"], np.int64)))

@@ -47,6 +47,10 @@ class StageResult:
     seconds_before: float = 0.0
 
 
+StageFn = Callable[[Path, ProgressFn], StageResult | None]
+"""Does a stage: writes its files into the folder, reporting as it goes."""
+
+
 @dataclass
 class RunFolder:
     """One run's folder, held by this process. Made by ``open``."""
@@ -118,7 +122,7 @@ class RunFolder:
         self,
         name: str,
         files: Sequence[str],
-        make: Callable[[Path, ProgressFn], StageResult | None],
+        make: StageFn,
         *,
         cache_inputs: Sequence[CacheInput] = (),
         after: Sequence[str] = (),

@@ -12,6 +12,7 @@ from body4d.config import CameraSettings, ComputeSettings, MogeSettings
 from body4d.core.errors import DeviceError, SettingsError, WeightsError
 from body4d.core.stages import ignore_progress
 from body4d.core.types import Camera, Clip
+from body4d.models.moge import estimator as moge_estimator
 from body4d.models.moge.checkpoint import load_moge
 from body4d.models.moge.estimator import (
     FocalEstimator,
@@ -101,6 +102,23 @@ def test_the_median_of_sampled_frames_counts() -> None:
     assert reported[0] == (0, 4)
     assert reported[-1] == (4, 4)
     assert [warning.code for warning in output.warnings] == ["fov_estimated"]
+
+
+def test_the_network_is_loaded_ahead_where_it_will_be_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only a large GPU has the room; here it is given. One frame is a first look."""
+    monkeypatch.setattr(moge_estimator, "has_room_ahead", lambda device: True)
+    for unasked in (CameraSettings(fov_deg=60), CameraSettings(fov_deg=30, focal_mm35=20)):
+        MogeCameraEstimator(never, unasked, FOUR, CPU).load_ahead(Frames().clip)
+    loaded: list[FixedFocals] = []
+
+    def load(device: torch.device, dtype: torch.dtype) -> FixedFocals:
+        loaded.append(FixedFocals([150.0] * 5))
+        return loaded[-1]
+
+    estimator, frames = MogeCameraEstimator(load, CameraSettings(), FOUR, CPU), Frames()
+    estimator.load_ahead(frames.clip)
+    assert estimator.estimate(frames, ignore_progress).value.focal_px == 150
+    assert len(loaded) == 1
 
 
 def test_an_implausible_focal_length_gives_the_default_and_a_warning() -> None:

@@ -505,6 +505,14 @@ def test_the_tiny_network_finds_one_person_whatever_the_batch(folder: Path) -> N
     assert one[0].codes == three[0].codes
 
 
+def test_weights_loaded_ahead_give_the_same_masks(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(segmenter, "has_room_ahead", lambda device: True)  # Only a large GPU has it.
+    clip = Clips(7, lambda t: {RED: 5 + 2 * t})
+    plain, ahead = tiny(folder), tiny(folder)
+    ahead.load_ahead(clip.clip)
+    assert ahead.track(clip, (), ignore_progress).value[0].codes == plain.track(clip, (), ignore_progress).value[0].codes
+
+
 def test_the_tiny_network_follows_clicks_and_boxes_of_two_people(folder: Path) -> None:
     clip = Clips(20, lambda t: {RED: 5 + 2 * t, BLUE: 50})
     prompts = [click(8, 20, 2), Prompt(frame=8, person_id=5, box_px=np.array([45.0, 8, 55, 38])), click(14, 3, 2, label=0)]

@@ -102,6 +102,23 @@ def recover(parts, masks, mode: Literal["body", "full"] = "full", **compute) -> 
     return output.value, output.warnings
 
 
+def test_a_network_loaded_ahead_gives_the_same_bodies(parts, masks, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On the CPU there is no room for it: here it is given, and the network sees grey frames first."""
+    monkeypatch.setattr(estimator_module, "has_room_ahead", lambda device: True)
+    threads: list[str] = []
+
+    def load(device: torch.device, dtype: torch.dtype):
+        threads.append(threading.current_thread().name)
+        return parts
+
+    estimator = Sam3dBodyEstimator(load, Sam3dBodySettings(), ComputeSettings(device="cpu"))
+    frames = Frames()
+    estimator.load_ahead(frames.clip)
+    found = estimator.estimate(frames, masks, CAMERA, ignore_progress).value
+    same(found, recover(parts, masks)[0])
+    assert [name.split("_")[0] for name in threads] == ["body4d-load"]
+
+
 def same(a: tuple[BodyTrack, ...], b: tuple[BodyTrack, ...]) -> None:
     for one, other in zip(a, b, strict=True):
         for name in ("parameters", "joints_m", "keypoints_px", "rotations", "translation_m", "shape", "confidence"):

@@ -15,9 +15,9 @@ from body4d.camera.intrinsics import choose_focal, focal_warnings, ideal_camera,
 from body4d.camera.lens import agree_on_focal, sample_frames
 from body4d.config import CameraSettings, ComputeSettings, MogeSettings
 from body4d.core.camera import DepthMap
-from body4d.core.errors import RunWarning
+from body4d.core.errors import RunWarning, SettingsError
 from body4d.core.stages import CameraOutput, DepthSource, FrameSource, ProgressFn, StageOutput
-from body4d.core.types import Camera
+from body4d.core.types import Camera, Clip
 from body4d.models.moge.checkpoint import find_moge, load_moge
 from body4d.models.moge.network.camera import focal_and_shift, focal_px, sampled_index, sampled_uv
 from body4d.models.moge.network.model import Moge, bytes_per_image
@@ -30,6 +30,7 @@ from body4d.runtime.device import (
     free_memory_bytes,
     release_memory,
 )
+from body4d.runtime.load_ahead import AheadLoader, has_room_ahead
 
 MAX_BATCH = {"cuda": 8, "mps": 4, "cpu": 1}
 """Frames that go through the network together, by device: one of 3,600 patches fills a CPU, eight fill a large GPU."""
@@ -124,11 +125,26 @@ class MogeCameraEstimator:
     """
 
     def __init__(self, load: LoadFocalEstimator, camera: CameraSettings, settings: MogeSettings, compute: ComputeSettings) -> None:
-        self._load, self._camera, self._settings, self._compute = load, camera, settings, compute
+        self._load, self._camera, self._settings, self._compute = AheadLoader(load), camera, settings, compute
 
     @property
     def cache_inputs(self) -> Any:
         return [intrinsics_inputs(self._camera), self._settings.cache_inputs(), self._compute.cache_inputs()]
+
+    def load_ahead(self, clip: Clip) -> None:
+        """Begin to load the network, where nobody says the focal length, and show it grey frames of the clip's size, on GPUs that have
+        room for it beside another one."""
+        try:
+            source = choose_focal(self._camera, clip.width_px, clip.height_px, clip.focal_mm35)[1]
+        except SettingsError:
+            return  # The stage says it.
+        device = choose_device(self._compute)
+        if source == "default" and has_room_ahead(device):
+            grey = [np.full((clip.height_px, clip.width_px, 3), 128, np.uint8)] * min(MAX_BATCH[device.type], self._settings.num_frames)
+            self._load.begin(device, choose_dtype(self._compute, device, torch.float16), warm_up=lambda network: network.look_at(grey))
+
+    def drop_ahead(self) -> None:
+        self._load.drop()
 
     def estimate(self, frames: FrameSource, progress: ProgressFn) -> CameraOutput:
         """The clip's camera. Raises SettingsError where the user's values contradict each other, WeightsError, DeviceError."""

@@ -15,7 +15,7 @@ import torch
 from body4d.config import ComputeSettings, PeopleSettings, Sam3Settings
 from body4d.core.errors import InputError, RunWarning
 from body4d.core.stages import FrameSource, ProgressFn, StageOutput
-from body4d.core.types import MaskTrack, Prompt
+from body4d.core.types import Clip, MaskTrack, Prompt
 from body4d.models.sam3.checkpoint import Sam3Weights, load_sam3
 from body4d.models.sam3.identity import is_same_person
 from body4d.models.sam3.multi_tracker import MultiObjectTracker, Tracklet
@@ -34,6 +34,7 @@ from body4d.runtime.device import (
     free_memory_bytes,
     release_memory,
 )
+from body4d.runtime.load_ahead import AheadLoader, has_room_ahead
 from body4d.runtime.torch_utils import should_compile
 from body4d.tracking.main_subject import NOT_PROMPTED, ExclusionReason, SubjectCandidate, choose_subjects, track_warnings
 from body4d.tracking.masks import subtract_masks
@@ -65,12 +66,21 @@ class Sam3Segmenter:
     ``settings.keep_loaded``."""
 
     def __init__(self, load: LoadSam3, settings: Sam3Settings, people: PeopleSettings, compute: ComputeSettings) -> None:
-        self._load, self._settings, self._people, self._compute = load, settings, people, compute
+        self._load, self._settings, self._people, self._compute = AheadLoader(load), settings, people, compute
         self._kept_weights: Sam3Weights | None = None
 
     @property
     def cache_inputs(self) -> Any:
         return [self._people.cache_inputs(), self._settings.cache_inputs(), self._compute.cache_inputs()]
+
+    def load_ahead(self, clip: Clip) -> None:
+        """Begin to load the weights, on GPUs with room for more than one network."""
+        device = choose_device(self._compute)
+        if self._kept_weights is None and has_room_ahead(device):
+            self._load.begin(device)
+
+    def drop_ahead(self) -> None:
+        self._load.drop()
 
     def track(self, frames: FrameSource, prompts: Sequence[Prompt], progress: ProgressFn) -> StageOutput[tuple[MaskTrack, ...]]:
         """One MaskTrack for each person, those who are prompted for first; none where nobody is found.

@@ -21,7 +21,7 @@ from body4d.core.errors import InputError
 from body4d.core.occlusion import OcclusionSegment, occluded_rows, occlusion_confidence, segments_of_person
 from body4d.core.rig import Rig
 from body4d.core.stages import FrameSource, ProgressFn, StageOutput
-from body4d.core.types import BodyTrack, Camera, MaskTrack
+from body4d.core.types import BodyTrack, Camera, Clip, MaskTrack
 from body4d.geometry.camera import solve_translation
 from body4d.models.sam3d_body.agreement import keypoint_visibility
 from body4d.models.sam3d_body.checkpoint import find_checkpoint, load_rig_beside, load_sam3d_body
@@ -33,6 +33,7 @@ from body4d.models.sam3d_body.inference import (
     InferenceSession,
     WideNetwork,
     predict_clip,
+    warm_up,
 )
 from body4d.models.sam3d_body.network.model import Sam3dBody
 from body4d.runtime.device import (
@@ -44,6 +45,7 @@ from body4d.runtime.device import (
     free_memory_bytes,
     release_memory,
 )
+from body4d.runtime.load_ahead import AheadLoader, has_room_ahead
 from body4d.runtime.torch_utils import should_compile
 
 LoadFn = Callable[[torch.device, torch.dtype], tuple[Sam3dBody, MhrBody]]
@@ -70,17 +72,31 @@ def sam3d_body_from_file(path: Path) -> LoadFn:
 
 
 class Sam3dBodyEstimator:
-    """A ``BodyEstimator``. It loads the weights with ``load`` when work begins and drops them when it ends.
+    """A ``BodyEstimator``. It loads the weights with ``load`` when work begins, or ahead where asked to, and drops them when it ends.
 
     With ``person_height_m``, the height of the main person, everybody is scaled.
     """
 
     def __init__(self, load: LoadFn, settings: Sam3dBodySettings, compute: ComputeSettings, person_height_m: float | None = None) -> None:
-        self._load, self._settings, self._compute, self._height_m = load, settings, compute, person_height_m
+        self._load, self._settings, self._compute, self._height_m = AheadLoader(load), settings, compute, person_height_m
 
     @property
     def cache_inputs(self) -> Any:
         return [self._settings.cache_inputs(), self._height_m, self._compute.cache_inputs()]
+
+    def load_ahead(self, clip: Clip) -> None:
+        """Begin to load the network, and show it grey frames of the clip's size, on GPUs that have room for it beside another one."""
+        device = choose_device(self._compute)
+        if has_room_ahead(device):
+
+            def see_grey(loaded: tuple[Sam3dBody, MhrBody]) -> None:
+                if self._compute.compile != "on":
+                    warm_up(*loaded, clip, self._settings, device, MAX_BATCH_SIZE[device.type])
+
+            self._load.begin(device, choose_dtype(self._compute, device, torch.float16), warm_up=see_grey)
+
+    def drop_ahead(self) -> None:
+        self._load.drop()
 
     def estimate(
         self,
