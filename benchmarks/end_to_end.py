@@ -11,7 +11,7 @@
 - ``--weights random`` needs no checkpoints and none of lite's packages: SAM-3, MoGe-2 and SAM-3D-Body of the published sizes are made in
   the process, with random weights, so that loading is not measured. The clip is set into 1080 lines. SAM-3 is asked by text, upright
   bars stand for what it finds (as in masks.py), every network works for its time, and masks, camera and bodies of RUN, a finished run of
-  lite of CLIP, are handed on. The first run of the process is told apart from the second.
+  lite of CLIP, are handed on. The first run of the process is told apart from the others.
 
 Every run is a process of its own: seconds of the whole command by the clock and of the processor, seconds and memory of each stage.
 """
@@ -23,6 +23,7 @@ import os
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -206,24 +207,22 @@ def stage_costs(record: dict[str, Any]) -> dict[str, dict[str, Any]]:
     return {name: {key: stage[key] for key in ("seconds", "cpu_peak_mb", "gpu_peak_mb")} for name, stage in record["stages"].items()}
 
 
-def run_random(video: Path, out: Path, run: Path, frames: int, size: str) -> list[dict[str, Any]]:
-    """What one process does with random weights: the whole way twice."""
+def run_random(video: Path, out: Path, run: Path, frames: int, size: str, runs: int) -> Iterator[dict[str, Any]]:
+    """What one process does with random weights: the whole way ``runs`` times."""
     import resource
 
     from body4d.config.loading import load_settings
 
     pipeline = random_pipeline(load_settings(None, {"preset": "sam"}, {}), GivenRun(run, frames), size)
-    rows = []
-    for number in range(1, 3):
+    for number in range(1, runs + 1):
         began = time.perf_counter()
         pipeline.run(video, out, fresh=True)
         wall_s = time.perf_counter() - began
         record = json.loads((out / "run.json").read_text())
         stages = stage_costs(record)
         most_mb = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
-        rows.append({"run": number, "frames": frames, "wall_s": round(wall_s, 2), "frames_per_s": round(frames / wall_s, 1)})
-        rows[-1] |= {"most_mb": most_mb, "stages": stages}
-    return rows
+        row = {"run": number, "frames": frames, "wall_s": round(wall_s, 2), "frames_per_s": round(frames / wall_s, 1)}
+        yield row | {"most_mb": most_mb, "stages": stages}
 
 
 class BoxedSegmenter(Timed):
@@ -279,6 +278,8 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--given", type=Path, metavar="RUN", help="with --weights random: a finished run of lite of CLIP")
     parser.add_argument("--lengths", type=int, nargs="+", default=[264], help="with --weights random: frames of the films")
+    parser.add_argument("--runs", type=int, default=2, help="with --weights random: in one process")
+    parser.add_argument("--not-ahead", action="store_true", help="with --weights random: no network is tried before its stage")
     parser.add_argument("--size", choices=("full", "tiny"), default="full", help="with --weights random: of the networks")
     parser.add_argument("--child", nargs=5, help=argparse.SUPPRESS)
     given = parser.parse_args()
@@ -287,10 +288,14 @@ def main() -> None:
         run_once(Path(video), Path(out), preset, weights or None, Path(masks) if masks else None)
         return
     if given.weights == "random":
+        from body4d.run import networks_ahead
+
         with tempfile.TemporaryDirectory() as place:
             for frames in given.lengths:
                 film = make_long_film(given.video, Path(place) / f"film{frames}.mp4", frames)
-                for row in run_random(film, Path(place) / f"run{frames}", given.given, frames, given.size):
+                if given.not_ahead:
+                    networks_ahead.LOADED_AHEAD.clear()
+                for row in run_random(film, Path(place) / f"run{frames}", given.given, frames, given.size, given.runs):
                     print(json.dumps(row) if given.json else row, flush=True)
         return
     rows: list[dict[str, Any]] = []

@@ -35,6 +35,9 @@ from body4d.runtime.load_ahead import AheadLoader, has_room_ahead
 MAX_BATCH = {"cuda": 8, "mps": 4, "cpu": 1}
 """Frames that go through the network together, by device: one of 3,600 patches fills a CPU, eight fill a large GPU."""
 
+WARM_UP_FRAMES = 2
+"""Enough for every kernel to be built: of one, Triton builds others."""
+
 MIN_MASK_PROBABILITY = 0.5
 """Published: points that are less likely to be a surface at all (sky is none) are not used."""
 
@@ -140,7 +143,7 @@ class MogeCameraEstimator:
             return  # The stage says it.
         device = choose_device(self._compute)
         if source == "default" and has_room_ahead(device):
-            grey = [np.full((clip.height_px, clip.width_px, 3), 128, np.uint8)] * min(MAX_BATCH[device.type], self._settings.num_frames)
+            grey = [np.full((clip.height_px, clip.width_px, 3), 128, np.uint8)] * WARM_UP_FRAMES
             self._load.begin(device, choose_dtype(self._compute, device, torch.float16), warm_up=lambda network: network.look_at(grey))
 
     def drop_ahead(self) -> None:

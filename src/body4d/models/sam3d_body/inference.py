@@ -207,8 +207,8 @@ class InferenceSession:
         return self.queue(self.send(images, queued.crops), slice(None), wide).fetch()
 
 
-WARM_UP_CROPS = 16
-"""Enough for every kernel to be built as a clip's batches need it, and a quarter of their time."""
+WARM_UP_CROPS = 8
+"""Enough for every kernel to be built, in an eighth of a batch's time and memory."""
 
 
 def warm_up(net: Sam3dBody, mhr: MhrModel, clip: Clip, settings: Sam3dBodySettings, device: torch.device, num_frames: int) -> None:
