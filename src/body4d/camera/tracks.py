@@ -5,7 +5,10 @@ Corners are detected on *keyframes* alone: frames on which the picture has moved
 keyframes ties them together; keyframes that show the same place again after a while are tied by tracking from one to the other.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Generator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -18,6 +21,8 @@ from body4d.core.types import MaskTrack
 TRACKING_SIDE_PX = 960
 """Frames are shrunk by the whole number that brings their longer side nearest to this: 1080p and 720p are tracked at 960 and 1280 pixels.
 Corners are tracked to about a tenth of a pixel."""
+SHRINKING_THREADS = 3
+"""Threads that shrink frames ahead: following the corners then takes longest."""
 NUM_FEATURES = 300
 """Corners that are followed at a time. Their errors average out; more cost time."""
 GRID = (8, 6)
@@ -83,10 +88,33 @@ def track_background(
     once."""
     clip = frames.clip
     tracker = FeatureTracker()
-    for frame, rgb in frames.read():
-        tracker.step(frame, shrunk(rgb, people_mask(masks, frame, rgb.shape[:2])))
-        progress(frame + 1, len(clip))
+    with closing(_shrunk_ahead(frames, masks)) as pictures:
+        for frame, picture in pictures:
+            tracker.step(frame, picture)
+            progress(frame + 1, len(clip))
     return tracker.finish(clip.width_px, clip.height_px), tracker.pictures
+
+
+def _shrunk_ahead(frames: FrameSource, masks: Sequence[MaskTrack]) -> Generator[tuple[int, BackgroundFrame], None, None]:
+    """Every frame in order as it is tracked, made in threads while the one before is tracked."""
+
+    def shrink(frame: int, rgb: np.ndarray) -> BackgroundFrame:
+        return shrunk(rgb, people_mask(masks, frame, rgb.shape[:2], shrink_factor(rgb.shape[1], rgb.shape[0])))
+
+    waiting: deque[tuple[int, Future[BackgroundFrame]]] = deque()
+    with ThreadPoolExecutor(SHRINKING_THREADS, "body4d-shrink") as pool:
+        try:
+            for frame, rgb in frames.read():
+                waiting.append((frame, pool.submit(shrink, frame, rgb)))
+                if len(waiting) > SHRINKING_THREADS:
+                    frame, picture = waiting.popleft()
+                    yield frame, picture.result()
+            while waiting:
+                frame, picture = waiting.popleft()
+                yield frame, picture.result()
+        finally:
+            for _, picture in waiting:
+                picture.cancel()
 
 
 def tie_keyframes(
@@ -156,8 +184,9 @@ def shrink_factor(width_px: int, height_px: int) -> int:
     return max(1, round(max(width_px, height_px) / TRACKING_SIDE_PX))
 
 
-def shrunk(rgb: UInt8[np.ndarray, "h w 3"], people: Bool[np.ndarray, "h w"]) -> BackgroundFrame:
-    """A frame as it is tracked, with the people grown. By a whole number, which is several times as quick as by another."""
+def shrunk(rgb: UInt8[np.ndarray, "h w 3"], people: Bool[np.ndarray, "rows columns"]) -> BackgroundFrame:
+    """A frame as it is tracked, with the people, of whom each ``shrink_factor``th pixel is given, grown. It is shrunk by a whole number,
+    which is several times as quick as by another."""
     import cv2
 
     factor = shrink_factor(rgb.shape[1], rgb.shape[0])
@@ -165,7 +194,7 @@ def shrunk(rgb: UInt8[np.ndarray, "h w 3"], people: Bool[np.ndarray, "h w"]) -> 
     whole = rgb[: factor * height, : factor * width]
     grey = cv2.resize(cv2.cvtColor(whole, cv2.COLOR_RGB2GRAY), (width, height), interpolation=cv2.INTER_AREA)
     background = np.full((height, width), 255, np.uint8)
-    small = people[factor // 2 :: factor, factor // 2 :: factor][:height, :width]
+    small = people[:height, :width]
     if small.any():
         margin = 2 * round(max(width, height) * MASK_MARGIN_SHARE) + 1
         background[cv2.dilate(small.astype(np.uint8), np.ones((margin, margin), np.uint8)) > 0] = 0
