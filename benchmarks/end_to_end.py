@@ -279,7 +279,6 @@ def main() -> None:
     parser.add_argument("--given", type=Path, metavar="RUN", help="with --weights random: a finished run of lite of CLIP")
     parser.add_argument("--lengths", type=int, nargs="+", default=[264], help="with --weights random: frames of the films")
     parser.add_argument("--runs", type=int, default=2, help="with --weights random: in one process")
-    parser.add_argument("--not-ahead", action="store_true", help="with --weights random: no network is tried before its stage")
     parser.add_argument("--size", choices=("full", "tiny"), default="full", help="with --weights random: of the networks")
     parser.add_argument("--child", nargs=5, help=argparse.SUPPRESS)
     given = parser.parse_args()
@@ -288,13 +287,9 @@ def main() -> None:
         run_once(Path(video), Path(out), preset, weights or None, Path(masks) if masks else None)
         return
     if given.weights == "random":
-        from body4d.run import networks_ahead
-
         with tempfile.TemporaryDirectory() as place:
             for frames in given.lengths:
                 film = make_long_film(given.video, Path(place) / f"film{frames}.mp4", frames)
-                if given.not_ahead:
-                    networks_ahead.LOADED_AHEAD.clear()
                 for row in run_random(film, Path(place) / f"run{frames}", given.given, frames, given.size, given.runs):
                     print(json.dumps(row) if given.json else row, flush=True)
         return

@@ -24,14 +24,12 @@ class Loads:
 
 
 def test_what_was_begun_is_handed_out_once() -> None:
-    load, warmed = Loads(), []
+    load = Loads()
     loader = AheadLoader(load)
-    loader.begin("cuda", 16, warm_up=warmed.append)
-    loader.begin("cuda", 16, warm_up=warmed.append)
+    loader.begin("cuda", 16)
+    loader.begin("cuda", 16)
     first = loader("cuda", 16)
     assert first == ["cuda", 16]
-    assert warmed == [first]
-    assert warmed[0] is first
     assert [name.startswith("body4d-load") for name in load.threads] == [True]
     assert loader("cuda", 16) is not first
     assert load.threads[1] == threading.current_thread().name
@@ -46,15 +44,6 @@ def test_other_arguments_are_loaded_anew() -> None:
     assert sorted(load.asked) == [("cuda", 16), ("cuda", 32)]
 
 
-def test_only_the_first_network_warms_the_process_up() -> None:
-    warmed: list[object] = []
-    loader = AheadLoader(Loads())
-    for _ in range(2):
-        loader.begin(1, warm_up=warmed.append)
-        loader(1)
-    assert len(warmed) == 1
-
-
 def test_an_error_is_raised_where_the_network_is_asked_for() -> None:
     def refuse() -> None:
         raise WeightsError("The file is cut short.", code="checkpoint_damaged")
@@ -63,16 +52,6 @@ def test_an_error_is_raised_where_the_network_is_asked_for() -> None:
     loader.begin()
     with pytest.raises(WeightsError, match="cut short"):
         loader()
-
-
-def test_a_first_try_that_fails_costs_nothing(caplog: pytest.LogCaptureFixture) -> None:
-    def fail(loaded: object) -> None:
-        raise torch.OutOfMemoryError("CUDA out of memory")
-
-    loader = AheadLoader(Loads())
-    loader.begin(1, warm_up=fail)
-    assert loader(1) == [1]
-    assert "out of memory" in caplog.text
 
 
 def test_what_is_dropped_is_loaded_again() -> None:

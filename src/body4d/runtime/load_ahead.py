@@ -1,6 +1,5 @@
 """Networks that are loaded while an earlier stage is at work."""
 
-import logging
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Generic, TypeVar
@@ -23,22 +22,21 @@ def has_room_ahead(device: torch.device) -> bool:
 class AheadLoader(Generic[Loaded]):
     """``load``, which can be begun in a thread before its result is asked for. Use it from one thread.
 
-    ``warm_up`` gets what was loaded ahead, in the same thread, and works with it once: libraries, kernels and page-locked memory are then
-    ready. It is called for the first network that is loaded ahead alone, since they stay ready in the process. Where it fails, the log says
-    so; the stage itself then works, or fails with a sentence.
+    Nothing but reading is done ahead: to try a network too, so that its kernels and libraries are ready, took the stage that was at work
+    as long as it saved the next one (``benchmarks/end_to_end.py``).
     """
 
     def __init__(self, load: Callable[..., Loaded]) -> None:
-        self._load, self._warm = load, False
+        self._load = load
         self._arguments: tuple[object, ...] = ()
         self._begun: Future[Loaded] | None = None
 
-    def begin(self, *arguments: object, warm_up: Callable[[Loaded], object] = lambda loaded: None) -> None:
+    def begin(self, *arguments: object) -> None:
         """Begin ``load(*arguments)`` and return at once; nothing where something was begun already."""
         if self._begun is not None:
             return
         pool = ThreadPoolExecutor(1, "body4d-load")
-        self._arguments, self._begun = arguments, pool.submit(self._load_and_warm_up, arguments, warm_up)
+        self._arguments, self._begun = arguments, pool.submit(self._load, *arguments)
         pool.shutdown(wait=False)
 
     def __call__(self, *arguments: object) -> Loaded:
@@ -53,13 +51,3 @@ class AheadLoader(Generic[Loaded]):
         if self._begun is not None:
             self._begun.cancel()
         self._begun = None
-
-    def _load_and_warm_up(self, arguments: tuple[object, ...], warm_up: Callable[[Loaded], object]) -> Loaded:
-        loaded = self._load(*arguments)
-        if not self._warm:
-            try:
-                warm_up(loaded)
-            except Exception as error:  # Nothing depends on it.
-                logging.getLogger(__name__).warning("A first try of a network failed: %s", (str(error).splitlines() or [repr(error)])[0])
-            self._warm = True
-        return loaded

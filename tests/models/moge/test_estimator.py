@@ -105,14 +105,14 @@ def test_the_median_of_sampled_frames_counts() -> None:
 
 
 def test_the_network_is_loaded_ahead_where_it_will_be_asked(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Only a large GPU has the room; here it is given. Two frames are a first look."""
+    """Only a large GPU has the room; here it is given."""
     monkeypatch.setattr(moge_estimator, "has_room_ahead", lambda device: True)
     for unasked in (CameraSettings(fov_deg=60), CameraSettings(fov_deg=30, focal_mm35=20)):
         MogeCameraEstimator(never, unasked, FOUR, CPU).load_ahead(Frames().clip)
     loaded: list[FixedFocals] = []
 
     def load(device: torch.device, dtype: torch.dtype) -> FixedFocals:
-        loaded.append(FixedFocals([150.0] * 6))
+        loaded.append(FixedFocals([150.0] * 4))
         return loaded[-1]
 
     estimator, frames = MogeCameraEstimator(load, CameraSettings(), FOUR, CPU), Frames()

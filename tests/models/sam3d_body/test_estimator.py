@@ -103,7 +103,7 @@ def recover(parts, masks, mode: Literal["body", "full"] = "full", **compute) -> 
 
 
 def test_a_network_loaded_ahead_gives_the_same_bodies(parts, masks, monkeypatch: pytest.MonkeyPatch) -> None:
-    """On the CPU there is no room for it: here it is given, and the network sees grey frames first."""
+    """On the CPU there is no room for it: here it is given."""
     monkeypatch.setattr(estimator_module, "has_room_ahead", lambda device: True)
     threads: list[str] = []
 

@@ -35,9 +35,6 @@ from body4d.runtime.load_ahead import AheadLoader, has_room_ahead
 MAX_BATCH = {"cuda": 8, "mps": 4, "cpu": 1}
 """Frames that go through the network together, by device: one of 3,600 patches fills a CPU, eight fill a large GPU."""
 
-WARM_UP_FRAMES = 2
-"""Enough for every kernel to be built: of one, Triton builds others."""
-
 MIN_MASK_PROBABILITY = 0.5
 """Published: points that are less likely to be a surface at all (sky is none) are not used."""
 
@@ -135,16 +132,14 @@ class MogeCameraEstimator:
         return [intrinsics_inputs(self._camera), self._settings.cache_inputs(), self._compute.cache_inputs()]
 
     def load_ahead(self, clip: Clip) -> None:
-        """Begin to load the network, where nobody says the focal length, and show it grey frames of the clip's size, on GPUs that have
-        room for it beside another one."""
+        """Begin to load the network, where nobody says the focal length, on GPUs that have room for it beside another one."""
         try:
             source = choose_focal(self._camera, clip.width_px, clip.height_px, clip.focal_mm35)[1]
         except SettingsError:
             return  # The stage says it.
         device = choose_device(self._compute)
         if source == "default" and has_room_ahead(device):
-            grey = [np.full((clip.height_px, clip.width_px, 3), 128, np.uint8)] * WARM_UP_FRAMES
-            self._load.begin(device, choose_dtype(self._compute, device, torch.float16), warm_up=lambda network: network.look_at(grey))
+            self._load.begin(device, choose_dtype(self._compute, device, torch.float16))
 
     def drop_ahead(self) -> None:
         self._load.drop()

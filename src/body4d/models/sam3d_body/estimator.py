@@ -33,7 +33,6 @@ from body4d.models.sam3d_body.inference import (
     InferenceSession,
     WideNetwork,
     predict_clip,
-    warm_up,
 )
 from body4d.models.sam3d_body.network.model import Sam3dBody
 from body4d.runtime.device import (
@@ -85,15 +84,10 @@ class Sam3dBodyEstimator:
         return [self._settings.cache_inputs(), self._height_m, self._compute.cache_inputs()]
 
     def load_ahead(self, clip: Clip) -> None:
-        """Begin to load the network, and show it grey frames of the clip's size, on GPUs that have room for it beside another one."""
+        """Begin to load the network, on GPUs that have room for it beside another one."""
         device = choose_device(self._compute)
         if has_room_ahead(device):
-
-            def see_grey(loaded: tuple[Sam3dBody, MhrBody]) -> None:
-                if self._compute.compile != "on":
-                    warm_up(*loaded, clip, self._settings, device, MAX_BATCH_SIZE[device.type])
-
-            self._load.begin(device, choose_dtype(self._compute, device, torch.float16), warm_up=see_grey)
+            self._load.begin(device, choose_dtype(self._compute, device, torch.float16))
 
     def drop_ahead(self) -> None:
         self._load.drop()

@@ -14,7 +14,7 @@ from body4d.config import Sam3dBodySettings
 from body4d.core.errors import RunWarning
 from body4d.core.occlusion import OcclusionSegment
 from body4d.core.stages import FrameSource, ProgressFn
-from body4d.core.types import Camera, Clip, MaskTrack
+from body4d.core.types import Camera, MaskTrack
 from body4d.models.sam3d_body.agreement import frame_confidence
 from body4d.models.sam3d_body.network.branch import BranchOutput
 from body4d.models.sam3d_body.network.hands import estimate_with_hands
@@ -205,22 +205,6 @@ class InferenceSession:
         if wide is None:
             return found
         return self.queue(self.send(images, queued.crops), slice(None), wide).fetch()
-
-
-WARM_UP_CROPS = 8
-"""Enough for every kernel to be built, in an eighth of a batch's time and memory."""
-
-
-def warm_up(net: Sam3dBody, mhr: MhrModel, clip: Clip, settings: Sam3dBodySettings, device: torch.device, num_frames: int) -> None:
-    """Send ``num_frames`` grey frames of the clip's size to the device, twice as a clip does, and have the network look at some crops."""
-    height, width = clip.height_px, clip.width_px
-    camera = Camera(float(max(width, height)), width / 2, height / 2, width, height)
-    session = InferenceSession(net, mhr, camera, settings, device, WideNetwork(lambda: None))
-    grey = [np.full((height, width, 3), 128, np.uint8)] * num_frames
-    box = np.array([width / 4, height / 4, 3 * width / 4, 3 * height / 4])
-    crops = [PersonCrop(0, 0, n, 0, np.array([0, height * width // 2]), box) for n in range(WARM_UP_CROPS)]
-    for _ in range(2):
-        session.queue(session.send(grey, crops), slice(None)).fetch()
 
 
 def masks_of_edges(edges: Sequence[Int[np.ndarray, " n"]], height: int, width: int, device: torch.device) -> UInt8[Tensor, "n h w"]:
