@@ -5,9 +5,7 @@ Corners are detected on *keyframes* alone: frames on which the picture has moved
 keyframes ties them together; keyframes that show the same place again after a while are tied by tracking from one to the other.
 """
 
-from collections import deque
-from collections.abc import Callable, Generator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 
@@ -17,6 +15,7 @@ from jaxtyping import Bool, Float, Int, UInt8
 from body4d.camera.motion import MASK_MARGIN_SHARE, BackgroundFrame, people_mask
 from body4d.core.stages import FrameSource, ProgressFn, ignore_progress
 from body4d.core.types import MaskTrack
+from body4d.runtime.cores import in_threads
 
 TRACKING_SIDE_PX = 960
 """Frames are shrunk by the whole number that brings their longer side nearest to this: 1080p and 720p are tracked at 960 and 1280 pixels.
@@ -88,33 +87,15 @@ def track_background(
     once."""
     clip = frames.clip
     tracker = FeatureTracker()
-    with closing(_shrunk_ahead(frames, masks)) as pictures:
+
+    def shrink(frame: int, rgb: np.ndarray) -> tuple[int, BackgroundFrame]:
+        return frame, shrunk(rgb, people_mask(masks, frame, rgb.shape[:2], shrink_factor(rgb.shape[1], rgb.shape[0])))
+
+    with closing(in_threads(shrink, frames.read(), SHRINKING_THREADS, "body4d-shrink")) as pictures:
         for frame, picture in pictures:
             tracker.step(frame, picture)
             progress(frame + 1, len(clip))
     return tracker.finish(clip.width_px, clip.height_px), tracker.pictures
-
-
-def _shrunk_ahead(frames: FrameSource, masks: Sequence[MaskTrack]) -> Generator[tuple[int, BackgroundFrame], None, None]:
-    """Every frame in order as it is tracked, made in threads while the one before is tracked."""
-
-    def shrink(frame: int, rgb: np.ndarray) -> BackgroundFrame:
-        return shrunk(rgb, people_mask(masks, frame, rgb.shape[:2], shrink_factor(rgb.shape[1], rgb.shape[0])))
-
-    waiting: deque[tuple[int, Future[BackgroundFrame]]] = deque()
-    with ThreadPoolExecutor(SHRINKING_THREADS, "body4d-shrink") as pool:
-        try:
-            for frame, rgb in frames.read():
-                waiting.append((frame, pool.submit(shrink, frame, rgb)))
-                if len(waiting) > SHRINKING_THREADS:
-                    frame, picture = waiting.popleft()
-                    yield frame, picture.result()
-            while waiting:
-                frame, picture = waiting.popleft()
-                yield frame, picture.result()
-        finally:
-            for _, picture in waiting:
-                picture.cancel()
 
 
 def tie_keyframes(

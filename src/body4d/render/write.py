@@ -18,7 +18,7 @@ from body4d.core.types import Scene
 from body4d.render.contact_sheet import ContactSheet, SheetColumn
 from body4d.render.frame_renderer import FrameRenderer, PosedPerson, RenderPerson, ScenePoser
 from body4d.render.layers import DevicePainter, LayerPainter, draw_layers
-from body4d.runtime.cores import usable_cores
+from body4d.runtime.cores import in_threads, usable_cores
 from body4d.video import VideoWriter
 
 MAX_WORKERS = 16
@@ -133,16 +133,5 @@ def _drawn_frames(
         return overlay.converted(images.overlay), views.converted(images.views), column
 
     poser = ScenePoser(scene, show_uncertainty=settings.show_uncertainty)
-    pending: deque[Future[_DrawnFrame]] = deque()
-    with ThreadPoolExecutor(num_workers, "body4d-render") as pool:
-        try:
-            for frame, rgb in frames.read():
-                pending.append(pool.submit(render, frame, rgb, poser.at(frame)))
-                # Twice as many as there are threads, so that none of them waits while the caller does.
-                if len(pending) >= 2 * num_workers:
-                    yield pending.popleft().result()
-            while pending:
-                yield pending.popleft().result()
-        finally:
-            for future in pending:
-                future.cancel()
+    posed = ((frame, rgb, poser.at(frame)) for frame, rgb in frames.read())
+    return in_threads(render, posed, num_workers, "body4d-render")
