@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from hypothesis.extra.numpy import arrays
+from hypothesis.extra.numpy import array_shapes, arrays
 from pycocotools import mask as coco_mask
 
 from body4d.core.types import Camera, Clip, MaskTrack, Prompt, Scene
@@ -138,6 +138,14 @@ def filled(track):
     flips = np.zeros(track.height_px * track.width_px, int)
     flips[track.edges(0)] = 1
     return (np.cumsum(flips) % 2 == 1).reshape(track.width_px, track.height_px).T
+
+
+@given(mask=arrays(bool, array_shapes(min_dims=2, max_dims=2, max_side=12)), cut=st.tuples(*[st.integers(0, 12)] * 4))
+def test_a_part_of_a_mask_is_that_of_the_whole(mask, cut):
+    height, width = mask.shape
+    (left, right), (top, bottom) = sorted(min(x, width) for x in cut[:2]), sorted(min(y, height) for y in cut[2:])
+    track = MaskTrack(1, np.array([0]), (MaskTrack.encode(mask),), height, width)
+    np.testing.assert_array_equal(track.part(0, (left, top, right, bottom)), mask[top:bottom, left:right])
 
 
 def test_edges_of_a_code_with_empty_runs():

@@ -13,7 +13,7 @@ from PIL import Image
 from body4d.core.types import Camera
 from body4d.render import rasterizer as raster
 from body4d.render.kernels import enlarge, shrink
-from body4d.render.rasterizer import Mesh, draw, silhouette, silhouettes, visible_mesh_index
+from body4d.render.rasterizer import Mesh, draw, silhouette, silhouette_part, silhouettes, visible_mesh_index
 
 CAMERA = Camera(focal_px=60.0, cx_px=32.0, cy_px=24.0, width_px=64, height_px=48)
 WHITE, BLACK = np.full(3, 255, np.uint8), np.zeros(3, np.uint8)
@@ -90,6 +90,15 @@ def test_the_silhouette_of_a_ball_is_a_disc_of_the_right_size() -> None:
     assert mask.sum() == pytest.approx(np.pi * radius_px**2, rel=2e-3)
     rows, columns = np.nonzero(mask)
     assert (columns.mean() + 0.5, rows.mean() + 0.5) == pytest.approx((320, 240), abs=0.05)
+
+
+@pytest.mark.parametrize("centre", [(0, 0, 3), (0.9, -0.4, 3), (0, 0, 0.5), (9, 9, 3)])
+def test_the_part_of_a_silhouette_that_is_touched_holds_all_of_it(centre: tuple[float, float, float]) -> None:
+    mesh = ball(centre)
+    part, (left, top, right, bottom) = silhouette_part(mesh.vertices_m, mesh.faces, CAMERA)
+    whole = np.zeros((CAMERA.height_px, CAMERA.width_px), bool)
+    whole[top:bottom, left:right] = part
+    np.testing.assert_array_equal(whole, silhouette(mesh.vertices_m, mesh.faces, CAMERA))
 
 
 def test_silhouettes_of_many_poses_are_those_of_each() -> None:

@@ -225,6 +225,18 @@ class MaskTrack:
         """Where the mask of row ``row`` begins and ends in turn, as pixels counted down the columns: what a mask is without decoding it."""
         return _edges(self.codes[row])
 
+    def part(self, row: int, box_px: tuple[int, int, int, int]) -> Bool[np.ndarray, "rows columns"]:
+        """The part of the mask of row ``row`` from the left and top pixel of a box up to its right and bottom one, without these. The rest
+        is not decoded, and other threads may run. Its columns are contiguous, not its rows."""
+        left, top, right, bottom = box_px
+        edges = self.edges(row) - left * self.height_px
+        turns = np.zeros((right - left) * self.height_px, np.uint8)
+        first, last = np.searchsorted(edges, [0, len(turns)])
+        turns[edges[first:last]] = 1
+        turns[:1] ^= np.uint8(first % 2)  # What begins before the first column and goes on.
+        inside = np.cumsum(turns, dtype=np.uint8) & 1
+        return inside.view(bool).reshape(right - left, self.height_px).T[top:bottom]
+
     def boxes_px(self) -> Float[np.ndarray, "t 4"]:
         """Boxes around the masks: left, top, right, bottom. An empty mask gives zeros."""
         xywh = _coco_mask().toBbox([self._coco(i) for i in range(len(self))]).reshape(-1, 4)

@@ -127,6 +127,19 @@ def silhouettes(
     return out
 
 
+def silhouette_part(
+    vertices_m: Float[np.ndarray, "v 3"], faces: Int[np.ndarray, "f 3"], camera: Camera, near_m: float = NEAR_M
+) -> tuple[Bool[np.ndarray, "rows columns"], tuple[int, int, int, int]]:
+    """The part of a ``silhouette`` that the body touches, and its box in the picture: its left and top pixel, and the first to the right of
+    it and below it."""
+    vertices, faces = np.ascontiguousarray(vertices_m, np.float32), np.ascontiguousarray(faces, np.int32)
+    points, kept, _ = project_mesh(vertices, faces, None, camera, near_m)
+    left, top, right, bottom = touched_part([points], camera)
+    out = np.zeros((bottom - top, right - left), np.bool_)
+    cover_centres(points - np.array([left * SUBPIXEL, top * SUBPIXEL, 0]), kept, out)
+    return out, (left, top, right, bottom)
+
+
 def project_mesh(
     vertices: np.ndarray, faces: np.ndarray, colours: np.ndarray | None, camera: Camera, near_m: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:

@@ -202,29 +202,36 @@ def silhouette_iou(
 def _silhouette_ious(
     track: BodyTrack, rows: np.ndarray, rig: Rig, own: MaskTrack, others: Sequence[MaskTrack], camera: Camera
 ) -> np.ndarray:
-    from body4d.render.rasterizer import silhouette
+    from body4d.render.rasterizer import silhouette_part
 
     vertices = rig.vertices(*rig.forward(track.rotations[rows], track.translation_m[rows]))
+    boxes = own.boxes_px().astype(int).tolist()
     out = np.full(len(rows), np.nan)
-    for n, frame in enumerate(track.frame_index[rows]):
-        mask = _mask_at(own, int(frame))
-        if mask is None:
+    for n, frame in enumerate(track.frame_index[rows].tolist()):
+        row = _row_at(own, frame)
+        if row is None:
             continue
-        shape = silhouette(vertices[n], rig.faces, camera.at(int(frame)))
-        # Of a large picture most is neither: masks lie in memory by columns and silhouettes by rows, which are slow to compare.
-        part = tuple(slice(*_span(np.logical_or(shape.any(axis), mask.any(axis)))) for axis in (1, 0))
-        other_masks = [other_mask[part] for other in others if (other_mask := _mask_at(other, int(frame))) is not None]
-        occluded = np.logical_or.reduce(other_masks) & ~mask[part] if other_masks else None
-        out[n] = silhouette_iou(shape[part], mask[part], occluded)
+        # Of a large picture most is neither.
+        drawn, drawn_box = silhouette_part(vertices[n], rig.faces, camera.at(frame))
+        box = _around(drawn_box, tuple(boxes[row]))
+        shape = np.zeros((box[3] - box[1], box[2] - box[0]), bool)
+        left, top = drawn_box[0] - box[0], drawn_box[1] - box[1]
+        shape[top : top + drawn.shape[0], left : left + drawn.shape[1]] = drawn
+        mask = own.part(row, box)
+        other_masks = [other.part(found, box) for other in others if (found := _row_at(other, frame)) is not None]
+        occluded = np.logical_or.reduce(other_masks) & ~mask if other_masks else None
+        out[n] = silhouette_iou(shape, mask, occluded)
     return out
 
 
-def _span(is_set: Bool[np.ndarray, " n"]) -> tuple[int, int]:
-    """From the first that is set to behind the last."""
-    at = np.flatnonzero(is_set)
-    return (int(at[0]), int(at[-1]) + 1) if len(at) else (0, 0)
+def _around(a: tuple[int, int, int, int], b: tuple[int, int, int, int]) -> tuple[int, int, int, int]:
+    """The box (left, top, right, bottom) around two, of which an empty one does not count."""
+    if a[0] >= a[2] or b[0] >= b[2]:
+        return a if b[0] >= b[2] else b
+    return min(a[0], b[0]), min(a[1], b[1]), max(a[2], b[2]), max(a[3], b[3])
 
 
-def _mask_at(track: MaskTrack, frame: int) -> np.ndarray | None:
+def _row_at(track: MaskTrack, frame: int) -> int | None:
+    """Row of a frame, None where the track has none."""
     row = int(np.searchsorted(track.frame_index, frame))
-    return track.mask(row) if row < len(track) and track.frame_index[row] == frame else None
+    return row if row < len(track) and track.frame_index[row] == frame else None
