@@ -219,7 +219,7 @@ class MaskTrack:
 
     def mask(self, row: int) -> Bool[np.ndarray, "height width"]:
         """Mask of row ``row``. Its columns are contiguous, not its rows."""
-        return _coco_mask().decode(self._coco(row)).view(bool)
+        return self.part(row, (0, 0, self.width_px, self.height_px))
 
     def edges(self, row: int) -> Int[np.ndarray, " n"]:
         """Where the mask of row ``row`` begins and ends in turn, as pixels counted down the columns: what a mask is without decoding it."""
@@ -229,13 +229,24 @@ class MaskTrack:
         """The part of the mask of row ``row`` from the left and top pixel of a box up to its right and bottom one, without these. The rest
         is not decoded, and other threads may run. Its columns are contiguous, not its rows."""
         left, top, right, bottom = box_px
-        edges = self.edges(row) - left * self.height_px
-        turns = np.zeros((right - left) * self.height_px, np.uint8)
-        first, last = np.searchsorted(edges, [0, len(turns)])
-        turns[edges[first:last]] = 1
-        turns[:1] ^= np.uint8(first % 2)  # What begins before the first column and goes on.
-        inside = np.cumsum(turns, dtype=np.uint8) & 1
-        return inside.view(bool).reshape(right - left, self.height_px).T[top:bottom]
+        edges, height = self.edges(row), self.height_px
+        out = np.zeros((right - left, bottom - top), bool)
+        if len(edges) % 2:
+            edges = np.append(edges, self.width_px * height)  # It ends with the picture.
+        if not len(edges):
+            return out.T
+        # The mask's own columns alone.
+        first, last = max(left, int(edges[0]) // height), min(right, -(-int(edges[-1]) // height))
+        if first >= last:
+            return out.T
+        edges = edges - first * height
+        turns = np.zeros((last - first) * height, np.uint8)
+        before, behind = np.searchsorted(edges, [0, len(turns)])
+        turns[edges[before:behind]] = 1
+        turns[0] ^= before % 2  # What begins before the first column and goes on.
+        inside = (np.cumsum(turns, dtype=np.uint8) & 1).view(bool)
+        out[first - left : last - left] = inside.reshape(-1, height)[:, top:bottom]
+        return out.T
 
     def boxes_px(self) -> Float[np.ndarray, "t 4"]:
         """Boxes around the masks: left, top, right, bottom. An empty mask gives zeros."""
