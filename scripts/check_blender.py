@@ -161,13 +161,14 @@ def main() -> None:
     args = parser.parse_args()
 
     from body4d.core.scene_io import load_scene
+    from body4d.run.record import read_run
 
     python = args.env / "bin" / "python"
     if not python.is_file():
         subprocess.run([args.blender_python, "-m", "venv", args.env], check=True)
         subprocess.run([python, "-m", "pip", "install", "--quiet", BPY], check=True)
     with tempfile.TemporaryDirectory() as folder:
-        scene = load_scene(args.run / "scene.npz")
+        scene = load_scene(args.run / "scene.npz", read_run(args.run).input.get("path"))
         allowed = write_cases(scene, Path(folder), str(python))
         done = subprocess.run([python, "-I", "-c", _INSIDE_BLENDER, folder], capture_output=True, text=True, check=False)
         if args.pictures and done.returncode == 0:
