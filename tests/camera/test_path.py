@@ -5,7 +5,8 @@ import dataclasses
 import numpy as np
 import pytest
 
-from body4d.camera.path import SELF_CALIBRATED, path_from_tracks, with_path
+from body4d.camera import path
+from body4d.camera.path import SELF_CALIBRATED, path_from_tracks, path_warnings, with_path
 from body4d.camera.tracks import FeatureTracks
 from body4d.core.camera import Camera
 from body4d.geometry.rotations import matrix_to_rotvec, rotvec_to_matrix
@@ -111,24 +112,63 @@ def seen_through(readout_s: float, k1: float, num_frames: int = 60, count: int =
 
 
 @pytest.mark.parametrize(
-    ("readout_s", "k1", "source", "error_deg", "focal_share"),
+    ("readout_s", "k1", "source", "error_deg", "focal_share", "distortion_share"),
     [
-        (1 / 60, 0.0, "default", (0.1, 0.25), (-0.001, 0.001)),
-        (0.0, -0.05, "default", (1.5, 2.5), (0.06, 0.09)),
-        (0.0, -0.01, "default", (0.3, 0.6), (0.01, 0.02)),
-        (0.0, -0.01, "fov", (0.04, 0.1), (0.0, 0.0)),
+        (1 / 60, 0.0, "default", (0.1, 0.25), (-0.001, 0.001), 0.0),
+        (0.0, -0.05, "default", (0.0, 0.05), (-0.001, 0.001), 0.024),
+        (0.0, -0.05, "fov", (0.0, 0.02), (0.0, 0.0), 0.024),
+        (0.0, 0.02, "default", (0.0, 0.05), (-0.001, 0.001), -0.009),
+        (0.0, -0.005, "default", (0.1, 0.3), (0.005, 0.01), 0.0),
     ],
 )
-def test_what_a_rolling_shutter_and_a_lens_distortion_that_are_not_modelled_do_to_a_pan(
-    readout_s: float, k1: float, source: str, error_deg: tuple[float, float], focal_share: tuple[float, float]
+def test_a_pans_lens_has_distortion_where_the_corners_say_so_clearly_and_its_focal_length_is_doubted_elsewhere(
+    readout_s: float, k1: float, source: str, error_deg: tuple[float, float], focal_share: tuple[float, float], distortion_share: float
 ) -> None:
     """The figures of docs/camera.md: the largest error of a rotation over the pan, and that of the focal length."""
     found = path_from_tracks(seen_through(readout_s, k1), dataclasses.replace(CAMERA, source=source))
     assert found.kind == "rotating"
     assert found.path is not None
     R = rotvec_to_matrix(np.radians(pan_deg(np.arange(60) / 30))[:, None] * [0.0, 1.0, 0.0])
-    assert error_deg[0] < rotation_error_deg(found.path.T_reference_camera[:, :3, :3], R) < error_deg[1]
-    assert focal_share[0] <= found.path.focal_px[0] / FOCAL_PX - 1 <= focal_share[1]
+    assert error_deg[0] <= rotation_error_deg(found.path.T_reference_camera[:, :3, :3], R) < error_deg[1]
+    error = found.path.focal_px[0] / FOCAL_PX - 1
+    assert focal_share[0] <= error <= focal_share[1]
+    assert found.facts["distortion"] == pytest.approx(distortion_share, abs=5e-4)
+    # The figure given to the user covers what distortion that was not seen does.
+    assert abs(error) <= 2 * found.facts["focal_sigma"]
+    assert ("corners" in path_warnings(CAMERA, found)[0].message) == (distortion_share != 0)
+
+
+def test_a_camera_that_turns_and_travels_finds_its_lens_distortion_too() -> None:
+    R, place = turned(20), moved(2)
+    seen = seen_by(R, place, np.full(FRAMES, FOCAL_PX))
+    middle = np.array([CAMERA.cx_px, CAMERA.cy_px])
+    xy = seen.xy_px - middle
+    bent = dataclasses.replace(seen, xy_px=middle + xy * (1 - 0.05 * (xy**2).sum(1, keepdims=True) / FOCAL_PX**2))
+    found = path_from_tracks(bent, CAMERA)
+    assert found.kind == "moving"
+    assert found.path is not None
+    assert rotation_error_deg(found.path.T_reference_camera[:, :3, :3], R) < 0.1
+    assert found.path.focal_px == pytest.approx(FOCAL_PX, rel=0.005)
+    assert found.facts["distortion"] == pytest.approx(0.0235, abs=0.001)
+
+
+def test_keyframes_are_put_in_place_once_though_the_focal_length_is_left_open_and_no_turn_is_looked_for_where_none_is_asked_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    calls: list[str] = []
+    for name in ("first_path", "adjust_rotating"):
+        whole = getattr(path, name)
+        monkeypatch.setattr(path, name, lambda *args, name=name, whole=whole, **kw: (calls.append(name), whole(*args, **kw))[1])
+    seen = seen_by(turned(0), moved(2.5), np.full(FRAMES, FOCAL_PX))
+    asked = path_from_tracks(seen, dataclasses.replace(CAMERA, source="fov"), "moving")
+    assert calls == ["first_path"]
+    assert "parallax_gain" not in asked.facts
+    calls.clear()
+    found = path_from_tracks(seen, CAMERA)
+    assert calls.count("first_path") == 1
+    assert found.path is not None
+    assert asked.path is not None
+    assert found.path.T_reference_camera == pytest.approx(asked.path.T_reference_camera, abs=1e-6)
 
 
 def test_corners_depths_are_kept_in_the_paths_unit_on_the_frames_that_are_asked_for() -> None:

@@ -5,6 +5,8 @@ A point is homogeneous, ``(d, rho)`` of unit length: the direction ``d`` from th
 (Civera et al. 2008). Nothing special happens to points far away. With ``rho`` held at 0, and cameras at the origin, it is the adjustment of
 a panorama (Brown & Lowe 2007).
 
+A lens may have radial distortion: where points were seen is undistorted by one number for all cameras before it is compared.
+
 Reference axes are the camera axes of the first camera. ``R`` turns a camera's axes into them, ``position`` is the camera's centre there.
 """
 
@@ -31,11 +33,12 @@ CONVERGED_SHARE = 1e-4
 
 @dataclass(frozen=True)
 class Cameras:
-    """K pinhole cameras. Positions are in units of the path."""
+    """K cameras with one lens. Positions are in units of the path. ``distortion``: see ``undistorted``; 0 is a pinhole's."""
 
     R: Float[np.ndarray, "k 3 3"]
     position: Float[np.ndarray, "k 3"]
     log_focal: Float[np.ndarray, " k"]
+    distortion: float = 0.0
 
     def __len__(self) -> int:
         return len(self.log_focal)
@@ -43,11 +46,13 @@ class Cameras:
 
 @dataclass(frozen=True)
 class CornerObservations:
-    """M observations: which camera saw which point where, in pixels from the principal point."""
+    """M observations: which camera saw which point where, in pixels from the principal point; ``corner_px`` is how far off that the
+    picture's corner is."""
 
     camera: Int[np.ndarray, " m"]
     point: Int[np.ndarray, " m"]
     xy_px: Float[np.ndarray, "m 2"]
+    corner_px: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -59,6 +64,7 @@ class Freedom:
         focal: "fixed", one for all cameras ("shared"), or one for each ("each").
         given_log_focal: The first camera's focal length as it was given, and ``focal_sigma`` its standard deviation as a share of it.
         held: Cameras whose rotation and position stay, where it is not the first one alone.
+        distortion_sigma: Standard deviation of the lens's distortion, about none; 0 where it stays as it is.
     """
 
     moving: bool = False
@@ -66,6 +72,7 @@ class Freedom:
     given_log_focal: float = 0.0
     focal_sigma: float = 0.3
     held: Bool[np.ndarray, " k"] | None = None
+    distortion_sigma: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -96,6 +103,14 @@ def project(cameras: Cameras, points: Float[np.ndarray, "n 4"], seen: CornerObse
     y = np.einsum("mji,mj->mi", R, point[:, :3] - point[:, 3:] * position)
     z = np.maximum(y[:, 2:], MIN_DEPTH)
     return np.exp(cameras.log_focal[seen.camera])[:, None] * y[:, :2] / z, y
+
+
+def undistorted(xy_px: Float[np.ndarray, "n 2"], distortion: float, corner_px: float) -> Float[np.ndarray, "n 2"]:
+    """Where a lens without distortion would have shown what was seen at ``xy_px`` (from the principal point): by the share ``distortion``
+    farther out at the picture's corner, ``corner_px`` away, and elsewhere by a share that grows with the square of the distance."""
+    if distortion == 0:
+        return xy_px
+    return xy_px * (1 + distortion * (xy_px**2).sum(-1, keepdims=True) / corner_px**2)
 
 
 def bearings(xy_px: Float[np.ndarray, "n 2"], focal_px: np.ndarray | float) -> Float[np.ndarray, "*s n 3"]:
@@ -132,9 +147,32 @@ def with_covariance(adjusted: Adjusted, seen: CornerObservations, freedom: Freed
     return replace(adjusted, covariance=covariance, focal_sigma=focal_sigma)
 
 
+@dataclass(frozen=True)
+class DistortionDoubt:
+    """What a lens with distortion would change in an adjustment that knows of none, to first order.
+
+    Attributes:
+        distortion: The likely one.
+        gain: By how much it lowers the squared residuals of an observation, in variances.
+        focal_sigma: Standard deviation of the first camera's focal length, as a share of it, that allows for the change.
+    """
+
+    distortion: float
+    gain: float
+    focal_sigma: float
+
+
+def doubt_distortion(adjusted: Adjusted, seen: CornerObservations, freedom: Freedom, distortion_sigma: float) -> DistortionDoubt:
+    """What a distortion of that standard deviation would change."""
+    problem = _Problem(adjusted.cameras, seen, replace(freedom, distortion_sigma=distortion_sigma), len(adjusted.points))
+    distortion, variance, shift, focal_variance = problem.distortion_step(adjusted.cameras, adjusted.points, adjusted.noise_px)
+    gain = distortion**2 / variance / len(seen.camera)
+    return DistortionDoubt(distortion, gain, float(np.sqrt(focal_variance + shift**2)))
+
+
 def _lengths(cameras: Cameras, points: np.ndarray, seen: CornerObservations) -> np.ndarray:
     xy, y = project(cameras, points, seen)
-    return np.where(y[:, 2] > MIN_DEPTH, np.linalg.norm(xy - seen.xy_px, axis=1), 1e6)
+    return np.where(y[:, 2] > MIN_DEPTH, np.linalg.norm(xy - undistorted(seen.xy_px, cameras.distortion, seen.corner_px), axis=1), 1e6)
 
 
 def tangents(points: Float[np.ndarray, "n 4"], moving: bool) -> Float[np.ndarray, "n 4 d"]:
@@ -187,6 +225,8 @@ class _Problem:
         if freedom.focal == "shared":
             self.column[:, 6] = self.num_columns
             self.num_columns += 1
+        self._distorts = freedom.distortion_sigma > 0
+        self.num_columns += self._distorts  # the last one
         m = len(seen.camera)
         used = self.column[seen.camera]
         self._kept = used >= 0
@@ -222,17 +262,7 @@ class _Problem:
 
     def covariance(self, cameras: Cameras, points: np.ndarray, noise_px: float) -> tuple[np.ndarray, float]:
         """Of each camera's seven parameters (K, 7, 7), focal lengths about the first one's, and the first one's own deviation."""
-        H_cc, W, V, *_ = self._normal_equations(cameras, points, noise_px)
-        V_inverse = self._inverse(V, 0.0)
-        S = (H_cc - W @ V_inverse @ W.T).toarray()
-        if self._freedom.moving:
-            # The path has no length of its own: it is held, as nothing else can say it.
-            column = self.column[:, 3:6]
-            length = np.zeros(self.num_columns)
-            length[column[column >= 0]] = cameras.position[column >= 0]
-            S += np.outer(length, length) / max(float(length @ length), 1e-12) * np.trace(S) / len(S)
-        S += 1e-13 * np.trace(S) / len(S) * np.eye(len(S))
-        C = np.linalg.inv(S)
+        C, _ = self._reduced(cameras, points, noise_px)
         out = np.zeros((len(cameras), 7, 7))
         for k, column in enumerate(self.column):
             free = np.flatnonzero(column >= 0)
@@ -244,10 +274,36 @@ class _Problem:
         out[:, 6, 6] = var + var[0] - 2 * C[f, f[0]]
         return out, float(np.sqrt(var[0]))
 
+    def distortion_step(self, cameras: Cameras, points: np.ndarray, noise_px: float) -> tuple[float, float, float, float]:
+        """What a step of everything at once would make of the distortion, its variance, and how the first camera's log focal length would
+        change with it, and its variance."""
+        C, gradient = self._reduced(cameras, points, noise_px)
+        step = C @ gradient
+        if self._freedom.focal == "fixed":
+            return float(step[-1]), float(C[-1, -1]), 0.0, 0.0
+        f = self.column[0, 6]
+        # Not the focal length's own step, which a search that ended early left: only what comes with the distortion.
+        return float(step[-1]), float(C[-1, -1]), float(C[f, -1] / C[-1, -1] * step[-1]), float(C[f, f])
+
+    def _reduced(self, cameras: Cameras, points: np.ndarray, noise_px: float) -> tuple[np.ndarray, np.ndarray]:
+        """The covariance of the columns, and their gradient, with the points eliminated."""
+        H_cc, W, V, g_c, g_p, _ = self._normal_equations(cameras, points, noise_px)
+        V_inverse = self._inverse(V, 0.0)
+        S = (H_cc - W @ V_inverse @ W.T).toarray()
+        if self._freedom.moving:
+            # The path has no length of its own: it is held, as nothing else can say it.
+            column = self.column[:, 3:6]
+            length = np.zeros(self.num_columns)
+            length[column[column >= 0]] = cameras.position[column >= 0]
+            S += np.outer(length, length) / max(float(length @ length), 1e-12) * np.trace(S) / len(S)
+        S += 1e-13 * np.trace(S) / len(S) * np.eye(len(S))
+        return np.linalg.inv(S), g_c - W @ V_inverse @ g_p
+
     def _cost(self, cameras: Cameras, points: np.ndarray, noise_px: float) -> float:
         scale = CAUCHY_SCALE * noise_px
         loss = CAUCHY_SCALE**2 * np.log1p((_lengths(cameras, points, self._seen) / scale) ** 2).sum()
-        return float(loss + (self._focal_residual(cameras) / self._freedom.focal_sigma) ** 2)
+        distortion = (cameras.distortion / self._freedom.distortion_sigma) ** 2 if self._distorts else 0.0
+        return float(loss + (self._focal_residual(cameras) / self._freedom.focal_sigma) ** 2 + distortion)
 
     def _focal_residual(self, cameras: Cameras) -> float:
         return 0.0 if self._freedom.focal == "fixed" else float(cameras.log_focal[0]) - self._freedom.given_log_focal
@@ -256,13 +312,17 @@ class _Problem:
         seen, n, d = self._seen, self._num_points, self._dims
         basis = tangents(points, self._freedom.moving)
         xy, y, by_camera, by_point = jacobians(cameras, points, seen, basis)
-        residual = seen.xy_px - xy
+        residual = undistorted(seen.xy_px, cameras.distortion, seen.corner_px) - xy
         weight = 1 / (1 + (np.linalg.norm(residual, axis=1) / (CAUCHY_SCALE * noise_px)) ** 2)
         weight = np.where(y[:, 2] > MIN_DEPTH, np.sqrt(weight) / noise_px, 0.0)[:, None]
         residual = (weight * residual).ravel()
         by_camera, by_point = weight[..., None] * by_camera, weight[..., None] * by_point
         m = len(seen.camera)
         J_c = sparse.csr_matrix((by_camera[self._camera_mask], self._camera_at), shape=(2 * m, self.num_columns))
+        if self._distorts:
+            # What is seen moves, and not what is expected: hence the sign.
+            by_distortion = -weight * seen.xy_px * (seen.xy_px**2).sum(1, keepdims=True) / seen.corner_px**2
+            J_c = sparse.hstack([J_c[:, :-1], by_distortion.reshape(-1, 1)], format="csr")
         J_p = sparse.csr_matrix((by_point.ravel(), self._point_at), shape=(2 * m, d * n))
         V = np.zeros((n, d, d))
         np.add.at(V, seen.point, by_point.swapaxes(1, 2) @ by_point)
@@ -271,6 +331,9 @@ class _Problem:
             f = self.column[0, 6]
             H_cc[f, f] += self._freedom.focal_sigma**-2
             g_c[f] -= self._focal_residual(cameras) * self._freedom.focal_sigma**-2
+        if self._distorts:
+            H_cc[-1, -1] += self._freedom.distortion_sigma**-2
+            g_c[-1] -= cameras.distortion * self._freedom.distortion_sigma**-2
         return H_cc.tocsr(), (J_c.T @ J_p).tocsr(), V, g_c, g_p, basis
 
     def _inverse(self, V: np.ndarray, damping: float) -> sparse.csr_matrix:
@@ -293,7 +356,8 @@ class _Problem:
         step_p /= np.maximum(1, np.linalg.norm(step_p, axis=1, keepdims=True))
         moved = points + np.einsum("nij,nj->ni", basis, step_p)
         moved /= np.linalg.norm(moved, axis=1, keepdims=True)
-        return Cameras(R, cameras.position + change[:, 3:6], cameras.log_focal + change[:, 6]), moved
+        distortion = cameras.distortion + (float(step_c[-1]) if self._distorts else 0.0)
+        return Cameras(R, cameras.position + change[:, 3:6], cameras.log_focal + change[:, 6], distortion), moved
 
 
 def resect(

@@ -23,6 +23,7 @@ from body4d.camera.bundle import (
     project,
     resect,
     tangents,
+    undistorted,
     with_covariance,
 )
 from body4d.camera.rotating import KeyframeProblem, keyframe_problem, relative_turn
@@ -71,28 +72,43 @@ class LostWayError(Exception):
     """No path with parallax was found."""
 
 
-def adjust_moving(
-    tracks: FeatureTracks, camera: Camera, focal_sigma: float, min_noise_px: float, begin_focal_px: float | None = None
-) -> tuple[KeyframeProblem, Adjusted, Freedom]:
-    """The keyframes' rotations and positions, and one focal length: within ``focal_sigma`` (a share of it) of the camera's, beginning at
-    ``begin_focal_px`` where something better is known.
+@dataclass(frozen=True)
+class FirstPath:
+    """All keyframes and corners in their places, one after the other, by the lens that ``cameras`` have: a beginning."""
+
+    problem: KeyframeProblem
+    cameras: Cameras
+    points: Float[np.ndarray, "n 4"]
+
+
+def first_path(tracks: FeatureTracks, camera: Camera, min_noise_px: float, focal_px: float, distortion: float = 0.0) -> FirstPath:
+    """The keyframes' rotations and positions with the lens held.
 
     Raises LostWayError where no two keyframes have parallax, or one cannot be added.
     """
-    problem = keyframe_problem(tracks, camera)
-    log_focal = float(np.log(begin_focal_px or camera.focal_px))
+    seen_problem = keyframe_problem(tracks, camera)
+    seen = seen_problem.seen
+    problem = replace(seen_problem, seen=replace(seen, xy_px=undistorted(seen.xy_px, distortion, seen.corner_px)))
+    log_focal = float(np.log(focal_px))
     by_keyframe = _by_keyframe(problem.seen, len(problem.keyframes))
     state = _begin(problem, by_keyframe, tracks, log_focal)
     for k in _order(state.solved):
         _add(state, k, problem, by_keyframe, tracks, log_focal, min_noise_px)
     _place(state, np.flatnonzero(~state.placed), problem, log_focal)
     state = _from_first(state)
-    K = len(state.R)
-    cameras = Cameras(state.R, state.position, np.full(K, log_focal))
-    freedom = Freedom(True, "shared" if focal_sigma > 0 else "fixed", float(np.log(camera.focal_px)), max(focal_sigma, 1e-3))
-    adjusted = adjust(cameras, state.points, problem.seen, freedom, min_noise_px)
-    adjusted = _in_units(adjusted, problem.seen)
-    return problem, with_covariance(adjusted, problem.seen, freedom), freedom
+    cameras = Cameras(state.R, state.position, np.full(len(state.R), log_focal), distortion)
+    return FirstPath(seen_problem, cameras, state.points)
+
+
+def adjust_moving(
+    first: FirstPath, camera: Camera, focal_sigma: float, min_noise_px: float, distortion_sigma: float = 0.0
+) -> tuple[Adjusted, Freedom]:
+    """The keyframes' rotations and positions, and one focal length: within ``focal_sigma`` (a share of it) of the camera's."""
+    focal = "shared" if focal_sigma > 0 else "fixed"
+    freedom = Freedom(True, focal, float(np.log(camera.focal_px)), max(focal_sigma, 1e-3), distortion_sigma=distortion_sigma)
+    adjusted = adjust(first.cameras, first.points, first.problem.seen, freedom, min_noise_px)
+    adjusted = in_units(adjusted, first.problem.seen)
+    return with_covariance(adjusted, first.problem.seen, freedom), freedom
 
 
 def parallax_deg(a: Float[np.ndarray, "n 3"], b: Float[np.ndarray, "n 3"], R: Float[np.ndarray, "3 3"]) -> Float[np.ndarray, " n"]:
@@ -261,7 +277,7 @@ def _from_first(state: _State) -> _State:
     return _State(R, position, points / np.linalg.norm(points, axis=1, keepdims=True), state.solved, state.placed)
 
 
-def _in_units(adjusted: Adjusted, seen: CornerObservations) -> Adjusted:
+def in_units(adjusted: Adjusted, seen: CornerObservations) -> Adjusted:
     """The same with the median distance of the corners that the first keyframe sees as the unit of length."""
     of_first = adjusted.points[np.unique(seen.point[seen.camera == 0])]
     unit = float(np.median(np.linalg.norm(of_first[:, :3], axis=1) / np.maximum(of_first[:, 3], 1e-6)))
@@ -279,7 +295,9 @@ def corner_depths(
     rows = np.flatnonzero(np.isin(tracks.frame, np.array(frames)))
     rows = rows[point_of[tracks.track[rows]] >= 0]
     point, frame = point_of[tracks.track[rows]], tracks.frame[rows]
-    seen = CornerObservations(frame, point, tracks.xy_px[rows] - [camera.cx_px, camera.cy_px])
+    corner_px = tracks.diagonal_px / 2
+    undistorted_px = undistorted(tracks.xy_px[rows] - [camera.cx_px, camera.cy_px], adjusted.cameras.distortion, corner_px)
+    seen = CornerObservations(frame, point, undistorted_px)
     xy, y = project(cameras, adjusted.points, seen)
     rho = adjusted.points[point, 3]
     good = (rho > 0) & (y[:, 2] > 0) & (np.linalg.norm(xy - seen.xy_px, axis=1) < CAUCHY_SCALE * adjusted.noise_px)

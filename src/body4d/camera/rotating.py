@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Float, Int
 
-from body4d.camera.bundle import Adjusted, Cameras, CornerObservations, Freedom, adjust, bearings, resect, with_covariance
+from body4d.camera.bundle import Adjusted, Cameras, CornerObservations, Freedom, adjust, bearings, resect, undistorted, with_covariance
 from body4d.camera.tracks import MIN_TRACKED, FeatureTracks
 from body4d.core.camera import Camera
 
@@ -52,7 +52,7 @@ def keyframe_problem(tracks: FeatureTracks, camera: Camera) -> KeyframeProblem:
     rows = rows[is_tied[point]]
     track, point = np.unique(tracks.track[rows], return_inverse=True)
     xy = tracks.xy_px[rows] - [camera.cx_px, camera.cy_px]
-    return KeyframeProblem(tracks.keyframes, track, CornerObservations(number[tracks.frame[rows]], point, xy))
+    return KeyframeProblem(tracks.keyframes, track, CornerObservations(number[tracks.frame[rows]], point, xy, tracks.diagonal_px / 2))
 
 
 def relative_turn(
@@ -129,7 +129,7 @@ def adjust_rotating(
     given_log_focal = float(np.log(camera.focal_px))
     freedom = Freedom(focal=given, focal_sigma=max(focal_sigma, MIN_FOCAL_SIGMA), given_log_focal=given_log_focal)
     if may_zoom:
-        zooming = Freedom(focal="each", focal_sigma=max(focal_sigma, MIN_FOCAL_SIGMA), given_log_focal=given_log_focal)
+        zooming = replace(freedom, focal="each")
         guess = guess or chained(tracks, camera, may_zoom)
         adjusted = adjust(guess, first_directions(guess, problem), problem.seen, zooming, min_noise_px, rounds=2)
         if np.ptp(adjusted.cameras.log_focal) > MIN_ZOOM_SHARE:
@@ -149,6 +149,7 @@ def all_frames(tracks: FeatureTracks, camera: Camera, problem: KeyframeProblem, 
     free = np.array([True] * 3 + [freedom.moving] * 3 + [freedom.focal == "each"])
     middle = np.array([camera.cx_px, camera.cy_px])
     K = adjusted.cameras
+    xy_px = undistorted(tracks.xy_px - middle, adjusted.cameras.distortion, tracks.diagonal_px / 2)
     cameras, covariances = [], np.zeros((tracks.num_frames, 7, 7))
     now, keyframe = _camera(K, 0), 0
     assert adjusted.covariance is not None
@@ -162,12 +163,11 @@ def all_frames(tracks: FeatureTracks, camera: Camera, problem: KeyframeProblem, 
             now = _camera(K, keyframe)
         own = np.zeros((7, 7))
         if frame and known.sum() >= MIN_TRACKED // 2:
-            now, own = resect(now, adjusted.points[point[known]], tracks.xy_px[rows][known] - middle, free, adjusted.noise_px)
+            now, own = resect(now, adjusted.points[point[known]], xy_px[rows][known], free, adjusted.noise_px)
         cameras.append(now)
         covariances[frame] = own + _between(tracks.keyframes, adjusted.covariance, keyframe, frame)
-    return FrameCameras(
-        Cameras(*(np.concatenate([getattr(c, name) for c in cameras]) for name in ("R", "position", "log_focal"))), covariances
-    )
+    R, position, log_focal = (np.concatenate([getattr(c, name) for c in cameras]) for name in ("R", "position", "log_focal"))
+    return FrameCameras(Cameras(R, position, log_focal), covariances)
 
 
 def _camera(cameras: Cameras, index: int) -> Cameras:
