@@ -103,7 +103,7 @@ def path_from_tracks(
         return PathEstimate("unknown", reason=reason)
     found = all_frames(chosen.tracks, camera, chosen.problem, chosen.adjusted, chosen.freedom)
     kind = "moving" if chosen.freedom.moving else "rotating"
-    facts = {**_facts(found, chosen.adjusted), "explained_share": round(explained_share, 3)}
+    facts = {**_facts(found, chosen), "explained_share": round(explained_share, 3)}
     if turning is not None:
         facts["parallax_gain"] = round(gain, 3)
     corners = None
@@ -114,12 +114,14 @@ def path_from_tracks(
 
 @dataclass(frozen=True)
 class Model:
-    """What a kind of motion makes of the keyframes, and the corners it was adjusted to."""
+    """What a kind of motion makes of the keyframes, and the corners it was adjusted to. ``focal_spread`` is how far its focal length may be
+    off, as a share of it, where the lens may have distortion."""
 
     tracks: FeatureTracks
     problem: KeyframeProblem
     adjusted: Adjusted
     freedom: Freedom
+    focal_spread: float = 0.0
 
 
 def _focal_sigma(camera: Camera) -> float:
@@ -158,7 +160,7 @@ def _travelling(tracks: FeatureTracks, camera: Camera, turning: Model | None) ->
         if focal_px != camera.focal_px:
             first = first_path(tracks, camera, min_noise_px, camera.focal_px, distortion)
         model = adjusted(first, 0.0)
-        model = replace(model, adjusted=replace(model.adjusted, focal_sigma=prior))
+        model = replace(model, adjusted=replace(model.adjusted, focal_sigma=prior), focal_spread=prior)
     return model
 
 
@@ -171,7 +173,7 @@ def _with_lens(model: Model) -> Model:
     """
     seen, freedom, before = model.problem.seen, model.freedom, model.adjusted
     if freedom.distortion_sigma > 0:
-        return model
+        return replace(model, focal_spread=before.focal_sigma)
     doubt = doubt_distortion(before, seen, freedom, DISTORTION_SIGMA)
     if doubt.gain > MIN_GAIN / 2 and abs(doubt.distortion) < MAX_DISTORTION:
         free = replace(freedom, distortion_sigma=DISTORTION_SIGMA)
@@ -179,8 +181,9 @@ def _with_lens(model: Model) -> Model:
         gain = (_misfit(before.residual_px, after.noise_px) - _misfit(after.residual_px, after.noise_px)) / len(seen.camera)
         if gain > MIN_GAIN and abs(after.cameras.distortion) < MAX_DISTORTION:
             after = in_units(after, seen) if freedom.moving else after
-            return replace(model, adjusted=with_covariance(after, seen, free), freedom=free)
-    return replace(model, adjusted=replace(before, focal_sigma=doubt.focal_sigma))
+            after = with_covariance(after, seen, free)
+            return replace(model, adjusted=after, freedom=free, focal_spread=after.focal_sigma)
+    return replace(model, focal_spread=doubt.focal_sigma)
 
 
 def _misfit(residual_px: np.ndarray, noise_px: float) -> float:
@@ -256,13 +259,15 @@ def _path(kind: Literal["rotating", "moving"], found: FrameCameras) -> CameraPat
     )
 
 
-def _facts(found: FrameCameras, adjusted: Adjusted) -> dict[str, Any]:
+def _facts(found: FrameCameras, model: Model) -> dict[str, Any]:
+    adjusted = model.adjusted
     focal = np.exp(found.cameras.log_focal)
     angle = np.degrees(np.arccos(np.clip((np.trace(found.cameras.R, axis1=1, axis2=2) - 1) / 2, -1, 1)))
     return {
         "rotation_deg": round(float(angle.max()), 2),
         "zoom": round(float(focal.max() / focal.min()), 3),
         "focal_sigma": round(adjusted.focal_sigma, 4),
+        "focal_spread": round(model.focal_spread, 4),
         "noise_px": round(adjusted.noise_px, 3),
         "distortion": round(adjusted.cameras.distortion, 4),
         "explained_share": round(float(np.mean(adjusted.weight > 0.5)), 3),
@@ -284,7 +289,7 @@ def with_path(camera: Camera, estimate: PathEstimate) -> Camera:
         static=False,
         path=estimate.path,
         source=SELF_CALIBRATED if known_better else camera.source,
-        focal_spread=sigma if known_better else camera.focal_spread,
+        focal_spread=estimate.facts["focal_spread"] if known_better else camera.focal_spread,
     )
 
 
@@ -303,7 +308,8 @@ def path_warnings(camera: Camera, estimate: PathEstimate) -> tuple[RunWarning, .
         f"The camera {what}: its path is estimated from the background, on nine frames of ten to within {max(sigma, 0.01):.2g} degrees."
     )
     if camera.source == SELF_CALIBRATED:
-        message += f" Its turn also tells the horizontal field of view, {camera.fov_deg:.1f} degrees."
+        message += f" It also tells the horizontal field of view, {camera.fov_deg:.1f} degrees, from a focal length that may be "
+        message += f"{100 * max(facts['focal_spread'], 1e-4):.2g} % off."
     if distortion := facts.get("distortion"):
         share = f"{100 * abs(distortion):.1f} % too {'near to' if distortion > 0 else 'far from'} the middle"
         message += f" Its lens shows the picture's corners {share}: the path allows for that, bodies do not."
