@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
+from scipy.ndimage import median_filter
 
 from body4d.core.errors import RunWarning
 from body4d.core.joints import Body29 as B
@@ -52,6 +53,11 @@ TORN_WIDTH, SOUND_WIDTH = 0.5, 0.9
 USUAL_WIDTH_PERCENTILE = 75
 AMBIGUITY_COST = 0.3
 """A second reading that costs this much more than the first is 1/e as likely."""
+MAX_FRAMES_BETWEEN_FEET = 3
+"""No more frames in a row are left out as between the two feet: a foot's way over more is not straight. Hands may meet and part in that
+time, as in a clap, and are never left out so."""
+SCALE_WINDOW_S = 0.5
+"""The scale of the picture is a running median over this time."""
 LOST_WINDOW_S, LOST_WINDOW_FRAMES = 0.3, 5
 """Where most frames of such a window are left out, no reading holds: the body is as unclear as that share says."""
 INTERPOLATED_VISIBILITY = 0.2
@@ -361,9 +367,11 @@ def _settle_limbs(
         is_cut=is_cut,
     )
     settled = exchanged(landmarks, _best_path(pair, times_s)[0] == 1, left)
-    for keypoints in (left[:1], left[1:]):  # the knee, then the foot
-        settled = _without_momentary_swaps(settled, times_s, keypoints, is_cut)
     measured = np.ones((T, len(B)), bool)
+    max_between = MAX_FRAMES_BETWEEN_FEET if root == "HIP" else 0
+    for keypoints in (left[:1], left[1:]):  # the knee, then the foot
+        settled, between = _without_momentary_swaps(settled, times_s, keypoints, is_cut, max_between)
+        measured[np.ix_(between, np.array(_with_counterparts(keypoints)))] = False
     for side in ("LEFT", "RIGHT"):
         single = dataclasses.replace(
             pair,
@@ -381,11 +389,34 @@ def _settle_limbs(
     return settled, measured
 
 
-def _without_momentary_swaps(landmarks: BodyLandmarks, times_s: np.ndarray, left: list[B], is_cut: np.ndarray) -> BodyLandmarks:
-    """``landmarks`` with ``left`` and their counterparts exchanged in the picture where the first of them is, for a moment."""
-    pair = [left[0], B[left[0].name.replace("LEFT_", "RIGHT_")]]
-    out = exchanged(landmarks, momentary_swaps(landmarks.world_m[:, pair, :2], times_s, is_cut), left)
-    return dataclasses.replace(out, world_m=np.concatenate([out.world_m[..., :2], landmarks.world_m[..., 2:]], axis=-1))
+def _without_momentary_swaps(
+    landmarks: BodyLandmarks, times_s: np.ndarray, left: list[B], is_cut: np.ndarray, max_between: int
+) -> tuple[BodyLandmarks, Bool[np.ndarray, " t"]]:
+    """``landmarks`` with ``left`` and their counterparts exchanged in the picture where the first of them is, for a moment, and interpolated
+    where it lies between its own place and its counterpart's; and where that is."""
+    pair = _with_counterparts(left[:1])
+    swapped, between = momentary_swaps(_across_m(landmarks, times_s)[:, pair], times_s, is_cut, max_between)
+    out = exchanged(landmarks, swapped, left)
+    out = dataclasses.replace(out, world_m=np.concatenate([out.world_m[..., :2], landmarks.world_m[..., 2:]], axis=-1))
+    return _interpolated(out, times_s, between, _with_counterparts(left)), between
+
+
+def _with_counterparts(left: list[B]) -> list[B]:
+    """Keypoints of the left side, and those of the right side."""
+    return [*left, *(B[k.name.replace("LEFT_", "RIGHT_")] for k in left)]
+
+
+def _across_m(landmarks: BodyLandmarks, times_s: np.ndarray) -> Float[np.ndarray, "t 29 2"]:
+    """Where the picture shows each keypoint from the hips, at the scale of the network's bodies.
+
+    Their own places in metres follow the picture late where a foot is taken for the other one, and scatter more.
+    """
+    hips = [B.LEFT_HIP, B.RIGHT_HIP]
+    px = landmarks.points_px - landmarks.points_px[:, hips].mean(1, keepdims=True)
+    world = landmarks.world_m[..., :2] - landmarks.world_m[:, hips, :2].mean(1, keepdims=True)
+    m_per_px = np.sqrt(np.nansum(world**2, axis=(1, 2)) / np.maximum(np.nansum(px**2, axis=(1, 2)), 1e-12))
+    frames = 1 + 2 * int(SCALE_WINDOW_S / 2 / max(float(np.median(np.diff(times_s))), 1e-6))
+    return px * median_filter(m_per_px, frames, mode="nearest")[:, None, None]
 
 
 def leaping_arm(joints_m: Float[np.ndarray, "t 29 3"], times_s: Float[np.ndarray, " t"], side: str) -> Bool[np.ndarray, " t"]:
