@@ -19,7 +19,7 @@ from body4d.core.rig import Rig
 from body4d.core.types import BodyTrack, Camera, Clip
 from body4d.geometry.rotations import matrix_to_rotvec, rotation_between, rotvec_to_matrix
 from body4d.motion.gaps import true_runs
-from body4d.motion.world import eye_path_m
+from body4d.motion.world import eye_path_m, points_to_frames
 
 SIDES = ("left", "right")
 POINTS = ("heel", "big_toe")
@@ -52,6 +52,10 @@ SPEED_WINDOW_S = 0.08
 
 MIN_CONTACT_S = 0.1
 """Shorter contacts are none: even a runner's foot is down for 0.1 to 0.2 s."""
+
+MAX_HASTE_S = 0.1
+"""A low point that is fast for no longer than this has not left: even a hurried step keeps a foot in the air for 0.2 s. As the other leg
+passes, a landmark leaps by some centimetres. Whether the point is where it was, ``MAX_WANDER_M`` says."""
 
 MAX_WANDER_M = 0.02
 """A point that the picture shows to creep further than this from the place of its contact has moved. ``MAX_WANDER_SIGMAS`` is added."""
@@ -91,7 +95,7 @@ def hold_foot_contacts(
     up = T_world_camera[1, :3]
     stretches = clip.stretch_index
     return tuple(
-        _hold_person(track, rigs[track.person_id], times_s, stretches, up, settings.max_foot_correction_m, eye_m) for track in people
+        _hold_person(track, rigs[track.person_id], times_s, stretches, up, settings.max_foot_correction_m, eye_m, camera) for track in people
     )
 
 
@@ -103,6 +107,7 @@ def _hold_person(
     up: np.ndarray,
     max_correction_m: float,
     eye_m: np.ndarray | None,
+    camera: Camera,
 ) -> BodyTrack:
     """One person with feet in contact held; ``up`` (3,) is the world's upward direction in the track's axes, ``eye_m`` (n, 3) where in them
     the camera is on each frame of the clip, None at their origin."""
@@ -111,13 +116,16 @@ def _hold_person(
         return track
     local = rotvec_to_matrix(track.rotations.astype(np.float64))
     root = track.translation_m.astype(np.float64)
+    to_seen_m = _from_fitted_to_seen(track, camera, times_s)
     cuts = np.flatnonzero((np.diff(track.frame_index) != 1) | (np.diff(stretches[track.frame_index]) > 0)) + 1
     for rows in np.split(np.arange(len(track)), cuts):
         if len(rows) > 3:
             frames = track.frame_index[rows]
             ray = root[rows] if eye_m is None else root[rows] - eye_m[frames]
             view = ray / np.linalg.norm(ray, axis=-1, keepdims=True)
-            local[rows], root[rows] = _hold_segment(rig, legs, track, local[rows], root[rows], view, times_s[frames], up, max_correction_m)
+            local[rows], root[rows] = _hold_segment(
+                rig, legs, track, local[rows], root[rows], view, times_s[frames], up, max_correction_m, to_seen_m[rows]
+            )
     joints = rig.keypoints(*rig.forward(local, root))
     return dataclasses.replace(
         track,
@@ -137,15 +145,17 @@ def _hold_segment(
     times_s: np.ndarray,
     up: np.ndarray,
     max_correction_m: float,
+    to_seen_m: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Rotations (T, J, 3, 3) and root positions (T, 3) of consecutive frames with feet in contact held; ``view`` (T, 3) are unit rays to
-    the root."""
+    the root, ``to_seen_m`` (T, 4, 3) lead from the feet's points to where the picture shows them."""
     sigma_m = np.zeros(len(track.joint_names)) if track.joint_sigma_m is None else np.median(track.joint_sigma_m, axis=0)
-    columns = [track.joint_names.index(f"{side}_{part}") for side in SIDES for part in POINTS]
+    columns = _point_columns(track)
     G, p = rig.forward(local, root)
     points = rig.keypoints(G, p)[:, columns]
     max_wander_m = MAX_WANDER_M + MAX_WANDER_SIGMAS * sigma_m[columns]
-    in_contact = detect_contacts(points, view, times_s, up, max_wander_m)
+    fitted, seen = (detect_contacts(p, view, times_s, up, max_wander_m) for p in (points, points + to_seen_m))
+    in_contact = np.stack([longest_contacts(fitted[:, i], seen[:, i], times_s) for i in range(len(columns))], axis=-1)
     constraints = [contact_constraint(points[:, i], in_contact[:, i], times_s) for i in range(len(columns))]
     shift = _depth_shift(constraints, view, times_s)[:, None] * view
     root = root + shift
@@ -156,6 +166,29 @@ def _hold_segment(
         heel, toe = (constraint.after_shift(shift) for constraint in constraints[foot])
         _place_foot(rig, leg, local, G, p, points[:, foot] + shift[:, None], heel, toe, max_correction_m)
     return local, root
+
+
+def _point_columns(track: BodyTrack) -> list[int]:
+    """Columns of the feet's points among the joints."""
+    return [track.joint_names.index(f"{side}_{part}") for side in SIDES for part in POINTS]
+
+
+def _from_fitted_to_seen(track: BodyTrack, camera: Camera, times_s: np.ndarray) -> Float[np.ndarray, "t p 3"]:
+    """Ways from the feet's points, at their depth, to where they were measured in the picture, in the track's axes. They are interpolated
+    where they were not measured, zero for a point that never was, and as smooth as speeds are."""
+    frames, columns = track.frame_index, _point_columns(track)
+    in_frame = points_to_frames(track.joints_m[:, columns].astype(np.float64), frames, camera)
+    off_px = track.keypoints_px[:, columns] - camera.project_at(in_frame, frames)
+    off_m = off_px * (in_frame[..., 2] / camera.focal_px_at(frames)[:, None])[..., None]
+    out = np.zeros_like(in_frame)
+    for p, axis in np.ndindex(len(columns), 2):
+        known = np.isfinite(off_m[:, p]).all(-1)
+        if known.any():
+            out[:, p, axis] = np.interp(frames, frames[known], off_m[known, p, axis])
+    if len(frames) > 1:
+        smoothed = _gaussian_mean(out.reshape(len(frames), -1), np.ones(len(frames)), times_s[frames], SPEED_WINDOW_S / 2)
+        out = smoothed.reshape(out.shape)
+    return out if camera.path is None else np.einsum("tab,tpb->tpa", camera.T_reference_camera_at(frames)[:, :3, :3], out)
 
 
 def detect_contacts(
@@ -181,16 +214,44 @@ def detect_contacts(
     speed = np.linalg.norm(velocity, axis=-1)
     height = (points_m * up).sum(-1)  # not `@`: its last bits depend on where in memory the points lie
     rise = height - np.quantile(height, STANDING_QUANTILE, axis=0)
-    possible = (speed < LEAVE_SPEED_M_S) & (rise < LEAVE_RISE_M)
+    is_low = rise < LEAVE_RISE_M
+    possible = (speed < LEAVE_SPEED_M_S) & is_low
     certain = (speed < ENTER_SPEED_M_S) & (rise < ENTER_RISE_M)
     out = np.zeros_like(possible)
     for i in range(possible.shape[1]):
+        _bridge_haste(possible[:, i], is_low[:, i], times_s)
         for first, last in true_runs(possible[:, i]):
             rows = slice(first, last + 1)
             if certain[rows, i].any() and times_s[last] - times_s[first] >= MIN_CONTACT_S - _EPSILON_S:
                 places = points_m[rows, i] - (1 - WANDER_RISE_SHARE) * height[rows, i, None] * up
                 out[rows, i] = stationary_rows(places, view[rows], times_s[rows], max_wander_m[i])
     return out
+
+
+def _bridge_haste(is_slow: np.ndarray, is_low: np.ndarray, times_s: np.ndarray) -> None:
+    """Fill gaps in ``is_slow`` (T,), in place, in which a low point seems to move for ``MAX_HASTE_S``."""
+    stretches = true_runs(is_slow)
+    for (_, before), (after, _) in zip(stretches, stretches[1:], strict=False):
+        if times_s[after] - times_s[before] <= MAX_HASTE_S + _EPSILON_S and is_low[before:after].all():
+            is_slow[before:after] = True
+
+
+def longest_contacts(
+    fitted: Bool[np.ndarray, " t"], seen: Bool[np.ndarray, " t"], times_s: Float[np.ndarray, " t"]
+) -> Bool[np.ndarray, " t"]:
+    """The contacts of one point out of those it has as ``fitted`` and as ``seen`` in the picture, which the fit does not follow exactly: it may
+    turn a foot that rests. The longest counts first, and others where they are not within ``BLEND_S`` of it."""
+    kinds = np.stack([fitted, seen])
+    runs = [(kind, first, last) for kind in range(2) for first, last in true_runs(kinds[kind])]
+    out = np.zeros_like(kinds)
+    for kind, first, last in sorted(runs, key=lambda run: times_s[run[1]] - times_s[run[2]]):
+        taken_s = times_s[out[1 - kind]]
+        rows = np.arange(first, last + 1)
+        is_free = (np.abs(times_s[rows, None] - taken_s) > BLEND_S).all(-1)
+        for low, high in true_runs(is_free):
+            if times_s[rows[high]] - times_s[rows[low]] >= MIN_CONTACT_S - _EPSILON_S:
+                out[kind, rows[low] : rows[high] + 1] = True
+    return out.any(0)
 
 
 def stationary_rows(
