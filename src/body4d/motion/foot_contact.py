@@ -53,6 +53,9 @@ SPEED_WINDOW_S = 0.08
 MIN_CONTACT_S = 0.1
 """Shorter contacts are none: even a runner's foot is down for 0.1 to 0.2 s."""
 
+MAX_SEEN_OFF_M = 0.15
+"""What was measured farther than this from the fitted point, half a foot, is something else."""
+
 MAX_HASTE_S = 0.1
 """A low point that is fast for no longer than this has not left: even a hurried step keeps a foot in the air for 0.2 s. As the other leg
 passes, a landmark leaps by some centimetres. Whether the point is where it was, ``MAX_WANDER_M`` says."""
@@ -181,8 +184,9 @@ def _from_fitted_to_seen(track: BodyTrack, camera: Camera, times_s: np.ndarray) 
     off_px = track.keypoints_px[:, columns] - camera.project_at(in_frame, frames)
     off_m = off_px * (in_frame[..., 2] / camera.focal_px_at(frames)[:, None])[..., None]
     out = np.zeros_like(in_frame)
+    is_near = np.linalg.norm(np.nan_to_num(off_m, nan=np.inf), axis=-1) <= MAX_SEEN_OFF_M
     for p, axis in np.ndindex(len(columns), 2):
-        known = np.isfinite(off_m[:, p]).all(-1)
+        known = is_near[:, p]
         if known.any():
             out[:, p, axis] = np.interp(frames, frames[known], off_m[known, p, axis])
     if len(frames) > 1:
