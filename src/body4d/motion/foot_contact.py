@@ -244,18 +244,20 @@ def longest_contacts(
     fitted: Bool[np.ndarray, " t"], seen: Bool[np.ndarray, " t"], times_s: Float[np.ndarray, " t"]
 ) -> Bool[np.ndarray, " t"]:
     """The contacts of one point out of those it has as ``fitted`` and as ``seen`` in the picture, which the fit does not follow exactly: it may
-    turn a foot that rests. The longest counts first, and others where they are not within ``BLEND_S`` of it."""
+    turn a foot that rests. The longest counts first, and others where they are not within ``BLEND_S`` of it. What is seen alone is none."""
     kinds = np.stack([fitted, seen])
-    runs = [(kind, first, last) for kind in range(2) for first, last in true_runs(kinds[kind])]
-    out = np.zeros_like(kinds)
+    runs = [(kind, first, last) for kind in range(2) for first, last in true_runs(kinds[kind]) if fitted[first : last + 1].any()]
+    out, taken = np.zeros(len(times_s), bool), ([], [])
     for kind, first, last in sorted(runs, key=lambda run: times_s[run[1]] - times_s[run[2]]):
-        taken_s = times_s[out[1 - kind]]
-        rows = np.arange(first, last + 1)
-        is_free = (np.abs(times_s[rows, None] - taken_s) > BLEND_S).all(-1)
+        own_s = times_s[first : last + 1]
+        is_free = np.ones(len(own_s), bool)
+        for low, high in taken[1 - kind]:
+            is_free &= (own_s < times_s[low] - BLEND_S) | (own_s > times_s[high] + BLEND_S)
         for low, high in true_runs(is_free):
-            if times_s[rows[high]] - times_s[rows[low]] >= MIN_CONTACT_S - _EPSILON_S:
-                out[kind, rows[low] : rows[high] + 1] = True
-    return out.any(0)
+            if own_s[high] - own_s[low] >= MIN_CONTACT_S - _EPSILON_S:
+                out[first + low : first + high + 1] = True
+                taken[kind].append((first + low, first + high))
+    return out
 
 
 def stationary_rows(
