@@ -23,8 +23,11 @@ from body4d.motion.foot_contact import (
     detect_contacts,
     find_leg,
     hold_foot_contacts,
+    longest_contacts,
     solve_two_bone_ik,
 )
+from body4d.motion.gaps import true_runs
+from body4d.motion.world import points_to_frames
 from scenes import moving_camera
 
 pytestmark = pytest.mark.slow  # Anny is set up
@@ -257,6 +260,57 @@ def test_a_foot_that_creeps_is_not_held_at_one_place(rig):
     got = held(creeping, rig)
     assert np.abs(got.joints_m - creeping.joints_m).max() < 2 * MAX_WANDER_M
     np.testing.assert_allclose(np.ptp(got.joints_m[:, FEET, 0], axis=0), 0.2, atol=0.05)
+
+
+@pytest.mark.parametrize("kind", [None, "rotating", "moving"])
+def test_a_foot_that_the_fit_turns_and_the_picture_shows_at_rest_rests(rig, kind):
+    """A fit turns a foot by 25 degrees in a quarter of a second; its landmarks, a pixel to one side, stay where they are."""
+    frames = 90
+    camera = CAMERA if kind is None else moving_camera(frames, kind)
+    at_rest = standing(rig, np.zeros(frames))
+    rotations = at_rest.rotations.copy()
+    turn = np.clip((np.arange(frames) - 41) / 8, 0, 1) * np.radians(25)
+    rotations[:, rig.joint_names.index("foot.L"), 1] = turn
+    turned = make_track(rig, rotations, at_rest.translation_m)
+    toe = Body29.LEFT_BIG_TOE
+    assert np.ptp(turned.joints_m[:, toe], axis=0).max() > 0.06
+    in_frames = points_to_frames(at_rest.joints_m, np.arange(frames), camera)
+    seen = dataclasses.replace(turned, keypoints_px=camera.project_at(in_frames, np.arange(frames)) + [1.0, 0.0])
+    got, alone = (hold_foot_contacts([t], {1: rig}, make_clip(frames), camera, WORLD, DEFAULT)[0] for t in (seen, turned))
+    assert np.ptp(got.joints_m[:, toe], axis=0).max() < 0.01
+    if kind is None:
+        assert np.ptp(alone.joints_m[:, toe], axis=0).max() > 0.04
+
+
+def test_what_was_measured_far_from_the_fitted_point_says_nothing_of_its_contact(rig):
+    creeping = standing(rig, 0.2 * np.arange(120) / 120)
+    elsewhere = dataclasses.replace(creeping, keypoints_px=np.zeros_like(creeping.keypoints_px))
+    np.testing.assert_array_equal(held(elsewhere, rig).joints_m, held(creeping, rig).joints_m)
+
+
+def test_of_fitted_and_seen_contacts_the_longest_counts():
+    times = np.arange(60) / 30
+
+    def at(*spans):
+        return np.any([(np.arange(60) >= a) & (np.arange(60) <= b) for a, b in spans], axis=0)
+
+    split = at((0, 12), (18, 30), (50, 58))
+    assert (longest_contacts(split, at((2, 31)), times) == at((2, 31), (50, 58))).all()
+    assert (longest_contacts(split, at((40, 45)), times) == split).all()  # what is seen alone is none
+    assert (longest_contacts(split, split, times) == split).all()
+    assert (longest_contacts(at((0, 30)), at((20, 58)), times) == at((0, 15), (20, 58))).all()
+
+
+@pytest.mark.parametrize(("leap_m", "frames", "contacts"), [(0.04, 2, 1), (0.04, 5, 3), (0.12, 2, 2)])
+def test_a_moments_haste_ends_no_contact_and_a_new_place_does(leap_m, frames, contacts):
+    """A resting point that comes back within a moment has not left; one that rests elsewhere, too, or stays away, has."""
+    times = np.arange(60) / 30
+    rows = np.arange(60)
+    comes_back = leap_m < 0.1
+    x = leap_m * np.where(comes_back, (rows >= 30) & (rows < 30 + frames), np.clip((rows - 29) / frames, 0, 1))
+    points = np.stack([x, 0 * x, 5 + 0 * x], -1)[:, None]
+    held_rows = detect_contacts(points, np.tile([0.0, 0, 1], (60, 1)), times, UP, np.array([MAX_WANDER_M]))[:, 0]
+    assert len(true_runs(held_rows)) == contacts
 
 
 def test_a_foot_set_down_elsewhere_has_two_places(rig):

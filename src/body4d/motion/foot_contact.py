@@ -98,7 +98,8 @@ def hold_foot_contacts(
     up = T_world_camera[1, :3]
     stretches = clip.stretch_index
     return tuple(
-        _hold_person(track, rigs[track.person_id], times_s, stretches, up, settings.max_foot_correction_m, eye_m, camera) for track in people
+        _hold_person(track, rigs[track.person_id], times_s, stretches, up, settings.max_foot_correction_m, eye_m, camera)
+        for track in people
     )
 
 

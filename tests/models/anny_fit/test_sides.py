@@ -150,15 +150,20 @@ def test_an_arm_that_leaps_in_depth_for_two_frames_is_found_and_a_fast_stroke_is
     assert not leaping_arm(joints, times, "LEFT").any()
 
 
+def legs_that_pass(frames: int = 60) -> tuple[BodyLandmarks, list[B]]:
+    """Seen from the side one foot swings past the other; and the keypoints of the left foot."""
+    walker = person(np.full(frames, np.pi / 2))
+    feet = [B.LEFT_ANKLE, B.LEFT_HEEL, B.LEFT_BIG_TOE, B.LEFT_SMALL_TOE]
+    world = walker.world_m.copy()
+    world[:, feet, 0] += np.clip(np.arange(frames) - 20, 0, 20)[:, None] / 20 * 0.9 - 0.45
+    return BodyLandmarks(world[..., :2] * PX_PER_M + 500, world, walker.visibility), feet
+
+
 @pytest.mark.parametrize("length", [1, 3])
 def test_feet_that_are_exchanged_for_a_moment_while_the_legs_pass_are_exchanged_back(length: int) -> None:
     """Seen from the side one foot swings past the other, slower than feet can; depth stays with its label, as the network leaves it."""
-    walker = person(np.full(60, np.pi / 2))
-    feet = [B.LEFT_ANKLE, B.LEFT_HEEL, B.LEFT_BIG_TOE, B.LEFT_SMALL_TOE]
-    swing_m = np.clip(np.arange(60) - 20, 0, 20)[:, None] / 20 * 0.9 - 0.45  # 1.35 m/s
-    world = walker.world_m.copy()
-    world[:, feet, 0] += swing_m
-    true = BodyLandmarks(world[..., :2] * PX_PER_M + 500, world, walker.visibility)
+    true, feet = legs_that_pass()
+    world = true.world_m
     rows = stretch(60, 24, length)
     seen = exchanged(true, rows, feet)
     seen = dataclasses.replace(seen, world_m=np.concatenate([seen.world_m[..., :2], world[..., 2:]], axis=-1))
@@ -166,3 +171,36 @@ def test_feet_that_are_exchanged_for_a_moment_while_the_legs_pass_are_exchanged_
     assert settled.landmarks.points_px[:, feet] == pytest.approx(true.points_px[:, feet])
     assert settled.landmarks.world_m[:, feet] == pytest.approx(world[:, feet])
     assert settle_sides(true, np.arange(60) / 30).landmarks.points_px[:, feet] == pytest.approx(true.points_px[:, feet])
+
+
+@pytest.mark.parametrize("shares", [(0.5,), (0.4, 0.6), (0.9, 0.6, 0.4)])
+def test_feet_seen_between_the_two_for_a_moment_are_interpolated(shares: tuple[float, ...]) -> None:
+    """On the way into an exchange and out of it both feet are seen between their own place and the other's."""
+    true, feet = legs_that_pass()
+    both = [*feet, *(B[k.name.replace("LEFT", "RIGHT")] for k in feet)]
+    rows = stretch(60, 24, len(shares))
+    other = exchanged(true, np.ones(60, bool), feet).points_px
+    points = true.points_px.copy()
+    points[rows] += np.array(shares)[:, None, None] * (other - true.points_px)[rows]
+    settled = settle_sides(dataclasses.replace(true, points_px=points), np.arange(60) / 30)
+    assert np.abs(settled.landmarks.points_px - true.points_px)[:, both].max() < 0.02 * PX_PER_M
+    assert settled.measured[~rows].all()
+    assert not settled.measured[rows][:, both].all()
+    assert settled.measured[:, [k for k in B if k not in both]].all()
+
+
+def test_hands_that_clap_and_a_foot_that_kicks_are_left_as_seen() -> None:
+    """Two hands that meet and part within a tenth of a second are no mixture of two, nor is a quick foot that goes elsewhere."""
+    times = np.arange(60) / 30
+    moving = person(np.zeros(60))
+    world = moving.world_m.copy()
+    clap = np.clip(1 - np.abs(np.arange(60) - 30) / 2, 0, 1)
+    world[:, B.LEFT_WRIST, 0] -= 0.28 * clap
+    world[:, B.RIGHT_WRIST, 0] += 0.28 * clap
+    kick = 0.6 * np.exp(-(((times - 1.0) / 0.12) ** 2))
+    for k in (B.LEFT_ANKLE, B.LEFT_HEEL, B.LEFT_BIG_TOE, B.LEFT_SMALL_TOE):
+        world[:, k, 1] -= kick
+    seen = BodyLandmarks(world[..., :2] * PX_PER_M + 500, world, moving.visibility)
+    settled = settle_sides(seen, times)
+    assert settled.measured.all()
+    np.testing.assert_array_equal(settled.landmarks.points_px, seen.points_px)
