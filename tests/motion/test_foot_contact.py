@@ -275,7 +275,8 @@ def test_a_foot_that_the_fit_turns_and_the_picture_shows_at_rest_rests(rig, kind
     toe = Body29.LEFT_BIG_TOE
     assert np.ptp(turned.joints_m[:, toe], axis=0).max() > 0.06
     in_frames = points_to_frames(at_rest.joints_m, np.arange(frames), camera)
-    seen = dataclasses.replace(turned, keypoints_px=camera.project_at(in_frames, np.arange(frames)) + [1.0, 0.0])
+    seen_px = camera.project_at(in_frames, np.arange(frames)) + np.array([1.0, 0.0])
+    seen = dataclasses.replace(turned, keypoints_px=seen_px)
     got, alone = (hold_foot_contacts([t], {1: rig}, make_clip(frames), camera, WORLD, DEFAULT)[0] for t in (seen, turned))
     assert np.ptp(got.joints_m[:, toe], axis=0).max() < 0.01
     if kind is None:

@@ -1,12 +1,13 @@
 """Feet in contact with the floor do not slide. Pure numpy.
 
-A heel or toe is in contact where it is slow and low. Two thresholds each keep contacts from flickering and from depending on the direction
+A heel or toe is in contact where it is slow and low, as it was fitted or as the picture shows it. Two thresholds each keep contacts from flickering and from depending on the direction
 of time. A point in contact is held at its mean place: first the whole body is shifted along the view, the direction that a camera measures
 worst and that all joints share; the legs take up the rest by two-bone inverse kinematics. Beside a contact the correction fades. A lifted
 heel, a step and a jump are left alone.
 """
 
 import dataclasses
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -93,13 +94,11 @@ def hold_foot_contacts(
     """
     if settings.ground == "off" or not settings.enabled or not camera.has_world:
         return tuple(people)
-    eye_m = eye_path_m(camera)
     times_s = clip.times_s * clip.time_scale
     up = T_world_camera[1, :3]
     stretches = clip.stretch_index
     return tuple(
-        _hold_person(track, rigs[track.person_id], times_s, stretches, up, settings.max_foot_correction_m, eye_m, camera)
-        for track in people
+        _hold_person(track, rigs[track.person_id], times_s, stretches, up, settings.max_foot_correction_m, camera) for track in people
     )
 
 
@@ -110,16 +109,15 @@ def _hold_person(
     stretches: np.ndarray,
     up: np.ndarray,
     max_correction_m: float,
-    eye_m: np.ndarray | None,
     camera: Camera,
 ) -> BodyTrack:
-    """One person with feet in contact held; ``up`` (3,) is the world's upward direction in the track's axes, ``eye_m`` (n, 3) where in them
-    the camera is on each frame of the clip, None at their origin."""
+    """One person with feet in contact held; ``up`` (3,) is the world's upward direction in the track's axes."""
     legs = [leg for leg in (find_leg(rig, side) for side in SIDES) if leg is not None]
     if len(legs) < 2 or any(f"{side}_{part}" not in track.joint_names for side in SIDES for part in POINTS):
         return track
     local = rotvec_to_matrix(track.rotations.astype(np.float64))
     root = track.translation_m.astype(np.float64)
+    eye_m = eye_path_m(camera)
     to_seen_m = _from_fitted_to_seen(track, camera, times_s)
     cuts = np.flatnonzero((np.diff(track.frame_index) != 1) | (np.diff(stretches[track.frame_index]) > 0)) + 1
     for rows in np.split(np.arange(len(track)), cuts):
@@ -236,7 +234,7 @@ def detect_contacts(
 def _bridge_haste(is_slow: np.ndarray, is_low: np.ndarray, times_s: np.ndarray) -> None:
     """Fill gaps in ``is_slow`` (T,), in place, in which a low point seems to move for ``MAX_HASTE_S``."""
     stretches = true_runs(is_slow)
-    for (_, before), (after, _) in zip(stretches, stretches[1:], strict=False):
+    for (_, before), (after, _) in itertools.pairwise(stretches):
         if times_s[after] - times_s[before] <= MAX_HASTE_S + _EPSILON_S and is_low[before:after].all():
             is_slow[before:after] = True
 
@@ -244,8 +242,9 @@ def _bridge_haste(is_slow: np.ndarray, is_low: np.ndarray, times_s: np.ndarray) 
 def longest_contacts(
     fitted: Bool[np.ndarray, " t"], seen: Bool[np.ndarray, " t"], times_s: Float[np.ndarray, " t"]
 ) -> Bool[np.ndarray, " t"]:
-    """The contacts of one point out of those it has as ``fitted`` and as ``seen`` in the picture, which the fit does not follow exactly: it may
-    turn a foot that rests. The longest counts first, and others where they are not within ``BLEND_S`` of it. What is seen alone is none."""
+    """The contacts of one point out of those it has as ``fitted`` and as ``seen`` in the picture, which the fit does not follow exactly: it
+    may turn a foot that rests. The longest counts first, and others where they are not within ``BLEND_S`` of it. One that is only seen is
+    none: seen from ahead, a heel that begins to rise hardly moves."""
     kinds = np.stack([fitted, seen])
     runs = [(kind, first, last) for kind in range(2) for first, last in true_runs(kinds[kind]) if fitted[first : last + 1].any()]
     out, taken = np.zeros(len(times_s), bool), ([], [])

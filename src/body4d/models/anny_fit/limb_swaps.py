@@ -31,9 +31,9 @@ def momentary_swaps(
     """In which frames left and right (second axis) of one joint are exchanged, and which lie between, by the cheapest way through the clip
     (Viterbi).
 
-    ``joints_m`` are right and down from the hips, where the picture shows them; ``is_cut`` marks frames that begin a new shot. A frame costs
-    by how far both joints lie from the straight line between the frames beside it. Up to ``max_between`` frames in a row may be left out
-    instead, which cost by how far each joint lies from the line between where it and where the other one should be.
+    ``joints_m`` are right and down from the hips, where the picture shows them; ``is_cut`` marks frames that begin a new shot. A frame
+    costs by how far both joints lie from the straight line between the frames beside it. Up to ``max_between`` frames in a row may be left
+    out instead, which cost by how far each joint lies from the line between where it and where the other one should be.
     """
     T = len(times_s)
     swapped, between = np.zeros(T, bool), np.zeros(T, bool)
@@ -91,8 +91,8 @@ def _between_costs(read: np.ndarray, times_s: np.ndarray, ties: np.ndarray, lag:
 
 
 def _way(read: np.ndarray, times_s: np.ndarray, firsts: np.ndarray, before: int, span: int) -> tuple[np.ndarray, np.ndarray]:
-    """Places (N, 2, 2, 2, 2) on the straight way of both joints from each of ``firsts`` to ``span`` frames later, ``before`` frames on, by the
-    readings of both ends; and how far off the way may be, squared (N,)."""
+    """Places (N, 2, 2, 2, 2) on the straight way of both joints from each of ``firsts`` to ``span`` frames later, ``before`` frames on, by
+    the readings of both ends; and how far off the way may be, squared (N,)."""
     before_s, after_s = times_s[firsts + before] - times_s[firsts], times_s[firsts + span] - times_s[firsts + before]
     share = (before_s / (before_s + after_s))[:, None, None, None, None]
     own = read[firsts][:, :, None] * (1 - share) + read[firsts + span][:, None] * share

@@ -392,8 +392,8 @@ def _settle_limbs(
 def _without_momentary_swaps(
     landmarks: BodyLandmarks, times_s: np.ndarray, left: list[B], is_cut: np.ndarray, max_between: int
 ) -> tuple[BodyLandmarks, Bool[np.ndarray, " t"]]:
-    """``landmarks`` with ``left`` and their counterparts exchanged in the picture where the first of them is, for a moment, and interpolated
-    where it lies between its own place and its counterpart's; and where that is."""
+    """``landmarks`` with ``left`` and their counterparts exchanged in the picture where the first of them is, for a moment, and
+    interpolated where it lies between its own place and its counterpart's; and where that is."""
     pair = _with_counterparts(left[:1])
     swapped, between = momentary_swaps(_across_m(landmarks, times_s)[:, pair], times_s, is_cut, max_between)
     out = exchanged(landmarks, swapped, left)
