@@ -1,9 +1,9 @@
 """Feet in contact with the floor do not slide. Pure numpy.
 
-A heel or toe is in contact where it is slow and low, as it was fitted or as the picture shows it. Two thresholds each keep contacts from flickering and from depending on the direction
-of time. A point in contact is held at its mean place: first the whole body is shifted along the view, the direction that a camera measures
-worst and that all joints share; the legs take up the rest by two-bone inverse kinematics. Beside a contact the correction fades. A lifted
-heel, a step and a jump are left alone.
+A heel or toe is in contact where it is slow and low, as it was fitted or as the picture shows it. Two thresholds each keep contacts from
+flickering and from depending on the direction of time. A point in contact is held at its mean place: first the whole body is shifted along
+the view, the direction that a camera measures worst and that all joints share; the legs take up the rest by two-bone inverse kinematics.
+Beside a contact the correction fades. A lifted heel, a step and a jump are left alone.
 """
 
 import dataclasses
