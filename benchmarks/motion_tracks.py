@@ -67,7 +67,10 @@ def make_tracks(kind: ClipKind, rate: int, seed: int, seconds: float = 3.0, drif
     people = []
     for i, (actor, truth) in enumerate(zip(actors, truths, strict=True)):
         other = truths[1 - i] if len(truths) == 2 else None
-        people.append(_inject_errors(truth, other, actor.rig, times_s, kind, drift, rng))
+        person = _inject_errors(truth, other, actor.rig, times_s, kind, drift, rng)
+        # The picture shows no more than what is estimated from it.
+        seen_px = np.where(person.raw.observed[:, None, None], camera.project(person.raw.joints_m), np.nan)
+        people.append(replace(person, raw=replace(person.raw, keypoints_px=seen_px)))
     clip = Clip(Path(f"{kind}.mp4"), *size, Fraction(rate), times_s, np.arange(len(times_s)))
     return SyntheticTracks(f"{kind} {rate}", kind, clip, camera, T_camera_stage, tuple(people))
 
