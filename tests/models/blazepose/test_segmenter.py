@@ -319,6 +319,55 @@ def test_a_region_that_takes_in_more_than_the_person_is_read_until_it_settles():
     assert person.poses[0].points_px[23, 0] == pytest.approx(106, abs=16)  # 36 after two readings
 
 
+class BehindATree(ScriptedNetworks):
+    """On the first eight frames, numbered by their first pixel, a large region stays on a tree and the person, and comes off it only as they
+    walk on; a small one shows the person alone."""
+
+    def detect(self, rgb, wanted):
+        return [dataclasses.replace(roi, side_px=300.0) for roi in super().detect(rgb, wanted)]
+
+    def _pose(self, rgb, roi):
+        pose = super()._pose(rgb, roi)
+        tree_px = min(60, 20 * (8 - int(rgb[0, 0, 0])))
+        if pose is None or tree_px <= 0 or roi.side_px < 170:
+            return pose
+        points, alignment = pose.points_px - [0, tree_px / 2], pose.alignment_px - [[0, 0], [0, tree_px]]
+        return dataclasses.replace(pose, points_px=points, alignment_px=alignment, visibility=np.full(33, 0.6))
+
+
+def numbered(*pictures):
+    for i, picture in enumerate(pictures):
+        picture[0, 0] = i
+    return pictures
+
+
+def test_somebody_whose_region_settles_late_is_read_once_more_on_the_frames_before():
+    tracker = PoseTracker(BehindATree(), S)  # pyright: ignore[reportArgumentType]
+    for frame, picture in enumerate(numbered(*(painted((100 + frame, RED)) for frame in range(14)))):
+        tracker.step(frame, frame / 30, picture)
+        if frame == 5:
+            assert tracker.tracks[0].poses[0].visibility.max() == 0.6
+    (person,) = tracker.tracks
+    assert person.frames == list(range(14))
+    assert [pose.points_px[23, 1] for pose in person.poses] == pytest.approx([120] * 14)
+    assert np.mean([pose.visibility.mean() for pose in person.poses]) == pytest.approx(0.9)
+    assert len(person.mask_codes) == len(person.hands) == 14
+
+
+def test_what_is_no_better_read_back_stays_and_so_does_who_is_beside_others():
+    class NoBetter(BehindATree):
+        def _pose(self, rgb, roi):
+            pose = super()._pose(rgb, roi)
+            return pose and dataclasses.replace(pose, visibility=np.full(33, 0.9 if rgb[0, 0, 0] >= 8 else 0.6))
+
+    pair = [painted((60, RED), (240, BLUE)) for _ in range(14)]
+    for networks, pictures in ((NoBetter(), [painted((100, RED)) for _ in range(14)]), (BehindATree(), pair)):
+        tracker = PoseTracker(networks, S)  # pyright: ignore[reportArgumentType]
+        for frame, picture in enumerate(numbered(*pictures)):
+            tracker.step(frame, frame / 30, picture)
+        assert all(track.poses[0].points_px[23, 1] == 90 for track in tracker.tracks)
+
+
 # --- prompts ---
 
 

@@ -37,7 +37,7 @@ from body4d.models.blazepose.hands import (
 )
 from body4d.models.blazepose.landmarks import PoseDetection
 from body4d.models.blazepose.networks import PoseNetworks
-from body4d.models.blazepose.roi import TILE_SHARES, AlignmentFilter, RotatedRoi, search_tiles, tiles_around
+from body4d.models.blazepose.roi import MAX_ROI_SIZE_RATIO, TILE_SHARES, AlignmentFilter, RotatedRoi, search_tiles, tiles_around
 from body4d.tracking.association import BODY_JOINTS, colour_distance, colour_histogram, linear_assignment
 from body4d.tracking.main_subject import SubjectCandidate
 
@@ -53,6 +53,8 @@ SAME_ROI_SHARE_ALONE = 0.25
 """The same for a person with nobody near, whose region may be found anew a little beside itself."""
 MAX_SETTLING_ROUNDS, SETTLED_SHARE = 8, 0.1
 """The region of somebody new is read at most so often, until it moves and changes by less than this share of its side."""
+SETTLING_FRAMES, STEADY_FRAMES = 16, 3
+"""Somebody whose region settles at another size within so many frames, and keeps it for so many, is read once more on those before."""
 MAX_ROI_SIDE_SHARE = 4.0
 """Regions wider than this many of the picture's longer sides come from exploded landmarks."""
 MIN_ROI_SIDE_PX = 4
@@ -149,6 +151,7 @@ class PoseTracker:
         self._detect_interval_s = settings.detect_every_s
         self._last_frame_s: float | None = None
         self._shot_begin_s = -np.inf
+        self._recent: deque[tuple[int, np.ndarray]] = deque(maxlen=SETTLING_FRAMES)
 
     def step(self, frame: int, now_s: float, rgb: UInt8[np.ndarray, "h w 3"], is_cut: bool = False) -> None:
         """Follow everybody on the next frame, and from time to time search it for others.
@@ -158,6 +161,7 @@ class PoseTracker:
         if is_cut:
             self._last_frame_s, self._shot_begin_s = None, now_s
             self._detect_interval_s = self._settings.detect_every_s
+            self._recent.clear()
         step_s = now_s - self._last_frame_s if self._last_frame_s is not None else FIRST_STEP_S
         in_shot = [t for t in self.tracks if t.last_seen_s >= self._shot_begin_s]
         alive = [t for t in in_shot if now_s - t.last_seen_s <= self._settings.max_lost_s + step_s]
@@ -192,7 +196,39 @@ class PoseTracker:
         for track, one, own_hands, mask in zip(tracks, matched, hands, masks, strict=True):
             track.hands.append(own_hands)
             self._update(track, one, mask, rgb.shape, frame, now_s, step_s)
+        self._recent.append((frame, rgb))
+        young = [track for track in tracks if len(track.frames) < SETTLING_FRAMES]
+        for track in young:
+            if _settles_late(track):
+                self._read_back(track)
+        if not young:
+            self._recent.clear()
         self._last_frame_s = now_s
+
+    def _read_back(self, track: PoseTrack) -> None:
+        """Read somebody once more on the frames before this one, the latest first, each in the region of the next, where that shows more.
+
+        A region that takes in a tree behind somebody may settle there, and come off it only as they walk on.
+        """
+        at = {frame: i for i, frame in enumerate(track.frames)}
+        others = {frame for other in self.tracks if other is not track for frame in other.frames[-SETTLING_FRAMES:]}
+        roi = RotatedRoi.from_alignment(track.poses[-1].alignment_px)
+        for frame, rgb in reversed(list(self._recent)[:-1]):
+            if frame not in at or frame in others:
+                return
+            before = track.poses[at[frame]]
+            own = RotatedRoi.from_alignment(before.alignment_px)
+            (one,) = self._read_each(rgb, [roi], [True])
+            if one is None:
+                return
+            roi = RotatedRoi.from_alignment(one.pose.alignment_px)
+            if _is_settled(own, roi):
+                continue
+            if one.detection.mean_visibility <= float(before.visibility[BODY_JOINTS].mean()):
+                return
+            (mask,) = _masks_without_overlap([one], rgb.shape)
+            track.mask_codes[at[frame]] = MaskTrack.encode(mask, one.pose.box_px[:2], (rgb.shape[0], rgb.shape[1]))
+            track.poses[at[frame]], track.hands[at[frame]] = one.pose.without_mask(), (None, None)
 
     def _known_again(self, found: Sequence[_FrameDetection]) -> dict[int, PoseTrack]:
         """The track of an earlier shot that each of ``found`` continues, by the colours worn; others are new."""
@@ -263,7 +299,7 @@ class PoseTracker:
             for (i, before), one in zip(places.items(), again, strict=True):
                 if one is not None:
                     found[i], roi = one, RotatedRoi.from_alignment(one.pose.alignment_px)
-                    if not roi.is_same(before, SETTLED_SHARE) or abs(roi.side_px / before.side_px - 1) >= SETTLED_SHARE:
+                    if not _is_settled(before, roi):
                         moved[i] = roi
             if not moved:
                 break
@@ -384,6 +420,22 @@ class PoseTracker:
         track.frames.append(frame)
         track.mask_codes.append(MaskTrack.encode(mask, pose.box_px[:2], (shape[0], shape[1])))
         track.poses.append(pose.without_mask())
+
+
+def _is_settled(before: RotatedRoi, after: RotatedRoi) -> bool:
+    """Whether a region has stayed where it was, and as large."""
+    return after.is_same(before, SETTLED_SHARE) and abs(after.side_px / before.side_px - 1) < SETTLED_SHARE
+
+
+def _settles_late(track: PoseTrack) -> bool:
+    """Whether the region of somebody just found has now settled at a size that cannot be of the same person as the first one's."""
+    if len(track.poses) <= STEADY_FRAMES or track.frames[-1] - track.frames[0] != len(track.frames) - 1:
+        return False
+    side_px = np.array([RotatedRoi.from_alignment(pose.alignment_px).side_px for pose in track.poses])
+    latest = side_px[-STEADY_FRAMES:]
+    was_steady = np.ptp(side_px[-STEADY_FRAMES - 1 : -1]) < SETTLED_SHARE * side_px[-2]
+    ratio = max(side_px[0], latest[-1]) / max(min(side_px[0], latest[-1]), 1e-6)
+    return bool(np.ptp(latest) < SETTLED_SHARE * latest[-1] and not was_steady and ratio > MAX_ROI_SIZE_RATIO)
 
 
 def _without_stray_pieces(pose: PoseDetection) -> PoseDetection:
