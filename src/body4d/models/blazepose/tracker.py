@@ -91,6 +91,7 @@ class PoseTrack:
     poses: list[PoseDetection] = field(default_factory=list)
     hands: list[Hands] = field(default_factory=list)
     hand_searches: tuple[HandSearch, HandSearch] = field(default_factory=lambda: (HandSearch(), HandSearch()))
+    is_read_back: bool = False
 
     def velocity_px_per_s(self) -> Float[np.ndarray, " 2"]:
         """Slope of the torso's place over the last ``VELOCITY_WINDOW_S``."""
@@ -197,35 +198,37 @@ class PoseTracker:
             track.hands.append(own_hands)
             self._update(track, one, mask, rgb.shape, frame, now_s, step_s)
         self._recent.append((frame, rgb))
-        young = [track for track in tracks if len(track.frames) < SETTLING_FRAMES]
-        for track in young:
+        for track in tracks:
             if _settles_late(track):
                 self._read_back(track)
-        if not young:
+        if not any(frame - track.frames[0] < SETTLING_FRAMES for track in self.tracks):
             self._recent.clear()
         self._last_frame_s = now_s
 
     def _read_back(self, track: PoseTrack) -> None:
-        """Read somebody once more on the frames before this one, the latest first, each in the region of the next, where that shows more.
+        """Read somebody once more on the frames before this one, the latest first, each in the region of the next, as long as it stays.
 
         A region that takes in a tree behind somebody may settle there, and come off it only as they walk on.
         """
+        track.is_read_back = True
         at = {frame: i for i, frame in enumerate(track.frames)}
         others = {frame for other in self.tracks if other is not track for frame in other.frames[-SETTLING_FRAMES:]}
         roi = RotatedRoi.from_alignment(track.poses[-1].alignment_px)
         for frame, rgb in reversed(list(self._recent)[:-1]):
-            if frame not in at or frame in others:
+            if frame < track.frames[0] or frame in others:
                 return
-            before = track.poses[at[frame]]
-            own = RotatedRoi.from_alignment(before.alignment_px)
+            if frame not in at:
+                continue
+            own = RotatedRoi.from_alignment(track.poses[at[frame]].alignment_px)
             (one,) = self._read_each(rgb, [roi], [True])
-            if one is None:
+            if one is None or one.detection.mean_visibility < self._settings.min_start_visibility:
                 return
-            roi = RotatedRoi.from_alignment(one.pose.alignment_px)
+            found = RotatedRoi.from_alignment(one.pose.alignment_px)
+            if not _is_settled(roi, found):
+                return
+            roi = found
             if _is_settled(own, roi):
                 continue
-            if one.detection.mean_visibility <= float(before.visibility[BODY_JOINTS].mean()):
-                return
             (mask,) = _masks_without_overlap([one], rgb.shape)
             track.mask_codes[at[frame]] = MaskTrack.encode(mask, one.pose.box_px[:2], (rgb.shape[0], rgb.shape[1]))
             track.poses[at[frame]], track.hands[at[frame]] = one.pose.without_mask(), (None, None)
@@ -429,13 +432,12 @@ def _is_settled(before: RotatedRoi, after: RotatedRoi) -> bool:
 
 def _settles_late(track: PoseTrack) -> bool:
     """Whether the region of somebody just found has now settled at a size that cannot be of the same person as the first one's."""
-    if len(track.poses) <= STEADY_FRAMES or track.frames[-1] - track.frames[0] != len(track.frames) - 1:
+    if track.is_read_back or len(track.poses) <= STEADY_FRAMES or track.frames[-1] - track.frames[0] >= SETTLING_FRAMES:
         return False
     side_px = np.array([RotatedRoi.from_alignment(pose.alignment_px).side_px for pose in track.poses])
     latest = side_px[-STEADY_FRAMES:]
-    was_steady = np.ptp(side_px[-STEADY_FRAMES - 1 : -1]) < SETTLED_SHARE * side_px[-2]
     ratio = max(side_px[0], latest[-1]) / max(min(side_px[0], latest[-1]), 1e-6)
-    return bool(np.ptp(latest) < SETTLED_SHARE * latest[-1] and not was_steady and ratio > MAX_ROI_SIZE_RATIO)
+    return bool(np.ptp(latest) < SETTLED_SHARE * latest[-1] and ratio > MAX_ROI_SIZE_RATIO)
 
 
 def _without_stray_pieces(pose: PoseDetection) -> PoseDetection:
