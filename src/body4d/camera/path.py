@@ -304,8 +304,11 @@ def path_warnings(camera: Camera, estimate: PathEstimate) -> tuple[RunWarning, .
     if path.kind == "moving":
         what += " and changes its place"
     sigma = float(np.quantile(path.rotation_sigma_deg, 0.9))
+    # A sway by centimetres is taken for part of the turn, and no residual says by how much it is off (docs/camera.md).
+    unless = ", if it kept its place" if path.kind == "rotating" else ""
     message = (
-        f"The camera {what}: its path is estimated from the background, on nine frames of ten to within {max(sigma, 0.01):.2g} degrees."
+        f"The camera {what}: its path is estimated from the background, on nine frames of ten to within {max(sigma, 0.01):.2g} degrees"
+        f"{unless}."
     )
     if camera.source == SELF_CALIBRATED:
         message += f" It also tells the horizontal field of view, {camera.fov_deg:.1f} degrees, from a focal length that may be "
