@@ -100,6 +100,9 @@ class Cues:
         self.hands = joints["mid_wrist"]
         self.velocity = np.gradient(self.hands, self.seconds, axis=0)
         self.speed = np.linalg.norm(self.velocity, axis=-1)
+        # In the finish a golfer may sway, and all of a body errs in depth alike.
+        from_hips = self.hands - (joints["left_hip"] + joints["right_hip"]) / 2
+        self.speed_from_hips = np.linalg.norm(np.gradient(from_hips, self.seconds, axis=0), axis=-1)
         self.peak_speed = float(self.speed[self.top : max(self.through, self.top) + 2].max())
         self.elevation = elevation_deg(joints[f"{lead}_shoulder"], joints[f"{lead}_wrist"])
         axis = np.mean(joints[f"{lead}_ankle"] - joints[f"{trail}_ankle"], axis=0) * [1.0, 0.0, 1.0]
@@ -122,10 +125,13 @@ class Cues:
         """What still means before and after this swing, and the edges of stillness."""
         self.still_rows = max(round(STILL_PER_DOWNSWING * self.down), 2)
         mean = uniform_filter1d(self.velocity, self.still_rows, axis=0, mode="nearest")
-        square = np.maximum(uniform_filter1d(self.speed**2, self.still_rows, mode="nearest"), 0.0)  # running sums round below 0
-        # Trembling has no direction, a slow takeaway has one. A golfer who sways in the finish is at rest all the same.
+        square, square_from_hips = (
+            np.maximum(uniform_filter1d(speed**2, self.still_rows, mode="nearest"), 0.0)  # running sums round below 0
+            for speed in (self.speed, self.speed_from_hips)
+        )
+        # Trembling has no direction, a slow takeaway has one.
         noise = np.sqrt(np.maximum(square - np.sum(mean**2, -1), 0.0))
-        before, after = noise[: max(self.top, 1)], np.sqrt(square)[min(self.through, self.count - 1) :]
+        before, after = noise[: max(self.top, 1)], np.sqrt(square_from_hips)[min(self.through, self.count - 1) :]
         low, high = STILL_SHARE * self.peak_speed, MAX_STILL_SHARE * self.peak_speed
         self.still_before = float(np.clip(STILL_OVER_NOISE * before.min(), low, high))
         self.still_after = float(np.clip(STILL_OVER_NOISE * after.min(), low, high))
@@ -177,7 +183,7 @@ class Cues:
 
     def finish(self) -> np.ndarray:
         """Cost of each row as the first one at rest."""
-        moving = (self.speed > self.still_after).astype(float)
+        moving = (self.speed_from_hips > self.still_after).astype(float)
         cost = EDGE_COST * (1.0 - _mean_before(moving, self.still_rows, own=False) + _mean_after(moving, self.still_rows, own=True))
         cost[-1] = min(cost[-1], 0.5 * EDGE_COST)  # the clip's end stands for the finish
         return cost

@@ -90,7 +90,7 @@ def _refined(cues: Cues, name: str, row: int, address_row: int) -> float:
             return cues.rest
         return crossing(cues.speed - cues.still_before, row, reach)
     if name == "finish":
-        return crossing(cues.speed - cues.still_after, row, reach)
+        return crossing(cues.speed_from_hips - cues.still_after, row, reach)
     if name in ("mid_backswing", "mid_downswing"):
         return crossing(cues.elevation, row, reach)
     if name == "top":
