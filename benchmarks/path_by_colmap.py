@@ -23,6 +23,7 @@ import numpy as np
 from scipy.spatial.transform import Rotation, Slerp
 
 from body4d.camera.intrinsics import GivenCamera
+from body4d.camera.motion import people_mask
 from body4d.camera.path import estimate_path, with_path
 from body4d.config import CameraSettings
 from body4d.core.camera import Camera, CameraPath
@@ -55,11 +56,7 @@ def colmap_camera(reader: VideoReader, masks: Any, camera: Camera, folder: Path,
     hidden.mkdir()
     for frame, rgb in reader.read(step=every):
         Image.fromarray(rgb).save(pictures / f"{frame:05}.png", compress_level=1)
-        people = np.zeros(rgb.shape[:2], bool)
-        for track in masks:
-            row = int(np.searchsorted(track.frame_index, frame))
-            if row < len(track) and track.frame_index[row] == frame:
-                people |= track.mask(row)
+        people = people_mask(masks, frame, rgb.shape[:2])
         Image.fromarray(np.where(people, 0, 255).astype(np.uint8)).save(hidden / f"{frame:05}.png.png", compress_level=1)
     how = pycolmap.ImageReaderOptions()
     how.camera_model, how.mask_path = "SIMPLE_PINHOLE", str(hidden)

@@ -137,8 +137,8 @@ def people_mask(masks: Sequence[MaskTrack], frame: int, size: tuple[int, ...], e
     middle = slice(every // 2, None, every)
     out = np.zeros(size, bool)[middle, middle]
     for track in masks:
-        row = int(np.searchsorted(track.frame_index, frame))
-        if row < len(track) and track.frame_index[row] == frame:
+        row = track.row(frame)
+        if row is not None:
             out |= track.mask(row)[middle, middle]
     return out
 

@@ -214,6 +214,11 @@ class MaskTrack:
     def __len__(self) -> int:
         return len(self.frame_index)
 
+    def row(self, frame: int) -> int | None:
+        """Row of clip frame ``frame``, or None where the track has no mask of it."""
+        row = int(np.searchsorted(self.frame_index, frame))
+        return row if row < len(self) and self.frame_index[row] == frame else None
+
     def _coco(self, row: int) -> Any:
         return {"size": [self.height_px, self.width_px], "counts": self.codes[row]}
 

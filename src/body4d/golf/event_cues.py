@@ -68,7 +68,7 @@ WINDOW_BEFORE, WINDOW_AFTER = 10.0, 7.0
 """Downswings before the top and after impact in which the events are sought: twice what 95 of 100 swings take."""
 
 
-_JOINTS = ("mid_wrist", *(f"{side}_{joint}" for side in ("left", "right") for joint in ("shoulder", "wrist", "ankle", "hip")))
+_JOINTS = ("mid_wrist", "mid_hip", *(f"{side}_{joint}" for side in ("left", "right") for joint in ("shoulder", "wrist", "ankle", "hip")))
 
 
 class Cues:
@@ -101,7 +101,7 @@ class Cues:
         self.velocity = np.gradient(self.hands, self.seconds, axis=0)
         self.speed = np.linalg.norm(self.velocity, axis=-1)
         # In the finish a golfer may sway, and all of a body errs in depth alike.
-        from_hips = self.hands - (joints["left_hip"] + joints["right_hip"]) / 2
+        from_hips = self.hands - joints["mid_hip"]
         self.speed_from_hips = np.linalg.norm(np.gradient(from_hips, self.seconds, axis=0), axis=-1)
         self.peak_speed = float(self.speed[self.top : max(self.through, self.top) + 2].max())
         self.elevation = elevation_deg(joints[f"{lead}_shoulder"], joints[f"{lead}_wrist"])

@@ -122,8 +122,8 @@ def silhouettes(
     out = np.zeros((len(vertices_m), camera.height_px, camera.width_px), np.bool_)
     faces = np.ascontiguousarray(faces, np.int32)
     for vertices, mask in zip(vertices_m, out, strict=True):
-        points, kept, _ = project_mesh(np.ascontiguousarray(vertices, np.float32), faces, None, camera, near_m)
-        cover_centres(points, kept, mask)
+        part, (left, top, right, bottom) = silhouette_part(vertices, faces, camera, near_m)
+        mask[top:bottom, left:right] = part
     return out
 
 

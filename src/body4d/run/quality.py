@@ -181,7 +181,10 @@ def measure_mask_iou(
             if own is not None:
                 others = [mask for person_id, mask in by_person.items() if person_id != track.person_id]
                 chunks = [np.arange(first, min(first + CHUNK_FRAMES, len(track))) for first in range(0, len(track), CHUNK_FRAMES)]
-                of_chunk = partial(_silhouette_ious, track, rig=rigs[track.person_id], own=own, others=others, camera=camera)
+                boxes = [tuple(box) for box in own.boxes_px().astype(int).tolist()]
+                of_chunk = partial(
+                    _silhouette_ious, track, rig=rigs[track.person_id], own=own, own_boxes=boxes, others=others, camera=camera
+                )
                 for rows, found in zip(chunks, pool.map(of_chunk, chunks), strict=True):
                     iou[rows] = found
                     report(done + int(rows[-1]) + 1, total)
@@ -200,25 +203,30 @@ def silhouette_iou(
 
 
 def _silhouette_ious(
-    track: BodyTrack, rows: np.ndarray, rig: Rig, own: MaskTrack, others: Sequence[MaskTrack], camera: Camera
+    track: BodyTrack,
+    rows: np.ndarray,
+    rig: Rig,
+    own: MaskTrack,
+    own_boxes: Sequence[tuple[int, int, int, int]],
+    others: Sequence[MaskTrack],
+    camera: Camera,
 ) -> np.ndarray:
     from body4d.render.rasterizer import silhouette_part
 
     vertices = rig.vertices(*rig.forward(track.rotations[rows], track.translation_m[rows]))
-    boxes = own.boxes_px().astype(int).tolist()
     out = np.full(len(rows), np.nan)
     for n, frame in enumerate(track.frame_index[rows].tolist()):
-        row = _row_at(own, frame)
+        row = own.row(frame)
         if row is None:
             continue
         # Of a large picture most is neither.
         drawn, drawn_box = silhouette_part(vertices[n], rig.faces, camera.at(frame))
-        box = _around(drawn_box, tuple(boxes[row]))
+        box = _around(drawn_box, own_boxes[row])
         shape = np.zeros((box[3] - box[1], box[2] - box[0]), bool)
         left, top = drawn_box[0] - box[0], drawn_box[1] - box[1]
         shape[top : top + drawn.shape[0], left : left + drawn.shape[1]] = drawn
         mask = own.part(row, box)
-        other_masks = [other.part(found, box) for other in others if (found := _row_at(other, frame)) is not None]
+        other_masks = [other.part(found, box) for other in others if (found := other.row(frame)) is not None]
         occluded = np.logical_or.reduce(other_masks) & ~mask if other_masks else None
         out[n] = silhouette_iou(shape, mask, occluded)
     return out
@@ -229,9 +237,3 @@ def _around(a: tuple[int, int, int, int], b: tuple[int, int, int, int]) -> tuple
     if a[0] >= a[2] or b[0] >= b[2]:
         return a if b[0] >= b[2] else b
     return min(a[0], b[0]), min(a[1], b[1]), max(a[2], b[2]), max(a[3], b[3])
-
-
-def _row_at(track: MaskTrack, frame: int) -> int | None:
-    """Row of a frame, None where the track has none."""
-    row = int(np.searchsorted(track.frame_index, frame))
-    return row if row < len(track) and track.frame_index[row] == frame else None

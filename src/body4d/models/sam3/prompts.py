@@ -106,7 +106,7 @@ def match_prompt_to_track(prompt: ObjectPrompt, tracks: Sequence[MaskTrack]) -> 
     that the prompt alone does not say where the person is, or that this track has no mask on that frame, which is then the correction.
     """
     for frame, frame_prompt in prompt.frame_prompts.items():
-        rows = [(i, int(np.searchsorted(track.frame_index, frame))) for i, track in enumerate(tracks) if frame in track.frame_index]
+        rows = [(i, row) for i, track in enumerate(tracks) if (row := track.row(frame)) is not None]
         if not rows or not frame_prompt.locates_person:
             continue
         masks = [tracks[i].mask(row) for i, row in rows]
